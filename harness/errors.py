@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everything that can end a run early, as one tree.
+
+::
+
+    HarnessError
+    ├── UserError                exit 2: the caller can mend it
+    │   ├── SpecError            a --kernel, --series, --hugepages ... of unknown form
+    │   ├── SourceError          a kernel source that is absent, damaged, or no kernel
+    │   ├── SeriesError          a patch that is corrupt or does not apply
+    │   ├── ConfigError          a requested symbol that this kernel cannot have
+    │   ├── CompileError         the kernel or a probe does not compile
+    │   └── RecordError          a run directory that is absent or damaged
+    └── InfrastructureError      exit 3: this host, or the way to the guest, failed
+        ├── ToolMissing          a host program that is not installed
+        ├── CommandFailed        a program that ended with an exit code nobody expected
+        ├── DeadlineExpired      a time budget that ran out
+        ├── NoSpace              a file system that is full
+        ├── AcceleratorError     --accel kvm on a host where no KVM guest lives
+        ├── QemuError            QEMU did not start, died, or refused a command
+        ├── BootError            the guest never became reachable
+        │   ├── GuestSilent      not one byte on its console
+        │   ├── GuestPanicked    the kernel panicked before the first probe
+        │   └── SshUnreachable   init ran, yet no SSH server answered
+        ├── PoolShort            fewer huge pages than asked
+        └── GuestLost            a guest that answered before and does not any more
+
+A test that fails is no error: it is a verdict, lives in the record, and makes exit code 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+
+class HarnessError(Exception):
+    """Root of the tree: one line that helps, and the evidence behind it.
+
+    Args:
+        message: what was wrong and where, in one line without a full stop at the end.
+        hint: what to do about it, in one line.
+        command: the argv that failed, where a program was involved.
+        log: the file that holds the whole story.
+        console: the last lines of the guest's console, oldest first.
+    """
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        command: Sequence[str] = (),
+        log: Path | None = None,
+        console: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.command = tuple(command)
+        self.log = log
+        self.console = tuple(console)
+
+    def line(self) -> str:
+        """Return the one line for people: what, where, and what to do."""
+        parts = [" ".join(self.message.split())]
+        if self.hint:
+            parts.append(" ".join(self.hint.split()))
+        if self.log is not None:
+            parts.append(f"log: {self.log}")
+        return "; ".join(parts)
+
+
+class UserError(HarnessError):
+    """The caller's mistake; ends with exit code 2."""
+
+    exit_code = 2
+
+
+class SpecError(UserError):
+    """An argument whose form is not known."""
+
+
+class SourceError(UserError):
+    """A kernel source that is absent, damaged, or no kernel."""
+
+
+class SeriesError(UserError):
+    """A patch that is corrupt or does not apply."""
+
+
+class ConfigError(UserError):
+    """A requested configuration symbol that this kernel cannot have."""
+
+
+class CompileError(UserError):
+    """A kernel or a probe that does not compile."""
+
+
+class RecordError(UserError):
+    """A run directory that is absent or damaged."""
+
+
+class InfrastructureError(HarnessError):
+    """This host, or the way to the guest, failed; ends with exit code 3."""
+
+
+class ToolMissing(InfrastructureError):
+    """A host program that is not installed."""
+
+
+class CommandFailed(InfrastructureError):
+    """A program that ended with an exit code nobody expected."""
+
+
+class DeadlineExpired(InfrastructureError):
+    """A time budget that ran out."""
+
+
+class NoSpace(InfrastructureError):
+    """A file system that is full."""
+
+
+class AcceleratorError(InfrastructureError):
+    """KVM was demanded on a host where no KVM guest lives."""
+
+
+class QemuError(InfrastructureError):
+    """QEMU did not start, died, or refused a command."""
+
+
+class BootError(InfrastructureError):
+    """The guest never became reachable."""
+
+
+class GuestSilent(BootError):
+    """The guest wrote not one byte to its console."""
+
+
+class GuestPanicked(BootError):
+    """The kernel panicked before the first probe."""
+
+
+class SshUnreachable(BootError):
+    """The guest's init ran, yet no SSH server answered."""
+
+
+class PoolShort(InfrastructureError):
+    """The guest has fewer huge pages than were asked for."""
+
+
+class GuestLost(InfrastructureError):
+    """A guest that answered before and does not any more."""

@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The frozen types that cross from one stage to the next, and the record of a run.
+
+Everything here is plain data: strings, numbers, tuples and paths as strings, so that each type can
+be written to JSON and read back without loss (`to_json`, `from_json`). Sizes are bytes, times are
+seconds, hashes are lower-case hex, unless a docstring says otherwise.
+
+`RunRecord` is what ``result.json`` holds; ``docs/result-schema.md`` describes it for readers in
+other languages. A change that an old reader would misunderstand raises `SCHEMA`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+#: Version of the layout of ``result.json``.
+SCHEMA = 1
+
+#: How a probe can end. An absent result is LOST, never PASS.
+Status = Literal["PASS", "FAIL", "SKIP", "CRASH", "HANG", "LOST"]
+
+#: How a run can end: as expected, not as expected, by an error before a verdict, or cut.
+Verdict = Literal["PASS", "FAIL", "ERROR", "INTERRUPTED", "CUT"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every record: immutable, compared by value, keyword arguments only."""
+
+
+class SourceIdentity(Record, frozen=True, kw_only=True):
+    """Which kernel source it was.
+
+    Attributes:
+        spec: what the caller wrote, such as ``debian:linux-source-6.12``.
+        kind: the spec's form: ``debian``, ``tree``, ``git``, ``tar`` or ``image``.
+        origin: what it became: package and version, commit, or the file's SHA-256.
+        tree: git tree ID of the source without any series; empty for ``image``.
+    """
+
+    spec: str
+    kind: str
+    origin: str
+    tree: str = ""
+
+
+class PatchIdentity(Record, frozen=True, kw_only=True):
+    """One patch of a series.
+
+    Attributes:
+        name: its file name, or its subject where it came by mail.
+        digest: SHA-256 of its text.
+    """
+
+    name: str
+    digest: str
+
+
+class SeriesIdentity(Record, frozen=True, kw_only=True):
+    """Which patches were put on top.
+
+    Attributes:
+        spec: what the caller wrote, or ``none``.
+        patches: in the order they were applied.
+        tree: git tree ID of the patched source; that of the source where there are no patches.
+    """
+
+    spec: str
+    patches: tuple[PatchIdentity, ...] = ()
+    tree: str = ""
+
+
+class ConfigIdentity(Record, frozen=True, kw_only=True):
+    """Which configuration it was built with.
+
+    Attributes:
+        features: the names asked for, in order, without the base.
+        digest: SHA-256 of the final ``.config``; empty where it is unknown.
+        known: False for an image whose configuration could not be found.
+        notes: one line for each requested symbol that this version does not know or that was
+            optional and not had, and how it was left.
+        hgm: whether CONFIG_HUGETLB_HIGH_GRANULARITY_MAPPING is on; None where unknown.
+    """
+
+    features: tuple[str, ...] = ()
+    digest: str = ""
+    known: bool = True
+    notes: tuple[str, ...] = ()
+    hgm: bool | None = None
+
+
+class Kernel(Record, frozen=True, kw_only=True):
+    """A kernel that can be booted, and where its parts lie in the cache.
+
+    Attributes:
+        key: content hash of everything that went into it.
+        release: what ``uname -r`` will print.
+        image: absolute path of the bzImage.
+        config: absolute path of the ``.config``; empty where unknown.
+        headers: absolute path of its UAPI headers (an ``include`` directory); empty where it
+            has none, as for ``image``.
+        vmlinux: absolute path of the ELF file with symbols; empty where there is none.
+        toolchain: compiler and linker, one line.
+        source: which source.
+        series: which patches.
+        configuration: which configuration.
+        cached: whether it was found finished in the cache.
+        build_seconds: wall time of the build that made it.
+    """
+
+    key: str
+    release: str
+    image: str
+    source: SourceIdentity
+    series: SeriesIdentity
+    configuration: ConfigIdentity
+    config: str = ""
+    headers: str = ""
+    vmlinux: str = ""
+    toolchain: str = ""
+    cached: bool = False
+    build_seconds: float = 0.0
+
+
+class GuestImage(Record, frozen=True, kw_only=True):
+    """A guest image in the cache.
+
+    Attributes:
+        key: content hash of the recipe and of every package in it.
+        initramfs: absolute path of the cpio archive that every guest boots.
+        disk: absolute path of the read-only squashfs that is mounted when asked for.
+        manifest: absolute path of a JSON file that names each package with version and SHA-256.
+    """
+
+    key: str
+    initramfs: str
+    disk: str
+    manifest: str
+
+
+class HugePages(Record, frozen=True, kw_only=True):
+    """Huge pages of one size.
+
+    Attributes:
+        size: bytes of one page: 2**21 or 2**30 on x86-64.
+        count: how many pages.
+    """
+
+    size: int
+    count: int
+
+
+class NodePool(Record, frozen=True, kw_only=True):
+    """What one NUMA node of the guest has of one size, read from its sysfs.
+
+    Attributes:
+        size: bytes of one page.
+        node: node number.
+        total: ``nr_hugepages``.
+        free: ``free_hugepages``.
+    """
+
+    size: int
+    node: int
+    total: int
+    free: int
+
+
+class MachineSpec(Record, frozen=True, kw_only=True):
+    """The machine to boot, before an accelerator or a kernel is chosen.
+
+    Attributes:
+        hugepages: what the guest reserves at boot.
+        memory: bytes of guest memory, all nodes together.
+        cpus: virtual CPUs.
+        nodes: NUMA nodes; memory, CPUs and huge pages are dealt out evenly.
+        arch: the guest's architecture, as ``uname -m`` prints it.
+    """
+
+    hugepages: tuple[HugePages, ...]
+    memory: int
+    cpus: int = 2
+    nodes: int = 1
+    arch: str = "x86_64"
+
+
+class AccelChoice(Record, frozen=True, kw_only=True):
+    """Which accelerator runs the guest, and why.
+
+    Attributes:
+        name: ``kvm`` or ``tcg``.
+        reason: one line.
+    """
+
+    name: Literal["kvm", "tcg"]
+    reason: str
+
+
+class ProbeSpec(Record, frozen=True, kw_only=True):
+    """One probe as the catalogue states it, for one huge-page size.
+
+    Attributes:
+        name: unique, such as ``hgm/continue-4k/1G``; what ``--probe`` globs match.
+        shows: one line: what a PASS shows.
+        source: path of the source relative to ``harness/probes/guest``.
+        language: ``c`` or ``python``.
+        arguments: the program's arguments.
+        needs: features it needs: ``hgm``, ``root``, ``python``, ``numa`` ...
+        pages: huge pages that must be free for it.
+        nodes: NUMA nodes that it needs.
+        budget: seconds it may take on an unloaded host under TCG.
+    """
+
+    name: str
+    shows: str
+    source: str
+    language: Literal["c", "python"]
+    arguments: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    pages: tuple[HugePages, ...] = ()
+    nodes: int = 1
+    budget: float = 30.0
+
+
+class Subtest(Record, frozen=True, kw_only=True):
+    """One KTAP result line inside a probe, with its own subtests flattened into ``name``.
+
+    Attributes:
+        name: description, with parents in front, joined by `` > ``.
+        status: what the line says.
+        reason: the diagnostic lines before it or the skip's reason, joined by ``; ``.
+    """
+
+    name: str
+    status: Literal["PASS", "FAIL", "SKIP"]
+    reason: str = ""
+
+
+class Splat(Record, frozen=True, kw_only=True):
+    """One complaint of the kernel on its console.
+
+    Attributes:
+        kind: ``oops``, ``bug``, ``warning``, ``lockdep``, ``kasan``, ``rcu-stall`` ...
+        title: its first line without time stamp.
+        block: the whole complaint, a line each.
+        offset: bytes from the start of the text it was found in.
+    """
+
+    kind: str
+    title: str
+    block: tuple[str, ...]
+    offset: int
+
+
+class ProbeEvidence(Record, frozen=True, kw_only=True):
+    """What is known about a probe's run before anybody judged it; lives beside its KTAP.
+
+    Attributes:
+        name: the probe.
+        ended: ``exit`` (it ended itself), ``budget`` (it ran out of time), ``guest-died``
+            (the kernel panicked or QEMU ended) or ``lost`` (the guest stopped answering).
+        exit_code: the program's, as the shell counts; None where it is not known.
+        seconds: wall time on the host.
+        budget: seconds it was given.
+        console_from: offset in ``serial.log`` where it began, bytes.
+        console_to: offset in ``serial.log`` where it ended, bytes.
+        detail: one line about how it ended where that was not by itself.
+    """
+
+    name: str
+    ended: Literal["exit", "budget", "guest-died", "lost"]
+    exit_code: int | None
+    seconds: float
+    budget: float
+    console_from: int
+    console_to: int
+    detail: str = ""
+
+
+class ProbeResult(Record, frozen=True, kw_only=True):
+    """What one probe says about the kernel.
+
+    Attributes:
+        name: the probe.
+        status: see `Status`.
+        reason: one line; never empty unless the status is PASS.
+        seconds: wall time on the host.
+        subtests: in the order they were reported.
+        splats: what the kernel complained about meanwhile.
+        directory: where its KTAP and standard error lie, relative to the run directory.
+    """
+
+    name: str
+    status: Status
+    reason: str = ""
+    seconds: float = 0.0
+    subtests: tuple[Subtest, ...] = ()
+    splats: tuple[Splat, ...] = ()
+    directory: str = ""
+
+
+class KernelSummary(Record, frozen=True, kw_only=True):
+    """The kernel's part of ``result.json``.
+
+    Attributes:
+        release: ``uname -r``.
+        key: content hash of everything that went into it.
+        source: which source.
+        series: which patches.
+        config: which configuration.
+        toolchain: what built it; empty where unknown.
+        cached: whether no build was needed.
+        build_seconds: wall time of the build that made it.
+    """
+
+    release: str
+    key: str
+    source: SourceIdentity
+    series: SeriesIdentity
+    config: ConfigIdentity
+    toolchain: str = ""
+    cached: bool = False
+    build_seconds: float = 0.0
+
+
+class PoolSummary(Record, frozen=True, kw_only=True):
+    """The huge pages of one run.
+
+    Attributes:
+        asked: pages by size name, such as ``{"1G": 2, "2M": 64}``.
+        got: the same, read from the guest's sysfs; empty before the guest was reached.
+        nodes: the same, per NUMA node.
+    """
+
+    asked: dict[str, int]
+    got: dict[str, int] = {}
+    nodes: tuple[NodePool, ...] = ()
+
+
+class HgmSupport(Record, frozen=True, kw_only=True):
+    """Whether the kernel that ran has high-granularity mapping, by its own word.
+
+    Attributes:
+        present: True or False; None before it was asked.
+        evidence: what the kernel answered, such as ``MADV_SPLIT: EINVAL``.
+    """
+
+    present: bool | None = None
+    evidence: str = ""
+
+
+class StageTime(Record, frozen=True, kw_only=True):
+    """How long one stage took.
+
+    Attributes:
+        name: ``kernel``, ``image``, ``probes``, ``accel``, ``boot``, ``run``, ``end``.
+        seconds: wall time.
+    """
+
+    name: str
+    seconds: float
+
+
+class RunRecord(Record, frozen=True, kw_only=True):
+    """The whole of ``result.json``.
+
+    It is rewritten, whole and atomically, whenever something becomes known. Until the run's last
+    write its verdict is CUT, so a run that was killed needs nobody to say so afterwards.
+
+    Attributes:
+        schema: `SCHEMA`.
+        verdict: see `Verdict`.
+        exit_code: what the command ended with; 3 while the verdict is CUT.
+        reason: one line.
+        stage: the stage that was under way when this was written; ``done`` at the end.
+        started: UTC, ISO 8601.
+        seconds: wall time so far.
+        harness: version of this program.
+        command: the argv that reproduces the run.
+        expect: ``report``, ``hgm`` or ``stock``.
+        kernel: None before the kernel is there.
+        hgm: whether the kernel has the feature.
+        accel: None before the choice was made.
+        machine: what was booted.
+        hugepages: asked and got.
+        qemu: QEMU's command line; empty before it was started.
+        qemu_version: such as ``7.2.22``.
+        image: key of the guest image.
+        run_dir: absolute path of the run directory.
+        probes: in the order they ran; one that was selected and did not run is LOST.
+        splats: complaints outside of any probe.
+        stages: how long each stage took.
+        notes: lines that a reader of the result should see.
+    """
+
+    schema: int = SCHEMA
+    verdict: Verdict = "CUT"
+    exit_code: int = 3
+    reason: str = ""
+    stage: str = "start"
+    started: str = ""
+    seconds: float = 0.0
+    harness: str = ""
+    command: tuple[str, ...] = ()
+    expect: Literal["report", "hgm", "stock"] = "report"
+    kernel: KernelSummary | None = None
+    hgm: HgmSupport = HgmSupport()
+    accel: AccelChoice | None = None
+    machine: MachineSpec | None = None
+    hugepages: PoolSummary | None = None
+    qemu: tuple[str, ...] = ()
+    qemu_version: str = ""
+    image: str = ""
+    run_dir: str = ""
+    probes: tuple[ProbeResult, ...] = ()
+    splats: tuple[Splat, ...] = ()
+    stages: tuple[StageTime, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def to_json(record: Record) -> bytes:
+    """Return a record as indented JSON with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def from_json(data: bytes, kind: type[AnyRecord]) -> AnyRecord:
+    """Return the record that `to_json` wrote.
+
+    Raises:
+        msgspec.DecodeError: if the data is no JSON, or no such record.
+    """
+    return msgspec.json.decode(data, type=kind)
+
+
+#: Names of the huge-page sizes that x86-64 has, by bytes.
+SIZE_NAMES = {2**21: "2M", 2**30: "1G"}
+
+
+def size_name(size: int) -> str:
+    """Return ``1G`` for 2**30 and so on; the number of bytes where it has no name."""
+    return SIZE_NAMES.get(size, str(size))

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where things live on this host: the cache, the run directories, locks and atomic writes.
+
+The cache stands outside every checkout, in ``$HGM_CACHE`` or the user's cache directory::
+
+    sources.git/     bare git object store: every kernel source and patched tree is a tree in it
+    sources/         which package, tarball or commit became which tree
+    trees/           private work trees and their build directories, for incremental builds
+    kernels/         finished kernels by content
+    images/          finished guest images by content
+    probes/          compiled probes by content
+    accel/           what was proven about KVM on this host, per boot
+    locks/           one file a lock; a lock dies with the process that holds it
+    tmp/             what is not finished; swept when its owner is dead
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+import platformdirs
+
+from harness.deadline import Deadline
+from harness.progress import Progress
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The cache of one user on one host.
+
+    Attributes:
+        cache: its root, an absolute path.
+    """
+
+    cache: Path
+
+    @classmethod
+    def default(cls) -> Workspace:
+        """Return the workspace in ``$HGM_CACHE``, else in the user's cache directory."""
+        chosen = os.environ.get("HGM_CACHE")
+        root = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("hgm"))
+        return cls(root.absolute())
+
+    def room(self, name: str) -> Path:
+        """Return the cache's subdirectory ``name``, made if it was not there."""
+        path = self.cache / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextlib.contextmanager
+    def lock(self, name: str, deadline: Deadline, progress: Progress) -> Iterator[None]:
+        """Hold the lock ``name`` against every other process of this user.
+
+        Says once that it waits, and for whom, if another process has it.
+
+        Raises:
+            DeadlineExpired: if the other process did not let go in time.
+        """
+        path = self.room("locks") / f"{digest(name)[:16]}.lock"
+        guard = filelock.FileLock(path)
+        try:
+            guard.acquire(timeout=0)
+        except filelock.Timeout:
+            progress.note(f"waiting for another hgm process that is using {name}")
+            try:
+                guard.acquire(timeout=deadline.remaining())
+            except filelock.Timeout:
+                raise deadline.error() from None
+        try:
+            yield
+        finally:
+            guard.release()
+
+    @contextlib.contextmanager
+    def unfinished(self, kind: str) -> Iterator[Path]:
+        """Yield a new directory in the cache that is removed on the way out unless published."""
+        room = self.room("tmp")
+        path = room / f"{kind}.{os.getpid()}.{secrets.token_hex(4)}"
+        path.mkdir()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def publish(self, unfinished: Path, finished: Path) -> None:
+        """Give a directory its final name in one step; a twin that was quicker stays.
+
+        Args:
+            unfinished: what `unfinished` yielded, or a directory inside it.
+            finished: its place in the cache.
+        """
+        finished.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.rename(finished)
+        except OSError:
+            if not finished.is_dir():
+                raise
+
+    def sweep(self) -> None:
+        """Remove what processes that are dead by now left unfinished."""
+        for path in self.room("tmp").iterdir():
+            owner = path.name.split(".")[-2]
+            if owner.isdigit() and not Path("/proc", owner).exists():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Write a whole file or none of it: readers see the old content or the new one."""
+    raw = data.encode() if isinstance(data, str) else data
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def digest(*parts: str | bytes) -> str:
+    """Return the SHA-256 of the parts in hex; parts cannot run into one another."""
+    whole = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        whole.update(len(raw).to_bytes(8, "big") + raw)
+    return whole.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def new_run_directory(runs: Path, label: str) -> Path:
+    """Make a directory for one run and return it; ``runs/latest`` points to it.
+
+    Args:
+        runs: where run directories live.
+        label: what a person looks for in the name, such as a kernel release.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    path = runs.absolute() / f"{stamp}-{label}-{secrets.token_hex(2)}"
+    path.mkdir()
+    link = runs / f".latest.{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(path.name)
+    link.replace(runs / "latest")
+    return path
