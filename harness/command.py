@@ -139,7 +139,7 @@ def start(  # noqa: PLR0913 - the narrow waist to every program; all but argv ha
         )
     # setpriv sets the parent-death signal in the child without a Python pre-exec hook, which
     # would not be safe in a process with threads.
-    guarded = ["setpriv", "--pdeathsig", str(int(death_signal)), "--", tool, *argv[1:]]
+    guarded = ["setpriv", "--pdeathsig", death_signal.name, "--", tool, *argv[1:]]
     popen = subprocess.Popen(
         guarded,
         cwd=cwd,
