@@ -21,6 +21,9 @@ SCHEMA = 1
 #: How a probe can end. An absent result is LOST, never PASS.
 Status = Literal["PASS", "FAIL", "SKIP", "CRASH", "HANG", "LOST"]
 
+#: How a probe's program can end, before anybody judges it; see `ProbeEvidence`.
+Ending = Literal["exit", "budget", "guest-died", "lost"]
+
 #: How a run can end: as expected, not as expected, by an error before a verdict, or cut.
 Verdict = Literal["PASS", "FAIL", "ERROR", "INTERRUPTED", "CUT"]
 
@@ -191,10 +194,12 @@ class AccelChoice(Record, frozen=True, kw_only=True):
     Attributes:
         name: ``kvm`` or ``tcg``.
         reason: one line.
+        cpu: the CPU model to use with it, as QEMU's ``-cpu`` takes it.
     """
 
     name: Literal["kvm", "tcg"]
     reason: str
+    cpu: str
 
 
 class ProbeSpec(Record, frozen=True, kw_only=True):
@@ -269,7 +274,7 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
     """
 
     name: str
-    ended: Literal["exit", "budget", "guest-died", "lost"]
+    ended: Ending
     exit_code: int | None
     seconds: float
     budget: float

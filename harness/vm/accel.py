@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which accelerator runs the guest: KVM only where a guest was seen to live under it.
+
+``/dev/kvm`` can open, make a VM, pass the BIOS and even run a few hundred 64-bit instructions of
+our own, and then never bring Linux up: one vCPU spins and nothing is ever printed (measured on
+nested hosts). So the only proof is a Linux kernel that prints its banner. A kernel that does not is
+tried under TCG as well, since the kernel may be what is broken. What was proven is kept until the
+host or QEMU changes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from harness import command
+from harness.deadline import Deadline
+from harness.errors import AcceleratorError, HarnessError, SpecError
+from harness.progress import Progress
+from harness.records import AccelChoice, Record, from_json, to_json
+from harness.vm import qemu, spec
+from harness.vm.arch import Arch, arch
+from harness.workspace import Workspace, atomic_write, digest
+
+#: Seconds in which a living KVM prints a kernel's banner many times over.
+PROOF_SECONDS = 6.0
+
+#: The first line of every Linux kernel on a console.
+BANNER = r"Linux version \d"
+
+_DEVICE = Path("/dev/kvm")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Proof(Record, frozen=True, kw_only=True):
+    """What is known about KVM on this host.
+
+    Attributes:
+        alive: whether a 64-bit Linux kernel was seen to start under it.
+        cpu: the CPU model it was seen with; empty where it is dead.
+        reason: one line.
+    """
+
+    alive: bool
+    cpu: str = ""
+    reason: str
+
+
+def choose(
+    wanted: str,
+    kernels: Iterable[Path],
+    *,
+    workspace: Workspace,
+    deadline: Deadline,
+    progress: Progress,
+    arch_name: str = "x86_64",
+) -> AccelChoice:
+    """Return the accelerator to use, proving KVM first where that is not known yet.
+
+    Args:
+        wanted: ``auto``, ``kvm`` or ``tcg``.
+        kernels: bzImages to prove it with, taken one after another until one says something
+            about KVM rather than about itself.
+        workspace: remembers the proof.
+        deadline: when the choice must be made.
+        progress: is told what was proven.
+        arch_name: the guest's architecture.
+
+    Raises:
+        SpecError: if ``wanted`` is none of the three.
+        AcceleratorError: if ``kvm`` is wanted on a host that cannot.
+    """
+    guest = arch(arch_name)
+    tcg = AccelChoice(name="tcg", reason="asked for with --accel tcg", cpu=guest.cpu_tcg)
+    if wanted == "tcg":
+        return tcg
+    if wanted not in ("auto", "kvm"):
+        raise SpecError(f"--accel {wanted!r} is not known", hint="one of auto, kvm, tcg")
+    proof = _unusable() or _remembered_proof(guest, kernels, workspace, deadline, progress)
+    if proof.alive:
+        return AccelChoice(name="kvm", reason=proof.reason, cpu=proof.cpu)
+    if wanted == "kvm":
+        raise AcceleratorError(
+            f"--accel kvm: {proof.reason}", hint="use --accel auto or --accel tcg on this host"
+        )
+    return AccelChoice(name="tcg", reason=proof.reason, cpu=guest.cpu_tcg)
+
+
+def qemu_version(guest: Arch, deadline: Deadline) -> str:
+    """Return the first line of QEMU's ``--version``."""
+    return command.run([guest.qemu, "--version"], deadline).stdout.splitlines()[0]
+
+
+def _unusable() -> Proof | None:
+    """Return why KVM cannot even be tried, or None if it can."""
+    if not _DEVICE.exists():
+        return Proof(alive=False, reason=f"{_DEVICE} is not there")
+    if not os.access(_DEVICE, os.R_OK | os.W_OK):
+        return Proof(alive=False, reason=f"{_DEVICE} cannot be opened by this user")
+    return None
+
+
+def _remembered_proof(
+    guest: Arch,
+    kernels: Iterable[Path],
+    workspace: Workspace,
+    deadline: Deadline,
+    progress: Progress,
+) -> Proof:
+    key = digest(_BOOT_ID.read_text(), qemu_version(guest, deadline))[:24]
+    path = workspace.room("accel") / f"{key}.json"
+    try:
+        return from_json(path.read_bytes(), Proof)
+    except (OSError, msgspec.DecodeError):
+        pass  # not proven yet in this boot of the host
+    for kernel in kernels:
+        proof = prove(kernel, guest, deadline, progress)
+        if proof is not None:
+            atomic_write(path, to_json(proof))
+            return proof
+    return Proof(alive=False, reason="KVM is not proven: no kernel here starts even under TCG")
+
+
+def prove(kernel: Path, guest: Arch, deadline: Deadline, progress: Progress) -> Proof | None:
+    """Return what booting a kernel shows about KVM; None if it shows nothing.
+
+    Takes at most `PROOF_SECONDS` for KVM, and as much again for the check under TCG.
+    """
+    progress.note(f"proving KVM with {kernel.name}: once per host boot")
+    limit = deadline.within(PROOF_SECONDS, "the proof of KVM")
+    how = ""
+    for cpu in guest.cpu_kvm:
+        found = _starts(kernel, AccelChoice(name="kvm", reason="the proof", cpu=cpu), limit)
+        if found is True:
+            reason = f"a 64-bit Linux kernel was seen to start under KVM with -cpu {cpu}"
+            return Proof(alive=True, cpu=cpu, reason=reason)
+        how = found or how
+        if limit.expired():
+            how = f"a guest printed nothing within {PROOF_SECONDS:g} s"
+            break
+    control = deadline.within(PROOF_SECONDS, "the check under TCG")
+    tcg = AccelChoice(name="tcg", reason="the check", cpu=guest.cpu_tcg)
+    if _starts(kernel, tcg, control) is not True:
+        return None
+    return Proof(alive=False, reason=f"KVM opens but is dead: {how}; the same kernel lives in TCG")
+
+
+def _starts(kernel: Path, accel: AccelChoice, limit: Deadline) -> str | bool:
+    """Return True if a kernel prints its banner, else a few words on what happened."""
+    machine = spec.machine((), memory=2**30, cpus=1)
+    with tempfile.TemporaryDirectory(prefix="hgm-proof-") as name:
+        try:
+            cargo = qemu.Cargo(str(kernel))
+            with qemu.started(machine, accel, cargo, Path(name), limit) as running:
+                running.resume(limit)
+                running.console.expect(BANNER, limit)
+        except HarnessError as error:
+            return error.message
+    return True

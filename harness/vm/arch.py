@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What differs between guest architectures, read from ``arches.toml``."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import SpecError
+from harness.records import Record
+
+
+class Arch(Record, frozen=True, kw_only=True):
+    """One guest architecture.
+
+    Attributes:
+        qemu: the emulator's program name.
+        machine: QEMU's machine type.
+        cpu_tcg: the CPU model under TCG.
+        cpu_kvm: CPU models under KVM, in the order they are tried.
+        console: the kernel's name of the first serial port.
+        early_console: the kernel parameter for output before the console driver.
+        hugepage_sizes: bytes of one page, by the name that the kernel's command line takes.
+        memory_overhead: bytes of guest memory to add to its huge pages.
+    """
+
+    qemu: str
+    machine: str
+    cpu_tcg: str
+    cpu_kvm: tuple[str, ...]
+    console: str
+    early_console: str
+    hugepage_sizes: dict[str, int]
+    memory_overhead: int
+
+
+@cache
+def arch(name: str) -> Arch:
+    """Return the architecture of that ``uname -m`` name.
+
+    Raises:
+        SpecError: if there is none.
+    """
+    text = Path(__file__).with_name("arches.toml").read_bytes()
+    arches = msgspec.toml.decode(text, type=dict[str, Arch])
+    try:
+        return arches[name]
+    except KeyError:
+        raise SpecError(
+            f"guests of architecture {name!r} are not known", hint=f"one of {', '.join(arches)}"
+        ) from None

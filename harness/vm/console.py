@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's serial console: every byte kept, watched as it comes, and a way in when SSH is dead.
+
+A thread reads without pause and appends to ``serial.log``, since a guest whose console nobody
+reads stands still. QEMU's own ``logfile=`` is not used: it writes a byte again whenever the socket
+was full for a moment (seen with 7.2: "Harddware name"), so it is no evidence.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import pexpect
+from pexpect.socket_pexpect import SocketSpawn
+from pexpect.spawnbase import SpawnBase
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, GuestLost
+
+#: What the emergency shell of our init prints before it reads a command.
+PROMPT = "hgm-emergency# "
+
+_POLL_SECONDS = 0.2
+
+
+class Console:
+    """The harness's end of the serial console, with the thread that reads it.
+
+    Args:
+        sock: a connected socket to QEMU's character device; owned by this object from now on.
+        log: where every byte goes, unchanged.
+        on_line: called in the reading thread with each whole line, decoded, without its newline.
+        on_end: called in the reading thread once QEMU has closed the console.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        log: Path,
+        *,
+        on_line: Callable[[str], None] = lambda line: None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._spawn: SocketSpawn[bytes] = SocketSpawn(sock, timeout=_POLL_SECONDS, maxread=65536)
+        self._log = log.open("ab", buffering=0)
+        self._path = log
+        self._on_line = on_line
+        self._on_end = on_end
+        self._rest = b""
+        self._size = 0
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._pump, name="console", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes have come so far, which is the size of ``serial.log``."""
+        with self._changed:
+            return self._size
+
+    @property
+    def ended(self) -> bool:
+        """Return whether QEMU has closed the console."""
+        with self._changed:
+            return self._ended
+
+    def text(self, start: int = 0, end: int | None = None) -> str:
+        """Return what came between two offsets in bytes, undecodable bytes replaced."""
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return file.read(-1 if end is None else max(0, end - start)).decode(errors="replace")
+
+    def last_lines(self, count: int = 12) -> tuple[str, ...]:
+        """Return the last lines that are not empty, oldest first."""
+        lines = [line.rstrip() for line in self.text(max(0, self.size - 16384)).splitlines()]
+        return tuple([line for line in lines if line][-count:])
+
+    def expect(self, pattern: str, deadline: Deadline, *, start: int = 0) -> re.Match[str]:
+        """Wait until a regular expression matches what came from offset ``start`` on.
+
+        Args:
+            pattern: as pexpect takes it: lines end in CR LF, ``.`` matches newlines too.
+            deadline: when it must have matched.
+            start: bytes from the beginning of the console.
+
+        Raises:
+            GuestLost: if QEMU closed the console before it matched.
+            DeadlineExpired: if it did not match in time.
+        """
+        follower = _Follower(self, start)
+        try:
+            follower.expect(pattern, timeout=deadline.remaining())
+        except pexpect.EOF:
+            raise GuestLost(
+                f"the guest ended before {pattern!r} was on its console",
+                log=self._path,
+                console=self.last_lines(),
+            ) from None
+        except pexpect.TIMEOUT:
+            raise deadline.error() from None
+        match = follower.match
+        assert isinstance(match, re.Match)  # noqa: S101 - neither EOF nor TIMEOUT: both raised
+        return match
+
+    def read_from(self, offset: int, deadline: Deadline) -> bytes:
+        """Return what came after ``offset``, waiting for at least a byte; empty at the end.
+
+        Raises:
+            DeadlineExpired: if nothing came in time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: self._size > offset or self._ended, deadline.remaining()
+            ):
+                raise deadline.error()
+            end = self._size
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            return file.read(end - offset)
+
+    def send(self, text: str) -> None:
+        """Type text into the console; a newline ends a command."""
+        self._spawn.send(text)
+
+    def command(self, line: str, deadline: Deadline) -> str:
+        """Run one command in the emergency shell and return what it printed.
+
+        Kernel messages that came meanwhile are among it; the console has no other channel.
+
+        Raises:
+            GuestLost: if QEMU closed the console meanwhile.
+            DeadlineExpired: if no prompt came back in time.
+        """
+        start = self.size
+        self.send("\n")
+        prompt = re.escape(PROMPT)
+        self.expect(prompt, deadline, start=start)
+        start = self.size
+        self.send(line + "\n")
+        printed = self.expect(rf"(.*?){prompt}$", deadline, start=start).group(1)
+        return printed.replace("\r\n", "\n").removeprefix(line).lstrip("\n")
+
+    def wait_ended(self, deadline: Deadline) -> None:
+        """Wait until QEMU has closed the console and every byte is in the log."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._ended, deadline.remaining()):
+                raise deadline.error()
+
+    def close(self) -> None:
+        """Stop reading; calling it twice does nothing."""
+        if self._log.closed:
+            return
+        self._stop()
+        self._thread.join()
+        self._log.close()
+
+    def _stop(self) -> None:
+        try:
+            self._spawn.close()
+        except OSError:
+            return  # QEMU was quicker
+
+    def _pump(self) -> None:
+        while True:
+            try:
+                chunk = self._spawn.read_nonblocking(65536, timeout=None)
+            except pexpect.TIMEOUT:
+                continue
+            except (pexpect.EOF, OSError):
+                break
+            self._log.write(chunk)
+            with self._changed:
+                self._size += len(chunk)
+                self._changed.notify_all()
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            for line in lines:
+                self._on_line(line.decode(errors="replace").rstrip("\r"))
+        if self._rest:
+            self._on_line(self._rest.decode(errors="replace"))
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._on_end()
+
+
+if TYPE_CHECKING:
+    _TextSpawn = SpawnBase[str]
+else:
+    _TextSpawn = SpawnBase  # generic in the type stubs only
+
+
+class _Follower(_TextSpawn):
+    """pexpect over what the reading thread has seen, so that waiting for text steals none of it."""
+
+    def __init__(self, console: Console, start: int) -> None:
+        super().__init__(timeout=None, maxread=65536, encoding="utf-8", codec_errors="replace")
+        self._console = console
+        self._offset = start
+        self._text = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str:
+        """Return the next text as `pexpect.spawnbase.SpawnBase` wants it."""
+        limit = Deadline.after(3600.0 if timeout is None or timeout < 0 else timeout, "a read")
+        try:
+            chunk = self._console.read_from(self._offset, limit)
+        except DeadlineExpired:
+            raise pexpect.TIMEOUT("no more text in time") from None
+        if not chunk:
+            raise pexpect.EOF("the console has ended")
+        self._offset += len(chunk)
+        return self._text.decode(chunk)

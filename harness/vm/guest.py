@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A booted guest: its lifetime, and what it takes to reach it.
+
+The steps of a boot each have an error of their own, so that "QEMU died", "not one byte on the
+console", "panicked", "init ran, but no SSH" and "fewer pages than asked" are never confused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import (
+    BootError,
+    DeadlineExpired,
+    GuestLost,
+    GuestPanicked,
+    GuestSilent,
+    HarnessError,
+    SshUnreachable,
+)
+from harness.guest.keys import RunKeys, make_keys
+from harness.guest.personal import PersonalFile, personal_archive
+from harness.progress import Progress
+from harness.records import AccelChoice, GuestImage, Kernel, MachineSpec, NodePool
+from harness.vm import pool, qemu
+from harness.vm.console import Console
+from harness.vm.qmp import Qmp
+from harness.vm.ssh import Doorbell, Ssh
+from harness.workspace import Workspace
+
+#: Seconds until a guest that starts must have written its first byte.
+FIRST_BYTE_SECONDS = 30.0
+
+#: Seconds until init must be done; a debug kernel under TCG on a busy host needs most of them.
+INIT_SECONDS = 150.0
+
+#: Seconds until the SSH server must have let us in, once init says that it is there.
+LOGIN_SECONDS = 20.0
+
+_INIT_DONE = r"hgm: init done"
+_PANIC = r"Kernel panic - not syncing[^\r\n]*"
+_LAST_WORDS_SECONDS = 5.0
+_POWER_OFF_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class BootRequest:
+    """What to boot.
+
+    Attributes:
+        kernel: the kernel.
+        image: the guest image.
+        machine: the machine.
+        accel: what runs it.
+        files: what is put into the guest for this run, such as probes.
+        disk: whether the read-only disk is attached.
+        append: more words for the kernel's command line.
+    """
+
+    kernel: Kernel
+    image: GuestImage
+    machine: MachineSpec
+    accel: AccelChoice
+    files: Sequence[PersonalFile] = ()
+    disk: bool = False
+    append: tuple[str, ...] = ()
+
+
+@dataclass
+class Guest:
+    """A guest that was reached over SSH and has the huge pages it was asked to have.
+
+    Attributes:
+        qemu: the machine it lives in.
+        ssh: a session as root.
+        died: rung once the guest is known to be dead.
+        pools: its huge pages before anything ran in it.
+    """
+
+    qemu: qemu.Qemu
+    ssh: Ssh
+    died: Doorbell
+    pools: tuple[NodePool, ...] = field(default=())
+
+    @property
+    def console(self) -> Console:
+        """Return its serial console."""
+        return self.qemu.console
+
+    @property
+    def qmp(self) -> Qmp:
+        """Return its QMP session."""
+        return self.qemu.qmp
+
+    def last_words(self) -> None:
+        """Give a dying guest a moment to finish its sentence on the console."""
+        with contextlib.suppress(DeadlineExpired):
+            self.console.wait_ended(Deadline.after(_LAST_WORDS_SECONDS, "the guest's last words"))
+
+    def power_off(self, progress: Progress) -> None:
+        """End the guest as its kernel would have it; say so and go on if it will not."""
+        limit = Deadline.after(_POWER_OFF_SECONDS, "the guest's power-off")
+        try:
+            with contextlib.suppress(GuestLost):  # the session ends before its exit code comes
+                self.ssh.run(["poweroff", "-f"], limit)
+            self.console.wait_ended(limit)
+        except HarnessError as error:
+            progress.note(f"the guest was ended the hard way: {error.message}")
+
+
+@contextlib.contextmanager
+def booted(
+    request: BootRequest,
+    directory: Path,
+    *,
+    workspace: Workspace,
+    deadline: Deadline,
+    progress: Progress,
+) -> Iterator[Guest]:
+    """Boot a guest and yield it once it is reachable and its huge pages are there.
+
+    Args:
+        request: what to boot.
+        directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
+        workspace: holds what is private to this guest, which goes away with it.
+        deadline: when it must be reachable.
+        progress: is told how far it is.
+
+    Raises:
+        QemuError: if QEMU did not start or died.
+        BootError: if the guest was not reached: GuestSilent, GuestPanicked, SshUnreachable.
+        PoolShort: if it has fewer huge pages than asked.
+    """
+    with contextlib.ExitStack() as stack:
+        died = Doorbell()
+        stack.callback(died.close)
+        keys = make_keys()
+        private = stack.enter_context(workspace.unfinished("guest"))
+        machine = stack.enter_context(
+            qemu.started(
+                request.machine,
+                request.accel,
+                _cargo(request, keys, private),
+                directory,
+                deadline,
+                on_end=died.ring,
+            )
+        )
+        machine.resume(deadline)
+        _await_init(machine, deadline, progress)
+        ssh = Ssh(died)
+        stack.callback(ssh.close)
+        _log_in(machine, ssh, keys, deadline)
+        guest = Guest(machine, ssh, died)
+        guest.pools = pool.read(ssh, deadline)
+        pool.require(request.machine.hugepages, guest.pools, machine.console)
+        yield guest
+
+
+def forwarded_port(text: str) -> int:
+    """Return the loopback port that QEMU's ``info usernet`` says leads to the guest's SSH."""
+    match = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", text)
+    if match is None:
+        raise BootError(f"QEMU forwards no port to the guest: {text.strip()!r}")
+    return int(match[1])
+
+
+def _cargo(request: BootRequest, keys: RunKeys, private: Path) -> qemu.Cargo:
+    initrd = private / "initrd"
+    with initrd.open("wb") as file:
+        initrd.chmod(0o600)
+        file.write(Path(request.image.initramfs).read_bytes())
+        file.write(personal_archive([*keys.guest_files(), *request.files]))
+    disk = request.image.disk if request.disk else ""
+    return qemu.Cargo(request.kernel.image, str(initrd), disk, request.append)
+
+
+def _await_init(machine: qemu.Qemu, deadline: Deadline, progress: Progress) -> None:
+    console = machine.console
+    try:
+        console.expect(r".", deadline.within(FIRST_BYTE_SECONDS, "the guest's first byte"))
+        progress.note("the kernel speaks")
+        limit = deadline.within(INIT_SECONDS, "the guest's boot")
+        said = console.expect(rf"{_INIT_DONE}|{_PANIC}", limit).group(0)
+    except (DeadlineExpired, GuestLost) as error:
+        raise _boot_failure(machine, error) from None
+    if said.startswith("Kernel panic"):
+        with contextlib.suppress(DeadlineExpired):
+            console.wait_ended(Deadline.after(_LAST_WORDS_SECONDS, "the panic's last words"))
+        raise GuestPanicked(
+            f"the guest panicked in boot: {said}",
+            hint="the console log has the trace",
+            console=console.last_lines(),
+        )
+
+
+def _boot_failure(machine: qemu.Qemu, error: HarnessError) -> HarnessError:
+    """Return what stopped a guest that ended, or went silent, before its init was done."""
+    console = machine.console
+    if isinstance(error, GuestLost) and console.size == 0:
+        return machine.death()
+    if console.size == 0:
+        return GuestSilent(
+            f"the guest wrote nothing to its console for {FIRST_BYTE_SECONDS:g} s",
+            hint="does this kernel have CONFIG_SERIAL_8250_CONSOLE=y and CONFIG_TTY=y?",
+        )
+    last = (console.last_lines(1) or ("",))[0]
+    how = "ended" if isinstance(error, GuestLost) else "stood still"
+    return BootError(
+        f"the guest {how} in boot; its last line: {last}",
+        hint="the console log shows how far it came",
+        console=console.last_lines(),
+    )
+
+
+def _log_in(machine: qemu.Qemu, ssh: Ssh, keys: RunKeys, deadline: Deadline) -> None:
+    limit = deadline.within(LOGIN_SECONDS, "the SSH login")
+    info = machine.qmp.execute(
+        "human-monitor-command", {"command-line": "info usernet"}, deadline=limit
+    )
+    try:
+        ssh.connect(forwarded_port(info), keys.host_public, keys.client_private, limit)
+    except SshUnreachable as error:
+        said = [line for line in machine.console.last_lines(40) if "hgm: init:" in line]
+        why = f"; {said[-1]}" if said else ""
+        raise SshUnreachable(
+            f"{error.message}{why}", hint=error.hint, console=machine.console.last_lines()
+        ) from None

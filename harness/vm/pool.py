@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's huge pages, proven before any probe: asked is not got."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from harness.deadline import Deadline
+from harness.errors import PoolShort
+from harness.records import HugePages, NodePool, size_name
+from harness.vm.console import Console
+from harness.vm.ssh import Ssh
+
+#: Prints ``PATH:NUMBER`` for each counter of the pools, in one round trip.
+READ_COUNTERS = (
+    "find",
+    "/sys/devices/system/node",
+    "/sys/kernel/mm/hugepages",
+    "-name",
+    "*_hugepages",
+    "-exec",
+    "grep",
+    "-H",
+    ".",
+    "{}",
+    "+",
+)
+
+_COUNTER = re.compile(
+    r"^/sys/(?:devices/system/node/node(?P<node>\d+)/hugepages|kernel/mm/hugepages)"
+    r"/hugepages-(?P<kib>\d+)kB/(?P<name>\w+):(?P<value>\d+)$",
+    re.MULTILINE,
+)
+
+
+def parse_counters(text: str) -> tuple[NodePool, ...]:
+    """Return the pools per size and node from what `READ_COUNTERS` printed, largest size first.
+
+    A kernel without NUMA has no nodes in sysfs; all it has is then node 0's.
+    """
+    per_node: dict[tuple[int, int], dict[str, int]] = {}
+    whole: dict[tuple[int, int], dict[str, int]] = {}
+    for match in _COUNTER.finditer(text):
+        table = whole if match["node"] is None else per_node
+        key = (int(match["kib"]) * 1024, int(match["node"] or 0))
+        table.setdefault(key, {})[match["name"]] = int(match["value"])
+    return tuple(
+        NodePool(size=size, node=node, total=names["nr_hugepages"], free=names["free_hugepages"])
+        for (size, node), names in sorted(
+            (per_node or whole).items(), key=lambda item: (-item[0][0], item[0][1])
+        )
+    )
+
+
+def read(ssh: Ssh, deadline: Deadline) -> tuple[NodePool, ...]:
+    """Return the guest's pools as its sysfs states them now."""
+    return parse_counters(ssh.run(READ_COUNTERS, deadline).stdout)
+
+
+def totals(pools: Iterable[NodePool]) -> dict[str, int]:
+    """Return how many pages there are of each size, by size name."""
+    counts: dict[str, int] = {}
+    for pool in pools:
+        name = size_name(pool.size)
+        counts[name] = counts.get(name, 0) + pool.total
+    return counts
+
+
+def require(asked: Sequence[HugePages], got: Sequence[NodePool], console: Console) -> None:
+    """Raise PoolShort, with the kernel's own line, if a size has fewer free pages than asked."""
+    for pages in asked:
+        free = sum(pool.free for pool in got if pool.size == pages.size)
+        if free >= pages.count:
+            continue
+        lines = [line for line in console.text().splitlines() if "HugeTLB: alloc" in line]
+        said = lines[-1].strip() if lines else "the kernel said nothing about it"
+        name = size_name(pages.size)
+        raise PoolShort(
+            f"the guest has {free} free {name} pages of {pages.count} asked: {said}",
+            hint="give it more --memory, or ask for fewer --hugepages",
+            console=console.last_lines(),
+        )

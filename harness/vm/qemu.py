@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A running QEMU with its QMP session and its console, from the first byte to the last.
+
+Both channels are socket pairs handed to QEMU as file descriptors: nothing has a name in the file
+system, so two machines cannot collide and a killed one leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import command
+from harness.deadline import Deadline
+from harness.errors import HarnessError, QemuError
+from harness.records import AccelChoice, MachineSpec
+from harness.vm.console import Console
+from harness.vm.qmp import Qmp
+from harness.vm.spec import Launch, qemu_argv
+
+_CONNECT_SECONDS = 10.0
+_QUIT_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Cargo:
+    """What a machine is loaded with.
+
+    Attributes:
+        kernel: path of the bzImage.
+        initrd: path of the initramfs; empty for none.
+        disk: path of the read-only disk; empty for none.
+        append: more words for the kernel's command line.
+    """
+
+    kernel: str
+    initrd: str = ""
+    disk: str = ""
+    append: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """A QEMU process that is paused before its first instruction, or runs.
+
+    Attributes:
+        process: the process.
+        qmp: its QMP session.
+        console: its serial console.
+        argv: its command line.
+        version: such as ``7.2.22``.
+        stderr: the file with what it said itself.
+    """
+
+    process: command.Process
+    qmp: Qmp
+    console: Console
+    argv: tuple[str, ...]
+    version: str
+    stderr: Path
+
+    def resume(self, deadline: Deadline) -> None:
+        """Let the guest run."""
+        self.qmp.execute("cont", deadline=deadline)
+
+    def quit(self) -> None:
+        """End it without asking the guest, and wait until every console byte is kept."""
+        limit = Deadline.after(_QUIT_SECONDS, "QEMU's end")
+        with contextlib.suppress(HarnessError):  # killed below if it does not listen
+            if self.process.poll() is None:
+                self.qmp.execute("quit", deadline=limit)
+                self.process.wait(limit)
+        self.process.end()
+
+    def death(self) -> QemuError:
+        """Return the error that says how QEMU ended and what it said."""
+        code = self.process.poll()
+        said = [line for line in self.stderr.read_text(errors="replace").splitlines() if line]
+        how = "is gone" if code is None else f"ended with exit code {code}"
+        return QemuError(
+            f"QEMU {how}: {said[-1] if said else 'it said nothing'}",
+            command=self.argv,
+            log=self.stderr,
+            console=self.console.last_lines(),
+        )
+
+
+@contextlib.contextmanager
+def started(
+    machine: MachineSpec,
+    accel: AccelChoice,
+    cargo: Cargo,
+    directory: Path,
+    deadline: Deadline,
+    *,
+    on_line: Callable[[str], None] = lambda line: None,
+    on_end: Callable[[], None] = lambda: None,
+) -> Iterator[Qemu]:
+    """Start QEMU, paused, with both channels attached; end it on the way out.
+
+    Args:
+        machine: what to boot.
+        accel: what runs it.
+        cargo: what it is loaded with.
+        directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
+        deadline: when it must answer on QMP.
+        on_line: see `Console`.
+        on_end: see `Console`.
+
+    Raises:
+        ToolMissing: if QEMU is not installed.
+        QemuError: if it died or did not answer.
+    """
+    stderr = directory / "qemu.stderr"
+    with contextlib.ExitStack() as stack:
+        qmp_ours, qmp_theirs = _socket_pair(stack)
+        console_ours, console_theirs = _socket_pair(stack)
+        argv = qemu_argv(
+            Launch(
+                machine=machine,
+                accel=accel.name,
+                cpu=accel.cpu,
+                kernel=cargo.kernel,
+                initrd=cargo.initrd,
+                disk=cargo.disk,
+                append=cargo.append,
+                qmp_fd=qmp_theirs.fileno(),
+                console_fd=console_theirs.fileno(),
+            )
+        )
+        errors = stack.enter_context(stderr.open("ab"))
+        process = stack.enter_context(
+            command.start(
+                argv,
+                stdout=errors,
+                stderr=errors,
+                pass_fds=(qmp_theirs.fileno(), console_theirs.fileno()),
+                death_signal=signal.SIGKILL,
+            )
+        )
+        qmp_theirs.close()
+        console_theirs.close()
+        console = Console(console_ours, directory / "serial.log", on_line=on_line, on_end=on_end)
+        stack.callback(console.close)
+        qmp = Qmp(qmp_ours, directory / "qmp.log")
+        stack.callback(qmp.close)
+        qemu = Qemu(process, qmp, console, argv, "", stderr)
+        limit = deadline.within(_CONNECT_SECONDS, "QEMU's first answer on QMP")
+        try:
+            qmp.connect(limit)
+            found = qmp.execute("query-version", deadline=limit)["qemu"]
+        except HarnessError:
+            process.end()
+            raise qemu.death() from None
+        version = f"{found['major']}.{found['minor']}.{found['micro']}"
+        running = Qemu(process, qmp, console, argv, version, stderr)
+        stack.callback(running.quit)
+        yield running
+
+
+def _socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        stack.callback(end.close)
+    return ours, theirs

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QMP for code that is not asynchronous: qemu.qmp's client on an event loop in one thread.
+
+Every exchange is kept in a log, a JSON object a line, in the order it happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qemu.qmp import ExecuteError, QMPClient, QMPError
+
+from harness.deadline import Deadline
+from harness.errors import QemuError
+
+Value = TypeVar("Value")
+
+
+class Qmp:
+    """A QMP session over a connected socket.
+
+    Args:
+        sock: the harness's end of the socket; owned by this object from now on.
+        log: a file to which every command, answer and event is appended.
+    """
+
+    def __init__(self, sock: socket.socket, log: Path) -> None:
+        self._client = QMPClient("hgm")
+        self._sock = sock
+        self._log = log.open("a", buffering=1)
+        self._events: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="qmp", daemon=True)
+        self._thread.start()
+
+    def connect(self, deadline: Deadline) -> None:
+        """Read the greeting and negotiate.
+
+        Raises:
+            QemuError: if what answers is no QEMU, or it went away.
+            DeadlineExpired: if nothing answered in time.
+        """
+        self._await(self._client.connect(self._sock), deadline, "connect")
+        self._submit(self._collect())
+
+    def execute(
+        self, command: str, arguments: dict[str, object] | None = None, *, deadline: Deadline
+    ) -> Any:
+        """Run a QMP command and return what it returned.
+
+        Args:
+            command: its QMP name.
+            arguments: its arguments.
+            deadline: when the answer must be there.
+
+        Raises:
+            QemuError: if QEMU refused it, or went away.
+            DeadlineExpired: if no answer came in time.
+        """
+        self._note(command=command, arguments=arguments)
+        answer = self._await(self._client.execute(command, arguments), deadline, command)
+        self._note(answer=answer)
+        return answer
+
+    def wait_event(
+        self, match: Callable[[dict[str, Any]], bool], deadline: Deadline
+    ) -> dict[str, Any]:
+        """Wait for an event, past ones included, and return it.
+
+        Raises:
+            DeadlineExpired: if it did not come in time.
+        """
+        with self._changed:
+            while True:
+                for event in self._events:
+                    if match(event):
+                        return event
+                if not self._changed.wait(timeout=deadline.remaining()):
+                    raise deadline.error()
+
+    def events(self) -> tuple[dict[str, Any], ...]:
+        """Return the events so far, oldest first."""
+        with self._changed:
+            return tuple(self._events)
+
+    def close(self) -> None:
+        """End the session and its thread; calling it twice does nothing."""
+        if not self._thread.is_alive():
+            return
+        with contextlib.suppress(
+            QMPError, OSError, EOFError, asyncio.CancelledError, concurrent.futures.TimeoutError
+        ):
+            self._submit(self._client.disconnect()).result(timeout=2)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=2)
+        with contextlib.suppress(OSError):
+            self._sock.close()
+        self._log.close()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    async def _collect(self) -> None:
+        async for event in self._client.events:
+            self._note(event=event)
+            with self._changed:
+                self._events.append(dict(event))
+                self._changed.notify_all()
+
+    def _submit(self, coroutine: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _await(self, coroutine: Coroutine[Any, Any, Value], deadline: Deadline, what: str) -> Value:
+        future = self._submit(coroutine)
+        try:
+            return future.result(timeout=deadline.remaining())
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise deadline.error() from None
+        except ExecuteError as error:
+            raise QemuError(f"QEMU refused {what}: {error}") from None
+        except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
+            raise QemuError(f"QEMU went away during {what}: {error}") from None
+
+    def _note(self, **what: object) -> None:
+        with contextlib.suppress(ValueError):  # a late event after close() has nobody to read it
+            self._log.write(json.dumps({"time": round(time.time(), 6), **what}) + "\n")

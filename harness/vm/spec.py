@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From what was asked to QEMU's command line. Pure: no process, no file is touched here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import SpecError
+from harness.records import HugePages, MachineSpec, Record, size_name
+from harness.vm.arch import Arch, arch
+
+#: What `hgm run` reserves when nobody says otherwise.
+DEFAULT_HUGEPAGES = "1G:2,2M:64"
+
+_SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Launch(Record, frozen=True, kw_only=True):
+    """Everything that QEMU's command line depends on.
+
+    Attributes:
+        machine: what to boot.
+        accel: ``kvm`` or ``tcg``.
+        cpu: CPU model for that accelerator.
+        kernel: path of the bzImage.
+        initrd: path of the initramfs, with what is personal to the run at its end; empty for
+            none, which is enough to see whether a kernel starts.
+        disk: path of the read-only disk; empty for none.
+        append: more words for the kernel's command line.
+        qmp_fd: file descriptor of the QMP socket, already connected.
+        console_fd: file descriptor of the serial console's socket, already connected.
+    """
+
+    machine: MachineSpec
+    accel: str
+    cpu: str
+    kernel: str
+    initrd: str = ""
+    disk: str = ""
+    append: tuple[str, ...] = ()
+    qmp_fd: int
+    console_fd: int
+
+
+def parse_size(text: str, option: str) -> int:
+    """Return the bytes that ``512M``, ``6G`` or ``8589934592`` stands for.
+
+    Raises:
+        SpecError: naming ``option`` if it is no size.
+    """
+    match = re.fullmatch(r"([1-9][0-9]*)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise SpecError(f"{option}: {text!r} is no size", hint="write it like 512M or 6G")
+    return int(match[1]) * _SUFFIXES.get(match[2].upper(), 1)
+
+
+def parse_hugepages(text: str, arch_name: str = "x86_64") -> tuple[HugePages, ...]:
+    """Return the pages that ``1G:2,2M:64`` asks for, largest first.
+
+    Raises:
+        SpecError: on an unknown form or size, a size named twice, or a count that is no number.
+    """
+    sizes = arch(arch_name).hugepage_sizes
+    pages: dict[int, int] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, colon, count = item.partition(":")
+        size = sizes.get(name.upper().removesuffix("B"))
+        if not colon or not count.isascii() or not count.isdigit() or size is None:
+            raise SpecError(
+                f"--hugepages: {item!r} is no SIZE:COUNT",
+                hint=f"write it like {DEFAULT_HUGEPAGES}; sizes are {', '.join(sizes)}",
+            )
+        if size in pages:
+            raise SpecError(f"--hugepages: {name} is named twice", hint="name each size once")
+        pages[size] = int(count)
+    return tuple(HugePages(size=size, count=pages[size]) for size in sorted(pages, reverse=True))
+
+
+def machine(
+    hugepages: Sequence[HugePages],
+    *,
+    memory: int | None = None,
+    cpus: int = 2,
+    nodes: int = 1,
+    arch_name: str = "x86_64",
+) -> MachineSpec:
+    """Return a machine that is large enough for its huge pages.
+
+    Args:
+        hugepages: what it reserves at boot.
+        memory: bytes; sized from the huge pages where it is None. Memory that the guest never
+            touches costs the host nothing.
+        cpus: virtual CPUs.
+        nodes: NUMA nodes.
+        arch_name: the architecture.
+
+    Raises:
+        SpecError: if the numbers cannot make a machine.
+    """
+    reserved = sum(pages.size * pages.count for pages in hugepages)
+    if not 1 <= nodes <= 8 or cpus < nodes:
+        raise SpecError(
+            f"{nodes} NUMA nodes with {cpus} CPUs make no machine",
+            hint="give each of 1 to 8 nodes at least one CPU (--cpus)",
+        )
+    if memory is None:
+        gib = 2**30
+        wanted = reserved + arch(arch_name).memory_overhead * nodes
+        memory = -(-wanted // (gib * nodes)) * gib * nodes
+    elif memory <= reserved:
+        raise SpecError(
+            f"--memory {memory >> 20}M cannot hold {reserved >> 20}M of huge pages",
+            hint="leave --memory out to have it sized from --hugepages",
+        )
+    return MachineSpec(
+        hugepages=tuple(hugepages), memory=memory, cpus=cpus, nodes=nodes, arch=arch_name
+    )
+
+
+def kernel_command_line(launch: Launch) -> str:
+    """Return the kernel's command line: console, huge pages, and an end to every panic."""
+    guest = arch(launch.machine.arch)
+    words = [
+        f"console={guest.console}",
+        guest.early_console,
+        # A panic reboots at once, and -no-reboot turns that into the end of QEMU, so that the
+        # watcher sees an event instead of a silence.
+        "panic=-1",
+        # Probes are told apart on the console by what the harness writes to /dev/kmsg.
+        "printk.devkmsg=on",
+        *(word for pages in launch.machine.hugepages for word in _pool_words(pages, launch)),
+        *launch.append,
+    ]
+    return " ".join(words)
+
+
+def _pool_words(pages: HugePages, launch: Launch) -> list[str]:
+    nodes = launch.machine.nodes
+    count = str(pages.count)
+    if nodes > 1:
+        share, rest = divmod(pages.count, nodes)
+        count = ",".join(f"{node}:{share + (node < rest)}" for node in range(nodes))
+    return [f"hugepagesz={size_name(pages.size)}", f"hugepages={count}"]
+
+
+def qemu_argv(launch: Launch) -> tuple[str, ...]:
+    """Return QEMU's whole command line for a launch."""
+    guest = arch(launch.machine.arch)
+    return (
+        guest.qemu,
+        "-no-user-config",
+        "-nodefaults",
+        *("-machine", f"{guest.machine},accel={launch.accel}"),
+        *("-cpu", launch.cpu),
+        *("-smp", str(launch.machine.cpus)),
+        *_memory_argv(launch.machine),
+        *("-display", "none"),
+        "-no-reboot",
+        # Paused, so that QMP and the console are attached before the first instruction.
+        "-S",
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        *("-chardev", f"socket,id=qmp,fd={launch.qmp_fd}"),
+        *("-mon", "chardev=qmp,mode=control"),
+        *("-chardev", f"socket,id=console,fd={launch.console_fd}"),
+        *("-serial", "chardev:console"),
+        # Port 0: the host's kernel picks a free one, so two guests cannot collide. `restrict`
+        # leaves the guest no network but this one connection from loopback.
+        *("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
+        *("-device", "virtio-rng-pci"),
+        *_disk_argv(launch.disk),
+        *("-kernel", launch.kernel),
+        *(("-initrd", launch.initrd) if launch.initrd else ()),
+        *("-append", kernel_command_line(launch)),
+    )
+
+
+def _memory_argv(spec: MachineSpec) -> tuple[str, ...]:
+    if spec.nodes == 1:
+        return ("-m", f"size={spec.memory}b")
+    share = spec.memory // spec.nodes
+    argv = ["-m", f"size={share * spec.nodes}b"]
+    cpus = [list(range(node, spec.cpus, spec.nodes)) for node in range(spec.nodes)]
+    for node, owned in enumerate(cpus):
+        argv += ["-object", f"memory-backend-ram,id=node{node},size={share}b"]
+        names = ",".join(f"cpus={cpu}" for cpu in owned)
+        argv += ["-numa", f"node,nodeid={node},memdev=node{node},{names}"]
+    return tuple(argv)
+
+
+def _disk_argv(disk: str) -> tuple[str, ...]:
+    if not disk:
+        return ()
+    # Commas in a path would end the option's value; QEMU takes a doubled one for a comma.
+    path = str(Path(disk)).replace(",", ",,")
+    return (
+        "-drive",
+        f"if=none,id=disk,file={path},format=raw,readonly=on",
+        "-device",
+        "virtio-blk-pci,drive=disk",
+    )
+
+
+def describe(spec: MachineSpec, guest: Arch | None = None) -> str:
+    """Return a machine in a few words, such as ``q35, 2 CPUs, 6 GiB, 1 node``."""
+    guest = guest or arch(spec.arch)
+    nodes = "1 node" if spec.nodes == 1 else f"{spec.nodes} nodes"
+    return f"{guest.machine}, {spec.cpus} CPUs, {spec.memory / 2**30:g} GiB, {nodes}"

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""SSH into the guest through paramiko: run, copy, exit codes, both streams apart, deadlines.
+
+The guest's only network is one loopback port of the host. Its host key was made for this run and
+is pinned; the only key that logs in was made for this run too; there are no passwords.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import selectors
+import shlex
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import paramiko
+import tenacity
+
+from harness.deadline import Deadline
+from harness.errors import CommandFailed, GuestLost, SshUnreachable
+
+_CHUNK = 65536
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command in the guest answered.
+
+    Attributes:
+        exit_code: 0..255; 128 + N where signal N ended it.
+        stdout: decoded, undecodable bytes replaced; empty where a callback took it.
+        stderr: the same.
+    """
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Doorbell:
+    """A one-way flag that another thread sets and that a selector can wait for."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.rung = False
+
+    def fileno(self) -> int:
+        """Return the file descriptor that becomes readable when the flag is set."""
+        return self._fd
+
+    def ring(self) -> None:
+        """Set the flag."""
+        self.rung = True
+        os.eventfd_write(self._fd, 1)
+
+    def close(self) -> None:
+        """Give the file descriptor back."""
+        os.close(self._fd)
+
+
+class Ssh:
+    """A session with the guest's SSH server.
+
+    Args:
+        died: rung when the guest is known to be dead, so that no call waits for it in vain.
+    """
+
+    def __init__(self, died: Doorbell) -> None:
+        self._died = died
+        self._transport: paramiko.Transport | None = None
+
+    def connect(self, port: int, host_key: str, client_key: str, deadline: Deadline) -> None:
+        """Connect, check the host key and log in as root.
+
+        Args:
+            port: the loopback port that leads to the guest.
+            host_key: the only host key to accept, as an OpenSSH public key without comment.
+            client_key: the private key that logs in, as OpenSSH's PEM.
+            deadline: when the login must have succeeded.
+
+        Raises:
+            SshUnreachable: if no server answered in time, or another host key came.
+        """
+        retry = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((OSError, EOFError, paramiko.SSHException)),
+            wait=tenacity.wait_fixed(0.05),
+            stop=lambda _: deadline.expired() or self._died.rung,
+            reraise=True,
+        )
+        key = paramiko.Ed25519Key.from_private_key(io.StringIO(client_key))
+        try:
+            self._transport = retry(self._login, port, host_key, key, deadline)
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise SshUnreachable(
+                f"no SSH login within {deadline.seconds:g} s: {error or type(error).__name__}",
+                hint="the console log shows how far the guest's init came",
+            ) from None
+
+    def run(
+        self,
+        argv: Sequence[str],
+        deadline: Deadline,
+        *,
+        stdin: bytes = b"",
+        on_stdout: Callable[[bytes], object] | None = None,
+        on_stderr: Callable[[bytes], object] | None = None,
+        check: bool = False,
+    ) -> Answer:
+        """Run a command in the guest.
+
+        Args:
+            argv: the command; each word reaches it unchanged.
+            deadline: when it must have ended. The command is not ended by it; the guest is.
+            stdin: what it reads.
+            on_stdout: takes standard output as it comes, instead of the answer.
+            on_stderr: the same for standard error.
+            check: raise CommandFailed on any exit code but 0.
+
+        Raises:
+            DeadlineExpired: if it did not end in time.
+            GuestLost: if the guest died or stopped answering.
+            CommandFailed: if ``check`` and it failed.
+        """
+        out, err = bytearray(), bytearray()
+        with self._session(deadline) as channel:
+            # The one string there is: SSH hands the remote shell a line, quoted word by word.
+            channel.exec_command(shlex.join(argv))
+            if stdin:
+                channel.settimeout(max(0.001, deadline.remaining()))
+                channel.sendall(stdin)
+            channel.shutdown_write()
+            self._drain(channel, on_stdout or out.extend, on_stderr or err.extend, deadline)
+            code = channel.recv_exit_status() if channel.exit_status_ready() else -1
+        if code < 0:
+            raise GuestLost(f"the guest gave no exit code for {shlex.join(argv)}")
+        answer = Answer(code, out.decode(errors="replace"), err.decode(errors="replace"))
+        if check and code != 0:
+            said = (answer.stderr or answer.stdout).strip().splitlines()
+            raise CommandFailed(
+                f"in the guest, {shlex.join(argv)} ended with exit code {code}: "
+                f"{said[-1] if said else 'it said nothing'}",
+                command=argv,
+            )
+        return answer
+
+    def put(self, data: bytes, path: str, deadline: Deadline, *, mode: int = 0o644) -> None:
+        """Write a file in the guest; it appears whole or not at all."""
+        part = f"{path}.part"
+        self.run(["dd", f"of={part}", "bs=64k"], deadline, stdin=data, check=True)
+        self.run(["chmod", f"{mode:o}", part], deadline, check=True)
+        self.run(["mv", part, path], deadline, check=True)
+
+    def get(self, path: str, deadline: Deadline) -> bytes:
+        """Return the bytes of a file in the guest.
+
+        Raises:
+            CommandFailed: if it cannot be read.
+        """
+        data = bytearray()
+        self.run(["cat", path], deadline, on_stdout=data.extend, check=True)
+        return bytes(data)
+
+    def close(self) -> None:
+        """End the session; calling it twice does nothing."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def __enter__(self) -> Ssh:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _login(
+        self, port: int, host_key: str, client_key: paramiko.PKey, deadline: Deadline
+    ) -> paramiko.Transport:
+        with contextlib.ExitStack() as undo:
+            sock = socket.create_connection(
+                ("127.0.0.1", port), timeout=max(0.001, deadline.remaining())
+            )
+            undo.callback(sock.close)
+            transport = paramiko.Transport(sock)
+            undo.callback(transport.close)
+            transport.banner_timeout = deadline.remaining()
+            transport.auth_timeout = deadline.remaining()
+            transport.start_client(timeout=max(0.001, deadline.remaining()))
+            shown = transport.get_remote_server_key()
+            if f"{shown.get_name()} {shown.get_base64()}" != host_key:
+                raise SshUnreachable("the guest showed a host key that is not the one we made")
+            transport.auth_publickey("root", client_key)
+            undo.pop_all()
+            return transport
+
+    def _session(self, deadline: Deadline) -> paramiko.Channel:
+        if self._transport is None or self._died.rung:
+            raise GuestLost("the guest is gone")
+        try:
+            return self._transport.open_session(timeout=max(0.001, deadline.remaining()))
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise GuestLost(f"the guest's SSH server does not answer: {error}") from None
+
+    def _drain(
+        self,
+        channel: paramiko.Channel,
+        on_stdout: Callable[[bytes], object],
+        on_stderr: Callable[[bytes], object],
+        deadline: Deadline,
+    ) -> None:
+        """Hand on both streams until the command has ended, the guest died or time is up."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(channel, selectors.EVENT_READ)
+            selector.register(self._died, selectors.EVENT_READ)
+            while not (channel.eof_received or channel.closed):
+                selector.select(timeout=deadline.remaining())
+                _hand_on(channel, on_stdout, on_stderr)
+                self._check(deadline)
+        # The exit code may come after the end of the streams, and rings no file descriptor.
+        while not (channel.status_event.wait(timeout=_POLL_SECONDS) or channel.closed):
+            self._check(deadline)
+        _hand_on(channel, on_stdout, on_stderr)
+
+    def _check(self, deadline: Deadline) -> None:
+        if self._died.rung:
+            raise GuestLost("the guest died")
+        deadline.check()
+
+
+def _hand_on(
+    channel: paramiko.Channel,
+    on_stdout: Callable[[bytes], object],
+    on_stderr: Callable[[bytes], object],
+) -> None:
+    while channel.recv_ready():
+        on_stdout(channel.recv(_CHUNK))
+    while channel.recv_stderr_ready():
+        on_stderr(channel.recv_stderr(_CHUNK))

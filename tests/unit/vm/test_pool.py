@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from harness.records import NodePool
+from harness.vm.guest import forwarded_port
+from harness.vm.pool import parse_counters, totals
+
+GIB = 2**30
+MIB = 2**20
+
+TWO_NODES = """\
+/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages:30
+/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages:32
+/sys/devices/system/node/node1/hugepages/hugepages-2048kB/surplus_hugepages:0
+/sys/devices/system/node/node1/hugepages/hugepages-1048576kB/free_hugepages:0
+/sys/devices/system/node/node1/hugepages/hugepages-1048576kB/nr_hugepages:0
+/sys/devices/system/node/node0/hugepages/hugepages-1048576kB/free_hugepages:2
+/sys/devices/system/node/node0/hugepages/hugepages-1048576kB/nr_hugepages:2
+/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages:2
+/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages:2
+/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages_mempolicy:2
+"""
+
+NO_NUMA = """\
+find: /sys/devices/system/node: No such file or directory
+/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages:63
+/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages:64
+"""
+
+
+def test_each_node_is_counted_and_the_whole_is_not_counted_again() -> None:
+    pools = parse_counters(TWO_NODES)
+    assert pools == (
+        NodePool(size=GIB, node=0, total=2, free=2),
+        NodePool(size=GIB, node=1, total=0, free=0),
+        NodePool(size=2 * MIB, node=1, total=32, free=30),
+    )
+    assert totals(pools) == {"1G": 2, "2M": 32}
+
+
+def test_a_kernel_without_numa_has_one_node() -> None:
+    assert parse_counters(NO_NUMA) == (NodePool(size=2 * MIB, node=0, total=64, free=63),)
+
+
+def test_a_kernel_without_hugetlb_has_no_pool() -> None:
+    assert parse_counters("find: /sys/kernel/mm/hugepages: No such file or directory") == ()
+
+
+def test_the_port_is_read_from_what_qemu_says() -> None:
+    # QEMU 7.2.22's answer, as recorded.
+    text = (
+        "Hub -1 (n0):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port "
+        "RecvQ SendQ\r\n  TCP[HOST_FORWARD]  10       127.0.0.1 40877       10.0.2.15    22     "
+        "0     0\r\n"
+    )
+    assert forwarded_port(text) == 40877

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+import pytest
+
+from harness.errors import SpecError
+from harness.records import HugePages
+from harness.vm import spec
+
+GIB = 2**30
+MIB = 2**20
+
+
+def launch(**fields: object) -> spec.Launch:
+    machine = spec.machine(spec.parse_hugepages("1G:2,2M:64"))
+    known = {"machine": machine, "accel": "tcg", "cpu": "max", "kernel": "/k", "initrd": "/i"}
+    return spec.Launch(**{**known, "qmp_fd": 5, "console_fd": 7, **fields})  # type: ignore[arg-type]
+
+
+def value(argv: tuple[str, ...], option: str) -> str:
+    return argv[argv.index(option) + 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512M", 512 * MIB), ("6G", 6 * GIB), ("6g", 6 * GIB), ("1GiB", GIB), ("4096", 4096)],
+)
+def test_a_size_is_read(text: str, size: int) -> None:
+    assert spec.parse_size(text, "--memory") == size
+
+
+@pytest.mark.parametrize("text", ["", "-1G", "0", "1.5G", "G", "1X", "1 G", "two"])
+def test_what_is_no_size_is_refused_by_name(text: str) -> None:
+    with pytest.raises(SpecError, match="--memory") as caught:
+        spec.parse_size(text, "--memory")
+    assert "6G" in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("text", "pages"),
+    [
+        ("1G:2,2M:64", ((GIB, 2), (2 * MIB, 64))),
+        ("2M:64, 1G:2", ((GIB, 2), (2 * MIB, 64))),
+        ("1g:0", ((GIB, 0),)),
+        ("", ()),
+    ],
+)
+def test_huge_pages_are_read_largest_first(text: str, pages: tuple[tuple[int, int], ...]) -> None:
+    wanted = tuple(HugePages(size=size, count=count) for size, count in pages)
+    assert spec.parse_hugepages(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["1G", "4K:1", "1G:x", "1G:-1", "1G:2,1G:3", "1G:²"])
+def test_what_is_no_pool_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="--hugepages"):
+        spec.parse_hugepages(text)
+
+
+def test_memory_is_sized_from_the_huge_pages() -> None:
+    # facts: 6 GiB yield two 1 GiB pages, 4 GiB yield one.
+    assert spec.machine(spec.parse_hugepages("1G:2")).memory == 6 * GIB
+    assert spec.machine(()).memory == 4 * GIB
+    assert spec.machine(spec.parse_hugepages("1G:2"), nodes=2).memory == 10 * GIB
+
+
+def test_memory_too_small_for_its_pool_is_refused_before_any_boot() -> None:
+    with pytest.raises(SpecError, match="cannot hold"):
+        spec.machine(spec.parse_hugepages("1G:2"), memory=2 * GIB)
+
+
+@pytest.mark.parametrize(("cpus", "nodes"), [(1, 2), (2, 0), (9, 9)])
+def test_a_node_needs_a_cpu(cpus: int, nodes: int) -> None:
+    with pytest.raises(SpecError, match="NUMA"):
+        spec.machine((), cpus=cpus, nodes=nodes)
+
+
+def test_the_command_line_reserves_what_was_asked() -> None:
+    words = spec.kernel_command_line(launch(append=("quiet",))).split()
+    start = words.index("hugepagesz=1G")
+    assert words[start : start + 4] == [
+        "hugepagesz=1G",
+        "hugepages=2",
+        "hugepagesz=2M",
+        "hugepages=64",
+    ]
+    assert words[0] == "console=ttyS0"
+    assert words[-1] == "quiet"
+
+
+def test_two_nodes_share_memory_cpus_and_pages() -> None:
+    two = spec.machine(spec.parse_hugepages("1G:3,2M:64"), nodes=2, cpus=3, memory=12 * GIB)
+    argv = spec.qemu_argv(launch(machine=two))
+    assert "node,nodeid=0,memdev=node0,cpus=0,cpus=2" in argv
+    assert "node,nodeid=1,memdev=node1,cpus=1" in argv
+    assert f"memory-backend-ram,id=node1,size={6 * GIB}b" in argv
+    assert "hugepagesz=1G hugepages=0:2,1:1 hugepagesz=2M hugepages=0:32,1:32" in argv[-1]
+
+
+def test_nothing_listens_off_loopback_and_the_guest_reaches_nothing() -> None:
+    argv = spec.qemu_argv(launch())
+    assert value(argv, "-netdev") == "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"
+    assert argv.count("-netdev") == 1
+    assert not {"-vnc", "-spice", "-gdb", "-s", "-incoming"} & set(argv)
+
+
+def test_qemu_runs_sandboxed_paused_and_without_anybodys_defaults() -> None:
+    argv = spec.qemu_argv(launch())
+    assert value(argv, "-sandbox").startswith("on,")
+    assert "spawn=deny" in value(argv, "-sandbox")
+    assert {"-S", "-nodefaults", "-no-user-config", "-no-reboot"} <= set(argv)
+
+
+def test_a_comma_in_the_disks_path_does_not_end_the_option() -> None:
+    argv = spec.qemu_argv(launch(disk="/a,readonly=off/disk"))
+    assert "file=/a,,readonly=off/disk," in value(argv, "-drive")
+
+
+def test_no_disk_and_no_initrd_are_left_out() -> None:
+    argv = spec.qemu_argv(launch(initrd=""))
+    assert "-drive" not in argv
+    assert "-initrd" not in argv
