@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The record as a shell script that does the run again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from harness.records import RunRecord
+from harness.reports.text import head
+
+
+def render(record: RunRecord) -> str:
+    """Return the script: the exact command, and as comments what it met the first time."""
+    return "\n".join([*_lines(record), ""])
+
+
+def _lines(record: RunRecord) -> Iterator[str]:
+    yield "#!/bin/sh"
+    yield "# SPDX-License-Identifier: GPL-2.0-only"
+    yield f"# Does again what hgm {record.harness} did on {record.started}.".replace("  ", " ")
+    for name, value in head(record):
+        yield _comment(f"{name:<8} {value}")
+    if record.kernel is not None:
+        yield _comment(f"source   {record.kernel.source.tree or record.kernel.source.origin}")
+        for patch in record.kernel.series.patches:
+            yield _comment(f"patch    {patch.digest} {patch.name}")
+    if record.qemu:
+        yield _comment(f"qemu     {record.qemu_version}")
+        yield _comment(shlex.join(record.qemu))
+    yield "exec " + shlex.join(record.command) + ' "$@"'
+
+
+def _comment(text: str) -> str:
+    """Return a text as one comment; a line break in it must not start a command."""
+    return "# " + " ".join(text.split("\n")).replace("\r", " ").rstrip()

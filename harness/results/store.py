@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The run directory: written as things happen, whole files only, and read back by anybody.
+
+::
+
+    result.json               the record (docs/result-schema.md); rewritten on each change
+    probes/NAME/ktap          standard output of the probe, as it came
+    probes/NAME/stderr        its standard error
+    probes/NAME/evidence.json how it ended, and which part of serial.log is its
+    serial.log                the guest's console from the first byte (written by the console)
+
+``NAME`` is the probe's name in a form that is a file name: see `directory_for`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from harness.errors import NoSpace, RecordError
+from harness.records import (
+    SCHEMA,
+    ProbeEvidence,
+    ProbeResult,
+    RunRecord,
+    Splat,
+    from_json,
+    to_json,
+)
+from harness.verdicts import dmesg, lines
+from harness.verdicts.judge import judge_probe
+from harness.workspace import atomic_write
+
+RESULT = "result.json"
+SERIAL = "serial.log"
+PROBES = "probes"
+KTAP = "ktap"
+STDERR = "stderr"
+EVIDENCE = "evidence.json"
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class _Header(msgspec.Struct):
+    """The one field that every version of ``result.json`` has."""
+
+    schema: int
+
+
+class RunStore:
+    """The directory of a run that is under way, and its record.
+
+    The record is on disk from the first moment, with the verdict CUT, so a run that is killed needs
+    nobody to say so.
+
+    Args:
+        run_dir: an existing directory.
+        record: what is known at the start.
+
+    Raises:
+        NoSpace: if the file system is full; from each method that writes.
+        RecordError: if the directory is gone or not writable; from each method that writes.
+    """
+
+    def __init__(self, run_dir: Path, record: RunRecord | None = None) -> None:
+        self.run_dir = run_dir
+        start = record if record is not None else RunRecord()
+        self.record = msgspec.structs.replace(start, run_dir=str(run_dir.absolute()))
+        self._save(self.record)
+
+    def update(self, **fields: Any) -> RunRecord:
+        """Change fields of the record, write it, and return it.
+
+        Raises:
+            TypeError: if there is no such field, or a value is not of its type.
+        """
+        changed = msgspec.structs.replace(self.record, **fields)
+        self._save(changed)
+        self.record = changed
+        return changed
+
+    def keep_probe(self, evidence: ProbeEvidence, ktap: str, stderr: str) -> str:
+        """Write what a probe left behind; return its directory, relative to the run's.
+
+        The evidence is written last: where it is, the other two are whole.
+
+        Args:
+            evidence: how it ended.
+            ktap: its standard output; decode it with `lines.decode` and no byte is lost.
+            stderr: its standard error, likewise.
+        """
+        directory = directory_for(evidence.name)
+        path = self.run_dir / directory
+        with _explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+            for name, text in ((KTAP, ktap), (STDERR, stderr)):
+                atomic_write(path / name, text.encode("utf-8", errors="surrogateescape"))
+            atomic_write(path / EVIDENCE, to_json(evidence))
+        return directory
+
+    def add_probe(self, result: ProbeResult) -> RunRecord:
+        """Put a probe's result into the record: in the place of an earlier one, or at the end."""
+        probes = list(self.record.probes)
+        for index, earlier in enumerate(probes):
+            if earlier.name == result.name:
+                probes[index] = result
+                break
+        else:
+            probes.append(result)
+        return self.update(probes=tuple(probes))
+
+    def write(self, name: str, data: bytes | str, *, executable: bool = False) -> Path:
+        """Write a whole file into the run directory, and return its path."""
+        path = self.run_dir / name
+        with _explained(path):
+            atomic_write(path, data)
+            if executable:
+                path.chmod(0o755)
+        return path
+
+    def _save(self, record: RunRecord) -> None:
+        data = to_json(record)
+        try:
+            from_json(data, RunRecord)
+        except msgspec.ValidationError as error:
+            raise TypeError(f"no such record can be read back: {error}") from None
+        self.write(RESULT, data)
+
+
+def directory_for(name: str) -> str:
+    """Return where a probe's files lie, relative to the run directory; no two names share one.
+
+    ``hgm/continue-4k/1G`` becomes ``probes/hgm+continue-4k+1G``; what is neither a letter, a
+    digit, nor one of ``_.-`` becomes ``%`` and its code, and so does a dot at the start.
+
+    Raises:
+        ValueError: if the name is empty.
+    """
+    if not name:
+        raise ValueError("a probe without a name has no directory")
+    parts = [urllib.parse.quote(part, safe="").replace("~", "%7E") for part in name.split("/")]
+    whole = "+".join(parts)
+    return f"{PROBES}/{'%2E' + whole[1:] if whole.startswith('.') else whole}"
+
+
+def load(run_dir: Path) -> RunRecord:
+    """Return the record of a run, finished or cut.
+
+    Raises:
+        RecordError: if it is absent, damaged, or not of a version that this program reads.
+    """
+    path = run_dir / RESULT
+    if not run_dir.is_dir():
+        raise RecordError(f"there is no run directory {run_dir}", hint="`ls runs` shows the runs")
+    with _explained(path, reading=True):
+        data = path.read_bytes()
+    try:
+        schema = msgspec.json.decode(data, type=_Header).schema
+    except msgspec.DecodeError as error:
+        raise RecordError(f"{path} is damaged or no record of a run: {error}") from None
+    if schema != SCHEMA:
+        raise RecordError(
+            f"{path} has schema {schema}, and this program reads {SCHEMA}",
+            hint="read it with the version of hgm that wrote it, named in its field `harness`",
+        )
+    try:
+        return from_json(data, RunRecord)
+    except msgspec.DecodeError as error:
+        raise RecordError(f"{path} is damaged: {error}") from None
+
+
+class Judged(NamedTuple):
+    """What a run directory says when its evidence is judged again.
+
+    Attributes:
+        probes: in the order of the record, then those that it does not name.
+        splats: complaints of the kernel outside of any probe.
+    """
+
+    probes: tuple[ProbeResult, ...]
+    splats: tuple[Splat, ...]
+
+
+def rejudge(run_dir: Path) -> Judged:
+    """Judge the evidence of a run again, with the judge of today.
+
+    A probe of the record that never ran has no evidence and keeps its result; one that ran just
+    before the run was cut may have evidence and no place in the record yet.
+
+    Raises:
+        RecordError: if the record or a piece of evidence is absent or damaged.
+    """
+    record = load(run_dir)
+    console = read_console(run_dir)
+    evidence = {item.name: item for item in _all_evidence(run_dir)}
+    results: list[ProbeResult] = []
+    for probe in record.probes:
+        item = evidence.pop(probe.name, None)
+        if item is not None:
+            results.append(_judge(run_dir, item, console))
+        elif probe.status == "LOST":
+            results.append(probe)
+        else:
+            raise RecordError(
+                f"{run_dir / directory_for(probe.name) / EVIDENCE} is missing, yet the record "
+                f"says {probe.status}"
+            )
+    late = sorted(evidence.values(), key=lambda item: item.console_from)
+    results += [_judge(run_dir, item, console) for item in late]
+    spans = [(item.console_from, item.console_to) for item in _all_evidence(run_dir)]
+    splats = dmesg.outside(dmesg.scan(lines.decode(console)), spans)
+    return Judged(tuple(results), splats)
+
+
+def read_console(run_dir: Path) -> bytes:
+    """Return the guest's console so far; empty where it never spoke."""
+    path = run_dir / SERIAL
+    with _explained(path, reading=True):
+        return path.read_bytes() if path.exists() else b""
+
+
+def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResult:
+    directory = directory_for(evidence.name)
+    texts = []
+    for name in (KTAP, STDERR):
+        with _explained(run_dir / directory / name, reading=True):
+            texts.append(lines.decode((run_dir / directory / name).read_bytes()))
+    said = lines.decode(console[evidence.console_from : evidence.console_to])
+    result = judge_probe(evidence, texts[0], texts[1], said)
+    return msgspec.structs.replace(result, directory=directory)
+
+
+def _all_evidence(run_dir: Path) -> Iterator[ProbeEvidence]:
+    for path in sorted((run_dir / PROBES).glob(f"*/{EVIDENCE}")):
+        with _explained(path, reading=True):
+            data = path.read_bytes()
+        try:
+            yield from_json(data, ProbeEvidence)
+        except msgspec.DecodeError as error:
+            raise RecordError(f"{path} is damaged: {error}") from None
+
+
+@contextlib.contextmanager
+def _explained(path: Path, *, reading: bool = False) -> Iterator[None]:
+    """Turn what the operating system says about a file of the run into an error of the tree."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise NoSpace(
+                f"no space left to write {path}",
+                hint="free some space, or choose another place with --runs-dir",
+            ) from None
+        doing = "read" if reading else "write"
+        raise RecordError(f"cannot {doing} {path}: {error.strerror}") from None

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From what is known about a probe, or a run, to what it says about the kernel.
+
+A probe, the first that holds:
+
+==== ======================================================================== ======
+ 1   the kernel oopsed, hit a BUG or panicked meanwhile, or the guest died    CRASH
+ 2   it ran out of time                                                       HANG
+ 3   the guest stopped answering                                              LOST
+ 4   a signal ended it                                                        FAIL
+ 5   it printed no KTAP                                                       FAIL
+ 6   a result is ``not ok``                                                   FAIL
+ 7   its KTAP is damaged: results missing, no plan, cut short ...             FAIL
+ 8   a result is skipped without a reason                                     FAIL
+ 9   the exit code contradicts the results                                    FAIL
+10   the exit code is 4, or every result is skipped                           SKIP
+11   otherwise                                                                PASS
+==== ======================================================================== ======
+
+Any other complaint of the kernel during the probe turns a PASS or SKIP into a FAIL and is named
+behind the reason of anything else. Everything here is a pure function of text and records, so that
+an old run can be judged again.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from harness.records import (
+    HgmSupport,
+    ProbeEvidence,
+    ProbeResult,
+    Splat,
+    Status,
+    Subtest,
+    Verdict,
+)
+from harness.verdicts import dmesg, ktap
+from harness.verdicts.lines import clean, short
+
+#: What a probe ends with to say that it could not test anything; kselftest's KSFT_SKIP.
+SKIP_CODE = 4
+
+#: What a KTAP may have and still be trusted: the format allows other lines anywhere.
+TOLERATED = frozenset({"garbage-before", "garbage-after"})
+
+#: Probes that need high-granularity mapping, where nobody says which do.
+HGM_PREFIX = "hgm/"
+
+_BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL", "LOST")
+
+# The shell's way to say that a signal ended a program: 128 and the signal's number.
+_SIGNALLED = 128
+
+
+class Opinion(NamedTuple):
+    """A status and its reason, on the way to a `ProbeResult`."""
+
+    status: Status
+    reason: str
+
+
+class RunVerdict(NamedTuple):
+    """How a run ends.
+
+    Attributes:
+        verdict: PASS, FAIL or ERROR.
+        exit_code: 0, 1 or 3.
+        reason: one line.
+    """
+
+    verdict: Verdict
+    exit_code: int
+    reason: str
+
+
+def judge_probe(evidence: ProbeEvidence, text: str, stderr: str, console: str) -> ProbeResult:
+    """Return what one probe says about the kernel.
+
+    Args:
+        evidence: how it ended.
+        text: its standard output, which should be KTAP.
+        stderr: its standard error.
+        console: what the serial console showed meanwhile, decoded by `lines.decode`.
+
+    Returns:
+        The result, with splat offsets that count from the start of ``serial.log``, and without
+        its directory, which the store knows.
+    """
+    splats = tuple(
+        msgspec.structs.replace(splat, offset=splat.offset + evidence.console_from)
+        for splat in dmesg.scan(console)
+    )
+    document = ktap.parse(text)
+    subtests = ktap.flatten(document)
+    status, reason = (
+        _crash(evidence, splats)
+        or _unfinished(evidence, splats, subtests)
+        or _complained(_judge_output(evidence, document, subtests, text, stderr), splats)
+    )
+    return ProbeResult(
+        name=evidence.name,
+        status=status,
+        reason=short(reason, 400),
+        seconds=evidence.seconds,
+        subtests=subtests,
+        splats=splats,
+    )
+
+
+def _crash(evidence: ProbeEvidence, splats: Sequence[Splat]) -> Opinion | None:
+    """Rule 1. The first fatal complaint is the cause; a panic is often only its consequence."""
+    fatal = next((splat for splat in splats if dmesg.is_fatal(splat)), None)
+    if fatal is not None:
+        return Opinion("CRASH", fatal.title)
+    if evidence.ended != "guest-died":
+        return None
+    said = splats[0].title if splats else ""
+    return Opinion("CRASH", said or evidence.detail or "the guest died without a word")
+
+
+def _unfinished(
+    evidence: ProbeEvidence, splats: Sequence[Splat], subtests: Sequence[Subtest]
+) -> Opinion | None:
+    """Rules 2 and 3."""
+    if evidence.ended == "exit":
+        return None
+    reached = f"after {subtests[-1].name}" if subtests else "before its first result"
+    if evidence.ended == "budget":
+        stuck = next((splat for splat in splats if splat.kind in dmesg.STUCK), None)
+        parts = [f"took longer than {evidence.budget:g} s, {reached}"]
+        parts += [stuck.title] if stuck else [splat.title for splat in splats[:1]]
+        return Opinion("HANG", "; ".join(part for part in (*parts, evidence.detail) if part))
+    detail = evidence.detail or "the guest stopped answering"
+    return Opinion("LOST", "; ".join([f"{detail}, {reached}", *(s.title for s in splats[:1])]))
+
+
+def _judge_output(
+    evidence: ProbeEvidence,
+    document: ktap.KtapDocument,
+    subtests: tuple[Subtest, ...],
+    text: str,
+    stderr: str,
+) -> Opinion:
+    """Rules 4 to 11, for a probe that ended by itself."""
+    code = evidence.exit_code
+    if code is None:
+        return Opinion("FAIL", "its exit code is not known")
+    if name := _signal_name(code):
+        return Opinion("FAIL", _killed(name, subtests, stderr))
+    if document.empty:
+        return Opinion("FAIL", _no_ktap(code, text, stderr))
+    failed = [subtest for subtest in subtests if subtest.status == "FAIL"]
+    if failed:
+        return Opinion("FAIL", _failed(failed, code))
+    for problem in document.problems:
+        if problem.kind not in TOLERATED:
+            return Opinion("FAIL", f"damaged KTAP: {problem.text}{_aside(stderr)}")
+    return _judge_code(code, document, subtests, stderr)
+
+
+def _judge_code(
+    code: int, document: ktap.KtapDocument, subtests: tuple[Subtest, ...], stderr: str
+) -> Opinion:
+    """Rules 8 to 11, for whole KTAP without a failure."""
+    skipped = [subtest for subtest in subtests if subtest.status == "SKIP"]
+    unexplained = [subtest.name for subtest in skipped if not subtest.reason]
+    if unexplained:
+        return Opinion("FAIL", f"skipped without a reason: {unexplained[0]}")
+    reasons = [subtest.reason for subtest in skipped]
+    if document.skipped is not None:
+        reasons.insert(0, document.skipped)
+    nothing_tested = len(skipped) == len(subtests)
+    if code not in (0, SKIP_CODE):
+        return Opinion("FAIL", f"no result is `not ok`, yet exit code {code}{_aside(stderr)}")
+    if code == SKIP_CODE or nothing_tested:
+        if not reasons or not reasons[0]:
+            return Opinion("FAIL", f"tested nothing and gave no reason (exit code {code})")
+        return Opinion("SKIP", reasons[0])
+    return Opinion("PASS", "")
+
+
+def _complained(opinion: Opinion, splats: Sequence[Splat]) -> Opinion:
+    """Let no probe pass during which the kernel complained."""
+    if not splats:
+        return opinion
+    parts = [opinion.reason] if opinion.status == "FAIL" else []
+    more = f" (and {len(splats) - 1} more)" if len(splats) > 1 else ""
+    parts.append(f"kernel: {splats[0].title}{more}")
+    return Opinion("FAIL", "; ".join(parts))
+
+
+def _signal_name(code: int) -> str:
+    try:
+        return signal.Signals(code - _SIGNALLED).name
+    except ValueError:
+        return ""
+
+
+def _killed(name: str, subtests: Sequence[Subtest], stderr: str) -> str:
+    reached = f"after {subtests[-1].name}" if subtests else "before its first result"
+    failed = next((subtest for subtest in subtests if subtest.status == "FAIL"), None)
+    first = f"; {_failed([failed], 1)}" if failed else ""
+    return f"killed by {name}, {reached}{first}{_aside(stderr)}"
+
+
+def _no_ktap(code: int, text: str, stderr: str) -> str:
+    first = next((line for line in map(clean, text.split("\n")) if line.strip()), "")
+    said = f"first line {short(first, 80)!r}" if first else "it printed nothing"
+    return f"printed no KTAP: {said}, exit code {code}{_aside(stderr)}"
+
+
+def _failed(failed: Sequence[Subtest], code: int) -> str:
+    first = failed[0]
+    # A parent fails with its child; counting it would count one fault twice.
+    leaves = [s for s in failed[1:] if not first.name.startswith(f"{s.name} > ")]
+    more = f" (and {len(leaves)} more)" if leaves else ""
+    why = f": {first.reason}" if first.reason else ""
+    odd = "; yet exit code 0" if code == 0 else ""
+    return f"{first.name}{more}{why}{odd}"
+
+
+def _aside(stderr: str) -> str:
+    """Return the last line of standard error, ready to stand behind a reason."""
+    lines = [line for line in map(clean, stderr.split("\n")) if line.strip()]
+    return f"; stderr: {short(lines[-1], 120)}" if lines else ""
+
+
+def judge_run(
+    probes: Sequence[ProbeResult],
+    *,
+    expect: Literal["report", "hgm", "stock"],
+    hgm: HgmSupport,
+    splats: Sequence[Splat] = (),
+    hgm_probes: Collection[str] | None = None,
+) -> RunVerdict:
+    """Return how a run ends, once every selected probe has a result.
+
+    A run whose only fault is that probes were LOST says nothing about the kernel: it ends with
+    ERROR and exit code 3. A run without probes never passes.
+
+    Args:
+        probes: every selected probe.
+        expect: ``hgm`` makes a kernel without it, or a skipped HGM probe, a failure; ``stock``
+            makes a kernel with it one; ``report`` neither.
+        hgm: what the kernel said about itself.
+        splats: complaints outside of any probe.
+        hgm_probes: names of the probes that need HGM; by default those below ``hgm/``.
+    """
+    needs = hgm_probes if hgm_probes is not None else _hgm_by_name(probes)
+    about = f"{describe_hgm(hgm)}; {tally(probes)}"
+    if not probes:
+        return RunVerdict("FAIL", 1, "no probe ran, so nothing was tested")
+    faults = [
+        *_bad_probes(probes),
+        *_broken_expectation(expect, hgm, [p for p in probes if p.name in needs]),
+        *(f"the kernel complained outside of any probe: {s.title}" for s in splats[:1]),
+    ]
+    if not faults:
+        return RunVerdict("PASS", 0, about)
+    lost_only = {probe.status for probe in probes}.isdisjoint(("FAIL", "CRASH", "HANG"))
+    if lost_only and len(faults) == 1 and any(probe.status == "LOST" for probe in probes):
+        return RunVerdict("ERROR", 3, f"{faults[0]}; {about}")
+    return RunVerdict("FAIL", 1, f"{'; '.join(faults)}; {about}")
+
+
+def describe_hgm(hgm: HgmSupport) -> str:
+    """Return whether the kernel has HGM, by its own word, as part of a sentence."""
+    if hgm.present is None:
+        return "HGM support not known"
+    said = f" ({hgm.evidence})" if hgm.evidence else ""
+    return f"kernel has {'' if hgm.present else 'no '}HGM{said}"
+
+
+def tally(probes: Sequence[ProbeResult]) -> str:
+    """Return how many probes ended how, such as ``9 passed, 12 skipped``."""
+    words = {
+        "PASS": "passed",
+        "FAIL": "failed",
+        "CRASH": "crashed the kernel",
+        "HANG": "hung",
+        "LOST": "lost",
+        "SKIP": "skipped",
+    }
+    counts = {status: sum(probe.status == status for probe in probes) for status in words}
+    parts = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
+    return ", ".join(parts) or "no probes"
+
+
+def _hgm_by_name(probes: Sequence[ProbeResult]) -> frozenset[str]:
+    return frozenset(probe.name for probe in probes if probe.name.startswith(HGM_PREFIX))
+
+
+def _bad_probes(probes: Sequence[ProbeResult]) -> list[str]:
+    """Return one line about the worst probe, or none."""
+    bad = [probe for probe in probes if probe.status in _BAD]
+    if not bad:
+        return []
+    worst = min(bad, key=lambda probe: _BAD.index(probe.status))
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return [f"{worst.name} {worst.status}{more}: {worst.reason}"]
+
+
+def _broken_expectation(
+    expect: Literal["report", "hgm", "stock"], hgm: HgmSupport, needing: Sequence[ProbeResult]
+) -> list[str]:
+    """Return one line if the kernel is not what the caller said it would be, else none."""
+    if expect == "hgm":
+        if hgm.present is not True:
+            return ["expected a kernel with HGM"]
+        skipped = [probe for probe in needing if probe.status == "SKIP"]
+        return [f"expected HGM, yet {p.name} was skipped: {p.reason}" for p in skipped[:1]]
+    if expect == "stock" and hgm.present is not False:
+        return ["expected a kernel without HGM"]
+    return []

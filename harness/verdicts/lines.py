@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Lines as they come over a serial line: what is text in them, and what is not.
+
+Shared by the readers of KTAP and of the console.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# Colours and cursor moves (ECMA-48 CSI and OSC sequences) and lone two-byte escapes.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_=>])")
+
+# NUL and the other control characters except tab; none of them is text, or allowed in XML.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ufffe\uffff]")
+
+# What printk puts first: `<4>`, `[   12.345678]`, and with CONFIG_PRINTK_CALLER `[  T123]`.
+_STAMP = re.compile(r"(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?:\[ *[TC][0-9]{1,9}\])? ?")
+
+# The width of a reason in a record: a table's row, not a page.
+_SHORT = 200
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of text.
+
+    Attributes:
+        number: from 1.
+        offset: bytes from the start of the text.
+        text: without its end, escapes and control characters.
+        ended: whether a newline ended it.
+    """
+
+    number: int
+    offset: int
+    text: str
+    ended: bool
+
+
+def decode(data: bytes) -> str:
+    """Return bytes from a guest as text that remembers how many bytes each piece had."""
+    return data.decode("utf-8", errors="surrogateescape")
+
+
+def clean(text: str) -> str:
+    """Return a line without escapes, control characters and what UTF-8 cannot say."""
+    if text.isascii() and text.isprintable():
+        return text
+    plain = _CONTROL.sub("", _ESCAPES.sub("", text))
+    return plain.encode("utf-8", errors="replace").decode()
+
+
+def split(text: str) -> list[Line]:
+    """Return the lines of a text; a newline at its very end opens no further line."""
+    found: list[Line] = []
+    offset = 0
+    for number, raw in enumerate(text.split("\n"), 1):
+        found.append(Line(number, offset, clean(raw), ended=True))
+        # A byte that was no UTF-8 is one surrogate and becomes one question mark.
+        offset += len(raw.encode("utf-8", errors="replace")) + 1
+    last = found.pop()
+    if last.text:
+        found.append(Line(last.number, last.offset, last.text, ended=False))
+    return found
+
+
+def stamp(text: str) -> tuple[bool, str]:
+    """Return whether printk's time stamp opens a line, and the line without it."""
+    match = _STAMP.match(text)
+    return (True, text[match.end() :]) if match else (False, text)
+
+
+def embedded_stamp(text: str) -> int:
+    """Return where in a line a kernel message begins that met another writer's; -1 if nowhere."""
+    match = _STAMP.search(text)
+    return match.start() if match else -1
+
+
+def stamp_seconds(text: str) -> float | None:
+    """Return the time in a line's stamp; None without one."""
+    match = _STAMP.match(text)
+    return float(match[0].split("[", 1)[1].split("]", 1)[0]) if match else None
+
+
+def short(text: str, limit: int = _SHORT) -> str:
+    """Return a text as one line of at most ``limit`` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
