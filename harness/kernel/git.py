@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The git object store that holds every kernel source and every patched one as a tree.
+
+git runs with the harness's own configuration only (the file ``gitconfig`` beside this one), and
+with every variable set that could lead it elsewhere: a run from ``git rebase --exec`` or from a
+hook inherits GIT_DIR and friends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import command
+from harness.deadline import Deadline
+from harness.workspace import Workspace, atomic_write
+
+_CONFIG = Path(__file__).with_name("gitconfig")
+
+#: No attribute of any tree may change a byte between the work tree and the store.
+_ATTRIBUTES = "* -text -filter -ident -eol -working-tree-encoding -export-subst -export-ignore\n"
+
+
+def environment(git_dir: Path) -> dict[str, str]:
+    """Return the variables that tie git to ``git_dir`` and to the harness's configuration."""
+    return {
+        "GIT_DIR": str(git_dir),
+        "GIT_WORK_TREE": str(git_dir),
+        "GIT_INDEX_FILE": str(git_dir / "no-index"),
+        "GIT_CONFIG_GLOBAL": str(_CONFIG),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_PARAMETERS": "",
+        "GIT_CONFIG_COUNT": "0",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
+        "GIT_NAMESPACE": "",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_LITERAL_PATHSPECS": "0",
+    }
+
+
+@dataclass(frozen=True)
+class Store:
+    """The bare repository ``sources.git`` of a cache.
+
+    Attributes:
+        path: where it is.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, workspace: Workspace, deadline: Deadline) -> Store:
+        """Return the cache's store, made if it was not there."""
+        store = cls(workspace.cache / "sources.git")
+        if not (store.path / "HEAD").exists():
+            with workspace.unfinished("store") as new:
+                # A bare repository cannot be made while a work tree is named, even an empty one.
+                init = ["env", "-u", "GIT_WORK_TREE", "git", "init", "--quiet", "--bare"]
+                init += ["--template=", str(new)]
+                command.run(init, deadline, env=environment(new))
+                (new / "info").mkdir(exist_ok=True)
+                atomic_write(new / "info" / "attributes", _ATTRIBUTES)
+                workspace.publish(new, store.path)
+        return store
+
+    def environment(
+        self, index: Path | None = None, work_tree: Path | None = None
+    ) -> Mapping[str, str]:
+        """Return git's variables for this store with an index and a work tree, where given."""
+        variables = environment(self.path) | {"GIT_OBJECT_DIRECTORY": str(self.path / "objects")}
+        if index is not None:
+            variables["GIT_INDEX_FILE"] = str(index)
+        if work_tree is not None:
+            variables["GIT_WORK_TREE"] = str(work_tree)
+        return variables
+
+    def git(
+        self,
+        arguments: Sequence[str],
+        deadline: Deadline,
+        *,
+        index: Path | None = None,
+        work_tree: Path | None = None,
+        stdin: Path | None = None,
+        ok: Sequence[int] | None = (0,),
+    ) -> command.Completed:
+        """Run git in the store; see `harness.command.run` for the errors."""
+        return command.run(
+            ["git", *arguments],
+            deadline,
+            cwd=work_tree,
+            env=self.environment(index, work_tree),
+            stdin=stdin,
+            ok=ok,
+        )
+
+    def has(self, tree: str, deadline: Deadline) -> bool:
+        """Return whether an object is in the store."""
+        return self.git(["cat-file", "-e", tree], deadline, ok=None).exit_code == 0
+
+    def text(self, tree: str, path: str, deadline: Deadline) -> str | None:
+        """Return a file's text out of a tree; None where there is no such file."""
+        done = self.git(["cat-file", "blob", f"{tree}:{path}"], deadline, ok=None)
+        return done.stdout if done.exit_code == 0 else None
+
+    def keep(self, tree: str, deadline: Deadline) -> None:
+        """Hold a tree against pruning."""
+        self.git(["update-ref", f"refs/hgm/{tree}", tree], deadline)

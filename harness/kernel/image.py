@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a bzImage that somebody built says about itself: its release and, maybe, its config.
+
+The header is that of the x86 boot protocol (Documentation/arch/x86/boot.rst); the search for the
+payload and for IKCONFIG is that of the kernel's scripts/extract-vmlinux and extract-ikconfig.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness import command
+from harness.deadline import Deadline
+from harness.errors import CommandFailed, SourceError
+from harness.workspace import Workspace
+
+_MAGIC_AT = 0x202
+_VERSION_POINTER_AT = 0x20E
+_SETUP_SECTORS_AT = 0x1F1
+_PAYLOAD_OFFSET_AT = 0x248
+_PAYLOAD_LENGTH_AT = 0x24C
+
+_IKCONFIG_BEGINS = b"IKCFG_ST"
+
+#: First bytes of a payload and the program that decompresses it, where Python cannot.
+_TOOLS = ((b"\x02\x21\x4c\x18", "lz4"), (b"\x28\xb5\x2f\xfd", "zstd"))
+
+
+def release(data: bytes, name: str) -> str:
+    """Return the ``uname -r`` of a bzImage.
+
+    Args:
+        data: the whole file.
+        name: what messages call it.
+
+    Raises:
+        SourceError: if it is no bzImage.
+    """
+    if data[_MAGIC_AT : _MAGIC_AT + 4] != b"HdrS":
+        raise SourceError(
+            f"{name} is no x86 kernel image", hint="give the bzImage that `make bzImage` wrote"
+        )
+    pointer = int.from_bytes(data[_VERSION_POINTER_AT : _VERSION_POINTER_AT + 2], "little")
+    text = data[pointer + 0x200 : pointer + 0x400].split(b"\0")[0] if pointer else b""
+    words = text.decode("ascii", errors="replace").split()
+    if not words:
+        raise SourceError(f"{name} names no kernel release", hint="is the file whole?")
+    return words[0]
+
+
+def check_whole(data: bytes, name: str) -> None:
+    """Raise SourceError if the file ends before its payload does."""
+    if len(data) < 0x250 or _payload_end(data) > len(data):
+        raise SourceError(
+            f"{name} is truncated: {len(data)} bytes, {_payload_end(data)} by its header",
+            hint="copy or build it again",
+        )
+
+
+def payload(data: bytes) -> bytes:
+    """Return the compressed kernel inside a bzImage of boot protocol 2.08 or later."""
+    length = int.from_bytes(data[_PAYLOAD_LENGTH_AT : _PAYLOAD_LENGTH_AT + 4], "little")
+    end = _payload_end(data)
+    return data[end - length : end]
+
+
+def _payload_end(data: bytes) -> int:
+    # A setup_sects of 0 means 4, says boot.rst; the boot sector itself comes on top.
+    sectors = (data[_SETUP_SECTORS_AT] if len(data) > _SETUP_SECTORS_AT else 0) or 4
+    offset = int.from_bytes(data[_PAYLOAD_OFFSET_AT : _PAYLOAD_OFFSET_AT + 4], "little")
+    length = int.from_bytes(data[_PAYLOAD_LENGTH_AT : _PAYLOAD_LENGTH_AT + 4], "little")
+    return (sectors + 1) * 512 + offset + length
+
+
+def ikconfig(vmlinux: bytes) -> str | None:
+    """Return the ``.config`` inside a decompressed kernel (CONFIG_IKCONFIG); None without one."""
+    at = vmlinux.find(_IKCONFIG_BEGINS)
+    while at >= 0:
+        stream = vmlinux[at + len(_IKCONFIG_BEGINS) :]
+        unpacked = _gunzip(stream)
+        if unpacked is not None:
+            return unpacked.decode(errors="replace")
+        at = vmlinux.find(_IKCONFIG_BEGINS, at + 1)
+    return None
+
+
+def _gunzip(data: bytes) -> bytes | None:
+    try:
+        return zlib.decompressobj(wbits=31).decompress(data)
+    except zlib.error:
+        return None
+
+
+def decompress(data: bytes, workspace: Workspace, deadline: Deadline) -> bytes | None:
+    """Return a decompressed payload; None where its format, or the tool for it, is not there."""
+    if data.startswith(b"\x1f\x8b"):
+        return _gunzip(data)
+    if data.startswith((b"BZh", b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
+        maker = bz2.BZ2Decompressor if data.startswith(b"BZh") else lzma.LZMADecompressor
+        try:
+            return maker().decompress(data)
+        except (OSError, lzma.LZMAError):
+            return None
+    if data.startswith(b"\x7fELF"):
+        return data
+    for magic, tool in _TOOLS:
+        if data.startswith(magic) and shutil.which(tool):
+            return _by_tool(tool, data, workspace, deadline)
+    return None
+
+
+def _by_tool(tool: str, data: bytes, workspace: Workspace, deadline: Deadline) -> bytes | None:
+    with workspace.unfinished("payload") as room:
+        packed, plain = room / "packed", room / "plain"
+        # The build appends the payload's size in 4 bytes (scripts/Makefile.lib: size_append),
+        # which the tools would take for damage.
+        packed.write_bytes(data[:-4])
+        try:
+            command.run([tool, "-d", "-q", "-f", str(packed), "-o", str(plain)], deadline)
+        except CommandFailed:
+            return None
+        return plain.read_bytes()
+
+
+def beside(image: Path, version: str) -> Iterator[Path]:
+    """Yield where the config of an image may lie: beside it, or at the top of its build tree."""
+    yield image.with_name(".config")
+    yield image.with_name(f"config-{version}")
+    if image.parent.parts[-3:] == ("arch", "x86", "boot"):
+        yield image.parents[3] / ".config"
+
+
+def config_beside(image: Path, version: str) -> str | None:
+    """Return the text of a configuration file that lies with an image; None without one."""
+    found = next((path for path in beside(image, version) if path.is_file()), None)
+    return found.read_text(errors="replace") if found else None
+
+
+def config_inside(data: bytes, workspace: Workspace, deadline: Deadline) -> str | None:
+    """Return the configuration that a bzImage carries (CONFIG_IKCONFIG); None without one."""
+    plain = decompress(payload(data), workspace, deadline)
+    return ikconfig(plain) if plain else None

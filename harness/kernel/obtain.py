@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel room's whole story: from a request to a kernel that can be booted."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness import records
+from harness.deadline import Deadline
+from harness.errors import NoSpace, SourceError
+from harness.kernel import cache, fragments, series, source, specs, toolchain
+from harness.kernel.fragments import Fragment
+from harness.kernel.series import Patched
+from harness.kernel.source import Context, Source
+from harness.kernel.specs import SourceSpec
+from harness.progress import Progress
+from harness.records import ConfigIdentity, Kernel, Record, SeriesIdentity, SourceIdentity
+from harness.workspace import Workspace, atomic_write, digest, file_digest
+
+#: Raised whenever the same inputs would no longer give the same kernel entry.
+RECIPE = "1"
+
+#: The symbol whose presence every record tells.
+HGM_SYMBOL = "HUGETLB_HIGH_GRANULARITY_MAPPING"
+
+
+class KernelRequest(Record, frozen=True, kw_only=True):
+    """Which kernel is wanted.
+
+    Attributes:
+        source: ``--kernel``'s argument.
+        series: ``--series``'s argument.
+        features: ``--config``'s arguments: names of fragments, or paths of ``.config`` files.
+        refresh: fetch the newest version, where a recorded one would do.
+    """
+
+    source: str
+    series: str = "none"
+    features: tuple[str, ...] = ()
+    refresh: bool = False
+
+
+def obtain(
+    request: KernelRequest,
+    *,
+    workspace: Workspace,
+    deadline: Deadline,
+    progress: Progress,
+    build_log: Path,
+) -> Kernel:
+    """Return the kernel that a request describes, built unless the cache has it.
+
+    Args:
+        request: what is wanted.
+        workspace: the cache.
+        deadline: when it must be there.
+        progress: is told of each stage.
+        build_log: takes make's output; it is not made where nothing is built.
+
+    Raises:
+        UserError: for a spec, source, patch, symbol or line of code that the caller can mend.
+        InfrastructureError: for what this host lacks.
+    """
+    spec = specs.parse_source(request.source)
+    series_spec = specs.parse_series(request.series)
+    context = Context(workspace, deadline, progress)
+    with _disk_errors():
+        if spec.kind == "image":
+            return _obtain_image(spec, request, context)
+        wanted = fragments.load(request.features)
+        for fragment in wanted:
+            fragments.parse(fragment)  # what is wrong in a fragment is said before a fetch
+        toolchain.require()  # before a fetch that would be for nothing
+        tools = toolchain.identify(workspace, deadline)
+        with _pinned_store(context):
+            found = source.resolve(spec, context, refresh=request.refresh)
+            patched = series.apply(series_spec, found, context)
+            key = kernel_key(patched.identity.tree, wanted, tools)
+            kernel = _finished(workspace, key, found.identity, patched.identity, request.features)
+            if kernel is not None:
+                return kernel
+            kernel = _build(found, patched, wanted, tools, key, request, context, build_log)
+    cache.prune(workspace, cache.limit(), progress)
+    return kernel
+
+
+def fetch(
+    text: str, *, workspace: Workspace, deadline: Deadline, progress: Progress, refresh: bool = True
+) -> SourceIdentity:
+    """Fetch a source without building it, the newest version of it unless ``refresh`` is False.
+
+    Raises:
+        SpecError: for an ``image:``, which is no source.
+        SourceError: as `harness.kernel.source.resolve`.
+    """
+    spec = specs.parse_source(text)
+    if spec.kind == "image":
+        raise SourceError(f"{text} is no source", hint="there is nothing to fetch for image:")
+    context = Context(workspace, deadline, progress)
+    with _disk_errors(), _pinned_store(context):
+        return source.resolve(spec, context, refresh=refresh).identity
+
+
+def kernel_key(tree: str, wanted: Sequence[Fragment], tools: str) -> str:
+    """Return the content hash of everything that goes into a kernel."""
+    return digest(RECIPE, tree, tools, *(fragment.text for fragment in wanted))
+
+
+@contextlib.contextmanager
+def _pinned_store(context: Context) -> Iterator[None]:
+    with cache.pin(context.store().path):
+        yield
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turn a full disk under our own writes into the error that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoSpace(
+            f"no space left for {error.filename or 'the cache'}",
+            hint="free some space, or shrink the cache with `hgm cache prune`",
+        ) from error
+
+
+def _finished(
+    workspace: Workspace,
+    key: str,
+    source_identity: SourceIdentity,
+    series_identity: SeriesIdentity,
+    features: tuple[str, ...],
+) -> Kernel | None:
+    """Return the cache's finished kernel under the names it is asked for now; None without one."""
+    entry = workspace.cache / "kernels" / key
+    try:
+        known = records.from_json((entry / "manifest.json").read_bytes(), Kernel)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    cache.touch(entry)
+    configuration = msgspec.structs.replace(known.configuration, features=features)
+    return msgspec.structs.replace(
+        _located(known, entry),
+        cached=True,
+        source=source_identity,
+        series=series_identity,
+        configuration=configuration,
+    )
+
+
+def _located(kernel: Kernel, entry: Path) -> Kernel:
+    """Return a kernel with the paths of a cache entry; an absent part stays empty."""
+
+    def path(name: str) -> str:
+        return str(entry / name) if (entry / name).exists() else ""
+
+    return msgspec.structs.replace(
+        kernel,
+        image=path("bzImage"),
+        config=path("config"),
+        headers=path("headers/include"),
+        vmlinux=path("vmlinux"),
+    )
+
+
+def _build(  # noqa: PLR0913 - everything that a kernel depends on
+    found: Source,
+    patched: Patched,
+    wanted: Sequence[Fragment],
+    tools: str,
+    key: str,
+    request: KernelRequest,
+    context: Context,
+    log: Path,
+) -> Kernel:
+    """Build a kernel under its slot's lock and publish it; whoever waited finds it finished."""
+    from harness.kernel import build, config  # what a warm run does without
+    from harness.kernel.make import Make
+    from harness.kernel.slot import Slot
+
+    workspace, progress = context.workspace, context.progress
+    slot = Slot.of(workspace, found.lineage)
+    names = (found.identity, patched.identity, request.features)
+    with workspace.lock(slot.lock, context.deadline, progress):
+        twin = _finished(workspace, key, *names)
+        if twin is not None:
+            return twin
+        began = time.monotonic()
+        progress.stage("checkout", patched.version)
+        slot.switch(patched.identity.tree, context.store(), context.deadline)
+        directory = slot.build(digest(tools, *(fragment.text for fragment in wanted)))
+        make = Make(slot.source, directory, context.deadline, log, workspace.cache)
+        progress.stage("config", " ".join(fragment.name for fragment in wanted))
+        wishes, notes = fragments.merge(wanted, patched.version)
+        text = config.make_config(wishes, make)
+        notes += config.account(wishes, text, slot.source, patched.version, make.kconfig())
+        progress.stage("build", patched.version)
+        with workspace.unfinished("kernel") as new:
+            build.compile_kernel(make, new / "headers", progress)
+            build.collect(directory, new)
+            kernel = Kernel(
+                key=key,
+                release=(directory / "include/config/kernel.release").read_text().strip(),
+                image="",
+                toolchain=tools,
+                source=found.identity,
+                series=patched.identity,
+                configuration=_configuration(request.features, new / "config", notes),
+                build_seconds=time.monotonic() - began,
+            )
+            atomic_write(new / "manifest.json", records.to_json(kernel))
+            entry = workspace.room("kernels") / key
+            workspace.publish(new, entry)
+        cache.touch(slot.root)
+    return _located(kernel, entry)
+
+
+def _configuration(
+    features: tuple[str, ...], final: Path, notes: tuple[str, ...]
+) -> ConfigIdentity:
+    """Return the record of a final ``.config``."""
+    has_hgm = fragments.values(final.read_text()).get(HGM_SYMBOL) == "y"
+    return ConfigIdentity(features=features, digest=file_digest(final), notes=notes, hgm=has_hgm)
+
+
+def _obtain_image(spec: SourceSpec, request: KernelRequest, context: Context) -> Kernel:
+    """Return a kernel that somebody built, as a copy in the cache that no rebuild changes."""
+    if request.features or request.series not in ("", "none"):
+        raise SourceError(
+            f"--kernel {spec.text} is built already; --series and --config come too late",
+            hint="give its source with tree: or git:",
+        )
+    path = Path(spec.where)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(
+            f"--kernel {spec.text}: {path}: {error.strerror}", hint="check the path"
+        ) from error
+    return _publish_image(path, data, spec, context)
+
+
+def _publish_image(path: Path, data: bytes, spec: SourceSpec, context: Context) -> Kernel:
+    from harness.kernel import image  # decompressors, which a source does without
+
+    release = image.release(data, str(path))
+    image.check_whole(data, str(path))
+    text = image.config_beside(path, release)
+    key = digest(RECIPE, data, text or "")
+    checksum = hashlib.sha256(data).hexdigest()
+    identity = SourceIdentity(spec=spec.text, kind="image", origin=f"{path}, sha256 {checksum}")
+    untouched = SeriesIdentity(spec="none")
+    known = _finished(context.workspace, key, identity, untouched, ())
+    if known is not None:
+        return known
+    if text is None:
+        text = image.config_inside(data, context.workspace, context.deadline)
+    with context.workspace.unfinished("kernel") as new:
+        (new / "bzImage").write_bytes(data)
+        configuration = ConfigIdentity(known=False)
+        if text is not None:
+            (new / "config").write_text(text)
+            configuration = _configuration((), new / "config", ())
+        kernel = Kernel(
+            key=key,
+            release=release,
+            image="",
+            source=identity,
+            series=untouched,
+            configuration=configuration,
+        )
+        atomic_write(new / "manifest.json", records.to_json(kernel))
+        entry = context.workspace.room("kernels") / key
+        context.workspace.publish(new, entry)
+    return _located(kernel, entry)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Private work trees that go from one git tree to another, touching only what differs.
+
+Each lineage of sources has a slot in the cache::
+
+    trees/SLOT/src         the work tree
+    trees/SLOT/index       git's memory of it
+    trees/SLOT/switching   there while a switch is under way
+    trees/SLOT/build/KEY   make's output directory for one set of fragments and one toolchain
+
+so that make finds everything as it left it and rebuilds what changed. A slot is used under its
+lock only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import CommandFailed
+from harness.kernel.git import Store
+from harness.workspace import Workspace, digest
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One private work tree with its build directories.
+
+    Attributes:
+        root: its directory in the cache.
+    """
+
+    root: Path
+
+    @classmethod
+    def of(cls, workspace: Workspace, lineage: str) -> Slot:
+        """Return the slot of a lineage; ``debian linux-source-6.12`` has one, a tree has one."""
+        readable = re.sub(r"[^A-Za-z0-9.]+", "-", lineage)[-40:].strip("-")
+        root = workspace.room("trees") / f"{readable}-{digest(lineage)[:8]}"
+        (root / "src").mkdir(parents=True, exist_ok=True)
+        return cls(root)
+
+    @property
+    def source(self) -> Path:
+        """Return the work tree."""
+        return self.root / "src"
+
+    @property
+    def lock(self) -> str:
+        """Return the name of the lock that guards the slot."""
+        return f"trees/{self.root.name}"
+
+    def build(self, key: str) -> Path:
+        """Return the build directory for a configuration key, made if it was not there."""
+        path = self.root / "build" / key[:16]
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def switch(self, tree: str, store: Store, deadline: Deadline) -> None:
+        """Make the work tree hold exactly a git tree; files that are the same are not touched."""
+        index, marker = self.root / "index", self.root / "switching"
+        index.with_name("index.lock").unlink(missing_ok=True)  # of a run that was killed
+        interrupted = marker.exists()
+        marker.touch()
+        reset = ["read-tree", "--reset", "-u", tree]
+        try:
+            store.git(reset, deadline, index=index, work_tree=self.source)
+        except CommandFailed:
+            # A damaged index; without one git writes every file anew.
+            index.unlink(missing_ok=True)
+            interrupted = True
+            store.git(reset, deadline, index=index, work_tree=self.source)
+        if interrupted:
+            # What the interrupted switch had added, and this tree does not have.
+            clean = ["clean", "-ffdxq"]
+            store.git(clean, deadline, index=index, work_tree=self.source)
+        marker.unlink()

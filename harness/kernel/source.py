@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a source spec to a git tree in the store, and the memory of what became which tree."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness import command, records
+from harness.deadline import Deadline
+from harness.errors import CommandFailed, InfrastructureError, SourceError
+from harness.kernel import specs, worktree
+from harness.kernel.git import Store
+from harness.kernel.specs import SourceSpec
+from harness.progress import Progress
+from harness.records import Record, SourceIdentity
+from harness.workspace import Workspace, atomic_write, digest, file_digest
+
+_VERSION = re.compile(r"^(VERSION|PATCHLEVEL|SUBLEVEL)[ \t]*=[ \t]*(\d+)[ \t]*$", re.MULTILINE)
+_COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+
+
+class Source(Record, frozen=True, kw_only=True):
+    """A source that is in the store; ``sources/*.json`` hold these.
+
+    Attributes:
+        identity: what it is, for the record of a run.
+        version: ``VERSION.PATCHLEVEL.SUBLEVEL`` of its Makefile.
+        lineage: what sources share that differ little from one another, such as a package's name;
+            each lineage has one private work tree.
+    """
+
+    identity: SourceIdentity
+    version: str
+    lineage: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every step here needs: the cache, the time left, and who listens."""
+
+    workspace: Workspace
+    deadline: Deadline
+    progress: Progress
+
+    def store(self) -> Store:
+        """Return the cache's object store."""
+        return Store.of(self.workspace, self.deadline)
+
+
+def resolve(spec: SourceSpec, context: Context, *, refresh: bool = False) -> Source:
+    """Return the source that a spec names, fetched if it is not in the store yet.
+
+    Args:
+        spec: anything but an ``image:``.
+        context: cache, deadline, progress.
+        refresh: ask for the newest version, where a recorded one would do.
+
+    Raises:
+        SourceError: if it is not there, is damaged, or is no kernel.
+    """
+    match spec.kind:
+        case "debian":
+            return _debian(spec, context, refresh)
+        case "tar":
+            return _tar(spec, context, refresh)
+        case "git":
+            return _git(spec, context)
+        case "tree":
+            return _tree(spec, context)
+        case "image":
+            raise ValueError("an image has no source")
+
+
+def kernel_version(makefile: str | None) -> str:
+    """Return ``VERSION.PATCHLEVEL.SUBLEVEL`` of a kernel's top Makefile; empty if it is none."""
+    found = dict(_VERSION.findall(makefile or ""))
+    if not {"VERSION", "PATCHLEVEL"} <= found.keys():
+        return ""
+    return f"{found['VERSION']}.{found['PATCHLEVEL']}.{found.get('SUBLEVEL', '0')}"
+
+
+def tree_version(store: Store, tree: str, name: str, deadline: Deadline) -> str:
+    """Return the version of a tree in the store.
+
+    Raises:
+        SourceError: if it has no kernel's Makefile or no Kconfig.
+    """
+    version = kernel_version(store.text(tree, "Makefile", deadline))
+    if not version or store.text(tree, "Kconfig", deadline) is None:
+        raise SourceError(
+            f"{name} is no kernel source: no Makefile with a VERSION beside a Kconfig",
+            hint="point it at the top directory of a Linux tree",
+        )
+    return version
+
+
+def _debian(spec: SourceSpec, context: Context, refresh: bool) -> Source:
+    memory = _memory(context, f"debian-{spec.where}")
+    known = _recall(memory)
+    if known is not None and not refresh:
+        return _named(known, spec)
+    with context.workspace.lock(f"source {spec.where}", context.deadline, context.progress):
+        known = _recall(memory)
+        if known is not None and not refresh:
+            return _named(known, spec)
+        context.progress.stage("fetch", spec.where)
+        with context.workspace.unfinished("deb") as room:
+            package = _download_package(spec.where, room, context.deadline)
+            origin = f"{_package_version(package, context.deadline)}, {file_digest(package)}"
+            context.progress.stage("import", package.name)
+            source = _import(_nested_tarball(package, room, context.deadline), spec, context)
+        identity = msgspec.structs.replace(source.identity, origin=f"{spec.where} {origin}")
+        return _remember(memory, msgspec.structs.replace(source, identity=identity), context)
+
+
+def _download_package(name: str, room: Path, deadline: Deadline) -> Path:
+    """Return the .deb of a package's newest version, downloaded with apt's own checks."""
+    try:
+        command.run(["apt-get", "download", "--quiet", name], deadline, cwd=room)
+    except CommandFailed as error:
+        if "Unable to locate package" in error.message or "no installation" in error.message:
+            raise SourceError(
+                f"apt knows no package {name}",
+                hint="`apt-get update` (as root), or see `apt-cache search linux-source`",
+            ) from error
+        raise InfrastructureError(
+            f"apt-get cannot download {name}: {error.message}",
+            hint="`apt-get update` (as root) if its lists are old; else check the network",
+        ) from error
+    return next(room.glob("*.deb"))
+
+
+def _package_version(package: Path, deadline: Deadline) -> str:
+    argv = ["dpkg-deb", "--field", str(package), "Version"]
+    return command.run(argv, deadline).stdout.strip()
+
+
+def _nested_tarball(package: Path, room: Path, deadline: Deadline) -> Path:
+    """Return the one source tarball that a linux-source package holds, unpacked into ``room``."""
+    out = room / "package"
+    command.run(["dpkg-deb", "--extract", str(package), str(out)], deadline)
+    package.unlink()
+    tarballs = sorted((out / "usr/src").glob("linux-source-*.tar.*"))
+    if not tarballs:
+        raise SourceError(
+            f"{package.name} holds no usr/src/linux-source-*.tar.*",
+            hint="use one of the linux-source-VERSION packages",
+        )
+    return tarballs[0]
+
+
+def _tar(spec: SourceSpec, context: Context, refresh: bool) -> Source:
+    path = Path(spec.where)
+    if specs.is_url(spec.where):
+        return _tar_from_url(spec, context, refresh)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise _absent(spec, error) from error
+    if not path.is_file():
+        raise SourceError(f"--kernel {spec.text}: {path} is no file")
+    # Like make, trust a file whose size and time are as they were.
+    memory = _memory(
+        context, f"tar-{digest(spec.where, spec.sha256, f'{stat.st_size} {stat.st_mtime_ns}')}"
+    )
+    known = _recall(memory)
+    return _named(known, spec) if known else _tar_from_file(path, spec, memory, context)
+
+
+def _tar_from_url(spec: SourceSpec, context: Context, refresh: bool) -> Source:
+    memory = _memory(context, f"tar-{digest(spec.where, spec.sha256)}")
+    known = _recall(memory)
+    if known is not None and not refresh:
+        return _named(known, spec)
+    context.progress.stage("fetch", spec.where)
+    with context.workspace.unfinished("tar") as room:
+        path = room / "source.tar"
+        _download(spec, path, context)
+        return _tar_from_file(path, spec, memory, context)
+
+
+def _tar_from_file(path: Path, spec: SourceSpec, memory: Path, context: Context) -> Source:
+    checksum = file_digest(path)
+    if spec.sha256 and checksum != spec.sha256:
+        raise SourceError(
+            f"{spec.where} has the SHA-256 {checksum}, not {spec.sha256}",
+            hint="fetch it again, or correct #sha256=",
+        )
+    context.progress.stage("import", spec.where)
+    source = _import(path, spec, context)
+    identity = msgspec.structs.replace(source.identity, origin=f"sha256 {checksum}")
+    return _remember(memory, msgspec.structs.replace(source, identity=identity), context)
+
+
+def _download(spec: SourceSpec, target: Path, context: Context) -> None:
+    """Fetch a URL into a file within the deadline, saying how far it is."""
+    if not spec.where.startswith(("http://", "https://")):
+        raise SourceError(f"--kernel {spec.text}: only http and https URLs can be fetched")
+    try:
+        timeout = max(1.0, min(60.0, context.deadline.remaining()))
+        # The scheme was checked above.
+        with (
+            urllib.request.urlopen(spec.where, timeout=timeout) as answer,  # noqa: S310
+            target.open("wb") as file,
+        ):
+            total = int(answer.headers.get("Content-Length") or 0)
+            while chunk := answer.read(1 << 20):
+                context.deadline.check()
+                file.write(chunk)
+                context.progress.step(file.tell(), total or None, "bytes")
+            if total and file.tell() != total:
+                raise SourceError(
+                    f"{spec.where} ended after {file.tell()} of {total} bytes", hint="try again"
+                )
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise SourceError(
+            f"{spec.where} cannot be fetched: {error}", hint="check the URL and the network"
+        ) from error
+
+
+def _import(path: Path, spec: SourceSpec, context: Context) -> Source:
+    """Put a tarball into the store and return its source, without an origin yet."""
+    # tarfile costs the warm path 10 ms, which has no tarball to read.
+    from harness.kernel import tarball
+
+    store = context.store()
+    name = Path(spec.where).name if spec.kind == "tar" else path.name
+    tree = tarball.import_tarball(path, store, context.workspace, context.deadline, name=name)
+    return _source(spec, "", tree, store, context)
+
+
+def _git(spec: SourceSpec, context: Context) -> Source:
+    store = context.store()
+    commit = _resolve_revision(spec, store, context.deadline)
+    memory = _memory(context, f"git-{digest(spec.where, commit)}")
+    known = _recall(memory)
+    if known is not None:
+        return _named(known, spec)
+    context.progress.stage("fetch", f"{spec.where} {commit[:12]}")
+    fetch = ["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"]
+    try:
+        store.git([*fetch, spec.where, f"+{commit}:refs/hgm/{commit}"], context.deadline)
+    except CommandFailed as error:
+        raise SourceError(
+            f"--kernel {spec.text}: commit {commit} cannot be fetched: {error.message}",
+            hint="check the path or URL and the revision",
+        ) from error
+    tree = store.git(["rev-parse", f"{commit}^{{tree}}"], context.deadline).stdout.strip()
+    return _remember(memory, _source(spec, f"commit {commit}", tree, store, context), context)
+
+
+def _resolve_revision(spec: SourceSpec, store: Store, deadline: Deadline) -> str:
+    """Return the commit ID that a revision means in its repository now."""
+    if specs.is_url(spec.where):
+        if _COMMIT.match(spec.revision):
+            return spec.revision
+        done = store.git(["ls-remote", spec.where, spec.revision], deadline, ok=None)
+        lines = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
+        # An annotated tag is listed twice; the ^{} one is the commit.
+        names = {name: commit for commit, name in lines}
+        peeled = [commit for name, commit in names.items() if name.endswith("^{}")]
+        found = (peeled or list(names.values()))[:1]
+    else:
+        git_dir = worktree.git_dir(Path(spec.where))
+        if git_dir is None:
+            raise SourceError(
+                f"--kernel {spec.text}: {spec.where} is no git repository",
+                hint="for a tree without git write tree:PATH",
+            )
+        revision = ["rev-parse", "--verify", "--quiet", f"{spec.revision}^{{commit}}"]
+        done = worktree.in_repository(git_dir, revision, deadline)
+        found = done.stdout.split()
+    if not found:
+        raise SourceError(
+            f"--kernel {spec.text}: {spec.where} has no revision {spec.revision!r}",
+            hint=done.stderr.strip() or "see `git log` there",
+        )
+    return found[0]
+
+
+def _tree(spec: SourceSpec, context: Context) -> Source:
+    path = Path(spec.where)
+    try:
+        makefile = (path / "Makefile").read_text(errors="replace")
+    except FileNotFoundError:
+        makefile = ""
+        if not path.exists():
+            raise _absent(spec, FileNotFoundError(2, "No such file or directory")) from None
+    except OSError as error:
+        raise _absent(spec, error) from error
+    if not kernel_version(makefile) or not (path / "Kconfig").is_file():
+        raise SourceError(
+            f"{path} is no kernel source: no Makefile with a VERSION beside a Kconfig",
+            hint="point it at the top directory of a Linux tree",
+        )
+    store = context.store()
+    real = path.resolve()
+    lineage = f"tree {real}"
+    index = context.workspace.room("sources") / f"tree-{digest(str(real))[:16]}.index"
+    with context.workspace.lock(lineage, context.deadline, context.progress):
+        tree = worktree.snapshot(real, index, store, context.workspace, context.deadline)
+    version = kernel_version(makefile)
+    origin = worktree.describe(real, tree, store, context.deadline)
+    identity = SourceIdentity(spec=spec.text, kind="tree", origin=origin, tree=tree)
+    return Source(identity=identity, version=version, lineage=lineage)
+
+
+def _source(spec: SourceSpec, origin: str, tree: str, store: Store, context: Context) -> Source:
+    """Return the record of a tree that has come into the store."""
+    version = tree_version(store, tree, spec.where, context.deadline)
+    store.keep(tree, context.deadline)
+    identity = SourceIdentity(spec=spec.text, kind=spec.kind, origin=origin, tree=tree)
+    return Source(identity=identity, version=version, lineage=f"{spec.kind} {spec.where}")
+
+
+def _memory(context: Context, name: str) -> Path:
+    return context.workspace.room("sources") / f"{name}.json"
+
+
+def _recall(memory: Path) -> Source | None:
+    """Return what was recorded; None where nothing was, or where an older program wrote it."""
+    try:
+        return records.from_json(memory.read_bytes(), Source)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _remember(memory: Path, source: Source, context: Context) -> Source:
+    atomic_write(memory, records.to_json(source))
+    return source
+
+
+def _named(source: Source, spec: SourceSpec) -> Source:
+    """Return a recorded source under the spec that asks for it now."""
+    identity = msgspec.structs.replace(source.identity, spec=spec.text)
+    return msgspec.structs.replace(source, identity=identity)
+
+
+def _absent(spec: SourceSpec, error: OSError) -> SourceError:
+    return SourceError(
+        f"--kernel {spec.text}: {spec.where}: {error.strerror}", hint="check the path"
+    )

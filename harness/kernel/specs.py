@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What may be written after --kernel and --series, taken apart. Nothing here touches a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import SpecError
+from harness.records import Record
+
+SourceKind = Literal["debian", "tree", "git", "tar", "image"]
+SeriesKind = Literal["none", "dir", "mbox"]
+
+_SOURCE_FORMS = "debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, tar:PATH-OR-URL, image:PATH"
+_SERIES_FORMS = "none, dir:PATH, mbox:PATH"
+
+# Debian policy 5.6.1: what a package may be called. It also keeps options out of apt's argv.
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/]+@[^/]+:")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class SourceSpec(Record, frozen=True, kw_only=True):
+    """A ``--kernel`` argument.
+
+    Attributes:
+        text: as it was written.
+        kind: its form.
+        where: a package name, an absolute path, or a URL.
+        revision: what ``git:`` names after the ``@``; empty for the others.
+        sha256: what ``tar:`` promises after ``#sha256=``; empty where nothing is promised.
+    """
+
+    text: str
+    kind: SourceKind
+    where: str
+    revision: str = ""
+    sha256: str = ""
+
+
+class SeriesSpec(Record, frozen=True, kw_only=True):
+    """A ``--series`` argument.
+
+    Attributes:
+        text: as it was written.
+        kind: its form.
+        where: an absolute path; empty for ``none``.
+    """
+
+    text: str
+    kind: SeriesKind
+    where: str = ""
+
+
+def parse_source(text: str) -> SourceSpec:
+    """Take a ``--kernel`` argument apart.
+
+    Raises:
+        SpecError: if it has no known form.
+    """
+    kind, colon, rest = text.partition(":")
+    if not colon or not rest:
+        raise SpecError(f"--kernel {text!r} has no known form", hint=f"one of {_SOURCE_FORMS}")
+    match kind:
+        case "debian":
+            if not _PACKAGE.match(rest):
+                raise SpecError(
+                    f"--kernel {text!r}: {rest!r} is no package name",
+                    hint="such as debian:linux-source-6.12",
+                )
+            return SourceSpec(text=text, kind="debian", where=rest)
+        case "tree":
+            return SourceSpec(text=text, kind="tree", where=_absolute(rest))
+        case "image":
+            return SourceSpec(text=text, kind="image", where=_absolute(rest))
+        case "git":
+            return _parse_git(text, rest)
+        case "tar":
+            return _parse_tar(text, rest)
+    raise SpecError(
+        f"--kernel {text!r} has no known form: {kind!r}", hint=f"one of {_SOURCE_FORMS}"
+    )
+
+
+def _parse_git(text: str, rest: str) -> SourceSpec:
+    where, at, revision = rest.rpartition("@")
+    # The "@" of ssh's user@host:path is no revision's.
+    if not at or not where or not revision or ":" in revision:
+        raise SpecError(
+            f"--kernel {text!r} names no revision", hint="write git:PATH-OR-URL@REV, such as @v6.12"
+        )
+    if revision.startswith("-") or where.startswith("-"):
+        raise SpecError(f"--kernel {text!r}: a path or revision cannot begin with '-'")
+    return SourceSpec(text=text, kind="git", where=_place(where), revision=revision)
+
+
+def _parse_tar(text: str, rest: str) -> SourceSpec:
+    where, mark, promise = rest.partition("#sha256=")
+    if mark and not _SHA256.match(promise.lower()):
+        raise SpecError(
+            f"--kernel {text!r}: {promise!r} is no SHA-256", hint="64 hex digits after #sha256="
+        )
+    if not where:
+        raise SpecError(f"--kernel {text!r} names no tarball", hint="write tar:PATH-OR-URL")
+    return SourceSpec(text=text, kind="tar", where=_place(where), sha256=promise.lower())
+
+
+def parse_series(text: str) -> SeriesSpec:
+    """Take a ``--series`` argument apart.
+
+    Raises:
+        SpecError: if it has no known form.
+    """
+    if text in ("", "none"):
+        return SeriesSpec(text="none", kind="none")
+    kind, _, rest = text.partition(":")
+    if rest and kind == "dir":
+        return SeriesSpec(text=text, kind="dir", where=_absolute(rest))
+    if rest and kind == "mbox":
+        return SeriesSpec(text=text, kind="mbox", where=_absolute(rest))
+    raise SpecError(f"--series {text!r} has no known form", hint=f"one of {_SERIES_FORMS}")
+
+
+def is_url(where: str) -> bool:
+    """Return whether a place is a URL (or ssh's host:path) and no local path."""
+    return _URL.match(where) is not None
+
+
+def _place(where: str) -> str:
+    return where if is_url(where) else _absolute(where)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())

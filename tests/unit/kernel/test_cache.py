@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import SpecError
+from harness.kernel.cache import Entry, limit, parse_size, to_remove
+from harness.kernel.fragments import Fragment
+from harness.kernel.obtain import kernel_key
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("7", 7), ("20G", 20 * 2**30), ("512 MiB", 2**29), ("1.5k", 1536), ("2TB", 2**41)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "20X", "1..5G"])
+def test_no_size(text: str) -> None:
+    with pytest.raises(SpecError):
+        parse_size(text)
+
+
+def test_limit_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HGM_CACHE_LIMIT", "much")
+    with pytest.raises(SpecError, match="HGM_CACHE_LIMIT"):
+        limit()
+
+
+def entry(
+    path: str, size: int, used: float, *, kind: str = "kernel", pinned: bool = False
+) -> Entry:
+    return Entry(kind=kind, path=path, size=size, used=used, pinned=pinned)
+
+
+def test_longest_unused_goes_first_and_no_more_than_needed() -> None:
+    found = [entry("new", 10, 3), entry("old", 10, 1), entry("mid", 10, 2)]
+    assert [e.path for e in to_remove(found, 15)] == ["old", "mid"]
+    assert to_remove(found, 30) == ()
+
+
+def test_pinned_stays_and_sources_go_last() -> None:
+    found = [
+        entry("store", 10, 1, kind="sources"),
+        entry("busy", 10, 2, pinned=True),
+        entry("idle", 10, 3),
+    ]
+    assert [e.path for e in to_remove(found, 20)] == ["idle"]
+    assert [e.path for e in to_remove(found, 0)] == ["idle", "store"]
+
+
+def test_key_depends_on_everything_that_goes_in() -> None:
+    base = (Fragment(name="base", path="p", text="CONFIG_A=y"),)
+    other = (Fragment(name="base", path="p", text="CONFIG_A=n"),)
+    elsewhere = (Fragment(name="base", path="q", text="CONFIG_A=y"),)
+    key = kernel_key("t", base, "gcc")
+    assert key == kernel_key("t", elsewhere, "gcc")
+    assert len({key, kernel_key("u", base, "gcc"), kernel_key("t", base, "cc")}) == 3
+    assert kernel_key("t", other, "gcc") != key

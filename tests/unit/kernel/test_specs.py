@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SpecError
+from harness.kernel.specs import is_url, parse_series, parse_source
+
+SHA = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "where", "revision", "sha256"),
+    [
+        ("debian:linux-source-6.12", "debian", "linux-source-6.12", "", ""),
+        ("tree:/src/linux", "tree", "/src/linux", "", ""),
+        ("image:/boot/bzImage", "image", "/boot/bzImage", "", ""),
+        ("git:/src/linux@v6.12", "git", "/src/linux", "v6.12", ""),
+        ("git:/src/a@b/linux@HEAD~1", "git", "/src/a@b/linux", "HEAD~1", ""),
+        ("git:https://example.org/l.git@main", "git", "https://example.org/l.git", "main", ""),
+        ("git:me@example.org:l.git@main", "git", "me@example.org:l.git", "main", ""),
+        ("tar:/l.tar.xz", "tar", "/l.tar.xz", "", ""),
+        (f"tar:/l.tar.xz#sha256={SHA.upper()}", "tar", "/l.tar.xz", "", SHA),
+        ("tar:https://example.org/l.tar", "tar", "https://example.org/l.tar", "", ""),
+    ],
+)
+def test_source_is_taken_apart(
+    text: str, kind: str, where: str, revision: str, sha256: str
+) -> None:
+    spec = parse_source(text)
+    assert (spec.kind, spec.where, spec.revision, spec.sha256) == (kind, where, revision, sha256)
+    assert spec.text == text
+
+
+def test_relative_path_becomes_absolute() -> None:
+    assert parse_source("tree:linux").where == str(Path.cwd() / "linux")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "linux",
+        "debian:",
+        "deb:linux-source-6.12",
+        "debian:--option",
+        "debian:Linux",
+        "debian:a b",
+        "git:/src/linux",
+        "git:me@example.org:l.git",
+        "git:/src/linux@",
+        "git:/src/linux@--upload-pack=x",
+        "git:--upload-pack=x@v6",
+        "tar:#sha256=" + SHA,
+        "tar:/l.tar#sha256=abc",
+    ],
+)
+def test_unknown_form_is_refused(text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_source(text)
+    assert "--kernel" in caught.value.line()
+
+
+def test_series_forms() -> None:
+    assert parse_series("none").kind == parse_series("").kind == "none"
+    assert parse_series("dir:/p") == parse_series("dir:/p")
+    assert parse_series("mbox:/p").where == "/p"
+
+
+@pytest.mark.parametrize("text", ["dir:", "patches", "mbox", "b4:x"])
+def test_unknown_series_is_refused(text: str) -> None:
+    with pytest.raises(SpecError, match="--series"):
+        parse_series(text)
+
+
+def test_urls_and_paths() -> None:
+    assert is_url("ssh://host/x")
+    assert is_url("git@host:x")
+    assert not is_url("/a@b/c:d")
+    assert not is_url("./x")
