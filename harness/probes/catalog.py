@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The catalogue of probes: what there is, what each shows, and what it needs.
+
+``catalog.toml`` beside this module holds one entry a probe, and one entry becomes one
+`ProbeSpec` for each huge-page size in its budget::
+
+    [[probe]]
+    name = "hgm/continue-4k"     # unique; a twin in Python ends in -py
+    shows = "..."                # one line: what a PASS shows
+    source = "c/continue_4k.c"   # below guest/; its directory is its language
+    arguments = []               # before --size; none by default
+    needs = ["hgm"]              # features of kernel and guest; none by default
+    pages = 1                    # free huge pages of the size; none by default
+    nodes = 1                    # NUMA nodes; one by default
+    budget = { 1G = 60, 2M = 30 }  # seconds, for each size that it runs with
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from harness.errors import SpecError
+from harness.records import SIZE_NAMES, HugePages, ProbeSpec
+
+#: The directory that holds the probes' sources.
+GUEST = Path(__file__).parent / "guest"
+
+_CATALOG = Path(__file__).with_name("catalog.toml")
+_BYTES = {name: size for size, name in SIZE_NAMES.items()}
+
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+/[a-z0-9-]+$")]
+_Line = Annotated[str, msgspec.Meta(pattern=r"^\S.*\S$")]
+_Source = Annotated[str, msgspec.Meta(pattern=r"^(c/[a-z0-9_]+\.c|python/[a-z0-9_]+\.py)$")]
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One entry as it is written; the module's docstring explains the fields."""
+
+    name: _Name
+    shows: _Line
+    source: _Source
+    budget: Annotated[dict[Literal["1G", "2M"], _Positive], msgspec.Meta(min_length=1)]
+    arguments: tuple[str, ...] = ()
+    needs: tuple[Literal["hgm", "root", "numa"], ...] = ()
+    pages: Annotated[int, msgspec.Meta(ge=0)] = 0
+    nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+class _Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    probe: tuple[dict[str, Any], ...]
+
+
+def load(path: Path = _CATALOG) -> tuple[ProbeSpec, ...]:
+    """Return every probe of the catalogue, in its order, the sizes of an entry in its order.
+
+    Raises:
+        SpecError: if the catalogue cannot be read, or an entry of it is wrong; names the entry.
+    """
+    try:
+        catalog = msgspec.toml.decode(path.read_bytes(), type=_Catalog)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise SpecError(f"{path}: {error}", hint="mend the probe catalogue") from None
+    entries = [_entry(raw, number, path) for number, raw in enumerate(catalog.probe, 1)]
+    _check_unique([entry.name for entry in entries], path)
+    return tuple(spec for entry in entries for spec in _specs(entry))
+
+
+def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec, ...]:
+    """Return the probes that a glob matches, in the catalogue's order; all without any glob.
+
+    A glob is matched, as the shell would, against the whole name (``hgm/continue-4k/1G``) and
+    against the name without its size; ``*`` matches a slash as well.
+
+    Raises:
+        SpecError: if a glob matches nothing; names what it may have meant.
+    """
+    patterns = list(globs)
+    for pattern in patterns:
+        if not any(_matches(spec, pattern) for spec in specs):
+            raise _no_match(specs, pattern)
+    if not patterns:
+        return tuple(specs)
+    return tuple(spec for spec in specs if any(_matches(spec, glob) for glob in patterns))
+
+
+def _entry(raw: dict[str, Any], number: int, path: Path) -> _Entry:
+    try:
+        return msgspec.convert(raw, type=_Entry)
+    except msgspec.ValidationError as error:
+        who = f"probe {raw['name']!r}" if "name" in raw else f"probe number {number}"
+        raise SpecError(f"{path}: {who}: {error}", hint="mend the probe catalogue") from None
+
+
+def _check_unique(names: Sequence[str], path: Path) -> None:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise SpecError(f"{path}: two probes have the name {twice[0]!r}", hint="rename one")
+
+
+def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
+    is_python = entry.source.startswith("python/")
+    for size, seconds in entry.budget.items():
+        yield ProbeSpec(
+            name=f"{entry.name}/{size}",
+            shows=entry.shows,
+            source=entry.source,
+            language="python" if is_python else "c",
+            arguments=(*entry.arguments, "--size", size),
+            needs=(*entry.needs, *(["python"] if is_python else [])),
+            pages=(HugePages(size=_BYTES[size], count=entry.pages),) if entry.pages else (),
+            nodes=entry.nodes,
+            budget=seconds,
+        )
+
+
+def _matches(spec: ProbeSpec, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in (spec.name, _without_size(spec.name)))
+
+
+def _without_size(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _no_match(specs: Sequence[ProbeSpec], pattern: str) -> SpecError:
+    names = dict.fromkeys(name for spec in specs for name in (_without_size(spec.name), spec.name))
+    near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5)
+    hint = f"near it: {', '.join(near)}" if near else "`hgm probes list` shows all of them"
+    return SpecError(f"--probe {pattern!r} matches no probe", hint=hint)

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compile probes on the host, each once per content, into programs that need nothing of the guest.
+
+A C probe becomes one static binary in the cache, at ``probes/KEY/STEM``. Its key is made of
+everything that can change it: the source, the library below ``guest/c/lib``, the flags, the
+compiler with its C library, and the UAPI headers. Those are hashed by content rather than by
+kernel, so that a kernel whose headers did not change needs no probe compiled again.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import command
+from harness.deadline import Deadline
+from harness.errors import CompileError, ToolMissing
+from harness.kernel import cache
+from harness.probes import catalog
+from harness.progress import Progress
+from harness.records import Kernel, ProbeSpec
+from harness.workspace import Workspace, atomic_write, digest, file_digest
+
+#: Static: the guest has no C library where the probes run. Small: they travel in an initramfs.
+FLAGS = (
+    "-std=gnu11",
+    "-D_GNU_SOURCE",
+    "-Os",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-pthread",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-static",
+    "-s",
+    "-Wl,--gc-sections",
+)
+
+_COMPILER = "gcc"
+
+#: Goes into every guest: tells what the running kernel has.
+_FEATURES = "c/features.c"
+
+#: What Python probes import.
+_PYTHON_LIBRARY = "python/hgm_probe.py"
+
+#: Files of the host whose replacement may change what the compiler makes: the C library's and the
+#: kernel's headers. A package manager gives each new version a new time.
+_HOST_FILES = ("/usr/include/features.h", "/usr/include/linux/version.h")
+
+#: ``file.c:12:34: error: ...`` of the compiler, ``file.c:12: undefined reference`` of the linker.
+_ERROR = re.compile(r"^.*(?:(?:fatal )?error:|undefined reference).*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One C source to be compiled: the compiler's arguments, and where the binary belongs."""
+
+    argv: tuple[str, ...]
+    binary: Path
+
+
+def compile_probes(
+    specs: Iterable[ProbeSpec],
+    *,
+    kernel: Kernel,
+    workspace: Workspace,
+    deadline: Deadline,
+    progress: Progress,
+    log: Path,
+) -> Mapping[str, Path]:
+    """Return what belongs into the guest's ``/probes`` for these probes, by file name there.
+
+    A C probe's file is a static binary, named by its source's stem; a Python probe's is its source,
+    checked for syntax, with ``hgm_probe.py`` beside it. ``features`` is always among them.
+
+    Args:
+        specs: the probes; several may share a source.
+        kernel: whose UAPI headers are used; the host's where it has none.
+        workspace: whose cache keeps the binaries.
+        deadline: when the last compiler must have ended.
+        progress: told how many are compiled, if any must be.
+        log: the file to which what the compiler says is appended.
+
+    Raises:
+        CompileError: if a source is absent or does not compile; carries the first error's line.
+        ToolMissing: if there is no compiler.
+        DeadlineExpired: if it took too long.
+    """
+    sources = {spec.source for spec in specs} | {_FEATURES}
+    scripts = sorted(source for source in sources if source.endswith(".py"))
+    if scripts:
+        scripts.append(_PYTHON_LIBRARY)
+    jobs = _jobs(sorted(sources.difference(scripts)), kernel, workspace)
+    checked = [_check_python(script) for script in scripts]
+    _compile_missing(jobs, workspace, deadline, progress, log)
+    for job in jobs:
+        cache.touch(job.binary.parent)
+    return {path.name: path for path in (*(job.binary for job in jobs), *checked)}
+
+
+def first_error(output: str) -> str:
+    """Return the first error's line of what a compiler or linker said; its last line without."""
+    found = _ERROR.search(output)
+    if found:
+        return found.group().strip()
+    lines = output.strip().splitlines()
+    return lines[-1].strip() if lines else "the compiler said nothing"
+
+
+def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_Job]:
+    """Return one job a source; the key of each binary is in its path."""
+    directory = catalog.GUEST / "c"
+    library = sorted(directory.glob("lib/*.c"))
+    headers = ("-isystem", kernel.headers) if kernel.headers else ()
+    common = digest(
+        *FLAGS,
+        _host_identity(),
+        _headers_digest(kernel, workspace),
+        *(part for file in (directory / "hgm_probe.h", *library) for part in _named(file)),
+    )
+    compiler = (_COMPILER, *FLAGS, *headers, f"-I{directory}")
+    jobs = []
+    for source in (catalog.GUEST / name for name in names):
+        binary = workspace.cache / "probes" / digest(common, *_named(source)) / source.stem
+        jobs.append(_Job((*compiler, str(source), *map(str, library)), binary))
+    return jobs
+
+
+def _named(file: Path) -> tuple[str, bytes]:
+    return file.name, _read(file)
+
+
+def _read(source: Path) -> bytes:
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        raise CompileError(
+            f"{source}: {error.strerror}", hint="the probe catalogue names this file"
+        ) from None
+
+
+def _host_identity() -> str:
+    """Return what changes when the compiler or the host's headers do, without running them."""
+    compiler = shutil.which(_COMPILER)
+    if compiler is None:
+        raise ToolMissing(
+            f"the program {_COMPILER} is not installed",
+            hint="`hgm doctor` prints the line that does",
+        )
+    return "\n".join(_stat_identity(Path(path)) for path in (compiler, *_HOST_FILES))
+
+
+def _stat_identity(path: Path) -> str:
+    real = path.resolve()
+    if not real.exists():
+        return f"{real} absent"
+    stat = real.stat()
+    return f"{real} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _headers_digest(kernel: Kernel, workspace: Workspace) -> str:
+    """Return the digest of the kernel's UAPI headers; remembered, for a key's never change."""
+    if not kernel.headers:
+        return "host"
+    memory = workspace.room("probes") / f"headers-{digest(kernel.key, kernel.headers)}"
+    if memory.exists():
+        return memory.read_text()
+    root = Path(kernel.headers)
+    files = sorted(path for path in root.rglob("*.h") if path.is_file())
+    if not files:
+        raise CompileError(f"{root}: the kernel's headers are not there", hint="build it again")
+    whole = digest(*(part for f in files for part in (str(f.relative_to(root)), file_digest(f))))
+    atomic_write(memory, whole)
+    return whole
+
+
+def _compile_missing(
+    jobs: Iterable[_Job], workspace: Workspace, deadline: Deadline, progress: Progress, log: Path
+) -> None:
+    missing = [job for job in jobs if not job.binary.exists()]
+    if not missing:
+        return
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = [pool.submit(_compile, job, workspace, deadline, log) for job in missing]
+        try:
+            for done, _ in enumerate(concurrent.futures.as_completed(running), 1):
+                progress.step(done, len(missing), "probes")
+            for one in running:  # in order, so that of many errors the same is told each time
+                one.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _compile(job: _Job, workspace: Workspace, deadline: Deadline, log: Path) -> None:
+    with workspace.unfinished("probe") as directory:
+        argv = (*job.argv, "-o", str(directory / job.binary.name))
+        done = command.run(argv, deadline, ok=None)
+        said = done.stdout + done.stderr
+        _append(log, f"$ {' '.join(argv)}\n{said}")
+        if done.exit_code != 0:
+            raise CompileError(first_error(said), command=argv, log=log)
+        workspace.publish(directory, job.binary.parent)
+
+
+def _append(log: Path, text: str) -> None:
+    """Append in one write, so that what several compilers say does not mix."""
+    with log.open("ab", buffering=0) as file:
+        file.write(text.encode())
+
+
+def _check_python(name: str) -> Path:
+    path = catalog.GUEST / name
+    try:
+        compile(_read(path), str(path), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise CompileError(f"{path}:{line}: {error.args[0]}") from None
+    return path

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* MADV_COLLAPSE makes one entry of a split huge page's many, and keeps the contents. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define STRIDE 2 /* every other page was never written, and is zero */
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(STRIDE, FILLING);
+}
+
+static void check_contents(const char *huge)
+{
+	for (size_t page = 0; page < huge_pages(); page += STRIDE) {
+		check_pages(huge, page, 1, FILLING);
+		check_zero(huge, page + 1, STRIDE - 1);
+	}
+}
+
+/* One entry of the huge page's own size, and no finer one. */
+static void expect_one_entry(const char *huge)
+{
+	const char *whole = huge_size() == PUD_PAGE ? "HugetlbPudMapped" : "HugetlbPmdMapped";
+	int64_t finer = smaps_bytes(huge, "HugetlbPteMapped");
+
+	if (huge_size() == PUD_PAGE)
+		finer += smaps_bytes(huge, "HugetlbPmdMapped");
+	expect(smaps_bytes(huge, whole) == (int64_t)huge_size(), "%s is %lld bytes", whole,
+	       (long long)smaps_bytes(huge, whole));
+	expect(finer == 0, "%lld bytes are mapped by finer entries", (long long)finer);
+}
+
+static void full_page(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	/* Page by page where that is quick, so that there are fine entries to collapse. */
+	for (size_t page = 0; page < PMD_PAGE / BASE_PAGE; page++)
+		expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	if (huge_size() > PMD_PAGE)
+		expect_continue(uffd, primary + PMD_PAGE, huge_size() - PMD_PAGE, 0,
+				huge_size() - PMD_PAGE);
+	collapse(primary, huge_size());
+	expect_one_entry(primary);
+	check_contents(primary);
+	expect_no_fault(uffd);
+}
+
+static void holes_become_mapped(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	collapse(primary, huge_size());
+	expect_one_entry(primary);
+	expect(pagemap_present(primary, huge_pages()) == huge_pages(), "%zu pages are present",
+	       pagemap_present(primary, huge_pages()));
+	check_contents(primary);
+	expect_no_fault(uffd);
+}
+
+static void interface_stays(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	collapse(primary, huge_size());
+	expect(smaps_has_flag(primary, "hm"), "VmFlags lacks hm");
+	expect_continue(uffd, primary, BASE_PAGE, EEXIST, -EEXIST);
+}
+
+static void never_split(void)
+{
+	char *start = map_shared(fd, huge_size(), UNRESERVED);
+
+	collapse(start, huge_size());
+	expect(!smaps_has_flag(start, "hm"), "VmFlags has hm");
+	check_contents(start);
+}
+
+static void cannot_be_split(void)
+{
+	int log2 = __builtin_ctzl(huge_size());
+	int flags = MAP_HUGETLB | MAP_NORESERVE | log2 << MAP_HUGE_SHIFT;
+	char *start = map_anonymous(huge_size(), flags);
+
+	expect_error(advise(start, huge_size(), MADV_COLLAPSE), EINVAL);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "a full page becomes one entry", full_page },
+		{ "holes become mapped, zero where never written", holes_become_mapped },
+		{ "what MADV_SPLIT allowed stays allowed", interface_stays },
+		{ "a mapping that was never split needs nothing", never_split },
+		{ "private hugetlb is refused", cannot_be_split },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

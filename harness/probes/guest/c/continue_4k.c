@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* UFFDIO_CONTINUE installs any range of base pages of a split huge page. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+/* COUNT pages from FIRST on are there with their contents, and no others are. */
+static void expect_only(char *primary, size_t first, size_t count)
+{
+	size_t present = pagemap_present(primary, huge_pages());
+	size_t in_core = mincore_present(primary, huge_pages());
+
+	expect(present == count, "pagemap shows %zu pages, expected %zu", present, count);
+	expect(in_core == count, "mincore shows %zu pages, expected %zu", in_core, count);
+	expect(pagemap_present(primary + first * BASE_PAGE, count) == count,
+	       "pagemap shows others than the %zu from page %zu on", count, first);
+	check_pages(primary, first, count, FILLING);
+}
+
+static void continue_pages(size_t first, size_t count)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+	size_t length = count * BASE_PAGE;
+
+	expect_continue(uffd, primary + first * BASE_PAGE, length, 0, length);
+	expect_only(primary, first, count);
+	expect_no_fault(uffd);
+}
+
+static void one_page(void)
+{
+	continue_pages(3, 1);
+}
+
+static void last_page(void)
+{
+	continue_pages(huge_pages() - 1, 1);
+}
+
+static void two_pages(void)
+{
+	continue_pages(5, 2);
+}
+
+/* In 1 GiB this one entry serves; 2 MiB are the whole page. */
+static void pmd_range(void)
+{
+	size_t pages = PMD_PAGE / BASE_PAGE;
+
+	continue_pages(huge_pages() - pages, pages);
+}
+
+/* Starts and ends inside a 2 MiB region, so that entries of both levels are needed in 1 GiB. */
+static void odd_range(void)
+{
+	continue_pages(1, huge_pages() - 2);
+}
+
+static void whole_page(void)
+{
+	continue_pages(0, huge_pages());
+}
+
+static void held_reader(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+	struct touch touch;
+
+	touch_start(&touch, primary + 9 * BASE_PAGE, TOUCH_READ);
+	expect_fault(uffd, primary + 9 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	expect_continue(uffd, primary + 9 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	touch_end(&touch);
+	expect_only(primary, 9, 1);
+}
+
+static void mapped_twice(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, primary + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect_continue(uffd, primary + 2 * BASE_PAGE, BASE_PAGE, EEXIST, -EEXIST);
+	expect_continue(uffd, primary + 2 * BASE_PAGE, 2 * BASE_PAGE, EEXIST, -EEXIST);
+	expect_only(primary, 2, 1);
+}
+
+/* As for every userfaultfd ioctl: EAGAIN with the bytes that were done. */
+static void runs_into_mapped(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, primary + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect_continue(uffd, primary, 4 * BASE_PAGE, EAGAIN, 2 * BASE_PAGE);
+	expect_only(primary, 0, 3);
+}
+
+static void unaligned(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect(uffd_continue(uffd, primary + 512, BASE_PAGE).error == EINVAL, "start");
+	expect(uffd_continue(uffd, primary, BASE_PAGE + 512).error == EINVAL, "length");
+	expect(pagemap_present(primary, huge_pages()) == 0, "something was mapped");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "one page appears, alone and with its contents", one_page },
+		{ "so does the last page", last_page },
+		{ "so do 8 KiB", two_pages },
+		{ "so do 2 MiB", pmd_range },
+		{ "so does all but the first and the last page", odd_range },
+		{ "so does the whole huge page", whole_page },
+		{ "a held reader goes on with its page alone", held_reader },
+		{ "a page that is mapped is EEXIST", mapped_twice },
+		{ "a range that runs into a mapped page is EAGAIN and says how far it came",
+		  runs_into_mapped },
+		{ "less than a base page is EINVAL", unaligned },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* After MADV_SPLIT a fault message carries the base page's address. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+/* Touches byte OFFSET of PAGE; the message must carry byte SEEN of it. */
+static void fault_at(int uffd, char *primary, size_t page, size_t offset, size_t seen)
+{
+	char *start = primary + page * BASE_PAGE;
+	struct touch touch;
+
+	touch_start(&touch, start + offset, TOUCH_READ);
+	expect_fault(uffd, start + seen, UFFD_PAGEFAULT_FLAG_MINOR);
+	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	touch_end(&touch);
+	check_pages(primary, page, 1, FILLING);
+}
+
+static void base_page(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	fault_at(uffd, primary, 5, 0x128, 0);
+	fault_at(uffd, primary, huge_pages() / 2, 0xff8, 0);
+	fault_at(uffd, primary, huge_pages() - 1, 0, 0);
+}
+
+static void exact(void)
+{
+	int uffd;
+	char *primary = map_split(fd, UFFD_FEATURE_EXACT_ADDRESS, 0, &uffd);
+
+	fault_at(uffd, primary, 5, 0x128, 0x128);
+	fault_at(uffd, primary, huge_pages() - 1, 0xff8, 0xff8);
+}
+
+static void write_fault(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+	struct touch touch;
+
+	touch_start(&touch, primary + 6 * BASE_PAGE + 0x40, TOUCH_WRITE);
+	expect_fault(uffd, primary + 6 * BASE_PAGE,
+		     UFFD_PAGEFAULT_FLAG_MINOR | UFFD_PAGEFAULT_FLAG_WRITE);
+	expect_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	touch_end(&touch);
+}
+
+static void unsplit_neighbour(void)
+{
+	int uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS);
+	char *primary = map_shared(fd, huge_size(), UNRESERVED);
+	struct touch touch;
+
+	uffd_register(uffd, primary, huge_size(), UFFDIO_REGISTER_MODE_MINOR);
+	touch_start(&touch, primary + 5 * BASE_PAGE, TOUCH_READ);
+	expect_fault(uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
+	expect_continue(uffd, primary, huge_size(), 0, huge_size());
+	touch_end(&touch);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "the address is the base page's", base_page },
+		{ "UFFD_FEATURE_EXACT_ADDRESS gives the address that was touched", exact },
+		{ "a write fault is told apart", write_fault },
+		{ "without MADV_SPLIT the address is the huge page's", unsplit_neighbour },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

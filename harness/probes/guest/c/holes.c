@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What was not continued in a split huge page still faults, each page at its own address. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define PAGES (PMD_PAGE / BASE_PAGE)
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+/* Reads 2 MiB in which every other page is a hole: exactly the holes must fault, in order. */
+static void every_other_page(void)
+{
+	static struct server server;
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	for (size_t page = 0; page < PAGES; page += 2)
+		expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	server_start(&server, uffd, BASE_PAGE);
+	check_pages(primary, 0, PAGES, FILLING);
+	server_end(&server);
+	expect(server.count == PAGES / 2, "%zu faults", server.count);
+	for (size_t i = 0; i < server.count; i++)
+		expect(server.faults[i] == primary + (2 * i + 1) * BASE_PAGE,
+		       "fault %zu is at %p, the huge page at %p", i, server.faults[i], primary);
+}
+
+static void fault_at(int uffd, char *primary, size_t page)
+{
+	char *start = primary + page * BASE_PAGE;
+	struct touch touch;
+
+	touch_start(&touch, start, TOUCH_READ);
+	expect_fault(uffd, start, UFFD_PAGEFAULT_FLAG_MINOR);
+	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	touch_end(&touch);
+}
+
+/* The pages on both sides of a continued range, which in 1 GiB crosses a 2 MiB boundary. */
+static void around_a_range(void)
+{
+	size_t first = huge_pages() / 2 - 4, count = 8;
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, primary + first * BASE_PAGE, count * BASE_PAGE, 0,
+			count * BASE_PAGE);
+	fault_at(uffd, primary, first - 1);
+	fault_at(uffd, primary, first + count);
+	check_pages(primary, first - 1, count + 2, FILLING);
+	expect_no_fault(uffd);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "of 2 MiB with every other page continued the others fault", every_other_page },
+		{ "the pages around a continued range fault", around_a_range },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

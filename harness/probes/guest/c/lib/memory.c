@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Files and mappings of huge pages, and contents that tell one base page from another. */
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "../hgm_probe.h"
+
+#define WORDS (BASE_PAGE / sizeof(uint64_t))
+
+int huge_memfd_of(size_t size, size_t count)
+{
+	int fd = memfd_create("hgm-probe", MFD_CLOEXEC | MFD_HUGETLB |
+			      (unsigned int)__builtin_ctzl(size) << MFD_HUGE_SHIFT);
+
+	if (fd >= 0 && ftruncate(fd, (off_t)(count * size)) == 0)
+		return fd;
+	return -errno;
+}
+
+int huge_memfd(size_t count)
+{
+	int fd = huge_memfd_of(huge_size(), count);
+
+	expect(fd >= 0, "memfd_create: %s", error_name(-fd));
+	return fd;
+}
+
+/* An unnamed file in a mount that is attached nowhere: both end with the descriptor. */
+int hugetlbfs_file(size_t count)
+{
+	char pagesize[32];
+	int context = fsopen("hugetlbfs", FSOPEN_CLOEXEC);
+	int mount, file;
+
+	expect(context >= 0, "fsopen: %s", error_name(errno));
+	snprintf(pagesize, sizeof(pagesize), "%zu", huge_size());
+	expect(fsconfig(context, FSCONFIG_SET_STRING, "pagesize", pagesize, 0) == 0 &&
+	       fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0,
+	       "fsconfig: %s", error_name(errno));
+	mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
+	expect(mount >= 0, "fsmount: %s", error_name(errno));
+	file = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	expect(file >= 0, "openat: %s", error_name(errno));
+	expect(ftruncate(file, (off_t)(count * huge_size())) == 0, "%s", error_name(errno));
+	close(mount);
+	close(context);
+	return file;
+}
+
+char *map_shared(int fd, size_t length, enum reserve reserve)
+{
+	int flags = MAP_SHARED | (reserve == UNRESERVED ? MAP_NORESERVE : 0);
+	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	return start;
+}
+
+char *map_anonymous(size_t length, int extra_flags)
+{
+	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | extra_flags, -1, 0);
+
+	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	return start;
+}
+
+void unmap(void *start, size_t length)
+{
+	expect(munmap(start, length) == 0, "%s", error_name(errno));
+}
+
+/* "HGMP", eight bits of the seed, 24 bits of the page's number: enough for 64 GiB. */
+static uint64_t stamp(size_t page, unsigned int seed)
+{
+	return 0x48474d5000000000UL | (uint64_t)(seed & 0xff) << 24 | (page & 0xffffff);
+}
+
+static _Noreturn void wrong_page(size_t page, uint64_t seen, uint64_t wanted)
+{
+	if (seen >> 32 != stamp(0, 0) >> 32)
+		probe_fail("page %zu shows %#llx, expected %#llx", page,
+			   (unsigned long long)seen, (unsigned long long)wanted);
+	probe_fail("page %zu shows page %llu of filling %llu, expected %#llx", page,
+		   (unsigned long long)(seen & 0xffffff),
+		   (unsigned long long)(seen >> 24 & 0xff), (unsigned long long)wanted);
+}
+
+static void check_page(const char *huge, size_t page, uint64_t wanted)
+{
+	const volatile uint64_t *words = (const void *)(huge + page * BASE_PAGE);
+
+	if (words[0] != wanted)
+		wrong_page(page, words[0], wanted);
+	if (words[WORDS - 1] != wanted)
+		wrong_page(page, words[WORDS - 1], wanted);
+}
+
+void fill_pages(char *huge, size_t first, size_t count, unsigned int seed)
+{
+	for (size_t page = first; page < first + count; page++) {
+		volatile uint64_t *words = (void *)(huge + page * BASE_PAGE);
+
+		words[0] = words[WORDS - 1] = stamp(page, seed);
+	}
+}
+
+void check_pages(const char *huge, size_t first, size_t count, unsigned int seed)
+{
+	for (size_t page = first; page < first + count; page++)
+		check_page(huge, page, stamp(page, seed));
+}
+
+void check_zero(const char *huge, size_t first, size_t count)
+{
+	for (size_t page = first; page < first + count; page++)
+		check_page(huge, page, 0);
+}
+
+int filled_memfd(size_t stride, unsigned int seed)
+{
+	int fd = huge_memfd(1);
+	char *all = map_shared(fd, huge_size(), RESERVED);
+
+	for (size_t page = 0; page < huge_pages(); page += stride)
+		fill_pages(all, page, 1, seed);
+	unmap(all, huge_size());
+	return fd;
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* userfaultfd: the handshake, the ioctls, and threads on both sides of a fault. */
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../hgm_probe.h"
+
+static uint64_t number(const void *address)
+{
+	return (uint64_t)(uintptr_t)address;
+}
+
+static int error_of(int result)
+{
+	return result == 0 ? 0 : errno;
+}
+
+/* A userfaultfd shakes hands once, so that asking and using take two of them. */
+static int handshake(uint64_t features, uint64_t *offered)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (uffd < 0)
+		probe_skip("userfaultfd: %s", error_name(errno));
+	expect_error(error_of(ioctl(uffd, UFFDIO_API, &api)), 0);
+	*offered = api.features;
+	return uffd;
+}
+
+uint64_t uffd_offered(void)
+{
+	uint64_t offered;
+
+	close(handshake(0, &offered));
+	return offered;
+}
+
+int uffd_open(uint64_t features)
+{
+	uint64_t offered = uffd_offered();
+
+	if (features & ~offered)
+		probe_skip("UFFDIO_API: features %#llx are not offered",
+			   (unsigned long long)(features & ~offered));
+	return handshake(features, &offered);
+}
+
+int uffd_try_register(int uffd, void *start, size_t length, uint64_t mode, uint64_t *ioctls)
+{
+	struct uffdio_register request = {
+		.range = { .start = number(start), .len = length },
+		.mode = mode,
+	};
+	int error = error_of(ioctl(uffd, UFFDIO_REGISTER, &request));
+
+	if (ioctls)
+		*ioctls = request.ioctls;
+	return error;
+}
+
+void uffd_register(int uffd, void *start, size_t length, uint64_t mode)
+{
+	expect_error(uffd_try_register(uffd, start, length, mode, NULL), 0);
+}
+
+char *map_split(int fd, uint64_t features, uint64_t modes, int *uffd)
+{
+	char *start = map_shared(fd, huge_size(), UNRESERVED);
+
+	*uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS | features);
+	split(start, huge_size());
+	uffd_register(*uffd, start, huge_size(), UFFDIO_REGISTER_MODE_MINOR | modes);
+	return start;
+}
+
+struct uffd_result uffd_continue(int uffd, void *start, size_t length)
+{
+	struct uffdio_continue request = {
+		.range = { .start = number(start), .len = length },
+	};
+	int error = error_of(ioctl(uffd, UFFDIO_CONTINUE, &request));
+
+	return (struct uffd_result){ .error = error, .done = request.mapped };
+}
+
+struct uffd_result uffd_copy(int uffd, void *to, const void *from, size_t length)
+{
+	struct uffdio_copy request = {
+		.dst = number(to),
+		.src = number(from),
+		.len = length,
+	};
+	int error = error_of(ioctl(uffd, UFFDIO_COPY, &request));
+
+	return (struct uffd_result){ .error = error, .done = request.copy };
+}
+
+int uffd_protect(int uffd, void *start, size_t length, bool on)
+{
+	struct uffdio_writeprotect request = {
+		.range = { .start = number(start), .len = length },
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return error_of(ioctl(uffd, UFFDIO_WRITEPROTECT, &request));
+}
+
+int uffd_wake(int uffd, void *start, size_t length)
+{
+	struct uffdio_range range = { .start = number(start), .len = length };
+
+	return error_of(ioctl(uffd, UFFDIO_WAKE, &range));
+}
+
+/* Reads one message; false if none waits. */
+static bool read_fault(int uffd, struct uffd_fault *fault)
+{
+	struct uffd_msg message;
+	ssize_t length = read(uffd, &message, sizeof(message));
+
+	if (length < 0 && errno == EAGAIN)
+		return false;
+	expect(length == sizeof(message), "read gave %zd", length);
+	expect(message.event == UFFD_EVENT_PAGEFAULT, "event %#x", message.event);
+	fault->address = (char *)(uintptr_t)message.arg.pagefault.address;
+	fault->flags = message.arg.pagefault.flags;
+	return true;
+}
+
+struct uffd_fault uffd_next_fault(int uffd)
+{
+	struct pollfd waiting = { .fd = uffd, .events = POLLIN };
+	struct uffd_fault fault;
+
+	if (poll(&waiting, 1, EVENT_MS) <= 0 || !read_fault(uffd, &fault))
+		probe_fail("no fault message within %d s", EVENT_MS / 1000);
+	return fault;
+}
+
+void expect_fault(int uffd, const char *address, uint64_t flags)
+{
+	struct uffd_fault fault = uffd_next_fault(uffd);
+
+	if (fault.address != address || fault.flags != flags)
+		probe_fail("fault at %p with flags %#llx, expected %p with %#llx (off by %td)",
+			   fault.address, (unsigned long long)fault.flags, address,
+			   (unsigned long long)flags, fault.address - address);
+}
+
+void expect_no_fault(int uffd)
+{
+	struct uffd_fault fault;
+
+	if (read_fault(uffd, &fault))
+		probe_fail("unexpected fault at %p with flags %#llx", fault.address,
+			   (unsigned long long)fault.flags);
+}
+
+static int new_eventfd(void)
+{
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	expect(fd >= 0, "eventfd: %s", error_name(errno));
+	return fd;
+}
+
+static void *touch_run(void *argument)
+{
+	struct touch *touch = argument;
+
+	if (touch->kind == TOUCH_WRITE)
+		*touch->address = touch->value;
+	else
+		touch->value = *touch->address;
+	eventfd_write(touch->done, 1);
+	return NULL;
+}
+
+void touch_start(struct touch *touch, void *address, enum touch_kind kind)
+{
+	touch->address = address;
+	touch->kind = kind;
+	touch->value = 0;
+	touch->done = new_eventfd();
+	expect_error(pthread_create(&touch->thread, NULL, touch_run, touch), 0);
+}
+
+uint64_t touch_end(struct touch *touch)
+{
+	struct pollfd waiting = { .fd = touch->done, .events = POLLIN };
+
+	if (poll(&waiting, 1, EVENT_MS) <= 0)
+		probe_fail("the access to %p is still held after %d s",
+			   (void *)(uintptr_t)touch->address, EVENT_MS / 1000);
+	pthread_join(touch->thread, NULL);
+	close(touch->done);
+	return touch->value;
+}
+
+static void serve(struct server *server, const struct uffd_fault *fault)
+{
+	char *start = (char *)((uintptr_t)fault->address & ~(server->granule - 1));
+	struct uffd_result result = uffd_continue(server->uffd, start, server->granule);
+
+	if (server->count < SERVER_FAULTS)
+		server->faults[server->count] = fault->address;
+	server->count++;
+	if (result.error && !server->error)
+		server->error = result.error;
+}
+
+static void *server_run(void *argument)
+{
+	struct server *server = argument;
+	struct pollfd waiting[] = {
+		{ .fd = server->uffd, .events = POLLIN },
+		{ .fd = server->stop, .events = POLLIN },
+	};
+	struct uffd_fault fault;
+
+	while (poll(waiting, COUNT_OF(waiting), -1) > 0 && !waiting[1].revents)
+		if (read_fault(server->uffd, &fault))
+			serve(server, &fault);
+	return NULL;
+}
+
+void server_start(struct server *server, int uffd, size_t granule)
+{
+	memset(server, 0, sizeof(*server));
+	server->uffd = uffd;
+	server->granule = granule;
+	server->stop = new_eventfd();
+	expect_error(pthread_create(&server->thread, NULL, server_run, server), 0);
+}
+
+void server_end(struct server *server)
+{
+	eventfd_write(server->stop, 1);
+	pthread_join(server->thread, NULL);
+	close(server->stop);
+	expect_error(server->error, 0);
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Files of huge pages can be mapped; --backing says whether memfd or hugetlbfs. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+/* Makes the file that --backing names. */
+static int (*open_file)(size_t count);
+
+static void block_size(void)
+{
+	struct stat file;
+
+	expect(fstat(open_file(1), &file) == 0, "%s", error_name(errno));
+	expect(file.st_blksize == (blksize_t)huge_size(), "st_blksize is %ld",
+	       (long)file.st_blksize);
+}
+
+static void zero_then_contents(void)
+{
+	int fd = open_file(1);
+	char *first = map_shared(fd, huge_size(), RESERVED);
+
+	check_zero(first, 0, huge_pages());
+	fill_pages(first, 0, huge_pages(), FILLING);
+	check_pages(first, 0, huge_pages(), FILLING);
+	unmap(first, huge_size());
+	check_pages(map_shared(fd, huge_size(), RESERVED), 0, huge_pages(), FILLING);
+}
+
+static void whole_pages_only(void)
+{
+	int fd = open_file(2);
+	char *start = map_shared(fd, 2 * huge_size(), UNRESERVED);
+	void *odd = mmap(NULL, huge_size(), PROT_READ, MAP_SHARED, fd, BASE_PAGE);
+
+	expect(odd == MAP_FAILED && errno == EINVAL, "mmap at offset 4 KiB gave %p", odd);
+	expect(munmap(start, BASE_PAGE) != 0 && errno == EINVAL, "munmap of 4 KiB");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "the file's block size is the huge page's", block_size },
+		{ "a fresh huge page is zero and keeps what is written", zero_then_contents },
+		{ "parts of a huge page are neither mapped nor unmapped", whole_pages_only },
+	};
+	const char *backing = probe_option(argc, argv, "--backing");
+
+	if (backing && strcmp(backing, "memfd") == 0)
+		open_file = huge_memfd;
+	if (backing && strcmp(backing, "hugetlbfs") == 0)
+		open_file = hugetlbfs_file;
+	if (!open_file) {
+		fprintf(stderr, "usage: %s --backing memfd|hugetlbfs --size 1G|2M\n", argv[0]);
+		return 2;
+	}
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+	});
+}

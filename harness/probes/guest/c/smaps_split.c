@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* /proc/PID/smaps counts a split mapping by the size of its entries. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+static void expect_field(const char *start, const char *field, size_t want)
+{
+	int64_t bytes = smaps_bytes(start, field);
+
+	expect(bytes == (int64_t)want, "%s is %lld bytes, expected %zu", field,
+	       (long long)bytes, want);
+}
+
+static void expect_mapped(const char *start, size_t by_pud, size_t by_pmd, size_t by_pte)
+{
+	expect_field(start, "HugetlbPudMapped", by_pud);
+	expect_field(start, "HugetlbPmdMapped", by_pmd);
+	expect_field(start, "HugetlbPteMapped", by_pte);
+}
+
+static void unsplit(void)
+{
+	char *start = map_shared(fd, huge_size(), UNRESERVED);
+	bool is_pud = huge_size() == PUD_PAGE;
+
+	expect_mapped(start, 0, 0, 0);
+	check_pages(start, 0, 1, FILLING);
+	expect_mapped(start, is_pud ? PUD_PAGE : 0, is_pud ? 0 : PMD_PAGE, 0);
+}
+
+static void base_pages(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_mapped(primary, 0, 0, 0);
+	expect_continue(uffd, primary + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect_mapped(primary, 0, 0, BASE_PAGE);
+	expect_continue(uffd, primary + 5 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_mapped(primary, 0, 0, 3 * BASE_PAGE);
+}
+
+/* The largest entries that fit are used: 2 MiB in one step is one PMD entry. */
+static void largest_entries(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
+	expect_mapped(primary, 0, PMD_PAGE, 0);
+	if (huge_size() == PMD_PAGE)
+		return;
+	expect_continue(uffd, primary + PMD_PAGE, PMD_PAGE + BASE_PAGE, 0, PMD_PAGE + BASE_PAGE);
+	expect_mapped(primary, 0, 2 * PMD_PAGE, BASE_PAGE);
+}
+
+static void page_sizes_stay(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	expect_field(primary, "KernelPageSize", huge_size());
+	expect_field(primary, "MMUPageSize", huge_size());
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "an unsplit page is one entry", unsplit },
+		{ "base pages are counted one by one", base_pages },
+		{ "2 MiB in one step are one entry", largest_entries },
+		{ "KernelPageSize and MMUPageSize stay the huge page's", page_sizes_stay },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

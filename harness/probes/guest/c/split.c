@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* MADV_SPLIT is accepted where it must be. Nothing is allocated. */
+#include "hgm_probe.h"
+
+static void memfd(void)
+{
+	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
+
+	split(start, huge_size());
+	expect(smaps_has_flag(start, "hm"), "VmFlags lacks hm");
+}
+
+static void hugetlbfs(void)
+{
+	char *start = map_shared(hugetlbfs_file(1), huge_size(), UNRESERVED);
+
+	split(start, huge_size());
+	expect(smaps_has_flag(start, "hm"), "VmFlags lacks hm");
+}
+
+static void only_the_range(void)
+{
+	char *start = map_shared(huge_memfd(3), 3 * huge_size(), UNRESERVED);
+
+	split(start + huge_size(), huge_size());
+	expect(!smaps_has_flag(start, "hm"), "the huge page before it has hm");
+	expect(smaps_has_flag(start + huge_size(), "hm"), "VmFlags lacks hm");
+	expect(!smaps_has_flag(start + 2 * huge_size(), "hm"), "the one after it has hm");
+}
+
+static void twice(void)
+{
+	char *start = map_shared(huge_memfd(2), 2 * huge_size(), UNRESERVED);
+
+	split(start, huge_size());
+	split(start, huge_size());
+	split(start, 2 * huge_size());
+}
+
+static void maps_nothing(void)
+{
+	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
+
+	split(start, huge_size());
+	expect(pagemap_present(start, huge_pages()) == 0, "something was mapped");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "a shared memfd is split", memfd },
+		{ "a shared hugetlbfs file is split", hugetlbfs },
+		{ "a range of huge pages is split and its neighbours are not", only_the_range },
+		{ "splitting again is accepted", twice },
+		{ "splitting maps nothing", maps_nothing },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+	});
+}

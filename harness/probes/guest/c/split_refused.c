@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* MADV_SPLIT is refused with EINVAL where it must be. Nothing is allocated. */
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+static void private_hugetlb(void)
+{
+	int log2 = __builtin_ctzl(huge_size());
+	int flags = MAP_HUGETLB | MAP_NORESERVE | log2 << MAP_HUGE_SHIFT;
+	char *start = map_anonymous(huge_size(), flags);
+
+	expect_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
+}
+
+static void private_file(void)
+{
+	void *start = mmap(NULL, huge_size(), PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_NORESERVE, huge_memfd(1), 0);
+
+	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	expect_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
+}
+
+static void anonymous(void)
+{
+	char *start = map_anonymous(huge_size(), MAP_NORESERVE);
+
+	expect_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
+}
+
+static void ordinary_file(void)
+{
+	int fd = memfd_create("hgm-probe", MFD_CLOEXEC);
+
+	expect(ftruncate(fd, PMD_PAGE) == 0, "%s", error_name(errno));
+	expect_error(advise(map_shared(fd, PMD_PAGE, UNRESERVED), PMD_PAGE, MADV_SPLIT), EINVAL);
+}
+
+static void unaligned(void)
+{
+	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
+
+	expect_error(advise(start + 1, BASE_PAGE, MADV_SPLIT), EINVAL);
+	expect_error(advise(start + BASE_PAGE, huge_size() - BASE_PAGE, MADV_SPLIT), EINVAL);
+	expect_error(advise(start, BASE_PAGE, MADV_SPLIT), EINVAL);
+	expect(!smaps_has_flag(start, "hm"), "VmFlags has hm after the refusals");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "private anonymous hugetlb is refused", private_hugetlb },
+		{ "a private mapping of a hugetlb file is refused", private_file },
+		{ "ordinary anonymous memory is refused", anonymous },
+		{ "an ordinary shared file is refused", ordinary_file },
+		{ "a part of a huge page is refused", unaligned },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+	});
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* UFFDIO_WRITEPROTECT and a split huge page: before a continue, and of parts. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define REFILLING 2
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+static char *map_both_modes(int *uffd)
+{
+	return map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, uffd);
+}
+
+/*
+ * The interface does not promise less than a huge page here: a kernel may say
+ * EINVAL, and nothing else.
+ */
+static void protect_page(int uffd, char *page)
+{
+	int error = uffd_protect(uffd, page, BASE_PAGE, true);
+
+	if (error == EINVAL)
+		probe_skip("UFFDIO_WRITEPROTECT of 4 KiB: %s", error_name(error));
+	expect_error(error, 0);
+}
+
+/* A write to PAGE must be held by its protection, and go on when that is lifted. */
+static void expect_held(int uffd, char *primary, size_t page)
+{
+	char *start = primary + page * BASE_PAGE;
+	struct touch touch;
+
+	touch_start(&touch, start + 0x40, TOUCH_WRITE);
+	expect_fault(uffd, start, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	expect_error(uffd_protect(uffd, start, BASE_PAGE, false), 0);
+	touch_end(&touch);
+}
+
+static void one_page(void)
+{
+	int uffd;
+	char *primary = map_both_modes(&uffd);
+
+	expect_continue(uffd, primary, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
+	protect_page(uffd, primary + 3 * BASE_PAGE);
+	check_pages(primary, 0, 8, FILLING);
+	fill_pages(primary, 0, 3, REFILLING);
+	fill_pages(primary, 4, 4, REFILLING);
+	expect_no_fault(uffd);
+	check_pages(primary, 3, 1, FILLING);
+	expect_held(uffd, primary, 3);
+	fill_pages(primary, 0, 8, FILLING);
+}
+
+/* One large entry, protected in part. */
+static void part_of_an_entry(void)
+{
+	int uffd;
+	char *primary = map_both_modes(&uffd);
+
+	expect_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
+	protect_page(uffd, primary + 7 * BASE_PAGE);
+	fill_pages(primary, 6, 1, FILLING);
+	fill_pages(primary, 8, 1, FILLING);
+	expect_no_fault(uffd);
+	expect_held(uffd, primary, 7);
+	check_pages(primary, 0, PMD_PAGE / BASE_PAGE, FILLING);
+}
+
+/* Protect first, continue later: the page is mapped, and the others' marks hold. */
+static void protected_before(void)
+{
+	int uffd;
+	char *primary = map_both_modes(&uffd);
+	size_t last = huge_pages() - 1;
+
+	expect_error(uffd_protect(uffd, primary, huge_size(), true), 0);
+	expect_continue(uffd, primary + 4 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	check_pages(primary, 4, 1, FILLING);
+	expect(pagemap_protected(primary + 3 * BASE_PAGE), "page 3 lost its mark");
+	expect(pagemap_protected(primary + 5 * BASE_PAGE), "page 5 lost its mark");
+	expect(pagemap_protected(primary + last * BASE_PAGE), "page %zu lost its mark", last);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "a write to the protected page is held, to its neighbours not", one_page },
+		{ "a part of a 2 MiB entry is protected", part_of_an_entry },
+		{ "a continue inside a protected huge page leaves the other marks", protected_before },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

@@ -1,0 +1,476 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What every Python probe stands on: KTAP output, huge-page mappings, and userfaultfd by ctypes.
+
+The twin of ``c/hgm_probe.h``, with the same names for the same things. A probe is a table of
+tests, and each test runs in a child process of its own: whatever it maps or registers is gone when
+it ends, and one that waits too long is killed. A test passes by returning; `fail`, `skip` and any
+exception end it early.
+
+A fault holds the thread that made it, and a thread of Python holds the interpreter's lock with it.
+So an access that may fault goes through `Touch`, whose foreign call lets go of the lock; all other
+accesses are to what is mapped already.
+
+Runs in the guest: only the standard library, Python 3.11 or later. Sizes are bytes. Emulation makes
+imports dear (typing and argparse cost a second), so that only small modules are used.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import select
+import sys
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+BASE_PAGE = 4096
+SIZES = {"1G": 1 << 30, "2M": 1 << 21}
+
+#: Seconds that one event, and a whole test, may take.
+EVENT_SECONDS = 5.0
+TEST_SECONDS = 30.0
+
+SIGKILL = 9
+MADV_COLLAPSE = 25
+MADV_SPLIT = 26
+MFD_HUGETLB = 0x4
+MFD_HUGE_SHIFT = 26
+MAP_NORESERVE = 0x4000
+
+#: kselftest's exit codes, which are a test's verdict too.
+PASSED, FAILED, SKIPPED = 0, 1, 4
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+# ---- tests and their results ------------------------------------------------------------------
+
+
+class Test:
+    """A name for the report, and a function that returns if the kernel is right."""
+
+    def __init__(self, name: str, run: Callable[[], None]) -> None:
+        self.name = name
+        self.run = run
+
+
+class Skip(Exception):
+    """The kernel cannot do what the test is about; the message is the kernel's own word."""
+
+
+class Fail(Exception):
+    """The kernel did something wrong."""
+
+
+def fail(text: str) -> NoReturn:
+    raise Fail(text)
+
+
+def skip(text: str) -> NoReturn:
+    raise Skip(text)
+
+
+def expect(condition: bool, text: str) -> None:
+    """Fail the test unless the condition holds."""
+    if not condition:
+        fail(text)
+
+
+def error_name(error: int) -> str:
+    """Return ``EINVAL`` for 22, ``ok`` for 0."""
+    return errno.errorcode.get(error, str(error)) if error else "ok"
+
+
+def result_line(number: int, name: str, verdict: int, reason: str = "") -> str:
+    """Return KTAP's line for one test."""
+    word = "not ok" if verdict == FAILED else "ok"
+    return f"{word} {number} {name}" + (f" # SKIP {reason}" if verdict == SKIPPED else "")
+
+
+def exit_code(verdicts: Sequence[int]) -> int:
+    """Return 1 if a test failed, else 0 if one passed, else 4."""
+    if FAILED in verdicts:
+        return FAILED
+    return PASSED if PASSED in verdicts else SKIPPED
+
+
+def chosen_size(argv: Sequence[str]) -> int:
+    """Return the bytes that ``--size`` names, or end the program with exit code 2."""
+    if len(argv) == 3 and argv[1] == "--size" and argv[2] in SIZES:
+        return SIZES[argv[2]]
+    print(f"usage: {argv[0]} --size {'|'.join(SIZES)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def huge_size() -> int:
+    """Return the huge page's size that ``--size`` chose."""
+    return _size
+
+
+def huge_pages() -> int:
+    """Return how many base pages a huge page has."""
+    return _size // BASE_PAGE
+
+
+def probe_main(
+    tests: Sequence[Test], *, needs_hgm: bool = False, setup: Callable[[], object] | None = None
+) -> int:
+    """Run the tests and return the exit code.
+
+    Args:
+        tests: in the order of their report.
+        needs_hgm: skip them all, with the kernel's errno, where MADV_SPLIT is not known.
+        setup: runs once, in the process that the tests are forked from.
+    """
+    global _size
+    _size = chosen_size(sys.argv)
+    print(f"KTAP version 1\n1..{len(tests)}", flush=True)
+    verdict, reason = _verdict(lambda: _prepare(needs_hgm, setup))
+    verdicts = []
+    for number, test in enumerate(tests, 1):
+        outcome = _run_in_child(test.run) if verdict == PASSED else (verdict, reason)
+        print(result_line(number, test.name, *outcome), flush=True)
+        verdicts.append(outcome[0])
+    return exit_code(verdicts)
+
+
+_size = 0
+
+
+def _prepare(needs_hgm: bool, setup: Callable[[], object] | None) -> None:
+    error = hgm_error() if needs_hgm else 0
+    if error:
+        skip(f"MADV_SPLIT: {error_name(error)}")
+    if setup:
+        setup()
+
+
+def _verdict(run: Callable[[], None]) -> tuple[int, str]:
+    """Run to an end or an exception; print why it failed; return verdict and skip reason."""
+    try:
+        run()
+    except Skip as why:
+        return SKIPPED, str(why)
+    except Exception as why:  # noqa: BLE001 - a child must never return into its parent's loop
+        print(f"# {_place(why)}: {type(why).__name__}: {why}", flush=True)
+        return FAILED, ""
+    return PASSED, ""
+
+
+def _place(error: Exception) -> str:
+    """Return the last line of the probe, not of this module, that an exception came through."""
+    place, trace = "", error.__traceback__
+    while trace:
+        code = trace.tb_frame.f_code
+        if code.co_filename != __file__ or not place:
+            place = f"{code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+def _run_in_child(run: Callable[[], None]) -> tuple[int, str]:
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        verdict, reason = _verdict(run)
+        os.write(send, reason.encode())
+        os._exit(verdict)  # a thread may wait for a fault for ever
+    os.close(send)
+    verdict = _await(child)
+    with os.fdopen(receive) as pipe:
+        reason = pipe.read() if verdict == SKIPPED else ""
+    return verdict, reason
+
+
+def _await(child: int) -> int:
+    """Wait for a child, no longer than TEST_SECONDS and the time that a kill takes."""
+    pidfd = os.pidfd_open(child)
+    if not _readable(pidfd, TEST_SECONDS):
+        os.kill(child, SIGKILL)
+        print(f"# killed after {TEST_SECONDS:g} s", flush=True)
+        if not _readable(pidfd, EVENT_SECONDS):
+            print(f"# it did not die of SIGKILL within {EVENT_SECONDS:g} s", flush=True)
+            return FAILED
+    os.close(pidfd)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code < 0:
+        print(f"# ended by signal {-code}", flush=True)
+    return code if code in (PASSED, SKIPPED) else FAILED
+
+
+def _readable(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+# ---- files, mappings, contents ----------------------------------------------------------------
+
+
+def huge_memfd(count: int, size: int | None = None) -> int:
+    """Return a memfd of ``count`` huge pages, none of them allocated yet."""
+    size = size or huge_size()
+    flags = MFD_HUGETLB | (size.bit_length() - 1) << MFD_HUGE_SHIFT
+    fd = os.memfd_create("hgm-probe", flags | os.MFD_CLOEXEC)
+    os.ftruncate(fd, count * size)
+    return fd
+
+
+def map_shared(fd: int, length: int, *, reserved: bool = False) -> mmap.mmap:
+    """Return a shared mapping; ``reserved`` takes its huge pages from the pool now."""
+    return mmap.mmap(fd, length, flags=mmap.MAP_SHARED | (0 if reserved else MAP_NORESERVE))
+
+
+def address_of(memory: mmap.mmap) -> int:
+    """Return where a mapping starts."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def stamp(page: int, seed: int) -> int:
+    """Return the value that tells page ``page`` of filling ``seed`` from every other."""
+    return 0x48474D50 << 32 | (seed & 0xFF) << 24 | page & 0xFFFFFF
+
+
+def describe(value: int) -> str:
+    """Return in words what a page shows."""
+    if value >> 32 != 0x48474D50:
+        return f"{value:#x}"
+    return f"page {value & 0xFFFFFF} of filling {value >> 24 & 0xFF}"
+
+
+def _words(memory: mmap.mmap, first: int, count: int, offset: int) -> memoryview:
+    """Return the eight-byte word at ``offset`` (in words) of each of the pages."""
+    step = BASE_PAGE // 8
+    start = first * step + offset
+    return memoryview(memory).cast("B").cast("Q")[start : (first + count) * step : step]
+
+
+#: The first and the last word of a page carry its stamp.
+_STAMPED = (0, BASE_PAGE // 8 - 1)
+
+
+def stamps(first: int, count: int, seed: int) -> array.array[int]:
+    """Return the stamps of consecutive pages, made without a step of Python for each."""
+    start = stamp(first, seed)
+    return array.array("Q", range(start, start + count))
+
+
+def fill_pages(memory: mmap.mmap, first: int, count: int, seed: int) -> None:
+    """Stamp each of the pages."""
+    for offset in _STAMPED:
+        _words(memory, first, count, offset)[:] = memoryview(stamps(first, count, seed))
+
+
+def check_pages(memory: mmap.mmap, first: int, count: int, seed: int) -> None:
+    """Fail, and name the first wrong page and what it shows, unless all have their stamps."""
+    wanted = stamps(first, count, seed)
+    for offset in _STAMPED:
+        seen = array.array("Q", _words(memory, first, count, offset).tobytes())
+        if seen != wanted:
+            page = next(page for page in range(count) if seen[page] != wanted[page])
+            fail(f"page {first + page} shows {describe(seen[page])}")
+
+
+def filled_memfd(seed: int) -> int:
+    """Return a memfd of one huge page, all of it filled."""
+    fd = huge_memfd(1)
+    fill_pages(map_shared(fd, huge_size(), reserved=True), 0, huge_pages(), seed)
+    return fd
+
+
+# ---- the interface under test -----------------------------------------------------------------
+
+
+def advise(memory: mmap.mmap, advice: int) -> int:
+    """Return the error number of madvise() on the whole mapping; 0 if it was accepted."""
+    try:
+        memory.madvise(advice)
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def advice_error(size: int, advice: int) -> int:
+    """Return the error number on a shared mapping of one huge page; nothing is allocated."""
+    try:
+        fd = huge_memfd(1, size)
+        memory = map_shared(fd, size)
+    except OSError as error:
+        return error.errno or 0
+    os.close(fd)
+    with memory:
+        return advise(memory, advice)
+
+
+def hgm_error() -> int:
+    """Return 0 if MADV_SPLIT is accepted for any huge page size, else its error number."""
+    errors = [advice_error(size, MADV_SPLIT) for size in sorted(SIZES.values())]
+    return 0 if 0 in errors else errors[0]
+
+
+def split(memory: mmap.mmap) -> None:
+    """Split the whole mapping, or fail the test."""
+    error = advise(memory, MADV_SPLIT)
+    expect(error == 0, f"MADV_SPLIT: {error_name(error)}")
+
+
+# ---- userfaultfd ------------------------------------------------------------------------------
+
+UFFD_API = 0xAA
+UFFD_FEATURE_MINOR_HUGETLBFS = 1 << 9
+UFFD_FEATURE_EXACT_ADDRESS = 1 << 11
+UFFDIO_REGISTER_MODE_MINOR = 1 << 2
+UFFD_EVENT_PAGEFAULT = 0x12
+UFFD_PAGEFAULT_FLAG_WRITE = 1 << 0
+UFFD_PAGEFAULT_FLAG_MINOR = 1 << 2
+
+SYS_USERFAULTFD = 323  # x86-64
+
+
+class UffdioApi(ctypes.Structure):
+    _fields_ = (
+        ("api", ctypes.c_uint64),
+        ("features", ctypes.c_uint64),
+        ("ioctls", ctypes.c_uint64),
+    )
+
+
+class UffdioRegister(ctypes.Structure):
+    _fields_ = (
+        ("start", ctypes.c_uint64),
+        ("length", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("ioctls", ctypes.c_uint64),
+    )
+
+
+class UffdioContinue(ctypes.Structure):
+    _fields_ = (
+        ("start", ctypes.c_uint64),
+        ("length", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("mapped", ctypes.c_int64),
+    )
+
+
+class UffdMsg(ctypes.Structure):
+    """``struct uffd_msg`` with the fields of a page fault."""
+
+    _fields_ = (
+        ("event", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint8 * 7),
+        ("flags", ctypes.c_uint64),
+        ("address", ctypes.c_uint64),
+        ("thread", ctypes.c_uint64),
+    )
+
+
+def iowr(number: int, argument: type[ctypes.Structure]) -> int:
+    """Return the request number of ``_IOWR(UFFDIO, number, argument)``."""
+    return 3 << 30 | ctypes.sizeof(argument) << 16 | UFFD_API << 8 | number
+
+
+UFFDIO_API = iowr(0x3F, UffdioApi)
+UFFDIO_REGISTER = iowr(0x00, UffdioRegister)
+UFFDIO_CONTINUE = iowr(0x07, UffdioContinue)
+
+
+def _handshake(features: int) -> tuple[int, int]:
+    """Return a new userfaultfd with the features, and those that the kernel offers."""
+    uffd = libc.syscall(SYS_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK)
+    if uffd < 0:
+        skip(f"userfaultfd: {error_name(ctypes.get_errno())}")
+    api = UffdioApi(api=UFFD_API, features=features)
+    fcntl.ioctl(uffd, UFFDIO_API, api)
+    return uffd, api.features
+
+
+def uffd_open(features: int) -> int:
+    """Return a non-blocking userfaultfd; skip the test if a feature is not offered."""
+    asking, offered = _handshake(0)
+    os.close(asking)
+    if features & ~offered:
+        skip(f"UFFDIO_API: features {features & ~offered:#x} are not offered")
+    return _handshake(features)[0]
+
+
+def uffd_register(uffd: int, memory: mmap.mmap, mode: int) -> None:
+    """Register the whole mapping."""
+    request = UffdioRegister(start=address_of(memory), length=len(memory), mode=mode)
+    fcntl.ioctl(uffd, UFFDIO_REGISTER, request)
+
+
+def map_registered(fd: int, *, is_split: bool = False, features: int = 0) -> tuple[mmap.mmap, int]:
+    """Return a fresh mapping of the file's first huge page in minor mode, and its userfaultfd."""
+    memory = map_shared(fd, huge_size())
+    uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS | features)
+    if is_split:
+        split(memory)
+    uffd_register(uffd, memory, UFFDIO_REGISTER_MODE_MINOR)
+    return memory, uffd
+
+
+def uffd_continue(uffd: int, start: int, length: int) -> tuple[int, int]:
+    """Return the error number, 0 for success, and the kernel's word in ``mapped``."""
+    request = UffdioContinue(start=start, length=length)
+    try:
+        fcntl.ioctl(uffd, UFFDIO_CONTINUE, request)
+    except OSError as error:
+        return error.errno or 0, request.mapped
+    return 0, request.mapped
+
+
+def expect_continue(uffd: int, start: int, length: int, error: int, mapped: int) -> None:
+    """Continue the range; fail the test unless it gave just this."""
+    got = uffd_continue(uffd, start, length)
+    if got != (error, mapped):
+        fail(
+            f"UFFDIO_CONTINUE gave {error_name(got[0])} and mapped {got[1]}, "
+            f"expected {error_name(error)} and {mapped}"
+        )
+
+
+def expect_fault(uffd: int, address: int, flags: int) -> None:
+    """Fail the test unless the next message is of a fault at the address, with the flags."""
+    if not _readable(uffd, EVENT_SECONDS):
+        fail(f"no fault message within {EVENT_SECONDS:g} s")
+    message = UffdMsg.from_buffer_copy(os.read(uffd, ctypes.sizeof(UffdMsg)))
+    expect(message.event == UFFD_EVENT_PAGEFAULT, f"event {message.event:#x}")
+    if (message.address, message.flags) != (address, flags):
+        fail(
+            f"fault at {message.address:#x} with flags {message.flags:#x}, "
+            f"expected {address:#x} with {flags:#x}"
+        )
+
+
+class Touch:
+    """A thread that reads eight bytes, and may be held by a fault meanwhile."""
+
+    def __init__(self, address: int) -> None:
+        self._value = ctypes.c_uint64()
+        arguments = (ctypes.byref(self._value), ctypes.c_void_p(address), ctypes.c_size_t(8))
+        self._thread = threading.Thread(target=libc.memcpy, args=arguments, daemon=True)
+        self._address = address
+        self._thread.start()
+
+    def end(self) -> int:
+        """Return what was read; fail the test if the read is still held."""
+        self._thread.join(EVENT_SECONDS)
+        if self._thread.is_alive():
+            fail(f"the access to {self._address:#x} is still held after {EVENT_SECONDS:g} s")
+        return self._value.value
+
+
+def run(
+    tests: Sequence[Test], *, needs_hgm: bool = False, setup: Callable[[], object] | None = None
+) -> NoReturn:
+    """End the program with the exit code of `probe_main`."""
+    sys.exit(probe_main(tests, needs_hgm=needs_hgm, setup=setup))

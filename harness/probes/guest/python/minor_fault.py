@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A minor fault on an unsplit huge page, and its continue; twin of ``minor_fault.c``."""
+
+import errno
+
+import hgm_probe as hgm
+
+FILLING = 1
+
+fd = -1  # one huge page, filled
+
+
+def fill_file() -> None:
+    global fd
+    fd = hgm.filled_memfd(FILLING)
+
+
+def fault_is_answered() -> None:
+    primary, uffd = hgm.map_registered(fd)
+    start = hgm.address_of(primary)
+    touch = hgm.Touch(start + 5 * hgm.BASE_PAGE)
+    hgm.expect_fault(uffd, start, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
+    hgm.expect_continue(uffd, start, hgm.huge_size(), 0, hgm.huge_size())
+    hgm.expect(touch.end() == hgm.stamp(5, FILLING), "the held read saw something else")
+    hgm.check_pages(primary, 0, hgm.huge_pages(), FILLING)
+
+
+def mapped_twice() -> None:
+    primary, uffd = hgm.map_registered(fd)
+    start = hgm.address_of(primary)
+    hgm.expect_continue(uffd, start, hgm.huge_size(), 0, hgm.huge_size())
+    hgm.expect_continue(uffd, start, hgm.huge_size(), errno.EEXIST, -errno.EEXIST)
+
+
+def part_is_refused() -> None:
+    primary, uffd = hgm.map_registered(fd)
+    start = hgm.address_of(primary)
+    hgm.expect_continue(uffd, start, hgm.BASE_PAGE, errno.EINVAL, -errno.EINVAL)
+
+
+hgm.run(
+    [
+        hgm.Test("a read fault has the huge page's address and is answered", fault_is_answered),
+        hgm.Test("a second continue of the page is EEXIST", mapped_twice),
+        hgm.Test("a continue of a part is EINVAL", part_is_refused),
+    ],
+    setup=fill_file,
+)

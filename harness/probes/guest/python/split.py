@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""MADV_SPLIT is accepted on shared hugetlb and refused elsewhere; twin of ``split.c``."""
+
+import errno
+import mmap
+
+import hgm_probe as hgm
+
+
+def expect_refused(memory: mmap.mmap) -> None:
+    error = hgm.advise(memory, hgm.MADV_SPLIT)
+    hgm.expect(error == errno.EINVAL, f"MADV_SPLIT: {hgm.error_name(error)}, expected EINVAL")
+
+
+def shared_memfd() -> None:
+    hgm.split(hgm.map_shared(hgm.huge_memfd(1), hgm.huge_size()))
+
+
+def private_memfd() -> None:
+    flags = mmap.MAP_PRIVATE | hgm.MAP_NORESERVE
+    expect_refused(mmap.mmap(hgm.huge_memfd(1), hgm.huge_size(), flags=flags))
+
+
+def anonymous() -> None:
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | hgm.MAP_NORESERVE
+    expect_refused(mmap.mmap(-1, hgm.huge_size(), flags=flags))
+
+
+hgm.run(
+    [
+        hgm.Test("a shared memfd is split", shared_memfd),
+        hgm.Test("a private mapping of a hugetlb file is refused", private_memfd),
+        hgm.Test("ordinary anonymous memory is refused", anonymous),
+    ],
+    needs_hgm=True,
+)
