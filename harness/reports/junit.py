@@ -22,6 +22,9 @@ from harness.reports.text import groups, verdict_line
 # The suite of the verdict's own case.
 _RUN = "run"
 
+# Written by junitparser only where lxml is installed.
+_DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -39,7 +42,8 @@ def render(record: RunRecord) -> bytes:
     run.add_testcase(_verdict(record))
     document.add_testsuite(run)
     document.update_statistics()
-    return bytes(document.tostring())
+    data = bytes(document.tostring())
+    return data if data.startswith(b"<?xml") else _DECLARATION + data
 
 
 def _case(group: str, probe: ProbeResult) -> TestCase:

@@ -34,7 +34,7 @@ from harness.records import (
     to_json,
 )
 from harness.verdicts import dmesg, lines
-from harness.verdicts.judge import judge_probe
+from harness.verdicts.judge import judge_probe, judge_run
 from harness.workspace import atomic_write
 
 RESULT = "result.json"
@@ -85,24 +85,27 @@ class RunStore:
         self.record = changed
         return changed
 
-    def keep_probe(self, evidence: ProbeEvidence, ktap: str, stderr: str) -> str:
-        """Write what a probe left behind; return its directory, relative to the run's.
-
-        The evidence is written last: where it is, the other two are whole.
-
-        Args:
-            evidence: how it ended.
-            ktap: its standard output; decode it with `lines.decode` and no byte is lost.
-            stderr: its standard error, likewise.
-        """
-        directory = directory_for(evidence.name)
-        path = self.run_dir / directory
+    def probe_directory(self, name: str) -> Path:
+        """Return the directory where a probe's ``ktap`` and ``stderr`` are written, made."""
+        path = self.run_dir / directory_for(name)
         with _explained(path):
             path.mkdir(parents=True, exist_ok=True)
-            for name, text in ((KTAP, ktap), (STDERR, stderr)):
-                atomic_write(path / name, text.encode("utf-8", errors="surrogateescape"))
-            atomic_write(path / EVIDENCE, to_json(evidence))
-        return directory
+        return path
+
+    def conclude(self, evidence: ProbeEvidence) -> ProbeResult:
+        """Keep how a probe ended, judge it by what lies in its directory, and record the result.
+
+        The evidence is written last: where it is, the other files are whole.
+        """
+        path = self.probe_directory(evidence.name)
+        self.write(f"{path.relative_to(self.run_dir)}/{EVIDENCE}", to_json(evidence))
+        result = _judge(self.run_dir, evidence, read_console(self.run_dir))
+        self.add_probe(result)
+        return result
+
+    def keep_outside_splats(self) -> RunRecord:
+        """Record what the kernel complained about outside of any probe."""
+        return self.update(splats=_outside_splats(self.run_dir))
 
     def add_probe(self, result: ProbeResult) -> RunRecord:
         """Put a probe's result into the record: in the place of an earlier one, or at the end."""
@@ -190,7 +193,7 @@ class Judged(NamedTuple):
 def rejudge(run_dir: Path) -> Judged:
     """Judge the evidence of a run again, with the judge of today.
 
-    A probe of the record that never ran has no evidence and keeps its result; one that ran just
+    A probe of the record that never ran has no directory and keeps its result; one that ran just
     before the run was cut may have evidence and no place in the record yet.
 
     Raises:
@@ -204,7 +207,7 @@ def rejudge(run_dir: Path) -> Judged:
         item = evidence.pop(probe.name, None)
         if item is not None:
             results.append(_judge(run_dir, item, console))
-        elif probe.status == "LOST":
+        elif not probe.directory:
             results.append(probe)
         else:
             raise RecordError(
@@ -213,9 +216,29 @@ def rejudge(run_dir: Path) -> Judged:
             )
     late = sorted(evidence.values(), key=lambda item: item.console_from)
     results += [_judge(run_dir, item, console) for item in late]
+    return Judged(tuple(results), _outside_splats(run_dir))
+
+
+def judged_again(run_dir: Path) -> RunRecord:
+    """Return the record of a run with its evidence judged by the judge of today.
+
+    A run that did not reach its verdict keeps its ending: a judge cannot supply what was not run.
+
+    Raises:
+        RecordError: if the record or a piece of evidence is absent or damaged.
+    """
+    record = load(run_dir)
+    judged = rejudge(run_dir)
+    record = msgspec.structs.replace(record, probes=judged.probes, splats=judged.splats)
+    if record.stage != "done":
+        return record
+    verdict = judge_run(record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats)
+    return msgspec.structs.replace(record, **verdict._asdict())
+
+
+def _outside_splats(run_dir: Path) -> tuple[Splat, ...]:
     spans = [(item.console_from, item.console_to) for item in _all_evidence(run_dir)]
-    splats = dmesg.outside(dmesg.scan(lines.decode(console)), spans)
-    return Judged(tuple(results), splats)
+    return dmesg.outside(dmesg.scan(lines.decode(read_console(run_dir))), spans)
 
 
 def read_console(run_dir: Path) -> bytes:

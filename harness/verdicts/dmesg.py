@@ -78,9 +78,7 @@ _TITLE = re.compile("|".join(f"(?P<{k.replace('-', '_')}>{p})" for k, p in TITLE
 _FATAL_LINE = re.compile(r"[Kk]ernel BUG at |Oops\b[: ]|Kernel panic - not syncing")
 
 _CUT_HERE = "------------[ cut here ]------------"
-_END = re.compile(r"---\[ end (?:trace|Kernel panic)")
-_RULE = re.compile(r"={10,}\Z")
-_TRACE = re.compile(r" *(?:\? )?[A-Za-z_.][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+")
+_TRACE = re.compile(r" *(?:\? )?(?:[A-Za-z_.][\w.]*\+0x[0-9a-f]+/)?0x[0-9a-f]+(?: \[\w+\])?\s*\Z")
 _TRACE_TAG = re.compile(r" *</?[A-Za-z#]+[0-9]*>\Z")
 
 # What printk says before a title and belongs to it: dump_page, dump_vma, page_owner, rules.
@@ -98,25 +96,57 @@ _REST = re.compile(
     r"|NMI backtrace|Sending NMI|rcu: |task:|irq event stamp|(?:hard|soft)irqs last|FIX "
     r"|Disabling lock debugging|Showing all locks|[0-9]+ locks? held| #[0-9]+: |={10,}"
     r"|note: |Kernel Offset|Rebooting in|---\["
-    r"|(?:Mem-Info|Node [0-9]|active_anon|lowmem_reserve|oom-kill:|Tasks state|Out of memory: )"
 )
 
-# Complaints whose report has an end mark of its own, and may hold several call traces.
-_RULED = frozenset({"kasan", "kfence", "kcsan"})
-_MARKED = frozenset({"warning", "oops", "bug", "general-protection", "double-fault", "ubsan"})
+# The last line of a complaint, where its kind has one; the others end with their last call trace.
+_RULE = re.compile(r"={10,}\Z")
+_END = re.compile(r"---\[ end (?:trace|Kernel panic)")
+_LAST = {
+    "kasan": _RULE,
+    "kfence": _RULE,
+    "kcsan": _RULE,
+    "panic": _END,
+    "double-fault": _END,
+    "general-protection": _END,
+    "oops": _END,
+    "bug": _END,
+    "warning": _END,
+    "ubsan": _END,
+    "list-corruption": _END,
+    "out-of-memory": re.compile(r".*[Oo]ut of memory: Killed|Out of memory and no killable"),
+    "bad-rss-counter": re.compile(r""),
+    "memory-leak": re.compile(r"kmemleak: "),
+}
 
-# Complaints that the kernel makes in one line, or a line a task.
-_LINERS = frozenset({"bad-rss-counter"})
+# Complaints that have several titles before their trace, and which (as groups of `_TITLE`).
+_SEVERAL = frozenset({"oops", "bug", "double-fault", "general-protection", "list-corruption"})
+_FURTHER = frozenset({"oops", "bug", "warning", "double_fault", "general_protection"})
 
 #: Seconds between two lines of the kernel that cannot be of one complaint.
 _GAP = 2.0
 
-_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b")
-_OFFSET = re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\w+\])?")
-_WHO = re.compile(r"CPU: ?\d+ |CPU#\d+|PID: ?\d+ |\bcpu \d+|\[[^\]\s]+:\d+\]|(?<=[\w/:-])[/:]\d+\b")
-_NUMBER = re.compile(r"\d+")
+# What the compiler makes of one function.
+_VARIANT = re.compile(r"\.(?:isra|part|constprop|cold|llvm)\b[.\d]*")
+
+# What differs between two reports of one fault, and what stands for it in a signature.
+_VARIABLE = (
+    (re.compile(r"CPU: ?\d+ |CPU#\d+|PID: ?\d+ |\bcpu \d+|\[[^\]\s]+:\d+\]"), ""),
+    (re.compile(r"\b(pfn|pte|pmd|pud|p4d|pgd|mm):[0-9a-f]+"), r"\1"),
+    (re.compile(r"(?<=\w)[/:]\d+\b"), ""),
+    (re.compile(r" \((?:Not tainted|Tainted: [^)]*)\)"), ""),
+    (re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\w+\])?"), ""),
+    (_VARIANT, ""),
+    (re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b"), "ADDR"),
+    (re.compile(r"\b\d+(?=(?:s|kB)?\b)"), "N"),
+)
 _FUNCTION = re.compile(r"([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
-_VARIANT = re.compile(r"\.(?:isra|part|constprop|cold|llvm)[.\d]*")
+# Functions that stand at the top of a trace because they print it, or found what another broke.
+_REPORTER = re.compile(
+    r"_*(?:dump_stack|show_stack|print_|kasan_|asan_|check_|report_|warn|bad_page|ubsan_|lock_acq"
+    r"|might_resched|might_sleep|schedule_bug|slab_|object_err|fix_up|kfence_|stack_trace"
+    r"|save_stack|list_(?:add|del)_|refcount_warn|validate_chain|lock_release|lockdep_"
+    r"|mutex_lock|(?:raw_)?(?:spin|read|write)_lock|down_(?:read|write)|panic\b|schedule\b|handle_bug|exc_|asm_exc_)"
+)
 
 
 @dataclass(frozen=True)
@@ -145,6 +175,8 @@ def scan(text: str) -> tuple[Splat, ...]:
         kind = (match.lastgroup or "").replace("_", "-")
         first = _begin(messages, index, at)
         at = _end(messages, index, kind)
+        while not messages[at - 1].text:
+            at -= 1
         block = tuple(part.text for part in messages[first:at])
         found.append(
             Splat(kind=kind, title=message.text, block=block, offset=messages[first].offset)
@@ -171,11 +203,13 @@ def signature(splat: Splat) -> str:
     complained, where the block names it, is added.
     """
     title = splat.title
-    for pattern, instead in ((_WHO, ""), (_OFFSET, ""), (_ADDRESS, "ADDR"), (_NUMBER, "N")):
+    for pattern, instead in _VARIABLE:
         title = pattern.sub(instead, title)
     where = _culprit(splat.block)
-    plain = " ".join(_VARIANT.sub("", title).split())
-    return f"{splat.kind}: {plain}" + (f" in {where}" if where and where not in plain else "")
+    plain = " ".join(title.split())
+    return f"{splat.kind}: {plain}" + (
+        f" in {where}" if where and where not in plain.split() else ""
+    )
 
 
 def outside(splats: Sequence[Splat], spans: Sequence[tuple[int, int]]) -> tuple[Splat, ...]:
@@ -227,16 +261,19 @@ def _begin(messages: list[_Message], title: int, floor: int) -> int:
 
 def _end(messages: list[_Message], title: int, kind: str) -> int:
     """Return the index after the last message of the block with this title."""
+    last = _LAST.get(kind)
+    if last is not None and last.match(messages[title].text):
+        return title + 1
     traced = False
     for index in range(title + 1, min(len(messages), title + MAX_BLOCK)):
         text = messages[index].text
-        if _gap(messages[index - 1], messages[index]) or (text == _CUT_HERE and traced):
+        if _gap(messages[index - 1], messages[index]) or text == _CUT_HERE:
             return index
-        if _marks_end(kind, text):
+        if last is not None and last.match(text):
             return index + 1
         if _TITLE.match(text) and not _continues(kind, text, traced=traced):
             return index
-        if kind in _LINERS or (traced and kind not in _RULED and not _belongs(text)):
+        if last is None and traced and not _belongs(text):
             return index
         traced = traced or "Call Trace:" in text
     return min(len(messages), title + MAX_BLOCK)
@@ -248,23 +285,12 @@ def _gap(before: _Message, after: _Message) -> bool:
     return not -_GAP < after.seconds - before.seconds < _GAP
 
 
-def _marks_end(kind: str, text: str) -> bool:
-    if kind in _RULED:
-        return bool(_RULE.match(text))
-    if kind in ("panic", *_MARKED, "list-corruption"):
-        return bool(_END.match(text))
-    return False
-
-
 def _continues(kind: str, text: str, *, traced: bool) -> bool:
     """Return whether a further title is the same complaint's: an oops has up to three."""
-    if traced or kind in ("panic", "hung-task", "soft-lockup", "rcu-stall"):
+    if traced or kind not in _SEVERAL:
         return False
     match = _TITLE.match(text)
-    further = match.lastgroup if match else None
-    if kind in ("oops", "bug", "double-fault", "general-protection", "list-corruption"):
-        return further in ("oops", "bug", "warning", "double_fault", "general_protection")
-    return kind == "out-of-memory" and further == "out_of_memory"
+    return match is not None and match.lastgroup in _FURTHER
 
 
 def _belongs(text: str) -> bool:
@@ -274,20 +300,12 @@ def _belongs(text: str) -> bool:
 
 
 def _culprit(block: Sequence[str]) -> str:
-    """Return the function at RIP, else the first one in a trace that only reports."""
+    """Return the first function at RIP or in a trace that does not merely report; may be empty."""
     for line in block:
-        if line.startswith("RIP: 0010:") and (match := _FUNCTION.search(line)):
-            return _VARIANT.sub("", match[1])
-    for line in block:
-        match = _TRACE.match(line)
-        name = _FUNCTION.search(line) if match and "? " not in line else None
+        at_rip = line.startswith("RIP: 0010:")
+        if not at_rip and (not _TRACE.match(line) or "? " in line):
+            continue
+        name = _FUNCTION.search(line)
         if name and not _REPORTER.match(name[1]):
             return _VARIANT.sub("", name[1])
     return ""
-
-
-# Functions that stand at the top of a trace because they print it.
-_REPORTER = re.compile(
-    r"_*(?:dump_stack|show_stack|print_|kasan_|asan_|check_|report_|warn|bad_page|ubsan_|lock_acq"
-    r"|might_resched|__schedule_bug|slab_|object_err|fix_up|kfence_|stack_trace|save_stack)"
-)

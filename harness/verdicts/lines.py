@@ -86,5 +86,5 @@ def stamp_seconds(text: str) -> float | None:
 
 def short(text: str, limit: int = _SHORT) -> str:
     """Return a text as one line of at most ``limit`` characters."""
-    line = " ".join(text.split())
+    line = clean(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
