@@ -70,8 +70,16 @@ def missing_packages() -> list[HostPackage]:
 def install_line(missing: list[HostPackage]) -> list[str]:
     """Return the argv that installs packages, with sudo in front for an ordinary user."""
     names = [package.name for package in missing]
-    sudo = [] if os.geteuid() == 0 else ["sudo"]
-    return [*sudo, "apt-get", "install", "-y", "--no-install-recommends", *names]
+    return [*_sudo(), "apt-get", "install", "-y", "--no-install-recommends", *names]
+
+
+def update_line() -> list[str]:
+    """Return the argv that refreshes apt's package lists."""
+    return [*_sudo(), "apt-get", "update", "-q"]
+
+
+def _sudo() -> list[str]:
+    return [] if os.geteuid() == 0 else ["sudo"]
 
 
 def prepare() -> Path:
@@ -104,9 +112,8 @@ def _install(missing: list[HostPackage]) -> None:
         names = ", ".join(package.name for package in missing)
         raise HostError(f"missing here: {names}; install them (on Debian: {text})")
     _say(f"installing Debian packages: {text}")
-    update = [*line[: line.index("apt-get")], "apt-get", "update", "-q"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for argv in (update, line):
+    for argv in (update_line(), line):
         done = subprocess.run(argv, env=environment, stdout=sys.stderr, check=False)
         if done.returncode != 0:
             raise HostError(f"`{shlex.join(argv)}` failed; run it by hand, then try again")

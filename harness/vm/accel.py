@@ -11,8 +11,9 @@ host or QEMU changes.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ import msgspec
 from harness import command
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError, HarnessError, SpecError
+from harness.guest.packages import Apt
 from harness.progress import Progress
 from harness.records import AccelChoice, Record, from_json, to_json
 from harness.vm import qemu, spec
@@ -32,6 +34,9 @@ PROOF_SECONDS = 6.0
 #: The first line of every Linux kernel on a console.
 BANNER = r"Linux version \d"
 
+_FETCH_SECONDS = 60.0
+_VERSION_SECONDS = 20.0
+_IMAGE_PACKAGE = re.compile(r"linux-image-\d.*-cloud-amd64")
 _DEVICE = Path("/dev/kvm")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -80,14 +85,36 @@ def choose(
         return tcg
     if wanted not in ("auto", "kvm"):
         raise SpecError(f"--accel {wanted!r} is not known", hint="one of auto, kvm, tcg")
-    proof = _unusable() or _remembered_proof(guest, kernels, workspace, deadline, progress)
+    known = _known(guest, kernels, workspace, deadline, progress)
+    proof = known or Proof(alive=False, reason="no kernel here shows whether KVM lives")
     if proof.alive:
         return AccelChoice(name="kvm", reason=proof.reason, cpu=proof.cpu)
     if wanted == "kvm":
-        raise AcceleratorError(
-            f"--accel kvm: {proof.reason}", hint="use --accel auto or --accel tcg on this host"
-        )
+        raise _refusal(proof)
     return AccelChoice(name="tcg", reason=proof.reason, cpu=guest.cpu_tcg)
+
+
+def refuse_dead_kvm(
+    kernels: Iterable[Path],
+    *,
+    workspace: Workspace,
+    deadline: Deadline,
+    progress: Progress,
+    arch_name: str = "x86_64",
+) -> None:
+    """Raise AcceleratorError if KVM is known, or can be shown with these kernels, to be dead.
+
+    For `--accel kvm` before a kernel is built: a host that cannot is an error in seconds.
+    """
+    proof = _known(arch(arch_name), kernels, workspace, deadline, progress)
+    if proof is not None and not proof.alive:
+        raise _refusal(proof)
+
+
+def _refusal(proof: Proof) -> AcceleratorError:
+    return AcceleratorError(
+        f"--accel kvm: {proof.reason}", hint="use --accel auto or --accel tcg on this host"
+    )
 
 
 def qemu_version(guest: Arch, deadline: Deadline) -> str:
@@ -95,7 +122,7 @@ def qemu_version(guest: Arch, deadline: Deadline) -> str:
     return command.run([guest.qemu, "--version"], deadline).stdout.splitlines()[0]
 
 
-def _unusable() -> Proof | None:
+def unusable() -> Proof | None:
     """Return why KVM cannot even be tried, or None if it can."""
     if not _DEVICE.exists():
         return Proof(alive=False, reason=f"{_DEVICE} is not there")
@@ -104,25 +131,48 @@ def _unusable() -> Proof | None:
     return None
 
 
-def _remembered_proof(
+def _known(
     guest: Arch,
     kernels: Iterable[Path],
     workspace: Workspace,
     deadline: Deadline,
     progress: Progress,
-) -> Proof:
-    key = digest(_BOOT_ID.read_text(), qemu_version(guest, deadline))[:24]
-    path = workspace.room("accel") / f"{key}.json"
-    try:
-        return from_json(path.read_bytes(), Proof)
-    except (OSError, msgspec.DecodeError):
-        pass  # not proven yet in this boot of the host
+) -> Proof | None:
+    """Return what is known about KVM, proving it if need be; None if no kernel shows anything."""
+    useless = unusable()
+    if useless is not None:
+        return useless
+    path = _proof_path(guest, workspace, deadline)
+    remembered = _read_proof(path)
+    if remembered is not None:
+        return remembered
     for kernel in kernels:
         proof = prove(kernel, guest, deadline, progress)
         if proof is not None:
             atomic_write(path, to_json(proof))
             return proof
-    return Proof(alive=False, reason="KVM is not proven: no kernel here starts even under TCG")
+    return None
+
+
+def remembered(workspace: Workspace, arch_name: str = "x86_64") -> Proof | None:
+    """Return what was proven on this host since it was booted, or None."""
+    limit = Deadline.after(_VERSION_SECONDS, "QEMU's version")
+    try:
+        return _read_proof(_proof_path(arch(arch_name), workspace, limit))
+    except HarnessError:
+        return None  # without QEMU nothing was proven
+
+
+def _proof_path(guest: Arch, workspace: Workspace, deadline: Deadline) -> Path:
+    key = digest(_BOOT_ID.read_text(), qemu_version(guest, deadline))[:24]
+    return workspace.room("accel") / f"{key}.json"
+
+
+def _read_proof(path: Path) -> Proof | None:
+    try:
+        return from_json(path.read_bytes(), Proof)
+    except (OSError, msgspec.DecodeError):
+        return None  # not proven yet in this boot of the host
 
 
 def prove(kernel: Path, guest: Arch, deadline: Deadline, progress: Progress) -> Proof | None:
@@ -161,3 +211,44 @@ def _starts(kernel: Path, accel: AccelChoice, limit: Deadline) -> str | bool:
         except HarnessError as error:
             return error.message
     return True
+
+
+def proof_kernels(
+    first: Path | None, workspace: Workspace, deadline: Deadline, progress: Progress
+) -> Iterator[Path]:
+    """Yield kernels to prove KVM with: the one at hand, finished ones, the host's, Debian's."""
+    if first is not None:
+        yield first
+    finished = workspace.room("kernels").glob("*/bzImage")
+    yield from sorted(finished, key=lambda path: path.stat().st_mtime, reverse=True)[:3]
+    yield from (
+        path for path in sorted(Path("/boot").glob("vmlinuz-*")) if os.access(path, os.R_OK)
+    )
+
+
+def _debian_kernel(workspace: Workspace, deadline: Deadline, progress: Progress) -> Iterator[Path]:
+    """Yield Debian's own small kernel, fetched once as a package and not installed.
+
+    It serves a host that has built no kernel yet; where it cannot be had, nothing is yielded.
+    """
+    home = workspace.room("accel")
+    found = sorted(home.glob("vmlinuz-*"))
+    if found:
+        yield found[-1]
+        return
+    limit = deadline.within(_FETCH_SECONDS, "the fetch of Debian's kernel")
+    try:
+        with workspace.unfinished("kernel") as scratch:
+            apt = Apt(scratch, "amd64")
+            closure = apt.resolve(["linux-image-cloud-amd64"], limit)
+            image = [each for each in closure if _IMAGE_PACKAGE.fullmatch(each.name)]
+            (scratch / "tree").mkdir()
+            debs = apt.download(image, limit, progress)
+            for name, deb in debs.items():
+                extract = ["dpkg-deb", "--extract", str(deb), str(scratch / "tree")]
+                command.run(extract, limit)
+                kernel = scratch / "tree" / "boot" / name.replace("linux-image", "vmlinuz", 1)
+                kernel.replace(home / kernel.name)
+                yield home / kernel.name
+    except (HarnessError, OSError) as error:
+        progress.note(f"no kernel from Debian to prove KVM with: {error}")

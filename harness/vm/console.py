@@ -54,7 +54,9 @@ class Console:
         self._on_line = on_line
         self._on_end = on_end
         self._rest = b""
-        self._size = 0
+        #: Where in the log this console's first byte is: a later guest of a run appends.
+        self.start = log.stat().st_size
+        self._size = self.start
         self._ended = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._pump, name="console", daemon=True)
@@ -73,7 +75,7 @@ class Console:
 
     @property
     def size(self) -> int:
-        """Return how many bytes have come so far, which is the size of ``serial.log``."""
+        """Return the size of ``serial.log``, with all that has come so far."""
         with self._changed:
             return self._size
 
@@ -83,30 +85,45 @@ class Console:
         with self._changed:
             return self._ended
 
-    def text(self, start: int = 0, end: int | None = None) -> str:
-        """Return what came between two offsets in bytes, undecodable bytes replaced."""
+    @property
+    def silent(self) -> bool:
+        """Return whether not one byte has come."""
+        return self.size == self.start
+
+    def text(self, start: int | None = None, end: int | None = None) -> str:
+        """Return what came between two offsets in the log, undecodable bytes replaced.
+
+        Args:
+            start: this console's first byte by default.
+            end: the last byte so far by default.
+        """
+        begin = self.start if start is None else start
         with self._path.open("rb") as file:
-            file.seek(start)
-            return file.read(-1 if end is None else max(0, end - start)).decode(errors="replace")
+            file.seek(begin)
+            return file.read(-1 if end is None else max(0, end - begin)).decode(errors="replace")
 
     def last_lines(self, count: int = 12) -> tuple[str, ...]:
         """Return the last lines that are not empty, oldest first."""
-        lines = [line.rstrip() for line in self.text(max(0, self.size - 16384)).splitlines()]
+        lines = [
+            line.rstrip() for line in self.text(max(self.start, self.size - 16384)).splitlines()
+        ]
         return tuple([line for line in lines if line][-count:])
 
-    def expect(self, pattern: str, deadline: Deadline, *, start: int = 0) -> re.Match[str]:
+    def expect(
+        self, pattern: str, deadline: Deadline, *, start: int | None = None
+    ) -> re.Match[str]:
         """Wait until a regular expression matches what came from offset ``start`` on.
 
         Args:
             pattern: as pexpect takes it: lines end in CR LF, ``.`` matches newlines too.
             deadline: when it must have matched.
-            start: bytes from the beginning of the console.
+            start: where in the log to begin; this console's first byte by default.
 
         Raises:
             GuestLost: if QEMU closed the console before it matched.
             DeadlineExpired: if it did not match in time.
         """
-        follower = _Follower(self, start)
+        follower = _Follower(self, self.start if start is None else start)
         try:
             follower.expect(pattern, timeout=deadline.remaining())
         except pexpect.EOF:

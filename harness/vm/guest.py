@@ -202,9 +202,9 @@ def _await_init(machine: qemu.Qemu, deadline: Deadline, progress: Progress) -> N
 def _boot_failure(machine: qemu.Qemu, error: HarnessError) -> HarnessError:
     """Return what stopped a guest that ended, or went silent, before its init was done."""
     console = machine.console
-    if isinstance(error, GuestLost) and console.size == 0:
+    if isinstance(error, GuestLost) and console.silent:
         return machine.death()
-    if console.size == 0:
+    if console.silent:
         return GuestSilent(
             f"the guest wrote nothing to its console for {FIRST_BYTE_SECONDS:g} s",
             hint="does this kernel have CONFIG_SERIAL_8250_CONSOLE=y and CONFIG_TTY=y?",

@@ -58,6 +58,11 @@ def read(ssh: Ssh, deadline: Deadline) -> tuple[NodePool, ...]:
     return parse_counters(ssh.run(READ_COUNTERS, deadline).stdout)
 
 
+def by_size(pages: Iterable[HugePages]) -> dict[str, int]:
+    """Return the counts by size name."""
+    return {size_name(each.size): each.count for each in pages}
+
+
 def totals(pools: Iterable[NodePool]) -> dict[str, int]:
     """Return how many pages there are of each size, by size name."""
     counts: dict[str, int] = {}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness import command
 from harness.deadline import Deadline
-from harness.errors import HarnessError, QemuError
+from harness.errors import DeadlineExpired, HarnessError, QemuError
 from harness.records import AccelChoice, MachineSpec
 from harness.vm.console import Console
 from harness.vm.qmp import Qmp
@@ -153,7 +153,9 @@ def started(
         try:
             qmp.connect(limit)
             found = qmp.execute("query-version", deadline=limit)["qemu"]
-        except HarnessError:
+        except DeadlineExpired as error:
+            raise QemuError(f"QEMU did not answer on QMP: {error}", command=argv) from None
+        except QemuError:
             process.end()
             raise qemu.death() from None
         version = f"{found['major']}.{found['minor']}.{found['micro']}"

@@ -171,6 +171,30 @@ def qemu_argv(launch: Launch) -> tuple[str, ...]:
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci"),
         *_disk_argv(launch.disk),
+        *_boot_argv(launch),
+    )
+
+
+def bare_argv(launch: Launch, serial_log: str) -> tuple[str, ...]:
+    """Return the plainest QEMU that boots a launch: what a benchmark compares with."""
+    guest = arch(launch.machine.arch)
+    return (
+        guest.qemu,
+        "-no-user-config",
+        "-nodefaults",
+        *("-machine", f"{guest.machine},accel={launch.accel}"),
+        *("-cpu", launch.cpu),
+        *("-smp", str(launch.machine.cpus)),
+        *_memory_argv(launch.machine),
+        *("-display", "none"),
+        "-no-reboot",
+        *("-serial", f"file:{serial_log}"),
+        *_boot_argv(launch),
+    )
+
+
+def _boot_argv(launch: Launch) -> tuple[str, ...]:
+    return (
         *("-kernel", launch.kernel),
         *(("-initrd", launch.initrd) if launch.initrd else ()),
         *("-append", kernel_command_line(launch)),

@@ -13,7 +13,7 @@ import os
 import selectors
 import shlex
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -25,6 +25,7 @@ from harness.errors import CommandFailed, GuestLost, SshUnreachable
 
 _CHUNK = 65536
 _POLL_SECONDS = 0.05
+_TERMINAL_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,14 @@ class Ssh:
         data = bytearray()
         self.run(["cat", path], deadline, on_stdout=data.extend, check=True)
         return bytes(data)
+
+    @contextlib.contextmanager
+    def terminal(self, columns: int, lines: int) -> Iterator[paramiko.Channel]:
+        """Yield a channel with a login shell on a terminal of that size."""
+        with self._session(Deadline.after(_TERMINAL_SECONDS, "the terminal")) as channel:
+            channel.get_pty(os.environ.get("TERM", "vt100"), columns, lines)
+            channel.invoke_shell()
+            yield channel
 
     def close(self) -> None:
         """End the session; calling it twice does nothing."""

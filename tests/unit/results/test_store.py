@@ -25,17 +25,6 @@ KTAP = b"KTAP version 1\n1..1\nok 1 one\n"
 WARNING = "[    1.000000] WARNING: CPU: 1 PID: 4 at mm/hugetlb.c:8 f+0x1/0x2\n"
 
 
-def keep(
-    store: RunStore, item: ProbeEvidence, ktap: bytes = KTAP.encode(), stderr: bytes = b""
-) -> Path:
-    """Leave behind what a probe would, and have it judged; return its directory."""
-    directory = store.probe_directory(item.name)
-    (directory / "ktap").write_bytes(ktap)
-    (directory / "stderr").write_bytes(stderr)
-    store.conclude(item)
-    return directory
-
-
 def evidence(name: str = "a/b", *, begin: int = 0, end: int = 0, code: int = 0) -> ProbeEvidence:
     return ProbeEvidence(
         name=name,

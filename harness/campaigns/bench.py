@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Speed claims: ratios of interleaved rounds, in one run on one machine."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import command, session
+from harness.deadline import Deadline
+from harness.errors import InfrastructureError
+from harness.host import ROOT
+from harness.probes import catalog
+from harness.records import size_name
+from harness.vm import spec
+
+_ROUND_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Two things measured in turn.
+
+    Attributes:
+        what: name of what is judged.
+        base: name of what it is compared with.
+        seconds: wall times of ``what``, a round each.
+        base_seconds: wall times of ``base``, a round each.
+    """
+
+    what: str
+    base: str
+    seconds: tuple[float, ...]
+    base_seconds: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Return the ratio of the medians."""
+        return statistics.median(self.seconds) / statistics.median(self.base_seconds)
+
+    def text(self) -> str:
+        """Return the result for people, a line each for both and the ratio."""
+        lines = [
+            f"{name:<24} median {statistics.median(times):.2f} s  "
+            f"({', '.join(f'{each:.2f}' for each in times)})"
+            for name, times in ((self.what, self.seconds), (self.base, self.base_seconds))
+        ]
+        rounds = len(self.seconds)
+        return "\n".join([*lines, f"ratio {self.ratio:.2f} (medians of {rounds} rounds, in turn)"])
+
+
+def measure(
+    what: str, run: Callable[[], None], base: str, run_base: Callable[[], None], rounds: int
+) -> Ratio:
+    """Run both in turn, ``rounds`` times each, after one of each that does not count."""
+    run_base()
+    run()
+    pairs = [(_seconds(run_base), _seconds(run)) for _ in range(rounds)]
+    return Ratio(what, base, tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs))
+
+
+def boot(subject: session.Subject, probe: str, rounds: int, tools: session.Tools) -> Ratio:
+    """Compare a whole `hgm run --probe` with a bare boot of the same kernel and machine.
+
+    The bare boot is QEMU with the same kernel, command line, memory and initramfs, whose init is
+    told to power off at once.
+
+    Raises:
+        InfrastructureError: if a round of either does not end well.
+    """
+    with tempfile.TemporaryDirectory(prefix="hgm-bench-") as name:
+        directory = Path(name)
+        specs = catalog.select(catalog.load(), (probe,))
+        bench = session.prepare(subject, specs, tools, directory, session.Onlooker(tools.progress))
+        launch = spec.Launch(
+            machine=subject.machine,
+            accel=bench.accel.name,
+            cpu=bench.accel.cpu,
+            kernel=bench.kernel.image,
+            initrd=bench.image.initramfs,
+            append=("rdinit=/bin/busybox", "--", "poweroff", "-f"),
+            qmp_fd=-1,
+            console_fd=-1,
+        )
+        bare = spec.bare_argv(launch, str(directory / "serial.log"))
+        hgm = _hgm_argv(subject, probe, bench.accel.name, directory)
+
+        def run_once(argv: tuple[str, ...]) -> Callable[[], None]:
+            return lambda: _must_end_well(argv, tools.deadline)
+
+        tools.progress.stage("bench", f"{rounds} rounds of each")
+        return measure(
+            f"hgm run --probe {probe}", run_once(hgm), "bare boot", run_once(bare), rounds
+        )
+
+
+def _hgm_argv(subject: session.Subject, probe: str, accel: str, directory: Path) -> tuple[str, ...]:
+    kernel, machine = subject.kernel, subject.machine
+    pages = ",".join(f"{size_name(each.size)}:{each.count}" for each in machine.hugepages)
+    return (
+        *(str(ROOT / "hgm"), "run", "--probe", probe, "--accel", accel),
+        *("--kernel", kernel.source, "--series", kernel.series),
+        *(word for feature in kernel.features for word in ("--config", feature)),
+        *("--hugepages", pages, "--memory", str(machine.memory)),
+        *("--cpus", str(machine.cpus), "--nodes", str(machine.nodes)),
+        *("--runs-dir", str(directory / "runs")),
+    )
+
+
+def _must_end_well(argv: tuple[str, ...], deadline: Deadline) -> None:
+    done = command.run(argv, deadline.within(_ROUND_SECONDS, "a round of the benchmark"), ok=None)
+    if done.exit_code != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise InfrastructureError(
+            f"a round of the benchmark ended with {done.exit_code}: {said[-1] if said else ''}",
+            command=argv,
+        )
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The whole story of a run, from what was asked to a judged record."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import harness
+from harness import session
+from harness.errors import HarnessError, NoSpace
+from harness.probes import catalog
+from harness.progress import Progress
+from harness.records import (
+    PoolSummary,
+    ProbeResult,
+    ProbeSpec,
+    Record,
+    RunRecord,
+    StageTime,
+)
+from harness.reports import files
+from harness.results.store import RunStore
+from harness.verdicts import judge
+from harness.vm import pool
+from harness.workspace import new_run_directory
+
+_NOT_RUN = "it was not run"
+
+
+class RunRequest(Record, frozen=True, kw_only=True):
+    """What a run is asked to do; `hgm run` makes one from its options.
+
+    Attributes:
+        subject: which kernel on which machine.
+        expect: what the kernel is expected to be.
+        probes: globs over probe names; all probes when empty.
+        command: the argv that reproduces the run.
+    """
+
+    subject: session.Subject
+    expect: Literal["report", "hgm", "stock"] = "report"
+    probes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
+    """Do a run and return its record, which lies in its run directory as well.
+
+    What ends a run early, an interrupt included, is the record's verdict and raises nothing.
+
+    Args:
+        request: what to do.
+        runs: where run directories live.
+        tools: what to do it with.
+
+    Raises:
+        SpecError: if the request makes no sense; no run directory is made then.
+    """
+    tools.workspace.sweep()
+    specs = catalog.select(catalog.load(), request.probes)
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", request.subject.kernel.source).strip("-")[-40:]
+    store = RunStore(new_run_directory(runs, label), _first_record(request, specs))
+    files.write_reproduce(store)
+    with _recorded(store), _Stages(store, tools.progress) as stages:
+        bench = session.prepare(request.subject, specs, tools, store.run_dir, stages)
+        stages.begin("guest")
+        session.run_probes(bench, specs, store)
+        stages.begin("verdict")
+        _conclude(store, request)
+    files.write_reproduce(store)
+    files.write_junit(store)
+    return store.record
+
+
+def _first_record(request: RunRequest, specs: Sequence[ProbeSpec]) -> RunRecord:
+    return RunRecord(
+        reason="the run has not ended: it is under way, or was killed",
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        harness=harness.__version__,
+        command=request.command,
+        expect=request.expect,
+        machine=request.subject.machine,
+        hugepages=PoolSummary(asked=pool.by_size(request.subject.machine.hugepages)),
+        probes=tuple(ProbeResult(name=each.name, status="LOST", reason=_NOT_RUN) for each in specs),
+    )
+
+
+def _conclude(store: RunStore, request: RunRequest) -> None:
+    record = store.record
+    verdict = judge.judge_run(
+        record.probes, expect=request.expect, hgm=record.hgm, splats=record.splats
+    )
+    store.update(
+        verdict=verdict.verdict, exit_code=verdict.exit_code, reason=verdict.reason, stage="done"
+    )
+
+
+@contextlib.contextmanager
+def _recorded(store: RunStore) -> Iterator[None]:
+    """Turn what ends a run early into its record's verdict."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        store.update(verdict="INTERRUPTED", exit_code=130, reason="interrupted")
+    except HarnessError as error:
+        _end_with(error, store)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _end_with(NoSpace(f"no space left: {error}", hint="free some space"), store)
+
+
+def _end_with(error: HarnessError, store: RunStore) -> None:
+    console = tuple(f"console: {line}" for line in error.console)
+    store.update(
+        verdict="ERROR",
+        exit_code=error.exit_code,
+        reason=error.line(),
+        notes=(*store.record.notes, *console),
+    )
+
+
+class _Stages:
+    """The stages of a run: announced as they begin, timed in the record as they end."""
+
+    def __init__(self, store: RunStore, progress: Progress) -> None:
+        self._store = store
+        self._progress = progress
+        self._name = ""
+        self._run_began = self._began = time.monotonic()
+
+    def __enter__(self) -> _Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish()
+        self._store.update(seconds=round(time.monotonic() - self._run_began, 3))
+
+    def begin(self, name: str, detail: str = "") -> None:
+        """End the stage under way and begin another."""
+        self._finish()
+        self._name, self._began = name, time.monotonic()
+        self._store.update(stage=name)
+        self._progress.stage(name, detail)
+
+    def know(self, **fields: Any) -> None:
+        """Put what a stage found out into the record."""
+        self._store.update(**fields)
+
+    def _finish(self) -> None:
+        if self._name:
+            spent = StageTime(name=self._name, seconds=round(time.monotonic() - self._began, 3))
+            self._store.update(stages=(*self._store.record.stages, spent))
+            self._name = ""

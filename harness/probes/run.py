@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One probe in one guest: run it, keep what it said, and note how it ended. Judging comes later."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, GuestLost
+from harness.records import Ending, ProbeEvidence, ProbeSpec
+from harness.vm.guest import Guest
+
+#: Where the guest's init finds the probes of this run.
+GUEST_DIRECTORY = "/probes"
+
+#: In the guest: marks a probe's begin and end in the kernel's log, and runs it in between.
+RUNNER = "/bin/hgm-run"
+
+#: In the guest: mounts the read-only disk, which Python probes need.
+MOUNT_DISK = "/bin/hgm-disk"
+
+#: In the guest: prints what the running kernel has, a ``key=value`` a line.
+FEATURES = f"{GUEST_DIRECTORY}/features"
+
+_FLUSH_SECONDS = 5.0
+
+
+def argv(spec: ProbeSpec) -> tuple[str, ...]:
+    """Return the command that runs a probe in the guest."""
+    source = Path(spec.source)
+    if spec.language == "python":
+        return ("python3", f"{GUEST_DIRECTORY}/{source.name}", *spec.arguments)
+    return (f"{GUEST_DIRECTORY}/{source.stem}", *spec.arguments)
+
+
+def run_probe(
+    guest: Guest, spec: ProbeSpec, directory: Path, deadline: Deadline, *, budget: float
+) -> ProbeEvidence:
+    """Run a probe and return what is known about it before anybody judges it.
+
+    Args:
+        guest: a live guest that holds the probe.
+        spec: the probe.
+        directory: takes ``ktap`` and ``stderr``, byte for byte as they come.
+        deadline: the run's; a probe cut short by it is no hang, so DeadlineExpired leaves.
+        budget: seconds the probe may take.
+    """
+    console = guest.console
+    start, began = console.size, time.monotonic()
+    limit = Deadline.after(budget, f"the probe {spec.name}")
+    code: int | None = None
+    detail = ""
+    ended: Ending = "exit"
+    with (
+        (directory / "ktap").open("wb", buffering=0) as out,
+        (directory / "stderr").open("wb", buffering=0) as err,
+    ):
+        try:
+            answer = guest.ssh.run(
+                [RUNNER, spec.name, *argv(spec)],
+                deadline if deadline.at < limit.at else limit,
+                on_stdout=out.write,
+                on_stderr=err.write,
+            )
+            code = answer.exit_code
+            _flush_console(guest, spec, start)
+        except DeadlineExpired as error:
+            if not limit.expired():
+                raise
+            ended, detail = "budget", error.message
+        except GuestLost as error:
+            guest.last_words()
+            ended = "guest-died" if guest.died.rung else "lost"
+            detail = error.message
+    return ProbeEvidence(
+        name=spec.name,
+        ended=ended,
+        exit_code=code,
+        seconds=time.monotonic() - began,
+        budget=budget,
+        console_from=start,
+        console_to=console.size,
+        detail=detail,
+    )
+
+
+def _flush_console(guest: Guest, spec: ProbeSpec, start: int) -> None:
+    """Wait until all that the kernel said before the probe's end is on the console."""
+    with contextlib.suppress(DeadlineExpired):
+        guest.console.expect(
+            rf"hgm: probe {re.escape(spec.name)} ends",
+            Deadline.after(_FLUSH_SECONDS, "the console"),
+            start=start,
+        )

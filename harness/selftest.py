@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm test`: tox with this project's environments, and a check that real kernels were booted.
+
+A green run in which the real-kernel tests did not run is worth nothing, so it is not green: after
+tox has passed, the JUnit report of its `kernel` environment must show tests that ran, and none
+that was skipped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from junitparser import JUnitXml, TestSuite
+
+from harness import command
+from harness.deadline import Deadline
+from harness.host import ROOT
+
+ENVIRONMENTS = ("lint", "types", "unit", "component", "kernel")
+
+#: What the `kernel` environment writes.
+KERNEL_REPORT = ROOT / ".tox" / "kernel-junit.xml"
+
+_SECONDS = 85 * 60.0
+
+
+def run(environments: Sequence[str]) -> int:
+    """Run tox environments, all by default, and return the exit code.
+
+    Raises:
+        click.UsageError: if an environment is not known.
+    """
+    for name in environments:
+        if name not in ENVIRONMENTS:
+            raise click.UsageError(f"no test environment {name!r}: {', '.join(ENVIRONMENTS)}")
+    chosen = tuple(environments) or ENVIRONMENTS
+    KERNEL_REPORT.unlink(missing_ok=True)
+    argv = [sys.executable, "-m", "tox", "run", "-e", ",".join(chosen)]
+    with command.start(argv, cwd=ROOT, stdout=1, stderr=2) as tox:
+        code = tox.wait(Deadline.after(_SECONDS, "tox"))
+    if code != 0:
+        return 1
+    if "kernel" not in chosen:
+        return 0
+    fault = kernel_fault(KERNEL_REPORT)
+    if fault:
+        click.echo(f"hgm: the real-kernel tests do not count: {fault}", err=True)
+        return 1
+    return 0
+
+
+def kernel_fault(report: Path) -> str:
+    """Return why a JUnit report does not show that the real-kernel tests ran; empty if it does."""
+    if not report.exists():
+        return f"{report} was not written"
+    document = JUnitXml.fromfile(str(report))
+    suites = [document] if isinstance(document, TestSuite) else list(document)
+    tests = sum(suite.tests for suite in suites)
+    skipped = sum(suite.skipped for suite in suites)
+    if tests == 0:
+        return "none ran"
+    if skipped:
+        return f"{skipped} of {tests} were skipped"
+    return ""

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a subject to a bench with all that a guest needs, and the probes of a run in guests.
+
+It takes one guest as long as that stays sound. A guest in which a probe crashed, hung, was lost, or
+made the kernel complain is never used again; the probes that are left get a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypedDict
+
+from harness.deadline import Deadline
+from harness.guest import image
+from harness.guest.personal import PersonalFile
+from harness.kernel.obtain import KernelRequest, obtain
+from harness.probes.compile import compile_probes
+from harness.probes.run import FEATURES, GUEST_DIRECTORY, MOUNT_DISK, run_probe
+from harness.progress import Progress
+from harness.records import (
+    AccelChoice,
+    GuestImage,
+    HgmSupport,
+    Kernel,
+    KernelSummary,
+    MachineSpec,
+    PoolSummary,
+    ProbeResult,
+    ProbeSpec,
+    Record,
+    size_name,
+)
+from harness.results.store import RunStore
+from harness.vm import accel, pool
+from harness.vm.guest import BootRequest, Guest, booted
+from harness.workspace import Workspace
+
+#: How much longer a probe may take with a feature that makes every memory access dearer.
+_SLOWER = {"debug": 4.0, "kasan": 4.0}
+
+_QUESTION_SECONDS = 60.0
+
+
+class Subject(Record, frozen=True, kw_only=True):
+    """What is under test.
+
+    Attributes:
+        kernel: which kernel.
+        machine: what it is booted on.
+        accel: ``auto``, ``kvm`` or ``tcg``.
+    """
+
+    kernel: KernelRequest
+    machine: MachineSpec
+    accel: str = "auto"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What everything is done with.
+
+    Attributes:
+        workspace: the cache.
+        deadline: when all must be over.
+        progress: who is told how far it is.
+    """
+
+    workspace: Workspace
+    deadline: Deadline
+    progress: Progress
+
+    def arguments(self) -> _Arguments:
+        """Return them as the keyword arguments that every stage takes."""
+        return {
+            "workspace": self.workspace,
+            "deadline": self.deadline,
+            "progress": self.progress,
+        }
+
+
+class _Arguments(TypedDict):
+    workspace: Workspace
+    deadline: Deadline
+    progress: Progress
+
+
+class Witness(Protocol):
+    """Who is told what a stage finds out, as soon as it is known."""
+
+    def begin(self, name: str, detail: str = "") -> None:
+        """A stage begins."""
+
+    def know(self, **fields: Any) -> None:
+        """Fields of `harness.records.RunRecord` are known now."""
+
+
+class Onlooker:
+    """A witness that tells people only."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def begin(self, name: str, detail: str = "") -> None:
+        """Announce the stage."""
+        self._progress.stage(name, detail)
+
+    def know(self, **fields: Any) -> None:
+        """Ignore the fields."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that a guest needs, ready.
+
+    Attributes:
+        kernel: the kernel under test.
+        image: the guest image.
+        machine: the machine.
+        accel: what runs it.
+        programs: host paths of what goes into the guest's ``/probes``, by file name there.
+        tools: what it is done with.
+    """
+
+    kernel: Kernel
+    image: GuestImage
+    machine: MachineSpec
+    accel: AccelChoice
+    programs: Mapping[str, Path]
+    tools: Tools
+
+    def budget(self, spec: ProbeSpec) -> float:
+        """Return the seconds that a probe may take on this kernel."""
+        factor = 1.0
+        for feature in self.kernel.configuration.features:
+            factor *= _SLOWER.get(feature, 1.0)
+        return spec.budget * factor
+
+
+def prepare(
+    subject: Subject,
+    specs: Sequence[ProbeSpec],
+    tools: Tools,
+    directory: Path,
+    witness: Witness,
+) -> Bench:
+    """Get the kernel, the image, the probes and the accelerator ready.
+
+    Args:
+        subject: what is under test.
+        specs: the probes that the guest shall hold.
+        tools: what it is done with.
+        directory: takes ``build.log`` and ``probes.log``.
+        witness: is told what becomes known.
+
+    Raises:
+        HarnessError: if a stage failed.
+    """
+    common = tools.arguments()
+    if subject.accel == "kvm":  # an error in seconds, not after a build
+        witness.begin("accel")
+        accel.refuse_dead_kvm(accel.proof_kernels(None, **common), **common)
+    witness.begin("kernel", subject.kernel.source)
+    kernel = obtain(subject.kernel, build_log=directory / "build.log", **common)
+    witness.know(kernel=_summary(kernel))
+    witness.begin("image")
+    guest_image = image.obtain(**common)
+    witness.know(image=guest_image.key)
+    witness.begin("probes", f"{len(specs)} selected")
+    programs = compile_probes(specs, kernel=kernel, log=directory / "probes.log", **common)
+    witness.begin("accel")
+    candidates = accel.proof_kernels(Path(kernel.image), **common)
+    chosen = accel.choose(subject.accel, candidates, arch_name=subject.machine.arch, **common)
+    witness.know(accel=chosen)
+    tools.progress.note(f"{chosen.name}: {chosen.reason}")
+    return Bench(kernel, guest_image, subject.machine, chosen, programs, tools)
+
+
+def _summary(kernel: Kernel) -> KernelSummary:
+    return KernelSummary(
+        release=kernel.release,
+        key=kernel.key,
+        source=kernel.source,
+        series=kernel.series,
+        config=kernel.configuration,
+        toolchain=kernel.toolchain,
+        cached=kernel.cached,
+        build_seconds=kernel.build_seconds,
+    )
+
+
+def run_probes(bench: Bench, specs: Sequence[ProbeSpec], store: RunStore) -> None:
+    """Run every probe that this machine can run, and put all results into the record.
+
+    Raises:
+        HarnessError: if a guest could not be booted; results so far are in the record.
+    """
+    left: list[ProbeSpec] = []
+    for spec in specs:
+        reason = unmet_need(spec, bench.machine)
+        if reason:
+            store.add_probe(ProbeResult(name=spec.name, status="SKIP", reason=reason))
+        else:
+            left.append(spec)
+    total = len(left)
+    while left:
+        disk = any(spec.language == "python" for spec in left)
+        with guest_with_probes(bench, store.run_dir, disk=disk) as host:
+            _meet(bench, host, store)
+            while left:
+                bench.tools.progress.step(total - len(left), total, "probes")
+                if not _run_one(bench, host, left.pop(0), store):
+                    break
+            else:
+                bench.tools.progress.step(total, total, "probes")
+                host.power_off(bench.tools.progress)
+    store.keep_outside_splats()
+
+
+def unmet_need(spec: ProbeSpec, machine: MachineSpec) -> str:
+    """Return why a machine cannot run a probe, or nothing if it can."""
+    if spec.nodes > machine.nodes:
+        return f"needs {spec.nodes} NUMA nodes and the machine has {machine.nodes} (--nodes)"
+    have = {pages.size: pages.count for pages in machine.hugepages}
+    for pages in spec.pages:
+        if have.get(pages.size, 0) < pages.count:
+            name = size_name(pages.size)
+            return f"needs {pages.count} huge pages of {name} (--hugepages {name}:{pages.count})"
+    return ""
+
+
+@contextlib.contextmanager
+def guest_with_probes(bench: Bench, directory: Path, *, disk: bool) -> Iterator[Guest]:
+    """Boot a guest that holds the bench's programs, its disk mounted if it is asked for.
+
+    Args:
+        bench: all that it needs.
+        directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
+        disk: whether Python and the GNU tools are wanted.
+
+    Raises:
+        HarnessError: if it was not reached, or has not what it should have.
+    """
+    request = BootRequest(
+        kernel=bench.kernel,
+        image=bench.image,
+        machine=bench.machine,
+        accel=bench.accel,
+        files=tuple(
+            PersonalFile(f"{GUEST_DIRECTORY}/{name}", path.read_bytes(), 0o755)
+            for name, path in bench.programs.items()
+        ),
+        disk=disk,
+    )
+    with booted(
+        request,
+        directory,
+        **bench.tools.arguments(),
+    ) as host:
+        if disk:
+            host.ssh.run([MOUNT_DISK], _soon(bench), check=True)
+        yield host
+
+
+def _meet(bench: Bench, host: Guest, store: RunStore) -> None:
+    """Note in the record what there is to know about a guest that was just reached."""
+    store.update(
+        qemu=host.qemu.argv,
+        qemu_version=host.qemu.version,
+        hugepages=PoolSummary(
+            asked=pool.by_size(bench.machine.hugepages),
+            got=pool.totals(host.pools),
+            nodes=host.pools,
+        ),
+    )
+    if store.record.hgm.present is None:
+        answers = host.ssh.run([FEATURES], _soon(bench), check=True).stdout
+        store.update(hgm=hgm_support(answers))
+
+
+def _run_one(bench: Bench, host: Guest, spec: ProbeSpec, store: RunStore) -> bool:
+    """Run one probe, judge it, and return whether its guest may run another."""
+    evidence = run_probe(
+        host,
+        spec,
+        store.probe_directory(spec.name),
+        bench.tools.deadline,
+        budget=bench.budget(spec),
+    )
+    result = store.conclude(evidence)
+    bench.tools.progress.note(
+        f"{result.status:<5} {result.name}" + (result.reason and f": {result.reason}")
+    )
+    return result.status in ("PASS", "FAIL", "SKIP") and not result.splats
+
+
+def hgm_support(answers: str) -> HgmSupport:
+    """Return whether a kernel has HGM from what the features program printed.
+
+    It is there if MADV_SPLIT is accepted for at least one huge-page size that the guest has.
+    """
+    found = re.findall(r"^madv_split\.(\w+)=(\S+)$", answers, re.MULTILINE)
+    if not found:
+        return HgmSupport()
+    accepted = [size for size, answer in found if answer == "ok"]
+    if accepted:
+        return HgmSupport(present=True, evidence=f"MADV_SPLIT: accepted on {', '.join(accepted)}")
+    said = sorted({answer for _, answer in found})
+    return HgmSupport(present=False, evidence=f"MADV_SPLIT: {', '.join(said)}")
+
+
+def _soon(bench: Bench) -> Deadline:
+    return bench.tools.deadline.within(_QUESTION_SECONDS, "a question to the guest")

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""A fake QEMU for component tests: QMP and a console over the inherited sockets, no machine.
+
+What it does is in FAKE_QEMU: ``lives``, ``dies`` (at once), ``mute-qmp``, ``silent``, ``panics``,
+``stands-still``, ``no-ssh``, or ``refuses`` (QMP commands).
+"""
+
+import json
+import os
+import re
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+CONSOLE = {
+    "lives": ["Linux version 6.12.0-fake", "hgm: init done"],
+    "no-ssh": ["Linux version 6.12.0-fake", "hgm: init: no SSH server", "hgm: init done"],
+    "stands-still": ["Linux version 6.12.0-fake", "Run /init as init process"],
+    "panics": [
+        "Linux version 6.12.0-fake",
+        "Kernel panic - not syncing: VFS: Unable to mount root fs",
+        "---[ end Kernel panic - not syncing ]---",
+    ],
+}
+
+
+def channel(name: str) -> socket.socket:
+    for word in sys.argv:
+        match = re.fullmatch(rf"socket,id={name},fd=(\d+)", word)
+        if match:
+            return socket.socket(fileno=int(match[1]))
+    raise SystemExit(f"fake qemu: no chardev {name}")
+
+
+def commands(qmp: socket.socket) -> Iterator[dict[str, Any]]:
+    """Yield commands as QEMU reads them: JSON objects with nothing, or anything, in between."""
+    text = ""
+    while chunk := qmp.recv(65536):
+        text += chunk.decode()
+        while text.strip():
+            try:
+                command, end = json.JSONDecoder().raw_decode(text := text.lstrip())
+            except json.JSONDecodeError:
+                break  # the rest has not come yet
+            text = text[end:]
+            yield command
+
+
+def serve(mode: str, qmp: socket.socket, console: socket.socket) -> None:
+    def say(message: object) -> None:
+        qmp.sendall(json.dumps(message).encode() + b"\r\n")
+
+    version = {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": "fake"}
+    say({"QMP": {"version": version, "capabilities": []}})
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]  # nobody listens there
+    usernet = f"  TCP[HOST_FORWARD]  9  127.0.0.1 {port}  10.0.2.15  22  0  0\r\n"
+    answers: dict[str, object] = {"query-version": version, "human-monitor-command": usernet}
+    for command in commands(qmp):
+        name = command["execute"]
+        tag = {"id": command["id"]} if "id" in command else {}
+        if mode == "refuses" and name == "cont":
+            error = {"class": "GenericError", "desc": "the fake refuses"}
+            say({"error": error, **tag})
+            continue
+        say({"return": answers.get(name, {}), **tag})
+        if name == "cont":
+            threading.Thread(target=boot, args=(mode, console)).start()
+        if name == "quit":
+            os._exit(0)
+
+
+def boot(mode: str, console: socket.socket) -> None:
+    for line in CONSOLE.get(mode, []):
+        console.sendall(line.encode() + b"\r\n")
+    if mode == "panics":
+        os._exit(0)
+
+
+def main() -> None:
+    mode = os.environ.get("FAKE_QEMU", "lives")
+    if "--version" in sys.argv:
+        print("QEMU emulator version 7.2.0 (fake)")  # noqa: T201
+        return
+    if mode == "dies":
+        sys.stderr.write("qemu-system-x86_64: -machine q35: the fake dies at once\n")
+        sys.exit(1)
+    qmp, console = channel("qmp"), channel("console")
+    if mode == "mute-qmp":
+        threading.Event().wait()
+    serve(mode, qmp, console)
+
+
+if __name__ == "__main__":
+    main()

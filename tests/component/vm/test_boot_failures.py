@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Each way a boot can fail has an error of its own, leaves its evidence and no process.
+
+The QEMU here is a fake (fake_qemu.py); tests/kernel boots real ones.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import (
+    BootError,
+    GuestPanicked,
+    GuestSilent,
+    HarnessError,
+    QemuError,
+    SshUnreachable,
+    ToolMissing,
+)
+from harness.progress import Silent
+from harness.vm import guest
+from harness.vm.guest import BootRequest, booted
+from harness.workspace import Workspace
+
+
+def boot(request: BootRequest, tmp_path: Path, seconds: float = 20.0) -> HarnessError:
+    run = tmp_path / "run"
+    run.mkdir()
+    with (
+        pytest.raises(HarnessError) as caught,
+        booted(
+            request,
+            run,
+            workspace=Workspace(tmp_path / "cache"),
+            deadline=Deadline.after(seconds, "the boot"),
+            progress=Silent(),
+        ),
+    ):
+        pass
+    assert list(Workspace(tmp_path / "cache").room("tmp").iterdir()) == []
+    assert not processes_with(str(tmp_path)), "a QEMU was left behind"
+    return caught.value
+
+
+def processes_with(word: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it has just ended
+        if word in line and "qemu" in line and "pytest" not in line:
+            found.append(line)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest, "FIRST_BYTE_SECONDS", 1.0)
+    monkeypatch.setattr(guest, "INIT_SECONDS", 1.5)
+    monkeypatch.setattr(guest, "LOGIN_SECONDS", 1.5)
+    monkeypatch.setattr("harness.vm.qemu._CONNECT_SECONDS", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "said"),
+    [
+        ("dies", QemuError, "ended with exit code 1: .*the fake dies at once"),
+        ("mute-qmp", QemuError, "did not answer on QMP"),
+        ("refuses", QemuError, "refused cont: the fake refuses"),
+        ("silent", GuestSilent, "wrote nothing to its console"),
+        ("panics", GuestPanicked, "panicked in boot: .*Unable to mount root fs"),
+        ("stands-still", BootError, "stood still in boot; its last line: Run /init"),
+        ("no-ssh", SshUnreachable, "no SSH login.*hgm: init: no SSH server"),
+    ],
+)
+def test_a_boot_that_fails_says_how(
+    fake_qemu: Callable[[str], None],
+    request_to_boot: BootRequest,
+    tmp_path: Path,
+    mode: str,
+    kind: type[HarnessError],
+    said: str,
+) -> None:
+    fake_qemu(mode)
+    error = boot(request_to_boot, tmp_path)
+    assert type(error) is kind
+    assert error.exit_code == 3
+    assert re.search(said, error.line())
+    assert "\n" not in error.line()
+
+
+def test_the_console_is_kept_when_the_guest_panics(
+    fake_qemu: Callable[[str], None], request_to_boot: BootRequest, tmp_path: Path
+) -> None:
+    fake_qemu("panics")
+    boot(request_to_boot, tmp_path)
+    log = (tmp_path / "run" / "serial.log").read_text()
+    assert log.startswith("Linux version")
+    assert "end Kernel panic" in log
+
+
+def test_without_qemu_the_program_is_named(
+    request_to_boot: BootRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    error = boot(request_to_boot, tmp_path)
+    assert isinstance(error, ToolMissing)
+    assert "qemu-system-x86_64" in error.line()
+    assert "hgm doctor" in error.line()
