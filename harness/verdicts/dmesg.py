@@ -58,7 +58,8 @@ TITLES: tuple[tuple[str, str], ...] = (
         r"|(?:invalid opcode|divide error|stack segment|int3): [0-9a-f]{4} \[#"
         r"|Insufficient stack space to handle exception",
     ),
-    ("bug", r"[Kk]ernel BUG at |BUG: "),
+    ("bug", r"[Kk]ernel BUG at "),
+    ("bug-message", r"BUG: "),
     (
         "warning",
         r"WARNING: (?:CPU: \d+ PID: \d+ at |.* at \S+, CPU#\d+: |stack recursion on|kernel stack )",
@@ -66,7 +67,7 @@ TITLES: tuple[tuple[str, str], ...] = (
 )
 
 #: Kinds after which the kernel is not to be trusted; so is every block that `is_fatal` finds.
-FATAL = frozenset({"panic", "double-fault", "general-protection", "oops"})
+FATAL = frozenset({"panic", "double-fault", "general-protection", "oops", "bug"})
 
 #: Kinds that say why something takes for ever.
 STUCK = frozenset({"hung-task", "soft-lockup", "hard-lockup", "rcu-stall"})
@@ -122,7 +123,10 @@ _LAST = {
 _SEVERAL = frozenset({"oops", "bug", "double-fault", "general-protection", "list-corruption"})
 _FURTHER = frozenset({"oops", "bug", "warning", "double_fault", "general_protection"})
 
-#: Seconds between two lines of the kernel that cannot be of one complaint.
+# Characters of a line that are looked at; printk cuts its own at 1024.
+_WIDTH = 2048
+
+# Seconds between two lines of the kernel that cannot be of one complaint.
 _GAP = 2.0
 
 # What the compiler makes of one function.
@@ -140,12 +144,14 @@ _VARIABLE = (
     (re.compile(r"\b\d+(?=(?:s|kB)?\b)"), "N"),
 )
 _FUNCTION = re.compile(r"([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
+
 # Functions that stand at the top of a trace because they print it, or found what another broke.
 _REPORTER = re.compile(
     r"_*(?:dump_stack|show_stack|print_|kasan_|asan_|check_|report_|warn|bad_page|ubsan_|lock_acq"
     r"|might_resched|might_sleep|schedule_bug|slab_|object_err|fix_up|kfence_|stack_trace"
     r"|save_stack|list_(?:add|del)_|refcount_warn|validate_chain|lock_release|lockdep_"
-    r"|mutex_lock|(?:raw_)?(?:spin|read|write)_lock|down_(?:read|write)|panic\b|schedule\b|handle_bug|exc_|asm_exc_)"
+    r"|mutex_lock|(?:raw_)?(?:spin|read|write)_lock|down_(?:read|write)|panic\b|schedule\b"
+    r"|handle_bug|exc_|asm_exc_)"
 )
 
 
@@ -238,7 +244,7 @@ def _candidates(text: str) -> Iterator[_Message]:
             yield _Message(said[:cut], offset, stamp_seconds(said[:cut]))
             offset, said = offset + len(said[:cut].encode()), said[cut:]
         seconds = stamp_seconds(said)
-        yield _Message(stamp(said)[1].rstrip(), offset, seconds)
+        yield _Message(stamp(said)[1][:_WIDTH].rstrip(), offset, seconds)
 
 
 def _begin(messages: list[_Message], title: int, floor: int) -> int:

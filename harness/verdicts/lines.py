@@ -16,7 +16,7 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ufffe\uffff]")
 
 # What printk puts first: `<4>`, `[   12.345678]`, and with CONFIG_PRINTK_CALLER `[  T123]`.
-_STAMP = re.compile(r"(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?:\[ *[TC][0-9]{1,9}\])? ?")
+_STAMP = re.compile(r"(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?: ?\[ *[TC][0-9]{1,9}\])? ?")
 
 # The width of a reason in a record: a table's row, not a page.
 _SHORT = 200

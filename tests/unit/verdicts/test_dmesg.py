@@ -116,7 +116,7 @@ def test_the_folder_of_consoles_is_whole() -> None:
         ("oops", "invalid opcode: 0000 [#1] PREEMPT SMP"),
         ("oops", "BUG: TASK stack guard page was hit at 0 (stack is 1..2)"),
         ("bug", "kernel BUG at mm/hugetlb.c:812!"),
-        ("bug", "BUG: using smp_processor_id() in preemptible [00000000] code: probe/41"),
+        ("bug-message", "BUG: using smp_processor_id() in preemptible [00000000] code: probe/41"),
         ("warning", "WARNING: CPU: 1 PID: 41 at mm/hugetlb.c:812 hugetlb_fault+0x12/0x30"),
         ("warning", "WARNING: mm/hugetlb.c:812 at hugetlb_fault+0x12/0x30, CPU#1: probe/41"),
         ("warning", "WARNING: stack recursion on stack type 4"),
@@ -125,6 +125,7 @@ def test_the_folder_of_consoles_is_whole() -> None:
 def test_title(kind: str, title: str) -> None:
     assert kinds(f"{title}\n") == [kind]
     assert kinds(f"[   12.345678][  T123] {title}\r\n") == [kind]
+    assert kinds(f"[   12.345678] [   C1] {title}\n") == [kind]
     assert dmesg.scan(f"<1>[   12.345678] {title}\n")[0].title == title
 
 
@@ -216,6 +217,21 @@ def test_lines_of_others_do_not_end_a_complaint() -> None:
     lines = stamped(f"BUG: Bad page state in process a  pfn:1\n{TRACE}").splitlines(keepends=True)
     text = "probe: a line of user space\r\n".join(lines)
     assert dmesg.scan(text)[0].block == dmesg.scan("".join(lines))[0].block
+
+
+def test_a_message_that_only_says_bug_ends_with_its_trace_and_is_not_fatal() -> None:
+    said = f"BUG: using smp_processor_id() in preemptible [00000000] code: probe/41\n{TRACE}"
+    (splat,) = dmesg.scan(stamped(said + "hugetlbfs: mounted\n"))
+    assert splat.block == tuple(said.splitlines())
+    assert not dmesg.is_fatal(splat)
+
+
+def test_hostile_lines_cost_no_more_than_their_length() -> None:
+    hostile = ["WARNING: " + " at x" * 200_000, f"RIP: 0010:{'a' * 1_000_000}", "\x1b]" * 100_000]
+    text = stamped("\n".join(["kernel BUG at a.c:1!", *hostile]))
+    (splat,) = dmesg.scan(text)
+    assert dmesg.signature(splat) == "bug: kernel BUG at a.c!"
+    assert max(len(line) for line in splat.block) <= 2048
 
 
 def test_colours_and_control_characters_are_not_text() -> None:
