@@ -116,7 +116,7 @@ class Workspace:
 def atomic_write(path: Path, data: bytes | str) -> None:
     """Write a whole file or none of it: readers see the old content or the new one."""
     raw = data.encode() if isinstance(data, str) else data
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         with part.open("wb") as file:
             file.write(raw)

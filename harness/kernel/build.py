@@ -3,36 +3,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import CompileError
+from harness.errors import UserError
 from harness.kernel.make import Make
 from harness.progress import Progress
 
 
+@contextlib.contextmanager
+def guarded(build: Path) -> Iterator[None]:
+    """Hold a build directory so that whatever ends the work in it leaves no trap for the next.
+
+    A marker file stands while make may be writing. One that is found on the way in means that a
+    run was cut; what it had not finished is removed.
+    """
+    marker = build / ".hgm-building"
+    if marker.exists():
+        mend(build, marker)
+    marker.write_text(_boot_id())
+    try:
+        yield
+    except UserError:
+        marker.unlink()  # make ended by itself, and had removed what it had not finished
+        raise
+    marker.unlink()
+
+
 def compile_kernel(make: Make, headers: Path, progress: Progress) -> None:
-    """Build bzImage and install the UAPI headers, so that a killed build leaves no trap.
+    """Build bzImage and install the UAPI headers.
 
     Args:
         make: for the source and build directory.
         headers: receives ``include``.
         progress: is told of the objects.
     """
-    marker = make.build / ".hgm-building"
-    if marker.exists():
-        mend(make.build, marker)
     full = not (make.build / "vmlinux").exists()
-    marker.write_text(_boot_id())
     install = f"INSTALL_HDR_PATH={headers}"
-    try:
-        objects = make.run([install, "bzImage", "headers_install"], progress)
-    except CompileError:
-        marker.unlink()  # make ended by itself, and removes what it had not finished
-        raise
-    marker.unlink()
+    objects = make.run([install, "bzImage", "headers_install"], progress)
     if full:
         make.remember(objects)
 

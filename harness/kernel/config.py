@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,11 @@ def make_config(wishes: Iterable[Wish], make: Make) -> str:
 
 
 def account(
-    wishes: Iterable[Wish], config: str, source: Path, version: str, tools: Mapping[str, str]
+    wishes: Iterable[Wish],
+    config: str,
+    source: Path,
+    version: str,
+    tools: Callable[[], Mapping[str, str]],
 ) -> tuple[str, ...]:
     """Compare what was asked with what was got, and return a note for each optional miss.
 
@@ -39,7 +43,7 @@ def account(
         config: the final configuration.
         source: the kernel's source.
         version: of the kernel, for messages.
-        tools: Kconfig's environment, see `explain`.
+        tools: gives Kconfig's environment, see `explain`.
 
     Raises:
         ConfigError: naming every symbol that is missing and the dependency that was not met.
@@ -52,7 +56,7 @@ def account(
     reasons = dict.fromkeys(unknown, f"kernel {version} has no such symbol")
     asked = {wish.symbol for wish in missed} - unknown
     if asked:
-        reasons |= explain(asked, config, source, tools)
+        reasons |= explain(asked, config, source, tools())
     lines = {wish.symbol: _miss(wish, config, reasons[wish.symbol]) for wish in missed}
     required = [lines[wish.symbol] for wish in missed if not wish.optional]
     if required:

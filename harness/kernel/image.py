@@ -11,7 +11,7 @@ import bz2
 import lzma
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import command
@@ -27,8 +27,12 @@ _PAYLOAD_LENGTH_AT = 0x24C
 
 _IKCONFIG_BEGINS = b"IKCFG_ST"
 
-#: First bytes of a payload and the program that decompresses it, where Python cannot.
-_TOOLS = ((b"\x02\x21\x4c\x18", "lz4"), (b"\x28\xb5\x2f\xfd", "zstd"))
+#: First bytes of a payload, the program that decompresses it where Python cannot, and what that
+#: program wants before the name of its output.
+_TOOLS: tuple[tuple[bytes, str, tuple[str, ...]], ...] = (
+    (b"\x02\x21\x4c\x18", "lz4", ()),
+    (b"\x28\xb5\x2f\xfd", "zstd", ("-o",)),
+)
 
 
 def release(data: bytes, name: str) -> str:
@@ -108,20 +112,26 @@ def decompress(data: bytes, workspace: Workspace, deadline: Deadline) -> bytes |
             return None
     if data.startswith(b"\x7fELF"):
         return data
-    for magic, tool in _TOOLS:
+    for magic, tool, output in _TOOLS:
         if data.startswith(magic) and shutil.which(tool):
-            return _by_tool(tool, data, workspace, deadline)
+            return _by_tool((tool, "-dqf"), output, data, workspace, deadline)
     return None
 
 
-def _by_tool(tool: str, data: bytes, workspace: Workspace, deadline: Deadline) -> bytes | None:
+def _by_tool(
+    tool: Sequence[str],
+    output: Sequence[str],
+    data: bytes,
+    workspace: Workspace,
+    deadline: Deadline,
+) -> bytes | None:
     with workspace.unfinished("payload") as room:
         packed, plain = room / "packed", room / "plain"
         # The build appends the payload's size in 4 bytes (scripts/Makefile.lib: size_append),
         # which the tools would take for damage.
         packed.write_bytes(data[:-4])
         try:
-            command.run([tool, "-d", "-q", "-f", str(packed), "-o", str(plain)], deadline)
+            command.run([*tool, str(packed), *output, str(plain)], deadline)
         except CommandFailed:
             return None
         return plain.read_bytes()

@@ -6,9 +6,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,6 +26,9 @@ from harness.kernel.specs import SourceSpec
 from harness.progress import Progress
 from harness.records import ConfigIdentity, Kernel, Record, SeriesIdentity, SourceIdentity
 from harness.workspace import Workspace, atomic_write, digest, file_digest
+
+if TYPE_CHECKING:
+    from harness.kernel.slot import Slot
 
 #: Raised whenever the same inputs would no longer give the same kernel entry.
 RECIPE = "1"
@@ -82,12 +88,13 @@ def obtain(
         with _pinned_store(context):
             found = source.resolve(spec, context, refresh=request.refresh)
             patched = series.apply(series_spec, found, context)
-            key = kernel_key(patched.identity.tree, wanted, tools)
-            kernel = _finished(workspace, key, found.identity, patched.identity, request.features)
+            plan = Plan(found, patched, wanted, tools, request.features)
+            kernel = _finished(plan, workspace)
             if kernel is not None:
                 return kernel
-            kernel = _build(found, patched, wanted, tools, key, request, context, build_log)
-    cache.prune(workspace, cache.limit(), progress)
+            kernel = _build(plan, context, build_log)
+    with cache.pin(Path(kernel.image).parent):
+        cache.prune(workspace, cache.limit(), progress)
     return kernel
 
 
@@ -113,6 +120,35 @@ def kernel_key(tree: str, wanted: Sequence[Fragment], tools: str) -> str:
     return digest(RECIPE, tree, tools, *(fragment.text for fragment in wanted))
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a kernel is made from.
+
+    Attributes:
+        source: which source.
+        patched: that source with its series.
+        wanted: the fragments, in order.
+        tools: compiler and linker.
+        features: the fragments' names as the caller gave them.
+    """
+
+    source: Source
+    patched: Patched
+    wanted: tuple[Fragment, ...]
+    tools: str
+    features: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Return the kernel's name in the cache."""
+        return kernel_key(self.patched.identity.tree, self.wanted, self.tools)
+
+    @property
+    def directory(self) -> str:
+        """Return what kernels share that can be built in one directory, as a hash."""
+        return digest(RECIPE, self.tools, *(fragment.text for fragment in self.wanted))
+
+
 @contextlib.contextmanager
 def _pinned_store(context: Context) -> Iterator[None]:
     with cache.pin(context.store().path):
@@ -133,28 +169,27 @@ def _disk_errors() -> Iterator[None]:
         ) from error
 
 
-def _finished(
-    workspace: Workspace,
-    key: str,
-    source_identity: SourceIdentity,
-    series_identity: SeriesIdentity,
-    features: tuple[str, ...],
-) -> Kernel | None:
+def _finished(plan: Plan, workspace: Workspace) -> Kernel | None:
     """Return the cache's finished kernel under the names it is asked for now; None without one."""
-    entry = workspace.cache / "kernels" / key
+    known = _recorded(workspace.cache / "kernels" / plan.key)
+    if known is None:
+        return None
+    return msgspec.structs.replace(
+        known,
+        source=plan.source.identity,
+        series=plan.patched.identity,
+        configuration=msgspec.structs.replace(known.configuration, features=plan.features),
+    )
+
+
+def _recorded(entry: Path) -> Kernel | None:
+    """Return the finished kernel in a cache entry, marked as used now; None where none is."""
     try:
         known = records.from_json((entry / "manifest.json").read_bytes(), Kernel)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
     cache.touch(entry)
-    configuration = msgspec.structs.replace(known.configuration, features=features)
-    return msgspec.structs.replace(
-        _located(known, entry),
-        cached=True,
-        source=source_identity,
-        series=series_identity,
-        configuration=configuration,
-    )
+    return msgspec.structs.replace(_located(known, entry), cached=True)
 
 
 def _located(kernel: Kernel, entry: Path) -> Kernel:
@@ -172,56 +207,62 @@ def _located(kernel: Kernel, entry: Path) -> Kernel:
     )
 
 
-def _build(  # noqa: PLR0913 - everything that a kernel depends on
-    found: Source,
-    patched: Patched,
-    wanted: Sequence[Fragment],
-    tools: str,
-    key: str,
-    request: KernelRequest,
-    context: Context,
-    log: Path,
-) -> Kernel:
+def _build(plan: Plan, context: Context, log: Path) -> Kernel:
     """Build a kernel under its slot's lock and publish it; whoever waited finds it finished."""
-    from harness.kernel import build, config  # what a warm run does without
-    from harness.kernel.make import Make
-    from harness.kernel.slot import Slot
+    from harness.kernel.slot import Slot  # like make and config, what a warm run does without
 
-    workspace, progress = context.workspace, context.progress
-    slot = Slot.of(workspace, found.lineage)
-    names = (found.identity, patched.identity, request.features)
-    with workspace.lock(slot.lock, context.deadline, progress):
-        twin = _finished(workspace, key, *names)
+    workspace, progress, deadline = context.workspace, context.progress, context.deadline
+    slot = Slot.of(workspace, plan.source.lineage)
+    with workspace.lock(slot.lock, deadline, progress):
+        twin = _finished(plan, workspace)
         if twin is not None:
             return twin
         began = time.monotonic()
-        progress.stage("checkout", patched.version)
-        slot.switch(patched.identity.tree, context.store(), context.deadline)
-        directory = slot.build(digest(tools, *(fragment.text for fragment in wanted)))
-        make = Make(slot.source, directory, context.deadline, log, workspace.cache)
-        progress.stage("config", " ".join(fragment.name for fragment in wanted))
-        wishes, notes = fragments.merge(wanted, patched.version)
-        text = config.make_config(wishes, make)
-        notes += config.account(wishes, text, slot.source, patched.version, make.kconfig())
-        progress.stage("build", patched.version)
+        progress.stage("checkout", plan.patched.version)
+        slot.switch(plan.patched.identity.tree, context.store(), deadline)
         with workspace.unfinished("kernel") as new:
-            build.compile_kernel(make, new / "headers", progress)
-            build.collect(directory, new)
-            kernel = Kernel(
-                key=key,
-                release=(directory / "include/config/kernel.release").read_text().strip(),
-                image="",
-                toolchain=tools,
-                source=found.identity,
-                series=patched.identity,
-                configuration=_configuration(request.features, new / "config", notes),
-                build_seconds=time.monotonic() - began,
-            )
-            atomic_write(new / "manifest.json", records.to_json(kernel))
-            entry = workspace.room("kernels") / key
-            workspace.publish(new, entry)
+            kernel = _make(plan, slot, context, log, new)
+            kernel = msgspec.structs.replace(kernel, build_seconds=time.monotonic() - began)
+            entry = _publish(kernel, new, workspace)
         cache.touch(slot.root)
     return _located(kernel, entry)
+
+
+def _make(plan: Plan, slot: Slot, context: Context, log: Path, new: Path) -> Kernel:
+    """Configure and compile in a slot's build directory; leave the kernel's parts in ``new``."""
+    from harness.kernel import build, config
+    from harness.kernel.make import Make
+
+    version = plan.patched.version
+    directory = slot.build(plan.directory)
+    make = Make(slot.source, directory, context.deadline, log, context.workspace.cache)
+    wishes, notes = fragments.merge(plan.wanted, version)
+    with build.guarded(directory):
+        context.progress.stage("config", " ".join(fragment.name for fragment in plan.wanted))
+        text = config.make_config(wishes, make)
+        notes += config.account(wishes, text, slot.source, version, make.kconfig)
+        context.progress.stage("build", version)
+        build.compile_kernel(make, new / "headers", context.progress)
+    build.collect(directory, new)
+    return Kernel(
+        key=plan.key,
+        release=(directory / "include/config/kernel.release").read_text().strip(),
+        image="",
+        toolchain=plan.tools,
+        source=plan.source.identity,
+        series=plan.patched.identity,
+        configuration=_configuration(plan.features, new / "config", notes),
+    )
+
+
+def _publish(kernel: Kernel, new: Path, workspace: Workspace) -> Path:
+    """Give a new entry its record and its place, and return that."""
+    atomic_write(new / "manifest.json", records.to_json(kernel))
+    entry = workspace.room("kernels") / kernel.key
+    if entry.exists() and _recorded(entry) is None:
+        shutil.rmtree(entry)  # damaged by somebody's hand; nobody can be using it
+    workspace.publish(new, entry)
+    return entry
 
 
 def _configuration(
@@ -258,10 +299,9 @@ def _publish_image(path: Path, data: bytes, spec: SourceSpec, context: Context) 
     key = digest(RECIPE, data, text or "")
     checksum = hashlib.sha256(data).hexdigest()
     identity = SourceIdentity(spec=spec.text, kind="image", origin=f"{path}, sha256 {checksum}")
-    untouched = SeriesIdentity(spec="none")
-    known = _finished(context.workspace, key, identity, untouched, ())
+    known = _recorded(context.workspace.cache / "kernels" / key)
     if known is not None:
-        return known
+        return msgspec.structs.replace(known, source=identity)
     if text is None:
         text = image.config_inside(data, context.workspace, context.deadline)
     with context.workspace.unfinished("kernel") as new:
@@ -275,10 +315,8 @@ def _publish_image(path: Path, data: bytes, spec: SourceSpec, context: Context) 
             release=release,
             image="",
             source=identity,
-            series=untouched,
+            series=SeriesIdentity(spec="none"),
             configuration=configuration,
         )
-        atomic_write(new / "manifest.json", records.to_json(kernel))
-        entry = context.workspace.room("kernels") / key
-        context.workspace.publish(new, entry)
+        entry = _publish(kernel, new, context.workspace)
     return _located(kernel, entry)

@@ -38,9 +38,7 @@ class Slot:
     def of(cls, workspace: Workspace, lineage: str) -> Slot:
         """Return the slot of a lineage; ``debian linux-source-6.12`` has one, a tree has one."""
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", lineage)[-40:].strip("-")
-        root = workspace.room("trees") / f"{readable}-{digest(lineage)[:8]}"
-        (root / "src").mkdir(parents=True, exist_ok=True)
-        return cls(root)
+        return cls(workspace.cache / "trees" / f"{readable}-{digest(lineage)[:8]}")
 
     @property
     def source(self) -> Path:
@@ -61,6 +59,7 @@ class Slot:
     def switch(self, tree: str, store: Store, deadline: Deadline) -> None:
         """Make the work tree hold exactly a git tree; files that are the same are not touched."""
         index, marker = self.root / "index", self.root / "switching"
+        self.source.mkdir(parents=True, exist_ok=True)
         index.with_name("index.lock").unlink(missing_ok=True)  # of a run that was killed
         interrupted = marker.exists()
         marker.touch()

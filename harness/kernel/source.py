@@ -112,10 +112,11 @@ def _debian(spec: SourceSpec, context: Context, refresh: bool) -> Source:
         context.progress.stage("fetch", spec.where)
         with context.workspace.unfinished("deb") as room:
             package = _download_package(spec.where, room, context.deadline)
-            origin = f"{_package_version(package, context.deadline)}, {file_digest(package)}"
+            version = _package_version(package, context.deadline)
+            origin = f"{spec.where} {version}, sha256 {file_digest(package)}"
             context.progress.stage("import", package.name)
             source = _import(_nested_tarball(package, room, context.deadline), spec, context)
-        identity = msgspec.structs.replace(source.identity, origin=f"{spec.where} {origin}")
+        identity = msgspec.structs.replace(source.identity, origin=origin)
         return _remember(memory, msgspec.structs.replace(source, identity=identity), context)
 
 

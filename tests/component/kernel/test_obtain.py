@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.errors import (
+    CommandFailed,
+    CompileError,
+    ConfigError,
+    HarnessError,
+    InfrastructureError,
+    NoSpace,
+    SourceError,
+    SpecError,
+    ToolMissing,
+)
+from harness.kernel import cache, toolchain
+from harness.kernel.source import Context
+from harness.progress import Silent
+from harness.records import Kernel
+from tests.component.kernel.conftest import Obtain, unfinished
+
+CONFIGURE = "allnoconfig olddefconfig"
+BUILD = "bzImage headers_install"
+
+
+def calls(log: Path) -> list[str]:
+    """Return the targets of each call of the fake make."""
+    return [" ".join(line.split()[3:]) for line in log.read_text().splitlines()]
+
+
+def test_build_then_cache(toy: Path, get: Obtain, make_log: Path, context: Context) -> None:
+    built = get(f"tree:{toy}")
+    assert not built.cached
+    assert built.release == "6.12.7"
+    assert built.configuration.hgm is False
+    assert any("HIGH_GRANULARITY" in note for note in built.configuration.notes)
+    for path in (built.image, built.vmlinux, built.config):
+        assert Path(path).is_file()
+    assert (Path(built.headers) / "linux/mman.h").is_file()
+    again = get(f"tree:{toy}")
+    assert again.cached
+    assert (again.key, again.build_seconds) == (built.key, built.build_seconds)
+    assert calls(make_log) == [CONFIGURE, BUILD]
+    assert unfinished(context.workspace) == []
+
+
+def test_edit_touches_only_the_edited_file(toy: Path, get: Obtain, context: Context) -> None:
+    first = get(f"tree:{toy}")
+    (slot,) = (context.workspace.cache / "trees").iterdir()
+    before = {p: p.lstat().st_mtime_ns for p in (slot / "src").rglob("*.c")}
+    (toy / "mm/hugetlb.c").write_text("int edited;\n")
+    second = get(f"tree:{toy}")
+    after = {p: p.lstat().st_mtime_ns for p in (slot / "src").rglob("*.c")}
+    changed = {p.name for p in before if before[p] != after[p]}
+    assert changed == {"hugetlb.c"}
+    assert second.key != first.key
+    assert Path(second.image).read_text() == "int edited;\n"
+    assert len(list((slot / "build").iterdir())) == 1
+
+
+def test_same_content_by_another_spec_is_cached(repository: Path, get: Obtain) -> None:
+    built = get(f"tree:{repository}")
+    found = get(f"git:{repository}@v1")
+    assert found.cached
+    assert found.key == built.key
+    assert found.source.kind == "git"
+
+
+def test_interrupted_switch_is_repaired(toy: Path, get: Obtain, context: Context) -> None:
+    get(f"tree:{toy}")
+    (slot,) = (context.workspace.cache / "trees").iterdir()
+    (slot / "switching").touch()
+    (slot / "index.lock").touch()
+    (slot / "src/mm/stray.c").write_text("of the switch that was killed")
+    (slot / "src/mm/hugetlb.c").write_text("half")
+    (toy / "mm/other.c").write_text("int edited;\n")
+    built = get(f"tree:{toy}")
+    assert not (slot / "src/mm/stray.c").exists()
+    assert Path(built.image).read_text() == (toy / "mm/hugetlb.c").read_text()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "expected"),
+    [
+        ("compile-error", CompileError, "mm/hugetlb.c:812:9: error: 'foo' undeclared"),
+        ("disk-full", NoSpace, "no space left"),
+        ("killed-compiler", CommandFailed, "the compiler was killed"),
+    ],
+)
+def test_failed_build_says_why_and_leaves_nothing(
+    toy: Path,
+    get: Obtain,
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    kind: type[HarnessError],
+    expected: str,
+) -> None:
+    monkeypatch.setenv("FAKE_MAKE", mode)
+    with pytest.raises(kind) as caught:
+        get(f"tree:{toy}")
+    assert caught.value.line().startswith(expected) or expected in caught.value.line()
+    assert "build.log" in caught.value.line()
+    assert unfinished(context.workspace) == []
+    assert not (context.workspace.cache / "kernels").exists()
+    monkeypatch.setenv("FAKE_MAKE", "ok")
+    assert not get(f"tree:{toy}").cached
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from harness.deadline import Deadline
+from harness.kernel.obtain import KernelRequest, obtain
+from harness.progress import Silent
+from harness.workspace import Workspace
+obtain(KernelRequest(source=sys.argv[1]), workspace=Workspace(Path(sys.argv[2])),
+       deadline=Deadline.after(60, "x"), progress=Silent(), build_log=Path(sys.argv[3]))
+"""
+
+
+def wait_for(path: Path, what: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 30
+    while not list(path.glob("trees/*/build/*/half.o")):
+        assert time.monotonic() < end
+        assert what.poll() is None
+        time.sleep(0.02)
+
+
+def test_killed_build_is_not_taken_for_finished(
+    toy: Path, get: Obtain, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_MAKE", "hang")
+    root = context.workspace.cache
+    argv = [sys.executable, "-c", DRIVER, f"tree:{toy}", str(root), str(tmp_path / "log")]
+    with subprocess.Popen(argv) as driver:
+        wait_for(root, driver)
+        driver.send_signal(signal.SIGKILL)
+    assert not (root / "kernels").exists()
+    (half,) = root.glob("trees/*/build/*/half.o")
+    monkeypatch.setenv("FAKE_MAKE", "ok")
+    assert not get(f"tree:{toy}").cached
+    assert not half.exists()
+    context.workspace.sweep()
+    assert unfinished(context.workspace) == []
+
+
+def test_build_that_died_with_the_host_starts_anew(
+    toy: Path, get: Obtain, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_MAKE", "killed-compiler")
+    with pytest.raises(CommandFailed):
+        get(f"tree:{toy}")
+    (marker,) = context.workspace.cache.glob("trees/*/build/*/.hgm-building")
+    marker.write_text("another boot")
+    (marker.parent / "old.h").touch()
+    monkeypatch.setenv("FAKE_MAKE", "ok")
+    get(f"tree:{toy}")
+    assert not (marker.parent / "old.h").exists()
+    assert not marker.exists()
+
+
+def test_two_at_once_build_once(toy: Path, get: Obtain, make_log: Path) -> None:
+    found: list[Kernel] = []
+    threads = [threading.Thread(target=lambda: found.append(get(f"tree:{toy}"))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(kernel.cached for kernel in found) == [False, True, True]
+    assert calls(make_log) == [CONFIGURE, BUILD]
+
+
+def test_every_missing_symbol_is_named_with_its_dependency(
+    toy: Path, get: Obtain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = "HUGETLB_HIGH_GRANULARITY_MAPPING X86_MCE MEMORY_FAILURE USERFAULTFD"
+    monkeypatch.setenv("FAKE_MAKE_REFUSES", refused)
+    with pytest.raises(ConfigError) as caught:
+        get(f"tree:{toy}")
+    line = caught.value.line()
+    assert "CONFIG_MEMORY_FAILURE=y" in line
+    assert "needs X86_MCE(=n)" in line
+    assert "CONFIG_USERFAULTFD=y" in line
+    assert "kernel 6.12.7 has no such symbol" in line
+    assert "HIGH_GRANULARITY" not in line
+
+
+def test_feature_and_fragment_errors_come_before_any_work(
+    toy: Path, get: Obtain, make_log: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match="nonsense"):
+        get(f"tree:{toy}", "none", "nonsense")
+    (tmp_path / "bad.config").write_text("CONFIG=y\n")
+    with pytest.raises(ConfigError, match=r"bad\.config:1"):
+        get(f"tree:{toy}", "none", str(tmp_path / "bad.config"))
+    assert calls(make_log) == []
+
+
+def test_missing_tools_are_named_at_once(
+    toy: Path, get: Obtain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for tool, _ in toolchain.TOOLS:
+        found = shutil.which(tool)
+        if found and tool not in ("gcc", "bison"):
+            (few / tool).symlink_to(found)
+    monkeypatch.setenv("PATH", str(few))
+    with pytest.raises(ToolMissing) as caught:
+        get(f"tree:{toy}")
+    assert "needs gcc, bison" in caught.value.line()
+    assert "apt-get install gcc bison" in caught.value.line()
+
+
+def test_prune_takes_the_idle_and_leaves_the_pinned(
+    toy: Path, get: Obtain, context: Context
+) -> None:
+    first = get(f"tree:{toy}")
+    (toy / "mm/hugetlb.c").write_text("int edited;\n")
+    second = get(f"tree:{toy}")
+    with cache.pin(Path(first.image).parent):
+        gone = cache.prune(context.workspace, 0, Silent())
+        assert Path(first.image).exists()
+    assert not Path(second.image).exists()
+    assert {entry.kind for entry in gone} == {"kernel", "tree", "sources"}
+    with (
+        pytest.raises(InfrastructureError, match="not in the cache any more"),
+        cache.pin(Path(second.image).parent),
+    ):
+        pass
+    assert not get(f"tree:{toy}").cached
+    assert unfinished(context.workspace) == []
+
+
+def test_slot_in_use_is_not_pruned(toy: Path, get: Obtain, context: Context) -> None:
+    get(f"tree:{toy}")
+    (slot,) = (context.workspace.cache / "trees").iterdir()
+    with context.workspace.lock(f"trees/{slot.name}", context.deadline, Silent()):
+        gone = cache.prune(context.workspace, 0, Silent())
+    assert "tree" not in {entry.kind for entry in gone}
+    assert slot.exists()
+
+
+def test_limit_is_kept_after_a_build(
+    toy: Path, get: Obtain, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = get(f"tree:{toy}")
+    os.utime(Path(first.image).parent, (1, 1))
+    sizes = {e.path: e.size for e in cache.entries(context.workspace)}
+    monkeypatch.setenv("HGM_CACHE_LIMIT", str(sum(sizes.values())))
+    (toy / "mm/hugetlb.c").write_text("int edited;\n")
+    second = get(f"tree:{toy}")
+    assert Path(second.image).exists()
+    assert not Path(first.image).exists()
+
+
+def test_image_cannot_have_a_series_or_features(get: Obtain, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="come too late"):
+        get(f"image:{tmp_path}/bzImage", "none", "debug")

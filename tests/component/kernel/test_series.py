@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SeriesError
+from harness.kernel import series
+from harness.kernel.source import Context, resolve
+from harness.kernel.specs import parse_series, parse_source
+
+PATCH = """\
+--- a/mm/hugetlb.c
++++ b/mm/hugetlb.c
+@@ -1,3 +1,3 @@
+ int line_1;
+-int line_2;
++int two;
+ int line_3;
+@@ -30,3 +30,3 @@
+ int line_30;
+-int {old};
++int other;
+ int line_32;
+"""
+GOOD = PATCH.format(old="line_31")
+ADDS = "--- /dev/null\n+++ b/{}\n@@ -0,0 +1 @@\n+int added;\n"
+
+
+def patched(toy: Path, spec: str, context: Context) -> series.Patched:
+    source = resolve(parse_source(f"tree:{toy}"), context)
+    return series.apply(parse_series(spec), source, context)
+
+
+def directory(tmp_path: Path, **patches: str) -> str:
+    path = tmp_path / "patches"
+    path.mkdir()
+    for name, text in patches.items():
+        (path / f"{name}.patch").write_text(text)
+    return f"dir:{path}"
+
+
+def test_sorted_patches_make_a_new_tree(toy: Path, context: Context, tmp_path: Path) -> None:
+    spec = directory(
+        tmp_path, b=PATCH.format(old="x").replace("x", "line_31"), a=ADDS.format("q.c")
+    )
+    result = patched(toy, spec, context)
+    assert [patch.name for patch in result.identity.patches] == ["a.patch", "b.patch"]
+    store = context.store()
+    text = store.text(result.identity.tree, "mm/hugetlb.c", context.deadline)
+    assert text is not None
+    assert "int two;" in text
+    assert store.text(result.identity.tree, "q.c", context.deadline) == "int added;\n"
+    assert patched(toy, spec, context) == result
+    assert "int two;" not in (toy / "mm/hugetlb.c").read_text()
+
+
+def test_quilt_series_decides(toy: Path, context: Context, tmp_path: Path) -> None:
+    spec = directory(tmp_path, a="not a patch", b=GOOD)
+    (tmp_path / "patches/series").write_text("# a.patch is not wanted\nb.patch\n")
+    assert [patch.name for patch in patched(toy, spec, context).identity.patches] == ["b.patch"]
+    (tmp_path / "patches/series").write_text("c.patch\n")
+    with pytest.raises(SeriesError, match=r"names c\.patch, which is not there"):
+        patched(toy, spec, context)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            PATCH.format(old="absent"),
+            r"'p\.patch' does not apply: mm/hugetlb\.c, hunk 2 \(line 30\)",
+        ),
+        ("\n".join(GOOD.splitlines()[:-2]) + "\n", r"'p\.patch' is damaged: corrupt patch"),
+        ("hello\n", r"'p\.patch' does not apply: No valid patches"),
+        (GOOD.replace("hugetlb.c", "absent.c"), r"mm/absent\.c: does not exist"),
+        (ADDS.format("../evil.c"), r"'p\.patch' does not apply: invalid path '\.\./evil\.c'"),
+        (ADDS.format(".git/hooks/x"), "invalid path"),
+        (ADDS.format("mm/link.c/x.c"), r"'p\.patch' does not apply"),
+    ],
+)
+def test_refused_patch_is_named(
+    toy: Path, context: Context, tmp_path: Path, text: str, expected: str
+) -> None:
+    with pytest.raises(SeriesError, match=expected):
+        patched(toy, directory(tmp_path, p=text), context)
+
+
+def test_empty_and_absent_series(toy: Path, context: Context, tmp_path: Path) -> None:
+    with pytest.raises(SeriesError, match="holds no patches"):
+        patched(toy, directory(tmp_path), context)
+    for form in ("dir", "mbox"):
+        with pytest.raises(SeriesError, match="absent"):
+            patched(toy, f"{form}:{tmp_path}/absent", context)
+
+
+def message(subject: str, body: str) -> str:
+    return (
+        f"From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\n"
+        f"From: A <a@b>\nDate: Mon, 1 Jan 2024 00:00:00 +0000\nSubject: {subject}\n\n{body}\n"
+    )
+
+
+def test_mailbox_is_applied_in_its_order(toy: Path, context: Context, tmp_path: Path) -> None:
+    again = GOOD.replace("int two;", "int zwei;").replace("-int line_2;", "-int two;")
+    again = "\n".join(again.splitlines()[:7]) + "\n"
+    box = tmp_path / "box"
+    box.write_text(
+        message("[PATCH 2/2] then", f"why\n---\n{again}")
+        + message("[PATCH 0/2] cover", "words")
+        + message("[PATCH 1/2] first", f"why\n---\n{GOOD}")
+        + message("Re: [PATCH 1/2] first", "> words")
+    )
+    result = patched(toy, f"mbox:{box}", context)
+    assert [patch.name for patch in result.identity.patches] == [
+        "[PATCH 1/2] first",
+        "[PATCH 2/2] then",
+    ]
+    text = context.store().text(result.identity.tree, "mm/hugetlb.c", context.deadline)
+    assert text is not None
+    assert "int zwei;" in text
