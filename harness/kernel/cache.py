@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, InfrastructureError, SpecError
+from harness.kernel.git import Store
 from harness.progress import Progress, Silent
 from harness.records import Record
 from harness.workspace import Workspace
@@ -75,14 +76,16 @@ def pin(path: Path) -> Iterator[None]:
     Raises:
         InfrastructureError: if it has been pruned already.
     """
+    gone = InfrastructureError(f"{path} is not in the cache any more", hint="run it again")
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise InfrastructureError(
-            f"{path} is not in the cache any more", hint="run it again"
-        ) from error
+    except FileNotFoundError:
+        raise gone from None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)
+        # Whoever prunes has the lock while it moves the directory away.
+        if not path.exists() or not os.path.samestat(os.fstat(handle), path.stat()):
+            raise gone
         yield
     finally:
         os.close(handle)
@@ -163,6 +166,9 @@ def prune(workspace: Workspace, keep: int, progress: Progress) -> tuple[Entry, .
     What a process has pinned or locked stays.
     """
     workspace.sweep()
+    store = workspace.cache / "sources.git"
+    if store.is_dir() and _claim(store):
+        Store(store).sweep()
     gone = tuple(e for e in to_remove(entries(workspace), keep) if _remove(workspace, e))
     for entry in gone:
         progress.note(f"removed {entry.path} from the cache ({entry.size / 2**20:.0f} MiB)")

@@ -97,15 +97,28 @@ class Store:
             ok=ok,
         )
 
-    def has(self, tree: str, deadline: Deadline) -> bool:
-        """Return whether an object is in the store."""
-        return self.git(["cat-file", "-e", tree], deadline, ok=None).exit_code == 0
-
     def text(self, tree: str, path: str, deadline: Deadline) -> str | None:
         """Return a file's text out of a tree; None where there is no such file."""
         done = self.git(["cat-file", "blob", f"{tree}:{path}"], deadline, ok=None)
         return done.stdout if done.exit_code == 0 else None
 
-    def keep(self, tree: str, deadline: Deadline) -> None:
-        """Hold a tree against pruning."""
-        self.git(["update-ref", f"refs/hgm/{tree}", tree], deadline)
+    def quarantine(self, objects: Path) -> dict[str, str]:
+        """Return git's variables for a program whose new objects shall not be in the store yet."""
+        return {
+            **self.environment(),
+            "GIT_OBJECT_DIRECTORY": str(objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self.path / "objects"),
+        }
+
+    def admit(self, objects: Path) -> None:
+        """Move the packs of a quarantine into the store, each pack before its index."""
+        target = self.path / "objects" / "pack"
+        target.mkdir(exist_ok=True)
+        for suffix in ("pack", "idx"):
+            for file in (objects / "pack").glob(f"*.{suffix}"):
+                file.rename(target / file.name)
+
+    def sweep(self) -> None:
+        """Remove the packs that a killed git left unfinished; nobody may be using the store."""
+        for file in (self.path / "objects" / "pack").glob("tmp_*"):
+            file.unlink(missing_ok=True)

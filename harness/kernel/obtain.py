@@ -17,7 +17,7 @@ import msgspec
 
 from harness import records
 from harness.deadline import Deadline
-from harness.errors import NoSpace, SourceError
+from harness.errors import NoSpace, SourceError, SpecError
 from harness.kernel import cache, fragments, series, source, specs, toolchain
 from harness.kernel.fragments import Fragment
 from harness.kernel.series import Patched
@@ -104,12 +104,12 @@ def fetch(
     """Fetch a source without building it, the newest version of it unless ``refresh`` is False.
 
     Raises:
-        SpecError: for an ``image:``, which is no source.
+        SpecError: for an unknown form, and for ``image:``, which is no source.
         SourceError: as `harness.kernel.source.resolve`.
     """
     spec = specs.parse_source(text)
     if spec.kind == "image":
-        raise SourceError(f"{text} is no source", hint="there is nothing to fetch for image:")
+        raise SpecError(f"{text} is no source", hint="there is nothing to fetch for image:")
     context = Context(workspace, deadline, progress)
     with _disk_errors(), _pinned_store(context):
         return source.resolve(spec, context, refresh=refresh).identity
@@ -224,7 +224,8 @@ def _build(plan: Plan, context: Context, log: Path) -> Kernel:
             kernel = _make(plan, slot, context, log, new)
             kernel = msgspec.structs.replace(kernel, build_seconds=time.monotonic() - began)
             entry = _publish(kernel, new, workspace)
-        cache.touch(slot.root)
+        for used in (slot.root, workspace.cache / "ccache"):
+            cache.touch(used)
     return _located(kernel, entry)
 
 

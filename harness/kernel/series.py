@@ -75,7 +75,6 @@ def apply(spec: SeriesSpec, source: Source, context: Context) -> Patched:
     context.progress.stage("series", f"{len(patches)} patches")
     store = context.store()
     tree = apply_patches(patches, base, store, context)
-    store.keep(tree, context.deadline)
     identity = SeriesIdentity(
         spec=spec.text,
         patches=tuple(PatchIdentity(name=p.name, digest=_sha256(p.data)) for p in patches),
@@ -283,5 +282,4 @@ def hunk_number(patch: str, file: str, line: int, strip: int = 1) -> int:
 
 
 def _sha256(data: bytes) -> str:
-
     return hashlib.sha256(data).hexdigest()

@@ -78,12 +78,13 @@ def import_tarball(
         SourceError: if it is truncated, damaged, no tarball, or holds a path that leaves it.
     """
     with workspace.unfinished("import") as room:
-        trouble = room / "stderr"
+        trouble, objects = room / "stderr", room / "objects"
+        objects.mkdir()
         reference = f"refs/import/{room.name}"
         with trouble.open("wb") as stderr, _decompressed(path, stderr, deadline, name) as stream:
             importer = command.start(
                 ["git", "fast-import", "--quiet", "--force", "--done"],
-                env=store.environment(),
+                env=store.quarantine(objects),
                 stdin=subprocess.PIPE,
                 stderr=stderr,
             )
@@ -96,6 +97,7 @@ def import_tarball(
                     sink.close()
                 if importer.wait(deadline) != 0:
                     raise _importer_failed(trouble)
+        store.admit(objects)
     tree = store.git(["rev-parse", f"{reference}^{{tree}}"], deadline).stdout.strip()
     store.git(["update-ref", "-d", reference], deadline)
     return tree

@@ -122,6 +122,7 @@ def test_truncated_tarball_leaves_nothing(
         resolve(parse_source(f"tar:{path}"), context)
     assert unfinished(context.workspace) == []
     assert list((context.workspace.cache / "sources").iterdir()) == []
+    assert not [path for path in (context.store().path / "objects").rglob("*") if path.is_file()]
     assert context.store().git(["for-each-ref"], context.deadline).stdout == ""
 
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SourceError
+from harness.kernel.source import Context, resolve
+from harness.kernel.specs import parse_source
+from tests.component.kernel.conftest import run, unfinished
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Serves the current table of files; one whose name has ``short`` is cut in the middle."""
+
+    files: dict[str, bytes] = {}  # noqa: RUF012 - one server a test
+
+    def do_GET(self) -> None:
+        data = self.files.get(self.path)
+        if data is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if "short" in self.path else data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A server on a free loopback port; its address."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+        Server.files.clear()
+
+
+def test_tarball_by_url_is_fetched_once(
+    toy: Path, context: Context, tmp_path: Path, server: str
+) -> None:
+    run("tar", "-czf", str(tmp_path / "linux.tar.gz"), "-C", str(toy.parent), "linux", cwd=tmp_path)
+    Server.files["/linux.tar.gz"] = (tmp_path / "linux.tar.gz").read_bytes()
+    spec = parse_source(f"tar:{server}/linux.tar.gz")
+    first = resolve(spec, context)
+    assert first.version == "6.12.7"
+    Server.files.clear()
+    assert resolve(spec, context) == first
+
+
+@pytest.mark.parametrize("path", ["/absent.tar", "/short.tar"])
+def test_failed_fetch_leaves_nothing(context: Context, server: str, path: str) -> None:
+    Server.files["/short.tar"] = bytes(10000)
+    with pytest.raises(SourceError, match="cannot be fetched"):
+        resolve(parse_source(f"tar:{server}{path}"), context)
+    assert unfinished(context.workspace) == []
+
+
+def test_server_that_is_not_there(context: Context) -> None:
+    with pytest.raises(SourceError, match=r"cannot be fetched: .*refused"):
+        resolve(parse_source("tar:http://127.0.0.1:1/x.tar"), context)
+
+
+def test_other_schemes_are_refused(context: Context) -> None:
+    with pytest.raises(SourceError, match="only http"):
+        resolve(parse_source("tar:ftp://127.0.0.1/x.tar"), context)
