@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A fake QEMU for component tests: QMP and a console over the inherited sockets, no machine.
 
-What it does is in FAKE_QEMU: ``lives``, ``dies`` (at once), ``mute-qmp``, ``silent``, ``panics``,
-``stands-still``, ``no-ssh``, or ``refuses`` (QMP commands).
+What it does is in FAKE_QEMU, or in FAKE_QEMU_KVM where it is run with KVM: ``lives``, ``dies`` (at
+once), ``mute-qmp``, ``silent``, ``panics``, ``stands-still``, ``no-ssh``, or ``refuses`` (QMP
+commands). Its command lines go to the file FAKE_QEMU_LOG.
 """
 
 import json
@@ -13,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 CONSOLE = {
@@ -83,6 +85,10 @@ def boot(mode: str, console: socket.socket) -> None:
 
 def main() -> None:
     mode = os.environ.get("FAKE_QEMU", "lives")
+    if any("accel=kvm" in word for word in sys.argv):
+        mode = os.environ.get("FAKE_QEMU_KVM", mode)
+    with Path(os.environ.get("FAKE_QEMU_LOG", os.devnull)).open("a") as log:
+        log.write(" ".join(sys.argv[1:]) + "\n")
     if "--version" in sys.argv:
         print("QEMU emulator version 7.2.0 (fake)")  # noqa: T201
         return

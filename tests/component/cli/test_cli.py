@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What people meet first: the command line, and its one line for each mistake. No kernel here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import host, selftest
+
+
+def hgm(
+    tmp_path: Path, *words: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "HGM_CACHE": str(tmp_path / "cache"), **(env or {})},
+    )
+
+
+MISTAKES = [
+    (("run", "--kernel", "6.12"), "debian:"),
+    (("run", "--kernel", "tree:/nowhere"), "/nowhere"),
+    (("run", "--kernel", "image:/nowhere"), "/nowhere"),
+    (("run", "--kernel", "tar:/nowhere.tar.xz"), "/nowhere"),
+    (("run", "--kernel", "git:/nowhere@v6.12"), "/nowhere"),
+    (("run", "--series", "dir:/nowhere"), "/nowhere"),
+    (("run", "--series", "what"), "what"),
+    (("run", "--config", "nonesuch"), "nonesuch"),
+    (("run", "--hugepages", "4K:1"), "4K:1"),
+    (("run", "--memory", "lots"), "lots"),
+    (("run", "--memory", "1G"), "cannot hold"),
+    (("run", "--nodes", "9"), "9 NUMA nodes"),
+    (("run", "--probe", "hgm/contineu-4k/1G"), "hgm/continue-4k/1G"),
+    (("run", "--accel", "xen"), "--accel"),
+    (("run", "--timeout", "0"), "--timeout"),
+    (("run", "--nonsense"), "--nonsense"),
+    (("judge", "nowhere"), "nowhere"),
+    (("test", "everything"), "everything"),
+    (("nonsense",), "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("words", "named"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
+def test_a_mistake_ends_in_one_line_with_exit_code_2(
+    tmp_path: Path, words: tuple[str, ...], named: str
+) -> None:
+    done = hgm(tmp_path, *words)
+    last = (done.stderr or done.stdout).strip().splitlines()[-1]
+    everything = done.stdout + done.stderr
+    assert done.returncode == 2, everything
+    assert named in everything
+    assert "Traceback" not in everything
+    assert len(last) < 400
+
+
+def test_a_mistake_in_the_arguments_makes_no_run_directory(tmp_path: Path) -> None:
+    hgm(tmp_path, "run", "--probe", "nonesuch")
+    hgm(tmp_path, "run", "--memory", "1G")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_json_on_standard_output_is_the_record_and_nothing_else(tmp_path: Path) -> None:
+    done = hgm(tmp_path, "run", "--kernel", "tree:/nowhere", "--json")
+    record = json.loads(done.stdout)
+    assert (record["verdict"], record["exit_code"]) == ("ERROR", 2)
+    assert "/nowhere" in record["reason"]
+    assert record["reason"] in done.stderr
+
+
+def test_the_probes_are_listed(tmp_path: Path) -> None:
+    listed = hgm(tmp_path, "probes", "list", "--json")
+    names = [probe["name"] for probe in json.loads(listed.stdout)]
+    assert {"baseline/memfd-alias/1G", "hgm/continue-4k/2M"} <= set(names)
+    few = hgm(tmp_path, "probes", "list", "hgm/split*")
+    assert few.returncode == 0
+    assert "baseline" not in few.stdout
+
+
+def test_no_cache_is_touched_for_help(tmp_path: Path) -> None:
+    assert hgm(tmp_path, "--help").returncode == 0
+    assert hgm(tmp_path, "run", "--help").returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_names_what_is_missing_and_the_line_that_installs_it(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = hgm(tmp_path, "doctor", env={"PATH": str(empty)})
+    assert done.returncode == 3
+    assert "qemu-system-x86 (boots guests)" in done.stdout
+    assert "apt-get install -y --no-install-recommends gcc" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_without_tools_a_run_is_an_infrastructure_error_that_names_them(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = hgm(tmp_path, "run", "--accel", "tcg", env={"PATH": str(empty)})
+    assert done.returncode == 3
+    assert "gcc" in done.stdout + done.stderr
+    assert "apt-get install" in done.stdout + done.stderr
+
+
+def test_every_host_package_has_its_proof_and_its_purpose() -> None:
+    names = [package.name for package in host.packages()]
+    assert len(names) == len(set(names)) > 10
+    assert all(package.shown_by and package.purpose for package in host.packages())
+
+
+REPORT = '<testsuites><testsuite tests="{tests}" skipped="{skipped}"/></testsuites>'
+
+
+@pytest.mark.parametrize(
+    ("tests", "skipped", "fault"), [(5, 0, ""), (0, 0, "none ran"), (5, 1, "1 of 5 were skipped")]
+)
+def test_kernel_tests_that_did_not_run_do_not_count(
+    tmp_path: Path, tests: int, skipped: int, fault: str
+) -> None:
+    report = tmp_path / "junit.xml"
+    assert "was not written" in selftest.kernel_fault(report)
+    report.write_text(REPORT.format(tests=tests, skipped=skipped))
+    assert selftest.kernel_fault(report) == fault

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The choice of the accelerator, with a fake QEMU under which KVM lives, hangs or dies."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import AcceleratorError, SpecError
+from harness.progress import Silent
+from harness.records import AccelChoice
+from harness.vm import accel
+from harness.workspace import Workspace
+
+
+@pytest.fixture
+def host(
+    fake_qemu: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    """A host with a /dev/kvm; the returned function says what happens under it."""
+    device = tmp_path / "kvm"
+    device.touch()
+    monkeypatch.setattr(accel, "_DEVICE", device)
+    monkeypatch.setattr(accel, "PROOF_SECONDS", 1.5)
+    monkeypatch.setenv("FAKE_QEMU_LOG", str(tmp_path / "qemu.log"))
+    fake_qemu("lives")
+    return lambda mode: monkeypatch.setenv("FAKE_QEMU_KVM", mode)
+
+
+def starts(tmp_path: Path) -> list[str]:
+    """Return the command lines of the guests that were started."""
+    log = tmp_path / "qemu.log"
+    return [line for line in log.read_text().splitlines() if "-kernel" in line]
+
+
+def choose(tmp_path: Path, wanted: str = "auto") -> AccelChoice:
+    kernel = tmp_path / "bzImage"
+    kernel.touch()
+    return accel.choose(
+        wanted,
+        [kernel],
+        workspace=Workspace(tmp_path / "cache"),
+        deadline=Deadline.after(30, "the choice"),
+        progress=Silent(),
+    )
+
+
+def test_kvm_is_used_where_a_kernel_was_seen_to_start(
+    host: Callable[[str], None], tmp_path: Path
+) -> None:
+    host("lives")
+    choice = choose(tmp_path)
+    assert (choice.name, choice.cpu) == ("kvm", "host")
+    assert "was seen to start under KVM" in choice.reason
+    assert choose(tmp_path, "kvm").name == "kvm"
+    assert len(starts(tmp_path)) == 1, "what was proven is remembered"
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"), [("silent", "printed nothing"), ("dies", "the fake dies at once")]
+)
+def test_a_dead_kvm_is_left_for_tcg_with_the_reason_and_proven_once(
+    host: Callable[[str], None], tmp_path: Path, mode: str, why: str
+) -> None:
+    host(mode)
+    choice = choose(tmp_path)
+    assert (choice.name, choice.cpu) == ("tcg", "max")
+    assert "KVM opens but is dead" in choice.reason
+    assert why in choice.reason
+    guests = len(starts(tmp_path))
+    assert choose(tmp_path) == choice
+    with pytest.raises(AcceleratorError, match="KVM opens but is dead"):
+        choose(tmp_path, "kvm")
+    assert len(starts(tmp_path)) == guests
+
+
+def test_a_qemu_that_dies_with_one_cpu_model_is_tried_with_the_next(
+    host: Callable[[str], None], tmp_path: Path
+) -> None:
+    host("dies")
+    choose(tmp_path)
+    models = [line.split("-cpu ")[1].split()[0] for line in starts(tmp_path)]
+    assert models == ["host", "host,-arch-capabilities", "max"]
+
+
+def test_a_kernel_that_never_starts_says_nothing_about_kvm(
+    host: Callable[[str], None], tmp_path: Path, fake_qemu: Callable[[str], None]
+) -> None:
+    host("silent")
+    fake_qemu("silent")
+    choice = choose(tmp_path)
+    assert choice.name == "tcg"
+    assert "no kernel here shows whether KVM lives" in choice.reason
+    assert not list((tmp_path / "cache" / "accel").glob("*.json")), "nothing is remembered"
+
+
+def test_kvm_that_is_not_there_is_said_without_a_guest(
+    host: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "_DEVICE", tmp_path / "nothing")
+    assert choose(tmp_path).reason.endswith("is not there")
+    with pytest.raises(AcceleratorError, match="is not there"):
+        choose(tmp_path, "kvm")
+    assert not (tmp_path / "qemu.log").exists()
+
+
+def test_tcg_is_taken_at_its_word_and_nonsense_is_refused(
+    host: Callable[[str], None], tmp_path: Path
+) -> None:
+    assert choose(tmp_path, "tcg").reason == "asked for with --accel tcg"
+    with pytest.raises(SpecError, match="xen"):
+        choose(tmp_path, "xen")
+    assert not (tmp_path / "qemu.log").exists()
+
+
+def test_another_boot_of_the_host_is_proven_anew(
+    host: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host("lives")
+    choose(tmp_path)
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("another\n")
+    monkeypatch.setattr(accel, "_BOOT_ID", boot_id)
+    choose(tmp_path)
+    assert len(starts(tmp_path)) == 2

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Real kernels only: nothing here is faked, and a test that did not run fails the session."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STOCK = "debian:linux-source-6.12"
+OLDER = "debian:linux-source-6.1"
+
+_SECONDS = 3000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One `hgm` command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record that --json printed."""
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+    def statuses(self) -> dict[str, str]:
+        return {probe["name"]: probe["status"] for probe in self.record["probes"]}
+
+
+@pytest.fixture
+def hgm(tmp_path: Path) -> Callable[..., Run]:
+    """Run the command line as a person would, with run directories in the test's own place."""
+
+    def run(*words: str) -> Run:
+        extra = ("--runs-dir", str(tmp_path / "runs")) if words[0] == "run" else ()
+        done = subprocess.run(
+            [sys.executable, "-m", "harness.cli", *words, *extra],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        sys.stderr.write(done.stderr)  # pytest shows it if the test fails
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A skip is no pass: fail the session if a real-kernel test was left out."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and exitstatus == 0 and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

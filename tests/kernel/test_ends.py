@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""However a run ends, nothing is left running, and its record says what happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.conftest import Run
+
+PROBE = "baseline/memfd-map/1G"
+
+
+class Harness:
+    """A run under way, seen from outside."""
+
+    def __init__(self, runs: Path, *words: str) -> None:
+        self.runs = runs
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "harness.cli", "run", "--runs-dir", str(runs), *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def record(self) -> dict[str, Any]:
+        found = json.loads((self.runs / "latest" / "result.json").read_text())
+        assert isinstance(found, dict)
+        return found
+
+    def await_true(self, condition: Callable[[], bool], seconds: float = 120.0) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if condition():
+                    return
+            except (FileNotFoundError, json.JSONDecodeError):
+                pass  # the run directory is not there yet
+            time.sleep(0.02)
+        raise AssertionError("it did not come to that")
+
+    def children(self) -> set[int]:
+        """Return the processes that descend from the harness."""
+        found: set[int] = set()
+        todo = [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                more = {int(each) for each in task.read_text().split()} - found
+                found |= more
+                todo += more
+        return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    def lives(pid: int) -> bool:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+    return {pid for pid in pids if lives(pid)}
+
+
+def in_stage(harness: Harness, stage: str) -> bool:
+    return bool(harness.record()["stage"] == stage)
+
+
+STAGES: dict[str, tuple[tuple[str, ...], Callable[[Harness], bool]]] = {
+    # --config kasan has no finished kernel in the tests' cache, so this one does build.
+    "build": (
+        ("--config", "kasan"),
+        lambda h: "CC" in (h.runs / "latest" / "build.log").read_text(),
+    ),
+    "boot": ((), lambda h: in_stage(h, "guest") and bool(h.children())),
+    "probe": ((), lambda h: "begins" in (h.runs / "latest" / "serial.log").read_text()),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_leaves_no_process_and_a_readable_record(
+    tmp_path: Path, stage: str, number: signal.Signals
+) -> None:
+    words, reached = STAGES[stage]
+    harness = Harness(tmp_path / "runs", "--probe", PROBE, *words)
+    harness.await_true(lambda: reached(harness), seconds=600)
+    children = harness.children()
+    assert children
+    os.kill(harness.process.pid, number)
+    code = harness.process.wait(timeout=30)
+    end = time.monotonic() + 5.0
+    while alive(children) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert alive(children) == set()
+    record = harness.record()
+    if number == signal.SIGKILL:
+        assert (record["verdict"], record["exit_code"]) == ("CUT", 3)
+        assert "killed" in record["reason"]
+    else:
+        assert code == 130
+        assert (record["verdict"], record["exit_code"]) == ("INTERRUPTED", 130)
+    assert [probe["status"] for probe in record["probes"]] == ["LOST"]
+
+
+def test_the_run_after_a_killed_one_works(hgm: Callable[..., Run]) -> None:
+    run = hgm("run", "--probe", "baseline/memfd-map/2M", "--json")
+    assert run.code == 0, run.err

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Probes and guests that end badly, on a real kernel: each has its status, and the run goes on."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness import session
+from harness.errors import BootError, GuestPanicked, SshUnreachable
+from harness.guest.personal import PersonalFile
+from harness.records import ProbeResult, ProbeSpec, RunRecord
+from harness.results.store import RunStore
+from harness.session import Bench
+from harness.vm.guest import BootRequest, booted
+
+GOOD = "#!/bin/sh\necho 'KTAP version 1'; echo 1..1; echo 'ok 1 it is good'\n"
+CRASH = "#!/bin/sh\necho 'KTAP version 1'\necho c >/proc/sysrq-trigger\n"
+HANG = "#!/bin/sh\necho 'KTAP version 1'; echo 1..1\nexec sleep 1000\n"
+GARBAGE = "#!/bin/sh\necho 'Segmentation fault, says the probe'\n"
+SHORT = "#!/bin/sh\necho 'KTAP version 1'; echo 1..2; echo 'ok 1 one'\n"
+
+
+def spec(name: str, budget: float = 20.0) -> ProbeSpec:
+    return ProbeSpec(
+        name=f"test/{name}", shows="", source=f"c/{name}.c", language="c", budget=budget
+    )
+
+
+def run(bench: Bench, tmp_path: Path, scripts: dict[str, str], **budget: float) -> RunRecord:
+    """Run shell scripts as probes and return the record."""
+    programs = dict(bench.programs)
+    for name, text in scripts.items():
+        programs[name] = tmp_path / name
+        programs[name].write_text(text)
+    directory = tmp_path / "run"
+    directory.mkdir()
+    store = RunStore(directory)
+    specs = [spec(name, budget.get(name, 20.0)) for name in scripts]
+    session.run_probes(with_programs(bench, programs), specs, store)
+    return store.record
+
+
+def with_programs(bench: Bench, programs: dict[str, Path]) -> Bench:
+    return Bench(bench.kernel, bench.image, bench.machine, bench.accel, programs, bench.tools)
+
+
+def by_name(record: RunRecord) -> dict[str, ProbeResult]:
+    return {probe.name.removeprefix("test/"): probe for probe in record.probes}
+
+
+def test_a_crash_and_a_hang_are_told_apart_and_the_rest_gets_a_new_guest(
+    hgm_bench: Bench, tmp_path: Path
+) -> None:
+    scripts = {"crash": CRASH, "good": GOOD, "hang": HANG, "good2": GOOD}
+    record = run(hgm_bench, tmp_path, scripts, hang=3.0)
+    found = by_name(record)
+    assert {name: probe.status for name, probe in found.items()} == {
+        "crash": "CRASH",
+        "good": "PASS",
+        "hang": "HANG",
+        "good2": "PASS",
+    }
+    assert "sysrq triggered crash" in found["crash"].reason
+    assert any("Kernel panic" in line for splat in found["crash"].splats for line in splat.block)
+    assert found["good"].splats == found["good2"].splats == ()
+    assert (tmp_path / "run" / "serial.log").read_text().count("Linux version 6.12") == 3
+
+
+def test_what_is_no_ktap_is_a_failure_and_not_a_pass(hgm_bench: Bench, tmp_path: Path) -> None:
+    found = by_name(run(hgm_bench, tmp_path, {"garbage": GARBAGE, "short": SHORT}))
+    assert found["garbage"].status == found["short"].status == "FAIL"
+    assert "Segmentation fault, says the probe" in found["garbage"].reason
+
+
+def boot(bench: Bench, tmp_path: Path, **changes: object) -> None:
+    request = BootRequest(bench.kernel, bench.image, bench.machine, bench.accel, **changes)  # type: ignore[arg-type]
+    with booted(request, tmp_path, **bench.tools.arguments()):
+        pass
+
+
+def test_a_panic_in_boot_is_told_with_its_line(hgm_bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(GuestPanicked, match="panicked in boot: Kernel panic - not syncing: "):
+        boot(hgm_bench, tmp_path, append=("rdinit=/nowhere", "root=/dev/none"))
+    assert "Kernel panic" in (tmp_path / "serial.log").read_text()
+
+
+def test_an_ssh_server_that_never_comes_is_told_with_inits_own_word(
+    hgm_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.vm.guest.LOGIN_SECONDS", 5.0)
+    broken = PersonalFile("/usr/sbin/dropbear", b"#!/bin/busybox sh\nexit 1\n", 0o755)
+    with pytest.raises(SshUnreachable, match="no SSH server"):
+        boot(hgm_bench, tmp_path, files=(broken,))
+
+
+def test_an_init_that_does_nothing_is_told_with_the_last_line(
+    hgm_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
+    idle = PersonalFile("/init", b"#!/bin/busybox sh\nexec sleep 1000\n", 0o755)
+    with pytest.raises(BootError, match="stood still in boot; its last line: "):
+        boot(hgm_bench, tmp_path, files=(idle,))
+
+
+def test_the_record_of_a_run_is_plain_data(hgm_bench: Bench, tmp_path: Path) -> None:
+    record = run(hgm_bench, tmp_path, {"good": GOOD})
+    assert msgspec.json.decode((tmp_path / "run" / "result.json").read_bytes(), type=RunRecord)
+    assert record.probes[0].status == "PASS"

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The main job, from the command line, on real kernels."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.conftest import OLDER, STOCK, Run
+
+Hgm = Callable[..., Run]
+
+
+@pytest.mark.parametrize("source", [STOCK, OLDER])
+def test_a_stock_kernel_passes_the_baseline_and_skips_hgm_with_its_own_errno(
+    hgm: Hgm, source: str
+) -> None:
+    run = hgm("run", "--kernel", source, "--json")
+    assert run.code == 0, run.err
+    record = run.record
+    assert (record["verdict"], record["exit_code"], record["schema"]) == ("PASS", 0, 1)
+    assert record["kernel"]["source"]["spec"] == source
+    assert record["kernel"]["release"].startswith(source.rpartition("-")[2])
+    assert record["kernel"]["config"]["hgm"] is False
+    assert record["hugepages"]["asked"] == record["hugepages"]["got"] == {"1G": 2, "2M": 64}
+    assert record["accel"]["reason"]
+    assert record["hgm"] == {"present": False, "evidence": "MADV_SPLIT: EINVAL"}
+    for probe in record["probes"]:
+        if probe["name"].startswith("hgm/"):
+            assert (probe["status"], probe["reason"]) == ("SKIP", "MADV_SPLIT: EINVAL"), probe
+        else:
+            assert probe["status"] == "PASS", probe
+    sizes = {name.rpartition("/")[2] for name in run.statuses()}
+    assert sizes == {"1G", "2M"}
+
+
+def test_the_run_directory_holds_what_shows_the_verdict(hgm: Hgm) -> None:
+    run = hgm("run", "--probe", "baseline/memfd-map/2M", "--json")
+    directory = Path(run.record["run_dir"])
+    assert json.loads((directory / "result.json").read_text()) == run.record
+    assert "Linux version" in (directory / "serial.log").read_text()
+    evidence = directory / "probes" / "baseline+memfd-map+2M"
+    assert (evidence / "ktap").read_text().startswith("KTAP version 1\n")
+    assert "<testcase" in (directory / "junit.xml").read_text()
+    assert os.access(directory / "reproduce.sh", os.X_OK)
+    assert "query-version" in (directory / "qmp.log").read_text()
+    assert run.record["qemu"][0].startswith("qemu-system-")
+
+
+def test_a_run_can_be_judged_again(hgm: Hgm) -> None:
+    first = hgm("run", "--probe", "baseline/*/2M", "--probe", "hgm/split/2M", "--json")
+    again = hgm("judge", first.record["run_dir"], "--json")
+    assert again.code == first.code == 0
+    assert again.statuses() == first.statuses()
+    assert again.record["reason"] == first.record["reason"]
+
+
+@pytest.mark.parametrize(("expect", "code"), [("hgm", 1), ("stock", 0), ("report", 0)])
+def test_what_is_expected_decides(hgm: Hgm, expect: str, code: int) -> None:
+    run = hgm("run", "--expect", expect, "--probe", "baseline/memfd-map/2M", "--json")
+    assert run.code == code, run.err
+    assert "no HGM (MADV_SPLIT: EINVAL)" in run.record["reason"]
+
+
+def test_a_bzimage_built_by_hand_is_run_and_its_config_read_from_itself(
+    hgm: Hgm, tmp_path: Path
+) -> None:
+    built = Path(hgm("kernel", "build", "--log", str(tmp_path / "log")).out.strip())
+    image = tmp_path / "my-bzImage"
+    image.write_bytes(built.read_bytes())
+    run = hgm("run", "--kernel", f"image:{image}", "--probe", "baseline/*/2M", "--json")
+    assert run.code == 0, run.err
+    assert run.record["kernel"]["source"]["kind"] == "image"
+    assert run.record["kernel"]["config"]["known"] is True  # through IKCONFIG
+
+
+def test_the_probes_of_a_second_run_are_found_and_nothing_is_built(hgm: Hgm) -> None:
+    run = hgm("run", "--probe", "baseline/memfd-map/2M", "--json")
+    assert run.record["kernel"]["cached"] is True
+    assert not (Path(run.record["run_dir"]) / "build.log").exists()
+
+
+def test_two_nodes_share_the_pool(hgm: Hgm) -> None:
+    run = hgm("run", "--nodes", "2", "--probe", "baseline/memfd-map/2M", "--json")
+    assert run.code == 0, run.err
+    nodes = {
+        (pool["size"], pool["node"]): pool["total"] for pool in run.record["hugepages"]["nodes"]
+    }
+    assert nodes == {(2**30, 0): 1, (2**30, 1): 1, (2**21, 0): 32, (2**21, 1): 32}
+
+
+def test_a_short_pool_is_infrastructure_and_shows_the_kernels_own_line(hgm: Hgm) -> None:
+    run = hgm("run", "--hugepages", "1G:3", "--memory", "4G", "--json")
+    assert run.code == 3
+    assert run.record["verdict"] == "ERROR"
+    assert "of 3 asked" in run.record["reason"]
+    assert "HugeTLB: allocating 3 of page size 1.00 GiB failed" in run.record["reason"]
+    assert {probe["status"] for probe in run.record["probes"]} == {"LOST"}
+
+
+def test_one_command_in_a_guest(hgm: Hgm) -> None:
+    shell = hgm("guest", "shell", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (shell.code, shell.out) == (7, "out\n")
+    assert shell.err.endswith("err\n")
