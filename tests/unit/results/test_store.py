@@ -149,6 +149,7 @@ def test_probe_results_keep_their_place(tmp_path: Path) -> None:
         ("a+b", "probes/a%2Bb"),
         ("../../etc/passwd", "probes/%2E.+..+etc+passwd"),
         ("/", "probes/+"),
+        ("a~b", "probes/a%7Eb"),
         ("a b%ü", "probes/a%20b%25%C3%BC"),
     ],
 )
