@@ -115,7 +115,8 @@ def obtain(
     Raises:
         UserError: if a recipe is missing or malformed, or fits the packages no more.
         InfrastructureError: if a package cannot be had or arrives damaged.
-        NoSpace: if the cache's file system is full.
+        NoSpace: if a program found the cache's file system full.
+        OSError: with ENOSPC, if this one did.
         DeadlineExpired: if it took too long.
     """
     recipes = read_recipes(directory)
