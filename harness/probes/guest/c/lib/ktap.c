@@ -14,7 +14,9 @@
 #include "../hgm_probe.h"
 
 /* A test that takes longer is killed. Every single wait in it is shorter. */
+#ifndef TEST_MS
 #define TEST_MS 30000
+#endif
 
 /* kselftest's exit codes */
 enum verdict { PASSED = 0, FAILED = 1, SKIPPED = 4 };
@@ -151,7 +153,7 @@ static enum verdict await(pid_t child)
 
 	if (!ended_within(pidfd, TEST_MS)) {
 		kill(child, SIGKILL);
-		probe_note("killed after %d s", TEST_MS / 1000);
+		probe_note("killed after %g s", TEST_MS / 1000.0);
 		if (!ended_within(pidfd, EVENT_MS)) {
 			probe_note("it did not die of SIGKILL within %d s", EVENT_MS / 1000);
 			return FAILED;

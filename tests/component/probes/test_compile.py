@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Probes compile without a warning, once, and say what is wrong where they do not."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import CompileError, DeadlineExpired, ToolMissing
+from harness.probes import catalog
+from harness.probes.compile import compile_probes
+from harness.progress import Silent
+from harness.records import ConfigIdentity, Kernel, ProbeSpec, SeriesIdentity, SourceIdentity
+from harness.workspace import Workspace
+
+Compile = Callable[..., Mapping[str, Path]]
+
+COUNTING_GCC = Path(__file__).parent / "counting-gcc"
+
+
+def kernel(key: str = "k", headers: Path | None = None) -> Kernel:
+    return Kernel(
+        key=key,
+        release="6.12.0",
+        image="/nowhere/bzImage",
+        headers=str(headers or ""),
+        source=SourceIdentity(spec="image:x", kind="image", origin="x"),
+        series=SeriesIdentity(spec="none"),
+        configuration=ConfigIdentity(),
+    )
+
+
+def spec(source: str) -> ProbeSpec:
+    language = "python" if source.endswith(".py") else "c"
+    return ProbeSpec(name=f"test/{source}", shows="x", source=source, language=language)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Compile:
+    """Return `compile_probes` with a cache and a log of the test's own."""
+
+    def compile_sources(
+        *sources: str, of: Kernel | None = None, seconds: float = 120
+    ) -> Mapping[str, Path]:
+        return compile_probes(
+            [spec(source) for source in sources],
+            kernel=of or kernel(),
+            workspace=Workspace(tmp_path / "cache"),
+            deadline=Deadline.after(seconds, "compiling the probes"),
+            progress=Silent(),
+            log=tmp_path / "probes.log",
+        )
+
+    return compile_sources
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of the guest's sources that a test may damage."""
+    copy = tmp_path / "guest"
+    shutil.copytree(catalog.GUEST, copy)
+    monkeypatch.setattr(catalog, "GUEST", copy)
+    return copy
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Put a compiler that counts its calls into the PATH, and return how to read the count."""
+    real = shutil.which("gcc")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "gcc").symlink_to(COUNTING_GCC)
+    count = tmp_path / "calls"
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("COUNTING_GCC_FILE", str(count))
+    monkeypatch.setenv("COUNTING_GCC_REAL", str(real))
+    return lambda: len(count.read_text().splitlines()) if count.exists() else 0
+
+
+def test_the_whole_catalogue_compiles_against_the_hosts_headers(
+    build: Compile, tmp_path: Path
+) -> None:
+    files = build(*{spec.source for spec in catalog.load()})
+    binaries = {name: path for name, path in files.items() if path.suffix != ".py"}
+    assert {path.stem for path in catalog.GUEST.glob("c/*.c")} == set(binaries)
+    assert {path.name for path in catalog.GUEST.glob("python/*.py")} == set(files) - set(binaries)
+    assert all(os.access(path, os.X_OK) for path in binaries.values())
+    assert "warning" not in (tmp_path / "probes.log").read_text()
+
+
+def test_the_features_program_is_always_there(build: Compile) -> None:
+    assert set(build()) == {"features"}
+
+
+def test_a_python_probe_brings_its_library(build: Compile) -> None:
+    assert set(build("python/split.py")) == {"features", "split.py", "hgm_probe.py"}
+
+
+def test_what_is_cached_calls_no_compiler(build: Compile, calls: Callable[[], int]) -> None:
+    first = build("c/split.c", "c/smaps.c")
+    assert calls() == 3
+    assert build("c/split.c", "c/smaps.c") == first
+    assert calls() == 3
+
+
+def test_a_changed_source_is_compiled_again_and_the_others_are_not(
+    build: Compile, calls: Callable[[], int], sources: Path
+) -> None:
+    build("c/split.c", "c/smaps.c")
+    with (sources / "c/split.c").open("a") as file:
+        file.write("/* edited */\n")
+    build("c/split.c", "c/smaps.c")
+    assert calls() == 4
+
+
+@pytest.mark.parametrize("name", ["c/hgm_probe.h", "c/lib/uffd.c"])
+def test_a_changed_library_compiles_all_again(
+    build: Compile, calls: Callable[[], int], sources: Path, name: str
+) -> None:
+    build("c/split.c")
+    with (sources / name).open("a") as file:
+        file.write("/* edited */\n")
+    build("c/split.c")
+    assert calls() == 4
+
+
+def test_headers_count_by_their_content(
+    build: Compile, calls: Callable[[], int], tmp_path: Path
+) -> None:
+    """A kernel that differs in mm/ alone must not cost a compilation."""
+    for number, text in enumerate(("#define ONE 1\n", "#define ONE 1\n", "#define ONE 2\n")):
+        headers = tmp_path / f"headers{number}"
+        headers.mkdir()
+        (headers / "one.h").write_text(text)
+        build("c/split.c", of=kernel(f"k{number}", headers))
+        assert calls() == (2, 2, 4)[number]
+
+
+def test_the_kernels_headers_come_before_the_hosts(build: Compile, tmp_path: Path) -> None:
+    headers = tmp_path / "include"
+    (headers / "linux").mkdir(parents=True)
+    (headers / "linux" / "userfaultfd.h").write_text('#error "the kernel\'s own"\n')
+    with pytest.raises(CompileError, match="the kernel's own"):
+        build("c/split.c", of=kernel("k", headers))
+
+
+def test_headers_that_are_gone_are_an_error(build: Compile, tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match="headers are not there"):
+        build("c/split.c", of=kernel("k", tmp_path / "gone"))
+
+
+def test_a_compile_error_is_one_line_with_the_log(
+    build: Compile, sources: Path, tmp_path: Path
+) -> None:
+    with (sources / "c/split.c").open("a") as file:
+        file.write("int broken(void) { return nonesuch; }\n")
+    with pytest.raises(CompileError) as caught:
+        build("c/split.c")
+    assert "c/split.c:" in caught.value.message
+    assert "nonesuch" in caught.value.message
+    assert " error: " in caught.value.message
+    assert caught.value.log == tmp_path / "probes.log"
+    assert "nonesuch" in (tmp_path / "probes.log").read_text()
+    assert not list((tmp_path / "cache" / "probes").glob("*/split"))
+    assert not list((tmp_path / "cache" / "tmp").iterdir())
+
+
+def test_a_warning_is_an_error(build: Compile, sources: Path) -> None:
+    with (sources / "c/split.c").open("a") as file:
+        file.write("static int unused_function(void) { return 0; }\n")
+    with pytest.raises(CompileError, match="unused_function"):
+        build("c/split.c")
+
+
+@pytest.mark.parametrize("name", ["c/split.c", "python/split.py"])
+def test_an_absent_source_is_an_error(build: Compile, sources: Path, name: str) -> None:
+    (sources / name).unlink()
+    with pytest.raises(CompileError, match=f"{name}: No such file"):
+        build(name)
+
+
+@pytest.mark.parametrize("text", [b"def broken(:\n", b"\x00\n", b"\xff\n"])
+def test_a_python_probe_that_is_no_python_is_an_error(
+    build: Compile, sources: Path, text: bytes
+) -> None:
+    (sources / "python/split.py").write_bytes(text)
+    with pytest.raises(CompileError, match=r"python/split\.py:1: "):
+        build("python/split.py")
+
+
+def test_no_compiler_is_named(build: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(ToolMissing, match="gcc is not installed"):
+        build("c/split.c")
+
+
+def test_a_deadline_ends_the_compilers_and_leaves_nothing(build: Compile, tmp_path: Path) -> None:
+    with pytest.raises(DeadlineExpired):
+        build("c/split.c", seconds=0)
+    assert not list((tmp_path / "cache" / "tmp").iterdir())
+    assert "split" in build("c/split.c")

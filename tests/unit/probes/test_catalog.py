@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The catalogue says what there is, and says what is wrong with itself."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SpecError
+from harness.probes import catalog
+from harness.records import HugePages, ProbeSpec
+
+ENTRY = """
+[[probe]]
+name = "hgm/one"
+shows = "one thing"
+source = "c/one.c"
+budget = { 1G = 60, 2M = 30.5 }
+"""
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "catalog.toml"
+
+
+def names(specs: tuple[ProbeSpec, ...]) -> list[str]:
+    return [spec.name for spec in specs]
+
+
+def test_one_spec_for_each_size_of_the_budget(written: Path) -> None:
+    written.write_text(ENTRY + 'arguments = ["--backing", "memfd"]\nneeds = ["hgm"]\npages = 2')
+    large, small = catalog.load(written)
+    assert large == ProbeSpec(
+        name="hgm/one/1G",
+        shows="one thing",
+        source="c/one.c",
+        language="c",
+        arguments=("--backing", "memfd", "--size", "1G"),
+        needs=("hgm",),
+        pages=(HugePages(size=2**30, count=2),),
+        budget=60.0,
+    )
+    assert (small.name, small.budget, small.pages[0].size) == ("hgm/one/2M", 30.5, 2**21)
+
+
+def test_a_python_source_needs_python(written: Path) -> None:
+    written.write_text(ENTRY.replace("c/one.c", "python/one.py") + 'needs = ["hgm"]')
+    spec = catalog.load(written)[0]
+    assert (spec.language, spec.needs) == ("python", ("hgm", "python"))
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        ("budget = {", "budgets = {", "unknown field `budgets`"),
+        ("1G = 60", "4K = 60", "Invalid enum value '4K'"),
+        ("{ 1G = 60, 2M = 30.5 }", "{}", "budget"),
+        ("1G = 60", "1G = 0", "> 0"),
+        ("1G = 60", '1G = "60"', "got `str`"),
+        ("c/one.c", "../one.c", "source"),
+        ("c/one.c", "c/one.sh", "source"),
+        ("one thing", "", "shows"),
+        ("one thing", "one\\nthing", "shows"),
+        ('"one thing"', "7", "got `int`"),
+        ("hgm/one", "hgm one", "name"),
+        ('shows = "one thing"\n', "", "missing required field `shows`"),
+        ("[[probe]]", "[[probe]]\npages = -1", ">= 0"),
+        ("[[probe]]", "[[probe]]\nnodes = 0", ">= 1"),
+        ("[[probe]]", '[[probe]]\nneeds = ["luck"]', "Invalid enum value 'luck'"),
+    ],
+)
+def test_a_damaged_entry_is_named(written: Path, good: str, bad: str, said: str) -> None:
+    assert good in ENTRY
+    sound = ENTRY.replace("hgm/one", "hgm/sound")
+    written.write_text(sound + ENTRY.replace(good, bad))
+    with pytest.raises(SpecError) as caught:
+        catalog.load(written)
+    line = caught.value.line()
+    assert str(written) in line
+    assert "probe 'hgm/one'" in line or "probe 'hgm one'" in line
+    assert said in line
+
+
+def test_an_entry_without_a_name_is_told_by_its_number(written: Path) -> None:
+    written.write_text(ENTRY + ENTRY.replace('name = "hgm/one"\n', ""))
+    with pytest.raises(SpecError, match=r"probe number 2: .*`name`"):
+        catalog.load(written)
+
+
+@pytest.mark.parametrize("text", ["[[probe]", "", "probe = 7", "[other]\na = 1", "\x00"])
+def test_what_is_no_catalogue_is_an_error_with_its_path(written: Path, text: str) -> None:
+    written.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        catalog.load(written)
+    assert str(written) in caught.value.line()
+
+
+def test_an_absent_catalogue_is_an_error_with_its_path(written: Path) -> None:
+    with pytest.raises(SpecError, match="No such file"):
+        catalog.load(written)
+
+
+def test_bytes_that_are_no_text_are_an_error(written: Path) -> None:
+    written.write_bytes(b"\xff\xfe")
+    with pytest.raises(SpecError):
+        catalog.load(written)
+
+
+def test_two_probes_of_one_name_are_an_error(written: Path) -> None:
+    written.write_text(ENTRY + ENTRY)
+    with pytest.raises(SpecError, match="two probes have the name 'hgm/one'"):
+        catalog.load(written)
+
+
+@pytest.mark.parametrize(
+    ("globs", "chosen"),
+    [
+        ([], ["hgm/split/1G", "hgm/split/2M", "hgm/split-py/1G", "base/map/2M"]),
+        (["hgm/split"], ["hgm/split/1G", "hgm/split/2M"]),
+        (["hgm/split/2M"], ["hgm/split/2M"]),
+        (["*/2M"], ["hgm/split/2M", "base/map/2M"]),
+        (["base/*", "hgm/split*/1G"], ["hgm/split/1G", "hgm/split-py/1G", "base/map/2M"]),
+        (["hgm/*", "hgm/split"], ["hgm/split/1G", "hgm/split/2M", "hgm/split-py/1G"]),
+    ],
+)
+def test_globs_choose_in_the_catalogues_order(globs: list[str], chosen: list[str]) -> None:
+    all_names = ["hgm/split/1G", "hgm/split/2M", "hgm/split-py/1G", "base/map/2M"]
+    specs = [ProbeSpec(name=n, shows="x", source="c/x.c", language="c") for n in all_names]
+    assert names(catalog.select(specs, globs)) == chosen
+
+
+def test_a_glob_that_matches_nothing_names_what_is_near() -> None:
+    with pytest.raises(SpecError) as caught:
+        catalog.select(catalog.load(), ["hgm/*", "hgm/contineu-4k"])
+    assert "'hgm/contineu-4k' matches no probe" in caught.value.line()
+    assert "hgm/continue-4k" in caught.value.hint
+
+
+def test_a_glob_that_is_near_nothing_says_where_to_look() -> None:
+    with pytest.raises(SpecError, match="matches no probe") as caught:
+        catalog.select(catalog.load(), ["zzzzzz"])
+    assert "hgm probes list" in caught.value.hint
+
+
+def test_every_source_is_in_the_catalogue_and_there() -> None:
+    listed = {spec.source for spec in catalog.load()}
+    found = {
+        str(path.relative_to(catalog.GUEST))
+        for pattern in ("c/*.c", "python/*.py")
+        for path in catalog.GUEST.glob(pattern)
+    }
+    assert found - listed == {"c/features.c", "python/hgm_probe.py"}
+    assert listed - found == set()
+
+
+def test_what_is_about_hgm_needs_it() -> None:
+    """The verdict tells HGM's probes by their name; the catalogue must not say otherwise."""
+    for spec in catalog.load():
+        assert ("hgm" in spec.needs) == spec.name.startswith("hgm/"), spec.name
+
+
+def test_each_probe_has_the_time_that_one_test_may_take() -> None:
+    text = (catalog.GUEST / "c" / "lib" / "ktap.c").read_text()
+    one_test = int(text.partition("#define TEST_MS ")[2].split()[0]) / 1000
+    assert all(spec.budget >= one_test for spec in catalog.load())
