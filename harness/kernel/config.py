@@ -6,33 +6,62 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.deadline import Deadline
 from harness.errors import ConfigError
 from harness.kernel import fragments
 from harness.kernel.fragments import Wish
+from harness.kernel.git import Store
 from harness.kernel.make import Make
+from harness.workspace import atomic_write, digest
 
+_INPUT = re.compile(r"\t(?:Makefile$|arch/x86/Makefile|scripts/|(?:.*/)?Kconfig[^/]*$)")
 _DEFINES = re.compile(r"^[ \t]*(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
 
 
-def make_config(wishes: Iterable[Wish], make: Make) -> str:
+def inputs(tree: str, store: Store, deadline: Deadline) -> tuple[str, ...]:
+    """Return what of a tree a configuration depends on: a line of mode, blob ID and path each.
+
+    That is every Kconfig file, the Makefiles that give Kconfig its variables, and the scripts that
+    Kconfig runs to ask the compiler. The compiler itself is part of the build directory's name.
+    """
+    lines = store.git(["ls-tree", "-r", tree], deadline).stdout.splitlines()
+    return tuple(line for line in lines if _INPUT.search(line))
+
+
+def make_config(wishes: Iterable[Wish], make: Make, depends: Sequence[str]) -> str:
     """Write the build directory's ``.config`` and return its text.
 
-    What nobody asked for is off where it can be, else at its default.
+    What nobody asked for is off where it can be, else at its default. Kconfig takes 3 s, so it
+    does not run again for the same wishes and inputs, as long as its result is as it left it.
+
+    Args:
+        wishes: what is asked for.
+        make: for the source and build directory.
+        depends: what `inputs` returned.
     """
-    asked = make.build / ".hgm-asked.config"
-    asked.write_text("".join(f"{wish.line()}\n" for wish in wishes))
-    make.run([f"KCONFIG_ALLCONFIG={asked}", "allnoconfig", "olddefconfig"])
-    return (make.build / ".config").read_text()
+    asked, final = make.build / ".hgm-asked.config", make.build / ".config"
+    stamp = make.build / ".hgm-configured"
+    wanted = "".join(f"{wish.line()}\n" for wish in wishes)
+
+    def state() -> str:
+        return digest(wanted, *depends, final.read_bytes() if final.exists() else b"")
+
+    if not stamp.exists() or stamp.read_text() != state():
+        asked.write_text(wanted)
+        make.run([f"KCONFIG_ALLCONFIG={asked}", "allnoconfig", "olddefconfig"])
+        atomic_write(stamp, state())
+    return final.read_text()
 
 
 def account(
     wishes: Iterable[Wish],
     config: str,
     source: Path,
+    depends: Sequence[str],
     version: str,
     tools: Callable[[], Mapping[str, str]],
 ) -> tuple[str, ...]:
@@ -42,6 +71,7 @@ def account(
         wishes: what was asked for.
         config: the final configuration.
         source: the kernel's source.
+        depends: what `inputs` returned for it.
         version: of the kernel, for messages.
         tools: gives Kconfig's environment, see `explain`.
 
@@ -51,7 +81,7 @@ def account(
     missed = fragments.unmet(wishes, config)
     if not missed:
         return ()
-    known = defined(source)
+    known = defined(source, depends)
     unknown = {wish.symbol for wish in missed} - known
     reasons = dict.fromkeys(unknown, f"kernel {version} has no such symbol")
     asked = {wish.symbol for wish in missed} - unknown
@@ -72,16 +102,11 @@ def _miss(wish: Wish, config: str, reason: str) -> str:
     return f"CONFIG_{wish.symbol}={wish.value} ({wish.where}) became {got}: {reason}"
 
 
-def defined(source: Path) -> set[str]:
-    """Return every symbol that some Kconfig file of a source tree defines, for any architecture."""
-    names: set[str] = set()
-    for directory, subdirectories, files in os.walk(source):
-        subdirectories[:] = [d for d in subdirectories if d not in ("Documentation", "tests")]
-        for file in files:
-            if file.startswith("Kconfig"):
-                text = Path(directory, file).read_text(errors="replace")
-                names.update(_DEFINES.findall(text))
-    return names
+def defined(source: Path, depends: Iterable[str]) -> set[str]:
+    """Return every symbol that some Kconfig file of a source defines, for any architecture."""
+    paths = (Path(source, line.partition("\t")[2]) for line in depends)
+    texts = (path.read_text(errors="replace") for path in paths if path.name.startswith("Kconfig"))
+    return {name for text in texts for name in _DEFINES.findall(text)}
 
 
 def explain(

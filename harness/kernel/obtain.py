@@ -238,10 +238,11 @@ def _make(plan: Plan, slot: Slot, context: Context, log: Path, new: Path) -> Ker
     directory = slot.build(plan.directory)
     make = Make(slot.source, directory, context.deadline, log, context.workspace.cache)
     wishes, notes = fragments.merge(plan.wanted, version)
+    depends = config.inputs(plan.patched.identity.tree, context.store(), context.deadline)
     with build.guarded(directory):
         context.progress.stage("config", " ".join(fragment.name for fragment in plan.wanted))
-        text = config.make_config(wishes, make)
-        notes += config.account(wishes, text, slot.source, version, make.kconfig)
+        text = config.make_config(wishes, make, depends)
+        notes += config.account(wishes, text, slot.source, depends, version, make.kconfig)
         context.progress.stage("build", version)
         build.compile_kernel(make, new / "headers", context.progress)
     build.collect(directory, new)

@@ -68,6 +68,24 @@ def test_edit_touches_only_the_edited_file(toy: Path, get: Obtain, context: Cont
     assert len(list((slot / "build").iterdir())) == 1
 
 
+def test_configured_again_only_when_kconfig_may_say_otherwise(
+    toy: Path, get: Obtain, make_log: Path, context: Context
+) -> None:
+    get(f"tree:{toy}")
+    (toy / "mm/hugetlb.c").write_text("int edited;\n")
+    get(f"tree:{toy}")
+    assert calls(make_log) == [CONFIGURE, BUILD, BUILD]
+    with (toy / "Kconfig").open("a") as file:
+        file.write('\nconfig NEW\n\tbool "new"\n')
+    get(f"tree:{toy}")
+    assert calls(make_log)[3:] == [CONFIGURE, BUILD]
+    (final,) = context.workspace.cache.glob("trees/*/build/*/.config")
+    final.write_text("# spoilt\n")
+    (toy / "mm/hugetlb.c").write_text("int edited_again;\n")
+    get(f"tree:{toy}")
+    assert calls(make_log)[5:] == [CONFIGURE, BUILD]
+
+
 def test_same_content_by_another_spec_is_cached(repository: Path, get: Obtain) -> None:
     built = get(f"tree:{repository}")
     found = get(f"git:{repository}@v1")
