@@ -226,6 +226,19 @@ def kernel_build(log: Path, timeout: float, **options: Any) -> int:
     return 0
 
 
+@kernel.command("fetch")
+@click.option("--kernel", "source", default=DEFAULT_KERNEL, show_default=True, metavar="SPEC")
+@timeout_option
+def kernel_fetch(source: str, timeout: float) -> int:
+    """Fetch the newest version of a source, which later runs then use, without building it."""
+    from harness.kernel.obtain import fetch
+
+    with _display() as display:
+        found = fetch(source, **_tools(timeout, display).arguments())
+    click.echo(f"{found.origin}, tree {found.tree}")
+    return 0
+
+
 @hgm.group()
 def image() -> None:
     """Guest images."""
@@ -301,6 +314,40 @@ def judge(run_dir: Path, as_json: bool) -> int:
     if as_json:
         json.write(record, sys.stdout)
     return record.exit_code
+
+
+@hgm.group()
+def cache() -> None:
+    """Sources, builds, kernels and images that are kept outside of every checkout."""
+
+
+@cache.command("list")
+def cache_list() -> int:
+    """List what the cache holds, longest unused first."""
+    from harness.kernel import cache as contents
+    from harness.reports import cache as listing
+
+    workspace = Workspace.default()
+    listing.write(contents.entries(workspace), workspace.cache, contents.limit(), sys.stdout)
+    return 0
+
+
+@cache.command("prune")
+@click.option(
+    "--keep",
+    metavar="SIZE",
+    help="Bytes that may stay, such as 10G; $HGM_CACHE_LIMIT or 20G by default. 0 empties it.",
+)
+def cache_prune(keep: str | None) -> int:
+    """Remove what was not used for longest; what a process is using stays."""
+    from harness.kernel import cache as contents
+    from harness.reports import cache as listing
+
+    size = contents.limit() if keep is None else contents.parse_size(keep)
+    with _display() as display:
+        gone = contents.prune(Workspace.default(), size, display)
+    click.echo(f"removed {len(gone)} entries, {listing.gib(sum(each.size for each in gone))}")
+    return 0
 
 
 @hgm.command()

@@ -7,6 +7,7 @@ can be searched. `rich` is imported only for the terminal: it costs a tenth of a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
@@ -33,6 +34,8 @@ _STYLES: dict[Status, str] = {
 }
 
 _VERDICT_STYLES = {"PASS": "bold green", "FAIL": "bold red"}
+
+_HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
 
 # Characters of a hash that a person needs to tell two apart.
 _DIGITS = 12
@@ -66,7 +69,7 @@ def write(record: RunRecord, stream: TextIO) -> None:
     console = Console(file=stream, highlight=False)
     for name, value in head(record):
         console.print(Text.assemble((f"{name:<8} ", "dim"), value))
-    if record.probes:
+    if _seen(record):
         console.print(_table(record))
     for name, value in tail(record):
         console.print(Text.assemble((f"{name:<8} ", "dim"), value))
@@ -79,7 +82,7 @@ def write(record: RunRecord, stream: TextIO) -> None:
 def plain(record: RunRecord) -> str:
     """Return the report of a run without colours; every probe and reason on one line."""
     lines = [f"{name:<8} {value}" for name, value in head(record)]
-    for group, probes in groups(record.probes):
+    for group, probes in groups(_seen(record)):
         rows = [row(probe) for probe in probes]
         widest = max(len(item.name) for item in rows)
         lines += ["", group]
@@ -87,7 +90,7 @@ def plain(record: RunRecord) -> str:
             f"  {item.status:<5}  {item.name:<{widest}}  {item.seconds:>8}  {item.reason}".rstrip()
             for item in rows
         ]
-    if record.probes:
+    if _seen(record):
         lines.append("")
     lines += [f"{name:<8} {value}" for name, value in tail(record)]
     lines.append(verdict_line(record))
@@ -134,17 +137,26 @@ def head(record: RunRecord) -> list[tuple[str, str]]:
 def tail(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines below the table: complaints, notes, and where everything lies."""
     lines = [("kernel", f"complained outside of any probe: {s.title}") for s in record.splats]
+    if record.probes and not _seen(record):
+        lines.append(("probes", f"none of {len(record.probes)} was run"))
     lines += [("note", note) for note in record.notes]
     if record.run_dir:
         lines.append(("record", record.run_dir))
     return lines
 
 
+def _seen(record: RunRecord) -> tuple[ProbeResult, ...]:
+    """Return the probes to show: all of them, or none where not one was run."""
+    ran = any(probe.status != "LOST" or probe.directory for probe in record.probes)
+    return record.probes if ran else ()
+
+
 def _kernel(kernel: KernelSummary) -> str:
     how = "from the cache" if kernel.cached else f"built in {kernel.build_seconds:.0f} s"
     if kernel.source.kind == "image":
         how = "not built here"
-    return f"{kernel.release}, {kernel.source.spec} ({kernel.source.origin}), {how}"
+    origin = _HASH.sub(lambda match: match[0][:_DIGITS], kernel.source.origin)
+    return f"{kernel.release}, {kernel.source.spec} ({origin}), {how}"
 
 
 def _series(kernel: KernelSummary) -> str:
@@ -179,7 +191,7 @@ def _table(record: RunRecord) -> Table:
     table.add_column("probe", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold")
-    for _, probes in groups(record.probes):
+    for _, probes in groups(_seen(record)):
         for item in map(row, probes):
             status = Text(item.status, _STYLES[item.status])
             table.add_row(status, Text(item.name), item.seconds, Text(item.reason))

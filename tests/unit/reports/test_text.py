@@ -8,7 +8,14 @@ import io
 import msgspec
 import pytest
 
-from harness.records import ConfigIdentity, KernelSummary, PoolSummary, RunRecord, SourceIdentity
+from harness.records import (
+    ConfigIdentity,
+    KernelSummary,
+    PoolSummary,
+    ProbeResult,
+    RunRecord,
+    SourceIdentity,
+)
 from harness.reports import json, text
 from tests.unit.reports.records import CUT, PASSED, PROBES, RUN
 
@@ -123,3 +130,19 @@ def test_json_is_the_record() -> None:
     stream = io.StringIO()
     json.write(PASSED, stream)
     assert msgspec.json.decode(stream.getvalue(), type=RunRecord) == PASSED
+
+
+def test_probes_of_a_run_that_never_got_to_them_are_counted_and_not_listed() -> None:
+    unrun = tuple(ProbeResult(name=f"g/{n}", status="LOST", reason="not run") for n in range(40))
+    record = msgspec.structs.replace(RUN, verdict="ERROR", reason="no compiler", probes=unrun)
+    shown = text.plain(record)
+    assert "probes   none of 40 was run" in shown
+    assert "g/7" not in shown
+
+
+def test_hashes_are_cut_to_what_tells_two_apart() -> None:
+    assert RUN.kernel is not None
+    source = SourceIdentity(spec="tree:/t", kind="tree", origin=f"commit {'ab' * 20}")
+    kernel = msgspec.structs.replace(RUN.kernel, source=source)
+    shown = text.plain(msgspec.structs.replace(RUN, kernel=kernel))
+    assert f"(commit {'ab' * 6})" in shown
