@@ -120,18 +120,19 @@ def _debian(spec: SourceSpec, context: Context, refresh: bool) -> Source:
 
 def _download_package(name: str, room: Path, deadline: Deadline) -> Path:
     """Return the .deb of a package's newest version, downloaded with apt's own checks."""
-    try:
-        command.run(["apt-get", "download", "--quiet", name], deadline, cwd=room)
-    except CommandFailed as error:
-        if "Unable to locate package" in error.message or "no installation" in error.message:
+    done = command.run(["apt-get", "download", "--quiet", name], deadline, cwd=room, ok=None)
+    if done.exit_code != 0:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("E: ")]
+        if any("Unable to locate package" in line for line in errors):
             raise SourceError(
                 f"apt knows no package {name}",
                 hint="`apt-get update` (as root), or see `apt-cache search linux-source`",
-            ) from error
+            )
         raise InfrastructureError(
-            f"apt-get cannot download {name}: {error.message}",
+            f"apt-get cannot download {name}: {errors[0] if errors else done.stderr}",
             hint="`apt-get update` (as root) if its lists are old; else check the network",
-        ) from error
+            command=done.argv,
+        )
     return next(room.glob("*.deb"))
 
 
