@@ -36,7 +36,7 @@ SIZES = {"1G": 1 << 30, "2M": 1 << 21}
 
 #: Seconds that one event, and a whole test, may take.
 EVENT_SECONDS = 5.0
-TEST_SECONDS = 30.0
+TEST_SECONDS = 60.0
 
 SIGKILL = 9
 MADV_COLLAPSE = 25
