@@ -128,7 +128,7 @@ def _make_environment(environment: Path, python: Path) -> None:
     shutil.rmtree(environment, ignore_errors=True)
     venv.create(environment, with_pip=True)
     argv = [
-        *(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+        *(str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"),
         *("--constraint", str(ROOT / "constraints.txt")),
         *("--editable", f"{ROOT}[tox]"),
     ]

@@ -65,7 +65,7 @@ def test_a_dead_kvm_is_left_for_tcg_with_the_reason_and_proven_once(
 ) -> None:
     host(mode)
     choice = choose(tmp_path)
-    assert (choice.name, choice.cpu) == ("tcg", "max")
+    assert (choice.name, choice.cpu) == ("tcg", "max,-erms")
     assert "KVM opens but is dead" in choice.reason
     assert why in choice.reason
     guests = len(starts(tmp_path))
@@ -81,7 +81,7 @@ def test_a_qemu_that_dies_with_one_cpu_model_is_tried_with_the_next(
     host("dies")
     choose(tmp_path)
     models = [line.split("-cpu ")[1].split()[0] for line in starts(tmp_path)]
-    assert models == ["host", "host,-arch-capabilities", "max"]
+    assert models == ["host", "host,-arch-capabilities", "max,-erms"]
 
 
 def test_a_kernel_that_never_starts_says_nothing_about_kvm(
