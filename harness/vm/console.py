@@ -14,7 +14,6 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import pexpect
@@ -61,17 +60,6 @@ class Console:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._pump, name="console", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Console:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def size(self) -> int:

@@ -147,17 +147,8 @@ def _pool_words(pages: HugePages, launch: Launch) -> list[str]:
 
 def qemu_argv(launch: Launch) -> tuple[str, ...]:
     """Return QEMU's whole command line for a launch."""
-    guest = arch(launch.machine.arch)
     return (
-        guest.qemu,
-        "-no-user-config",
-        "-nodefaults",
-        *("-machine", f"{guest.machine},accel={launch.accel}"),
-        *("-cpu", launch.cpu),
-        *("-smp", str(launch.machine.cpus)),
-        *_memory_argv(launch.machine),
-        *("-display", "none"),
-        "-no-reboot",
+        *_machine_argv(launch),
         # Paused, so that QMP and the console are attached before the first instruction.
         "-S",
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
@@ -177,6 +168,14 @@ def qemu_argv(launch: Launch) -> tuple[str, ...]:
 
 def bare_argv(launch: Launch, serial_log: str) -> tuple[str, ...]:
     """Return the plainest QEMU that boots a launch: what a benchmark compares with."""
+    return (
+        *_machine_argv(launch),
+        *("-serial", f"file:{serial_log}"),
+        *_boot_argv(launch),
+    )
+
+
+def _machine_argv(launch: Launch) -> tuple[str, ...]:
     guest = arch(launch.machine.arch)
     return (
         guest.qemu,
@@ -188,8 +187,6 @@ def bare_argv(launch: Launch, serial_log: str) -> tuple[str, ...]:
         *_memory_argv(launch.machine),
         *("-display", "none"),
         "-no-reboot",
-        *("-serial", f"file:{serial_log}"),
-        *_boot_argv(launch),
     )
 
 

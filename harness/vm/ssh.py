@@ -15,7 +15,6 @@ import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 import paramiko
 import tenacity
@@ -179,17 +178,6 @@ class Ssh:
         if self._transport is not None:
             self._transport.close()
             self._transport = None
-
-    def __enter__(self) -> Ssh:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _login(
         self, port: int, host_key: str, client_key: paramiko.PKey, deadline: Deadline

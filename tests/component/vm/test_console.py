@@ -4,6 +4,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_every_byte_is_kept_also_those_that_are_no_text(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
     data = bytes(range(256)) * 2048
-    with Console(pair[0], tmp_path / "log") as console:
+    with closing(Console(pair[0], tmp_path / "log")) as console:
         writer = threading.Thread(target=pair[1].sendall, args=(data,))
         writer.start()
         writer.join()
@@ -41,7 +42,7 @@ def test_lines_are_handed_on_whole_whatever_the_chunks(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
     seen: list[str] = []
-    with Console(pair[0], tmp_path / "log", on_line=seen.append) as console:
+    with closing(Console(pair[0], tmp_path / "log", on_line=seen.append)) as console:
         for chunk in (b"one\r", b"\ntw", b"o\r\nthr", b"ee"):
             pair[1].sendall(chunk)
         pair[1].close()
@@ -52,7 +53,7 @@ def test_lines_are_handed_on_whole_whatever_the_chunks(
 def test_waiting_for_text_finds_what_came_before_and_what_comes_later(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
-    with Console(pair[0], tmp_path / "log") as console:
+    with closing(Console(pair[0], tmp_path / "log")) as console:
         pair[1].sendall(b"first 1\r\n")
         assert console.expect(r"first (\d)", soon()).group(1) == "1"
         later = threading.Timer(0.1, pair[1].sendall, args=(b"second 2\r\n",))
@@ -65,7 +66,7 @@ def test_text_that_never_comes_is_waited_for_until_the_deadline(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
     with (
-        Console(pair[0], tmp_path / "log") as console,
+        closing(Console(pair[0], tmp_path / "log")) as console,
         pytest.raises(DeadlineExpired, match="the test took longer"),
     ):
         console.expect("never", soon(0.2))
@@ -74,7 +75,7 @@ def test_text_that_never_comes_is_waited_for_until_the_deadline(
 def test_an_end_before_the_text_is_told_with_the_last_lines(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
-    with Console(pair[0], tmp_path / "log") as console:
+    with closing(Console(pair[0], tmp_path / "log")) as console:
         pair[1].sendall(b"last words\r\n")
         pair[1].close()
         with pytest.raises(GuestLost) as caught:
@@ -86,7 +87,7 @@ def test_a_later_console_appends_and_counts_from_there(tmp_path: Path) -> None:
     log = tmp_path / "log"
     for text in (b"first guest\n", b"second guest\n"):
         ours, theirs = socket.socketpair()
-        with Console(ours, log) as console:
+        with closing(Console(ours, log)) as console:
             assert console.silent
             theirs.sendall(text)
             theirs.close()
@@ -108,5 +109,5 @@ def test_the_emergency_shell_runs_a_command_and_returns_what_it_printed(
             pair[1].sendall(PROMPT.encode())
 
     threading.Thread(target=shell, daemon=True).start()
-    with Console(pair[0], tmp_path / "log") as console:
+    with closing(Console(pair[0], tmp_path / "log")) as console:
         assert console.command("uname -r", soon()) == "answer to uname -r\n"
