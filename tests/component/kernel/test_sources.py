@@ -126,6 +126,21 @@ def test_truncated_tarball_leaves_nothing(
     assert context.store().git(["for-each-ref"], context.deadline).stdout == ""
 
 
+@pytest.mark.parametrize("keep", [0, 100])
+def test_damaged_header_is_not_taken_for_the_end(
+    toy: Path, context: Context, tmp_path: Path, keep: int
+) -> None:
+    path = tarball(toy, tmp_path / "linux.tar", "w")
+    data = path.read_bytes()
+    header = data.index(b"linux-6.12.7/mm/other.c")
+    path.write_bytes(data[: header + keep] + (b"\xff" * 512 + data[header + 512 :])[: 4096 - keep])
+    with pytest.raises(SourceError, match="truncated, damaged"):
+        resolve(parse_source(f"tar:{path}"), context)
+    path.write_bytes(data[: header + 100])
+    with pytest.raises(SourceError, match="truncated, damaged"):
+        resolve(parse_source(f"tar:{path}"), context)
+
+
 def test_wrong_checksum_is_named(toy: Path, context: Context, tmp_path: Path) -> None:
     path = tarball(toy, tmp_path / "linux.tar", "w")
     with pytest.raises(SourceError, match="has the SHA-256"):
