@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-only
+import pytest
+
+from harness import session
+from harness.errors import (
+    CommandFailed,
+    GuestPanicked,
+    HarnessError,
+    InfrastructureError,
+    SpecError,
+    UserError,
+)
+from harness.records import HgmSupport, HugePages, ProbeSpec
+from harness.vm import spec
+
+ONE_NODE = spec.machine(spec.parse_hugepages("1G:1,2M:4"))
+
+
+def probe(**fields: object) -> ProbeSpec:
+    known = {"name": "g/p/1G", "shows": "", "source": "c/p.c", "language": "c"}
+    return ProbeSpec(**{**known, **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("answers", "support"),
+    [
+        (
+            "madv_split.1G=EINVAL\nmadv_split.2M=EINVAL\n",
+            HgmSupport(present=False, evidence="MADV_SPLIT: EINVAL"),
+        ),
+        (
+            "uffd.features=0x1fff\nmadv_split.1G=ok\nmadv_split.2M=ok\n",
+            HgmSupport(present=True, evidence="MADV_SPLIT: accepted on 1G, 2M"),
+        ),
+        (
+            "madv_split.1G=ok\nmadv_split.2M=EINVAL\n",
+            HgmSupport(present=True, evidence="MADV_SPLIT: accepted on 1G"),
+        ),
+        (
+            "madv_split.1G=ENOMEM\nmadv_split.2M=EINVAL\n",
+            HgmSupport(present=False, evidence="MADV_SPLIT: EINVAL, ENOMEM"),
+        ),
+        ("", HgmSupport()),
+        ("nonsense", HgmSupport()),
+    ],
+)
+def test_whether_a_kernel_has_hgm_is_its_own_word(answers: str, support: HgmSupport) -> None:
+    assert session.hgm_support(answers) == support
+
+
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        ({}, ""),
+        ({"pages": (HugePages(size=2**30, count=1),)}, ""),
+        ({"pages": (HugePages(size=2**30, count=2),)}, "needs 2 huge pages of 1G"),
+        ({"pages": (HugePages(size=2**16, count=1),)}, "needs 1 huge pages of 65536"),
+        ({"nodes": 2}, "needs 2 NUMA nodes and the machine has 1"),
+    ],
+)
+def test_a_probe_that_a_machine_cannot_run_says_what_it_needs(
+    needs: dict[str, object], reason: str
+) -> None:
+    said = session.unmet_need(probe(**needs), ONE_NODE)
+    assert said.startswith(reason)
+    assert bool(said) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SpecError("x"), 2), (UserError("x"), 2), (CommandFailed("x"), 3), (GuestPanicked("x"), 3)],
+)
+def test_the_tree_of_errors_carries_the_exit_code(error: HarnessError, code: int) -> None:
+    assert error.exit_code == code
+    assert isinstance(error, UserError if code == 2 else InfrastructureError)
+
+
+def test_an_error_is_one_line_whatever_was_quoted() -> None:
+    error = HarnessError("first\nsecond   third", hint="do\nthis")
+    assert error.line() == "first second third; do this"
