@@ -126,17 +126,17 @@ def test_truncated_tarball_leaves_nothing(
     assert context.store().git(["for-each-ref"], context.deadline).stdout == ""
 
 
-@pytest.mark.parametrize("keep", [0, 100])
+@pytest.mark.parametrize("damage", [b"\xff" * 4096, b""], ids=["overwritten", "cut"])
 def test_damaged_header_is_not_taken_for_the_end(
-    toy: Path, context: Context, tmp_path: Path, keep: int
+    toy: Path, context: Context, tmp_path: Path, damage: bytes
 ) -> None:
-    path = tarball(toy, tmp_path / "linux.tar", "w")
+    path = tmp_path / "linux.tar"
+    # Without pax's extra headers, whose damage tarfile does notice.
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.add(toy, "linux-6.12.7")
     data = path.read_bytes()
     header = data.index(b"linux-6.12.7/mm/other.c")
-    path.write_bytes(data[: header + keep] + (b"\xff" * 512 + data[header + 512 :])[: 4096 - keep])
-    with pytest.raises(SourceError, match="truncated, damaged"):
-        resolve(parse_source(f"tar:{path}"), context)
-    path.write_bytes(data[: header + 100])
+    path.write_bytes(data[: header + 100] + damage)
     with pytest.raises(SourceError, match="truncated, damaged"):
         resolve(parse_source(f"tar:{path}"), context)
 
