@@ -8,6 +8,7 @@ The cache stands outside every checkout, in ``$HGM_CACHE`` or the user's cache d
     trees/           private work trees and their build directories, for incremental builds
     kernels/         finished kernels by content
     images/          finished guest images by content
+    recipes/         which state of the guest's recipes became which image
     probes/          compiled probes by content
     accel/           what was proven about KVM on this host, per boot
     locks/           one file a lock; a lock dies with the process that holds it

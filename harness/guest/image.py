@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The guest image: recipes and Debian packages in, an initramfs and a read-only disk out.
 
-``images/`` in the cache holds a directory for each finished image, named by its key, and in
-``images/recipes/`` one small file for each state of the recipes that names the image last made of
-it. While the recipes stay as they are that file is all that is read, and apt is not asked; a
-caller who wants newer packages asks for a refresh.
+``images/`` in the cache holds a directory for each finished image, named by its key, and
+``recipes/`` one small file for each state of the recipes that names the image last made of it.
+While the recipes stay as they are that file is all that is read, and apt is not asked; a caller
+who wants newer packages asks for a refresh.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from harness.guest import bytecode, cpio, packages, recipe, tree
 from harness.guest.packages import Apt, Package
 from harness.guest.recipe import Recipe
 from harness.guest.tree import Entry, Tree
+from harness.kernel import cache
 from harness.progress import Progress
 from harness.records import GuestImage
 from harness.workspace import Workspace, atomic_write, digest
@@ -138,8 +139,12 @@ def _remembered(workspace: Workspace, recipes: str) -> GuestImage | None:
 
 
 def _finished(workspace: Workspace, key: str) -> GuestImage | None:
+    """Return the image of that key, marked as used now, if it is in the cache."""
     home = workspace.room("images") / key
-    return image_in(home, key) if home.is_dir() else None
+    if not home.is_dir():
+        return None
+    cache.touch(home)
+    return image_in(home, key)
 
 
 def image_in(home: Path, key: str) -> GuestImage:
@@ -153,7 +158,7 @@ def image_in(home: Path, key: str) -> GuestImage:
 
 
 def _pointer(workspace: Workspace, recipes: str) -> Path:
-    return workspace.room("images/recipes") / recipes
+    return workspace.room("recipes") / recipes
 
 
 def _resolve_and_build(
