@@ -33,6 +33,8 @@ _CODE = Path(__file__).parent
 _INITRAMFS = "initramfs.toml"
 _DISK = "disk.toml"
 
+# Measured under TCG: the first ctypes program from a cold disk takes 1.1 s with lz4 and 1.3 s with
+# zstd, the next one 0.34 s and 0.58 s; zstd would save 7 of 33 MB.
 _COMPRESSION = ("-comp", "lz4", "-Xhc", "-b", "128K")
 
 
@@ -210,6 +212,7 @@ def _write(
     """Write the three files of an image into a new directory."""
     home.mkdir()
     initramfs = initramfs_tree(recipes, trees)
+    # Not compressed: every kernel reads that, and behind an lz4 archive it ignores the run's own.
     (home / "initramfs.cpio").write_bytes(cpio.archive(initramfs.values()))
     disk = bytecode.compiled(
         disk_tree(recipes, trees), recipes.disk.byte_code, home.parent / "bytecode", deadline
