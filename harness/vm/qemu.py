@@ -24,6 +24,7 @@ from harness.vm.spec import Launch, qemu_argv
 
 _CONNECT_SECONDS = 10.0
 _QUIT_SECONDS = 3.0
+_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -167,5 +168,7 @@ def started(
 def _socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
+        # The kernel charges hundreds of bytes for each byte that QEMU writes by itself.
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         stack.callback(end.close)
     return ours, theirs
