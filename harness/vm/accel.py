@@ -221,9 +221,9 @@ def proof_kernels(
         yield first
     finished = workspace.room("kernels").glob("*/bzImage")
     yield from sorted(finished, key=lambda path: path.stat().st_mtime, reverse=True)[:3]
-    yield from (
-        path for path in sorted(Path("/boot").glob("vmlinuz-*")) if os.access(path, os.R_OK)
-    )
+    hosts = sorted(Path("/boot").glob("vmlinuz-*"))
+    yield from (path for path in hosts if os.access(path, os.R_OK))
+    yield from _debian_kernel(workspace, deadline, progress)
 
 
 def _debian_kernel(workspace: Workspace, deadline: Deadline, progress: Progress) -> Iterator[Path]:

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The accelerator on this very host, proven with real kernels, from an empty cache."""
+
+import contextlib
+import time
+from pathlib import Path
+
+from harness.deadline import Deadline
+from harness.errors import AcceleratorError
+from harness.progress import Silent
+from harness.session import Tools
+from harness.vm import accel
+from harness.vm.arch import arch
+from harness.workspace import Workspace
+
+
+def test_a_host_without_any_built_kernel_is_proven_with_debians(tmp_path: Path) -> None:
+    deadline = Deadline.after(60, "the fetch")
+    kernels = list(accel.proof_kernels(None, Workspace(tmp_path), deadline, Silent()))
+    assert kernels
+    assert kernels[-1].parent == tmp_path / "accel"
+    assert accel.prove(kernels[-1], arch("x86_64"), deadline, Silent()) is not None
+
+
+def test_what_this_host_can_is_proven_once_and_remembered(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    common = Tools(workspace, Deadline.after(60, "the proof"), Silent()).arguments()
+
+    def ask() -> None:
+        kernels = accel.proof_kernels(None, **common)
+        with contextlib.suppress(AcceleratorError):  # a dead KVM is as good an answer here
+            accel.refuse_dead_kvm(kernels, **common)
+
+    ask()
+    known = accel.remembered(workspace)
+    assert known is not None or accel.unusable() is not None
+    began = time.monotonic()
+    ask()
+    assert accel.remembered(workspace) == known
+    assert time.monotonic() - began < accel.PROOF_SECONDS, "no guest was started again"
