@@ -131,10 +131,11 @@ class Qmp:
         self._loop.close()
 
     async def _collect(self) -> None:
-        async for event in self._client.events:
+        async for message in self._client.events:
+            event = dict(message)
             self._note(event=event)
             with self._changed:
-                self._events.append(dict(event))
+                self._events.append(event)
                 self._changed.notify_all()
 
     def _submit(self, coroutine: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:

@@ -71,6 +71,7 @@ def serve(mode: str, qmp: socket.socket, console: socket.socket) -> None:
             continue
         say({"return": answers.get(name, {}), **tag})
         if name == "cont":
+            say({"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 0}})
             threading.Thread(target=boot, args=(mode, console)).start()
         if name == "quit":
             os._exit(0)

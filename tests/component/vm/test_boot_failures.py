@@ -21,7 +21,8 @@ from harness.errors import (
     ToolMissing,
 )
 from harness.progress import Silent
-from harness.vm import guest
+from harness.records import AccelChoice
+from harness.vm import guest, qemu, spec
 from harness.vm.guest import BootRequest, booted
 from harness.workspace import Workspace
 
@@ -111,3 +112,16 @@ def test_without_qemu_the_program_is_named(
     assert isinstance(error, ToolMissing)
     assert "qemu-system-x86_64" in error.line()
     assert "hgm doctor" in error.line()
+
+
+def test_events_are_seen_by_who_waits_and_by_who_asks_later(
+    fake_qemu: Callable[[str], None], tmp_path: Path
+) -> None:
+    fake_qemu("lives")
+    limit = Deadline.after(10, "the events")
+    accel = AccelChoice(name="tcg", reason="the test", cpu="max")
+    with qemu.started(spec.machine(()), accel, qemu.Cargo("/k"), tmp_path, limit) as machine:
+        machine.resume(limit)
+        found = machine.qmp.wait_event(lambda event: event["event"] == "RESUME", limit)
+        assert found in machine.qmp.events()
+    assert '"event": "RESUME"' in (tmp_path / "qmp.log").read_text()
