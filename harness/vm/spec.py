@@ -100,10 +100,10 @@ def machine(
         SpecError: if the numbers cannot make a machine.
     """
     reserved = sum(pages.size * pages.count for pages in hugepages)
-    if not 1 <= nodes <= 8 or cpus < nodes:
+    if not 1 <= nodes <= 8 or cpus < nodes or cpus % nodes:
         raise SpecError(
             f"{nodes} NUMA nodes with {cpus} CPUs make no machine",
-            hint="give each of 1 to 8 nodes at least one CPU (--cpus)",
+            hint="give each of 1 to 8 nodes the same number of CPUs (--cpus)",
         )
     if memory is None:
         gib = 2**30
@@ -183,11 +183,16 @@ def _machine_argv(launch: Launch) -> tuple[str, ...]:
         "-nodefaults",
         *("-machine", f"{guest.machine},accel={launch.accel}"),
         *("-cpu", launch.cpu),
-        *("-smp", str(launch.machine.cpus)),
+        *("-smp", _topology(launch.machine)),
         *_memory_argv(launch.machine),
         *("-display", "none"),
         "-no-reboot",
     )
+
+
+def _topology(spec: MachineSpec) -> str:
+    """Return the CPUs, a socket for each node: Linux warns of nodes that share a socket."""
+    return f"cpus={spec.cpus},sockets={spec.nodes},cores={spec.cpus // spec.nodes},threads=1"
 
 
 def _boot_argv(launch: Launch) -> tuple[str, ...]:
@@ -203,11 +208,11 @@ def _memory_argv(spec: MachineSpec) -> tuple[str, ...]:
         return ("-m", f"size={spec.memory}b")
     share = spec.memory // spec.nodes
     argv = ["-m", f"size={share * spec.nodes}b"]
-    cpus = [list(range(node, spec.cpus, spec.nodes)) for node in range(spec.nodes)]
-    for node, owned in enumerate(cpus):
+    cores = spec.cpus // spec.nodes
+    for node in range(spec.nodes):
         argv += ["-object", f"memory-backend-ram,id=node{node},size={share}b"]
-        names = ",".join(f"cpus={cpu}" for cpu in owned)
-        argv += ["-numa", f"node,nodeid={node},memdev=node{node},{names}"]
+        cpus = f"{node * cores}-{(node + 1) * cores - 1}"
+        argv += ["-numa", f"node,nodeid={node},memdev=node{node},cpus={cpus}"]
     return tuple(argv)
 
 

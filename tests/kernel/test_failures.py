@@ -98,7 +98,7 @@ def test_an_init_that_does_nothing_is_told_with_the_last_line(
     hgm_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
-    idle = PersonalFile("/init", b"#!/bin/busybox sh\nexec sleep 1000\n", 0o755)
+    idle = PersonalFile("/init", b"#!/bin/busybox sh\nexec /bin/busybox sleep 1000\n", 0o755)
     with pytest.raises(BootError, match="stood still in boot; its last line: "):
         boot(hgm_bench, tmp_path, files=(idle,))
 

@@ -92,7 +92,7 @@ def test_two_nodes_share_the_pool(hgm: Hgm) -> None:
 
 
 def test_a_short_pool_is_infrastructure_and_shows_the_kernels_own_line(hgm: Hgm) -> None:
-    run = hgm("run", "--hugepages", "1G:3", "--memory", "4G", "--json")
+    run = hgm("run", "--hugepages", "1G:3,2M:64", "--memory", "4G", "--json")
     assert run.code == 3
     assert run.record["verdict"] == "ERROR"
     assert "of 3 asked" in run.record["reason"]

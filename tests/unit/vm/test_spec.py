@@ -66,7 +66,7 @@ def test_memory_too_small_for_its_pool_is_refused_before_any_boot() -> None:
         spec.machine(spec.parse_hugepages("1G:2"), memory=2 * GIB)
 
 
-@pytest.mark.parametrize(("cpus", "nodes"), [(1, 2), (2, 0), (9, 9)])
+@pytest.mark.parametrize(("cpus", "nodes"), [(1, 2), (2, 0), (9, 9), (3, 2)])
 def test_a_node_needs_a_cpu(cpus: int, nodes: int) -> None:
     with pytest.raises(SpecError, match="NUMA"):
         spec.machine((), cpus=cpus, nodes=nodes)
@@ -86,10 +86,11 @@ def test_the_command_line_reserves_what_was_asked() -> None:
 
 
 def test_two_nodes_share_memory_cpus_and_pages() -> None:
-    two = spec.machine(spec.parse_hugepages("1G:3,2M:64"), nodes=2, cpus=3, memory=12 * GIB)
+    two = spec.machine(spec.parse_hugepages("1G:3,2M:64"), nodes=2, cpus=4, memory=12 * GIB)
     argv = spec.qemu_argv(launch(machine=two))
-    assert "node,nodeid=0,memdev=node0,cpus=0,cpus=2" in argv
-    assert "node,nodeid=1,memdev=node1,cpus=1" in argv
+    assert "node,nodeid=0,memdev=node0,cpus=0-1" in argv
+    assert "node,nodeid=1,memdev=node1,cpus=2-3" in argv
+    assert value(argv, "-smp") == "cpus=4,sockets=2,cores=2,threads=1"
     assert f"memory-backend-ram,id=node1,size={6 * GIB}b" in argv
     assert "hugepagesz=1G hugepages=0:2,1:1 hugepagesz=2M hugepages=0:32,1:32" in argv[-1]
 
