@@ -33,11 +33,13 @@ class HostPackage:
     Attributes:
         name: the package.
         shown_by: a program in PATH, or an absolute path, that is there when the package is.
+        needed_by: ``build`` or ``run``: see ``host-packages.txt``.
         purpose: what it is for.
     """
 
     name: str
     shown_by: str
+    needed_by: str
     purpose: str
 
     def present(self) -> bool:
@@ -54,7 +56,7 @@ class HostError(Exception):
 def packages() -> list[HostPackage]:
     """Return what ``host-packages.txt`` names, in its order."""
     text = (ROOT / "harness" / "host-packages.txt").read_text()
-    rows = [line.split(None, 2) for line in text.splitlines() if line and not line.startswith("#")]
+    rows = [line.split(None, 3) for line in text.splitlines() if line and not line.startswith("#")]
     return [HostPackage(*row) for row in rows]
 
 
@@ -62,7 +64,9 @@ def missing_packages() -> list[HostPackage]:
     """Return the packages that are not there; python3-venv among them where it is needed."""
     missing = [package for package in packages() if not package.present()]
     if importlib.util.find_spec("ensurepip") is None:
-        missing.append(HostPackage("python3-venv", "ensurepip", "makes the Python environment"))
+        missing.append(
+            HostPackage("python3-venv", "ensurepip", "run", "makes the Python environment")
+        )
     return missing
 
 

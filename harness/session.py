@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypedDict
 from harness.deadline import Deadline
 from harness.guest import image
 from harness.guest.personal import PersonalFile
+from harness.kernel import cache
 from harness.kernel.obtain import KernelRequest, obtain
 from harness.probes.compile import compile_probes
 from harness.probes.run import FEATURES, GUEST_DIRECTORY, MOUNT_DISK, run_probe
@@ -255,11 +256,11 @@ def guest_with_probes(bench: Bench, directory: Path, *, disk: bool) -> Iterator[
         ),
         disk=disk,
     )
-    with booted(
-        request,
-        directory,
-        **bench.tools.arguments(),
-    ) as host:
+    with (
+        cache.pin(Path(bench.kernel.image).parent),
+        cache.pin(Path(bench.image.initramfs).parent),
+        booted(request, directory, **bench.tools.arguments()) as host,
+    ):
         if disk:
             host.ssh.run([MOUNT_DISK], _soon(bench), check=True)
         yield host

@@ -86,8 +86,9 @@ def obtain(
         toolchain.require()  # before a fetch that would be for nothing
         tools = toolchain.identify(workspace, deadline)
         with _pinned_store(context):
+            patches = series.read(series_spec, context)  # a mistake in it is said before a fetch
             found = source.resolve(spec, context, refresh=request.refresh)
-            patched = series.apply(series_spec, found, context)
+            patched = series.apply(series_spec.text, patches, found, context)
             plan = Plan(found, patched, wanted, tools, request.features)
             kernel = _finished(plan, workspace)
             if kernel is not None:

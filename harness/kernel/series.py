@@ -54,21 +54,26 @@ class Patched(Record, frozen=True, kw_only=True):
     version: str
 
 
-def apply(spec: SeriesSpec, source: Source, context: Context) -> Patched:
+def apply(text: str, patches: Sequence[Patch], source: Source, context: Context) -> Patched:
     """Return the patched source, from the cache where these patches met this tree before.
+
+    Args:
+        text: the series spec as it was written.
+        patches: what `read` returned for it.
+        source: what they are put on.
+        context: what to work with.
 
     Raises:
         SeriesError: naming the patch, the file and the hunk that do not fit.
     """
     base = source.identity.tree
-    if spec.kind == "none":
-        return Patched(identity=SeriesIdentity(spec="none", tree=base), version=source.version)
-    patches = read(spec, context)
+    if not patches:
+        return Patched(identity=SeriesIdentity(spec=text, tree=base), version=source.version)
     names = [part for patch in patches for part in (str(patch.strip), patch.name, patch.data)]
     memory = context.workspace.room("sources") / f"series-{digest(base, *names)}.json"
     try:
         known = records.from_json(memory.read_bytes(), Patched)
-        identity = msgspec.structs.replace(known.identity, spec=spec.text)
+        identity = msgspec.structs.replace(known.identity, spec=text)
         return msgspec.structs.replace(known, identity=identity)
     except (FileNotFoundError, msgspec.DecodeError):
         pass
@@ -76,7 +81,7 @@ def apply(spec: SeriesSpec, source: Source, context: Context) -> Patched:
     store = context.store()
     tree = apply_patches(patches, base, store, context)
     identity = SeriesIdentity(
-        spec=spec.text,
+        spec=text,
         patches=tuple(PatchIdentity(name=p.name, digest=_sha256(p.data)) for p in patches),
         tree=tree,
     )
@@ -87,11 +92,13 @@ def apply(spec: SeriesSpec, source: Source, context: Context) -> Patched:
 
 
 def read(spec: SeriesSpec, context: Context) -> tuple[Patch, ...]:
-    """Return a series' patches in the order they are to be applied.
+    """Return a series' patches in the order they are to be applied; none for ``none``.
 
     Raises:
         SeriesError: if it is absent, empty, or has a gap.
     """
+    if spec.kind == "none":
+        return ()
     path = Path(spec.where)
     if spec.kind == "dir":
         return read_directory(path)

@@ -3,35 +3,17 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from harness import command, records
+from harness import command, host, records
 from harness.deadline import Deadline
 from harness.errors import ToolMissing
 from harness.records import Record
 from harness.workspace import Workspace, atomic_write
-
-#: Program, and the Debian package it comes in.
-TOOLS: tuple[tuple[str, str], ...] = (
-    ("gcc", "gcc"),
-    ("ld", "binutils"),
-    ("make", "make"),
-    ("flex", "flex"),
-    ("bison", "bison"),
-    ("bc", "bc"),
-    ("perl", "perl"),
-    ("rsync", "rsync"),
-    ("lz4", "lz4"),
-    ("xz", "xz-utils"),
-    ("git", "git"),
-)
-
-#: Header that objtool is compiled with, and its Debian package.
-HEADERS: tuple[tuple[str, str], ...] = (("/usr/include/libelf.h", "libelf-dev"),)
 
 
 class Identity(Record, frozen=True, kw_only=True):
@@ -46,22 +28,13 @@ class Identity(Record, frozen=True, kw_only=True):
     files: tuple[str, ...]
 
 
-def missing(
-    tools: Sequence[tuple[str, str]] = TOOLS, headers: Sequence[tuple[str, str]] = HEADERS
-) -> tuple[tuple[str, str], ...]:
-    """Return (what, Debian package) of everything a build needs and this host lacks."""
-    programs = [(tool, package) for tool, package in tools if shutil.which(tool) is None]
-    return (*programs, *((path, package) for path, package in headers if not Path(path).exists()))
-
-
 def require() -> None:
     """Raise ToolMissing, naming all at once, if a build would miss a tool."""
-    lacking = missing()
+    lacking = [each for each in host.packages() if each.needed_by == "build" and not each.present()]
     if lacking:
-        packages = " ".join(dict.fromkeys(package for _, package in lacking))
         raise ToolMissing(
-            f"a kernel build needs {', '.join(what for what, _ in lacking)}",
-            hint=f"`apt-get install {packages}` (as root)",
+            f"a kernel build needs {', '.join(each.shown_by for each in lacking)}",
+            hint=f"`{shlex.join(host.install_line(lacking))}` installs them",
         )
 
 

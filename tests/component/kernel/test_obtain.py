@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import host
 from harness.errors import (
     CommandFailed,
     CompileError,
@@ -23,7 +24,7 @@ from harness.errors import (
     SpecError,
     ToolMissing,
 )
-from harness.kernel import cache, toolchain
+from harness.kernel import cache
 from harness.kernel.source import Context
 from harness.progress import Silent
 from harness.records import Kernel
@@ -230,15 +231,15 @@ def test_missing_tools_are_named_at_once(
 ) -> None:
     few = tmp_path / "few"
     few.mkdir()
-    for tool, _ in toolchain.TOOLS:
-        found = shutil.which(tool)
-        if found and tool not in ("gcc", "bison"):
-            (few / tool).symlink_to(found)
+    for package in host.packages():
+        found = shutil.which(package.shown_by)
+        if found and package.name not in ("gcc", "bison"):
+            (few / package.shown_by).symlink_to(found)
     monkeypatch.setenv("PATH", str(few))
     with pytest.raises(ToolMissing) as caught:
         get(f"tree:{toy}")
     assert "needs gcc, bison" in caught.value.line()
-    assert "apt-get install gcc bison" in caught.value.line()
+    assert "apt-get install -y --no-install-recommends gcc bison" in caught.value.line()
 
 
 def test_prune_takes_the_idle_and_leaves_the_pinned(

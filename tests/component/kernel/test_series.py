@@ -30,7 +30,8 @@ ADDS = "--- /dev/null\n+++ b/{}\n@@ -0,0 +1 @@\n+int added;\n"
 
 def patched(toy: Path, spec: str, context: Context) -> series.Patched:
     source = resolve(parse_source(f"tree:{toy}"), context)
-    return series.apply(parse_series(spec), source, context)
+    parsed = parse_series(spec)
+    return series.apply(parsed.text, series.read(parsed, context), source, context)
 
 
 def directory(tmp_path: Path, **patches: str) -> str:
