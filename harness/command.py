@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The only door to other programs: an argv, a deadline, an exit code, and where the output went.
 
-No shell ever runs here. Every program leads its own process group, which is ended whole when the
-deadline passes, when an exception (Ctrl-C among them) leaves the call, or, through the parent-death
-signal, when this process is killed with no chance to clean up.
+No shell line is ever made from data. Every program leads its own process group, which is ended
+whole when the deadline passes, when an exception (Ctrl-C among them) leaves the call, or, through
+the parent-death signal, when this process is killed with no chance to clean up.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from harness.errors import CommandFailed, NoSpace, ToolMissing
 GRACE_SECONDS = 2.0
 
 _CHUNK = 1 << 16
+
+# setpriv sets the parent-death signal in the child without a Python pre-exec hook, which would not
+# be safe in a process with threads. A parent that died before that is noticed by this constant
+# line, which then becomes the program; the program's words are its arguments and never parsed.
+_IF_PARENT_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -137,9 +142,8 @@ def start(  # noqa: PLR0913 - the narrow waist to every program; all but argv ha
         raise ToolMissing(
             f"the program {argv[0]} is not installed", hint="`hgm doctor` prints the line that does"
         )
-    # setpriv sets the parent-death signal in the child without a Python pre-exec hook, which
-    # would not be safe in a process with threads.
-    guarded = ["setpriv", "--pdeathsig", death_signal.name, "--", tool, *argv[1:]]
+    guarded = ["setpriv", "--pdeathsig", death_signal.name, "--"]
+    guarded += ["sh", "-c", _IF_PARENT_LIVES, str(os.getpid()), tool, *argv[1:]]
     popen = subprocess.Popen(
         guarded,
         cwd=cwd,

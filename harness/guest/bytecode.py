@@ -25,6 +25,15 @@ _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 #: Python never asks whether the source changed: on a read-only disk it cannot.
 _NEVER_STALE = ("--invalidation-mode", "unchecked-hash")
 
+#: What must not come from the caller's environment: each of these changes the bytes, or where they
+#: go. The compiler's own modules get their byte code from compileall, not by being imported.
+_SETTINGS = {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONPATH": "",
+    "PYTHONPYCACHEPREFIX": "",
+}
+
 
 def compiled(
     source: Tree, directories: Sequence[str], scratch: Path, deadline: Deadline
@@ -51,7 +60,7 @@ def compiled(
             *("-s", str(scratch), "-p", "/", *(str(scratch / one) for one in directories)),
         ],
         deadline,
-        env={"PYTHONHOME": str(scratch / "usr"), "PYTHONHASHSEED": "0", "PYTHONPATH": ""},
+        env={"PYTHONHOME": str(scratch / "usr"), **_SETTINGS},
     )
     return tree.with_parents({**source, **_byte_code(scratch)})
 

@@ -2,6 +2,7 @@
 """Real kernels only: nothing here is faked, and a test that did not run fails the session."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,17 @@ def hgm(tmp_path: Path) -> Callable[..., Run]:
         return Run(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _built(request: pytest.FixtureRequest) -> None:
+    """Build what every test boots before the first one, past pytest's capture: it takes minutes."""
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        for words in (("kernel", "build", "--log", os.devnull), ("image", "build")):
+            command = [sys.executable, "-m", "harness.cli", *words]
+            subprocess.run(command, stdout=subprocess.DEVNULL, timeout=_SECONDS, check=True)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
