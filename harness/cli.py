@@ -21,6 +21,7 @@ import click
 import harness
 from harness.deadline import Deadline
 from harness.errors import HarnessError, NoSpace
+from harness.host import ROOT
 from harness.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ def _run_request(*, probes: tuple[str, ...], expect: Any, **options: Any) -> Run
         subject=_subject(**options),
         expect=expect,
         probes=probes,
-        command=("hgm", *sys.argv[1:]),
+        # From anywhere, and with paths that were meant from here.
+        command=("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), *sys.argv[1:]),
     )
 
 

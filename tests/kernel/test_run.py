@@ -3,6 +3,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,19 @@ def test_the_run_directory_holds_what_shows_the_verdict(hgm: Hgm) -> None:
     assert os.access(directory / "reproduce.sh", os.X_OK)
     assert "query-version" in (directory / "qmp.log").read_text()
     assert run.record["qemu"][0].startswith("qemu-system-")
+
+
+def test_the_script_in_the_run_directory_does_the_run_again(hgm: Hgm, tmp_path: Path) -> None:
+    first = hgm("run", "--probe", "baseline/memfd-map/2M", "--json")
+    script = Path(first.record["run_dir"]) / "reproduce.sh"
+    again = subprocess.run(
+        [script], capture_output=True, text=True, timeout=300, check=False, cwd="/"
+    )
+    assert again.returncode == 0, again.stderr
+    record = json.loads(again.stdout)
+    assert record["run_dir"] != first.record["run_dir"]
+    assert record["kernel"]["key"] == first.record["kernel"]["key"]
+    assert {probe["name"]: probe["status"] for probe in record["probes"]} == first.statuses()
 
 
 def test_a_run_can_be_judged_again(hgm: Hgm) -> None:
