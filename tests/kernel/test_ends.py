@@ -21,13 +21,14 @@ PROBE = "baseline/memfd-map/1G"
 class Harness:
     """A run under way, seen from outside."""
 
-    def __init__(self, runs: Path, *words: str) -> None:
+    def __init__(self, runs: Path, *words: str, cache: Path | None = None) -> None:
         self.runs = runs
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.cli", "run", "--runs-dir", str(runs), *words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env={**os.environ, **({"HGM_CACHE": str(cache)} if cache else {})},
         )
 
     def record(self) -> dict[str, Any]:
@@ -109,6 +110,46 @@ def test_a_run_that_is_ended_leaves_no_process_and_a_readable_record(
         assert code == 130
         assert (record["verdict"], record["exit_code"]) == ("INTERRUPTED", 130)
     assert [probe["status"] for probe in record["probes"]] == ["LOST"]
+
+
+def processes_naming(word: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        if word in line:
+            found.append(line)
+    return found
+
+
+@pytest.mark.parametrize("stage", ["fetch", "image", "compile"])
+def test_a_run_killed_before_its_guest_leaves_a_cache_that_works(
+    tmp_path: Path, hgm: Callable[..., Run], stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = Path(hgm("kernel", "build", "--log", os.devnull).out.strip())
+    cache = tmp_path / "cache"
+    words = () if stage == "fetch" else ("--kernel", f"image:{built}")
+    reached: dict[str, Callable[[Harness], bool]] = {
+        "fetch": lambda h: bool(list(cache.glob("tmp/*"))),
+        "image": lambda h: in_stage(h, "image") and bool(list(cache.glob("tmp/*"))),
+        "compile": lambda h: in_stage(h, "probes") and bool(h.children()),
+    }
+    harness = Harness(tmp_path / "runs", "--probe", "baseline/*/2M", *words, cache=cache)
+    harness.await_true(lambda: reached[stage](harness))
+    harness.process.kill()
+    harness.process.wait()
+    end = time.monotonic() + 5.0
+    while processes_naming(str(cache)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert processes_naming(str(cache)) == []
+    assert harness.record()["verdict"] == "CUT"
+    monkeypatch.setenv("HGM_CACHE", str(cache))
+    probe = "baseline/memfd-map/2M"
+    again = hgm("run", "--kernel", f"image:{built}", "--accel", "tcg", "--probe", probe, "--json")
+    assert again.code == 0, again.err
+    assert list(cache.glob("tmp/*")) == [], "what the killed run left is swept"
 
 
 def test_the_run_after_a_killed_one_works(hgm: Callable[..., Run]) -> None:
