@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm bench`: ratios, measured in one run on one machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from harness.commands.options import (
+    kernel_options,
+    machine_options,
+    new_display,
+    new_tools,
+    subject_of,
+    timeout_option,
+)
+
+
+@click.group()
+def bench() -> None:
+    """Ratios, measured in one run on one machine."""
+
+
+@bench.command("boot")
+@kernel_options
+@machine_options
+@timeout_option
+@click.option("--probe", default="baseline/memfd-alias/2M", show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
+    """Compare `hgm run --probe NAME`, nothing changed, with a bare QEMU boot to power-off."""
+    from harness.campaigns import bench as benchmarks
+
+    with new_display() as display:
+        tools = new_tools(timeout, display)
+        result = benchmarks.boot(subject_of(**options), probe, rounds, tools)
+    click.echo(result.text())
+    return 0

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The options that commands share, and what becomes of them.
+
+Like every module of this package it imports what the stages need inside of functions only, so that
+`--help` and a warm run do not pay for what they do not use.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.deadline import Deadline
+from harness.workspace import Workspace
+
+if TYPE_CHECKING:
+    from harness.kernel.obtain import KernelRequest
+    from harness.records import MachineSpec
+    from harness.reports.progress import Display
+    from harness.session import Subject, Tools
+
+DEFAULT_KERNEL = "debian:linux-source-6.12"
+DEFAULT_TIMEOUT = 7200.0
+
+Command = Callable[..., Any]
+
+
+def kernel_options(function: Command) -> Command:
+    """Add the options that say which kernel."""
+    for option in (
+        click.option(
+            "--config",
+            "features",
+            multiple=True,
+            metavar="NAME",
+            help="Add a configuration feature (debug, kasan) or a fragment file; repeatable.",
+        ),
+        click.option(
+            "--series",
+            default="none",
+            show_default=True,
+            metavar="SPEC",
+            help="Patches to put on top: none, dir:PATH, mbox:PATH.",
+        ),
+        click.option(
+            "--kernel",
+            default=DEFAULT_KERNEL,
+            show_default=True,
+            metavar="SPEC",
+            help="debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, tar:PATH-OR-URL[#sha256=HEX] "
+            "or image:BZIMAGE.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def machine_options(function: Command) -> Command:
+    """Add the options that say which machine."""
+    for option in (
+        click.option(
+            "--nodes", type=int, default=1, show_default=True, help="NUMA nodes of the guest."
+        ),
+        click.option("--cpus", type=int, default=2, show_default=True, help="CPUs of the guest."),
+        click.option(
+            "--memory", metavar="SIZE", help="Guest memory; sized from --hugepages by default."
+        ),
+        click.option(
+            "--hugepages",
+            default="1G:2,2M:64",
+            show_default=True,
+            metavar="SIZE:COUNT,...",
+            help="Huge pages that the guest reserves at boot.",
+        ),
+        click.option(
+            "--accel",
+            type=click.Choice(["auto", "kvm", "tcg"]),
+            default="auto",
+            show_default=True,
+            help="auto takes KVM where a guest has been seen to live under it, else TCG.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def timeout_option(function: Command) -> Command:
+    """Add the option that bounds the whole command."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=1),
+        default=DEFAULT_TIMEOUT,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time for the whole command.",
+    )(function)
+
+
+def subject_of(accel: str, **options: Any) -> Subject:
+    """Return what is under test, from the options of `kernel_options` and `machine_options`."""
+    from harness.session import Subject
+
+    return Subject(kernel=kernel_request(**options), machine=machine_of(**options), accel=accel)
+
+
+def kernel_request(kernel: str, series: str, features: tuple[str, ...], **_: Any) -> KernelRequest:
+    """Return which kernel is wanted, from `kernel_options`."""
+    from harness.kernel.obtain import KernelRequest
+
+    return KernelRequest(source=kernel, series=series, features=features)
+
+
+def new_tools(timeout: float, display: Display) -> Tools:
+    """Return the user's cache, the command's deadline, and who is told how far it is."""
+    from harness.session import Tools
+
+    return Tools(Workspace.default(), Deadline.after(timeout, "the command (--timeout)"), display)
+
+
+def machine_of(hugepages: str, memory: str | None, cpus: int, nodes: int, **_: Any) -> MachineSpec:
+    """Return the machine that `machine_options` describe."""
+    from harness.vm import spec
+
+    return spec.machine(
+        spec.parse_hugepages(hugepages),
+        memory=None if memory is None else spec.parse_size(memory, "--memory"),
+        cpus=cpus,
+        nodes=nodes,
+    )
+
+
+def new_display() -> Display:
+    """Return the display of progress that suits standard error."""
+    from harness.reports import progress
+
+    return progress.for_stream(sys.stderr)

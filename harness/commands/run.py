@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm run`, and `hgm judge` for what it left."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.commands.options import (
+    kernel_options,
+    machine_options,
+    new_display,
+    new_tools,
+    subject_of,
+    timeout_option,
+)
+from harness.host import ROOT
+
+if TYPE_CHECKING:
+    from harness.pipeline import RunRequest
+
+
+@click.command()
+@kernel_options
+@machine_options
+@timeout_option
+@click.option(
+    "--probe",
+    "probes",
+    multiple=True,
+    metavar="GLOB",
+    help="Run the probes whose names match; repeatable. All by default.",
+)
+@click.option(
+    "--expect",
+    type=click.Choice(["report", "hgm", "stock"]),
+    default="report",
+    show_default=True,
+    help="hgm: a kernel without it fails; stock: a kernel with it fails.",
+)
+@click.option(
+    "--runs-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where run directories are made.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print result.json on standard output.")
+def run(as_json: bool, runs_dir: Path, timeout: float, **options: Any) -> int:
+    """Build, boot and probe a kernel, and say in one table what it does."""
+    from harness import pipeline
+    from harness.reports import json, text
+
+    request = _run_request(**options)
+    with new_display() as display:
+        record = pipeline.run(request, runs_dir, new_tools(timeout, display))
+    text.write(record, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        json.write(record, sys.stdout)
+    return record.exit_code
+
+
+def _run_request(*, probes: tuple[str, ...], expect: Any, **options: Any) -> RunRequest:
+    from harness.pipeline import RunRequest
+
+    return RunRequest(
+        subject=subject_of(**options),
+        expect=expect,
+        probes=probes,
+        # From anywhere, and with paths that were meant from here.
+        command=("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), *sys.argv[1:]),
+    )
+
+
+@click.command()
+@click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the judged record as JSON.")
+def judge(run_dir: Path, as_json: bool) -> int:
+    """Judge the evidence of RUN, a run directory, again; nothing in it is changed."""
+    from harness.reports import json, text
+    from harness.results import store
+
+    record = store.judged_again(run_dir)
+    text.write(record, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        json.write(record, sys.stdout)
+    return record.exit_code
