@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 import harness
-from harness.commands import bench, cache, guest, host, image, kernel, probes, run
+from harness.commands import bench, cache, guest, host, image, kernel, probes, run, series
 from harness.errors import HarnessError, NoSpace
 from harness.workspace import Workspace
 
@@ -37,6 +37,7 @@ for command in (
     image.image,
     guest.guest,
     probes.probes,
+    series.series,
     cache.cache,
     bench.bench,
     host.doctor,

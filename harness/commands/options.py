@@ -40,10 +40,10 @@ def kernel_options(function: Command) -> Command:
         ),
         click.option(
             "--series",
-            default="none",
-            show_default=True,
             metavar="SPEC",
-            help="Patches to put on top: none, dir:PATH, mbox:PATH.",
+            help="Patches to put on top: none, dir:PATH, mbox:PATH, or a name from "
+            "`hgm series list`. By default a source that one of our own series names gets that "
+            "one, and any other none.",
         ),
         click.option(
             "--kernel",
@@ -106,10 +106,16 @@ def subject_of(accel: str, **options: Any) -> Subject:
     return Subject(kernel=kernel_request(**options), machine=machine_of(**options), accel=accel)
 
 
-def kernel_request(kernel: str, series: str, features: tuple[str, ...], **_: Any) -> KernelRequest:
+def kernel_request(
+    kernel: str, series: str | None, features: tuple[str, ...], **_: Any
+) -> KernelRequest:
     """Return which kernel is wanted, from `kernel_options`."""
+    from harness.kernel import named
     from harness.kernel.obtain import KernelRequest
 
+    if series is None:
+        ours = named.default_for(kernel)
+        series = "none" if ours is None else ours.name
     return KernelRequest(source=kernel, series=series, features=features)
 
 

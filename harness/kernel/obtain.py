@@ -18,7 +18,7 @@ import msgspec
 from harness import records
 from harness.deadline import Deadline
 from harness.errors import NoSpace, SourceError, SpecError
-from harness.kernel import cache, fragments, series, source, specs, toolchain
+from harness.kernel import cache, fragments, named, series, source, specs, toolchain
 from harness.kernel.fragments import Fragment
 from harness.kernel.series import Patched
 from harness.kernel.source import Context, Source
@@ -44,12 +44,14 @@ class KernelRequest(Record, frozen=True, kw_only=True):
         source: ``--kernel``'s argument.
         series: ``--series``'s argument.
         features: ``--config``'s arguments: names of fragments, or paths of ``.config`` files.
+        first: how many of the series' patches to put on; None for all.
         refresh: fetch the newest version, where a recorded one would do.
     """
 
     source: str
     series: str = "none"
     features: tuple[str, ...] = ()
+    first: int | None = None
     refresh: bool = False
 
 
@@ -87,7 +89,10 @@ def obtain(
         tools = toolchain.identify(workspace, deadline)
         with _pinned_store(context):
             patches = series.read(series_spec, context)  # a mistake in it is said before a fetch
+            patches = patches[: request.first]
             found = source.resolve(spec, context, refresh=request.refresh)
+            if doubt := named.misfit(series_spec.text, found.version):
+                progress.note(doubt)
             patched = series.apply(series_spec.text, patches, found, context)
             plan = Plan(found, patched, wanted, tools, request.features)
             kernel = _finished(plan, workspace)

@@ -13,6 +13,7 @@ import msgspec
 from harness import records
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SeriesError
+from harness.kernel import named
 from harness.kernel.git import Store
 from harness.kernel.source import Context, Source, tree_version
 from harness.kernel.specs import SeriesSpec
@@ -96,9 +97,12 @@ def read(spec: SeriesSpec, context: Context) -> tuple[Patch, ...]:
 
     Raises:
         SeriesError: if it is absent, empty, or has a gap.
+        SpecError: if ``kernel-patches`` has no series of that name.
     """
     if spec.kind == "none":
         return ()
+    if spec.kind == "name":
+        return read_directory(Path(named.find(spec.where).directory))
     path = Path(spec.where)
     if spec.kind == "dir":
         return read_directory(path)

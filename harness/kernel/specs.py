@@ -11,15 +11,16 @@ from harness.errors import SpecError
 from harness.records import Record
 
 SourceKind = Literal["debian", "tree", "git", "tar", "image"]
-SeriesKind = Literal["none", "dir", "mbox"]
+SeriesKind = Literal["none", "name", "dir", "mbox"]
 
 _SOURCE_FORMS = "debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, tar:PATH-OR-URL, image:PATH"
-_SERIES_FORMS = "none, dir:PATH, mbox:PATH"
+_SERIES_FORMS = "none, a name from `hgm series list`, dir:PATH, mbox:PATH"
 
 # Debian policy 5.6.1: what a package may be called. It also keeps options out of apt's argv.
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/]+@[^/]+:")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
 class SourceSpec(Record, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ class SeriesSpec(Record, frozen=True, kw_only=True):
     Attributes:
         text: as it was written.
         kind: its form.
-        where: an absolute path; empty for ``none``.
+        where: an absolute path, or a name in ``kernel-patches``; empty for ``none``.
     """
 
     text: str
@@ -115,6 +116,8 @@ def parse_series(text: str) -> SeriesSpec:
     """
     if text in ("", "none"):
         return SeriesSpec(text="none", kind="none")
+    if _NAME.match(text):
+        return SeriesSpec(text=text, kind="name", where=text)
     kind, _, rest = text.partition(":")
     if rest and kind == "dir":
         return SeriesSpec(text=text, kind="dir", where=_absolute(rest))

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Series by name."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SpecError
+from harness.kernel import named, specs
+
+
+def _listing(directory: Path, text: str) -> Path:
+    (directory / "series.toml").write_text(text)
+    return directory
+
+
+def test_each_listed_series_is_a_quilt_directory_that_is_there() -> None:
+    found = named.load()
+    assert "hgm-6.12" in {series.name for series in found}
+    for series in found:
+        assert (Path(series.directory) / "series").is_file(), series
+
+
+@pytest.mark.parametrize(
+    "source", ["debian:linux-source-6.1", "tree:/src/linux", "git:/src/linux@v6.12", "image:/x"]
+)
+def test_no_other_source_is_patched_unasked(source: str) -> None:
+    assert named.default_for(source) is None
+
+
+@pytest.mark.parametrize(
+    ("series", "expected"), [("hgm-6.12", "hgm"), ("none", "report"), ("dir:/patches", "report")]
+)
+def test_what_a_series_gives_is_expected(series: str, expected: str) -> None:
+    assert named.expectation(series) == expected
+
+
+def test_an_unknown_name_says_which_there_are() -> None:
+    with pytest.raises(SpecError) as caught:
+        named.find("hgm-6.13")
+    assert "hgm-6.13" in caught.value.message
+    assert "hgm-6.12" in (caught.value.hint or "")
+
+
+def test_a_version_it_was_not_made_for_is_said() -> None:
+    assert named.misfit("hgm-6.12", "6.12.117") == ""
+    assert "6.1.170" in named.misfit("hgm-6.12", "6.1.170")
+    assert named.misfit("none", "6.1.170") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("hgm-6.12", "name"), ("none", "none"), ("dir:x", "dir"), ("mbox:x", "mbox")]
+)
+def test_a_bare_word_is_a_name(text: str, kind: str) -> None:
+    assert specs.parse_series(text).kind == kind
+
+
+@pytest.mark.parametrize("text", ["../hgm-6.12", "a/b", ".hidden", "-x", "dir:", "a b"])
+def test_what_could_be_a_path_is_no_name(text: str) -> None:
+    with pytest.raises(SpecError):
+        specs.parse_series(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[a]\nshows = 'x'\n", "[a]\nshows='x'\nmade_for='6.'\nodd=1\n", "not toml"]
+)
+def test_a_wrong_list_is_said(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SpecError, match=r"series\.toml"):
+        named.load(_listing(tmp_path, text))
