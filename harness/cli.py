@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 import harness
-from harness.commands import bench, cache, guest, host, image, kernel, probes, run, series
+from harness.commands import bench, bisect, cache, guest, host, image, kernel, probes, run, series
 from harness.errors import HarnessError, NoSpace
 from harness.workspace import Workspace
 
@@ -39,6 +39,8 @@ for command in (
     probes.probes,
     series.series,
     cache.cache,
+    bisect.bisect,
+    bisect.bisect_step,
     bench.bench,
     host.doctor,
     host.test,

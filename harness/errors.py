@@ -23,7 +23,8 @@
         │   ├── GuestPanicked    the kernel panicked before the first probe
         │   └── SshUnreachable   init ran, yet no SSH server answered
         ├── PoolShort            fewer huge pages than asked
-        └── GuestLost            a guest that answered before and does not any more
+        ├── GuestLost            a guest that answered before and does not any more
+        └── CampaignStopped      a point of a try or bisect that this host could not run
 
 A test that fails is no error: it is a verdict, lives in the record, and makes exit code 1.
 """
@@ -154,3 +155,7 @@ class PoolShort(InfrastructureError):
 
 class GuestLost(InfrastructureError):
     """A guest that answered before and does not any more."""
+
+
+class CampaignStopped(InfrastructureError):
+    """A point of a campaign that this host could not run; what was run before it is kept."""

@@ -41,12 +41,14 @@ class RunRequest(Record, frozen=True, kw_only=True):
         subject: which kernel on which machine.
         expect: what the kernel is expected to be.
         probes: globs over probe names; all probes when empty.
+        repeat: how often each probe is run.
         command: the argv that reproduces the run.
     """
 
     subject: session.Subject
     expect: Literal["report", "hgm", "stock"] = "report"
     probes: tuple[str, ...] = ()
+    repeat: int = 1
     command: tuple[str, ...] = ()
 
 
@@ -64,7 +66,7 @@ def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
         SpecError: if the request makes no sense; no run directory is made then.
     """
     tools.workspace.sweep()
-    specs = catalog.select(catalog.load(), request.probes)
+    specs = catalog.repeated(catalog.select(catalog.load(), request.probes), request.repeat)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", request.subject.kernel.source).strip("-")[-40:]
     store = RunStore(new_run_directory(runs, label), _first_record(request, specs))
     files.write_reproduce(store)
@@ -123,6 +125,7 @@ def _end_with(error: HarnessError, store: RunStore) -> None:
         verdict="ERROR",
         exit_code=error.exit_code,
         reason=error.line(),
+        error=type(error).__name__,
         notes=(*store.record.notes, *console),
     )
 

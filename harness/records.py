@@ -378,6 +378,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
         verdict: see `Verdict`.
         exit_code: what the command ended with; 3 while the verdict is CUT.
         reason: one line.
+        error: which kind of error (`harness.errors`) ended the run early, such as
+            ``CompileError``; empty where none did.
         stage: the stage that was under way when this was written; ``done`` at the end.
         started: UTC, ISO 8601.
         seconds: wall time so far.
@@ -403,6 +405,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     verdict: Verdict = "CUT"
     exit_code: int = 3
     reason: str = ""
+    error: str = ""
     stage: str = "start"
     started: str = ""
     seconds: float = 0.0

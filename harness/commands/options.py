@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,6 +38,12 @@ def kernel_options(function: Command) -> Command:
             multiple=True,
             metavar="NAME",
             help="Add a configuration feature (debug, kasan) or a fragment file; repeatable.",
+        ),
+        click.option(
+            "--first",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Put only the first N patches of the series on; all by default.",
         ),
         click.option(
             "--series",
@@ -99,6 +106,28 @@ def timeout_option(function: Command) -> Command:
     )(function)
 
 
+def probe_option(function: Command) -> Command:
+    """Add the option that chooses probes."""
+    return click.option(
+        "--probe",
+        "probes",
+        multiple=True,
+        metavar="GLOB",
+        help="Run the probes whose names match; repeatable. All by default.",
+    )(function)
+
+
+def runs_option(function: Command) -> Command:
+    """Add the option that says where run directories go."""
+    return click.option(
+        "--runs-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Where run directories are made.",
+    )(function)
+
+
 def subject_of(accel: str, **options: Any) -> Subject:
     """Return what is under test, from the options of `kernel_options` and `machine_options`."""
     from harness.session import Subject
@@ -107,7 +136,11 @@ def subject_of(accel: str, **options: Any) -> Subject:
 
 
 def kernel_request(
-    kernel: str, series: str | None, features: tuple[str, ...], **_: Any
+    kernel: str,
+    series: str | None,
+    features: tuple[str, ...],
+    first: int | None = None,
+    **_: Any,
 ) -> KernelRequest:
     """Return which kernel is wanted, from `kernel_options`."""
     from harness.kernel import named
@@ -116,7 +149,7 @@ def kernel_request(
     if series is None:
         ours = named.default_for(kernel)
         series = "none" if ours is None else ours.name
-    return KernelRequest(source=kernel, series=series, features=features)
+    return KernelRequest(source=kernel, series=series, features=features, first=first)
 
 
 def new_tools(timeout: float, display: Display) -> Tools:

@@ -14,6 +14,8 @@ from harness.commands.options import (
     machine_options,
     new_display,
     new_tools,
+    probe_option,
+    runs_option,
     subject_of,
     timeout_option,
 )
@@ -27,13 +29,7 @@ if TYPE_CHECKING:
 @kernel_options
 @machine_options
 @timeout_option
-@click.option(
-    "--probe",
-    "probes",
-    multiple=True,
-    metavar="GLOB",
-    help="Run the probes whose names match; repeatable. All by default.",
-)
+@probe_option
 @click.option(
     "--expect",
     type=click.Choice(["report", "hgm", "stock"]),
@@ -41,12 +37,13 @@ if TYPE_CHECKING:
     "By default hgm with a series of our own that gives it, else report.",
 )
 @click.option(
-    "--runs-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs"),
+    "--repeat",
+    type=click.IntRange(min=1),
+    default=1,
     show_default=True,
-    help="Where run directories are made.",
+    help="Run each probe so often; the repetitions are named NAME#2 and so on.",
 )
+@runs_option
 @click.option("--json", "as_json", is_flag=True, help="Print result.json on standard output.")
 def run(as_json: bool, runs_dir: Path, timeout: float, **options: Any) -> int:
     """Build, boot and probe a kernel, and say in one table what it does."""
@@ -62,7 +59,9 @@ def run(as_json: bool, runs_dir: Path, timeout: float, **options: Any) -> int:
     return record.exit_code
 
 
-def _run_request(*, probes: tuple[str, ...], expect: Any, **options: Any) -> RunRequest:
+def _run_request(
+    *, probes: tuple[str, ...], expect: Any, repeat: int, **options: Any
+) -> RunRequest:
     from harness.kernel import named
     from harness.pipeline import RunRequest
 
@@ -71,6 +70,7 @@ def _run_request(*, probes: tuple[str, ...], expect: Any, **options: Any) -> Run
         subject=subject,
         expect=expect or named.expectation(subject.kernel.series),
         probes=probes,
+        repeat=repeat,
         # From anywhere, and with paths that were meant from here.
         command=("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), *sys.argv[1:]),
     )

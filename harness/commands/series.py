@@ -4,8 +4,21 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import click
+
+from harness.commands.options import (
+    kernel_options,
+    machine_options,
+    new_display,
+    new_tools,
+    probe_option,
+    runs_option,
+    subject_of,
+    timeout_option,
+)
 
 
 @click.group()
@@ -21,3 +34,33 @@ def series_list() -> int:
 
     listing.write(named.load(), sys.stdout)
     return 0
+
+
+@series.command("try")
+@kernel_options
+@machine_options
+@timeout_option
+@probe_option
+@runs_option
+@click.option("--json", "as_json", is_flag=True, help="Print the trial as JSON.")
+def series_try(
+    as_json: bool, runs_dir: Path, probes: tuple[str, ...], timeout: float, **options: Any
+) -> int:
+    """Build, boot and probe after each patch of a series, and say what each patch changes.
+
+    Given again, the command goes on where it was interrupted. Exit code 1 if a patch does not
+    build, does not boot, or makes a probe go wrong.
+    """
+    import msgspec
+
+    from harness.campaigns import points, trial
+    from harness.reports import trial as report
+
+    with new_display() as display:
+        tools = new_tools(timeout, display)
+        command = points.run_command(sys.argv[3:])
+        done = trial.try_series(subject_of(**options), probes, runs_dir, tools, command)
+    report.write(done, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(done), indent=2))
+    return done.exit_code

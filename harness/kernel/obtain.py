@@ -24,7 +24,14 @@ from harness.kernel.series import Patched
 from harness.kernel.source import Context, Source
 from harness.kernel.specs import SourceSpec
 from harness.progress import Progress
-from harness.records import ConfigIdentity, Kernel, Record, SeriesIdentity, SourceIdentity
+from harness.records import (
+    ConfigIdentity,
+    Kernel,
+    PatchIdentity,
+    Record,
+    SeriesIdentity,
+    SourceIdentity,
+)
 from harness.workspace import Workspace, atomic_write, digest, file_digest
 
 if TYPE_CHECKING:
@@ -102,6 +109,70 @@ def obtain(
     with cache.pin(Path(kernel.image).parent):
         cache.prune(workspace, cache.limit(), progress)
     return kernel
+
+
+class Ingredients(Record, frozen=True, kw_only=True):
+    """What a request names, before anything is applied or built.
+
+    Attributes:
+        source: which source.
+        version: its ``VERSION.PATCHLEVEL.SUBLEVEL``.
+        patches: of the whole series, in order.
+    """
+
+    source: SourceIdentity
+    version: str
+    patches: tuple[PatchIdentity, ...] = ()
+
+
+def ingredients(
+    request: KernelRequest, *, workspace: Workspace, deadline: Deadline, progress: Progress
+) -> Ingredients:
+    """Return which source and which patches a request names; the patches are put on it once.
+
+    Raises:
+        SpecError: for an unknown form, and for ``image:``, which no patch can be put on.
+        SourceError, SeriesError: as `obtain`.
+    """
+    spec = specs.parse_source(request.source)
+    if spec.kind == "image":
+        raise SpecError(
+            f"--kernel {spec.text} is built already", hint="give its source with tree: or git:"
+        )
+    series_spec = specs.parse_series(request.series)
+    context = Context(workspace, deadline, progress)
+    with _disk_errors(), _pinned_store(context):
+        patches = series.read(series_spec, context)
+        found = source.resolve(spec, context, refresh=request.refresh)
+        patched = series.apply(series_spec.text, patches, found, context)
+    return Ingredients(
+        source=found.identity, version=found.version, patches=patched.identity.patches
+    )
+
+
+def patch_stat(
+    request: KernelRequest,
+    number: int,
+    *,
+    workspace: Workspace,
+    deadline: Deadline,
+    progress: Progress,
+) -> str:
+    """Return what one patch of a request's series changes, as ``git apply --stat`` prints it.
+
+    Args:
+        request: whose series.
+        number: which patch, from 1.
+        workspace: the cache.
+        deadline: when it must be done.
+        progress: is told of what is fetched.
+    """
+    context = Context(workspace, deadline, progress)
+    patch = series.read(specs.parse_series(request.series), context)[number - 1]
+    with workspace.unfinished("stat") as room:
+        (room / "patch").write_bytes(patch.data)
+        argv = ["apply", "--stat", f"-p{patch.strip}", str(room / "patch")]
+        return context.store().git(argv, deadline).stdout.rstrip()
 
 
 def fetch(

@@ -90,6 +90,20 @@ def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec,
     return tuple(spec for spec in specs if any(_matches(spec, glob) for glob in patterns))
 
 
+def repeated(specs: Sequence[ProbeSpec], times: int) -> tuple[ProbeSpec, ...]:
+    """Return the probes so many times over, round by round; from the second on as ``NAME#2``."""
+    rounds = [specs] + [
+        [msgspec.structs.replace(spec, name=f"{spec.name}#{number}") for spec in specs]
+        for number in range(2, times + 1)
+    ]
+    return tuple(spec for each in rounds for spec in each)
+
+
+def plain_name(name: str) -> str:
+    """Return a probe's name without the number of its repetition."""
+    return name.partition("#")[0]
+
+
 def _entry(raw: dict[str, Any], number: int, path: Path) -> _Entry:
     try:
         return msgspec.convert(raw, type=_Entry)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The memory of a campaign: which of its points were run, read from the run directories themselves.
+
+::
+
+    CAMPAIGN/POINT/STAMP-.../result.json    a run of that point
+
+A run counts once it has reached a verdict. One that was cut or interrupted lies there as evidence
+and is done again, so nothing is lost by a kill and nothing that was finished is done twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness import pipeline
+from harness.errors import CampaignStopped, HarnessError
+from harness.host import ROOT
+from harness.pipeline import RunRequest
+from harness.records import RunRecord
+from harness.results import store
+from harness.session import Tools
+from harness.workspace import digest
+
+#: Errors that say something about the kernel of a point and not about this host, by stage.
+_OF_THE_BUILD = ("kernel", ("CompileError", "ConfigError"))
+_OF_THE_BOOT = ("guest", ("GuestPanicked", "GuestSilent", "SshUnreachable", "GuestLost"))
+
+_UNFINISHED = ("CUT", "INTERRUPTED")
+
+
+class Points:
+    """The runs of one campaign.
+
+    Args:
+        directory: the campaign's own; made if it is not there.
+        tools: what runs are done with.
+    """
+
+    def __init__(self, directory: Path, tools: Tools) -> None:
+        self.directory = directory
+        self._tools = tools
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def runs(self, point: str) -> tuple[RunRecord, ...]:
+        """Return the finished runs of a point, oldest first."""
+        found = sorted((self.directory / point).glob("*/result.json"))
+        records = [_read(path.parent) for path in found]
+        return tuple(record for record in records if record is not None and counts(record))
+
+    def run(self, point: str, request: RunRequest) -> RunRecord:
+        """Run a point, and return the record.
+
+        Raises:
+            KeyboardInterrupt: if the run was interrupted.
+            CampaignStopped: if this host could not do it; the kernel is not to blame.
+        """
+        record = pipeline.run(request, self.directory / point, self._tools)
+        if record.verdict == "INTERRUPTED":
+            raise KeyboardInterrupt
+        if not counts(record):
+            raise CampaignStopped(
+                f"point {point}: {record.reason}",
+                hint="mend it and give the same command again: it goes on from here",
+            )
+        return record
+
+    def once(self, point: str, request: RunRequest) -> RunRecord:
+        """Return the first finished run of a point, run now if there is none."""
+        return next(iter(self.runs(point)), None) or self.run(point, request)
+
+
+def _read(run_dir: Path) -> RunRecord | None:
+    try:
+        return store.load(run_dir)
+    except HarnessError:
+        return None
+
+
+def counts(record: RunRecord) -> bool:
+    """Return whether a run says something about its kernel."""
+    if record.verdict in _UNFINISHED:
+        return False
+    return record.verdict != "ERROR" or not record.error or not (built(record) and booted(record))
+
+
+def built(record: RunRecord) -> bool:
+    """Return whether the point's kernel could be configured and compiled."""
+    return not _ended_by(record, *_OF_THE_BUILD)
+
+
+def booted(record: RunRecord) -> bool:
+    """Return whether the point's kernel, if it was built, came up."""
+    return not _ended_by(record, *_OF_THE_BOOT)
+
+
+def _ended_by(record: RunRecord, stage: str, errors: tuple[str, ...]) -> bool:
+    return record.stage == stage and record.error in errors
+
+
+@contextlib.contextmanager
+def campaign(
+    kind: str, label: str, identity: msgspec.Struct, runs: Path, tools: Tools
+) -> Iterator[Points]:
+    """Open the directory of a campaign, the same for the same question, for this process alone.
+
+    Args:
+        kind: ``try`` or ``bisect``.
+        label: what a person looks for in the name.
+        identity: everything that makes it this campaign and no other.
+        runs: where run directories are made.
+        tools: what to work with.
+    """
+    key = digest(kind, msgspec.json.encode(identity))[:8]
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-")[-40:]
+    directory = runs.absolute() / f"{kind}-{readable}-{key}"
+    lock = f"campaigns/{digest(str(directory))[:16]}"
+    with tools.workspace.lock(lock, tools.deadline, tools.progress):
+        yield Points(directory, tools)
+
+
+def run_command(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the argv of `hgm run` with these options, to be given from anywhere."""
+    return ("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), "run", *words)

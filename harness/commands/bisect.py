@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm bisect`, and `hgm bisect-step` for git's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.commands.options import (
+    Command,
+    kernel_options,
+    machine_options,
+    new_display,
+    new_tools,
+    probe_option,
+    runs_option,
+    subject_of,
+    timeout_option,
+)
+
+if TYPE_CHECKING:
+    from harness.campaigns.bisect import Bisection, Plan
+    from harness.campaigns.question import Question
+    from harness.session import Tools
+
+#: What `git bisect run` is told (git-bisect(1)); above 127 it stops.
+_GOOD, _BAD, _SKIP, _STOP = 0, 1, 125, 128
+
+#: Of how many seconds a bisection may take by default: a day.
+_DAY = 86400.0
+
+
+def question_options(function: Command) -> Command:
+    """Add the options that say when a kernel is bad."""
+    for option in (
+        click.option(
+            "--signature",
+            default="",
+            metavar="REGEX",
+            help="Bad only if the reason, or a line of the kernel's complaint, matches this.",
+        ),
+        click.option(
+            "--status",
+            "statuses",
+            multiple=True,
+            type=click.Choice(["FAIL", "CRASH", "HANG"]),
+            help="Bad only if a probe ends so; repeatable. Each of them by default.",
+        ),
+        click.option(
+            "--about",
+            type=click.Choice(["probe", "splat", "build", "boot"]),
+            default="probe",
+            show_default=True,
+            help="Bad is a kernel in which a probe goes wrong, that complains, that does not "
+            "build, or that does not boot.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@kernel_options
+@machine_options
+@timeout_option
+@probe_option
+@question_options
+@runs_option
+@click.option("--repo", type=click.Path(path_type=Path), help="Git repository of --good and --bad.")
+@click.option("--good", metavar="REV", help="A commit without the fault.")
+@click.option("--bad", metavar="REV", help="A commit with the fault.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 0.9999),
+    metavar="P",
+    help="For a fault that does not always show: ask until the answer is right with this "
+    "probability, such as 0.95.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def bisect(as_json: bool, timeout: float, **options: Any) -> int:
+    """Find the patch of a series, or the commit between --good and --bad, that broke a kernel.
+
+    Given again, the command goes on where it was interrupted. Exit code 0 if one culprit was found,
+    1 if none or several.
+    """
+    import msgspec
+
+    from harness.reports import bisect as report
+
+    with new_display() as display:
+        found = _find(new_tools(timeout, display), **options)
+    report.write(found, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    return found.exit_code
+
+
+def _find(
+    tools: Tools,
+    *,
+    runs_dir: Path,
+    repo: Path | None,
+    good: str | None,
+    bad: str | None,
+    **options: Any,
+) -> Bisection:
+    from harness.campaigns import bisect as campaign
+    from harness.campaigns import commits
+
+    if repo is None and good is None and bad is None:
+        return campaign.bisect_series(_plan(**options), runs_dir, tools)
+    if not good or not bad:
+        raise click.UsageError("--good and --bad belong together, with --repo")
+    history = commits.history(repo or Path(), good, bad, tools.deadline)
+    # The commits are the subject; a series is put on each of them only if it is asked for.
+    options["series"] = options["series"] or "none"
+    return campaign.bisect_commits(_plan(**options), history, runs_dir, tools)
+
+
+def _plan(*, confidence: float | None, **options: Any) -> Plan:
+    from harness.campaigns.bisect import Plan
+
+    return Plan(
+        subject=subject_of(**options),
+        question=_question(**options),
+        confidence=confidence,
+        command=_run_command(**options),
+    )
+
+
+def _run_command(
+    kernel: str, series: str | None, features: tuple[str, ...], **_: Any
+) -> tuple[str, ...]:
+    """Return the `hgm run` that one point is, to which the point's own words are added."""
+    from harness.campaigns.points import run_command
+
+    words = ["--kernel", kernel]
+    words += ["--series", series] if series else []
+    words += [word for feature in features for word in ("--config", feature)]
+    return run_command(words)
+
+
+def _question(
+    probes: tuple[str, ...], about: Any, statuses: tuple[Any, ...], signature: str, **_: Any
+) -> Question:
+    import re
+
+    from harness.campaigns.question import BAD, Question
+    from harness.probes import catalog
+
+    try:
+        re.compile(signature)
+    except re.error as error:
+        raise click.BadParameter(f"{signature!r} is no regular expression: {error}") from None
+    if about == "probe" and not probes:
+        raise click.UsageError("say which with --probe NAME, or what with --about")
+    catalog.select(catalog.load(), probes)  # a name that is not there is said before a build
+    return Question(about=about, probes=probes, statuses=statuses or BAD, signature=signature)
+
+
+@click.command("bisect-step")
+@kernel_options
+@machine_options
+@timeout_option
+@probe_option
+@question_options
+@runs_option
+def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
+    r"""Ask one kernel, with the exit codes of `git bisect run`.
+
+    \b
+    git bisect run hgm bisect-step --kernel tree:. --probe baseline/fork/2M
+
+    0 good (or without the feature), 1 bad, 125 cannot be tested, 128 stop: this host failed.
+    """
+    from harness import pipeline
+    from harness.campaigns.points import counts
+    from harness.campaigns.question import ask
+    from harness.pipeline import RunRequest
+
+    question = _question(**options)
+    options["series"] = options["series"] or "none"
+    request = RunRequest(
+        subject=subject_of(**options), probes=question.to_run, command=_run_command(**options)
+    )
+    with new_display() as display:
+        record = pipeline.run(request, runs_dir, new_tools(timeout, display))
+    if not counts(record):
+        click.echo(f"stop: {record.reason}")
+        return _STOP
+    opinion = ask(question, record)
+    click.echo(f"{opinion.answer}: {opinion.reason}")
+    return {"good": _GOOD, "absent": _GOOD, "bad": _BAD, "untestable": _SKIP}[opinion.answer]

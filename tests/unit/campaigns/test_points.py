@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a campaign remembers, and what it does again."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness import pipeline
+from harness.campaigns import points
+from harness.campaigns.points import Points
+from harness.deadline import Deadline
+from harness.errors import CampaignStopped
+from harness.kernel.obtain import KernelRequest
+from harness.pipeline import RunRequest
+from harness.progress import Silent
+from harness.records import RunRecord, to_json
+from harness.session import Subject, Tools
+from harness.vm import spec
+from harness.workspace import Workspace
+from tests.unit.campaigns.records import NO_BOOT, NO_BUILD, ended, probed
+
+REQUEST = RunRequest(
+    subject=Subject(
+        kernel=KernelRequest(source="tree:/src"),
+        machine=spec.machine(spec.parse_hugepages("2M:1")),
+    )
+)
+CUT = RunRecord()
+
+
+class Pipeline:
+    """Stands in for the pipeline: leaves the records it is given, one a run."""
+
+    def __init__(self, *records: RunRecord) -> None:
+        self.left = list(records)
+
+    def run(self, request: RunRequest, runs: Path, tools: Tools) -> RunRecord:
+        record = self.left.pop(0)
+        directory = runs / f"{len(list(runs.glob('*'))):03}"
+        directory.mkdir(parents=True)
+        (directory / "result.json").write_bytes(to_json(record))
+        return record
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Tools:
+    return Tools(Workspace(tmp_path / "cache"), Deadline.after(60, "a test"), Silent())
+
+
+@pytest.mark.parametrize("record", [probed(a_x="PASS"), probed(a_x="FAIL"), NO_BUILD, NO_BOOT])
+def test_what_was_decided_is_not_done_again(
+    tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, record: RunRecord
+) -> None:
+    monkeypatch.setattr(pipeline, "run", Pipeline(record).run)
+    first = Points(tmp_path / "try", tools).once("0001", REQUEST)
+    again = Points(tmp_path / "try", tools).once("0001", REQUEST)  # the pipeline has no more
+    assert first == again == record
+
+
+def test_a_point_that_was_cut_is_done_again(
+    tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Points(tmp_path / "try", tools)
+    cut = tmp_path / "try" / "0001" / "000"
+    cut.mkdir(parents=True)
+    (cut / "result.json").write_bytes(to_json(CUT))
+    monkeypatch.setattr(pipeline, "run", Pipeline(probed(a_x="PASS")).run)
+    assert memory.runs("0001") == ()
+    assert memory.once("0001", REQUEST).verdict == "PASS"
+    assert len(memory.runs("0001")) == 1
+
+
+def test_an_interrupted_point_ends_the_campaign(
+    tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted = RunRecord(verdict="INTERRUPTED", exit_code=130)
+    monkeypatch.setattr(pipeline, "run", Pipeline(interrupted).run)
+    memory = Points(tmp_path / "try", tools)
+    with pytest.raises(KeyboardInterrupt):
+        memory.once("0001", REQUEST)
+    assert memory.runs("0001") == ()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ended("NoSpace", "kernel"),
+        ended("ToolMissing", "kernel"),
+        ended("QemuError", "guest"),
+        ended("PoolShort", "guest"),
+        ended("CompileError", "probes", 2),  # a probe of ours, not the kernel
+        ended("DeadlineExpired", "kernel"),
+    ],
+)
+def test_a_failure_of_this_host_is_no_verdict(
+    tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, record: RunRecord
+) -> None:
+    monkeypatch.setattr(pipeline, "run", Pipeline(record).run)
+    memory = Points(tmp_path / "try", tools)
+    with pytest.raises(CampaignStopped, match="0001"):
+        memory.once("0001", REQUEST)
+    assert memory.runs("0001") == ()
+
+
+def test_a_damaged_record_is_as_none(tmp_path: Path, tools: Tools) -> None:
+    memory = Points(tmp_path / "try", tools)
+    (tmp_path / "try" / "0001" / "000").mkdir(parents=True)
+    (tmp_path / "try" / "0001" / "000" / "result.json").write_text('{"schema": 1, "verd')
+    assert memory.runs("0001") == ()
+
+
+def test_the_same_question_has_the_same_directory(tmp_path: Path, tools: Tools) -> None:
+    class Identity(msgspec.Struct):
+        what: str
+
+    seen = []
+    for what in ("a", "a", "b"):
+        with points.campaign("try", "dir:/p/q", Identity(what), tmp_path, tools) as memory:
+            seen.append(memory.directory)
+    assert seen[0] == seen[1] != seen[2]
+    assert seen[0].name.startswith("try-dir-p-q-")
