@@ -40,7 +40,8 @@ class RunRequest(Record, frozen=True, kw_only=True):
     Attributes:
         subject: which kernel on which machine.
         expect: what the kernel is expected to be.
-        probes: globs over probe names; all probes when empty.
+        probes: globs over probe names; all probes when empty, none when only kselftests are asked.
+        kselftests: the kernel's own tests, by words like ``mm`` or ``mm:hugetlb-madvise``.
         repeat: how often each probe is run.
         command: the argv that reproduces the run.
     """
@@ -48,6 +49,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     subject: session.Subject
     expect: Literal["report", "hgm", "stock"] = "report"
     probes: tuple[str, ...] = ()
+    kselftests: tuple[str, ...] = ()
     repeat: int = 1
     command: tuple[str, ...] = ()
 
@@ -66,14 +68,19 @@ def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
         SpecError: if the request makes no sense; no run directory is made then.
     """
     tools.workspace.sweep()
-    specs = catalog.repeated(catalog.select(catalog.load(), request.probes), request.repeat)
+    specs = _selected(request)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", request.subject.kernel.source).strip("-")[-40:]
-    store = RunStore(new_run_directory(runs, label), _first_record(request, specs))
+    first = _first_record(request, catalog.repeated(specs, request.repeat))
+    store = RunStore(new_run_directory(runs, label), first)
     files.write_reproduce(store)
     with _recorded(store), _Stages(store, tools.progress) as stages:
-        bench = session.prepare(request.subject, specs, tools, store.run_dir, stages)
+        bench = session.prepare(
+            request.subject, specs, tools, store.run_dir, stages, request.kselftests
+        )
+        everything = catalog.repeated(bench.specs, request.repeat)
+        store.expect(_not_run(everything))
         stages.begin("guest")
-        session.run_probes(bench, specs, store)
+        session.run_probes(bench, everything, store)
         stages.begin("verdict")
         _conclude(store, request)
     files.write_reproduce(store)
@@ -90,8 +97,22 @@ def _first_record(request: RunRequest, specs: Sequence[ProbeSpec]) -> RunRecord:
         expect=request.expect,
         machine=request.subject.machine,
         hugepages=PoolSummary(asked=pool.by_size(request.subject.machine.hugepages)),
-        probes=tuple(ProbeResult(name=each.name, status="LOST", reason=_NOT_RUN) for each in specs),
+        probes=_not_run(specs),
     )
+
+
+def _selected(request: RunRequest) -> tuple[ProbeSpec, ...]:
+    """Return the probes that are asked for; the kernel's own tests are known with its tree only."""
+    if not request.kselftests:
+        return catalog.select(catalog.load(), request.probes)
+    from harness.probes import selftests
+
+    selftests.require_source(request.kselftests, request.subject.kernel.source)
+    return catalog.select(catalog.load(), request.probes) if request.probes else ()
+
+
+def _not_run(specs: Sequence[ProbeSpec]) -> tuple[ProbeResult, ...]:
+    return tuple(ProbeResult(name=each.name, status="LOST", reason=_NOT_RUN) for each in specs)
 
 
 def _conclude(store: RunStore, request: RunRequest) -> None:

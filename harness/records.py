@@ -24,6 +24,9 @@ Status = Literal["PASS", "FAIL", "SKIP", "CRASH", "HANG", "LOST"]
 #: How a probe's program can end, before anybody judges it; see `ProbeEvidence`.
 Ending = Literal["exit", "budget", "guest-died", "lost"]
 
+#: By which rules a probe's output and exit code are read; see `harness.verdicts.judge`.
+Rules = Literal["ktap", "kselftest"]
+
 #: How a run can end: as expected, not as expected, by an error before a verdict, or cut.
 Verdict = Literal["PASS", "FAIL", "ERROR", "INTERRUPTED", "CUT"]
 
@@ -209,23 +212,32 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
         name: unique, such as ``hgm/continue-4k/1G``; what ``--probe`` globs match.
         shows: one line: what a PASS shows.
         source: path of the source relative to ``harness/probes/guest``.
-        language: ``c`` or ``python``.
+        language: ``c``, ``python`` or ``sh``.
         arguments: the program's arguments.
         needs: features it needs: ``hgm``, ``root``, ``python``, ``numa`` ...
         pages: huge pages that must be free for it.
         nodes: NUMA nodes that it needs.
         budget: seconds it may take on an unloaded host under TCG.
+        rules: how its output is read.
+        unmet: why it cannot be run at all, such as the compiler's reason; empty where it can.
     """
 
     name: str
     shows: str
     source: str
-    language: Literal["c", "python"]
+    language: Literal["c", "python", "sh"]
     arguments: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     pages: tuple[HugePages, ...] = ()
     nodes: int = 1
     budget: float = 30.0
+    rules: Rules = "ktap"
+    unmet: str = ""
+
+    @property
+    def wants_disk(self) -> bool:
+        """Return whether it needs Python or the GNU tools, which are on the guest's disk."""
+        return self.language != "c"
 
 
 class Subtest(Record, frozen=True, kw_only=True):
@@ -271,6 +283,7 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
         console_from: offset in ``serial.log`` where it began, bytes.
         console_to: offset in ``serial.log`` where it ended, bytes.
         detail: one line about how it ended where that was not by itself.
+        rules: how its output is read.
     """
 
     name: str
@@ -281,6 +294,7 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
     console_from: int
     console_to: int
     detail: str = ""
+    rules: Rules = "ktap"
 
 
 class ProbeResult(Record, frozen=True, kw_only=True):

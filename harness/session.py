@@ -20,6 +20,7 @@ from harness.guest.personal import PersonalFile
 from harness.kernel import cache
 from harness.kernel.obtain import KernelRequest, obtain
 from harness.probes.compile import compile_probes
+from harness.probes.kselftest import Suite
 from harness.probes.run import FEATURES, GUEST_DIRECTORY, MOUNT_DISK, run_probe
 from harness.progress import Progress
 from harness.records import (
@@ -122,8 +123,9 @@ class Bench:
         image: the guest image.
         machine: the machine.
         accel: what runs it.
-        programs: host paths of what goes into the guest's ``/probes``, by file name there.
+        programs: host paths of what goes into the guest's ``/probes``, by path there.
         tools: what it is done with.
+        specs: the probes that the guest holds, the kernel's own tests among them.
     """
 
     kernel: Kernel
@@ -132,6 +134,7 @@ class Bench:
     accel: AccelChoice
     programs: Mapping[str, Path]
     tools: Tools
+    specs: tuple[ProbeSpec, ...] = ()
 
     def budget(self, spec: ProbeSpec) -> float:
         """Return the seconds that a probe may take on this kernel."""
@@ -147,6 +150,7 @@ def prepare(
     tools: Tools,
     directory: Path,
     witness: Witness,
+    kselftests: Sequence[str] = (),
 ) -> Bench:
     """Get the kernel, the image, the probes and the accelerator ready.
 
@@ -156,6 +160,7 @@ def prepare(
         tools: what it is done with.
         directory: takes ``build.log`` and ``probes.log``.
         witness: is told what becomes known.
+        kselftests: the kernel's own tests that the guest shall hold as well.
 
     Raises:
         HarnessError: if a stage failed.
@@ -171,13 +176,29 @@ def prepare(
     guest_image = image.obtain(**common)
     witness.know(image=guest_image.key)
     witness.begin("probes", f"{len(specs)} selected")
-    programs = compile_probes(specs, kernel=kernel, log=directory / "probes.log", **common)
+    own = _own_tests(kselftests, kernel, directory / "kselftest.log", tools, witness)
+    everything = (*specs, *own.specs)
+    programs = dict(own.programs)
+    programs |= compile_probes(everything, kernel=kernel, log=directory / "probes.log", **common)
     witness.begin("accel")
     candidates = accel.proof_kernels(Path(kernel.image), **common)
     chosen = accel.choose(subject.accel, candidates, arch_name=subject.machine.arch, **common)
     witness.know(accel=chosen)
     tools.progress.note(f"{chosen.name}: {chosen.reason}")
-    return Bench(kernel, guest_image, subject.machine, chosen, programs, tools)
+    return Bench(kernel, guest_image, subject.machine, chosen, programs, tools, everything)
+
+
+def _own_tests(
+    wishes: Sequence[str], kernel: Kernel, log: Path, tools: Tools, witness: Witness
+) -> Suite:
+    if not wishes:
+        return Suite()
+    from harness.probes import selftests  # which a run without them does without
+
+    witness.begin("kselftest", " ".join(wishes))
+    suite = selftests.obtain(wishes, kernel=kernel, log=log, **tools.arguments())
+    witness.know(notes=suite.notes)
+    return suite
 
 
 def _summary(kernel: Kernel) -> KernelSummary:
@@ -208,7 +229,7 @@ def run_probes(bench: Bench, specs: Sequence[ProbeSpec], store: RunStore) -> Non
             left.append(spec)
     total = len(left)
     while left:
-        disk = any(spec.language == "python" for spec in left)
+        disk = any(spec.wants_disk for spec in left)
         with guest_with_probes(bench, store.run_dir, disk=disk) as host:
             _meet(bench, host, store)
             while left:
@@ -223,6 +244,8 @@ def run_probes(bench: Bench, specs: Sequence[ProbeSpec], store: RunStore) -> Non
 
 def unmet_need(spec: ProbeSpec, machine: MachineSpec) -> str:
     """Return why a machine cannot run a probe, or nothing if it can."""
+    if spec.unmet:
+        return spec.unmet
     if spec.nodes > machine.nodes:
         return f"needs {spec.nodes} NUMA nodes and the machine has {machine.nodes} (--nodes)"
     have = {pages.size: pages.count for pages in machine.hugepages}

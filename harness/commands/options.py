@@ -159,8 +159,10 @@ def new_tools(timeout: float, display: Display) -> Tools:
     return Tools(Workspace.default(), Deadline.after(timeout, "the command (--timeout)"), display)
 
 
-def machine_of(hugepages: str, memory: str | None, cpus: int, nodes: int, **_: Any) -> MachineSpec:
-    """Return the machine that `machine_options` describe."""
+def machine_of(
+    hugepages: str, memory: str | None, cpus: int, nodes: int, spare: int = 0, **_: Any
+) -> MachineSpec:
+    """Return the machine that `machine_options` describe, with spare bytes if it is sized here."""
     from harness.vm import spec
 
     return spec.machine(
@@ -168,6 +170,7 @@ def machine_of(hugepages: str, memory: str | None, cpus: int, nodes: int, **_: A
         memory=None if memory is None else spec.parse_size(memory, "--memory"),
         cpus=cpus,
         nodes=nodes,
+        spare=spare,
     )
 
 

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 @timeout_option
 @probe_option
 @click.option(
+    "--kselftest",
+    "kselftests",
+    multiple=True,
+    metavar="mm[:GLOB]",
+    help="Run the tests of tools/testing/selftests in the kernel's own tree, and probes only where "
+    "--probe asks for them; repeatable.",
+)
+@click.option(
     "--expect",
     type=click.Choice(["report", "hgm", "stock"]),
     help="hgm: a kernel without it fails; stock: a kernel with it fails; report: neither. "
@@ -60,20 +68,38 @@ def run(as_json: bool, runs_dir: Path, timeout: float, **options: Any) -> int:
 
 
 def _run_request(
-    *, probes: tuple[str, ...], expect: Any, repeat: int, **options: Any
+    *,
+    probes: tuple[str, ...],
+    kselftests: tuple[str, ...],
+    expect: Any,
+    repeat: int,
+    **options: Any,
 ) -> RunRequest:
     from harness.kernel import named
     from harness.pipeline import RunRequest
 
-    subject = subject_of(**options)
+    subject = subject_of(spare=_spare_memory(kselftests), **options)
     return RunRequest(
         subject=subject,
         expect=expect or named.expectation(subject.kernel.series),
         probes=probes,
+        kselftests=kselftests,
         repeat=repeat,
         # From anywhere, and with paths that were meant from here.
         command=("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), *sys.argv[1:]),
     )
+
+
+def _spare_memory(kselftests: tuple[str, ...]) -> int:
+    """Return the bytes that the kernel's own tests need beyond what the guest reserves."""
+    if not kselftests:
+        return 0
+    from harness.probes import kselftest
+    from harness.vm import spec
+
+    table = kselftest.load()
+    wanted = kselftest.parse(kselftests, table)
+    return max(spec.parse_size(table[name].memory, "kselftest.toml") for name in wanted)
 
 
 @click.command()

@@ -97,8 +97,12 @@ def compile_probes(
     scripts = sorted(source for source in sources if source.endswith(".py"))
     if scripts:
         scripts.append(_PYTHON_LIBRARY)
-    jobs = _jobs(sorted(sources.difference(scripts)), kernel, workspace)
-    checked = [_check_python(script) for script in scripts]
+    shell = sorted(source for source in sources if source.endswith(".sh"))
+    jobs = _jobs(sorted(sources.difference(scripts, shell)), kernel, workspace)
+    checked = [
+        *(_check_python(script) for script in scripts),
+        *(catalog.GUEST / name for name in shell),
+    ]
     _compile_missing(jobs, workspace, deadline, progress, log)
     for job in jobs:
         cache.touch(job.binary.parent)
@@ -121,8 +125,8 @@ def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_J
     headers = ("-isystem", kernel.headers) if kernel.headers else ()
     common = digest(
         *FLAGS,
-        _host_identity(),
-        _headers_digest(kernel, workspace),
+        host_identity(),
+        headers_digest(kernel, workspace),
         *(part for file in (directory / "hgm_probe.h", *library) for part in _named(file)),
     )
     compiler = (_COMPILER, *FLAGS, *headers, f"-I{directory}")
@@ -146,15 +150,19 @@ def _read(source: Path) -> bytes:
         ) from None
 
 
-def _host_identity() -> str:
-    """Return what changes when the compiler or the host's headers do, without running them."""
+def host_identity(*more: str) -> str:
+    """Return what changes when the compiler or the host's headers do, without running them.
+
+    Args:
+        more: paths of further files of the host that matter.
+    """
     compiler = shutil.which(_COMPILER)
     if compiler is None:
         raise ToolMissing(
             f"the program {_COMPILER} is not installed",
             hint="`hgm doctor` prints the line that does",
         )
-    return "\n".join(_stat_identity(Path(path)) for path in (compiler, *_HOST_FILES))
+    return "\n".join(_stat_identity(Path(path)) for path in (compiler, *_HOST_FILES, *more))
 
 
 def _stat_identity(path: Path) -> str:
@@ -165,7 +173,7 @@ def _stat_identity(path: Path) -> str:
     return f"{real} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _headers_digest(kernel: Kernel, workspace: Workspace) -> str:
+def headers_digest(kernel: Kernel, workspace: Workspace) -> str:
     """Return the digest of the kernel's UAPI headers; remembered, for a key's never change."""
     if not kernel.headers:
         return "host"
@@ -204,13 +212,13 @@ def _compile(job: _Job, workspace: Workspace, deadline: Deadline, log: Path) -> 
         argv = (*job.argv, "-o", str(directory / job.binary.name))
         done = command.run(argv, deadline, ok=None)
         said = done.stdout + done.stderr
-        _append(log, f"$ {' '.join(argv)}\n{said}")
+        append(log, f"$ {' '.join(argv)}\n{said}")
         if done.exit_code != 0:
             raise CompileError(first_error(said), command=argv, log=log)
         workspace.publish(directory, job.binary.parent)
 
 
-def _append(log: Path, text: str) -> None:
+def append(log: Path, text: str) -> None:
     """Append in one write, so that what several compilers say does not mix."""
     with log.open("ab", buffering=0) as file:
         file.write(text.encode())

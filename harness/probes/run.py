@@ -34,7 +34,8 @@ def argv(spec: ProbeSpec) -> tuple[str, ...]:
     if spec.language == "python":
         # Without site and bytecode: halves Python's start under TCG, and no probe needs them.
         return ("python3", "-S", "-B", f"{GUEST_DIRECTORY}/{source.name}", *spec.arguments)
-    return (f"{GUEST_DIRECTORY}/{source.stem}", *spec.arguments)
+    name = source.name if spec.language == "sh" else source.stem
+    return (f"{GUEST_DIRECTORY}/{name}", *spec.arguments)
 
 
 def run_probe(
@@ -78,6 +79,7 @@ def run_probe(
             detail = error.message
     return ProbeEvidence(
         name=spec.name,
+        rules=spec.rules,
         ended=ended,
         exit_code=code,
         seconds=time.monotonic() - began,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,6 +117,12 @@ class RunStore:
         else:
             probes.append(result)
         return self.update(probes=tuple(probes))
+
+    def expect(self, results: Iterable[ProbeResult]) -> RunRecord:
+        """Put results into the record that stand there until the probes have been run."""
+        known = {probe.name for probe in self.record.probes}
+        new = (result for result in results if result.name not in known)
+        return self.update(probes=(*self.record.probes, *new))
 
     def write(self, name: str, data: bytes | str, *, executable: bool = False) -> Path:
         """Write a whole file into the run directory, and return its path."""

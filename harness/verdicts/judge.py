@@ -17,6 +17,8 @@ A probe, the first that holds:
 11   otherwise                                                                PASS
 ==== ======================================================================== ======
 
+For one of the kernel's own tests `harness.verdicts.kselftest` takes the place of rules 5 to 11.
+
 Any other complaint of the kernel during the probe turns a PASS or SKIP into a FAIL and is named
 behind the reason of anything else. Everything here is a pure function of text and records, so that
 an old run can be judged again.
@@ -39,8 +41,9 @@ from harness.records import (
     Subtest,
     Verdict,
 )
-from harness.verdicts import dmesg, ktap
+from harness.verdicts import dmesg, kselftest, ktap, opinion
 from harness.verdicts.lines import clean, short
+from harness.verdicts.opinion import Opinion, aside
 
 #: What a probe ends with to say that it could not test anything; kselftest's KSFT_SKIP.
 SKIP_CODE = 4
@@ -55,13 +58,6 @@ _BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL", "LOST")
 
 # The shell's way to say that a signal ended a program: 128 and the signal's number.
 _SIGNALLED = 128
-
-
-class Opinion(NamedTuple):
-    """A status and its reason, on the way to a `ProbeResult`."""
-
-    status: Status
-    reason: str
 
 
 class RunVerdict(NamedTuple):
@@ -152,14 +148,16 @@ def _judge_output(
         return Opinion("FAIL", "its exit code is not known")
     if name := _signal_name(code):
         return Opinion("FAIL", _killed(name, subtests, stderr))
+    if evidence.rules == "kselftest":
+        return kselftest.judge(code, document, subtests, text, stderr)
     if document.empty:
         return Opinion("FAIL", _no_ktap(code, text, stderr))
-    failed = [subtest for subtest in subtests if subtest.status == "FAIL"]
-    if failed:
-        return Opinion("FAIL", _failed(failed, code))
+    bad = [subtest for subtest in subtests if subtest.status == "FAIL"]
+    if bad:
+        return Opinion("FAIL", opinion.failed(bad, code))
     for problem in document.problems:
         if problem.kind not in TOLERATED:
-            return Opinion("FAIL", f"damaged KTAP: {problem.text}{_aside(stderr)}")
+            return Opinion("FAIL", f"damaged KTAP: {problem.text}{aside(stderr)}")
     return _judge_code(code, document, subtests, stderr)
 
 
@@ -176,7 +174,7 @@ def _judge_code(
         reasons.insert(0, document.skipped)
     nothing_tested = len(skipped) == len(subtests)
     if code not in (0, SKIP_CODE):
-        return Opinion("FAIL", f"no result is `not ok`, yet exit code {code}{_aside(stderr)}")
+        return Opinion("FAIL", f"no result is `not ok`, yet exit code {code}{aside(stderr)}")
     if code == SKIP_CODE or nothing_tested:
         if not reasons or not reasons[0]:
             return Opinion("FAIL", f"tested nothing and gave no reason (exit code {code})")
@@ -204,30 +202,14 @@ def _signal_name(code: int) -> str:
 def _killed(name: str, subtests: Sequence[Subtest], stderr: str) -> str:
     reached = f"after {subtests[-1].name}" if subtests else "before its first result"
     failed = next((subtest for subtest in subtests if subtest.status == "FAIL"), None)
-    first = f"; {_failed([failed], 1)}" if failed else ""
-    return f"killed by {name}, {reached}{first}{_aside(stderr)}"
+    first = f"; {opinion.failed([failed], 1)}" if failed else ""
+    return f"killed by {name}, {reached}{first}{aside(stderr)}"
 
 
 def _no_ktap(code: int, text: str, stderr: str) -> str:
     first = next((line for line in map(clean, text.split("\n")) if line.strip()), "")
     said = f"first line {short(first, 80)!r}" if first else "it printed nothing"
-    return f"printed no KTAP: {said}, exit code {code}{_aside(stderr)}"
-
-
-def _failed(failed: Sequence[Subtest], code: int) -> str:
-    first = failed[0]
-    # A parent fails with its child; counting it would count one fault twice.
-    leaves = [s for s in failed[1:] if not first.name.startswith(f"{s.name} > ")]
-    more = f" (and {len(leaves)} more)" if leaves else ""
-    why = f": {first.reason}" if first.reason else ""
-    odd = "; yet exit code 0" if code == 0 else ""
-    return f"{first.name}{more}{why}{odd}"
-
-
-def _aside(stderr: str) -> str:
-    """Return the last line of standard error, ready to stand behind a reason."""
-    lines = [line for line in map(clean, stderr.split("\n")) if line.strip()]
-    return f"; stderr: {short(lines[-1], 120)}" if lines else ""
+    return f"printed no KTAP: {said}, exit code {code}{aside(stderr)}"
 
 
 def judge_run(

@@ -84,6 +84,7 @@ def machine(
     memory: int | None = None,
     cpus: int = 2,
     nodes: int = 1,
+    spare: int = 0,
     arch_name: str = "x86_64",
 ) -> MachineSpec:
     """Return a machine that is large enough for its huge pages.
@@ -94,6 +95,7 @@ def machine(
             touches costs the host nothing.
         cpus: virtual CPUs.
         nodes: NUMA nodes.
+        spare: bytes that are to be free beyond that, where the memory is sized here.
         arch_name: the architecture.
 
     Raises:
@@ -107,7 +109,7 @@ def machine(
         )
     if memory is None:
         gib = 2**30
-        wanted = reserved + arch(arch_name).memory_overhead * nodes
+        wanted = reserved + arch(arch_name).memory_overhead * nodes + spare
         memory = -(-wanted // (gib * nodes)) * gib * nodes
     elif memory <= reserved:
         raise SpecError(

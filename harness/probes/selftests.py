@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Build the kernel's own tests from the tree under test, each once per content.
+
+The tests and the headers they include are taken out of the object store into a directory of the
+cache's, so neither the caller's tree nor the kernel's build directory is touched. The tree's own
+Makefiles build them, static, against the UAPI headers of that kernel. Each program lies in the
+cache at ``probes/KEY/NAME``; one that does not compile leaves the compiler's reason there instead,
+and its tests are skipped with that reason.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import command
+from harness.deadline import Deadline
+from harness.errors import CompileError, SourceError, SpecError
+from harness.kernel import cache, specs
+from harness.kernel.git import Store
+from harness.kernel.make import first_error
+from harness.probes import catalog, compile, kselftest
+from harness.probes.kselftest import Collection, Inventory, Suite
+from harness.progress import Progress
+from harness.records import Kernel, from_json, to_json
+from harness.workspace import Workspace, atomic_write, digest
+
+#: Raised whenever the same sources would no longer give the same programs.
+_RECIPE = "1"
+
+#: Static: the guest's libraries are its own. Stripped: they travel in an initramfs.
+_FLAGS = ("-static", "-s")
+
+#: Linked into each program; see there.
+_LINE_BUFFERED = catalog.GUEST / "kselftest" / "line_buffered.c"
+
+#: Libraries that tests ask for, whose arrival on the host changes what can be built.
+_LIBRARIES = tuple(f"/usr/lib/x86_64-linux-gnu/lib{name}.a" for name in ("cap", "numa", "uring"))
+
+_SELFTESTS = "tools/testing/selftests"
+
+#: Prints what the Makefile of a collection would build and run: the kernel's lib.mk has the names.
+_LIST = (
+    "hgm-list: ; @printf 'program %s\\n' $(notdir $(TEST_GEN_PROGS) $(TEST_GEN_FILES)); "
+    "printf 'script %s\\n' $(notdir $(filter %.sh,$(TEST_PROGS) $(TEST_FILES)))"
+)
+
+_KINDS = ("program", "script")
+
+_INVENTORY = "inventory.json"
+
+#: Stands in the cache in the place of a program, and says why there is none.
+_REASON = "does-not-compile"
+
+#: What must not come from the caller's environment.
+_ENVIRONMENT = {"MAKEFLAGS": "", "MFLAGS": "", "CROSS_COMPILE": "", "LLVM": "", "LC_ALL": "C"}
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """What a tree has of a collection, and where what is made from it belongs.
+
+    Attributes:
+        tree: git tree ID.
+        paths: what is taken out of it.
+        directory: the collection's, below ``tools/testing/selftests``.
+        key: content hash of those paths, of the kernel's headers, of the host and of the flags.
+    """
+
+    tree: str
+    paths: tuple[str, ...]
+    directory: str
+    key: str
+
+    def entry(self, workspace: Workspace, name: str) -> Path:
+        """Return the directory in the cache of what is made under a name."""
+        return workspace.cache / "probes" / digest(self.key, name)
+
+
+def obtain(
+    wishes: Sequence[str],
+    *,
+    kernel: Kernel,
+    workspace: Workspace,
+    deadline: Deadline,
+    progress: Progress,
+    log: Path,
+) -> Suite:
+    """Return the kernel's own tests that are wished for, built unless the cache has them.
+
+    Args:
+        wishes: words like ``mm`` or ``mm:hugetlb-madvise``.
+        kernel: whose tree and UAPI headers are used.
+        workspace: whose cache keeps the programs.
+        deadline: when they must be built.
+        progress: is told how many are built.
+        log: the file to which what make says is appended.
+
+    Raises:
+        SpecError: for a wish that no tree, or this one, can fulfil.
+        SourceError: for a kernel without a source, or whose source has no such tests.
+        CompileError: if the collection's Makefile cannot even say what it would build.
+        DeadlineExpired: if it took too long.
+    """
+    table = kselftest.load()
+    suite = Suite()
+    for name, patterns in kselftest.parse(wishes, table).items():
+        builder = _Builder(table[name], kernel, workspace, deadline, progress, log)
+        suite = _joined(suite, _collection(name, table[name], patterns, builder))
+    return suite
+
+
+def require_source(wishes: Sequence[str], kernel: str) -> None:
+    """Refuse, before anything is built, what `obtain` could not do.
+
+    Args:
+        wishes: as for `obtain`.
+        kernel: ``--kernel``'s argument.
+
+    Raises:
+        SpecError: for an unknown collection, or a kernel without a source.
+    """
+    kselftest.parse(wishes, kselftest.load())
+    if wishes and specs.parse_source(kernel).kind == "image":
+        raise SpecError(
+            f"--kselftest builds what is in the kernel's source, and {kernel} has none",
+            hint="give its source with tree: or git:",
+        )
+
+
+def _collection(
+    name: str, collection: Collection, patterns: Sequence[str], builder: _Builder
+) -> Suite:
+    sources = builder.look()
+    plan = kselftest.plan(name, collection, builder.inventory(sources), patterns)
+    made = builder.build(sources, plan.files)
+    reasons = {file: path.read_text() for file, path in made.items() if path.name == _REASON}
+    room = f"{kselftest.GUEST_DIRECTORY}/{name}"
+    notes = []
+    if plan.absent:
+        absent = ", ".join(plan.absent)
+        notes.append(f"kselftest/{name}: not in this tree, or not for this host: {absent}")
+    return Suite(
+        tuple(kselftest.probe(name, collection, t, reasons.get(t.program, "")) for t in plan.tests),
+        {f"{room}/{file}": path for file, path in made.items() if file not in reasons},
+        tuple(notes),
+    )
+
+
+def _joined(one: Suite, other: Suite) -> Suite:
+    return Suite(
+        one.specs + other.specs, {**one.programs, **other.programs}, one.notes + other.notes
+    )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Builds what is wanted of one collection of one kernel."""
+
+    collection: Collection
+    kernel: Kernel
+    workspace: Workspace
+    deadline: Deadline
+    progress: Progress
+    log: Path
+
+    def look(self) -> _Sources:
+        """Return what the kernel's tree has of the collection."""
+        tree = self.kernel.series.tree
+        homes = [f"{_SELFTESTS}/{directory}" for directory in self.collection.directories]
+        found = self._listed(tree, self.collection.sources)
+        home = next(iter(self._listed(tree, homes)), "")
+        if not home:
+            raise SourceError(f"{self.kernel.source.spec} has no {' or '.join(homes)}")
+        key = digest(
+            _RECIPE,
+            home,
+            *found.values(),
+            compile.headers_digest(self.kernel, self.workspace),
+            compile.host_identity(*_LIBRARIES),
+            _LINE_BUFFERED.read_bytes(),
+            *_FLAGS,
+        )
+        return _Sources(tree, tuple(found), Path(home).name, key)
+
+    def inventory(self, sources: _Sources) -> Inventory:
+        """Return what the collection's Makefile would build, remembered like a program."""
+        entry = sources.entry(self.workspace, _INVENTORY)
+        if not entry.exists():
+            with self.workspace.unfinished("kselftest") as scratch:
+                self._take_out(sources, scratch)
+                found = self._ask(sources, scratch)
+                self._publish(scratch, entry, _INVENTORY, to_json(found))
+        cache.touch(entry)
+        return from_json((entry / _INVENTORY).read_bytes(), Inventory)
+
+    def build(self, sources: _Sources, names: Iterable[str]) -> dict[str, Path]:
+        """Return what the cache has for each name: the file, or `_REASON` in its place."""
+        entries = {name: sources.entry(self.workspace, name) for name in names}
+        missing = [name for name, entry in entries.items() if not entry.exists()]
+        if missing:
+            with self.workspace.unfinished("kselftest") as scratch:
+                self._take_out(sources, scratch)
+                self._make(sources, scratch, missing)
+                for name in missing:
+                    self._collect(sources, scratch, name)
+        for entry in entries.values():
+            cache.touch(entry)
+        return {name: next(entry.iterdir()) for name, entry in entries.items()}
+
+    def _listed(self, tree: str, paths: Sequence[str]) -> dict[str, str]:
+        """Return the git IDs of those paths that a tree has, in the order of the paths."""
+        store = Store.of(self.workspace, self.deadline)
+        lines = store.git(["ls-tree", tree, "--", *paths], self.deadline).stdout.splitlines()
+        ids = {path: meta for meta, _, path in (line.partition("\t") for line in lines)}
+        return {path: ids[path] for path in paths if path in ids}
+
+    def _take_out(self, sources: _Sources, scratch: Path) -> None:
+        """Write the sources to ``src``, and make ``out`` beside it."""
+        source = scratch / "src"
+        source.mkdir()
+        (scratch / "out").mkdir()
+        checkout = ["checkout", "-q", sources.tree, "--", *sources.paths]
+        store = Store.of(self.workspace, self.deadline)
+        store.git(checkout, self.deadline, index=scratch / "index", work_tree=source)
+
+    def _ask(self, sources: _Sources, scratch: Path) -> Inventory:
+        done = self._run(sources, scratch, ["-s", "--eval", _LIST, "hgm-list"])
+        if done.exit_code != 0:
+            said = first_error((done.stdout + done.stderr).splitlines())
+            raise CompileError(said, command=done.argv, log=self.log)
+        rows = [line.split() for line in done.stdout.splitlines()]
+        found = {kind: [row[1] for row in rows if row[:1] == [kind] and row[1:]] for kind in _KINDS}
+        return Inventory(
+            directory=sources.directory,
+            programs=tuple(sorted(set(found["program"]))),
+            scripts=tuple(sorted(set(found["script"]))),
+        )
+
+    def _make(self, sources: _Sources, scratch: Path, names: Sequence[str]) -> None:
+        """Build all programs at once, going on where one does not compile."""
+        object_file = scratch / "line_buffered.o"
+        compiler = ["gcc", "-O2", "-c", str(_LINE_BUFFERED), "-o", str(object_file)]
+        command.run(compiler, self.deadline)
+        self.progress.note(f"building {len(names)} of the kernel's own tests")
+        home = scratch / "src" / _SELFTESTS / sources.directory
+        targets = [str(scratch / "out" / name) for name in names if not (home / name).exists()]
+        if targets:
+            jobs = len(os.sched_getaffinity(0))
+            self._run(sources, scratch, ["-k", f"-j{jobs}", *targets])
+
+    def _collect(self, sources: _Sources, scratch: Path, name: str) -> None:
+        """Publish a program, a script of the tree's, or why there is none."""
+        entry, made = sources.entry(self.workspace, name), scratch / "out" / name
+        script = scratch / "src" / _SELFTESTS / sources.directory / name
+        if script.is_file():
+            self._publish(scratch, entry, name, script.read_bytes())
+            return
+        # By itself, so that the error is its own.
+        done = None if made.exists() else self._run(sources, scratch, [str(made)])
+        if made.exists():
+            self._publish(scratch, entry, name, made.read_bytes())
+        elif done is not None:
+            said = first_error((done.stdout + done.stderr).splitlines()) or "make said no more"
+            for root in (f"{scratch / 'src'}/", f"{scratch}/"):
+                said = said.replace(root, "")
+            self._publish(scratch, entry, _REASON, f"does not compile: {said}")
+
+    def _publish(self, scratch: Path, entry: Path, name: str, data: bytes | str) -> None:
+        new = scratch / "new"
+        shutil.rmtree(new, ignore_errors=True)  # left where a twin had published it
+        new.mkdir()
+        atomic_write(new / name, data)
+        self.workspace.publish(new, entry)
+
+    def _run(self, sources: _Sources, scratch: Path, words: Sequence[str]) -> command.Completed:
+        """Run make in the collection's directory, and keep what it says."""
+        flags = " ".join((*_FLAGS, str(scratch / "line_buffered.o")))
+        headers = f"-isystem {self.kernel.headers}" if self.kernel.headers else ""
+        argv = [
+            *("make", "-C", str(scratch / "src" / _SELFTESTS / sources.directory)),
+            *(f"OUTPUT={scratch / 'out'}", "CC=gcc", "ARCH=x86_64", f"EXTRA_CFLAGS={flags}"),
+            *([f"KHDR_INCLUDES={headers}"] if headers else []),
+            *words,
+        ]
+        done = command.run(argv, self.deadline, env=_ENVIRONMENT, ok=None)
+        compile.append(self.log, f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}")
+        return done

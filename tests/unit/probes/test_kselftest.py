@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which of the kernel's own tests are run, and how the guest is told to prepare for them."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SpecError
+from harness.probes import catalog, kselftest, selftests
+from harness.probes.kselftest import Collection, Entry, Inventory
+
+COLLECTION = Collection(
+    directories=("mm", "vm"),
+    sources=("tools/testing/selftests",),
+    memory="4G",
+    budget=120,
+    helpers=("run_vmtests.sh", "helper"),
+    test=(
+        Entry(program="cow", pools={"2M": 128}, budget=60),
+        Entry(program="stress", variant="anon", arguments=("anon", "20")),
+        Entry(program="stress", variant="hugetlb", arguments=("hugetlb", "128")),
+        Entry(program="madvise"),
+        Entry(program="madvise", directory="vm", arguments=("/dev/hugepages-2M/file",)),
+        Entry(program="old", directory="vm"),
+        Entry(program="limits.sh", set={"vm.overcommit_memory": "1"}, user="nobody", nodes=2),
+    ),
+)
+NEW = Inventory(
+    directory="mm",
+    programs=("cow", "helper", "madvise", "stress", "unheard-of"),
+    scripts=("limits.sh", "run_vmtests.sh"),
+)
+OLD = Inventory(directory="vm", programs=("madvise", "old"), scripts=("run_vmtests.sh",))
+
+
+def planned(inventory: Inventory, *patterns: str) -> kselftest.Plan:
+    return kselftest.plan("mm", COLLECTION, inventory, patterns)
+
+
+def test_everything_is_the_table_in_its_order_then_what_it_does_not_name() -> None:
+    plan = planned(NEW, "*")
+    assert [test.name for test in plan.tests] == [
+        "cow",
+        "stress/anon",
+        "stress/hugetlb",
+        "madvise",
+        "limits.sh",
+        "unheard-of",
+    ]
+    assert plan.absent == ()
+    assert set(plan.files) == {*NEW.programs, *NEW.scripts}
+
+
+def test_what_the_table_names_and_the_tree_lacks_is_said() -> None:
+    plan = planned(OLD, "*")
+    assert [test.name for test in plan.tests] == ["madvise", "old"]
+    assert plan.absent == ("cow", "stress/anon", "stress/hugetlb", "limits.sh")
+
+
+def test_an_entry_for_the_directory_replaces_the_general_one() -> None:
+    assert planned(NEW, "madvise").tests[0].arguments == ()
+    assert planned(OLD, "madvise").tests[0].arguments == ("/dev/hugepages-2M/file",)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("stress", ["stress/anon", "stress/hugetlb"]),
+        ("stress/h*", ["stress/hugetlb"]),
+        ("*s*", ["stress/anon", "stress/hugetlb", "madvise", "limits.sh"]),
+        ("unheard-of", ["unheard-of"]),
+    ],
+)
+def test_a_pattern_names_a_program_or_one_of_its_variants(pattern: str, found: list[str]) -> None:
+    assert [test.name for test in planned(NEW, pattern).tests] == found
+
+
+def test_helpers_go_with_scripts_only_and_are_no_tests() -> None:
+    assert planned(NEW, "cow").files == ("cow",)
+    assert planned(NEW, "limits.sh").files == ("helper", "limits.sh", "run_vmtests.sh")
+    with pytest.raises(SpecError, match="mm:helper matches no test"):
+        planned(NEW, "helper")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [("cwo", "near it: cow"), ("old", "near it"), ("zzz", "it has: cow, stress")],
+)
+def test_a_pattern_that_the_tree_has_nothing_for_is_an_error(pattern: str, hint: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        planned(NEW, pattern)
+    assert f"mm:{pattern} matches no test in tools/testing/selftests/mm" in caught.value.message
+    assert hint in caught.value.hint or pattern == "old"
+
+
+def test_a_test_becomes_a_probe_that_the_guests_script_prepares() -> None:
+    test = COLLECTION.test[-1]
+    spec = kselftest.probe("mm", COLLECTION, test)
+    assert spec.name == "kselftest/mm/limits.sh"
+    assert spec.arguments == (
+        *("/probes/kselftest/mm", "--set", "vm.overcommit_memory", "1", "--user", "65534"),
+        *("--", "./limits.sh"),
+    )
+    assert (spec.rules, spec.budget, spec.nodes, spec.unmet) == ("kselftest", 120, 2, "")
+    assert spec.wants_disk
+    assert (catalog.GUEST / spec.source).is_file()
+    cow = kselftest.probe("mm", COLLECTION, COLLECTION.test[0], "does not compile: x")
+    assert cow.arguments == ("/probes/kselftest/mm", "--pool", "2", "128", "--", "./cow")
+    assert (cow.budget, cow.unmet) == (60, "does not compile: x")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "wanted"),
+    [
+        (["mm"], {"mm": ["*"]}),
+        (["mm:cow", "mm:stress/*"], {"mm": ["cow", "stress/*"]}),
+        ([], {}),
+    ],
+)
+def test_wishes(wishes: list[str], wanted: dict[str, list[str]]) -> None:
+    assert kselftest.parse(wishes, {"mm": COLLECTION}) == wanted
+
+
+@pytest.mark.parametrize(("wish", "said"), [("mn", "no collection 'mn'"), ("mm:", "names no test")])
+def test_wishes_that_make_no_sense(wish: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        kselftest.parse([wish], {"mm": COLLECTION})
+
+
+def test_an_image_has_no_source_to_build_tests_from() -> None:
+    with pytest.raises(SpecError, match="has none"):
+        selftests.require_source(["mm"], "image:/boot/vmlinuz")
+    selftests.require_source(["mm"], "debian:linux-source-6.12")
+    selftests.require_source([], "image:/boot/vmlinuz")
+
+
+def test_the_table_that_is_shipped() -> None:
+    collection = kselftest.load()["mm"]
+    assert len({(t.name, t.directory) for t in collection.test}) == len(collection.test)
+    assert not set(collection.helpers) & {test.program for test in collection.test}
+    for test in collection.test:
+        assert kselftest.probe("mm", collection, test).budget >= 30
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[collection.mm]\n", "missing required field"),
+        ("collection = 3\n", "Expected `object`"),
+        ("\x00", "Invalid"),
+    ],
+)
+def test_a_damaged_table(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "kselftest.toml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=said):
+        kselftest.load(path)
+
+
+def test_two_entries_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "kselftest.toml"
+    entry = '[[collection.mm.test]]\nprogram = "cow"\n'
+    head = '[collection.mm]\ndirectories = ["mm"]\nsources = []\nmemory = "1G"\nbudget = 1\n'
+    path.write_text(head + entry + entry)
+    with pytest.raises(SpecError, match="two tests 'cow'"):
+        kselftest.load(path)
