@@ -220,6 +220,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
         budget: seconds it may take on an unloaded host under TCG.
         rules: how its output is read.
         unmet: why it cannot be run at all, such as the compiler's reason; empty where it can.
+        on_request: whether it runs only where a glob names it.
     """
 
     name: str
@@ -233,6 +234,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
     budget: float = 30.0
     rules: Rules = "ktap"
     unmet: str = ""
+    on_request: bool = False
 
     @property
     def wants_disk(self) -> bool:

@@ -23,7 +23,7 @@ def probes_list(globs: tuple[str, ...], as_json: bool) -> int:
     from harness.probes import catalog
     from harness.reports import catalog as listing
 
-    chosen = catalog.select(catalog.load(), globs)
+    chosen = catalog.select(catalog.load(), globs or ("*",))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(chosen), indent=2))
     else:

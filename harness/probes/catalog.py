@@ -12,6 +12,7 @@
     needs = ["hgm"]              # features of kernel and guest; none by default
     pages = 1                    # free huge pages of the size; none by default
     nodes = 1                    # NUMA nodes; one by default
+    on_request = false           # true: it runs only where a glob of --probe matches it
     budget = { 1G = 60, 2M = 30 }  # seconds, for each size that it runs with
 """
 
@@ -51,6 +52,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     needs: tuple[Literal["hgm", "root", "numa"], ...] = ()
     pages: Annotated[int, msgspec.Meta(ge=0)] = 0
     nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
+    on_request: bool = False
 
 
 class _Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +75,9 @@ def load(path: Path = _CATALOG) -> tuple[ProbeSpec, ...]:
 
 
 def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec, ...]:
-    """Return the probes that a glob matches, in the catalogue's order; all without any glob.
+    """Return the probes that a glob matches, in the catalogue's order.
+
+    Without any glob it is all but those that run on request.
 
     A glob is matched, as the shell would, against the whole name (``hgm/continue-4k/1G``) and
     against the name without its size; ``*`` matches a slash as well.
@@ -86,7 +90,7 @@ def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec,
         if not any(_matches(spec, pattern) for spec in specs):
             raise _no_match(specs, pattern)
     if not patterns:
-        return tuple(specs)
+        return tuple(spec for spec in specs if not spec.on_request)
     return tuple(spec for spec in specs if any(_matches(spec, glob) for glob in patterns))
 
 
@@ -130,6 +134,7 @@ def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
             needs=(*entry.needs, *(["python"] if is_python else [])),
             pages=(HugePages(size=_BYTES[size], count=entry.pages),) if entry.pages else (),
             nodes=entry.nodes,
+            on_request=entry.on_request,
             budget=seconds,
         )
 

@@ -20,5 +20,6 @@ def write(specs: Sequence[ProbeSpec], stream: TextIO) -> None:
     width = max(len(base) for base in sizes)
     for base, names in sizes.items():
         spec = first[base]
-        stream.write(f"{base:<{width}}  {spec.language:<6}  {','.join(names):<5}  {spec.shows}\n")
+        shows = spec.shows + (" (only if --probe matches it)" if spec.on_request else "")
+        stream.write(f"{base:<{width}}  {spec.language:<6}  {','.join(names):<5}  {shows}\n")
     stream.write(f"{len(sizes)} probes, {len(specs)} with every huge-page size\n")

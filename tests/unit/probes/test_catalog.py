@@ -129,6 +129,15 @@ def test_globs_choose_in_the_catalogues_order(globs: list[str], chosen: list[str
     assert names(catalog.select(specs, globs)) == chosen
 
 
+def test_what_is_on_request_runs_only_where_a_glob_matches_it(written: Path) -> None:
+    rare = ENTRY.replace("hgm/one", "hgm/rare") + "on_request = true\n"
+    written.write_text(ENTRY + rare)
+    specs = catalog.load(written)
+    assert names(catalog.select(specs, [])) == ["hgm/one/1G", "hgm/one/2M"]
+    assert names(catalog.select(specs, ["hgm/rare/1G"])) == ["hgm/rare/1G"]
+    assert len(catalog.select(specs, ["hgm/*"])) == 4
+
+
 def test_a_glob_that_matches_nothing_names_what_is_near() -> None:
     with pytest.raises(SpecError) as caught:
         catalog.select(catalog.load(), ["hgm/*", "hgm/contineu-4k"])

@@ -61,6 +61,8 @@ struct probe {
 	bool needs_hgm;
 	/* Runs once, before the tests, in the process that they are forked from. */
 	void (*setup)(void);
+	/* Milliseconds that a test may take before it is killed; 0 for the usual 30 s. */
+	int test_ms;
 };
 
 /* Bytes of one huge page, from --size; and pages in it. */

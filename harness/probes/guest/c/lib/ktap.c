@@ -145,15 +145,15 @@ static bool ended_within(int pidfd, int milliseconds)
 	return poll(&waiting, 1, milliseconds) > 0;
 }
 
-/* Waits for the child, no longer than TEST_MS and the time that a kill takes. */
-static enum verdict await(pid_t child)
+/* Waits for the child, no longer than LIMIT_MS and the time that a kill takes. */
+static enum verdict await(pid_t child, int limit_ms)
 {
 	int pidfd = pidfd_open(child, 0);
 	int status;
 
-	if (!ended_within(pidfd, TEST_MS)) {
+	if (!ended_within(pidfd, limit_ms)) {
 		kill(child, SIGKILL);
-		probe_note("killed after %g s", TEST_MS / 1000.0);
+		probe_note("killed after %g s", limit_ms / 1000.0);
 		if (!ended_within(pidfd, EVENT_MS)) {
 			probe_note("it did not die of SIGKILL within %d s", EVENT_MS / 1000);
 			return FAILED;
@@ -175,7 +175,7 @@ static enum verdict await(pid_t child)
 	}
 }
 
-static enum verdict run_test(const struct probe_test *test)
+static enum verdict run_test(const struct probe_test *test, int limit_ms)
 {
 	pid_t child = fork();
 
@@ -185,7 +185,7 @@ static enum verdict run_test(const struct probe_test *test)
 	}
 	if (child == 0)
 		run_in_child(test->run);
-	return await(child);
+	return await(child, limit_ms);
 }
 
 /* Whether no test needs to run, because the kernel does not have the feature. */
@@ -209,10 +209,11 @@ static void set_up(const struct probe *probe)
 
 static enum verdict run_tests(const struct probe *probe)
 {
+	int limit_ms = probe->test_ms ? probe->test_ms : TEST_MS;
 	size_t counts[SKIPPED + 1] = { 0 };
 
 	for (size_t i = 0; i < probe->count; i++) {
-		enum verdict verdict = run_test(&probe->tests[i]);
+		enum verdict verdict = run_test(&probe->tests[i], limit_ms);
 
 		report(i + 1, probe->tests[i].name, verdict);
 		counts[verdict]++;
