@@ -10,7 +10,7 @@
     source = "c/continue_4k.c"   # below guest/; its directory is its language
     arguments = []               # before --size; none by default
     needs = ["hgm"]              # features of kernel and guest; none by default
-    pages = 1                    # free huge pages of the size; none by default
+    pages = 1                    # free huge pages, or { 1G = 1, 2M = 3 }; none by default
     nodes = 1                    # NUMA nodes; one by default
     on_request = false           # true: it runs only where a glob of --probe matches it
     budget = { 1G = 60, 2M = 30 }  # seconds, for each size that it runs with
@@ -39,6 +39,8 @@ _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+/[a-z0-9-]+$")]
 _Line = Annotated[str, msgspec.Meta(pattern=r"^\S.*\S$")]
 _Source = Annotated[str, msgspec.Meta(pattern=r"^(c/[a-z0-9_]+\.c|python/[a-z0-9_]+\.py)$")]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Size = Literal["1G", "2M"]
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,10 +49,10 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: _Name
     shows: _Line
     source: _Source
-    budget: Annotated[dict[Literal["1G", "2M"], _Positive], msgspec.Meta(min_length=1)]
+    budget: Annotated[dict[_Size, _Positive], msgspec.Meta(min_length=1)]
     arguments: tuple[str, ...] = ()
     needs: tuple[Literal["hgm", "root", "numa"], ...] = ()
-    pages: Annotated[int, msgspec.Meta(ge=0)] = 0
+    pages: _Count | dict[_Size, _Count] = 0
     nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
     on_request: bool = False
 
@@ -125,6 +127,7 @@ def _check_unique(names: Sequence[str], path: Path) -> None:
 def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
     is_python = entry.source.startswith("python/")
     for size, seconds in entry.budget.items():
+        pages = entry.pages.get(size, 0) if isinstance(entry.pages, dict) else entry.pages
         yield ProbeSpec(
             name=f"{entry.name}/{size}",
             shows=entry.shows,
@@ -132,7 +135,7 @@ def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
             language="python" if is_python else "c",
             arguments=(*entry.arguments, "--size", size),
             needs=(*entry.needs, *(["python"] if is_python else [])),
-            pages=(HugePages(size=_BYTES[size], count=entry.pages),) if entry.pages else (),
+            pages=(HugePages(size=_BYTES[size], count=pages),) if pages else (),
             nodes=entry.nodes,
             on_request=entry.on_request,
             budget=seconds,

@@ -43,6 +43,12 @@ def test_one_spec_for_each_size_of_the_budget(written: Path) -> None:
     assert (small.name, small.budget, small.pages[0].size) == ("hgm/one/2M", 30.5, 2**21)
 
 
+def test_pages_may_differ_with_the_size(written: Path) -> None:
+    written.write_text(ENTRY + "pages = { 2M = 3 }")
+    large, small = catalog.load(written)
+    assert (large.pages, small.pages) == ((), (HugePages(size=2**21, count=3),))
+
+
 def test_a_python_source_needs_python(written: Path) -> None:
     written.write_text(ENTRY.replace("c/one.c", "python/one.py") + 'needs = ["hgm"]')
     spec = catalog.load(written)[0]

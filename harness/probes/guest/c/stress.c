@@ -26,9 +26,9 @@
 
 #define PROCESSES 3
 #define THREADS 3
-#define FILE_PAGES 2 /* huge ones */
 #define VICTIM_MS 3000 /* after which one process is killed */
 #define GRACE_MS 60000 /* for all to end once the time is over */
+#define RARER 16 /* what works on a huge page as a whole, where that has 262,144 parts */
 #define PAGE_TABLES_SLACK (64L << 10) /* bytes: stacks and the like of others */
 
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
@@ -51,9 +51,15 @@ static __thread sigjmp_buf behind;
 static __thread volatile sig_atomic_t is_guarded;
 static __thread unsigned int seed;
 
+/* Huge pages of the file. One of 1 GiB: each hole that is punched costs another clearing. */
+static size_t file_pages(void)
+{
+	return huge_size() == PUD_PAGE ? 1 : 3;
+}
+
 static size_t length(void)
 {
-	return FILE_PAGES * huge_size();
+	return file_pages() * huge_size();
 }
 
 static bool time_is_over(void)
@@ -82,15 +88,20 @@ static bool one_in(size_t count)
 	return random_below(count) == 0;
 }
 
+static size_t rarer(void)
+{
+	return huge_size() == PUD_PAGE ? RARER : 1;
+}
+
 static char *random_huge(char *mapping)
 {
-	return mapping + random_below(FILE_PAGES) * huge_size();
+	return mapping + random_below(file_pages()) * huge_size();
 }
 
 /* A base page of the file, mostly out of a hot set, so that there are collisions. */
 static size_t random_page(void)
 {
-	size_t first = random_below(FILE_PAGES) * huge_pages();
+	size_t first = random_below(file_pages()) * huge_pages();
 
 	switch (random_below(4)) {
 	case 0:
@@ -107,9 +118,9 @@ static size_t random_length(size_t page)
 {
 	static const size_t counts[] = { 1, 1, 1, 2, 7, 64, 512, 1024, PUD_PAGE / BASE_PAGE };
 	size_t count = counts[random_below(COUNT_OF(counts))];
-	size_t left = FILE_PAGES * huge_pages() - page;
+	size_t left = file_pages() * huge_pages() - page;
 
-	if (count > 512 && !one_in(4))
+	if (count > 512 && !one_in(4 * rarer()))
 		count = 1;
 	return (count < left ? count : left) * BASE_PAGE;
 }
@@ -207,12 +218,12 @@ static void do_populate(void)
 static void do_punch(void)
 {
 	fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		  (off_t)(random_below(FILE_PAGES) * huge_size()), (off_t)huge_size());
+		  (off_t)(random_below(file_pages()) * huge_size()), (off_t)huge_size());
 }
 
 static void do_truncate(void)
 {
-	if (ftruncate(fd, (off_t)(random_below(FILE_PAGES + 1) * huge_size())) == 0)
+	if (ftruncate(fd, (off_t)(random_below(file_pages() + 1) * huge_size())) == 0)
 		expect(ftruncate(fd, (off_t)length()) == 0, "%s", error_name(errno));
 }
 
@@ -224,12 +235,13 @@ static void do_mprotect(void)
 	mprotect(huge, huge_size(), PROT_READ | PROT_WRITE);
 }
 
+/* Few pages: mlock() has each of them faulted in, and each fault answered. */
 static void do_mlock(void)
 {
-	char *huge = random_huge(primary);
+	char *start = primary + random_page() * BASE_PAGE;
 
-	mlock2(huge, huge_size(), MLOCK_ONFAULT);
-	munlock(huge, huge_size());
+	mlock(start, 8 * BASE_PAGE);
+	munlock(start, 8 * BASE_PAGE);
 }
 
 static _Noreturn void child_of_fork(void)
@@ -289,7 +301,8 @@ static void do_move(void)
 	for (int i = 0; i < 8; i++)
 		look(start, random_page());
 	munmap(start, huge_size());
-	munmap(start + huge_size(), length() - huge_size());
+	if (length() > huge_size())
+		munmap(start + huge_size(), length() - huge_size());
 }
 
 static void read_all(const char *path)
@@ -342,16 +355,22 @@ static const struct {
 	void (*run)(void);
 	const char *name;
 	size_t weight;
+	bool is_whole; /* works on whole huge pages */
 } deeds[] = {
-	{ do_read, "read", 300 },	{ do_write, "write", 200 },
-	{ do_write_alias, "alias", 60 }, { do_continue, "continue", 200 },
-	{ do_protect, "protect", 60 },	{ do_collapse, "collapse", 10 },
-	{ do_dont_need, "dontneed", 6 }, { do_populate, "populate", 10 },
-	{ do_punch, "punch", 2 },	{ do_truncate, "truncate", 2 },
-	{ do_mprotect, "mprotect", 4 },	{ do_mlock, "mlock", 4 },
-	{ do_fork, "fork", 3 },		{ do_move, "move", 2 },
-	{ do_proc, "proc", 6 },		{ do_pin, "pin", 60 },
+	{ do_read, "read", 300, false },	{ do_write, "write", 200, false },
+	{ do_write_alias, "alias", 60, false },	{ do_continue, "continue", 200, false },
+	{ do_protect, "protect", 60, false },	{ do_collapse, "collapse", 10, true },
+	{ do_dont_need, "dontneed", 6, true },	{ do_populate, "populate", 10, false },
+	{ do_punch, "punch", 2, true },		{ do_truncate, "truncate", 2, true },
+	{ do_mprotect, "mprotect", 4, true },	{ do_mlock, "mlock", 10, false },
+	{ do_fork, "fork", 3, true },		{ do_move, "move", 2, true },
+	{ do_proc, "proc", 6, true },		{ do_pin, "pin", 60, false },
 };
+
+static size_t weight_of(size_t deed)
+{
+	return deeds[deed].weight * (deeds[deed].is_whole ? 1 : rarer());
+}
 
 static unsigned long done[COUNT_OF(deeds)];
 
@@ -361,12 +380,12 @@ static void *work(void *number)
 
 	seed = (unsigned int)((uintptr_t)number * 7919 + (unsigned int)getpid());
 	for (i = 0; i < COUNT_OF(deeds); i++)
-		total += deeds[i].weight;
+		total += weight_of(i);
 	while (!time_is_over()) {
 		size_t chosen = random_below(total);
 
-		for (i = 0; chosen >= deeds[i].weight; i++)
-			chosen -= deeds[i].weight;
+		for (i = 0; chosen >= weight_of(i); i++)
+			chosen -= weight_of(i);
 		deeds[i].run();
 		__atomic_add_fetch(&done[i], 1, __ATOMIC_RELAXED);
 	}
@@ -525,11 +544,22 @@ static struct counters counters(void)
 	};
 }
 
+/* Clearing the first huge pages is the dearest of all: it is not to be part of the time. */
+static void allocate_pages(void)
+{
+	char *start = map_shared(fd, length(), RESERVED);
+
+	for (size_t i = 0; i < file_pages(); i++)
+		check_zero(start + i * huge_size(), 0, 1);
+	unmap(start, length());
+}
+
 static void everything_at_once(void)
 {
 	struct counters before = counters(), after;
 
-	fd = huge_memfd(FILE_PAGES);
+	fd = huge_memfd(file_pages());
+	allocate_pages();
 	run_all();
 	close(fd);
 	after = counters();
