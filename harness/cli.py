@@ -13,7 +13,19 @@ from typing import NoReturn
 import click
 
 import harness
-from harness.commands import bench, bisect, cache, guest, host, image, kernel, probes, run, series
+from harness.commands import (
+    bench,
+    bisect,
+    cache,
+    detect,
+    guest,
+    host,
+    image,
+    kernel,
+    probes,
+    run,
+    series,
+)
 from harness.errors import HarnessError, NoSpace
 from harness.workspace import Workspace
 
@@ -41,6 +53,7 @@ for command in (
     cache.cache,
     bisect.bisect,
     bisect.bisect_step,
+    detect.detect,
     bench.bench,
     host.doctor,
     host.test,

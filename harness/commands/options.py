@@ -48,7 +48,7 @@ def kernel_options(function: Command) -> Command:
         click.option(
             "--series",
             metavar="SPEC",
-            help="Patches to put on top: none, dir:PATH, mbox:PATH, or a name from "
+            help="Patches to put on top: none, dir:PATH, mbox:PATH, fault:NAME, or a name from "
             "`hgm series list`. By default a source that one of our own series names gets that "
             "one, and any other none.",
         ),

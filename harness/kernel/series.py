@@ -13,10 +13,11 @@ import msgspec
 from harness import records
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SeriesError
-from harness.kernel import named
+from harness.kernel import faults, named
+from harness.kernel.faults import Fault
 from harness.kernel.git import Store
 from harness.kernel.source import Context, Source, tree_version
-from harness.kernel.specs import SeriesSpec
+from harness.kernel.specs import SeriesSpec, parse_series
 from harness.records import PatchIdentity, Record, SeriesIdentity
 from harness.workspace import atomic_write, digest
 
@@ -103,6 +104,8 @@ def read(spec: SeriesSpec, context: Context) -> tuple[Patch, ...]:
         return ()
     if spec.kind == "name":
         return read_directory(Path(named.find(spec.where).directory))
+    if spec.kind == "fault":
+        return _read_fault(faults.find(spec.where), context)
     path = Path(spec.where)
     if spec.kind == "dir":
         return read_directory(path)
@@ -111,6 +114,13 @@ def read(spec: SeriesSpec, context: Context) -> tuple[Patch, ...]:
     except OSError as error:
         raise SeriesError(f"{path}: {error.strerror}", hint="check the path") from error
     return read_mbox(box, path, context)
+
+
+def _read_fault(fault: Fault, context: Context) -> tuple[Patch, ...]:
+    """Return what a seeded fault is put on, and the fault."""
+    patch = Path(fault.patch)
+    base = read(parse_series(fault.on), context)
+    return (*base, Patch(name=patch.name, data=patch.read_bytes()))
 
 
 def read_directory(path: Path) -> tuple[Patch, ...]:

@@ -11,10 +11,10 @@ from harness.errors import SpecError
 from harness.records import Record
 
 SourceKind = Literal["debian", "tree", "git", "tar", "image"]
-SeriesKind = Literal["none", "name", "dir", "mbox"]
+SeriesKind = Literal["none", "name", "fault", "dir", "mbox"]
 
 _SOURCE_FORMS = "debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, tar:PATH-OR-URL, image:PATH"
-_SERIES_FORMS = "none, a name from `hgm series list`, dir:PATH, mbox:PATH"
+_SERIES_FORMS = "none, a name from `hgm series list`, dir:PATH, mbox:PATH, fault:NAME"
 
 # Debian policy 5.6.1: what a package may be called. It also keeps options out of apt's argv.
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
@@ -47,7 +47,8 @@ class SeriesSpec(Record, frozen=True, kw_only=True):
     Attributes:
         text: as it was written.
         kind: its form.
-        where: an absolute path, or a name in ``kernel-patches``; empty for ``none``.
+        where: an absolute path, or a name in ``kernel-patches`` (of a series, or of a seeded
+            fault); empty for ``none``.
     """
 
     text: str
@@ -121,6 +122,8 @@ def parse_series(text: str) -> SeriesSpec:
     kind, _, rest = text.partition(":")
     if rest and kind == "dir":
         return SeriesSpec(text=text, kind="dir", where=_absolute(rest))
+    if kind == "fault" and _NAME.match(rest):
+        return SeriesSpec(text=text, kind="fault", where=rest)
     if rest and kind == "mbox":
         return SeriesSpec(text=text, kind="mbox", where=_absolute(rest))
     raise SpecError(f"--series {text!r} has no known form", hint=f"one of {_SERIES_FORMS}")

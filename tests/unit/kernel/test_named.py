@@ -49,7 +49,14 @@ def test_a_version_it_was_not_made_for_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"), [("hgm-6.12", "name"), ("none", "none"), ("dir:x", "dir"), ("mbox:x", "mbox")]
+    ("text", "kind"),
+    [
+        ("hgm-6.12", "name"),
+        ("none", "none"),
+        ("dir:x", "dir"),
+        ("mbox:x", "mbox"),
+        ("fault:x", "fault"),
+    ],
 )
 def test_a_bare_word_is_a_name(text: str, kind: str) -> None:
     assert specs.parse_series(text).kind == kind

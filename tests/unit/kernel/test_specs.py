@@ -69,7 +69,7 @@ def test_series_forms() -> None:
     assert parse_series("mbox:/p").where == "/p"
 
 
-@pytest.mark.parametrize("text", ["dir:", ":x", "mbox:", "b4:x"])
+@pytest.mark.parametrize("text", ["dir:", ":x", "mbox:", "b4:x", "fault:", "fault:../x"])
 def test_unknown_series_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="--series"):
         parse_series(text)
