@@ -62,7 +62,8 @@ def _built(request: pytest.FixtureRequest) -> None:
     capture = request.config.pluginmanager.get_plugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled():
-        for words in (("kernel", "build", "--log", os.devnull), ("image", "build")):
+        build = ("kernel", "build", "--log", os.devnull)
+        for words in (build, (*build, "--series", "none"), ("image", "build")):
             command = [sys.executable, "-m", "harness.cli", *words]
             subprocess.run(command, stdout=subprocess.DEVNULL, timeout=_SECONDS, check=True)
 

@@ -18,7 +18,7 @@ Hgm = Callable[..., Run]
 def test_a_stock_kernel_passes_the_baseline_and_skips_hgm_with_its_own_errno(
     hgm: Hgm, source: str
 ) -> None:
-    run = hgm("run", "--kernel", source, "--json")
+    run = hgm("run", "--kernel", source, "--series", "none", "--json")
     assert run.code == 0, run.err
     record = run.record
     assert (record["verdict"], record["exit_code"], record["schema"]) == ("PASS", 0, 1)
@@ -35,6 +35,23 @@ def test_a_stock_kernel_passes_the_baseline_and_skips_hgm_with_its_own_errno(
             assert probe["status"] == "PASS", probe
     sizes = {name.rpartition("/")[2] for name in run.statuses()}
     assert sizes == {"1G", "2M"}
+
+
+def test_the_default_run_is_the_reference_series_and_every_probe_passes(hgm: Hgm) -> None:
+    run = hgm("run", "--json")
+    assert run.code == 0, run.err
+    record = run.record
+    assert (record["verdict"], record["expect"]) == ("PASS", "hgm")
+    assert record["kernel"]["series"]["spec"] == "hgm-6.12"
+    assert record["kernel"]["config"]["hgm"] is True
+    assert record["hgm"] == {"present": True, "evidence": "MADV_SPLIT: accepted on 1G, 2M"}
+    for probe in record["probes"]:
+        if probe["status"] == "SKIP":
+            assert probe["reason"].startswith("needs 2 NUMA nodes"), probe
+        else:
+            assert probe["status"] == "PASS", probe
+    passed = {name for name, status in run.statuses().items() if status == "PASS"}
+    assert {name.rpartition("/")[2] for name in passed if name.startswith("hgm/")} >= {"1G", "2M"}
 
 
 def test_the_run_directory_holds_what_shows_the_verdict(hgm: Hgm) -> None:
@@ -71,11 +88,21 @@ def test_a_run_can_be_judged_again(hgm: Hgm) -> None:
     assert again.record["reason"] == first.record["reason"]
 
 
-@pytest.mark.parametrize(("expect", "code"), [("hgm", 1), ("stock", 0), ("report", 0)])
-def test_what_is_expected_decides(hgm: Hgm, expect: str, code: int) -> None:
-    run = hgm("run", "--expect", expect, "--probe", "baseline/memfd-map/2M", "--json")
+@pytest.mark.parametrize(
+    ("series", "expect", "code"),
+    [
+        ("none", "hgm", 1),
+        ("none", "stock", 0),
+        ("none", "report", 0),
+        ("hgm-6.12", "hgm", 0),
+        ("hgm-6.12", "stock", 1),
+    ],
+)
+def test_what_is_expected_decides(hgm: Hgm, series: str, expect: str, code: int) -> None:
+    words = ("--series", series, "--expect", expect, "--probe", "baseline/memfd-map/2M")
+    run = hgm("run", *words, "--json")
     assert run.code == code, run.err
-    assert "no HGM (MADV_SPLIT: EINVAL)" in run.record["reason"]
+    assert ("no HGM (MADV_SPLIT: EINVAL)" in run.record["reason"]) is (series == "none")
 
 
 def test_a_bzimage_built_by_hand_is_run_and_its_config_read_from_itself(

@@ -21,6 +21,12 @@ def test_each_listed_series_is_a_quilt_directory_that_is_there() -> None:
         assert (Path(series.directory) / "series").is_file(), series
 
 
+def test_a_pristine_source_that_a_series_names_gets_it() -> None:
+    series = named.default_for("debian:linux-source-6.12")
+    assert series is not None
+    assert (series.name, series.gives) == ("hgm-6.12", "hgm")
+
+
 @pytest.mark.parametrize(
     "source", ["debian:linux-source-6.1", "tree:/src/linux", "git:/src/linux@v6.12", "image:/x"]
 )
