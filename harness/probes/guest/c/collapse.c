@@ -20,19 +20,6 @@ static void check_contents(const char *huge)
 	}
 }
 
-/* One entry of the huge page's own size, and no finer one. */
-static void expect_one_entry(const char *huge)
-{
-	const char *whole = huge_size() == PUD_PAGE ? "HugetlbPudMapped" : "HugetlbPmdMapped";
-	int64_t finer = smaps_bytes(huge, "HugetlbPteMapped");
-
-	if (huge_size() == PUD_PAGE)
-		finer += smaps_bytes(huge, "HugetlbPmdMapped");
-	expect(smaps_bytes(huge, whole) == (int64_t)huge_size(), "%s is %lld bytes", whole,
-	       (long long)smaps_bytes(huge, whole));
-	expect(finer == 0, "%lld bytes are mapped by finer entries", (long long)finer);
-}
-
 static void full_page(void)
 {
 	int uffd;
@@ -45,7 +32,7 @@ static void full_page(void)
 		expect_continue(uffd, primary + PMD_PAGE, huge_size() - PMD_PAGE, 0,
 				huge_size() - PMD_PAGE);
 	collapse(primary, huge_size());
-	expect_one_entry(primary);
+	expect_whole(primary, huge_size());
 	check_contents(primary);
 	expect_no_fault(uffd);
 }
@@ -57,7 +44,7 @@ static void holes_become_mapped(void)
 
 	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	collapse(primary, huge_size());
-	expect_one_entry(primary);
+	expect_whole(primary, huge_size());
 	expect(pagemap_present(primary, huge_pages()) == huge_pages(), "%zu pages are present",
 	       pagemap_present(primary, huge_pages()));
 	check_contents(primary);

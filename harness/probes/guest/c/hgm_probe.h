@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/types.h>
 #include <linux/userfaultfd.h>
 
 #define BASE_PAGE 4096UL
@@ -32,6 +33,10 @@
 #define EVENT_MS 5000
 
 /* For UAPI headers that do not know them; the numbers are the kernel's. */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
@@ -43,6 +48,15 @@
 #endif
 #ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
+#endif
+#ifndef UFFD_FEATURE_WP_UNPOPULATED
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#endif
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+#ifndef UFFDIO_CONTINUE_MODE_WP
+#define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
 #endif
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -80,6 +94,13 @@ void probe_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void probe_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void probe_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * RUN in a process of its own, forked from the test, that fails and skips as a
+ * test does. child_end() fails the test unless it passed, within EVENT_MS.
+ */
+pid_t child_start(void (*run)(void));
+void child_end(pid_t child);
+
 /* "EINVAL" for EINVAL, "ok" for 0. */
 const char *error_name(int error);
 
@@ -107,11 +128,22 @@ int huge_memfd(size_t count);
 int huge_memfd_of(size_t size, size_t count); /* -errno if the kernel refuses */
 int hugetlbfs_file(size_t count);
 
-/* A shared mapping of LENGTH bytes of FD. RESERVED takes its huge pages from the pool now. */
+/*
+ * A shared mapping of LENGTH bytes of FD, from huge page FIRST on in map_part().
+ * RESERVED takes its huge pages from the pool now.
+ */
 enum reserve { RESERVED, UNRESERVED };
 char *map_shared(int fd, size_t length, enum reserve reserve);
+char *map_part(int fd, size_t first, size_t length, enum reserve reserve);
 char *map_anonymous(size_t length, int extra_flags);
 void unmap(void *start, size_t length);
+
+/* Frees COUNT huge pages of the file. */
+void punch(int fd, size_t first, size_t count);
+
+/* The signal that an access gets, such as SIGBUS; 0 for none. */
+enum touch_kind { TOUCH_READ, TOUCH_WRITE };
+int access_signal(void *address, enum touch_kind kind);
 
 /*
  * Page N of a huge page carries a stamp made of N in its first and last eight
@@ -123,8 +155,9 @@ void fill_pages(char *huge, size_t first, size_t count, unsigned int seed);
 void check_pages(const char *huge, size_t first, size_t count, unsigned int seed);
 void check_zero(const char *huge, size_t first, size_t count);
 
-/* A memfd of one huge page, every STRIDE-th page of it filled with SEED. */
+/* A memfd of one or COUNT huge pages, every STRIDE-th page of it filled with SEED. */
 int filled_memfd(size_t stride, unsigned int seed);
+int filled_memfd_of(size_t count, size_t stride, unsigned int seed);
 
 /* ---- hgm.c: the interface under test ---------------------------------- */
 
@@ -162,7 +195,10 @@ int uffd_open(uint64_t features);
 int uffd_try_register(int uffd, void *start, size_t length, uint64_t mode, uint64_t *ioctls);
 void uffd_register(int uffd, void *start, size_t length, uint64_t mode);
 
+int uffd_unregister(int uffd, void *start, size_t length);
+
 struct uffd_result uffd_continue(int uffd, void *start, size_t length);
+struct uffd_result uffd_continue_mode(int uffd, void *start, size_t length, uint64_t mode);
 struct uffd_result uffd_copy(int uffd, void *to, const void *from, size_t length);
 int uffd_protect(int uffd, void *start, size_t length, bool on);
 int uffd_wake(int uffd, void *start, size_t length);
@@ -172,6 +208,10 @@ int uffd_wake(int uffd, void *start, size_t length);
  * and MODES with a userfaultfd that has FEATURES; UFFD takes its descriptor.
  */
 char *map_split(int fd, uint64_t features, uint64_t modes, int *uffd);
+
+/* The same of COUNT huge pages from FIRST on. */
+char *map_split_part(int fd, size_t first, size_t count, uint64_t features, uint64_t modes,
+		     int *uffd);
 
 /* Fails the test unless the continue gave ERROR and DONE. */
 #define expect_continue(uffd, start, length, want_error, want_done)             \
@@ -189,6 +229,9 @@ struct uffd_fault uffd_next_fault(int uffd);
 /* Fails the test unless the next fault has this address and these flags. */
 void expect_fault(int uffd, const char *address, uint64_t flags);
 
+/* The next message, which must be of this event; fails the test if none comes in EVENT_MS. */
+struct uffd_msg uffd_next_event(int uffd, unsigned int event);
+
 /* Fails the test if a fault message waits. */
 void expect_no_fault(int uffd);
 
@@ -196,8 +239,6 @@ void expect_no_fault(int uffd);
  * A thread that reads or writes eight bytes, and may be held by a fault
  * meanwhile. touch_end() returns what it read; fails after EVENT_MS.
  */
-enum touch_kind { TOUCH_READ, TOUCH_WRITE };
-
 struct touch {
 	pthread_t thread;
 	volatile uint64_t *address;
@@ -207,6 +248,7 @@ struct touch {
 };
 
 void touch_start(struct touch *touch, void *address, enum touch_kind kind);
+bool touch_is_held(const struct touch *touch);
 uint64_t touch_end(struct touch *touch);
 
 /*
@@ -234,14 +276,49 @@ void server_end(struct server *server);
 int64_t smaps_bytes(const void *address, const char *field);
 bool smaps_has_flag(const void *address, const char *letters);
 
+
+/* Fails the test unless smaps shows the mapping with just these bytes by entries of each size. */
+#define expect_mapped(start, by_pud, by_pmd, by_pte) \
+	check_mapped(__LINE__, start, by_pud, by_pmd, by_pte)
+void check_mapped(int line, const void *start, size_t by_pud, size_t by_pmd, size_t by_pte);
+
+/* All of the mapping, of LENGTH bytes, is mapped by entries of the huge page's own size. */
+#define expect_whole(start, length) \
+	expect_mapped(start, huge_size() == PUD_PAGE ? (length) : 0, \
+		      huge_size() == PUD_PAGE ? 0 : (length), 0)
+
+/* A field of /proc/self/status or /proc/meminfo, in bytes; -1 if there is no such field. */
+int64_t status_bytes(const char *field);
+int64_t meminfo_bytes(const char *field);
+
 /* nr_, free_, resv_ or surplus_hugepages of the chosen size. */
 long pool_counter(const char *name);
+
+struct pool {
+	long total, free, reserved, surplus;
+};
+
+struct pool pool_now(void);
+
+/* Fails the test unless the pool has changed by FREE and RESERVED, and not otherwise, since. */
+void expect_pool(const struct pool *before, long free, long reserved, const char *when);
+
+/* Documentation/admin-guide/mm/pagemap.rst */
+#define PAGEMAP_PRESENT (1ULL << 63)
+#define PAGEMAP_UFFD_WP (1ULL << 57)
+#define PAGEMAP_EXCLUSIVE (1ULL << 56)
+#define PAGEMAP_FRAME ((1ULL << 55) - 1)
+
+/* COUNT entries of /proc/self/pagemap, into ENTRIES. */
+void pagemap_read(const void *start, size_t count, uint64_t *entries);
+uint64_t pagemap_entry(const void *address);
 
 /* How many of COUNT pages the kernel calls present, by /proc/self/pagemap and by mincore(). */
 size_t pagemap_present(const void *start, size_t count);
 size_t mincore_present(void *start, size_t count);
 
-/* Whether a page carries userfaultfd's write-protect mark, by /proc/self/pagemap. */
+/* Whether a page, and how many of COUNT, carry userfaultfd's write-protect mark, by pagemap. */
 bool pagemap_protected(const void *address);
+size_t pagemap_protected_count(const void *start, size_t count);
 
 #endif

@@ -175,6 +175,24 @@ static enum verdict await(pid_t child, int limit_ms)
 	}
 }
 
+pid_t child_start(void (*run)(void))
+{
+	pid_t child = fork();
+
+	expect(child >= 0, "fork: %s", error_name(errno));
+	if (child == 0)
+		run_in_child(run);
+	return child;
+}
+
+void child_end(pid_t child)
+{
+	enum verdict verdict = await(child, EVENT_MS);
+
+	if (verdict != PASSED)
+		leave(verdict);
+}
+
 static enum verdict run_test(const struct probe_test *test, int limit_ms)
 {
 	pid_t child = fork();

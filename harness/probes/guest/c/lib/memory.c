@@ -2,6 +2,8 @@
 /* Files and mappings of huge pages, and contents that tell one base page from another. */
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -50,13 +52,19 @@ int hugetlbfs_file(size_t count)
 	return file;
 }
 
-char *map_shared(int fd, size_t length, enum reserve reserve)
+char *map_part(int fd, size_t first, size_t length, enum reserve reserve)
 {
 	int flags = MAP_SHARED | (reserve == UNRESERVED ? MAP_NORESERVE : 0);
-	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, flags, fd, 0);
+	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, flags, fd,
+			   (off_t)(first * huge_size()));
 
 	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
 	return start;
+}
+
+char *map_shared(int fd, size_t length, enum reserve reserve)
+{
+	return map_part(fd, 0, length, reserve);
 }
 
 char *map_anonymous(size_t length, int extra_flags)
@@ -71,6 +79,41 @@ char *map_anonymous(size_t length, int extra_flags)
 void unmap(void *start, size_t length)
 {
 	expect(munmap(start, length) == 0, "%s", error_name(errno));
+}
+
+void punch(int fd, size_t first, size_t count)
+{
+	expect(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 (off_t)(first * huge_size()), (off_t)(count * huge_size())) == 0,
+	       "fallocate: %s", error_name(errno));
+}
+
+static sigjmp_buf before_access;
+
+static void on_signal(int number)
+{
+	siglongjmp(before_access, number);
+}
+
+int access_signal(void *address, enum touch_kind kind)
+{
+	static const int numbers[] = { SIGSEGV, SIGBUS };
+	struct sigaction action = { .sa_handler = on_signal }, old[COUNT_OF(numbers)];
+	volatile uint64_t *word = address;
+	int caught;
+
+	for (size_t i = 0; i < COUNT_OF(numbers); i++)
+		sigaction(numbers[i], &action, &old[i]);
+	caught = sigsetjmp(before_access, 1);
+	if (caught == 0) {
+		if (kind == TOUCH_WRITE)
+			*word = 0;
+		else
+			(void)*word;
+	}
+	for (size_t i = 0; i < COUNT_OF(numbers); i++)
+		sigaction(numbers[i], &old[i], NULL);
+	return caught;
 }
 
 /* "HGMP", eight bits of the seed, 24 bits of the page's number: enough for 64 GiB. */
@@ -120,13 +163,18 @@ void check_zero(const char *huge, size_t first, size_t count)
 		check_page(huge, page, 0);
 }
 
+int filled_memfd_of(size_t count, size_t stride, unsigned int seed)
+{
+	int fd = huge_memfd(count);
+	char *all = map_shared(fd, count * huge_size(), RESERVED);
+
+	for (size_t page = 0; page < count * huge_pages(); page += stride)
+		fill_pages(all, page, 1, seed);
+	unmap(all, count * huge_size());
+	return fd;
+}
+
 int filled_memfd(size_t stride, unsigned int seed)
 {
-	int fd = huge_memfd(1);
-	char *all = map_shared(fd, huge_size(), RESERVED);
-
-	for (size_t page = 0; page < huge_pages(); page += stride)
-		fill_pages(all, page, 1, seed);
-	unmap(all, huge_size());
-	return fd;
+	return filled_memfd_of(1, stride, seed);
 }

@@ -8,10 +8,6 @@
 
 #include "../hgm_probe.h"
 
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT (1ULL << 63)
-#define PAGEMAP_UFFD_WP (1ULL << 57)
-
 /* Leaves FILE after the header line of the mapping that holds ADDRESS. */
 static void seek_mapping(FILE *file, const void *address)
 {
@@ -66,6 +62,57 @@ bool smaps_has_flag(const void *address, const char *letters)
 	return false;
 }
 
+void check_mapped(int line, const void *start, size_t by_pud, size_t by_pmd, size_t by_pte)
+{
+	static const char *const fields[] = {
+		"HugetlbPudMapped", "HugetlbPmdMapped", "HugetlbPteMapped",
+	};
+	const size_t wanted[] = { by_pud, by_pmd, by_pte };
+
+	for (size_t i = 0; i < COUNT_OF(fields); i++) {
+		int64_t bytes = smaps_bytes(start, fields[i]);
+
+		if (bytes != (int64_t)wanted[i])
+			probe_fail("line %d: %s is %lld bytes, expected %zu", line, fields[i],
+				   (long long)bytes, wanted[i]);
+	}
+}
+
+/* A line "FIELD:   N kB" of a file. */
+static int64_t file_bytes(const char *path, const char *field)
+{
+	FILE *file = fopen(path, "re");
+	size_t length = strlen(field);
+	int64_t bytes = -1;
+	char line[256];
+
+	expect(file, "%s: %s", path, error_name(errno));
+	while (bytes < 0 && fgets(line, sizeof(line), file))
+		if (strncmp(line, field, length) == 0 && line[length] == ':')
+			bytes = atoll(line + length + 1) * 1024;
+	fclose(file);
+	return bytes;
+}
+
+int64_t status_bytes(const char *field)
+{
+	return file_bytes("/proc/self/status", field);
+}
+
+int64_t meminfo_bytes(const char *field)
+{
+	int fd = open("/proc/sys/vm/stat_refresh", O_RDONLY | O_CLOEXEC);
+	char nothing;
+
+	/* Each CPU counts for itself first; this adds up what they have. */
+	if (fd >= 0) {
+		if (read(fd, &nothing, 1) < 0)
+			probe_note("/proc/sys/vm/stat_refresh: %s", error_name(errno));
+		close(fd);
+	}
+	return file_bytes("/proc/meminfo", field);
+}
+
 long pool_counter(const char *name)
 {
 	char path[128];
@@ -81,14 +128,36 @@ long pool_counter(const char *name)
 	return value;
 }
 
-static uint64_t *pagemap_read(const void *start, size_t count)
+struct pool pool_now(void)
 {
-	uint64_t *entries = calloc(count, sizeof(*entries));
+	return (struct pool){
+		.total = pool_counter("nr_hugepages"),
+		.free = pool_counter("free_hugepages"),
+		.reserved = pool_counter("resv_hugepages"),
+		.surplus = pool_counter("surplus_hugepages"),
+	};
+}
+
+void expect_pool(const struct pool *before, long free, long reserved, const char *when)
+{
+	struct pool now = pool_now();
+
+	expect(now.total == before->total && now.surplus == before->surplus,
+	       "%s: total %+ld, surplus %+ld", when, now.total - before->total,
+	       now.surplus - before->surplus);
+	if (now.free - before->free != free || now.reserved - before->reserved != reserved)
+		probe_fail("%s: free %+ld, expected %+ld; reserved %+ld, expected %+ld", when,
+			   now.free - before->free, free, now.reserved - before->reserved,
+			   reserved);
+}
+
+void pagemap_read(const void *start, size_t count, uint64_t *entries)
+{
 	off_t offset = (off_t)((uintptr_t)start / BASE_PAGE * sizeof(*entries));
 	size_t length = count * sizeof(*entries), done = 0;
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
-	expect(entries && fd >= 0, "/proc/self/pagemap: %s", error_name(errno));
+	expect(fd >= 0, "/proc/self/pagemap: %s", error_name(errno));
 	while (done < length) {
 		ssize_t got = pread(fd, (char *)entries + done, length - done,
 				    offset + (off_t)done);
@@ -97,27 +166,42 @@ static uint64_t *pagemap_read(const void *start, size_t count)
 		done += (size_t)got;
 	}
 	close(fd);
-	return entries;
+}
+
+uint64_t pagemap_entry(const void *address)
+{
+	uint64_t entry;
+
+	pagemap_read(address, 1, &entry);
+	return entry;
+}
+
+static size_t pagemap_count(const void *start, size_t count, uint64_t bit)
+{
+	uint64_t *entries = calloc(count, sizeof(*entries));
+	size_t found = 0;
+
+	expect(entries, "%s", error_name(errno));
+	pagemap_read(start, count, entries);
+	for (size_t i = 0; i < count; i++)
+		found += (entries[i] & bit) != 0;
+	free(entries);
+	return found;
 }
 
 size_t pagemap_present(const void *start, size_t count)
 {
-	uint64_t *entries = pagemap_read(start, count);
-	size_t present = 0;
+	return pagemap_count(start, count, PAGEMAP_PRESENT);
+}
 
-	for (size_t i = 0; i < count; i++)
-		present += (entries[i] & PAGEMAP_PRESENT) != 0;
-	free(entries);
-	return present;
+size_t pagemap_protected_count(const void *start, size_t count)
+{
+	return pagemap_count(start, count, PAGEMAP_UFFD_WP);
 }
 
 bool pagemap_protected(const void *address)
 {
-	uint64_t *entry = pagemap_read(address, 1);
-	bool marked = (*entry & PAGEMAP_UFFD_WP) != 0;
-
-	free(entry);
-	return marked;
+	return pagemap_protected_count(address, 1) == 1;
 }
 
 size_t mincore_present(void *start, size_t count)

@@ -69,20 +69,40 @@ void uffd_register(int uffd, void *start, size_t length, uint64_t mode)
 	expect_error(uffd_try_register(uffd, start, length, mode, NULL), 0);
 }
 
-char *map_split(int fd, uint64_t features, uint64_t modes, int *uffd)
+int uffd_unregister(int uffd, void *start, size_t length)
 {
-	char *start = map_shared(fd, huge_size(), UNRESERVED);
+	struct uffdio_range range = { .start = number(start), .len = length };
+
+	return error_of(ioctl(uffd, UFFDIO_UNREGISTER, &range));
+}
+
+char *map_split_part(int fd, size_t first, size_t count, uint64_t features, uint64_t modes,
+		     int *uffd)
+{
+	size_t length = count * huge_size();
+	char *start = map_part(fd, first, length, UNRESERVED);
 
 	*uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS | features);
-	split(start, huge_size());
-	uffd_register(*uffd, start, huge_size(), UFFDIO_REGISTER_MODE_MINOR | modes);
+	split(start, length);
+	uffd_register(*uffd, start, length, UFFDIO_REGISTER_MODE_MINOR | modes);
 	return start;
+}
+
+char *map_split(int fd, uint64_t features, uint64_t modes, int *uffd)
+{
+	return map_split_part(fd, 0, 1, features, modes, uffd);
 }
 
 struct uffd_result uffd_continue(int uffd, void *start, size_t length)
 {
+	return uffd_continue_mode(uffd, start, length, 0);
+}
+
+struct uffd_result uffd_continue_mode(int uffd, void *start, size_t length, uint64_t mode)
+{
 	struct uffdio_continue request = {
 		.range = { .start = number(start), .len = length },
+		.mode = mode,
 	};
 	int error = error_of(ioctl(uffd, UFFDIO_CONTINUE, &request));
 
@@ -119,14 +139,33 @@ int uffd_wake(int uffd, void *start, size_t length)
 }
 
 /* Reads one message; false if none waits. */
-static bool read_fault(int uffd, struct uffd_fault *fault)
+static bool read_message(int uffd, struct uffd_msg *message)
 {
-	struct uffd_msg message;
-	ssize_t length = read(uffd, &message, sizeof(message));
+	ssize_t length = read(uffd, message, sizeof(*message));
 
 	if (length < 0 && errno == EAGAIN)
 		return false;
-	expect(length == sizeof(message), "read gave %zd", length);
+	expect(length == sizeof(*message), "read gave %zd", length);
+	return true;
+}
+
+struct uffd_msg uffd_next_event(int uffd, unsigned int event)
+{
+	struct pollfd waiting = { .fd = uffd, .events = POLLIN };
+	struct uffd_msg message;
+
+	if (poll(&waiting, 1, EVENT_MS) <= 0 || !read_message(uffd, &message))
+		probe_fail("no message within %d s, expected event %#x", EVENT_MS / 1000, event);
+	expect(message.event == event, "event %#x, expected %#x", message.event, event);
+	return message;
+}
+
+static bool read_fault(int uffd, struct uffd_fault *fault)
+{
+	struct uffd_msg message;
+
+	if (!read_message(uffd, &message))
+		return false;
 	expect(message.event == UFFD_EVENT_PAGEFAULT, "event %#x", message.event);
 	fault->address = (char *)(uintptr_t)message.arg.pagefault.address;
 	fault->flags = message.arg.pagefault.flags;
@@ -189,6 +228,13 @@ void touch_start(struct touch *touch, void *address, enum touch_kind kind)
 	touch->value = 0;
 	touch->done = new_eventfd();
 	expect_error(pthread_create(&touch->thread, NULL, touch_run, touch), 0);
+}
+
+bool touch_is_held(const struct touch *touch)
+{
+	struct pollfd waiting = { .fd = touch->done, .events = POLLIN };
+
+	return poll(&waiting, 1, 0) == 0;
 }
 
 uint64_t touch_end(struct touch *touch)

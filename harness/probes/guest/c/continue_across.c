@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* UFFDIO_CONTINUE across huge pages, and where the mapping starts inside the file. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define STRIDE 4 /* pages between are zero */
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd_of(2, STRIDE, FILLING);
+}
+
+/* The page with this number in the file, which PAGE of the mapping must show. */
+static void expect_page(const char *page, size_t number)
+{
+	check_pages(page - number * BASE_PAGE, number, 1, FILLING);
+}
+
+static void over_the_boundary(void)
+{
+	size_t boundary = huge_pages();
+	int uffd;
+	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
+
+	expect_continue(uffd, primary + (boundary - 8) * BASE_PAGE, 16 * BASE_PAGE, 0,
+			16 * BASE_PAGE);
+	expect(pagemap_present(primary + (boundary - 8) * BASE_PAGE, 16) == 16, "not all present");
+	expect_mapped(primary, 0, 0, 16 * BASE_PAGE);
+	expect_page(primary + (boundary - 4) * BASE_PAGE, boundary - 4);
+	expect_page(primary + boundary * BASE_PAGE, boundary);
+	check_zero(primary, boundary - 1, 1);
+	check_zero(primary, boundary + 1, 1);
+}
+
+static void both_in_one_call(void)
+{
+	int uffd;
+	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
+
+	expect_continue(uffd, primary, 2 * huge_size(), 0, 2 * huge_size());
+	expect_whole(primary, 2 * huge_size());
+	expect_page(primary, 0);
+	expect_page(primary + huge_size(), huge_pages());
+}
+
+/* One whole and the first half of the next. */
+static void one_and_a_half(void)
+{
+	size_t half = huge_size() / 2;
+	bool is_pud = huge_size() == PUD_PAGE;
+	int uffd;
+	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
+
+	expect_continue(uffd, primary, huge_size() + half, 0, huge_size() + half);
+	expect_mapped(primary, is_pud ? PUD_PAGE : 0, is_pud ? half : PMD_PAGE, is_pud ? 0 : half);
+	expect(pagemap_present(primary + huge_size() + half, huge_pages() / 2) == 0,
+	       "more was mapped");
+}
+
+/* Something is mapped already in the second huge page: the first is done, and said to be. */
+static void overlap_in_the_second(void)
+{
+	size_t done = huge_size() + 2 * BASE_PAGE;
+	int uffd;
+	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
+
+	expect_continue(uffd, primary + done, BASE_PAGE, 0, BASE_PAGE);
+	expect_continue(uffd, primary, 2 * huge_size(), EAGAIN, done);
+	expect(pagemap_present(primary, 2 * huge_pages()) == huge_pages() + 3, "%zu are present",
+	       pagemap_present(primary, 2 * huge_pages()));
+}
+
+static void second_page_of_the_file(void)
+{
+	int uffd;
+	char *primary = map_split_part(fd, 1, 1, 0, 0, &uffd);
+
+	expect_continue(uffd, primary + 4 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect_page(primary + 4 * BASE_PAGE, huge_pages() + 4);
+	expect_continue(uffd, primary + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
+	expect_page(primary + huge_size() - 4 * BASE_PAGE, 2 * huge_pages() - 4);
+	expect_page(primary + huge_size() / 2, huge_pages() + huge_pages() / 2);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "a range over the boundary of two huge pages", over_the_boundary },
+		{ "two huge pages in one call are two entries", both_in_one_call },
+		{ "one and a half", one_and_a_half },
+		{ "a mapped page in the second one is EAGAIN", overlap_in_the_second },
+		{ "a mapping of the file's second huge page shows that", second_page_of_the_file },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* UFFDIO_CONTINUE of what cannot be continued: the errno, and nothing mapped. */
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd; /* of two huge pages, the second of which is not allocated */
+
+static void fill_file(void)
+{
+	char *alias;
+
+	fd = huge_memfd(2);
+	alias = map_shared(fd, huge_size(), RESERVED);
+	fill_pages(alias, 0, 8, FILLING);
+	unmap(alias, huge_size());
+}
+
+static void hostile_ranges(void)
+{
+	int uffd;
+	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
+
+	expect_continue(uffd, primary, 0, EINVAL, 0);
+	expect_continue(uffd, primary + 1, BASE_PAGE, EINVAL, 0);
+	expect_continue(uffd, primary, BASE_PAGE + 1, EINVAL, 0);
+	expect_continue(uffd, primary, -BASE_PAGE, EINVAL, 0);
+	expect_continue(uffd, primary, 1UL << 62, EINVAL, 0);
+	expect_continue(uffd, (void *)-BASE_PAGE, 2 * BASE_PAGE, EINVAL, 0);
+	expect_mapped(primary, 0, 0, 0);
+}
+
+static void unknown_mode(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+	struct uffd_result result = uffd_continue_mode(uffd, primary, BASE_PAGE, 1UL << 40);
+
+	expect(result.error == EINVAL, "got %s", error_name(result.error));
+	expect_mapped(primary, 0, 0, 0);
+}
+
+static void outside_of_the_mapping(void)
+{
+	int uffd;
+	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
+
+	unmap(primary + huge_size(), huge_size());
+	expect_continue(uffd, primary + huge_size(), BASE_PAGE, ENOENT, -ENOENT);
+	expect_continue(uffd, primary + huge_size() - BASE_PAGE, 2 * BASE_PAGE, ENOENT, -ENOENT);
+	expect_mapped(primary, 0, 0, 0);
+}
+
+static void not_registered(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_error(uffd_unregister(uffd, primary, huge_size()), 0);
+	expect_continue(uffd, primary, BASE_PAGE, ENOENT, -ENOENT);
+	expect_mapped(primary, 0, 0, 0);
+}
+
+/* The page cache has nothing to map: EFAULT, as for a whole huge page. */
+static void hole_in_the_file(void)
+{
+	struct pool before = pool_now();
+	int uffd;
+	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
+
+	expect_continue(uffd, primary + huge_size(), BASE_PAGE, EFAULT, -EFAULT);
+	expect_continue(uffd, primary + huge_size(), huge_size(), EFAULT, -EFAULT);
+	expect_continue(uffd, primary + huge_size() - BASE_PAGE, 2 * BASE_PAGE, EAGAIN, BASE_PAGE);
+	expect_mapped(primary, 0, 0, BASE_PAGE);
+	expect_pool(&before, 0, 0, "after the refusals");
+}
+
+static void closed(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	close(uffd);
+	expect(uffd_continue(uffd, primary, BASE_PAGE).error == EBADF, "a closed descriptor");
+	expect(uffd_continue(fd, primary, BASE_PAGE).error == ENOTTY, "one of another kind");
+	expect_mapped(primary, 0, 0, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "empty, unaligned, huge and wrapping ranges are EINVAL", hostile_ranges },
+		{ "an unknown mode is EINVAL", unknown_mode },
+		{ "what is not mapped is ENOENT", outside_of_the_mapping },
+		{ "what is not registered is ENOENT", not_registered },
+		{ "a hole in the file is EFAULT, or EAGAIN with what came before", hole_in_the_file },
+		{ "a closed userfaultfd is EBADF, another file ENOTTY", closed },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* One file in several mappings of different granularity: each keeps what it has. */
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define REFILLING 2
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+static void two_split_mappings(void)
+{
+	int first_uffd, second_uffd;
+	char *first = map_split(fd, 0, 0, &first_uffd), *second = map_split(fd, 0, 0, &second_uffd);
+
+	expect_continue(first_uffd, first, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	expect_continue(second_uffd, second + 2 * BASE_PAGE, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	expect_mapped(first, 0, 0, 4 * BASE_PAGE);
+	expect_mapped(second, 0, 0, 4 * BASE_PAGE);
+	expect(!(pagemap_entry(first + 4 * BASE_PAGE) & PAGEMAP_PRESENT), "page 4 came to the first");
+	expect(!(pagemap_entry(second) & PAGEMAP_PRESENT), "page 0 came to the second");
+	check_pages(first, 0, 4, FILLING);
+	check_pages(second, 2, 4, FILLING);
+}
+
+/* Fine, 2 MiB and whole at the same time show the same memory. */
+static void three_granularities(void)
+{
+	int fine_uffd, pmd_uffd;
+	char *fine = map_split(fd, 0, 0, &fine_uffd), *pmd = map_split(fd, 0, 0, &pmd_uffd);
+	char *whole = map_shared(fd, huge_size(), UNRESERVED);
+
+	expect_continue(fine_uffd, fine + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect_continue(pmd_uffd, pmd, PMD_PAGE, 0, PMD_PAGE);
+	fill_pages(whole, 5, 1, REFILLING);
+	check_pages(fine, 5, 1, REFILLING);
+	check_pages(pmd, 5, 1, REFILLING);
+	fill_pages(fine, 5, 1, FILLING);
+	check_pages(whole, 5, 1, FILLING);
+	expect((pagemap_entry(fine + 5 * BASE_PAGE) & PAGEMAP_FRAME) ==
+	       (pagemap_entry(whole + 5 * BASE_PAGE) & PAGEMAP_FRAME), "not the same frame");
+}
+
+static void one_goes_away(void)
+{
+	int first_uffd, second_uffd;
+	char *first = map_split(fd, 0, 0, &first_uffd), *second = map_split(fd, 0, 0, &second_uffd);
+
+	expect_continue(first_uffd, first, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	expect_continue(second_uffd, second, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	unmap(second, huge_size());
+	check_pages(first, 0, 4, FILLING);
+	expect_continue(first_uffd, first + 4 * BASE_PAGE, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	check_pages(first, 0, 8, FILLING);
+}
+
+/* The huge page lives as long as one base page of it is mapped anywhere. */
+static void last_fine_entry(void)
+{
+	struct pool before = pool_now();
+	int own = filled_memfd(512, FILLING), uffd;
+	char *primary = map_split(own, 0, 0, &uffd);
+
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	close(own);
+	expect_pool(&before, -1, 0, "with one base page mapped");
+	check_pages(primary, 0, 1, FILLING);
+	unmap(primary, huge_size());
+	close(uffd);
+	expect_pool(&before, 0, 0, "unmapped");
+}
+
+/* Both halves of one file's page, in two ranges of one mapping that overlap in the file. */
+static void one_userfaultfd(void)
+{
+	int uffd;
+	char *first = map_split(fd, 0, 0, &uffd), *second = map_shared(fd, huge_size(), UNRESERVED);
+
+	split(second, huge_size());
+	uffd_register(uffd, second, huge_size(), UFFDIO_REGISTER_MODE_MINOR);
+	expect_continue(uffd, first, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_continue(uffd, second, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_continue(uffd, second + BASE_PAGE, BASE_PAGE, EEXIST, -EEXIST);
+	check_pages(first, 0, 2, FILLING);
+	check_pages(second, 0, 2, FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "two split mappings have entries of their own", two_split_mappings },
+		{ "mappings of three granularities show the same memory", three_granularities },
+		{ "one that goes away leaves the other's", one_goes_away },
+		{ "one base page holds the huge page, and gives it back", last_fine_entry },
+		{ "two mappings with one userfaultfd", one_userfaultfd },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A huge page beside a split one keeps the interface of whole huge pages. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define STRIDE 8
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd_of(2, STRIDE, FILLING);
+}
+
+/* Two huge pages in both modes, the second of them split. */
+static char *map_half_split(int *uffd)
+{
+	char *start = map_shared(fd, 2 * huge_size(), UNRESERVED);
+
+	*uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS | UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+	split(start + huge_size(), huge_size());
+	uffd_register(*uffd, start, 2 * huge_size(),
+		      UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP);
+	return start;
+}
+
+static void parts_are_refused(void)
+{
+	int uffd;
+	char *start = map_half_split(&uffd);
+
+	expect_continue(uffd, start, BASE_PAGE, EINVAL, -EINVAL);
+	expect_continue(uffd, start + huge_size() - BASE_PAGE, BASE_PAGE, EINVAL, -EINVAL);
+	expect_error(uffd_protect(uffd, start, BASE_PAGE, true), EINVAL);
+	expect_mapped(start, 0, 0, 0);
+	expect_continue(uffd, start, huge_size(), 0, huge_size());
+	expect_whole(start, huge_size());
+	check_pages(start, 0, 1, FILLING);
+}
+
+static void split_one_takes_parts(void)
+{
+	int uffd;
+	char *start = map_half_split(&uffd);
+	size_t page = huge_pages() + STRIDE;
+
+	expect_continue(uffd, start + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	check_pages(start, page, 1, FILLING);
+	expect_mapped(start + huge_size(), 0, 0, BASE_PAGE);
+	expect_mapped(start, 0, 0, 0);
+}
+
+/* The VMA was cut: no ioctl reaches over the cut. */
+static void across_the_cut(void)
+{
+	int uffd;
+	char *start = map_half_split(&uffd);
+
+	expect_continue(uffd, start, 2 * huge_size(), ENOENT, -ENOENT);
+	expect_continue(uffd, start + huge_size() - BASE_PAGE, 2 * BASE_PAGE, ENOENT, -ENOENT);
+	expect(pagemap_present(start, 2 * huge_pages()) == 0, "something was mapped");
+}
+
+static void fault_addresses(void)
+{
+	int uffd;
+	char *start = map_half_split(&uffd);
+	struct touch first, second;
+
+	touch_start(&first, start + 5 * BASE_PAGE, TOUCH_READ);
+	expect_fault(uffd, start, UFFD_PAGEFAULT_FLAG_MINOR);
+	touch_start(&second, start + huge_size() + 5 * BASE_PAGE, TOUCH_READ);
+	expect_fault(uffd, start + huge_size() + 5 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	expect_continue(uffd, start, huge_size(), 0, huge_size());
+	expect_continue(uffd, start + huge_size(), huge_size(), 0, huge_size());
+	touch_end(&first);
+	touch_end(&second);
+}
+
+/* The cut may stay, but both sides of it have the same interface now. */
+static void both_split(void)
+{
+	int uffd;
+	char *start = map_half_split(&uffd);
+
+	split(start, huge_size());
+	expect_continue(uffd, start + huge_size() - BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
+	expect_mapped(start, 0, 0, BASE_PAGE);
+	check_pages(start, huge_pages(), 1, FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "parts of the neighbour are EINVAL, the whole of it is continued", parts_are_refused },
+		{ "parts of the split huge page are continued", split_one_takes_parts },
+		{ "a continue over the boundary is ENOENT and maps nothing", across_the_cut },
+		{ "each has its own kind of fault address", fault_addresses },
+		{ "when both are split both take parts", both_split },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

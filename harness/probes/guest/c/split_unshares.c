@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Two mappings of one file that are aligned to 1 GiB share a table of 2 MiB
+ * entries. MADV_SPLIT takes the split one out of it.
+ */
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define PAGES 4 /* huge pages that the file has; the mapping is larger */
+
+static char *primary, *alias;
+
+/* A mapping of FD's first GiB at an address that is a multiple of 1 GiB. */
+static char *map_aligned(int fd)
+{
+	char *area = mmap(NULL, 2 * PUD_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			  -1, 0);
+	void *start;
+
+	expect(area != MAP_FAILED, "mmap: %s", error_name(errno));
+	area = (char *)(((uintptr_t)area + PUD_PAGE - 1) & -PUD_PAGE);
+	start = mmap(area, PUD_PAGE, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0);
+	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	return start;
+}
+
+/* Both mappings, with a table of entries that they share if the kernel shares any. */
+static void map_both(void)
+{
+	int fd = huge_memfd(PUD_PAGE / huge_size());
+
+	alias = map_aligned(fd);
+	primary = map_aligned(fd);
+	fill_pages(alias, 0, PAGES * huge_pages(), FILLING);
+	check_pages(primary, 0, 1, FILLING);
+	if (pagemap_present(primary, PAGES * huge_pages()) != PAGES * huge_pages())
+		probe_skip("the kernel did not share the table: of %d huge pages that the other "
+			   "mapping has one is present", PAGES);
+}
+
+static void other_mapping_stays(void)
+{
+	map_both();
+	split(primary, PUD_PAGE);
+	expect_mapped(primary, 0, 0, 0);
+	expect_mapped(alias, 0, PAGES * PMD_PAGE, 0);
+	check_pages(alias, 0, PAGES * huge_pages(), FILLING);
+}
+
+static void fine_entries_are_private(void)
+{
+	int uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS);
+
+	map_both();
+	split(primary, PUD_PAGE);
+	uffd_register(uffd, primary, PUD_PAGE, UFFDIO_REGISTER_MODE_MINOR);
+	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect_mapped(primary, 0, 0, BASE_PAGE);
+	expect_mapped(alias, 0, PAGES * PMD_PAGE, 0);
+	check_pages(primary, 3, 1, FILLING);
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	check_pages(alias, 0, PAGES * huge_pages(), FILLING);
+}
+
+/* Without userfaultfd, which unshares by itself: what one maps the other does not get. */
+static void never_shared_again(void)
+{
+	map_both();
+	split(primary, PUD_PAGE);
+	split(alias, PUD_PAGE);
+	expect_error(advise(primary, PUD_PAGE, MADV_DONTNEED), 0);
+	expect_error(advise(alias, PUD_PAGE, MADV_DONTNEED), 0);
+	check_pages(primary, 0, 1, FILLING);
+	check_pages(alias, huge_pages(), 1, FILLING);
+	expect_mapped(primary, 0, PMD_PAGE, 0);
+	expect_mapped(alias, 0, PMD_PAGE, 0);
+	unmap(primary, PUD_PAGE);
+	check_pages(alias, 0, 2 * huge_pages(), FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "the other mapping keeps its entries", other_mapping_stays },
+		{ "fine entries appear in the split mapping alone", fine_entries_are_private },
+		{ "split mappings do not share again", never_shared_again },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+	});
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Held threads of one split huge page are woken by their own base page, and by no other. */
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(512, FILLING);
+}
+
+static void hold(struct touch *touch, int uffd, char *page)
+{
+	touch_start(touch, page, TOUCH_READ);
+	expect_fault(uffd, page, UFFD_PAGEFAULT_FLAG_MINOR);
+}
+
+static void own_page_only(void)
+{
+	struct touch first, second;
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	hold(&first, uffd, primary + 5 * BASE_PAGE);
+	hold(&second, uffd, primary + 6 * BASE_PAGE);
+	expect_continue(uffd, primary + 7 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect(touch_is_held(&first) && touch_is_held(&second), "page 7 woke one of them");
+	expect_continue(uffd, primary + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	touch_end(&first);
+	expect(touch_is_held(&second), "page 5 woke the reader of page 6");
+	expect_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	touch_end(&second);
+	expect_no_fault(uffd);
+}
+
+/* One continue of a range lets everybody in it go. */
+static void range_wakes_all(void)
+{
+	struct touch touches[8];
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	for (size_t i = 0; i < COUNT_OF(touches); i++)
+		hold(&touches[i], uffd, primary + (3 + 5 * i) * BASE_PAGE);
+	expect_continue(uffd, primary, 64 * BASE_PAGE, 0, 64 * BASE_PAGE);
+	for (size_t i = 0; i < COUNT_OF(touches); i++)
+		touch_end(&touches[i]);
+	expect_no_fault(uffd);
+}
+
+static void explicit_wake(void)
+{
+	struct touch touch;
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 9 * BASE_PAGE;
+	struct uffd_result result;
+
+	hold(&touch, uffd, page);
+	result = uffd_continue_mode(uffd, page, BASE_PAGE, UFFDIO_CONTINUE_MODE_DONTWAKE);
+	expect(result.error == 0 && result.done == BASE_PAGE, "%s", error_name(result.error));
+	expect(touch_is_held(&touch), "UFFDIO_CONTINUE_MODE_DONTWAKE woke it");
+	expect_error(uffd_wake(uffd, page - BASE_PAGE, BASE_PAGE), 0);
+	expect(touch_is_held(&touch), "a wake of the page before woke it");
+	expect_error(uffd_wake(uffd, page, BASE_PAGE), 0);
+	touch_end(&touch);
+}
+
+/* Whoever is held when the userfaultfd goes away is served by the kernel. */
+static void closing(void)
+{
+	struct touch touch;
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	hold(&touch, uffd, primary);
+	close(uffd);
+	touch_end(&touch);
+	check_pages(primary, 0, 1, FILLING);
+}
+
+/* It is for missing mode alone that UFFDIO_UNREGISTER wakes by itself. */
+static void unregistering(void)
+{
+	struct touch touch;
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	hold(&touch, uffd, primary);
+	expect_error(uffd_unregister(uffd, primary, huge_size()), 0);
+	expect_error(uffd_wake(uffd, primary, huge_size()), 0);
+	touch_end(&touch);
+	check_pages(primary, 0, 1, FILLING);
+	expect_no_fault(uffd);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "a continue wakes the readers of its pages alone", own_page_only },
+		{ "a continue of a range wakes all who wait in it", range_wakes_all },
+		{ "UFFDIO_WAKE is by the base page", explicit_wake },
+		{ "closing the userfaultfd lets them go on", closing },
+		{ "so do UFFDIO_UNREGISTER and a wake", unregistering },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}
