@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* MADV_COLLAPSE while other threads read and write what is collapsed: nothing is lost or held. */
+#include <stdatomic.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define ROUNDS 12
+#define PAGES 64UL
+
+static int fd, uffd;
+static char *primary;
+static atomic_bool stop;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+/* Counts in the middle of a page, which no other thread writes: a lost write is a wrong count. */
+struct writer {
+	pthread_t thread;
+	size_t page;
+	uint64_t count;
+};
+
+static void *count_up(void *argument)
+{
+	struct writer *writer = argument;
+	volatile uint64_t *word = (void *)(primary + writer->page * BASE_PAGE + 0x200);
+
+	while (!atomic_load(&stop)) {
+		uint64_t seen = *word;
+
+		expect(seen == writer->count, "page %zu counts %llu, expected %llu", writer->page,
+		       (unsigned long long)seen, (unsigned long long)writer->count);
+		*word = ++writer->count;
+	}
+	return NULL;
+}
+
+static void *read_on(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&stop))
+		check_pages(primary, 0, PAGES, FILLING);
+	return NULL;
+}
+
+/* Makes fine entries of what was collapsed, without a moment in which a page is not mapped. */
+static void split_entries(size_t page)
+{
+	char *start = primary + page * BASE_PAGE;
+
+	expect_error(uffd_protect(uffd, start, BASE_PAGE, true), 0);
+	expect_error(uffd_protect(uffd, start, BASE_PAGE, false), 0);
+}
+
+static void under_access(void)
+{
+	struct writer writers[3];
+	pthread_t reader;
+	char *alias = map_shared(fd, huge_size(), UNRESERVED);
+
+	primary = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
+	for (size_t page = 0; page < PAGES; page++) {
+		*(uint64_t *)(alias + page * BASE_PAGE + 0x200) = 0;
+		expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	}
+	expect_error(pthread_create(&reader, NULL, read_on, NULL), 0);
+	for (size_t i = 0; i < COUNT_OF(writers); i++) {
+		writers[i] = (struct writer){ .page = 1 + i * 20 };
+		expect_error(pthread_create(&writers[i].thread, NULL, count_up, &writers[i]), 0);
+	}
+	for (size_t round = 0; round < ROUNDS; round++) {
+		collapse(primary, huge_size());
+		expect_whole(primary, huge_size());
+		/* A page that nobody writes, so that nobody is held by its protection. */
+		split_entries(PAGES - 1);
+		expect(smaps_bytes(primary, "HugetlbPteMapped") == (int64_t)PMD_PAGE,
+		       "the protection of one page left no fine entries");
+	}
+	atomic_store(&stop, true);
+	pthread_join(reader, NULL);
+	for (size_t i = 0; i < COUNT_OF(writers); i++) {
+		pthread_join(writers[i].thread, NULL);
+		expect(*(uint64_t *)(alias + writers[i].page * BASE_PAGE + 0x200) ==
+		       writers[i].count, "writes of page %zu were lost", writers[i].page);
+		expect(writers[i].count > 0, "nothing was written");
+	}
+	expect_no_fault(uffd);
+}
+
+/* Who waits for a page that the collapse maps is served by it. */
+static void held_reader(void)
+{
+	struct touch touch;
+
+	primary = map_split(fd, 0, 0, &uffd);
+	touch_start(&touch, primary + 9 * BASE_PAGE, TOUCH_READ);
+	expect_fault(uffd, primary + 9 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	collapse(primary, huge_size());
+	expect_error(uffd_wake(uffd, primary, huge_size()), 0);
+	touch_end(&touch);
+	check_pages(primary, 9, 1, FILLING);
+	expect_no_fault(uffd);
+}
+
+/* Continues and collapses of one huge page at once: every page ends mapped. */
+static void *continue_all(void *unused)
+{
+	(void)unused;
+	for (size_t page = 0; page < PMD_PAGE / BASE_PAGE; page++) {
+		int error = uffd_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE).error;
+
+		expect(error == 0 || error == EEXIST, "page %zu: %s", page, error_name(error));
+	}
+	return NULL;
+}
+
+static void against_continue(void)
+{
+	pthread_t thread;
+
+	primary = map_split(fd, 0, 0, &uffd);
+	expect_error(pthread_create(&thread, NULL, continue_all, NULL), 0);
+	collapse(primary, huge_size());
+	pthread_join(thread, NULL);
+	expect(pagemap_present(primary, huge_pages()) == huge_pages(), "%zu pages are present",
+	       pagemap_present(primary, huge_pages()));
+	check_pages(primary, 0, PMD_PAGE / BASE_PAGE, FILLING);
+	collapse(primary, huge_size());
+	expect_whole(primary, huge_size());
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "readers and writers go on, and no write is lost", under_access },
+		{ "a held reader is served", held_reader },
+		{ "continues at the same time end with everything mapped", against_continue },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* MADV_COLLAPSE of parts, over protected pages and holes, and what becomes of page tables. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(512, FILLING);
+}
+
+static char *map_both_modes(int *uffd)
+{
+	return map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, uffd);
+}
+
+/* Fine entries of the first 2 MiB become one entry; the rest of 1 GiB stays as it was. */
+static void one_table(void)
+{
+	int uffd;
+	char *primary = map_both_modes(&uffd);
+
+	if (huge_size() == PMD_PAGE)
+		probe_skip("2 MiB are the whole of a 2 MiB page, which hgm/collapse has");
+	for (size_t page = 0; page < 8; page++)
+		expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect_continue(uffd, primary + 3 * PMD_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	collapse(primary, PMD_PAGE);
+	expect_mapped(primary, 0, PMD_PAGE, BASE_PAGE);
+	expect(pagemap_present(primary, huge_pages()) == PMD_PAGE / BASE_PAGE + 1, "%zu present",
+	       pagemap_present(primary, huge_pages()));
+	check_pages(primary, 0, 1, FILLING);
+	check_zero(primary, 1, 511);
+}
+
+static void marks_are_gone(void)
+{
+	int uffd;
+	char *primary = map_both_modes(&uffd);
+	struct touch touch;
+
+	expect_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	expect_error(uffd_protect(uffd, primary + 2 * BASE_PAGE, 8 * BASE_PAGE, true), 0);
+	collapse(primary, huge_size());
+	expect(pagemap_protected_count(primary, huge_pages()) == 0, "%zu marks are left",
+	       pagemap_protected_count(primary, huge_pages()));
+	touch_start(&touch, primary + 3 * BASE_PAGE + 0x80, TOUCH_WRITE);
+	touch_end(&touch);
+	touch_start(&touch, primary + 8 * BASE_PAGE + 0x80, TOUCH_WRITE);
+	touch_end(&touch);
+	expect_no_fault(uffd);
+}
+
+/* One large entry that is protected as a whole is already the largest: the mark goes all the same. */
+static void protected_entry(void)
+{
+	int uffd;
+	char *primary = map_both_modes(&uffd);
+
+	expect_continue(uffd, primary, huge_size(), 0, huge_size());
+	expect_error(uffd_protect(uffd, primary, huge_size(), true), 0);
+	collapse(primary, huge_size());
+	expect_whole(primary, huge_size());
+	expect(pagemap_protected_count(primary, huge_pages()) == 0, "marks are left");
+}
+
+/* Nothing was mapped at all. */
+static void from_nothing(void)
+{
+	int uffd;
+	char *primary = map_both_modes(&uffd);
+
+	collapse(primary, huge_size());
+	expect_whole(primary, huge_size());
+	check_pages(primary, 0, 1, FILLING);
+	check_zero(primary, 1, 511);
+	expect_no_fault(uffd);
+}
+
+/* A huge page that the file does not have is nothing that could be mapped. */
+static void hole_in_the_file(void)
+{
+	struct pool before = pool_now();
+	int own = huge_memfd(1), uffd;
+	char *primary = map_split(own, 0, 0, &uffd);
+
+	collapse(primary, huge_size());
+	expect_mapped(primary, 0, 0, 0);
+	expect_pool(&before, 0, 0, "after the collapse");
+}
+
+/* A new collapse of the same page, after each kind of fine entry. */
+static void again_and_again(void)
+{
+	int uffd;
+	char *primary = map_both_modes(&uffd);
+
+	for (size_t round = 0; round < 8; round++) {
+		size_t page = huge_pages() * round / 8;
+
+		collapse(primary, huge_size());
+		expect_whole(primary, huge_size());
+		expect_error(uffd_protect(uffd, primary + page * BASE_PAGE, BASE_PAGE, true), 0);
+		expect(pagemap_protected_count(primary, huge_pages()) == 1, "more are protected");
+	}
+}
+
+/* Tables of fine entries, half a MiB of them in 1 GiB, are freed at once. */
+static void tables_are_freed(void)
+{
+	size_t step = huge_size() == PUD_PAGE ? 4 * PMD_PAGE : PMD_PAGE;
+	size_t tables = huge_size() / step;
+	int64_t before, full, after;
+	int uffd;
+	char *primary = map_both_modes(&uffd);
+
+	before = status_bytes("VmPTE");
+	for (size_t offset = 0; offset < huge_size(); offset += step)
+		expect_continue(uffd, primary + offset, BASE_PAGE, 0, BASE_PAGE);
+	full = status_bytes("VmPTE");
+	expect(full - before >= (int64_t)(tables * BASE_PAGE), "%lld bytes for %zu tables",
+	       (long long)(full - before), tables);
+	collapse(primary, huge_size());
+	after = status_bytes("VmPTE");
+	expect(full - after >= (int64_t)(tables * BASE_PAGE),
+	       "of %lld bytes of tables %lld are left", (long long)(full - before),
+	       (long long)(after - before));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "2 MiB of a 1 GiB page become one entry", one_table },
+		{ "write-protect marks in the range are gone", marks_are_gone },
+		{ "so is the mark of an entry that is the largest already", protected_entry },
+		{ "where nothing was mapped the whole page is", from_nothing },
+		{ "a hole in the file stays one and takes nothing from the pool", hole_in_the_file },
+		{ "collapse and protection in turns", again_and_again },
+		{ "the tables of fine entries are freed", tables_are_freed },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Non-cooperative events of a split mapping: fork, mremap, MADV_REMOVE, MADV_DONTNEED, munmap. */
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd, uffd;
+static char *primary;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(512, FILLING);
+}
+
+/* A thread that makes the system call, which waits until its event was read. */
+static void *unmap_it(void *unused)
+{
+	(void)unused;
+	unmap(primary, huge_size());
+	return NULL;
+}
+
+static void *drop_it(void *unused)
+{
+	(void)unused;
+	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	return NULL;
+}
+
+static void *move_it(void *to)
+{
+	void *moved = mremap(primary, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	expect(moved == to, "mremap: %s", error_name(errno));
+	return NULL;
+}
+
+static void *remove_it(void *unused)
+{
+	(void)unused;
+	expect_error(advise(primary, huge_size(), MADV_REMOVE), 0);
+	return NULL;
+}
+
+static struct uffd_msg event_of(void *(*call)(void *), void *argument, unsigned int event)
+{
+	struct uffd_msg message;
+	pthread_t thread;
+
+	expect_error(pthread_create(&thread, NULL, call, argument), 0);
+	message = uffd_next_event(uffd, event);
+	pthread_join(thread, NULL);
+	return message;
+}
+
+static void expect_range(uint64_t start, uint64_t end)
+{
+	expect(start == (uintptr_t)primary && end == start + huge_size(),
+	       "%#llx-%#llx, expected %p+%#zx", (unsigned long long)start,
+	       (unsigned long long)end, primary, huge_size());
+}
+
+static void see_page(void)
+{
+	check_pages(primary, 0, 1, FILLING);
+}
+
+static void *fork_it(void *unused)
+{
+	(void)unused;
+	child_end(child_start(see_page)); /* a child ends with the thread that made it */
+	return NULL;
+}
+
+static void fork_event(void)
+{
+	struct uffd_msg message;
+	struct touch touch;
+	pthread_t thread;
+	int child_uffd;
+
+	primary = map_split(fd, UFFD_FEATURE_EVENT_FORK, 0, &uffd);
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	expect_error(pthread_create(&thread, NULL, fork_it, NULL), 0);
+	message = uffd_next_event(uffd, UFFD_EVENT_FORK);
+	child_uffd = (int)message.arg.fork.ufd;
+	/* The child's fault comes to the child's userfaultfd, at the base page's address. */
+	expect_fault(child_uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
+	expect_continue(child_uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	pthread_join(thread, NULL);
+	expect_mapped(primary, 0, 0, BASE_PAGE);
+	/* The parent's goes on as before. */
+	touch_start(&touch, primary + BASE_PAGE, TOUCH_READ);
+	expect_fault(uffd, primary + BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	expect_continue(uffd, primary + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	touch_end(&touch);
+}
+
+/* The registration moves along, and faults come from the new place. */
+static void remap_event(void)
+{
+	char *to = map_shared(fd, huge_size(), UNRESERVED);
+	struct uffd_msg message;
+	struct touch touch;
+
+	primary = map_split(fd, UFFD_FEATURE_EVENT_REMAP, 0, &uffd);
+	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	message = event_of(move_it, to, UFFD_EVENT_REMAP);
+	expect(message.arg.remap.from == (uintptr_t)primary &&
+	       message.arg.remap.to == (uintptr_t)to && message.arg.remap.len == huge_size(),
+	       "from %#llx to %#llx, %#llx bytes", (unsigned long long)message.arg.remap.from,
+	       (unsigned long long)message.arg.remap.to, (unsigned long long)message.arg.remap.len);
+	expect_mapped(to, 0, 0, BASE_PAGE);
+	touch_start(&touch, to + 5 * BASE_PAGE, TOUCH_READ);
+	expect_fault(uffd, to + 5 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	expect_continue(uffd, to + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	touch_end(&touch);
+}
+
+static void unmap_event(void)
+{
+	struct uffd_msg message;
+
+	primary = map_split(fd, UFFD_FEATURE_EVENT_UNMAP, 0, &uffd);
+	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	message = event_of(unmap_it, NULL, UFFD_EVENT_UNMAP);
+	expect_range(message.arg.remove.start, message.arg.remove.end);
+	expect(access_signal(primary + 3 * BASE_PAGE, TOUCH_READ) != 0, "it is still there");
+}
+
+static void dontneed_event(void)
+{
+	struct uffd_msg message;
+
+	primary = map_split(fd, UFFD_FEATURE_EVENT_REMOVE, 0, &uffd);
+	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	message = event_of(drop_it, NULL, UFFD_EVENT_REMOVE);
+	expect_range(message.arg.remove.start, message.arg.remove.end);
+	expect_mapped(primary, 0, 0, 0);
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	check_pages(primary, 0, 1, FILLING);
+}
+
+static void remove_event(void)
+{
+	struct uffd_msg message;
+
+	primary = map_split(fd, UFFD_FEATURE_EVENT_REMOVE, 0, &uffd);
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	message = event_of(remove_it, NULL, UFFD_EVENT_REMOVE);
+	expect_range(message.arg.remove.start, message.arg.remove.end);
+	expect_continue(uffd, primary, BASE_PAGE, EFAULT, -EFAULT);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "fork gives the child a userfaultfd that answers base pages", fork_event },
+		{ "mremap takes the registration and the entries along", remap_event },
+		{ "munmap tells its range", unmap_event },
+		{ "MADV_DONTNEED tells its range and leaves the file", dontneed_event },
+		{ "MADV_REMOVE tells its range and empties the file", remove_event },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

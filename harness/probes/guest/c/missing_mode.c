@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Missing mode on a split mapping: base-page addresses, but huge pages are what is copied. */
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd; /* of one huge page that is never in the file when a test starts */
+
+static void make_file(void)
+{
+	fd = huge_memfd(1);
+}
+
+static char *map_missing(uint64_t modes, int *uffd)
+{
+	char *start = map_shared(fd, huge_size(), UNRESERVED);
+
+	*uffd = uffd_open(modes & UFFDIO_REGISTER_MODE_WP ? UFFD_FEATURE_WP_HUGETLBFS_SHMEM : 0);
+	split(start, huge_size());
+	uffd_register(*uffd, start, huge_size(), UFFDIO_REGISTER_MODE_MISSING | modes);
+	return start;
+}
+
+/* What UFFDIO_COPY takes: a huge page's worth, of which few pages are not zero. */
+static char *source(void)
+{
+	char *start = map_anonymous(huge_size(), MAP_NORESERVE);
+
+	fill_pages(start, 0, 16, FILLING);
+	return start;
+}
+
+static void copy_answers(void)
+{
+	char *from, *primary;
+	struct touch touch;
+	int uffd;
+
+	if (huge_size() == PUD_PAGE)
+		probe_skip("a copy of 1 GiB takes a minute under emulation; 2M has this");
+	from = source();
+	primary = map_missing(0, &uffd);
+	touch_start(&touch, primary + 7 * BASE_PAGE + 0x100, TOUCH_READ);
+	expect_fault(uffd, primary + 7 * BASE_PAGE, 0);
+	expect(uffd_copy(uffd, primary + 7 * BASE_PAGE, from, BASE_PAGE).error == EINVAL,
+	       "UFFDIO_COPY of a base page");
+	expect(touch_is_held(&touch), "the refused copy woke the reader");
+	expect_error(uffd_copy(uffd, primary, from, huge_size()).error, 0);
+	touch_end(&touch);
+	check_pages(primary, 0, 16, FILLING);
+	check_zero(primary, 16, huge_pages() - 16);
+	expect_whole(primary, huge_size());
+	expect_no_fault(uffd);
+	punch(fd, 0, 1);
+}
+
+/* Somebody puts the page into the file meanwhile, and wakes. */
+static void write_fault(void)
+{
+	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;
+	struct touch touch;
+	int uffd;
+
+	primary = map_missing(0, &uffd);
+	touch_start(&touch, primary + huge_size() - 8, TOUCH_WRITE);
+	expect_fault(uffd, primary + huge_size() - BASE_PAGE, UFFD_PAGEFAULT_FLAG_WRITE);
+	fill_pages(alias, 0, 16, FILLING);
+	expect(touch_is_held(&touch), "nobody has woken the writer");
+	expect_error(uffd_wake(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE), 0);
+	touch_end(&touch);
+	check_pages(primary, 0, 16, FILLING);
+	expect_no_fault(uffd);
+	punch(fd, 0, 1);
+}
+
+/* A page that the file has is no missing one: it comes without a message. */
+static void file_has_it(void)
+{
+	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;
+	int uffd;
+
+	fill_pages(alias, 0, 8, FILLING);
+	primary = map_missing(0, &uffd);
+	check_pages(primary, 0, 8, FILLING);
+	expect_no_fault(uffd);
+	punch(fd, 0, 1);
+}
+
+static void others_are_refused(void)
+{
+	int uffd;
+	char *primary = map_missing(0, &uffd);
+	struct uffdio_zeropage zero = {
+		.range = { .start = (uintptr_t)primary, .len = huge_size() },
+	};
+
+	expect_error(ioctl(uffd, UFFDIO_ZEROPAGE, &zero) ? errno : 0, EINVAL);
+	expect_continue(uffd, primary, BASE_PAGE, EFAULT, -EFAULT);
+	expect_mapped(primary, 0, 0, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "a base page's fault is answered by a copy of the huge page", copy_answers },
+		{ "a write fault goes on when the file has the page", write_fault },
+		{ "what the file has is not missing", file_has_it },
+		{ "UFFDIO_ZEROPAGE is EINVAL, UFFDIO_CONTINUE of nothing EFAULT", others_are_refused },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = make_file,
+	});
+}

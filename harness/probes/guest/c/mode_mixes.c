@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Missing, minor and write-protect mode at once: each access gives the message of its kind. */
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define ALL (UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP)
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = huge_memfd(2); /* the second one is missing */
+	fill_pages(map_shared(fd, huge_size(), RESERVED), 0, 64, FILLING);
+}
+
+static char *map_all_modes(int *uffd)
+{
+	return map_split_part(fd, 0, 2, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, ALL, uffd);
+}
+
+/* The messages that an access gives, answered one after the other. */
+static void minor_answered(int uffd, struct touch *touch, uint64_t write, uint64_t mode)
+{
+	char *page = (char *)((uintptr_t)touch->address & -BASE_PAGE);
+	struct uffd_result result;
+
+	expect_fault(uffd, page, UFFD_PAGEFAULT_FLAG_MINOR | write);
+	result = uffd_continue_mode(uffd, page, BASE_PAGE, mode);
+	expect(result.error == 0 && result.done == BASE_PAGE, "%s", error_name(result.error));
+}
+
+static void protect_answered(int uffd, struct touch *touch)
+{
+	char *page = (char *)((uintptr_t)touch->address & -BASE_PAGE);
+
+	expect_fault(uffd, page, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	expect_error(uffd_protect(uffd, page, BASE_PAGE, false), 0);
+}
+
+static void minor_or_missing(void)
+{
+	struct touch first, second;
+	int uffd;
+	char *primary = map_all_modes(&uffd);
+
+	touch_start(&first, primary + 3 * BASE_PAGE, TOUCH_READ);
+	minor_answered(uffd, &first, 0, 0);
+	touch_end(&first);
+	touch_start(&second, primary + huge_size() + 3 * BASE_PAGE, TOUCH_READ);
+	expect_fault(uffd, primary + huge_size() + 3 * BASE_PAGE, 0);
+	check_pages(primary, 3, 1, FILLING);
+	/* Held for good: the child that this test is ends with it. */
+	expect(touch_is_held(&second), "nobody has answered");
+}
+
+static void write_to_a_hole(void)
+{
+	struct touch touch;
+	int uffd;
+	char *primary = map_all_modes(&uffd);
+
+	touch_start(&touch, primary + 5 * BASE_PAGE + 0x80, TOUCH_WRITE);
+	minor_answered(uffd, &touch, UFFD_PAGEFAULT_FLAG_WRITE, 0);
+	touch_end(&touch);
+	expect_no_fault(uffd);
+}
+
+/* Continued with protection, the same write faults a second time. */
+static void continued_with_protection(void)
+{
+	struct touch touch;
+	int uffd;
+	char *primary = map_all_modes(&uffd), *page = primary + 6 * BASE_PAGE;
+
+	touch_start(&touch, page + 0x80, TOUCH_WRITE);
+	minor_answered(uffd, &touch, UFFD_PAGEFAULT_FLAG_WRITE, UFFDIO_CONTINUE_MODE_WP);
+	protect_answered(uffd, &touch);
+	touch_end(&touch);
+	expect(!pagemap_protected(page), "it is still protected");
+	check_pages(primary, 6, 1, FILLING);
+}
+
+/* A protected hole is a hole first; a reader never sees the protection. */
+static void protected_hole(void)
+{
+	struct touch touch;
+	int uffd;
+	char *primary = map_all_modes(&uffd);
+
+	expect_error(uffd_protect(uffd, primary, 16 * BASE_PAGE, true), 0);
+	expect(pagemap_present(primary, 16) == 0, "protecting holes mapped them");
+	touch_start(&touch, primary + 7 * BASE_PAGE, TOUCH_READ);
+	minor_answered(uffd, &touch, 0, UFFDIO_CONTINUE_MODE_WP);
+	touch_end(&touch);
+	expect(pagemap_protected(primary + 7 * BASE_PAGE), "UFFDIO_CONTINUE_MODE_WP left no mark");
+	expect(pagemap_protected_count(primary, 16) == 16, "%zu of 16 marks are left",
+	       pagemap_protected_count(primary, 16));
+	expect_no_fault(uffd);
+}
+
+/* A range continued with protection, by entries of 2 MiB where they fit. */
+static void range_with_protection(void)
+{
+	int uffd;
+	char *primary = map_all_modes(&uffd);
+	size_t pages = PMD_PAGE / BASE_PAGE;
+	struct uffd_result result = uffd_continue_mode(uffd, primary, PMD_PAGE,
+						       UFFDIO_CONTINUE_MODE_WP);
+
+	expect(result.error == 0 && result.done == (int64_t)PMD_PAGE, "%s",
+	       error_name(result.error));
+	expect(pagemap_protected_count(primary, pages) == pages, "%zu of %zu are protected",
+	       pagemap_protected_count(primary, pages), pages);
+	if (huge_size() == PUD_PAGE)
+		expect(pagemap_protected_count(primary + PMD_PAGE, pages) == 0, "more was protected");
+	check_pages(primary, 0, 64, FILLING);
+}
+
+/* Three pages of one table, each in another state: hole, protected, open. */
+static void three_states(void)
+{
+	struct touch hole, held, open;
+	int uffd;
+	char *primary = map_all_modes(&uffd);
+
+	expect_continue(uffd, primary + 21 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_error(uffd_protect(uffd, primary + 21 * BASE_PAGE, BASE_PAGE, true), 0);
+	touch_start(&open, primary + 22 * BASE_PAGE + 0x80, TOUCH_WRITE);
+	touch_end(&open);
+	expect_no_fault(uffd);
+	touch_start(&held, primary + 21 * BASE_PAGE + 0x80, TOUCH_WRITE);
+	protect_answered(uffd, &held);
+	touch_end(&held);
+	touch_start(&hole, primary + 20 * BASE_PAGE + 0x80, TOUCH_WRITE);
+	minor_answered(uffd, &hole, UFFD_PAGEFAULT_FLAG_WRITE, 0);
+	touch_end(&hole);
+	check_pages(primary, 20, 3, FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "a hole is minor where the file has the page, missing where not", minor_or_missing },
+		{ "a write to a hole is one minor fault", write_to_a_hole },
+		{ "continued with protection it is a write-protect fault after", continued_with_protection },
+		{ "a protected hole is a minor fault, and stays protected if asked", protected_hole },
+		{ "a range is continued with protection", range_with_protection },
+		{ "neighbours in three states give three kinds of answers", three_states },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

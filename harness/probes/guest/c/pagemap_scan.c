@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The PAGEMAP_SCAN ioctl reports and protects base pages of a split huge page. */
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | \
+		  UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+
+/* <linux/fs.h> of 6.7 and later; there it has other names. */
+struct scan_region {
+	uint64_t start, end, categories;
+};
+
+struct scan_request {
+	uint64_t size, flags, start, end, walk_end, regions, region_count, max_pages;
+	uint64_t inverted, mask, any_of, returned;
+};
+
+#define SCAN _IOWR('f', 16, struct scan_request)
+#define IS_WRITTEN (1 << 1)
+#define IS_PRESENT (1 << 3)
+#define DO_PROTECT (1 << 0)
+#define CHECK_ASYNC (1 << 1)
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(512, FILLING);
+}
+
+struct scan {
+	int count;
+	char *walk_end;
+	struct scan_region regions[16];
+};
+
+static struct scan scan(char *start, size_t length, uint64_t flags, uint64_t category,
+			uint64_t max_pages)
+{
+	struct scan scan = { .count = 0 };
+	struct scan_request request = {
+		.size = sizeof(request), .flags = flags,
+		.start = (uintptr_t)start, .end = (uintptr_t)start + length,
+		.regions = (uintptr_t)scan.regions, .region_count = COUNT_OF(scan.regions),
+		.max_pages = max_pages, .mask = category, .returned = category,
+	};
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	scan.count = ioctl(pagemap, SCAN, &request);
+	if (scan.count < 0 && errno == ENOTTY)
+		probe_skip("PAGEMAP_SCAN: %s", error_name(errno));
+	expect(scan.count >= 0, "PAGEMAP_SCAN: %s", error_name(errno));
+	scan.walk_end = (char *)(uintptr_t)request.walk_end;
+	close(pagemap);
+	return scan;
+}
+
+static void expect_region(const struct scan *scan, int index, const char *start, size_t pages)
+{
+	const struct scan_region *region = &scan->regions[index];
+
+	expect(index < scan->count, "%d regions, expected more", scan->count);
+	expect(region->start == (uintptr_t)start &&
+	       region->end == (uintptr_t)start + pages * BASE_PAGE,
+	       "region %d is %#llx-%#llx, expected %p and %zu pages", index,
+	       (unsigned long long)region->start, (unsigned long long)region->end, start, pages);
+}
+
+static void present_pages(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+	struct scan seen;
+
+	expect_continue(uffd, primary + 3 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_continue(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	seen = scan(primary, huge_size(), 0, IS_PRESENT, 0);
+	expect(seen.count == 2, "%d regions", seen.count);
+	expect_region(&seen, 0, primary + 3 * BASE_PAGE, 2);
+	expect_region(&seen, 1, primary + huge_size() - BASE_PAGE, 1);
+}
+
+static char *map_tracked(void)
+{
+	char *start = map_shared(fd, huge_size(), UNRESERVED);
+	int uffd = uffd_open(FEATURES);
+
+	split(start, huge_size());
+	uffd_register(uffd, start, huge_size(), UFFDIO_REGISTER_MODE_WP);
+	check_pages(start, 0, 1, FILLING);
+	return start;
+}
+
+static void written_pages(void)
+{
+	char *start = map_tracked();
+	struct scan seen = scan(start, huge_size(), DO_PROTECT | CHECK_ASYNC, IS_WRITTEN, 0);
+
+	expect(seen.count == 1, "%d regions of a mapping that was never protected", seen.count);
+	expect_region(&seen, 0, start, huge_pages());
+	fill_pages(start, 5, 1, FILLING);
+	fill_pages(start, 6, 1, FILLING);
+	fill_pages(start, huge_pages() - 1, 1, FILLING);
+	seen = scan(start, huge_size(), 0, IS_WRITTEN, 0);
+	expect(seen.count == 2, "%d regions", seen.count);
+	expect_region(&seen, 0, start + 5 * BASE_PAGE, 2);
+	expect_region(&seen, 1, start + huge_size() - BASE_PAGE, 1);
+}
+
+/* Looks and protects in one step, no more pages than asked for. */
+static void no_more_than_asked(void)
+{
+	char *start = map_tracked();
+	struct scan seen;
+
+	scan(start, huge_size(), DO_PROTECT | CHECK_ASYNC, IS_WRITTEN, 0);
+	fill_pages(start, 5, 2, FILLING);
+	seen = scan(start, huge_size(), DO_PROTECT | CHECK_ASYNC, IS_WRITTEN, 1);
+	expect(seen.count == 1, "%d regions", seen.count);
+	expect_region(&seen, 0, start + 5 * BASE_PAGE, 1);
+	expect(seen.walk_end == start + 6 * BASE_PAGE, "the walk ended at %p", seen.walk_end);
+	expect(pagemap_protected(start + 5 * BASE_PAGE), "page 5 is not protected");
+	expect(!pagemap_protected(start + 6 * BASE_PAGE), "page 6 is protected");
+}
+
+/* A range inside one large entry is protected, and what is around it is not. */
+static void part_of_an_entry(void)
+{
+	char *start = map_tracked();
+	struct scan seen = scan(start + 8 * BASE_PAGE, 4 * BASE_PAGE, DO_PROTECT | CHECK_ASYNC,
+				IS_WRITTEN, 0);
+
+	expect(seen.count == 1, "%d regions", seen.count);
+	expect_region(&seen, 0, start + 8 * BASE_PAGE, 4);
+	expect(pagemap_protected_count(start, huge_pages()) == 4, "%zu pages are protected",
+	       pagemap_protected_count(start, huge_pages()));
+	expect(pagemap_protected_count(start + 8 * BASE_PAGE, 4) == 4, "other pages are");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "present base pages are regions", present_pages },
+		{ "written base pages are regions", written_pages },
+		{ "no more pages are reported and protected than asked for", no_more_than_asked },
+		{ "a part of a large entry is protected", part_of_an_entry },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}
