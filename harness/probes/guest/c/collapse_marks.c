@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What MADV_COLLAPSE takes away, which is write protection, and what it must not: poison. */
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+static char *map_both_modes(int file, int *uffd)
+{
+	return map_split(file, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, uffd);
+}
+
+static void expect_mark(const char *primary, size_t page, bool want)
+{
+	expect(pagemap_protected(primary + page * BASE_PAGE) == want, "page %zu", page);
+}
+
+/* A large entry is protected as a whole, and collapsed in part. */
+static void part_of_an_entry(void)
+{
+	int uffd;
+	char *primary = map_both_modes(fd, &uffd);
+
+	expect_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
+	expect_error(uffd_protect(uffd, primary, huge_size(), true), 0);
+	collapse(primary + 4 * BASE_PAGE, 2 * BASE_PAGE);
+	expect_mark(primary, 3, true);
+	expect_mark(primary, 4, false);
+	expect_mark(primary, 5, false);
+	expect_mark(primary, 6, true);
+	expect_mark(primary, huge_pages() - 1, true);
+	fill_pages(primary, 4, 2, FILLING);
+	expect_no_fault(uffd);
+	check_pages(primary, 0, 8, FILLING);
+}
+
+/* There is nothing to be mapped: the file has no page yet. */
+static void nothing_written(void)
+{
+	int uffd, empty = huge_memfd(1);
+	char *primary = map_both_modes(empty, &uffd);
+
+	expect_error(uffd_protect(uffd, primary + BASE_PAGE, 2 * BASE_PAGE, true), 0);
+	expect_mark(primary, 1, true);
+	collapse(primary, huge_size());
+	expect_mark(primary, 1, false);
+	expect(pagemap_present(primary, 8) == 0, "something is mapped");
+}
+
+#ifdef UFFDIO_POISON
+static void poison(int uffd, char *start)
+{
+	struct uffdio_poison argument = { .range = { (uintptr_t)start, huge_size() } };
+
+	if (!(uffd_offered() & UFFD_FEATURE_POISON))
+		probe_skip("UFFD_FEATURE_POISON is not offered");
+	expect(ioctl(uffd, UFFDIO_POISON, &argument) == 0, "%s", error_name(errno));
+}
+#else
+static void poison(int uffd, char *start)
+{
+	probe_skip("UFFDIO_POISON is not in the headers (%d, %p)", uffd, start);
+}
+#endif
+
+/* Whether the kernel can read a page on our behalf: this does not end in a signal. */
+static bool is_readable(char *page)
+{
+	char buffer[8];
+	struct iovec to = { buffer, sizeof(buffer) }, from = { page, sizeof(buffer) };
+
+	return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)sizeof(buffer);
+}
+
+/* A continue may replace a poisoned page; a collapse, which names none, may not. */
+static void poisoned_page(void)
+{
+	int uffd;
+	char *primary = map_both_modes(fd, &uffd);
+
+	poison(uffd, primary);
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	probe_note("MADV_COLLAPSE: %s", error_name(advise(primary, huge_size(), MADV_COLLAPSE)));
+	expect(is_readable(primary), "page 0");
+	expect(!is_readable(primary + BASE_PAGE), "page 1 lost its poison");
+	expect(!is_readable(primary + huge_size() - BASE_PAGE), "the last page lost its poison");
+	check_pages(primary, 0, 1, FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "a collapse of a part of a protected entry leaves the other marks", part_of_an_entry },
+		{ "marks go where there is nothing to map", nothing_written },
+		{ "poisoned pages stay poisoned", poisoned_page },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

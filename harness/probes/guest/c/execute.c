@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Base pages of a split huge page can be run as code where the mapping allows it, else not. */
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+
+#include "hgm_probe.h"
+
+#define CODE_PAGE 5
+
+static int fd;
+static sigjmp_buf behind;
+
+/* mov eax, 42; ret */
+static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 };
+
+static void write_code(void)
+{
+	char *all;
+
+	fd = huge_memfd(1);
+	all = map_shared(fd, huge_size(), RESERVED);
+	memcpy(all + CODE_PAGE * BASE_PAGE, code, sizeof(code));
+	unmap(all, huge_size());
+}
+
+static void on_signal(int number)
+{
+	siglongjmp(behind, number);
+}
+
+/* What the code returns, or the negative number of the signal that kept it from running. */
+static int call(const char *page)
+{
+	int number = sigsetjmp(behind, 1);
+	int (*function)(void);
+
+	if (number)
+		return -number;
+	signal(SIGSEGV, on_signal);
+	memcpy(&function, &page, sizeof(function));
+	return function();
+}
+
+static void protect(char *start, int protection)
+{
+	expect(mprotect(start, huge_size(), protection) == 0, "%s", error_name(errno));
+}
+
+static void by_mprotect(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+	char *page = primary + CODE_PAGE * BASE_PAGE;
+
+	expect_continue(uffd, page, BASE_PAGE, 0, BASE_PAGE);
+	expect(call(page) == -SIGSEGV, "it ran without PROT_EXEC");
+	protect(primary, PROT_READ | PROT_EXEC);
+	expect(call(page) == 42, "got %d", call(page));
+	protect(primary, PROT_READ | PROT_WRITE);
+	expect(call(page) == -SIGSEGV, "it runs after PROT_EXEC was taken away");
+	expect_no_fault(uffd);
+}
+
+/* Entries that are made later, and the one that a collapse makes, obey as well. */
+static void by_later_entries(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+	char *page = primary + CODE_PAGE * BASE_PAGE;
+
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	protect(primary, PROT_READ | PROT_EXEC);
+	expect_continue(uffd, page, BASE_PAGE, 0, BASE_PAGE);
+	expect(call(page) == 42, "got %d", call(page));
+	collapse(primary, huge_size());
+	expect(call(page) == 42, "got %d", call(page));
+	protect(primary, PROT_READ);
+	expect(call(page) == -SIGSEGV, "it runs after PROT_EXEC was taken away");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "mprotect() gives and takes PROT_EXEC", by_mprotect },
+		{ "a continue and a collapse obey PROT_EXEC", by_later_entries },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = write_code,
+	});
+}
