@@ -41,6 +41,9 @@ _FAILURE = re.compile(
 
 _SKIP = re.compile(r"\bskip", re.IGNORECASE)
 
+# What a reason keeps of what was said before a skip.
+_KEPT_LINES = 2
+
 #: Lines that every test of kselftest's framework prints.
 _FRAMEWORK = re.compile(r"^\s*(?:(?:K?TAP) version \d+|\d+\.\.\d+|# Totals:.*|#?\s*-+\s*)$")
 
@@ -97,13 +100,20 @@ def _skip_reason(
     """Return the program's own words for a skip, the nearest to the point first."""
     if document.skipped:
         return document.skipped
-    reasons = [s.reason or s.name for s in subtests if s.status == "SKIP"]
-    if reasons:
-        return reasons[-1]
+    skipped = [s.reason or s.name for s in subtests if s.status == "SKIP"]
+    if skipped:
+        return "; ".join((skipped[-1], *_before_last_skip(document)))
     lines = [line.strip() for line in map(clean, f"{stderr}\n{text}".split("\n"))]
     spoken = next((line for line in lines if _SKIP.search(line)), "")
     said = spoken or last_line(stderr) or _last_words(text)
     return said.lstrip("# ") or f"exit code {SKIP_CODE}, and it printed nothing"
+
+
+def _before_last_skip(document: KtapDocument) -> tuple[str, ...]:
+    """Return what a test said just before it skipped: often the cause, the skip but a guess."""
+    last = next((r for r in reversed(document.results) if r.directive == "SKIP"), None)
+    said = last.diagnostics[-_KEPT_LINES:] if last is not None else ()
+    return tuple(line for line in said if line and not line.startswith("["))
 
 
 def _said_failed(text: str, stderr: str) -> str:

@@ -22,6 +22,10 @@ GOOD = "TAP version 13\n1..2\nok 1 one\nok 2 two\n# Totals: pass:2 fail:0 xfail:
 BAD = "TAP version 13\n1..2\nok 1 one\n# no huge page\nnot ok 2 two\n"
 PLAN_SKIP = "TAP version 13\n1..0 # SKIP no userfaultfd\n"
 ALL_SKIPPED = "TAP version 13\n1..2\nok 1 # SKIP no memory\nok 2 # SKIP no pages\n"
+GUESSED = (
+    "TAP version 13\n1..1\n# [RUN] one\n# check if CONFIG_GUP_TEST is on\n"
+    "ok 1 # SKIP Please run this test as root\n"
+)
 SOME_SKIPPED = "TAP version 13\n1..2\nok 1 one\nok 2 two # SKIP no pages\n"
 XFAIL = "TAP version 13\n1..1\nok 1 # XFAIL known to be so\n"
 SHORT = "TAP version 13\n1..3\nok 1 one\n"
@@ -45,6 +49,11 @@ def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeRe
         # 2: a skip, in the program's own words
         (judged(PLAN_SKIP, 4), "SKIP", "no userfaultfd"),
         (judged(ALL_SKIPPED, 4), "SKIP", "no pages"),
+        (
+            judged(GUESSED, 4),
+            "SKIP",
+            "Please run this test as root; check if CONFIG_GUP_TEST is on",
+        ),
         (judged("about to\n[SKIP]\tno debugfs\nbye\n", 4), "SKIP", "[SKIP] no debugfs"),
         (judged("about to\n", 4, stderr="no such device\n"), "SKIP", "no such device"),
         (judged("PGTABLE_LEVELS=4, must be >= 5\n", 4), "SKIP", "PGTABLE_LEVELS=4, must be >= 5"),

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The page about the kernel's own tests, and what it finds to differ between runs."""
+
+import io
+from typing import Literal
+
+import msgspec
+
+from harness.campaigns import likeness
+from harness.records import ProbeResult, RunRecord, Status, Subtest
+from harness.reports import kselftest
+from tests.unit.reports.records import RUN
+
+Result = Literal["PASS", "FAIL", "SKIP"]
+
+
+def result(name: str, status: Status = "PASS", reason: str = "", **results: Result) -> ProbeResult:
+    return ProbeResult(
+        name=f"kselftest/mm/{name}",
+        status=status,
+        reason=reason,
+        seconds=1.25,
+        subtests=tuple(Subtest(name=n, status=s) for n, s in results.items()),
+    )
+
+
+def run(*probes: ProbeResult, command: tuple[str, ...] = ()) -> RunRecord:
+    return msgspec.structs.replace(
+        RUN, probes=(*RUN.probes[:1], *probes), splats=(), notes=(), command=command
+    )
+
+
+STOCK = run(
+    result("cow", anon="PASS", hugetlb="PASS"),
+    result("soft-dirty", "SKIP", "no <soft> dirty | at 0x7f1234567000"),
+    command=("env", "-C", "/home/me", "/opt/hgm", "run", "--runs-dir", "/x", "--kselftest", "mm"),
+)
+
+
+def page(*runs: RunRecord) -> str:
+    stream = io.StringIO()
+    kselftest.write(runs, stream)
+    return stream.getvalue()
+
+
+def test_one_run_is_a_row_for_each_test() -> None:
+    text = page(STOCK)
+    assert "| mm/cow | PASS | 2/2 | 1.2 s |  |" in text
+    row = "| mm/soft-dirty | SKIP |  | 1.2 s | no &lt;soft> dirty \\| at 0x… |"
+    assert row in text
+    assert "2 tests: 1 PASS, 1 SKIP" in text
+    assert "`./hgm run --kselftest mm`" in text
+    assert "base/map" not in text
+    assert "Differences" not in text
+
+
+def test_runs_that_are_alike() -> None:
+    text = page(STOCK, STOCK)
+    assert "| mm/cow | PASS | PASS | 2/2 |" in text
+    assert "None: every test, and every result inside of it, ended the same" in text
+    assert likeness.differences([STOCK, STOCK]) == ()
+
+
+def test_a_test_that_ended_otherwise_or_is_absent() -> None:
+    other = run(result("cow", "FAIL", "hugetlb: lost a page", anon="PASS", hugetlb="FAIL"))
+    found = likeness.differences([STOCK, other], "kselftest/")
+    assert [(d.name, d.statuses) for d in found] == [
+        ("kselftest/mm/cow", ("PASS", "FAIL")),
+        ("kselftest/mm/soft-dirty", ("SKIP", "")),
+    ]
+    text = page(STOCK, other)
+    assert "- mm/cow\n  - 1: PASS\n  - 2: FAIL hugetlb: lost a page\n" in text
+    assert "  - 2: absent\n" in text
+
+
+def test_a_result_inside_of_a_test_that_ended_the_same() -> None:
+    other = run(
+        result("cow", anon="PASS", hugetlb="SKIP"),
+        result("soft-dirty", "SKIP", "another reason is no difference"),
+    )
+    (only,) = likeness.differences([STOCK, other])
+    assert (only.name, only.statuses) == ("kselftest/mm/cow > hugetlb", ("PASS", "SKIP"))
+
+
+def test_results_of_one_name_are_told_apart_by_their_order() -> None:
+    def twice(second: Result) -> RunRecord:
+        results = (Subtest(name="fork", status="PASS"), Subtest(name="fork", status=second))
+        return run(ProbeResult(name="kselftest/mm/cow", status="PASS", subtests=results))
+
+    (only,) = likeness.differences([twice("PASS"), twice("SKIP")])
+    assert only.name == "kselftest/mm/cow > fork (2)"
