@@ -22,10 +22,13 @@ SCHEMA = 1
 Status = Literal["PASS", "FAIL", "SKIP", "CRASH", "HANG", "LOST"]
 
 #: How a probe's program can end, before anybody judges it; see `ProbeEvidence`.
-Ending = Literal["exit", "budget", "stalled", "guest-died", "lost"]
+Ending = Literal["exit", "budget", "guest-died", "lost"]
 
 #: By which rules a probe's output and exit code are read; see `harness.verdicts.judge`.
 Rules = Literal["ktap", "kselftest"]
+
+#: How a patch met the tree; see `PatchIdentity`.
+How = Literal["exact", "3way", "offset", "fuzz"]
 
 #: How a run can end: as expected, not as expected, by an error before a verdict, or cut.
 Verdict = Literal["PASS", "FAIL", "ERROR", "INTERRUPTED", "CUT"]
@@ -55,12 +58,21 @@ class PatchIdentity(Record, frozen=True, kw_only=True):
     """One patch of a series.
 
     Attributes:
-        name: its file name, or its subject where it came by mail.
-        digest: SHA-256 of its text.
+        name: its file name, or its subject where it came by mail or from git.
+        digest: SHA-256 of the text that was applied.
+        how: ``exact``; ``3way`` (merged with the blobs it was made from); ``offset`` (all of its
+            lines, elsewhere); ``fuzz`` (with less context than it has).
+        detail: which files or hunks, where it is not ``exact``.
+        resolved: path of the replacement from ``--resolve``; empty for the series' own patch.
+        replaces: SHA-256 of the series' own patch where it was replaced; empty otherwise.
     """
 
     name: str
     digest: str
+    how: How = "exact"
+    detail: str = ""
+    resolved: str = ""
+    replaces: str = ""
 
 
 class SeriesIdentity(Record, frozen=True, kw_only=True):
@@ -70,11 +82,13 @@ class SeriesIdentity(Record, frozen=True, kw_only=True):
         spec: what the caller wrote, or ``none``.
         patches: in the order they were applied.
         tree: git tree ID of the patched source; that of the source where there are no patches.
+        notes: one line for each choice made while reading it, such as which revision was taken.
     """
 
     spec: str
     patches: tuple[PatchIdentity, ...] = ()
     tree: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class ConfigIdentity(Record, frozen=True, kw_only=True):
@@ -277,9 +291,8 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
 
     Attributes:
         name: the probe.
-        ended: ``exit`` (it ended itself), ``budget`` (it ran out of time), ``stalled`` (the kernel
-            said that something makes no progress, and the probe did not end either),
-            ``guest-died`` (the kernel panicked or QEMU ended) or ``lost`` (SSH stopped answering).
+        ended: ``exit`` (it ended itself), ``budget`` (it ran out of time), ``guest-died``
+            (the kernel panicked or QEMU ended) or ``lost`` (the guest stopped answering).
         exit_code: the program's, as the shell counts; None where it is not known.
         seconds: wall time on the host.
         budget: seconds it was given.
@@ -287,9 +300,6 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
         console_to: offset in ``serial.log`` where it ended, bytes.
         detail: one line about how it ended where that was not by itself.
         rules: how its output is read.
-        program: the name of its process in the guest, as the kernel prints it.
-        slowness: how many times longer than where the budgets were measured this guest took for
-            the same work; the budget has been multiplied by it.
     """
 
     name: str
@@ -301,65 +311,6 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
     console_to: int
     detail: str = ""
     rules: Rules = "ktap"
-    program: str = ""
-    slowness: float = 1.0
-
-
-class CaptureStep(Record, frozen=True, kw_only=True):
-    """One thing that was done to learn what a hanging or dead guest was doing.
-
-    Attributes:
-        name: ``registers``, ``sysrq-w`` ... , ``nmi``, ``vmcore``, ``symbols``.
-        outcome: ``ok``, or one line that says why it yielded nothing.
-        file: what it yielded, relative to the run directory; empty for nothing.
-        seconds: wall time.
-    """
-
-    name: str
-    outcome: str
-    file: str = ""
-    seconds: float = 0.0
-
-
-class Vcpu(Record, frozen=True, kw_only=True):
-    """Where a virtual CPU stood, read through QMP.
-
-    Attributes:
-        number: from 0.
-        pc: its program counter.
-        level: the privilege level: 0 in the kernel, 3 in a program.
-        halted: whether it waited for an interrupt.
-        busy: share of the last moment that the host's thread ran, 0 to 1; None where not known.
-    """
-
-    number: int
-    pc: int
-    level: int
-    halted: bool
-    busy: float | None = None
-
-
-class Capture(Record, frozen=True, kw_only=True):
-    """What was learnt about a guest that hung or died during a probe: ``capture.json``.
-
-    Attributes:
-        why: ``hang``, ``crash``, or ``complaint`` (it did neither, and the kernel complained).
-        steps: in the order they were taken.
-        vcpus: where the virtual CPUs stood at first.
-        console_from: offset in ``serial.log`` where what the capture made the kernel say begins.
-        console_to: where it ends.
-        symbols: for each place as the kernel prints it (``func+0x1/0x2``), or address
-            (``0xffffffff81000000``), what it is: ``func at mm/file.c:12``, inlined ones first.
-        vmcore: the memory dump, relative to the run directory; empty without one.
-    """
-
-    why: Literal["hang", "crash", "complaint"]
-    steps: tuple[CaptureStep, ...] = ()
-    vcpus: tuple[Vcpu, ...] = ()
-    console_from: int = 0
-    console_to: int = 0
-    symbols: dict[str, tuple[str, ...]] = {}
-    vmcore: str = ""
 
 
 class ProbeResult(Record, frozen=True, kw_only=True):
@@ -373,9 +324,6 @@ class ProbeResult(Record, frozen=True, kw_only=True):
         subtests: in the order they were reported.
         splats: what the kernel complained about meanwhile.
         directory: where its KTAP and standard error lie, relative to the run directory.
-        place: where the kernel stood when it hung, died or complained, such as
-            ``handle_userfault at fs/userfaultfd.c:512``; empty where nobody knows.
-        evidence: files of the run directory with what was captured then.
     """
 
     name: str
@@ -385,8 +333,6 @@ class ProbeResult(Record, frozen=True, kw_only=True):
     subtests: tuple[Subtest, ...] = ()
     splats: tuple[Splat, ...] = ()
     directory: str = ""
-    place: str = ""
-    evidence: tuple[str, ...] = ()
 
 
 class KernelSummary(Record, frozen=True, kw_only=True):
@@ -483,8 +429,6 @@ class RunRecord(Record, frozen=True, kw_only=True):
         splats: complaints outside of any probe.
         stages: how long each stage took.
         notes: lines that a reader of the result should see.
-        slowness: how many times longer than where the budgets were measured the slowest guest took
-            for the same work; budgets are multiplied by it. 0 before it was measured.
     """
 
     schema: int = SCHEMA
@@ -511,7 +455,6 @@ class RunRecord(Record, frozen=True, kw_only=True):
     splats: tuple[Splat, ...] = ()
     stages: tuple[StageTime, ...] = ()
     notes: tuple[str, ...] = ()
-    slowness: float = 0.0
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

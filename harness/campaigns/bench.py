@@ -104,6 +104,8 @@ def _hgm_argv(subject: session.Subject, probe: str, accel: str, directory: Path)
     return (
         *(str(ROOT / "hgm"), "run", "--probe", probe, "--accel", accel),
         *("--kernel", kernel.source, "--series", kernel.series),
+        *("--mail-from", kernel.mail_from, "--resolve", kernel.resolve),
+        *(["--fuzz"] if kernel.fuzz else []),
         *(word for feature in kernel.features for word in ("--config", feature)),
         *("--hugepages", pages, "--memory", str(machine.memory)),
         *("--cpus", str(machine.cpus), "--nodes", str(machine.nodes)),

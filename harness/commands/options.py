@@ -31,13 +31,34 @@ Command = Callable[..., Any]
 
 def kernel_options(function: Command) -> Command:
     """Add the options that say which kernel."""
+    config = click.option(
+        "--config",
+        "features",
+        multiple=True,
+        metavar="NAME",
+        help="Add a configuration feature (debug, kasan) or a fragment file; repeatable.",
+    )
+    return source_options(config(function))
+
+
+def source_options(function: Command) -> Command:
+    """Add the options that say which source and which patches."""
     for option in (
         click.option(
-            "--config",
-            "features",
-            multiple=True,
-            metavar="NAME",
-            help="Add a configuration feature (debug, kasan) or a fragment file; repeatable.",
+            "--resolve",
+            metavar="DIR",
+            default="",
+            help="Patches that replace those of the series whose number or name they have.",
+        ),
+        click.option(
+            "--fuzz", is_flag=True, help="Let a patch apply elsewhere, or with less context."
+        ),
+        click.option(
+            "--mail-from",
+            metavar="PLACE",
+            default="",
+            help="Where lore: finds its mail: an mbox, Maildir or public-inbox, or the URL of one. "
+            "By default lore.kernel.org.",
         ),
         click.option(
             "--first",
@@ -48,9 +69,9 @@ def kernel_options(function: Command) -> Command:
         click.option(
             "--series",
             metavar="SPEC",
-            help="Patches to put on top: none, dir:PATH, mbox:PATH, fault:NAME, or a name from "
-            "`hgm series list`. By default a source that one of our own series names gets that "
-            "one, and any other none.",
+            help="Patches to put on top: none, dir:PATH, mbox:PATH, git:REPO@A..B, "
+            "lore:MESSAGE-ID, fault:NAME, or a name from `hgm series list`. By default a source "
+            "that one of our own series names gets that one, and any other none.",
         ),
         click.option(
             "--kernel",
@@ -138,18 +159,26 @@ def subject_of(accel: str, **options: Any) -> Subject:
 def kernel_request(
     kernel: str,
     series: str | None,
-    features: tuple[str, ...],
+    features: tuple[str, ...] = (),
     first: int | None = None,
-    **_: Any,
+    **options: Any,
 ) -> KernelRequest:
-    """Return which kernel is wanted, from `kernel_options`."""
+    """Return which kernel is wanted, from `kernel_options` or `source_options`."""
     from harness.kernel import named
     from harness.kernel.obtain import KernelRequest
 
     if series is None:
         ours = named.default_for(kernel)
         series = "none" if ours is None else ours.name
-    return KernelRequest(source=kernel, series=series, features=features, first=first)
+    return KernelRequest(
+        source=kernel,
+        series=series,
+        features=features,
+        first=first,
+        mail_from=options["mail_from"],
+        resolve=options["resolve"],
+        fuzz=options["fuzz"],
+    )
 
 
 def new_tools(timeout: float, display: Display) -> Tools:

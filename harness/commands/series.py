@@ -11,11 +11,13 @@ import click
 
 from harness.commands.options import (
     kernel_options,
+    kernel_request,
     machine_options,
     new_display,
     new_tools,
     probe_option,
     runs_option,
+    source_options,
     subject_of,
     timeout_option,
 )
@@ -64,3 +66,26 @@ def series_try(
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(done), indent=2))
     return done.exit_code
+
+
+@series.command("check")
+@source_options
+@timeout_option
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON on standard output.")
+def series_check(as_json: bool, timeout: float, **options: Any) -> int:
+    """Say how each patch of a series meets a source; nothing is built.
+
+    A patch applies exact, by a 3way merge, or, with --fuzz, at an offset or with fuzz. One that
+    does not is shown with file, hunk and the lines that differ, left out, and the next is tried.
+    Exit code 2 if there was such a one.
+    """
+    from harness.kernel.obtain import check_series
+    from harness.reports import json
+    from harness.reports import series_check as report
+
+    with new_display() as display:
+        checked = check_series(kernel_request(**options), **new_tools(timeout, display).arguments())
+    report.write(checked, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        json.write(checked, sys.stdout)
+    return report.exit_code(checked)

@@ -18,8 +18,11 @@ from harness.workspace import Workspace, atomic_write
 
 _CONFIG = Path(__file__).with_name("gitconfig")
 
-#: No attribute of any tree may change a byte between the work tree and the store.
-_ATTRIBUTES = "* -text -filter -ident -eol -working-tree-encoding -export-subst -export-ignore\n"
+#: No attribute of any tree may change a byte between the work tree and the store, nor how a patch
+#: is merged: ``merge=union`` in a patch's own .gitattributes would make every merge succeed.
+_ATTRIBUTES = (
+    "* -text -filter -ident -eol -working-tree-encoding -export-subst -export-ignore !merge\n"
+)
 
 
 def environment(git_dir: Path) -> dict[str, str]:
@@ -64,6 +67,9 @@ class Store:
                 (new / "info").mkdir(exist_ok=True)
                 atomic_write(new / "info" / "attributes", _ATTRIBUTES)
                 workspace.publish(new, store.path)
+        attributes = store.path / "info" / "attributes"
+        if attributes.read_text() != _ATTRIBUTES:  # of a store that an older program made
+            atomic_write(attributes, _ATTRIBUTES)
         return store
 
     def environment(

@@ -20,9 +20,10 @@ from harness.deadline import Deadline
 from harness.errors import NoSpace, SourceError, SpecError
 from harness.kernel import cache, fragments, named, series, source, specs, toolchain
 from harness.kernel.fragments import Fragment
-from harness.kernel.series import Patched
+from harness.kernel.series import Patched, Series, check
+from harness.kernel.series.check import SeriesCheck
 from harness.kernel.source import Context, Source
-from harness.kernel.specs import SourceSpec
+from harness.kernel.specs import SeriesSpec, SourceSpec
 from harness.progress import Progress
 from harness.records import (
     ConfigIdentity,
@@ -50,6 +51,9 @@ class KernelRequest(Record, frozen=True, kw_only=True):
     Attributes:
         source: ``--kernel``'s argument.
         series: ``--series``'s argument.
+        mail_from: ``--mail-from``'s argument: where ``lore:`` finds its mail; empty for the net.
+        resolve: ``--resolve``'s argument: a directory of replacement patches; empty for none.
+        fuzz: ``--fuzz``: whether a patch may stand elsewhere than it says, or with less context.
         features: ``--config``'s arguments: names of fragments, or paths of ``.config`` files.
         first: how many of the series' patches to put on; None for all.
         refresh: fetch the newest version, where a recorded one would do.
@@ -57,6 +61,9 @@ class KernelRequest(Record, frozen=True, kw_only=True):
 
     source: str
     series: str = "none"
+    mail_from: str = ""
+    resolve: str = ""
+    fuzz: bool = False
     features: tuple[str, ...] = ()
     first: int | None = None
     refresh: bool = False
@@ -84,7 +91,7 @@ def obtain(
         InfrastructureError: for what this host lacks.
     """
     spec = specs.parse_source(request.source)
-    series_spec = specs.parse_series(request.series)
+    series_spec = specs.parse_series(request.series, request.mail_from)
     context = Context(workspace, deadline, progress)
     with _disk_errors():
         if spec.kind == "image":
@@ -95,12 +102,12 @@ def obtain(
         toolchain.require()  # before a fetch that would be for nothing
         tools = toolchain.identify(workspace, deadline)
         with _pinned_store(context):
-            patches = series.read(series_spec, context)  # a mistake in it is said before a fetch
-            patches = patches[: request.first]
+            # A mistake in the series is said before a fetch.
+            patches = _read_series(series_spec, request, context).first(request.first)
             found = source.resolve(spec, context, refresh=request.refresh)
             if doubt := named.misfit(series_spec.text, found.version):
                 progress.note(doubt)
-            patched = series.apply(series_spec.text, patches, found, context)
+            patched = series.apply(patches, found, context, fuzz=request.fuzz)
             plan = Plan(found, patched, wanted, tools, request.features)
             kernel = _finished(plan, workspace)
             if kernel is not None:
@@ -109,6 +116,13 @@ def obtain(
     with cache.pin(Path(kernel.image).parent):
         cache.prune(workspace, cache.limit(), progress)
     return kernel
+
+
+def _read_series(spec: SeriesSpec, request: KernelRequest, context: Context) -> Series:
+    """Return a request's series with the replacements that it names."""
+    if request.resolve and spec.kind == "none":
+        raise SpecError("--resolve replaces patches, and there is no --series")
+    return series.read(spec, context, resolve_from=request.resolve)
 
 
 class Ingredients(Record, frozen=True, kw_only=True):
@@ -139,12 +153,12 @@ def ingredients(
         raise SpecError(
             f"--kernel {spec.text} is built already", hint="give its source with tree: or git:"
         )
-    series_spec = specs.parse_series(request.series)
+    series_spec = specs.parse_series(request.series, request.mail_from)
     context = Context(workspace, deadline, progress)
     with _disk_errors(), _pinned_store(context):
-        patches = series.read(series_spec, context)
+        patches = _read_series(series_spec, request, context)
         found = source.resolve(spec, context, refresh=request.refresh)
-        patched = series.apply(series_spec.text, patches, found, context)
+        patched = series.apply(patches, found, context, fuzz=request.fuzz)
     return Ingredients(
         source=found.identity, version=found.version, patches=patched.identity.patches
     )
@@ -168,7 +182,8 @@ def patch_stat(
         progress: is told of what is fetched.
     """
     context = Context(workspace, deadline, progress)
-    patch = series.read(specs.parse_series(request.series), context)[number - 1]
+    series_spec = specs.parse_series(request.series, request.mail_from)
+    patch = _read_series(series_spec, request, context).patches[number - 1]
     with workspace.unfinished("stat") as room:
         (room / "patch").write_bytes(patch.data)
         argv = ["apply", "--stat", f"-p{patch.strip}", str(room / "patch")]
@@ -190,6 +205,30 @@ def fetch(
     context = Context(workspace, deadline, progress)
     with _disk_errors(), _pinned_store(context):
         return source.resolve(spec, context, refresh=refresh).identity
+
+
+def check_series(
+    request: KernelRequest, *, workspace: Workspace, deadline: Deadline, progress: Progress
+) -> SeriesCheck:
+    """Return how each patch of a request's series meets its source; nothing is built.
+
+    Raises:
+        UserError: for a source or series that cannot be read at all.
+    """
+    spec = specs.parse_source(request.source)
+    series_spec = specs.parse_series(request.series, request.mail_from)
+    if spec.kind == "image" or series_spec.kind == "none":
+        raise SpecError(
+            "there is nothing to check without a source and a series",
+            hint="such as --kernel tree:PATH --series dir:PATH",
+        )
+    context = Context(workspace, deadline, progress)
+    with _disk_errors(), _pinned_store(context):
+        patches = _read_series(series_spec, request, context)
+        found = source.resolve(spec, context)
+        if doubt := named.misfit(series_spec.text, found.version):
+            progress.note(doubt)
+        return check.check(patches.first(request.first), found, context, fuzz=request.fuzz)
 
 
 def kernel_key(tree: str, wanted: Sequence[Fragment], tools: str) -> str:

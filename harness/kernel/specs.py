@@ -6,20 +6,27 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 from harness.errors import SpecError
 from harness.records import Record
 
 SourceKind = Literal["debian", "tree", "git", "tar", "image"]
-SeriesKind = Literal["none", "name", "fault", "dir", "mbox"]
+SeriesKind = Literal["none", "name", "fault", "dir", "mbox", "git", "lore"]
 
 _SOURCE_FORMS = "debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, tar:PATH-OR-URL, image:PATH"
-_SERIES_FORMS = "none, a name from `hgm series list`, dir:PATH, mbox:PATH, fault:NAME"
+_SERIES_FORMS = (
+    "none, a name from `hgm series list`, dir:PATH, mbox:PATH, git:REPO@A..B, lore:MESSAGE-ID, "
+    "fault:NAME"
+)
 
 # Debian policy 5.6.1: what a package may be called. It also keeps options out of apt's argv.
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/]+@[^/]+:")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+# RFC 5322 allows more; this keeps options, white space and paths out of b4's argv.
+_MESSAGE_ID = re.compile(r"[^\s<>@/-][^\s<>@/]*@[^\s<>@/]+\Z")
+_RANGE = re.compile(r"(.+)@(?!\{)([^.\s:-][^\s:]*?)\.\.([^.\s:-][^\s:]*)?\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
 
@@ -47,13 +54,19 @@ class SeriesSpec(Record, frozen=True, kw_only=True):
     Attributes:
         text: as it was written.
         kind: its form.
-        where: an absolute path, or a name in ``kernel-patches`` (of a series, or of a seeded
-            fault); empty for ``none``.
+        where: an absolute path, a name in ``kernel-patches`` (of a series, or of a seeded
+            fault), or a Message-ID without its angle brackets; empty for ``none``.
+        revisions: what ``git:`` names after the ``@``: the commit before the first patch, and that
+            of the last; empty for the others.
+        mail_from: where ``lore:`` finds its mail: an absolute path or a public-inbox URL; empty
+            for lore.kernel.org.
     """
 
     text: str
     kind: SeriesKind
     where: str = ""
+    revisions: tuple[str, ...] = ()
+    mail_from: str = ""
 
 
 def parse_source(text: str) -> SourceSpec:
@@ -109,24 +122,61 @@ def _parse_tar(text: str, rest: str) -> SourceSpec:
     return SourceSpec(text=text, kind="tar", where=_place(where), sha256=promise.lower())
 
 
-def parse_series(text: str) -> SeriesSpec:
-    """Take a ``--series`` argument apart.
+def parse_series(text: str, mail_from: str = "") -> SeriesSpec:
+    """Take a ``--series`` argument apart, and the ``--mail-from`` that belongs to it.
 
     Raises:
         SpecError: if it has no known form.
     """
+    kind, _, rest = text.partition(":")
+    if mail_from and kind != "lore":
+        raise SpecError(
+            "--mail-from is for --series lore:MESSAGE-ID alone",
+            hint="a whole mailbox is written mbox:PATH",
+        )
     if text in ("", "none"):
         return SeriesSpec(text="none", kind="none")
     if _NAME.match(text):
         return SeriesSpec(text=text, kind="name", where=text)
-    kind, _, rest = text.partition(":")
-    if rest and kind == "dir":
-        return SeriesSpec(text=text, kind="dir", where=_absolute(rest))
     if kind == "fault" and _NAME.match(rest):
         return SeriesSpec(text=text, kind="fault", where=rest)
-    if rest and kind == "mbox":
-        return SeriesSpec(text=text, kind="mbox", where=_absolute(rest))
+    match kind if rest else "":
+        case "dir":
+            return SeriesSpec(text=text, kind="dir", where=_absolute(rest))
+        case "mbox":
+            return SeriesSpec(text=text, kind="mbox", where=_absolute(rest))
+        case "git":
+            return _parse_range(text, rest)
+        case "lore":
+            return _parse_lore(text, rest, mail_from)
     raise SpecError(f"--series {text!r} has no known form", hint=f"one of {_SERIES_FORMS}")
+
+
+def _parse_range(text: str, rest: str) -> SeriesSpec:
+    found = _RANGE.match(rest)
+    if found is None or found[1].startswith("-") or "..." in rest:
+        raise SpecError(f"--series {text!r} names no range of commits", hint="write git:REPO@A..B")
+    if is_url(found[1]):
+        raise SpecError(
+            f"--series {text!r}: a range of commits needs a repository on this host",
+            hint="git clone it, then git:PATH@A..B",
+        )
+    ends = (found[2], found[3] or "HEAD")
+    return SeriesSpec(text=text, kind="git", where=_absolute(found[1]), revisions=ends)
+
+
+def _parse_lore(text: str, rest: str, mail_from: str) -> SeriesSpec:
+    # A link, as people copy it: https://lore.kernel.org/linux-mm/MESSAGE-ID/
+    parts = [part for part in rest.split("/") if "@" in part] if is_url(rest) else [rest]
+    message_id = unquote(parts[-1] if parts else "").strip("<>")
+    if not _MESSAGE_ID.match(message_id):
+        raise SpecError(
+            f"--series {text!r}: {message_id or rest!r} is no Message-ID",
+            hint="such as lore:20230218002819.1486479-1-jthoughton@google.com",
+        )
+    if mail_from and not is_url(mail_from):
+        mail_from = _absolute(mail_from)
+    return SeriesSpec(text=text, kind="lore", where=message_id, mail_from=mail_from)
 
 
 def is_url(where: str) -> bool:

@@ -24,7 +24,8 @@ def _lines(record: RunRecord) -> Iterator[str]:
     if record.kernel is not None:
         yield _comment(f"source   {record.kernel.source.tree or record.kernel.source.origin}")
         for patch in record.kernel.series.patches:
-            yield _comment(f"patch    {patch.digest} {patch.name}")
+            how = "" if patch.how == "exact" else f", {patch.how}"
+            yield _comment(f"patch    {patch.digest} {patch.resolved or patch.name}{how}")
     if record.qemu:
         yield _comment(f"qemu     {record.qemu_version}")
         yield _comment(shlex.join(record.qemu))

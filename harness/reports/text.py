@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from harness.records import (
     ConfigIdentity,
+    How,
     KernelSummary,
     PoolSummary,
     ProbeResult,
@@ -31,6 +32,13 @@ _STYLES: dict[Status, str] = {
     "CRASH": "bold red",
     "HANG": "bold magenta",
     "LOST": "bold magenta",
+}
+
+#: How patches met the tree, behind a number of them.
+_HOW: dict[How, str] = {
+    "3way": "merged three ways",
+    "offset": "at an offset",
+    "fuzz": "with fuzz",
 }
 
 _VERDICT_STYLES = {"PASS": "bold green", "FAIL": "bold red"}
@@ -124,6 +132,7 @@ def head(record: RunRecord) -> list[tuple[str, str]]:
     if record.kernel is not None:
         lines.append(("kernel", _kernel(record.kernel)))
         lines.append(("series", _series(record.kernel)))
+        lines += [("", note) for note in record.kernel.series.notes]
         lines.append(("config", _config(record.kernel.config)))
         lines += [("", note) for note in record.kernel.config.notes]
     if record.accel is not None:
@@ -163,7 +172,13 @@ def _series(kernel: KernelSummary) -> str:
     count = len(kernel.series.patches)
     if not count:
         return kernel.series.spec
-    return f"{kernel.series.spec}: {count} patch{'es' if count > 1 else ''}"
+    patches = kernel.series.patches
+    inexact = [patch.how for patch in patches if patch.how != "exact"]
+    remarks = [f"{inexact.count(how)} {_HOW[how]}" for how in dict.fromkeys(inexact)]
+    replaced = sum(bool(patch.resolved) for patch in patches)
+    remarks += [f"{replaced} replaced"] if replaced else []
+    said = f" ({', '.join(remarks)})" if remarks else ""
+    return f"{kernel.series.spec}: {count} patch{'es' if count > 1 else ''}{said}"
 
 
 def _config(config: ConfigIdentity) -> str:

@@ -31,7 +31,7 @@ ADDS = "--- /dev/null\n+++ b/{}\n@@ -0,0 +1 @@\n+int added;\n"
 def patched(toy: Path, spec: str, context: Context) -> series.Patched:
     source = resolve(parse_source(f"tree:{toy}"), context)
     parsed = parse_series(spec)
-    return series.apply(parsed.text, series.read(parsed, context), source, context)
+    return series.apply(series.read(parsed, context), source, context)
 
 
 def directory(tmp_path: Path, **patches: str) -> str:
@@ -74,7 +74,7 @@ def test_quilt_series_decides(toy: Path, context: Context, tmp_path: Path) -> No
             r"'p\.patch' does not apply: mm/hugetlb\.c, hunk 2 \(line 30\)",
         ),
         ("\n".join(GOOD.splitlines()[:-2]) + "\n", r"'p\.patch' is damaged: corrupt patch"),
-        ("hello\n", r"'p\.patch' does not apply: No valid patches"),
+        ("hello\n", r"patch 1 'p\.patch' is damaged: No valid patches"),
         (GOOD.replace("hugetlb.c", "absent.c"), r"mm/absent\.c: does not exist"),
         (ADDS.format("../evil.c"), r"'p\.patch' does not apply: invalid path '\.\./evil\.c'"),
         (ADDS.format(".git/hooks/x"), "invalid path"),

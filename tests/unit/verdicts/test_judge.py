@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from harness.records import HgmSupport, ProbeEvidence, ProbeResult, Splat, Status
-from harness.verdicts.judge import Heard, describe_hgm, judge_probe, judge_run, tally
+from harness.verdicts.judge import describe_hgm, judge_probe, judge_run, tally
 
 EVIDENCE = ProbeEvidence(
     name="hgm/split/1G",
@@ -51,7 +51,7 @@ def judged(
     detail: str = "",
 ) -> ProbeResult:
     evidence = msgspec.structs.replace(EVIDENCE, ended=ended, exit_code=code, detail=detail)
-    return judge_probe(evidence, ktap, stderr, Heard(console, len(console.encode())))
+    return judge_probe(evidence, ktap, stderr, console)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Patches onto a tree, in a git index that has no work tree a patch could reach out of.
+
+A patch is tried as it is; where that fails, or succeeds only elsewhere in a file, it is merged
+three ways with the blobs it was made from, if the store has them; then, and only if the caller
+allows it, it may stand elsewhere or with less context. git does all of it, and its word alone
+decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.command import Completed
+from harness.errors import SeriesError
+from harness.kernel.git import Store
+from harness.kernel.series import hunks
+from harness.kernel.series.hunks import Misfit
+from harness.kernel.series.outcome import Outcome, read_outcome
+from harness.kernel.series.patch import Patch, printable
+from harness.kernel.source import Context
+from harness.records import How, PatchIdentity, Record
+
+#: With --fuzz, how many lines of context before and after a change must match at the least.
+LEAST_CONTEXT = 1
+
+_MODES_REFUSED = {"160000": "a submodule"}
+_LINK = "120000"
+
+
+class Refusal(Record, frozen=True, kw_only=True):
+    """Why a patch was not applied.
+
+    Attributes:
+        reason: one line.
+        misfits: the hunks and files that do not fit; none where the patch itself is at fault.
+        fuzzy: how it would apply with ``--fuzz``; empty where it would not.
+        damaged: whether git could not read it as a patch.
+    """
+
+    reason: str
+    damaged: bool = False
+    misfits: tuple[Misfit, ...] = ()
+    fuzzy: str = ""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A private index and the empty directory beside it, where patches are put on a tree.
+
+    Attributes:
+        room: the private directory.
+        store: where the blobs and trees go.
+        context: deadline and progress.
+    """
+
+    room: Path
+    store: Store
+    context: Context
+
+    @classmethod
+    @contextmanager
+    def on(cls, base: str, context: Context) -> Iterator[Desk]:
+        """Yield a desk whose index holds the tree ``base``."""
+        with context.workspace.unfinished("series") as room:
+            (room / "empty").mkdir()
+            desk = cls(room, context.store(), context)
+            desk.git("read-tree", base)
+            yield desk
+
+    @property
+    def index(self) -> Path:
+        """Return the path of the index."""
+        return self.room / "index"
+
+    def git(self, *arguments: str) -> str:
+        """Return what git printed about the index; an error of git is one of this host."""
+        return self._git(list(arguments)).stdout
+
+    def _git(self, arguments: list[str], *, any_end: bool = False) -> Completed:
+        return self.store.git(
+            arguments,
+            self.context.deadline,
+            index=self.index,
+            # Three-way merges look into the work tree, and write there: it is an empty one.
+            work_tree=self.room / "empty",
+            ok=None if any_end else (0,),
+        )
+
+    def tree(self) -> str:
+        """Return the ID of the tree that the index holds now."""
+        return self.git("write-tree").strip()
+
+    def put(self, patch: Patch, *, fuzz: bool = False) -> PatchIdentity | Refusal:
+        """Apply a patch to the index; it is as before where the patch is refused."""
+        (self.room / "patch").write_bytes(patch.data)
+        first = self._try(patch)
+        if first.exact:
+            return _identity(patch, "exact")
+        if first.applied or first.conflict:
+            before = self.tree()
+            merged = self._try(patch, "--3way")
+            if merged.exact and self.tree() == before:
+                return _identity(patch, "3way", "changes nothing: the tree has it already")
+            if merged.exact:
+                return _identity(patch, "3way", *merged.merged)
+        elsewhere = None
+        if fuzz and (first.applied or first.conflict):
+            elsewhere = self._put_elsewhere(patch)
+        return elsewhere or self._refusal(patch, first)
+
+    def numstat(self, patch: Patch) -> str:
+        """Return what ``git apply --numstat -z`` prints of a patch; nothing if it is damaged."""
+        (self.room / "patch").write_bytes(patch.data)
+        argv = ["apply", "--numstat", "-z", f"-p{patch.strip}", str(self.room / "patch")]
+        done = self._git(argv, any_end=True)
+        return done.stdout if done.exit_code == 0 else ""
+
+    def _put_elsewhere(self, patch: Patch) -> PatchIdentity | None:
+        """Apply a patch with offsets or less context, keeping as much of it as will do."""
+        ways: tuple[tuple[str, ...], ...] = (("--3way",), (), (f"-C{LEAST_CONTEXT}",))
+        for options in ways:
+            outcome = self._try(patch, *options, keep=True)
+            if outcome.applied:
+                how: How = "fuzz" if any(p.context >= 0 for p in outcome.placed) else "offset"
+                return _identity(patch, how, *(placed.text() for placed in outcome.placed))
+        return None
+
+    def _try(self, patch: Patch, *options: str, keep: bool = False) -> Outcome:
+        """Apply a patch, and take it back unless every hunk stood in its place, or ``keep``."""
+        before = self.room / "index.before"
+        before.unlink(missing_ok=True)
+        os.link(self.index, before)  # git replaces an index, it does not write into it
+        argv = ["apply", "--cached", "--verbose", "--whitespace=nowarn", f"-p{patch.strip}"]
+        done = self._git([*argv, *options, str(self.room / "patch")], any_end=True)
+        outcome = read_outcome(done.exit_code, done.stderr)
+        if not outcome.applied or not (outcome.exact or keep):
+            before.replace(self.index)
+        return outcome
+
+    def _refusal(self, patch: Patch, outcome: Outcome) -> Refusal:
+        """Return why a patch does not apply, with the lines that differ."""
+        if outcome.damaged:
+            return Refusal(reason=f"is damaged: {outcome.damaged}", damaged=True)
+        if outcome.applied:
+            places = "; ".join(placed.text() for placed in outcome.placed)
+            return Refusal(reason=f"applies only with an offset: {places}", fuzzy=places)
+        if not outcome.conflict:
+            return Refusal(reason=f"does not apply: {outcome.hopeless[0]}")
+        misfits = tuple(self._misfits(patch, outcome))
+        fuzzy = self._try(patch, f"-C{LEAST_CONTEXT}")
+        return Refusal(
+            reason=f"does not apply: {_first(misfits, outcome)}",
+            misfits=misfits,
+            fuzzy="; ".join(placed.text() for placed in fuzzy.placed) if fuzzy.applied else "",
+        )
+
+    def _misfits(self, patch: Patch, outcome: Outcome) -> Iterator[Misfit]:
+        """Yield the hunks that do not fit, and the files that as a whole do not."""
+        files = hunks.parse(patch.data.decode(errors="replace"), patch.strip)
+        told = dict(outcome.failed)
+        for path, line in told.items():
+            text = self._text(path)
+            found = [
+                misfit
+                for file in files
+                if file.path == path
+                for misfit in hunks.misfits(file, text)
+            ]
+            yield from found or [Misfit(path=path, line=line, reason="git finds no place for it")]
+        for error in outcome.errors:
+            path, _, reason = error.partition(": ")
+            if not reason:
+                yield Misfit(path="", reason=error)
+            elif path not in told:
+                yield Misfit(path=path, reason=reason.replace("in index", "in this tree"))
+
+    def _text(self, path: str) -> str:
+        done = self._git(["cat-file", "blob", f":{path}"], any_end=True)
+        return done.stdout if done.exit_code == 0 else ""
+
+    def check_links(self, base: str) -> None:
+        """See that the patches made no link that leads out of the tree, and no submodule.
+
+        Raises:
+            SeriesError: naming the path.
+        """
+        changed = self.git("diff-index", "--cached", "--raw", "-z", "--no-renames", base, "--")
+        fields = changed.split("\0")
+        for meta, path in zip(fields[::2], fields[1::2], strict=False):
+            _, mode, _, blob, _ = meta.split(" ")
+            if mode in _MODES_REFUSED:
+                raise _forbidden(path, _MODES_REFUSED[mode])
+            if mode == _LINK:
+                target = self.git("cat-file", "blob", blob)
+                if leaves(path, target):
+                    raise _forbidden(path, f"a symbolic link to {printable(target)!r}")
+
+
+def leaves(path: str, target: str) -> bool:
+    """Return whether a symbolic link at ``path`` may lead out of the tree.
+
+    ``..`` behind a name counts as out: that name may be a link itself.
+    """
+    words = target.split("/")
+    up = 0
+    while up < len(words) and words[up] in ("..", "."):
+        up += 1
+    climbed = words[:up].count("..")
+    depth = len([word for word in posixpath.dirname(path).split("/") if word])
+    return target.startswith("/") or not target or ".." in words[up:] or climbed > depth
+
+
+def _forbidden(path: str, what: str) -> SeriesError:
+    return SeriesError(
+        f"the series makes {printable(path)!r} {what}, which leads out of the tree",
+        hint="nothing was built; look at who sent it",
+    )
+
+
+def _identity(patch: Patch, how: How, *details: str) -> PatchIdentity:
+    return PatchIdentity(
+        name=patch.name,
+        digest=hashlib.sha256(patch.data).hexdigest(),
+        how=how,
+        detail="; ".join(details),
+        resolved=patch.resolved,
+        replaces=patch.replaces,
+    )
+
+
+def _first(misfits: tuple[Misfit, ...], outcome: Outcome) -> str:
+    """Return the first hunk that does not fit, in words."""
+    if not misfits:
+        return next(iter(outcome.errors), "git says nothing")
+    misfit = misfits[0]
+    more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+    return place(misfit) + more
+
+
+def place(misfit: Misfit) -> str:
+    """Return where a misfit is and what it is, in one line."""
+    if misfit.hunk:
+        where = f"{misfit.path}, hunk {misfit.hunk} (line {misfit.line})"
+    else:
+        where = misfit.path
+    reason = misfit.reason
+    gone = next((line[1:].strip() for line in misfit.difference if line.startswith("-")), "")
+    if gone:
+        reason = f"{reason}, first {gone!r}"
+    return f"{where}: {reason}" if where else reason

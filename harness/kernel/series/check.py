@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a whole series meets a source, without building it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from harness.errors import SeriesError
+from harness.kernel.series.applying import Desk, Refusal
+from harness.kernel.series.patch import Patch, Series, printable
+from harness.kernel.source import Context, Source
+from harness.records import How, PatchIdentity, Record
+
+End = Literal[How, "conflict", "damaged", "forbidden"]
+
+
+class FileChange(Record, frozen=True, kw_only=True):
+    """What a patch does to one file.
+
+    Attributes:
+        path: the file, or the one it becomes.
+        added: lines; None for a binary file.
+        removed: lines; None for a binary file.
+    """
+
+    path: str
+    added: int | None
+    removed: int | None
+
+
+class PatchCheck(Record, frozen=True, kw_only=True):
+    """How one patch met the tree that the ones before it made.
+
+    Attributes:
+        number: its place in the series, from 1.
+        name: its file name or subject.
+        end: `harness.records.PatchIdentity.how`; or ``conflict``: another base could take it, or
+            ``damaged``: git cannot read it as a patch, or ``forbidden``: it reaches out of the
+            tree.
+        files: what it changes; empty for one that is damaged.
+        applied: its identity in a record; None where it was refused.
+        refusal: why it was refused; None where it was not.
+        after: numbers of refused patches before it that change the same files: it may fail only
+            for want of them, or apply only by luck.
+    """
+
+    number: int
+    name: str
+    end: End
+    files: tuple[FileChange, ...] = ()
+    applied: PatchIdentity | None = None
+    refusal: Refusal | None = None
+    after: tuple[int, ...] = ()
+
+
+class SeriesCheck(Record, frozen=True, kw_only=True):
+    """What ``hgm series check --json`` prints.
+
+    Attributes:
+        source: ``--kernel``'s argument.
+        version: of the source.
+        base: its git tree.
+        series: ``--series``'s argument.
+        notes: what had to be chosen while the series was read.
+        patches: every patch, in order.
+        tree: the patched git tree; empty if a patch was refused.
+        forbidden: what the series as a whole may not do; empty where it does nothing such.
+    """
+
+    source: str
+    version: str
+    base: str
+    series: str
+    notes: tuple[str, ...] = ()
+    patches: tuple[PatchCheck, ...] = ()
+    tree: str = ""
+    forbidden: str = ""
+
+    @property
+    def refused(self) -> tuple[PatchCheck, ...]:
+        """Return the patches that were refused."""
+        return tuple(patch for patch in self.patches if patch.refusal is not None)
+
+
+def check(series: Series, source: Source, context: Context, *, fuzz: bool = False) -> SeriesCheck:
+    """Put every patch of a series on a source that fits, and say how each of them did.
+
+    A patch that is refused is left out, so that those behind it can be looked at as well.
+
+    Args:
+        series: what `harness.kernel.series.read` returned.
+        source: what it is put on.
+        context: what to work with.
+        fuzz: whether a patch may stand elsewhere than it says, or with less context.
+    """
+    base = source.identity.tree
+    checked: list[PatchCheck] = []
+    tree, forbidden = "", ""
+    context.progress.stage("series", f"{len(series.patches)} patches")
+    with Desk.on(base, context) as desk:
+        for done, patch in enumerate(series.patches, 1):
+            context.progress.step(done, len(series.patches), "patches")
+            checked.append(_check(patch, desk, checked, fuzz))
+        try:
+            desk.check_links(base)
+        except SeriesError as error:
+            forbidden = error.message
+        if not forbidden and not any(patch.refusal for patch in checked):
+            tree = desk.tree()
+    return SeriesCheck(
+        source=source.identity.spec,
+        version=source.version,
+        base=base,
+        series=series.spec,
+        notes=series.notes,
+        patches=tuple(checked),
+        tree=tree,
+        forbidden=forbidden,
+    )
+
+
+def _check(patch: Patch, desk: Desk, before: Sequence[PatchCheck], fuzz: bool) -> PatchCheck:
+    end = desk.put(patch, fuzz=fuzz)
+    files = numstat(desk.numstat(patch))
+    touched = {change.path for change in files}
+    after = tuple(
+        each.number
+        for each in before
+        if each.refusal is not None and touched & {change.path for change in each.files}
+    )
+    refusal = end if isinstance(end, Refusal) else None
+    return PatchCheck(
+        number=patch.number,
+        name=patch.name,
+        end=_end(end),
+        files=files,
+        applied=None if isinstance(end, Refusal) else end,
+        refusal=refusal,
+        after=after,
+    )
+
+
+def _end(end: PatchIdentity | Refusal) -> End:
+    if isinstance(end, PatchIdentity):
+        return end.how
+    if end.damaged:
+        return "damaged"
+    return "conflict" if end.misfits or end.fuzzy else "forbidden"
+
+
+def numstat(text: str) -> tuple[FileChange, ...]:
+    """Return the files of what ``git apply --numstat -z`` printed."""
+    changes = []
+    for row in filter(None, text.split("\0")):
+        added, removed, path = row.split("\t", 2)
+        changes.append(
+            FileChange(path=printable(path), added=_lines(added), removed=_lines(removed))
+        )
+    return tuple(changes)
+
+
+def _lines(count: str) -> int | None:
+    return None if count == "-" else int(count)

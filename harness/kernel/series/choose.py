@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which mails of a mailbox are the series, and in which order. Pure functions over mails."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from harness.errors import SeriesError
+from harness.kernel.series.mail import Mail
+from harness.kernel.series.patch import Patch
+from harness.records import Record
+
+
+class Chosen(Record, frozen=True, kw_only=True):
+    """The series in a mailbox.
+
+    Attributes:
+        patches: in the order of their ``[PATCH n/m]``.
+        notes: what was left out that somebody could miss, a line each.
+    """
+
+    patches: tuple[Patch, ...]
+    notes: tuple[str, ...] = ()
+
+
+def choose(mails: Sequence[Mail], where: str, message_id: str = "") -> Chosen:
+    """Return the series among the messages of a mailbox: its newest revision, in order.
+
+    Cover letters (0/m), answers, and mails that hold no diff are passed over.
+
+    Args:
+        mails: in the order of the mailbox.
+        where: what messages call the mailbox.
+        message_id: any mail of the series to take, its cover letter among them; the newest
+            revision where it is empty or names an answer. Mails of other series are errors where
+            nobody said which one is meant, and left out with a note where somebody did.
+
+    Raises:
+        SeriesError: if there is none, or a part of it is missing, there twice, or foreign.
+    """
+    mails = _without_copies(mails, where)
+    parts = [mail for mail in mails if _is_part(mail)]
+    if not parts:
+        raise SeriesError(f"{where} holds no patches", hint=_nothing_hint(mails))
+    named = _find(mails, message_id, where) if message_id else None
+    if named is not None and (named.subject.reply or not named.subject.tagged):
+        named = None
+    notes: list[str] = []
+    wanted = _one_edition(parts, mails, named, where, notes)
+    numbered = [mail for mail in wanted if mail.subject.number is not None]
+    if not numbered:
+        _check_single(wanted, parts, where)
+        return _chosen(wanted, notes)
+    wanted = _without_strangers(wanted, mails, named, where, notes)
+    _check_numbers(wanted, where)
+    wanted.sort(key=lambda mail: mail.subject.number or 0)
+    return _chosen(wanted, notes)
+
+
+def _chosen(wanted: Iterable[Mail], notes: Iterable[str]) -> Chosen:
+    patches = [
+        Patch(name=mail.subject.text, data=mail.patch, number=number)
+        for number, mail in enumerate(wanted, 1)
+    ]
+    return Chosen(patches=tuple(patches), notes=tuple(notes))
+
+
+def _is_part(mail: Mail) -> bool:
+    """Return whether a mail is a patch by itself, and neither an answer nor a cover letter."""
+    return bool(mail.patch) and not mail.subject.reply and mail.subject.number != 0
+
+
+def _nothing_hint(mails: Sequence[Mail]) -> str:
+    if any(mail.subject.tagged for mail in mails):
+        return "it has [PATCH] mails without a diff in them; fetch the whole thread again"
+    return "is it a mailbox of [PATCH] mails?"
+
+
+def _without_copies(mails: Sequence[Mail], where: str) -> list[Mail]:
+    """Return the mails without those that came twice, as by a list and to one in person.
+
+    Raises:
+        SeriesError: if two mails with one Message-ID hold different patches.
+    """
+    kept: dict[str, Mail] = {}
+    for index, mail in enumerate(mails):
+        first = kept.setdefault(mail.message_id or f" {index}", mail)
+        if first.patch != mail.patch:
+            raise SeriesError(
+                f"{where} has two different mails with the Message-ID <{mail.message_id}>: "
+                f"{mail.subject.text!r}",
+                hint="remove the one that is not from the list",
+            )
+    return list(kept.values())
+
+
+def _find(mails: Sequence[Mail], message_id: str, where: str) -> Mail:
+    for mail in mails:
+        if mail.message_id == message_id:
+            return mail
+    raise SeriesError(
+        f"{where} has no mail with the Message-ID <{message_id}>", hint="check the Message-ID"
+    )
+
+
+def _one_edition(
+    parts: Sequence[Mail], mails: Sequence[Mail], named: Mail | None, where: str, notes: list[str]
+) -> list[Mail]:
+    """Return the parts of the named revision, else of the newest; say which others there are."""
+    tagged = [mail for mail in parts if mail.subject.tagged]
+    for mail in parts:
+        if tagged and not mail.subject.tagged:
+            notes.append(f"left out: {mail.subject.text!r} has a diff and no [PATCH]")
+    tagged = tagged or list(parts)
+    editions = sorted({mail.subject.edition for mail in tagged})
+    edition = named.subject.edition if named is not None else editions[-1]
+    wanted = [mail for mail in tagged if mail.subject.edition == edition]
+    if not wanted and named is not None:
+        raise SeriesError(
+            f"{where} holds no patch of {named.subject.text!r}", hint="fetch the whole thread again"
+        )
+    others = [mail for mail in tagged if mail.subject.edition != edition]
+    if others and named is None:
+        _check_related(wanted, others, mails, where)
+    if others:
+        taken = wanted[0].subject.edition_name
+        counts = Counter(mail.subject.edition_name for mail in others)
+        rest = ", ".join(f"{name} ({_patches(count)})" for name, count in counts.items())
+        notes.append(f"{taken} ({_patches(len(wanted))}) is taken; there too: {rest}")
+    return wanted
+
+
+def _check_related(
+    wanted: Sequence[Mail], others: Sequence[Mail], mails: Sequence[Mail], where: str
+) -> None:
+    """Raise SeriesError if an older revision shares neither a title nor a thread with the newest.
+
+    Then it is another series, and which of the two was meant nobody knows.
+    """
+    editions = {mail.subject.edition for mail in others}
+    for edition in editions:
+        theirs = [m for m in mails if m.subject.tagged and m.subject.edition == edition]
+        ours = [m for m in mails if m.subject.tagged and m.subject.edition not in editions]
+        if not _titles(theirs) & _titles(ours) and not _roots(theirs) & _roots(ours):
+            raise SeriesError(
+                f"{where} holds two series: {wanted[0].subject.text!r} and "
+                f"{theirs[0].subject.text!r}",
+                hint="leave one of them in it, or name one with lore:MESSAGE-ID and --mail-from",
+            )
+
+
+def _titles(mails: Iterable[Mail]) -> set[str]:
+    return {mail.subject.title.casefold() for mail in mails}
+
+
+def _roots(mails: Iterable[Mail]) -> set[str]:
+    """Return every message that these mails are or answer."""
+    return {each for mail in mails for each in (mail.message_id, *mail.place.parents) if each}
+
+
+def _without_strangers(
+    wanted: Sequence[Mail], mails: Sequence[Mail], named: Mail | None, where: str, notes: list[str]
+) -> list[Mail]:
+    """Return the numbered parts of one series.
+
+    Raises:
+        SeriesError: if there are parts of another one, and no mail was named.
+    """
+    total = _total(wanted, named)
+    family = _family(wanted, mails, named)
+    in_thread = _roots(mail for mail in mails if mail.subject.edition == wanted[0].subject.edition)
+    title = next(mail.subject.title for mail in wanted if mail.subject.total == total)
+    kept: list[Mail] = []
+    for mail in wanted:
+        if mail.subject.total == total and (not family or mail.message_id in family):
+            kept.append(mail)
+        elif named is not None:
+            notes.append(f"left out: {mail.subject.text!r} is no part of the series")
+        elif mail.subject.number is None and set(mail.place.parents) & in_thread:
+            notes.append(f"left out: {mail.subject.text!r} answers the series")
+        else:
+            raise SeriesError(
+                f"{where} holds a part of another series: {mail.subject.text!r} among "
+                f"the {total} that {title!r} is one of",
+                hint="take it out, or name the series with lore:MESSAGE-ID and --mail-from",
+            )
+    return kept
+
+
+def _total(wanted: Sequence[Mail], named: Mail | None) -> int | None:
+    """Return the m of the named mail's n/m, else the one that most parts have."""
+    if named is not None:
+        return named.subject.total
+    counts = Counter(m.subject.total for m in wanted if m.subject.total is not None)
+    return max(counts, key=lambda total: (counts[total], total or 0))
+
+
+def _family(wanted: Sequence[Mail], mails: Sequence[Mail], named: Mail | None) -> set[str]:
+    """Return the Message-IDs of those that hang on the same first mail of a series as ``named``.
+
+    Nothing where none was named, or where the parts were sent without a thread.
+    """
+    if named is None:
+        return set()
+    known = {mail.message_id: mail for mail in mails if mail.message_id}
+
+    def root(mail: Mail) -> str:
+        seen = {mail.message_id}
+        while True:
+            # Only the nearest: behind an answer begins something else, in the same thread or not.
+            parent = next((known[each] for each in mail.place.parents if each in known), None)
+            if parent is None or parent.message_id in seen or not _same_series(parent, mail):
+                return mail.message_id
+            mail = parent
+            seen.add(mail.message_id)
+
+    family = {mail.message_id for mail in wanted if root(mail) == root(named)}
+    return family if len(family) > 1 else set()
+
+
+def _same_series(one: Mail, other: Mail) -> bool:
+    return (
+        not one.subject.reply
+        and one.subject.tagged
+        and one.subject.edition == other.subject.edition
+        and one.subject.total == other.subject.total
+    )
+
+
+def _check_single(wanted: Sequence[Mail], parts: Sequence[Mail], where: str) -> None:
+    """Raise SeriesError if patches without an n/m are newer than numbered ones of the series."""
+    older = [mail for mail in parts if mail.subject.number is not None]
+    if older:
+        raise SeriesError(
+            f"{where} holds {wanted[0].subject.text!r} without an n/m, and "
+            f"{older[0].subject.text!r} with one",
+            hint="take out what does not belong to the series",
+        )
+
+
+def _check_numbers(wanted: Sequence[Mail], where: str) -> None:
+    """Raise SeriesError unless the parts are 1/m .. m/m, each once."""
+    first = wanted[0].subject
+    which = f" of {first.edition_name}" if first.edition > (1, False) else ""
+    total = first.total or 0
+    counts = Counter(mail.subject.number for mail in wanted)
+    missing = [number for number in range(1, total + 1) if number not in counts]
+    twice = sorted(number for number, count in counts.items() if number and count > 1)
+    strange = sorted(number for number in counts if number and number > total)
+    if missing:
+        said = f"lacks patch {_numbers(missing)} of {total}{which}"
+    elif twice:
+        titles = [m.subject.title for m in wanted if m.subject.number == twice[0]]
+        said = f"has patch {_numbers(twice)} of {total}{which} twice: {' and '.join(titles)!r}"
+    elif strange:
+        said = f"has patch {_numbers(strange)} of {total}{which}"
+    else:
+        return
+    raise SeriesError(f"{where} {said}", hint="fetch the whole thread again")
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as ``1, 3-7, 9``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+def _patches(count: int) -> str:
+    return f"{count} patch" + ("es" if count != 1 else "")

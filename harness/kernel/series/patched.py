@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A source with a series on it, from the cache where these patches met this tree before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from harness import records
+from harness.errors import SeriesError
+from harness.kernel.series.applying import Desk, Refusal
+from harness.kernel.series.patch import Patch, Series
+from harness.kernel.source import Context, Source, tree_version
+from harness.records import PatchIdentity, Record, SeriesIdentity
+from harness.workspace import atomic_write, digest
+
+#: Raised whenever the same patches on the same tree would no longer give the same record.
+_RECIPE = "2"
+
+
+class Patched(Record, frozen=True, kw_only=True):
+    """A source with its series applied.
+
+    Attributes:
+        identity: which patches, and the tree they made.
+        version: ``VERSION.PATCHLEVEL.SUBLEVEL`` of the patched Makefile.
+    """
+
+    identity: SeriesIdentity
+    version: str
+
+
+def apply(series: Series, source: Source, context: Context, *, fuzz: bool = False) -> Patched:
+    """Return the patched source, from the cache where these patches met this tree before.
+
+    Args:
+        series: what `read` returned.
+        source: what it is put on.
+        context: what to work with.
+        fuzz: whether a patch may stand elsewhere than it says, or with less context.
+
+    Raises:
+        SeriesError: naming the patch, the file and the hunk that do not fit.
+    """
+    base = source.identity.tree
+    if not series.patches:
+        identity = SeriesIdentity(spec=series.spec, tree=base, notes=series.notes)
+        return Patched(identity=identity, version=source.version)
+    memory = _memory(series, base, context, fuzz)
+    try:
+        known = records.from_json(memory.read_bytes(), Patched)
+        identity = msgspec.structs.replace(known.identity, spec=series.spec, notes=series.notes)
+        return msgspec.structs.replace(known, identity=identity)
+    except (FileNotFoundError, msgspec.DecodeError):
+        pass
+    context.progress.stage("series", f"{len(series.patches)} patches")
+    tree, applied = _apply_all(series, base, context, fuzz)
+    identity = SeriesIdentity(spec=series.spec, patches=applied, tree=tree, notes=series.notes)
+    version = tree_version(context.store(), tree, "the patched source", context.deadline)
+    patched = Patched(identity=identity, version=version)
+    atomic_write(memory, records.to_json(patched))
+    return patched
+
+
+def _memory(series: Series, base: str, context: Context, fuzz: bool) -> Path:
+    parts: list[str | bytes] = [_RECIPE, base, str(fuzz)]
+    for patch in series.patches:
+        parts += [str(patch.strip), patch.name, patch.data, patch.resolved, patch.replaces]
+    return context.workspace.room("sources") / f"series-{digest(*parts)}.json"
+
+
+def _apply_all(
+    series: Series, base: str, context: Context, fuzz: bool
+) -> tuple[str, tuple[PatchIdentity, ...]]:
+    """Return the tree that the whole series makes of ``base``, and how each patch met it."""
+    applied: list[PatchIdentity] = []
+    with Desk.on(base, context) as desk:
+        for done, patch in enumerate(series.patches, 1):
+            context.progress.step(done, len(series.patches), "patches")
+            end = desk.put(patch, fuzz=fuzz)
+            if isinstance(end, Refusal):
+                raise refused(patch, end)
+            applied.append(end)
+        desk.check_links(base)
+        return desk.tree(), tuple(applied)
+
+
+def refused(patch: Patch, refusal: Refusal) -> SeriesError:
+    """Return the error for a patch that does not apply."""
+    if refusal.fuzzy:
+        hint = "--fuzz allows that" if not refusal.misfits else f"--fuzz finds {refusal.fuzzy}"
+    elif refusal.misfits:
+        hint = (
+            "`hgm series check` shows the lines; choose the source it was made for, rebase it, or "
+            "give a ported patch with --resolve"
+        )
+    elif refusal.damaged:
+        hint = "fetch or export it again"
+    else:
+        hint = "look at the patch, and at who sent it"
+    name = patch.resolved or patch.name
+    return SeriesError(f"patch {patch.number} {name!r} {refusal.reason}", hint=hint)

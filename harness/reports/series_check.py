@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a series meets a source, as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TextIO
+
+from harness.kernel.series.applying import place
+from harness.kernel.series.check import PatchCheck, SeriesCheck
+from harness.kernel.series.patch import printable
+
+_BAD = 2
+
+
+def exit_code(checked: SeriesCheck) -> int:
+    """Return 0 for a series that applies, else 2."""
+    return _BAD if checked.refused or checked.forbidden else 0
+
+
+def write(checked: SeriesCheck, stream: TextIO) -> None:
+    """Write the table, and under each patch what is not as it should be."""
+    stream.writelines(f"{line}\n" for line in lines(checked))
+
+
+def lines(checked: SeriesCheck) -> Iterator[str]:
+    """Yield the report's lines."""
+    yield f"source   {checked.source}, {checked.version}, tree {checked.base[:12]}"
+    count = len(checked.patches)
+    yield f"series   {checked.series}: {count} patch{'es' if count != 1 else ''}"
+    for note in checked.notes:
+        yield f"note     {note}"
+    yield ""
+    yield f"{'patch':>5}  {'applies':<8}  {'files':>5}  {'+':>5}  {'-':>5}  name"
+    for patch in checked.patches:
+        yield _row(patch)
+        yield from (f"{'':7}{line}" for line in _remarks(patch))
+    yield ""
+    yield verdict(checked)
+
+
+def _row(patch: PatchCheck) -> str:
+    end = patch.end.upper() if patch.refusal is not None else patch.end
+    added = sum(change.added or 0 for change in patch.files)
+    removed = sum(change.removed or 0 for change in patch.files)
+    files = str(len(patch.files)) if patch.files else "?"
+    return (
+        f"{patch.number:>5}  {end:<8}  {files:>5}  {added:>5}  {removed:>5}  "
+        f"{printable(patch.name)}"
+    )
+
+
+def _remarks(patch: PatchCheck) -> Iterator[str]:
+    """Yield what there is to say about a patch that is not exact, or not the series' own."""
+    if patch.applied is not None:
+        if patch.applied.detail:
+            yield patch.applied.detail
+        if patch.applied.resolved:
+            yield f"replaced by {patch.applied.resolved}"
+    if patch.after:
+        numbers = ", ".join(map(str, patch.after))
+        yield f"changes files of {numbers}, which was left out"
+    refusal = patch.refusal
+    if refusal is None:
+        return
+    if not refusal.misfits:
+        yield refusal.reason
+    for misfit in refusal.misfits:
+        if misfit.difference:
+            yield f"{misfit.path}, hunk {misfit.hunk} (line {misfit.line}): {misfit.reason}"
+        else:
+            yield place(misfit)
+        yield from (f"  {_line(line)}" for line in misfit.difference)
+    if refusal.fuzzy:
+        yield f"--fuzz would take it: {refusal.fuzzy}"
+
+
+def _line(line: str) -> str:
+    """Return a line of code that cannot steer a terminal; its indentation stays."""
+    return "".join(c if c.isprintable() or c == "\t" else "?" for c in line)
+
+
+def verdict(checked: SeriesCheck) -> str:
+    """Return the last line."""
+    refused = checked.refused
+    if checked.forbidden:
+        return f"refused: {checked.forbidden}"
+    if refused:
+        numbers = ", ".join(str(patch.number) for patch in refused)
+        return (
+            f"{len(refused)} of {len(checked.patches)} do not apply: {numbers} "
+            "(- the patch expects, + the source has); port them and give them with --resolve DIR"
+        )
+    ways = [patch.end for patch in checked.patches]
+    counted = ", ".join(f"{ways.count(way)} {way}" for way in dict.fromkeys(ways))
+    return f"all apply: {counted}; tree {checked.tree}"
