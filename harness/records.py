@@ -235,6 +235,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
         rules: how its output is read.
         unmet: why it cannot be run at all, such as the compiler's reason; empty where it can.
         on_request: whether it runs only where a glob names it.
+        checkpoints: whether it asks the host to look at its page tables.
     """
 
     name: str
@@ -249,6 +250,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
     rules: Rules = "ktap"
     unmet: str = ""
     on_request: bool = False
+    checkpoints: bool = False
 
     @property
     def wants_disk(self) -> bool:
@@ -284,6 +286,83 @@ class Splat(Record, frozen=True, kw_only=True):
     title: str
     block: tuple[str, ...]
     offset: int
+
+
+class LevelCount(Record, frozen=True, kw_only=True):
+    """How many leaf entries one level of page tables holds in a range, by what is in them.
+
+    Attributes:
+        level: ``pud`` (1 GiB an entry), ``pmd`` (2 MiB) or ``pte`` (4 KiB).
+        present: entries that map memory; the flags below are counted among these.
+        writable: the write flag.
+        user: the user flag.
+        accessed: the accessed flag.
+        dirty: the dirty flag, or the bit where Linux keeps it for entries that are not writable.
+        no_execute: the no-execute flag.
+        uffd_wp: userfaultfd's write-protect mark, on present entries and others.
+        markers: entries that are not present and are markers of Linux.
+        swap: other entries that are neither present nor empty: swap, migration, hwpoison.
+    """
+
+    level: str
+    present: int = 0
+    writable: int = 0
+    user: int = 0
+    accessed: int = 0
+    dirty: int = 0
+    no_execute: int = 0
+    uffd_wp: int = 0
+    markers: int = 0
+    swap: int = 0
+
+
+class CheckpointEvidence(Record, frozen=True, kw_only=True):
+    """What the host saw when a probe asked it to look; the guest's pages it read lie beside it.
+
+    Attributes:
+        number: from 1, in the order of the probe's output.
+        line: what the probe said, without the ``# ``; see `harness.verdicts.checkpoint.parse`.
+        cpu: the vCPU on which the probe was found; -1 where it was not.
+        cr3: of that vCPU.
+        cr4: of that vCPU.
+        cpl: 3 where it was caught in user mode, 0 in the kernel; -1 where it was not found.
+        stopped: seconds that the guest stood still for it.
+        seconds: from the line to the probe's release.
+        problem: why the host could not look; empty where it could.
+    """
+
+    number: int
+    line: str
+    cpu: int = -1
+    cr3: int = 0
+    cr4: int = 0
+    cpl: int = -1
+    stopped: float = 0.0
+    seconds: float = 0.0
+    problem: str = ""
+
+
+class CheckpointResult(Record, frozen=True, kw_only=True):
+    """What the page tables say at one checkpoint of a probe, and who says otherwise.
+
+    Attributes:
+        number: from 1, in the order of the probe's output.
+        name: the test it belongs to.
+        start: first virtual address that was walked.
+        length: bytes.
+        page: bytes of a huge page there; 4096 for ordinary memory.
+        levels: leaf entries by level; those without any are left out.
+        problems: a line for each disagreement with smaps, pagemap, the probe, or sound tables;
+            any makes the probe a FAIL.
+    """
+
+    number: int
+    name: str = ""
+    start: int = 0
+    length: int = 0
+    page: int = 0
+    levels: tuple[LevelCount, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class ProbeEvidence(Record, frozen=True, kw_only=True):
@@ -323,6 +402,7 @@ class ProbeResult(Record, frozen=True, kw_only=True):
         seconds: wall time on the host.
         subtests: in the order they were reported.
         splats: what the kernel complained about meanwhile.
+        checkpoints: what its page tables looked like from outside, where it asked for that.
         directory: where its KTAP and standard error lie, relative to the run directory.
     """
 
@@ -332,6 +412,7 @@ class ProbeResult(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
     subtests: tuple[Subtest, ...] = ()
     splats: tuple[Splat, ...] = ()
+    checkpoints: tuple[CheckpointResult, ...] = ()
     directory: str = ""
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
+from harness.checkpoint import Watcher
 from harness.deadline import Deadline
 from harness.guest import image
 from harness.guest.personal import PersonalFile
@@ -307,12 +308,15 @@ def _meet(bench: Bench, host: Guest, store: RunStore) -> None:
 
 def _run_one(bench: Bench, host: Guest, spec: ProbeSpec, store: RunStore) -> bool:
     """Run one probe, judge it, and return whether its guest may run another."""
+    directory = store.probe_directory(spec.name)
+    watcher = Watcher(host, bench.machine.cpus, directory)
     evidence = run_probe(
         host,
         spec,
-        store.probe_directory(spec.name),
+        directory,
         bench.tools.deadline,
         budget=bench.budget(spec),
+        on_output=watcher.feed,
     )
     result = store.conclude(evidence)
     bench.tools.progress.note(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm bench`: ratios, measured in one run on one machine."""
+"""`hgm bench`: what things cost, measured in one run on one machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.commands.options import (
 
 @click.group()
 def bench() -> None:
-    """Ratios, measured in one run on one machine."""
+    """What things cost, measured in one run on one machine."""
 
 
 @bench.command("boot")
@@ -36,4 +36,20 @@ def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
         tools = new_tools(timeout, display)
         result = benchmarks.boot(subject_of(**options), probe, rounds, tools)
     click.echo(result.text())
+    return 0
+
+
+@bench.command("walk")
+@kernel_options
+@machine_options
+@timeout_option
+@click.option("--rounds", type=click.IntRange(min=1, max=100), default=9, show_default=True)
+def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
+    """Measure looks at a probe's page tables from outside: one address, and a full 1 GiB."""
+    from harness.campaigns import walk
+
+    with new_display() as display:
+        looks = walk.measure(subject_of(**options), rounds, new_tools(timeout, display))
+    for each in looks:
+        click.echo(each.text())
     return 0

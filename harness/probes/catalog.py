@@ -14,6 +14,7 @@
     nodes = 1                    # NUMA nodes; one by default
     on_request = false           # true: it runs only where a glob of --probe matches it
     budget = { 1G = 60, 2M = 30 }  # seconds, for each size that it runs with
+    checkpoints = true           # it asks the host to look at its page tables; false by default
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pages: _Count | dict[_Size, _Count] = 0
     nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
     on_request: bool = False
+    checkpoints: bool = False
 
 
 class _Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,6 +141,7 @@ def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
             nodes=entry.nodes,
             on_request=entry.on_request,
             budget=seconds,
+            checkpoints=entry.checkpoints,
         )
 
 

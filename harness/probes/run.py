@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.deadline import Deadline
@@ -28,18 +29,29 @@ FEATURES = f"{GUEST_DIRECTORY}/features"
 _FLUSH_SECONDS = 5.0
 
 
+#: What a probe is told whose checkpoints somebody answers; see ``docs/writing-a-probe.md``.
+LISTENING = ("--checkpoints", "host")
+
+
 def argv(spec: ProbeSpec) -> tuple[str, ...]:
     """Return the command that runs a probe in the guest."""
     source = Path(spec.source)
+    arguments = (*spec.arguments, *(LISTENING if spec.checkpoints else ()))
     if spec.language == "python":
         # Without site and bytecode: halves Python's start under TCG, and no probe needs them.
-        return ("python3", "-S", "-B", f"{GUEST_DIRECTORY}/{source.name}", *spec.arguments)
+        return ("python3", "-S", "-B", f"{GUEST_DIRECTORY}/{source.name}", *arguments)
     name = source.name if spec.language == "sh" else source.stem
-    return (f"{GUEST_DIRECTORY}/{name}", *spec.arguments)
+    return (f"{GUEST_DIRECTORY}/{name}", *arguments)
 
 
 def run_probe(
-    guest: Guest, spec: ProbeSpec, directory: Path, deadline: Deadline, *, budget: float
+    guest: Guest,
+    spec: ProbeSpec,
+    directory: Path,
+    deadline: Deadline,
+    *,
+    budget: float,
+    on_output: Callable[[bytes, Deadline], None] = lambda chunk, limit: None,
 ) -> ProbeEvidence:
     """Run a probe and return what is known about it before anybody judges it.
 
@@ -49,6 +61,8 @@ def run_probe(
         directory: takes ``ktap`` and ``stderr``, byte for byte as they come.
         deadline: the run's; a probe cut short by it is no hang, so DeadlineExpired leaves.
         budget: seconds the probe may take.
+        on_output: takes its standard output as well, as it comes, with the time that is left; may
+            raise GuestLost.
     """
     console = guest.console
     start, began = console.size, time.monotonic()
@@ -60,11 +74,17 @@ def run_probe(
         (directory / "ktap").open("wb", buffering=0) as out,
         (directory / "stderr").open("wb", buffering=0) as err,
     ):
+        nearer = deadline if deadline.at < limit.at else limit
+
+        def keep(chunk: bytes) -> None:
+            out.write(chunk)
+            on_output(chunk, nearer)
+
         try:
             answer = guest.ssh.run(
                 [RUNNER, spec.name, *argv(spec)],
-                deadline if deadline.at < limit.at else limit,
-                on_stdout=out.write,
+                nearer,
+                on_stdout=keep,
                 on_stderr=err.write,
             )
             code = answer.exit_code

@@ -7,6 +7,8 @@
     probes/NAME/ktap          standard output of the probe, as it came
     probes/NAME/stderr        its standard error
     probes/NAME/evidence.json how it ended, and which part of serial.log is its
+    probes/NAME/checkpoint-N.json   what the host saw at its Nth checkpoint
+    probes/NAME/checkpoint-N.pages  the pages of the guest's memory that it read there
     serial.log                the guest's console from the first byte (written by the console)
 
 ``NAME`` is the probe's name in a form that is a file name: see `directory_for`.
@@ -16,8 +18,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
+import struct
 import urllib.parse
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +31,7 @@ import msgspec
 from harness.errors import NoSpace, RecordError
 from harness.records import (
     SCHEMA,
+    CheckpointEvidence,
     ProbeEvidence,
     ProbeResult,
     RunRecord,
@@ -33,7 +39,7 @@ from harness.records import (
     from_json,
     to_json,
 )
-from harness.verdicts import dmesg, lines
+from harness.verdicts import checkpoint, dmesg, lines
 from harness.verdicts.judge import judge_probe, judge_run
 from harness.workspace import atomic_write
 
@@ -43,6 +49,9 @@ PROBES = "probes"
 KTAP = "ktap"
 STDERR = "stderr"
 EVIDENCE = "evidence.json"
+
+#: One page in a file of them: its guest-physical address and its bytes.
+_KEPT_PAGE = struct.Struct("<Q4096s")
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -158,6 +167,45 @@ def directory_for(name: str) -> str:
     return f"{PROBES}/{'%2E' + whole[1:] if whole.startswith('.') else whole}"
 
 
+def keep_checkpoint(
+    directory: Path, evidence: CheckpointEvidence, pages: Mapping[int, bytes]
+) -> None:
+    """Write what the host saw at a checkpoint into the probe's directory.
+
+    The pages are written first: where the evidence is, they are whole.
+    """
+    stem = directory / f"checkpoint-{evidence.number}"
+    with _explained(stem):
+        raw = b"".join(_KEPT_PAGE.pack(*item) for item in sorted(pages.items()))
+        # Page tables repeat themselves; more effort than this costs more time than it saves bytes.
+        atomic_write(stem.with_suffix(".pages"), zlib.compress(raw, 1))
+        atomic_write(stem.with_suffix(".json"), to_json(evidence))
+
+
+def read_checkpoints(
+    directory: Path,
+) -> Iterator[tuple[CheckpointEvidence, Mapping[int, bytes]]]:
+    """Yield what the host saw at each checkpoint of a probe, with the pages of memory it read.
+
+    Raises:
+        RecordError: if a file is damaged.
+    """
+    for path in sorted(directory.glob("checkpoint-*.json"), key=_checkpoint_number):
+        with _explained(path, reading=True):
+            data = path.read_bytes()
+            packed = path.with_suffix(".pages").read_bytes()
+        try:
+            pages = dict(_KEPT_PAGE.iter_unpack(zlib.decompress(packed)))
+            yield from_json(data, CheckpointEvidence), pages
+        except (msgspec.DecodeError, zlib.error, struct.error) as error:
+            raise RecordError(f"{path} or its pages are damaged: {error}") from None
+
+
+def _checkpoint_number(path: Path) -> int:
+    match = re.fullmatch(r"checkpoint-(\d+)", path.stem)
+    return int(match[1]) if match else 0
+
+
 def load(run_dir: Path) -> RunRecord:
     """Return the record of a run, finished or cut.
 
@@ -261,7 +309,11 @@ def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResul
         with _explained(run_dir / directory / name, reading=True):
             texts.append(lines.decode((run_dir / directory / name).read_bytes()))
     said = lines.decode(console[evidence.console_from : evidence.console_to])
-    result = judge_probe(evidence, texts[0], texts[1], said)
+    looks = tuple(
+        checkpoint.judge(seen, pages.__getitem__)
+        for seen, pages in read_checkpoints(run_dir / directory)
+    )
+    result = judge_probe(evidence, texts[0], texts[1], said, checkpoints=looks)
     return msgspec.structs.replace(result, directory=directory)
 
 

@@ -19,6 +19,9 @@ A probe, the first that holds:
 
 For one of the kernel's own tests `harness.verdicts.kselftest` takes the place of rules 5 to 11.
 
+A checkpoint at which the page tables disagree with what the kernel or the probe says of them turns
+a PASS or SKIP into a FAIL as well, and so does one that the host did not answer.
+
 Any other complaint of the kernel during the probe turns a PASS or SKIP into a FAIL and is named
 behind the reason of anything else. Everything here is a pure function of text and records, so that
 an old run can be judged again.
@@ -33,6 +36,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from harness.records import (
+    CheckpointResult,
     HgmSupport,
     ProbeEvidence,
     ProbeResult,
@@ -41,7 +45,7 @@ from harness.records import (
     Subtest,
     Verdict,
 )
-from harness.verdicts import dmesg, kselftest, ktap, opinion
+from harness.verdicts import checkpoint, dmesg, kselftest, ktap, opinion
 from harness.verdicts.lines import clean, short
 from harness.verdicts.opinion import Opinion, aside
 
@@ -55,6 +59,8 @@ TOLERATED = frozenset({"garbage-before", "garbage-after"})
 HGM_PREFIX = "hgm/"
 
 _BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL", "LOST")
+
+_CHECKPOINT = f"# {checkpoint.PREFIX}"
 
 # The shell's way to say that a signal ended a program: 128 and the signal's number.
 _SIGNALLED = 128
@@ -74,7 +80,13 @@ class RunVerdict(NamedTuple):
     reason: str
 
 
-def judge_probe(evidence: ProbeEvidence, text: str, stderr: str, console: str) -> ProbeResult:
+def judge_probe(
+    evidence: ProbeEvidence,
+    text: str,
+    stderr: str,
+    console: str,
+    checkpoints: Sequence[CheckpointResult] = (),
+) -> ProbeResult:
     """Return what one probe says about the kernel.
 
     Args:
@@ -82,6 +94,7 @@ def judge_probe(evidence: ProbeEvidence, text: str, stderr: str, console: str) -
         text: its standard output, which should be KTAP.
         stderr: its standard error.
         console: what the serial console showed meanwhile, decoded by `lines.decode`.
+        checkpoints: what its page tables looked like from outside, in the order it asked.
 
     Returns:
         The result, with splat offsets that count from the start of ``serial.log``, and without
@@ -96,7 +109,10 @@ def judge_probe(evidence: ProbeEvidence, text: str, stderr: str, console: str) -
     status, reason = (
         _crash(evidence, splats)
         or _unfinished(evidence, splats, subtests)
-        or _complained(_judge_output(evidence, document, subtests, text, stderr), splats)
+        or _complained(
+            _disputed(_judge_output(evidence, document, subtests, text, stderr), text, checkpoints),
+            splats,
+        )
     )
     return ProbeResult(
         name=evidence.name,
@@ -105,6 +121,7 @@ def judge_probe(evidence: ProbeEvidence, text: str, stderr: str, console: str) -
         seconds=evidence.seconds,
         subtests=subtests,
         splats=splats,
+        checkpoints=tuple(checkpoints),
     )
 
 
@@ -190,6 +207,23 @@ def _complained(opinion: Opinion, splats: Sequence[Splat]) -> Opinion:
     more = f" (and {len(splats) - 1} more)" if len(splats) > 1 else ""
     parts.append(f"kernel: {splats[0].title}{more}")
     return Opinion("FAIL", "; ".join(parts))
+
+
+def _disputed(opinion: Opinion, text: str, checkpoints: Sequence[CheckpointResult]) -> Opinion:
+    """Turn an opinion into a FAIL if the page tables, seen from outside, say otherwise."""
+    asked = sum(line.startswith(_CHECKPOINT) for line in text.split("\n"))
+    lines = [
+        f"page tables, checkpoint {each.number}{each.name and f' ({each.name})'}: {problem}"
+        for each in checkpoints
+        for problem in each.problems
+    ]
+    if asked != len(checkpoints):
+        lines.append(f"the host looked at {len(checkpoints)} of {asked} checkpoints")
+    if not lines:
+        return opinion
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    parts = [opinion.reason] if opinion.status == "FAIL" else []
+    return Opinion("FAIL", "; ".join([*parts, f"{lines[0]}{more}"]))
 
 
 def _signal_name(code: int) -> str:

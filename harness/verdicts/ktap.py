@@ -235,6 +235,8 @@ class _Parser:
         elif _UNNUMBERED.match(body):
             self._enter(indent, line.number)
             self.complain("no-number", line.number, f"a result without a number: {body[:80]!r}")
+        elif body.startswith("# checkpoint "):
+            pass  # said to the host, and no reason for any result; `verdicts.checkpoint` reads it
         elif body.startswith("#"):
             self._diagnostic(body, indent)
         elif body:

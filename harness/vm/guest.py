@@ -31,6 +31,7 @@ from harness.records import AccelChoice, GuestImage, Kernel, MachineSpec, NodePo
 from harness.vm import pool, qemu
 from harness.vm.console import Console
 from harness.vm.doorbell import Doorbell
+from harness.vm.memory import GuestMemory
 from harness.vm.qmp import Qmp
 from harness.workspace import Workspace
 
@@ -83,12 +84,14 @@ class Guest:
         qemu: the machine it lives in.
         ssh: a session as root.
         died: rung once the guest is known to be dead.
+        memory: its memory and registers, from outside.
         pools: its huge pages before anything ran in it.
     """
 
     qemu: qemu.Qemu
     ssh: Ssh
     died: Doorbell
+    memory: GuestMemory
     pools: tuple[NodePool, ...] = field(default=())
 
     @property
@@ -163,7 +166,9 @@ def booted(
         ssh = Ssh(died)
         stack.callback(ssh.close)
         _log_in(machine, ssh, keys, deadline)
-        guest = Guest(machine, ssh, died)
+        memory = GuestMemory(machine.process, machine.qmp)
+        stack.callback(memory.close)
+        guest = Guest(machine, ssh, died, memory)
         guest.pools = pool.read(ssh, deadline)
         pool.require(request.machine.hugepages, guest.pools, machine.console)
         yield guest

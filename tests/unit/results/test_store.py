@@ -13,10 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import NoSpace, RecordError
-from harness.records import SCHEMA, ProbeEvidence, ProbeResult, RunRecord, to_json
+from harness.records import (
+    SCHEMA,
+    CheckpointEvidence,
+    ProbeEvidence,
+    ProbeResult,
+    RunRecord,
+    to_json,
+)
 from harness.reports import files
 from harness.results import schema
-from harness.results.store import RunStore, directory_for, judged_again, load, rejudge
+from harness.results.store import (
+    RunStore,
+    directory_for,
+    judged_again,
+    keep_checkpoint,
+    load,
+    read_checkpoints,
+    rejudge,
+)
 from tests.unit.reports.records import PASSED, RUN
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -321,3 +336,40 @@ def test_reports_beside_the_record(tmp_path: Path) -> None:
     files.write_reproduce(store)
     assert (tmp_path / "junit.xml").read_bytes().startswith(b"<?xml")
     assert (tmp_path / "reproduce.sh").stat().st_mode & 0o777 == 0o755
+
+
+PAGES = {0x1000: bytes(range(256)) * 16, 0x14_0000_0000: b"\xff" * 4096}
+
+
+def test_checkpoints_are_read_back_in_their_order(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        keep_checkpoint(tmp_path, CheckpointEvidence(number=number, line="x"), PAGES)
+    found = list(read_checkpoints(tmp_path))
+    assert [evidence.number for evidence, _ in found] == [1, 2, 10]
+    assert found[0][1] == PAGES
+
+
+def test_a_checkpoint_is_judged_again_from_its_files(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    path = store.probe_directory("a/b")
+    seen = CheckpointEvidence(number=1, line="checkpoint x", problem="it was not found")
+    keep_checkpoint(path, seen, {})
+    keep(store, evidence(), b"KTAP version 1\n1..1\n# checkpoint x\nok 1 one\n")
+    (probe,) = rejudge(tmp_path).probes
+    assert probe == store.record.probes[0]
+    assert (probe.status, len(probe.checkpoints)) == ("FAIL", 1)
+    assert "checkpoint 1: the checkpoint's line is damaged" in probe.reason
+
+
+@pytest.mark.parametrize("name", ["checkpoint-1.json", "checkpoint-1.pages"])
+@pytest.mark.parametrize("data", [b"", b"x\x9c damaged", None])
+def test_a_damaged_checkpoint_is_an_error(tmp_path: Path, name: str, data: bytes | None) -> None:
+    keep_checkpoint(tmp_path, CheckpointEvidence(number=1, line="x"), PAGES)
+    if data is None:
+        (tmp_path / name).unlink()
+        if name.endswith(".json"):
+            return  # the pages were written first; without the evidence nothing was kept yet
+    else:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(RecordError):
+        list(read_checkpoints(tmp_path))

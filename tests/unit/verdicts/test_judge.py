@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 import pytest
 
-from harness.records import HgmSupport, ProbeEvidence, ProbeResult, Splat, Status
+from harness.records import CheckpointResult, HgmSupport, ProbeEvidence, ProbeResult, Splat, Status
 from harness.verdicts.judge import describe_hgm, judge_probe, judge_run, tally
 
 EVIDENCE = ProbeEvidence(
@@ -337,3 +337,45 @@ def test_words() -> None:
     assert describe_hgm(HgmSupport()) == "HGM support not known"
     assert describe_hgm(HgmSupport(present=True)) == "kernel has HGM"
     assert tally([]) == "no probes"
+
+
+CHECKPOINT_LINE = "# checkpoint cpu=0 and so on\n"
+AGREED = CheckpointResult(number=1, name="one")
+DISPUTED = CheckpointResult(number=1, name="one", problems=("pagemap lies", "smaps lies"))
+
+
+@pytest.mark.parametrize(
+    ("ktap", "code", "checkpoints", "status", "reason"),
+    [
+        (CHECKPOINT_LINE + GOOD, 0, (AGREED,), "PASS", ""),
+        (
+            CHECKPOINT_LINE + GOOD,
+            0,
+            (DISPUTED,),
+            "FAIL",
+            "page tables, checkpoint 1 (one): pagemap lies (and 1 more)",
+        ),
+        # One that nobody looked at shows nothing, so it cannot be a PASS.
+        (CHECKPOINT_LINE + GOOD, 0, (), "FAIL", "the host looked at 0 of 1 checkpoints"),
+        (
+            CHECKPOINT_LINE + BAD,
+            1,
+            (DISPUTED,),
+            "FAIL",
+            "two (and 1 more): got 0x41; want 0x42; page tables, checkpoint 1 (one): pagemap lies "
+            "(and 1 more)",
+        ),
+    ],
+)
+def test_page_tables_that_disagree_make_a_failure(
+    ktap: str, code: int, checkpoints: tuple[CheckpointResult, ...], status: Status, reason: str
+) -> None:
+    evidence = msgspec.structs.replace(EVIDENCE, exit_code=code)
+    result = judge_probe(evidence, ktap, "", "", checkpoints)
+    assert (result.status, result.reason, result.checkpoints) == (status, reason, checkpoints)
+
+
+def test_a_checkpoints_line_is_no_reason_of_a_result() -> None:
+    text = BAD.replace("# got", "# checkpoint cpu=0 start=0x7f\n# got")
+    result = judge_probe(msgspec.structs.replace(EVIDENCE, exit_code=1), text, "", "", (AGREED,))
+    assert result.subtests[1].reason == "got 0x41; want 0x42"

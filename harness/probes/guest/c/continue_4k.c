@@ -11,6 +11,25 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
+/* How many entries of SIZE the pages from FIRST to END hold, if the largest that fit are used. */
+static size_t entries_of(size_t size, size_t first, size_t end)
+{
+	size_t pages = size / BASE_PAGE, low = (first + pages - 1) / pages, high = end / pages;
+
+	return size <= huge_size() && high > low ? high - low : 0;
+}
+
+/* The host must see the pages from FIRST to END mapped by the largest entries that fit. */
+static void show_only(const char *primary, size_t first, size_t end)
+{
+	size_t puds = entries_of(PUD_PAGE, first, end);
+	size_t pmds = entries_of(PMD_PAGE, first, end);
+	size_t by_pmd = PMD_PAGE / BASE_PAGE * pmds, pmds_alone = puds ? 0 : pmds;
+
+	checkpoint(primary, huge_size(), "pud:%zu,pmd:%zu,pte:%zu,present:%zu", puds,
+		   pmds_alone, end - first - by_pmd, end - first);
+}
+
 /* COUNT pages from FIRST on are there with their contents, and no others are. */
 static void expect_only(char *primary, size_t first, size_t count)
 {
@@ -22,6 +41,7 @@ static void expect_only(char *primary, size_t first, size_t count)
 	expect(pagemap_present(primary + first * BASE_PAGE, count) == count,
 	       "pagemap shows others than the %zu from page %zu on", count, first);
 	check_pages(primary, first, count, FILLING);
+	show_only(primary, first, first + count);
 }
 
 static void continue_pages(size_t first, size_t count)

@@ -313,6 +313,17 @@ void expect_pool(const struct pool *before, long free, long reserved, const char
 void pagemap_read(const void *start, size_t count, uint64_t *entries);
 uint64_t pagemap_entry(const void *address);
 
+/*
+ * Bytes that smaps says are mapped by entries of a level, and in all, in the
+ * hugetlb mappings that make up a range. -1 where the kernel has no such field,
+ * or where a mapping is not all in the range.
+ */
+struct smaps_mapped {
+	int64_t pud, pmd, pte, all;
+};
+
+struct smaps_mapped smaps_mapped(const void *start, size_t length);
+
 /* How many of COUNT pages the kernel calls present, by /proc/self/pagemap and by mincore(). */
 size_t pagemap_present(const void *start, size_t count);
 size_t mincore_present(void *start, size_t count);
@@ -320,5 +331,26 @@ size_t mincore_present(void *start, size_t count);
 /* Whether a page, and how many of COUNT, carry userfaultfd's write-protect mark, by pagemap. */
 bool pagemap_protected(const void *address);
 size_t pagemap_protected_count(const void *start, size_t count);
+
+/* ---- checkpoint.c: page tables, seen from outside the kernel ----------- */
+
+/*
+ * Stops here until the host has walked the page tables of a range and compared
+ * them with smaps, with pagemap, and with WANT: what the test believes them to
+ * hold, such as "pmd:1,pte:%zu" for entries of a level, "present:%zu" or "wp:%zu"
+ * for base pages; "%s", "" for nothing. A disagreement fails the probe. Without
+ * a host that listens (--checkpoints host) it says so and goes on; a host that
+ * listens and does not answer fails the test.
+ */
+#define checkpoint(start, length, ...)                                          \
+	checkpoint_of(start, length, huge_size(), __VA_ARGS__)
+
+/* The same for huge pages of PAGE bytes; BASE_PAGE for ordinary memory. */
+void checkpoint_of(const char *start, size_t length, size_t page, const char *want, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Who answers, from --checkpoints; and the test that is running. probe_main() calls both. */
+void checkpoints_listen(const char *who);
+void checkpoints_of(const char *test);
 
 #endif

@@ -22,6 +22,7 @@ static void both_directions(void)
 	check_pages(primary, 0, huge_pages(), REFILLING);
 	fill_pages(primary, 0, huge_pages(), FILLING);
 	check_pages(alias, 0, huge_pages(), FILLING);
+	checkpoint(alias, huge_size(), "pte:0,present:%zu,wp:0", huge_pages());
 }
 
 static void alias_outlives_primary(void)

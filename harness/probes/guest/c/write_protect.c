@@ -49,6 +49,7 @@ static void one_page(void)
 
 	expect_continue(uffd, primary, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
 	protect_page(uffd, primary + 3 * BASE_PAGE);
+	checkpoint(primary, huge_size(), "pte:8,present:8,wp:1");
 	check_pages(primary, 0, 8, FILLING);
 	fill_pages(primary, 0, 3, REFILLING);
 	fill_pages(primary, 4, 4, REFILLING);
@@ -66,6 +67,7 @@ static void part_of_an_entry(void)
 
 	expect_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
 	protect_page(uffd, primary + 7 * BASE_PAGE);
+	checkpoint(primary, huge_size(), "pte:%zu,wp:1", PMD_PAGE / BASE_PAGE);
 	fill_pages(primary, 6, 1, FILLING);
 	fill_pages(primary, 8, 1, FILLING);
 	expect_no_fault(uffd);
@@ -83,6 +85,7 @@ static void protected_before(void)
 	expect_error(uffd_protect(uffd, primary, huge_size(), true), 0);
 	expect_continue(uffd, primary + 4 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(primary, 4, 1, FILLING);
+	checkpoint(primary, huge_size(), "present:1,wp:%zu", last);
 	expect(pagemap_protected(primary + 3 * BASE_PAGE), "page 3 lost its mark");
 	expect(pagemap_protected(primary + 5 * BASE_PAGE), "page 5 lost its mark");
 	expect(pagemap_protected(primary + last * BASE_PAGE), "page %zu lost its mark", last);

@@ -23,6 +23,7 @@ def held_reader() -> None:
         hgm.expect_fault(uffd, start, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
         hgm.expect_continue(uffd, start, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
         hgm.expect(touch.end() == hgm.stamp(page, FILLING), f"page {page} showed another's")
+    hgm.checkpoint(primary, "pmd:0,pte:3,present:3")
 
 
 def whole_page() -> None:

@@ -25,6 +25,7 @@ import os
 import select
 import sys
 import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,10 +105,16 @@ def exit_code(verdicts: Sequence[int]) -> int:
 
 def chosen_size(argv: Sequence[str]) -> int:
     """Return the bytes that ``--size`` names, or end the program with exit code 2."""
-    if len(argv) == 3 and argv[1] == "--size" and argv[2] in SIZES:
-        return SIZES[argv[2]]
+    size = option(argv, "--size")
+    if size in SIZES:
+        return SIZES[size]
     print(f"usage: {argv[0]} --size {'|'.join(SIZES)}", file=sys.stderr)
     sys.exit(2)
+
+
+def option(argv: Sequence[str], name: str) -> str | None:
+    """Return the value of an option, such as ``--size``; None if it was not given."""
+    return dict(zip(argv[1::2], argv[2::2], strict=False)).get(name)
 
 
 def huge_size() -> int:
@@ -130,12 +137,14 @@ def probe_main(
         needs_hgm: skip them all, with the kernel's errno, where MADV_SPLIT is not known.
         setup: runs once, in the process that the tests are forked from.
     """
-    global _size
+    global _size, _listening, _test
     _size = chosen_size(sys.argv)
+    _listening = option(sys.argv, "--checkpoints") == "host"
     print(f"KTAP version 1\n1..{len(tests)}", flush=True)
     verdict, reason = _verdict(lambda: _prepare(needs_hgm, setup))
     verdicts = []
     for number, test in enumerate(tests, 1):
+        _test = test.name
         outcome = _run_in_child(test.run) if verdict == PASSED else (verdict, reason)
         print(result_line(number, test.name, *outcome), flush=True)
         verdicts.append(outcome[0])
@@ -143,6 +152,8 @@ def probe_main(
 
 
 _size = 0
+_listening = False  # whether a host answers checkpoints
+_test = ""  # the test that is running
 
 
 def _prepare(needs_hgm: bool, setup: Callable[[], object] | None) -> None:
@@ -467,6 +478,86 @@ class Touch:
         if self._thread.is_alive():
             fail(f"the access to {self._address:#x} is still held after {EVENT_SECONDS:g} s")
         return self._value.value
+
+
+# ---- page tables, seen from outside the kernel ------------------------------------------------
+
+#: Longer than the host tries to find us, shorter than a test.
+CHECKPOINT_SECONDS = 10.0
+
+SMAPS_FIELDS = {
+    b"HugetlbPudMapped": "pud",
+    b"HugetlbPmdMapped": "pmd",
+    b"HugetlbPteMapped": "pte",
+    b"Shared_Hugetlb": "all",
+    b"Private_Hugetlb": "all",
+}
+
+
+def smaps_mapped(start: int, length: int) -> dict[str, int]:
+    """Return the bytes that smaps says are mapped in a range, by the size of entries and in all.
+
+    Nothing, if a mapping is not all in the range; and no field that the kernel does not have.
+    """
+    mapped: dict[str, int] = {}
+    inside = False
+    for line in _proc_self("smaps").splitlines():
+        name, _, rest = line.partition(b":")
+        if b"-" in name:
+            low, high = (int(each, 16) for each in name.split()[0].split(b"-"))
+            inside = start <= low and high <= start + length
+            if not inside and low < start + length and high > start:
+                return {}
+        elif inside and name in SMAPS_FIELDS:
+            level = SMAPS_FIELDS[name]
+            mapped[level] = mapped.get(level, 0) + int(rest.split()[0]) * 1024
+    return mapped
+
+
+def _proc_self(name: str) -> bytes:
+    fd = os.open(f"/proc/self/{name}", os.O_RDONLY)
+    with os.fdopen(fd, "rb") as file:
+        return file.read()
+
+
+def pagemap_read(start: int, count: int) -> mmap.mmap:
+    """Return memory that holds what /proc/self/pagemap says of ``count`` base pages."""
+    memory = mmap.mmap(-1, -(-count * 8 // BASE_PAGE) * BASE_PAGE)
+    fd = os.open("/proc/self/pagemap", os.O_RDONLY)
+    done = os.preadv(fd, [memoryview(memory)[: count * 8]], start // BASE_PAGE * 8)
+    os.close(fd)
+    expect(done == count * 8, f"/proc/self/pagemap gave {done} bytes")
+    return memory
+
+
+def checkpoint(memory: mmap.mmap, want: str = "") -> None:
+    """Stop until the host has compared a mapping's page tables with what the kernel says of them.
+
+    ``want`` is what the test believes, such as ``pmd:1,pte:3``; see ``c/hgm_probe.h``.
+    """
+    if not _listening:
+        print("# no checkpoint: nobody listens (--checkpoints host)", flush=True)
+        return
+    start, length = address_of(memory), len(memory)
+    pagemap = pagemap_read(start, length // BASE_PAGE)
+    smaps = ",".join(f"{level}:{size}" for level, size in smaps_mapped(start, length).items())
+    beacon = mmap.mmap(-1, BASE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    words = memoryview(beacon).cast("Q")
+    words[0] = token = int.from_bytes(os.urandom(8), "little")
+    allowed = os.sched_getaffinity(0)
+    cpu = min(allowed)
+    os.sched_setaffinity(0, {cpu})
+    print(
+        f"# checkpoint cpu={cpu} start={start:#x} length={length:#x} page={huge_size():#x} "
+        f"beacon={address_of(beacon):#x} token={token:#x} pagemap={address_of(pagemap):#x} "
+        f"smaps={smaps} want={want} name={_test}",
+        flush=True,
+    )
+    end = time.monotonic() + CHECKPOINT_SECONDS
+    while not words[1] and time.monotonic() < end:
+        pass  # in user mode, so that the vCPU has this process's page tables
+    os.sched_setaffinity(0, allowed)
+    expect(bool(words[1]), f"the host did not look within {CHECKPOINT_SECONDS:g} s")
 
 
 def run(

@@ -201,8 +201,10 @@ static enum verdict run_test(const struct probe_test *test, int limit_ms)
 		probe_note("fork: %s", error_name(errno));
 		return FAILED;
 	}
-	if (child == 0)
+	if (child == 0) {
+		checkpoints_of(test->name);
 		run_in_child(test->run);
+	}
 	return await(child, limit_ms);
 }
 
@@ -244,6 +246,7 @@ static enum verdict run_tests(const struct probe *probe)
 int probe_main(int argc, char **argv, const struct probe *probe)
 {
 	size = chosen_size(argc, argv);
+	checkpoints_listen(probe_option(argc, argv, "--checkpoints"));
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED) {

@@ -113,6 +113,46 @@ int64_t meminfo_bytes(const char *field)
 	return file_bytes("/proc/meminfo", field);
 }
 
+/* Adds a line of smaps to what it is about. */
+static void add_mapped(struct smaps_mapped *by, const char *line)
+{
+	struct {
+		const char *field;
+		int64_t *bytes;
+	} const fields[] = {
+		{ "HugetlbPudMapped: %ld", &by->pud }, { "HugetlbPmdMapped: %ld", &by->pmd },
+		{ "HugetlbPteMapped: %ld", &by->pte }, { "Shared_Hugetlb: %ld", &by->all },
+		{ "Private_Hugetlb: %ld", &by->all },
+	};
+	long kilobytes;
+
+	for (size_t i = 0; i < COUNT_OF(fields); i++)
+		if (sscanf(line, fields[i].field, &kilobytes) == 1)
+			*fields[i].bytes = (*fields[i].bytes < 0 ? 0 : *fields[i].bytes) + kilobytes * 1024;
+}
+
+struct smaps_mapped smaps_mapped(const void *start, size_t length)
+{
+	static const struct smaps_mapped not_said = { -1, -1, -1, -1 };
+	unsigned long from, to, first = (unsigned long)start, end = first + length;
+	struct smaps_mapped by = not_said;
+	FILE *file = fopen("/proc/self/smaps", "re");
+	bool inside = false, in_part = false;
+	char line[512];
+
+	expect(file, "/proc/self/smaps: %s", error_name(errno));
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+			inside = from >= first && to <= end;
+			in_part |= !inside && from < end && to > first;
+		} else if (inside) {
+			add_mapped(&by, line);
+		}
+	}
+	fclose(file);
+	return in_part ? not_said : by;
+}
+
 long pool_counter(const char *name)
 {
 	char path[128];

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Asks the host to look at the page tables of a range, and waits until it has. */
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "../hgm_probe.h"
+
+/* Longer than the host tries to find us, shorter than a test. */
+#ifndef CHECKPOINT_MS
+#define CHECKPOINT_MS 10000
+#endif
+
+/*
+ * A page that nobody else has: TOKEN tells the host whose tables it is walking,
+ * and it writes RELEASED when it has seen enough. No system call is needed, so
+ * that the vCPU stays in user mode.
+ */
+struct beacon {
+	uint64_t token;
+	volatile uint64_t released;
+};
+
+static bool listening;
+static const char *test_name = "";
+
+void checkpoints_listen(const char *who)
+{
+	listening = who && strcmp(who, "host") == 0;
+}
+
+void checkpoints_of(const char *test)
+{
+	test_name = test;
+}
+
+static struct beacon *light_beacon(void)
+{
+	struct beacon *beacon = (void *)map_anonymous(BASE_PAGE, 0);
+
+	expect(getrandom(&beacon->token, sizeof(beacon->token), 0) == sizeof(beacon->token),
+	       "getrandom: %s", error_name(errno));
+	return beacon;
+}
+
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool spin(const struct beacon *beacon)
+{
+	long end = now_ms() + CHECKPOINT_MS;
+
+	while (now_ms() < end)
+		for (int i = 0; i < 10000; i++)
+			if (beacon->released)
+				return true;
+	return false;
+}
+
+/* Pins this thread where it runs; SAVED takes where it might have run. */
+static int pin(cpu_set_t *saved)
+{
+	cpu_set_t one;
+	int cpu = sched_getcpu();
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	expect(cpu >= 0 && sched_getaffinity(0, sizeof(*saved), saved) == 0 &&
+	       sched_setaffinity(0, sizeof(one), &one) == 0, "%s", error_name(errno));
+	return cpu;
+}
+
+static void look(const char *start, size_t length, size_t page, const char *want)
+{
+	size_t pages = length / BASE_PAGE;
+	size_t bytes = (pages * sizeof(uint64_t) + BASE_PAGE - 1) & -BASE_PAGE;
+	uint64_t *pagemap = (void *)map_anonymous(bytes, 0);
+	struct smaps_mapped by = smaps_mapped(start, length);
+	struct beacon *beacon = light_beacon();
+	bool released;
+	cpu_set_t saved;
+	int cpu;
+
+	pagemap_read(start, pages, pagemap);
+	cpu = pin(&saved);
+	if (page == BASE_PAGE)
+		by = (struct smaps_mapped){ -1, -1, -1, -1 }; /* the fields are hugetlb's */
+	printf("# checkpoint cpu=%d start=%p length=%#zx page=%#zx beacon=%p token=%#llx "
+	       "pagemap=%p smaps=pud:%lld,pmd:%lld,pte:%lld,all:%lld want=%s name=%s\n",
+	       cpu, (const void *)start, length, page, (void *)beacon,
+	       (unsigned long long)beacon->token, (void *)pagemap, (long long)by.pud,
+	       (long long)by.pmd, (long long)by.pte, (long long)by.all, want, test_name);
+	fflush(stdout);
+	released = spin(beacon);
+	sched_setaffinity(0, sizeof(saved), &saved);
+	unmap(beacon, BASE_PAGE);
+	unmap(pagemap, bytes);
+	expect(released, "the host did not look within %d s", CHECKPOINT_MS / 1000);
+}
+
+void checkpoint_of(const char *start, size_t length, size_t page, const char *format, ...)
+{
+	char want[128];
+	va_list arguments;
+
+	if (!listening) {
+		probe_note("no checkpoint: nobody listens (--checkpoints host)");
+		return;
+	}
+	va_start(arguments, format);
+	vsnprintf(want, sizeof(want), format, arguments);
+	va_end(arguments);
+	look(start, length, page, want);
+}

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest's memory and vCPU registers, seen from outside while it is stopped.
+
+QEMU maps a guest's memory into its own address space, which its parent may read through
+``/proc/PID/mem``: a page takes microseconds, nothing is written to a disk, and the guest's memory
+needs no other backend than a plain one. Where in QEMU's address space it lies, QEMU says itself.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from harness.command import Process
+from harness.deadline import Deadline
+from harness.errors import QemuError
+from harness.vm.qmp import Qmp
+
+PAGE = 4096
+
+Value = TypeVar("Value", bytes, int)
+
+_FLAT_VIEW = re.compile(r"^FlatView #\d+$(.*?)(?=^FlatView #|\Z)", re.MULTILINE | re.DOTALL)
+_SYSTEM = re.compile(r'^ AS "memory", root: system$', re.MULTILINE)
+_RAM = re.compile(r"^ +([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, ram\): ", re.MULTILINE)
+_HOST = re.compile(r"Host virtual address for 0x[0-9a-f]+ \(.*\) is (0x[0-9a-f]+)")
+_CONTROL = re.compile(r"\bCR3=([0-9a-f]+) CR4=([0-9a-f]+)")
+_CPL = re.compile(r"\bCPL=([0-3])\b")
+
+
+class Registers(NamedTuple):
+    """What a walk needs to know of a vCPU.
+
+    Attributes:
+        cr3: physical address of the top page table, with flags in its low 12 bits.
+        cr4: bit 12 tells five levels of tables from four.
+        cpl: 3 in user mode, 0 in the kernel.
+    """
+
+    cr3: int
+    cr4: int
+    cpl: int
+
+
+class Region(NamedTuple):
+    """Neighbouring bytes of guest memory.
+
+    Attributes:
+        start: first guest-physical address.
+        end: first guest-physical address behind it.
+        host: where ``start`` lies in QEMU's address space.
+    """
+
+    start: int
+    end: int
+    host: int
+
+
+def ram_ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """Return first and past-last address of each piece of RAM in QEMU's ``info mtree -f``."""
+    for view in _FLAT_VIEW.finditer(text):
+        if _SYSTEM.search(view[1]):
+            found = _RAM.finditer(view[1])
+            return tuple((int(match[1], 16), int(match[2], 16) + 1) for match in found)
+    return ()
+
+
+def parse_registers(text: str) -> Registers | None:
+    """Return what QEMU's ``info registers`` says; None where it is not of an x86 vCPU."""
+    control, level = _CONTROL.search(text), _CPL.search(text)
+    if control is None or level is None:
+        return None
+    return Registers(int(control[1], 16), int(control[2], 16), int(level[1]))
+
+
+class GuestMemory:
+    """The physical memory and the registers of one guest.
+
+    What is read makes sense together only while the guest is stopped.
+
+    Args:
+        process: its QEMU.
+        qmp: the QMP session.
+    """
+
+    def __init__(self, process: Process, qmp: Qmp) -> None:
+        self._process = process
+        self._qmp = qmp
+        self._descriptor = -1
+        self._regions: tuple[Region, ...] = ()
+
+    def open(self, deadline: Deadline) -> None:
+        """Find out where the memory lies; to call it again does nothing.
+
+        Raises:
+            QemuError: if QEMU does not say, or its memory may not be read.
+        """
+        if self._descriptor >= 0:
+            return
+        ranges = ram_ranges(self._ask("info mtree -f", deadline))
+        if not ranges:
+            raise QemuError("QEMU does not say where its guest has memory")
+        self._regions = tuple(Region(*each, self._host(each[0], deadline)) for each in ranges)
+        try:
+            self._descriptor = os.open(f"/proc/{self._process.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise QemuError(
+                f"QEMU's memory cannot be read: {error.strerror}",
+                hint="is kernel.yama.ptrace_scope above 1?",
+            ) from None
+
+    def page(self, address: int) -> bytes:
+        """Return the page of guest memory at a physical address, a multiple of 4096.
+
+        Raises:
+            KeyError: with the address, if it is none of the guest's RAM.
+            QemuError: if QEMU is gone.
+        """
+        return self._carefully(os.pread, PAGE, self._host_address(address))
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write a few bytes inside one page; raises what `page` does."""
+        self._carefully(os.pwrite, data, self._host_address(address))
+
+    def registers(self, cpu: int, deadline: Deadline) -> Registers:
+        """Return the registers of a vCPU.
+
+        Raises:
+            QemuError: if QEMU does not say, or has no such vCPU.
+        """
+        found = parse_registers(self._ask("info registers", deadline, cpu))
+        if found is None:
+            raise QemuError(f"QEMU does not say what is in the registers of vCPU {cpu}")
+        return found
+
+    def close(self) -> None:
+        """Give the file descriptor back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _host_address(self, address: int) -> int:
+        index = bisect.bisect_right(self._regions, address, key=lambda region: region.start) - 1
+        if index < 0 or address >= self._regions[index].end:
+            raise KeyError(address)
+        return self._regions[index].host + address - self._regions[index].start
+
+    def _carefully(
+        self, transfer: Callable[[int, Any, int], Value], what: bytes | int, host: int
+    ) -> Value:
+        try:
+            done = transfer(self._descriptor, what, host)
+        except OSError as error:
+            raise QemuError(f"QEMU's memory cannot be read: {error.strerror}") from None
+        if not done:  # all or nothing: the page of a process that has ended reads as empty
+            raise QemuError("QEMU went away while its guest's memory was read")
+        return done
+
+    def _host(self, address: int, deadline: Deadline) -> int:
+        said = self._ask(f"gpa2hva {address:#x}", deadline)
+        match = _HOST.search(said)
+        if match is None:
+            raise QemuError(f"QEMU does not say where the guest's memory lies: {said.strip()!r}")
+        return int(match[1], 16)
+
+    def _ask(self, line: str, deadline: Deadline, cpu: int | None = None) -> str:
+        arguments: dict[str, object] = {"command-line": line}
+        if cpu is not None:
+            arguments["cpu-index"] = cpu
+        said = self._qmp.execute("human-monitor-command", arguments, deadline=deadline)
+        return str(said).replace("\r\n", "\n")
