@@ -23,7 +23,10 @@ def doctor() -> int:
 @click.command()
 @click.argument("environments", nargs=-1)
 def test(environments: tuple[str, ...]) -> int:
-    """Run the project's own tests: lint, types, unit, component, kernel; all by default."""
+    """Run the project's own tests: lint, types, unit, component, kernel; all by default.
+
+    One more, long, is run by name only: campaigns over many real kernels.
+    """
     from harness import selftest
 
     return selftest.run(environments)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Campaigns over real kernels: a series tried, bisected, killed in between, and gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel import synthetic
+from tests.kernel.conftest import STOCK, Run
+
+Hgm = Callable[..., Run]
+
+PROBE = "baseline/memfd-map/2M"
+
+
+@pytest.fixture
+def source_text() -> Callable[[str], str]:
+    """Return a function that returns a file of the stock source."""
+    return synthetic.source_text(STOCK)
+
+
+@pytest.fixture
+def small_series(tmp_path: Path, source_text: Callable[[str], str]) -> Path:
+    """Write four patches of one line each; the third does not compile and the fourth mends it."""
+    directory = tmp_path / "patches"
+    directory.mkdir()
+    for number, (file, line) in enumerate(
+        [
+            ("mm/init-mm.c", "/* one */"),
+            ("mm/debug.c", "/* two */"),
+            ("mm/msync.c", "#error three"),
+        ],
+        1,
+    ):
+        (directory / f"{number:04}.patch").write_text(synthetic.patch(file, source_text, line))
+    broken = (directory / "0003.patch").read_text()
+    (directory / "0004.patch").write_text(synthetic.reverted(broken))
+    return directory
+
+
+def _trial(run: Run) -> dict[str, Any]:
+    found = json.loads(run.out)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_series_is_tried_patch_by_patch_and_goes_on_after_a_kill(
+    hgm: Hgm, small_series: Path, tmp_path: Path
+) -> None:
+    words = ("series", "try", "--series", f"dir:{small_series}", "--probe", PROBE)
+    runs = tmp_path / "runs"
+    _kill_when(lambda: len(_finished(runs)) >= 2, *words, "--runs-dir", str(runs))
+    before = {path: path.stat().st_mtime_ns for path in _finished(runs)}
+    run = hgm(*words, "--runs-dir", str(runs), "--json")
+    assert run.code == 1, run.err
+    trial = _trial(run)
+    outcomes = [step["outcome"] for step in trial["steps"]]
+    assert outcomes == ["probed", "probed", "probed", "no build", "probed"]
+    assert trial["findings"][0].startswith("patch 3 (0003.patch) does not build: mm/msync.c")
+    for path, when in before.items():  # what was finished was not done again
+        assert path.stat().st_mtime_ns == when
+    assert len(_finished(runs)) == 5
+
+
+def _finished(runs: Path) -> list[Path]:
+    return [
+        path
+        for path in runs.glob("try-*/*/*/result.json")
+        if json.loads(path.read_text())["verdict"] not in ("CUT", "INTERRUPTED")
+    ]
+
+
+def _kill_when(condition: Callable[[], bool], *words: str) -> None:
+    """Start a command and kill it, past all cleaning up, once a condition holds."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 1200
+    while time.monotonic() < end and process.poll() is None:
+        if condition():
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that")
+
+
+def test_a_bisection_names_the_patch_that_does_not_build(
+    hgm: Hgm, small_series: Path, tmp_path: Path
+) -> None:
+    runs = str(tmp_path / "runs")
+    words = ("--series", f"dir:{small_series}", "--first", "3", "--about", "build")
+    run = hgm("bisect", *words, "--runs-dir", runs, "--json")
+    assert run.code == 0, run.err
+    found = _trial(run)
+    assert found["outcome"] == "found"
+    assert found["suspects"][0]["name"] == "0003.patch"
+    assert "mm/msync.c" in found["diffstat"]
+    assert "#error three" in found["evidence"]
+    assert found["builds"] <= 4
+
+
+def test_git_bisect_run_understands_a_step(hgm: Hgm, tmp_path: Path) -> None:
+    words = ("--series", "none", "--runs-dir", str(tmp_path / "runs"))
+    assert hgm("bisect-step", *words, "--probe", PROBE).code == 0
+    absent = hgm("bisect-step", *words, "--probe", "hgm/split/2M")
+    assert (absent.code, absent.out.partition(":")[0]) == (0, "absent")
