@@ -904,7 +904,7 @@ static void t_proc(void)
 		seen = true;
 		CHECK(strstr(l, "dirty=1 "));
 		CHECK(strstr(l, "mapmax=2 "));
-		CHECK(strstr(l, "N0=1 "));
+		CHECK(strstr(l, "N0=1 ") || strstr(l, "N1=1 "));
 	}
 	CHECK(!f || seen);
 	EQ(PM_PFN(pagemap(prim + PS)), PM_PFN(pagemap(alias + PS)));
@@ -1062,7 +1062,7 @@ static void t_gup(void)
 		EQ(memcmp(alias + PS, alias + 12 * PS, 3 * PS), 0);
 		close(f);
 	} else {
-		printf("# no /dev/vda, O_DIRECT is not tested\n");
+		printf("# no /dev/vda (%m), O_DIRECT is not tested\n");
 	}
 
 	/* A fixed buffer of io_uring: long-term pin, by base pages */
@@ -1109,11 +1109,13 @@ static void t_migrate(void)
 	    !access("/sys/devices/system/node/node1", F_OK)) {
 		node = 1;
 		mask = 2;
-		printf("# move_pages: %ld", syscall(SYS_move_pages, 0, 1, pg, &node, &status, 4));
-		printf(", status %d\n", status);
+		/* What was not moved is counted; its status is left alone */
+		EQ(syscall(SYS_move_pages, 0, 1, pg, &node, &status, 4), 1);
 		errno = 0;
-		printf("# mbind(MOVE_ALL|STRICT): %ld", syscall(SYS_mbind, prim, hps, 2, &mask, 8, 4 | 1));
-		printf(", errno %d\n", errno);
+		EQ(syscall(SYS_mbind, prim, hps, 2, &mask, 8, 4 | 1), -1);
+		EQ(errno, EIO);
+	} else {
+		printf("# one node: move_pages and mbind are not tested\n");
 	}
 	/* Soft offline */
 	errno = 0;

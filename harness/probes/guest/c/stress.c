@@ -28,7 +28,7 @@
 #define THREADS 3
 #define VICTIM_MS 3000 /* after which one process is killed */
 #define GRACE_MS 60000 /* for all to end once the time is over */
-#define RARER 16 /* what works on a huge page as a whole, where that has 262,144 parts */
+#define RARER 6 /* what works on a huge page as a whole, where that has 262,144 parts */
 #define PAGE_TABLES_SLACK (64L << 10) /* bytes: stacks and the like of others */
 
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
