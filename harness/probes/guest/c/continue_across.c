@@ -12,12 +12,6 @@ static void fill_file(void)
 	fd = filled_memfd_of(2, STRIDE, FILLING);
 }
 
-/* The page with this number in the file, which PAGE of the mapping must show. */
-static void expect_page(const char *page, size_t number)
-{
-	check_pages(page - number * BASE_PAGE, number, 1, FILLING);
-}
-
 static void over_the_boundary(void)
 {
 	size_t boundary = huge_pages();
@@ -28,8 +22,8 @@ static void over_the_boundary(void)
 			16 * BASE_PAGE);
 	expect(pagemap_present(primary + (boundary - 8) * BASE_PAGE, 16) == 16, "not all present");
 	expect_mapped(primary, 0, 0, 16 * BASE_PAGE);
-	expect_page(primary + (boundary - 4) * BASE_PAGE, boundary - 4);
-	expect_page(primary + boundary * BASE_PAGE, boundary);
+	check_copy(primary + (boundary - 4) * BASE_PAGE, boundary - 4, 1, FILLING);
+	check_copy(primary + boundary * BASE_PAGE, boundary, 1, FILLING);
 	check_zero(primary, boundary - 1, 1);
 	check_zero(primary, boundary + 1, 1);
 }
@@ -41,8 +35,8 @@ static void both_in_one_call(void)
 
 	expect_continue(uffd, primary, 2 * huge_size(), 0, 2 * huge_size());
 	expect_whole(primary, 2 * huge_size());
-	expect_page(primary, 0);
-	expect_page(primary + huge_size(), huge_pages());
+	check_copy(primary, 0, 1, FILLING);
+	check_copy(primary + huge_size(), huge_pages(), 1, FILLING);
 }
 
 /* One whole and the first half of the next. */
@@ -78,10 +72,10 @@ static void second_page_of_the_file(void)
 	char *primary = map_split_part(fd, 1, 1, 0, 0, &uffd);
 
 	expect_continue(uffd, primary + 4 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_page(primary + 4 * BASE_PAGE, huge_pages() + 4);
+	check_copy(primary + 4 * BASE_PAGE, huge_pages() + 4, 1, FILLING);
 	expect_continue(uffd, primary + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
-	expect_page(primary + huge_size() - 4 * BASE_PAGE, 2 * huge_pages() - 4);
-	expect_page(primary + huge_size() / 2, huge_pages() + huge_pages() / 2);
+	check_copy(primary + huge_size() - 4 * BASE_PAGE, 2 * huge_pages() - 4, 1, FILLING);
+	check_copy(primary + huge_size() / 2, huge_pages() + huge_pages() / 2, 1, FILLING);
 }
 
 int main(int argc, char **argv)

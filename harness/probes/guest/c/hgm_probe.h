@@ -155,6 +155,10 @@ void fill_pages(char *huge, size_t first, size_t count, unsigned int seed);
 void check_pages(const char *huge, size_t first, size_t count, unsigned int seed);
 void check_zero(const char *huge, size_t first, size_t count);
 
+/* The same for memory that starts with page FIRST, such as a buffer that pages were read into. */
+void fill_copy(char *copy, size_t first, size_t count, unsigned int seed);
+void check_copy(const char *copy, size_t first, size_t count, unsigned int seed);
+
 /* A memfd of one or COUNT huge pages, every STRIDE-th page of it filled with SEED. */
 int filled_memfd(size_t stride, unsigned int seed);
 int filled_memfd_of(size_t count, size_t stride, unsigned int seed);

@@ -106,9 +106,10 @@ static bool looked_at(size_t page)
 	return region < REGIONS / 2 || region >= pages / TABLE - REGIONS / 2;
 }
 
-static void check_value(const char *what, const char *mapping, size_t page)
+/* COPY shows what page PAGE must have. */
+static void check_copy_of(const char *what, const char *copy, size_t page)
 {
-	const volatile uint64_t *words = (const void *)(mapping + page * BASE_PAGE);
+	const volatile uint64_t *words = (const void *)copy;
 	uint64_t first = words[0], last = words[BASE_PAGE / 8 - 1];
 
 	if (first == model.value[page] && last == model.value[page])
@@ -116,6 +117,11 @@ static void check_value(const char *what, const char *mapping, size_t page)
 	probe_fail("%s shows %#llx..%#llx in page %zu, expected %#llx", what,
 		   (unsigned long long)first, (unsigned long long)last, page,
 		   (unsigned long long)model.value[page]);
+}
+
+static void check_value(const char *what, const char *mapping, size_t page)
+{
+	check_copy_of(what, mapping + page * BASE_PAGE, page);
 }
 
 static void check_state(size_t page, uint64_t entry)
@@ -318,8 +324,7 @@ static void do_vmread(const struct op *op)
 	expect(process_vm_readv(getpid(), &local, 1, &remote, 1, 0) ==
 	       (ssize_t)(count * BASE_PAGE), "%s", error_name(errno));
 	for (size_t i = 0; i < count; i++)
-		check_value("process_vm_readv()", (char *)buffer[i] - (op->page + i) * BASE_PAGE,
-			    op->page + i);
+		check_copy_of("process_vm_readv()", (char *)buffer[i], op->page + i);
 }
 
 /* The child has no userfaultfd: what it touches comes by itself. */

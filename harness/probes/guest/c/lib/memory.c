@@ -132,9 +132,10 @@ static _Noreturn void wrong_page(size_t page, uint64_t seen, uint64_t wanted)
 		   (unsigned long long)(seen >> 24 & 0xff), (unsigned long long)wanted);
 }
 
-static void check_page(const char *huge, size_t page, uint64_t wanted)
+/* PAGE is what the page at START is called. */
+static void check_page(const char *start, size_t page, uint64_t wanted)
 {
-	const volatile uint64_t *words = (const void *)(huge + page * BASE_PAGE);
+	const volatile uint64_t *words = (const void *)start;
 
 	if (words[0] != wanted)
 		wrong_page(page, words[0], wanted);
@@ -142,25 +143,35 @@ static void check_page(const char *huge, size_t page, uint64_t wanted)
 		wrong_page(page, words[WORDS - 1], wanted);
 }
 
+void fill_copy(char *copy, size_t first, size_t count, unsigned int seed)
+{
+	for (size_t i = 0; i < count; i++) {
+		volatile uint64_t *words = (void *)(copy + i * BASE_PAGE);
+
+		words[0] = words[WORDS - 1] = stamp(first + i, seed);
+	}
+}
+
+void check_copy(const char *copy, size_t first, size_t count, unsigned int seed)
+{
+	for (size_t i = 0; i < count; i++)
+		check_page(copy + i * BASE_PAGE, first + i, stamp(first + i, seed));
+}
+
 void fill_pages(char *huge, size_t first, size_t count, unsigned int seed)
 {
-	for (size_t page = first; page < first + count; page++) {
-		volatile uint64_t *words = (void *)(huge + page * BASE_PAGE);
-
-		words[0] = words[WORDS - 1] = stamp(page, seed);
-	}
+	fill_copy(huge + first * BASE_PAGE, first, count, seed);
 }
 
 void check_pages(const char *huge, size_t first, size_t count, unsigned int seed)
 {
-	for (size_t page = first; page < first + count; page++)
-		check_page(huge, page, stamp(page, seed));
+	check_copy(huge + first * BASE_PAGE, first, count, seed);
 }
 
 void check_zero(const char *huge, size_t first, size_t count)
 {
 	for (size_t page = first; page < first + count; page++)
-		check_page(huge, page, 0);
+		check_page(huge + page * BASE_PAGE, page, 0);
 }
 
 int filled_memfd_of(size_t count, size_t stride, unsigned int seed)

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A process that ends in the middle of it leaves nothing behind. */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(512, FILLING);
+}
+
+/* What the process that is going to end was doing. */
+static void half_filled(char *primary, int uffd)
+{
+	expect_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	if (huge_size() == PUD_PAGE)
+		expect_continue(uffd, primary + PMD_PAGE, PMD_PAGE, 0, PMD_PAGE);
+}
+
+static void with_marks(char *primary, int uffd)
+{
+	half_filled(primary, uffd);
+	expect_error(uffd_protect(uffd, primary, 8 * BASE_PAGE, true), 0);
+	expect_error(uffd_protect(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, true), 0);
+}
+
+static void collapsed(char *primary, int uffd)
+{
+	half_filled(primary, uffd);
+	collapse(primary, huge_size());
+	expect_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
+}
+
+/* One thread held by a fault, another by a protection. */
+static void with_held_threads(char *primary, int uffd)
+{
+	static struct touch hole, held;
+
+	with_marks(primary, uffd);
+	touch_start(&hole, primary + 20 * BASE_PAGE, TOUCH_READ);
+	expect_fault(uffd, primary + 20 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	touch_start(&held, primary + BASE_PAGE, TOUCH_WRITE);
+	expect_fault(uffd, primary + BASE_PAGE, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+}
+
+static void (*scenario)(char *primary, int uffd);
+static bool is_killed;
+
+static void doomed(void)
+{
+	int uffd;
+	char *primary = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP,
+				  &uffd);
+
+	scenario(primary, uffd);
+	if (is_killed)
+		kill(getpid(), SIGKILL);
+}
+
+static void run(void (*what)(char *primary, int uffd))
+{
+	struct pool before = pool_now();
+	int64_t tables = meminfo_bytes("PageTables");
+	pid_t child;
+	int status;
+
+	scenario = what;
+	for (size_t round = 0; round < 4; round++) {
+		is_killed = round % 2;
+		child = child_start(doomed);
+		if (is_killed)
+			expect(waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
+			       WTERMSIG(status) == SIGKILL, "status %#x", status);
+		else
+			child_end(child);
+	}
+	expect_pool(&before, 0, 0, "afterwards");
+	/* Each process had three tables or more; what is allowed is the noise of others. */
+	expect(meminfo_bytes("PageTables") - tables <= 10 * (int64_t)BASE_PAGE,
+	       "page tables grew by %lld bytes", (long long)(meminfo_bytes("PageTables") - tables));
+	check_pages(map_shared(fd, huge_size(), UNRESERVED), 0, 1, FILLING);
+}
+
+static void while_half_filled(void)
+{
+	run(half_filled);
+}
+
+static void while_protected(void)
+{
+	run(with_marks);
+}
+
+static void while_collapsed(void)
+{
+	run(collapsed);
+}
+
+static void while_threads_are_held(void)
+{
+	run(with_held_threads);
+}
+
+/* The file is gone already, so that the end of the process frees the huge page. */
+static void last_user(void)
+{
+	struct pool before = pool_now();
+	int own = filled_memfd(512, FILLING), kept = fd;
+
+	fd = own;
+	scenario = with_marks;
+	is_killed = true;
+	expect(waitpid(child_start(doomed), NULL, 0) > 0, "%s", error_name(errno));
+	close(own);
+	expect_pool(&before, 0, 0, "afterwards");
+	fd = kept;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "half filled", while_half_filled },
+		{ "with protected pages and holes", while_protected },
+		{ "collapsed, and split again", while_collapsed },
+		{ "with threads that are held", while_threads_are_held },
+		{ "the pool gets the huge page back", last_user },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* fork() of a split mapping, in every way it can be registered: what the child has and sees. */
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define REFILLING 2
+
+static int fd, uffd;
+static char *primary;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+/* Without the fork event the child has no userfaultfd: all of the file comes by itself. */
+static void child_sees_all(void)
+{
+	expect(smaps_has_flag(primary, "hm"), "the child's VmFlags lack hm");
+	check_pages(primary, 0, 16, FILLING);
+	check_pages(primary, huge_pages() - 1, 1, FILLING);
+	expect(pagemap_protected_count(primary, 16) == 0, "the child has marks");
+	fill_pages(primary, 6, 1, REFILLING);
+}
+
+static void in_modes(uint64_t features, uint64_t modes, bool protect)
+{
+	primary = map_split(fd, features, modes, &uffd);
+	expect_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	if (protect)
+		expect_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
+	child_end(child_start(child_sees_all));
+	expect_mapped(primary, 0, 0, 4 * BASE_PAGE);
+	expect_no_fault(uffd);
+	expect(pagemap_protected_count(primary, 16) == protect, "the parent's marks changed");
+	check_pages(primary, 0, 4, FILLING);
+	expect_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	check_pages(primary, 6, 1, REFILLING);
+	fill_pages(primary, 6, 1, FILLING);
+}
+
+static void minor(void)
+{
+	in_modes(0, 0, false);
+}
+
+static void minor_and_protected(void)
+{
+	in_modes(UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, true);
+}
+
+static void minor_and_missing(void)
+{
+	in_modes(0, UFFDIO_REGISTER_MODE_MISSING, false);
+}
+
+static void not_registered(void)
+{
+	primary = map_split(fd, 0, 0, &uffd);
+	expect_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	expect_error(uffd_unregister(uffd, primary, huge_size()), 0);
+	child_end(child_start(child_sees_all));
+	expect_mapped(primary, 0, 0, 4 * BASE_PAGE);
+	fill_pages(primary, 6, 1, FILLING);
+}
+
+/* What was copied for the child: entries, marks on pages and on holes. */
+static void child_has_copies(void)
+{
+	expect_mapped(primary, 0, 0, 4 * BASE_PAGE);
+	for (size_t page = 0; page < 8; page++)
+		expect(pagemap_protected(primary + page * BASE_PAGE) == (page == 1 || page == 6),
+		       "the child's mark of page %zu is wrong", page);
+	check_pages(primary, 0, 4, FILLING);
+	fill_pages(primary, 2, 1, REFILLING);
+	expect(pagemap_present(primary, 8) == 4, "%zu pages are present in the child",
+	       pagemap_present(primary, 8));
+}
+
+static void *fork_it(void *unused)
+{
+	(void)unused;
+	child_end(child_start(child_has_copies)); /* a child ends with the thread that made it */
+	return NULL;
+}
+
+static void with_event(void)
+{
+	pthread_t thread;
+	int child_uffd;
+
+	primary = map_split(fd, UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
+			    UFFDIO_REGISTER_MODE_WP, &uffd);
+	expect_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	expect_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
+	expect_error(uffd_protect(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, true), 0);
+	expect_error(pthread_create(&thread, NULL, fork_it, NULL), 0);
+	child_uffd = (int)uffd_next_event(uffd, UFFD_EVENT_FORK).arg.fork.ufd;
+	pthread_join(thread, NULL);
+	expect_no_fault(child_uffd);
+	expect_mapped(primary, 0, 0, 4 * BASE_PAGE);
+	check_pages(primary, 2, 1, REFILLING);
+	fill_pages(primary, 2, 1, FILLING);
+	expect(pagemap_protected_count(primary, 8) == 2, "the parent's marks changed");
+}
+
+static void full_and_collapsed(void)
+{
+	primary = map_split(fd, 0, 0, &uffd);
+	expect_continue(uffd, primary, huge_size() - BASE_PAGE, 0, huge_size() - BASE_PAGE);
+	child_end(child_start(child_sees_all));
+	fill_pages(primary, 6, 1, FILLING);
+	collapse(primary, huge_size());
+	child_end(child_start(child_sees_all));
+	fill_pages(primary, 6, 1, FILLING);
+	expect_whole(primary, huge_size());
+	check_pages(primary, 0, huge_pages(), FILLING);
+}
+
+/* The child is the last to have the file mapped. */
+static void child_sees_one(void)
+{
+	check_pages(primary, 0, 1, FILLING);
+	unmap(primary, huge_size());
+}
+
+static void returned_to_the_pool(void)
+{
+	struct pool before = pool_now();
+	int own = filled_memfd(512, FILLING);
+
+	primary = map_split(own, 0, 0, &uffd);
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	child_end(child_start(child_sees_one));
+	expect_pool(&before, -1, 0, "after the child");
+	unmap(primary, huge_size());
+	close(own);
+	close(uffd);
+	expect_pool(&before, 0, 0, "after the parent's last mapping");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "minor mode", minor },
+		{ "minor and write-protect mode", minor_and_protected },
+		{ "minor and missing mode", minor_and_missing },
+		{ "no registration", not_registered },
+		{ "write-protect mode with the fork event: entries and marks are copied", with_event },
+		{ "nearly full, and collapsed", full_and_collapsed },
+		{ "the pool gets the page back after both", returned_to_the_pool },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* mprotect() of a split mapping reaches every entry of it, and takes back what it took. */
+#include <signal.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd_of(1, 1, FILLING);
+}
+
+/* Fine entries, and a large one where the huge page has room; the page 2 is a hole. */
+static char *map_mixed(uint64_t features, uint64_t modes, int *uffd)
+{
+	char *start = map_split(fd, features, modes, uffd);
+
+	expect_continue(*uffd, start, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_continue(*uffd, start + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
+	return start;
+}
+
+static void protect(char *start, int protection)
+{
+	expect(mprotect(start, huge_size(), protection) == 0, "mprotect: %s", error_name(errno));
+}
+
+static const size_t *mapped_pages(void)
+{
+	static size_t pages[4];
+
+	pages[0] = 0;
+	pages[1] = 1;
+	pages[2] = huge_pages() / 2;
+	pages[3] = huge_pages() - 1;
+	return pages;
+}
+
+/* Each mapped page, and the last word of it, gives these signals. */
+static void expect_signals(char *start, int reading, int writing)
+{
+	for (size_t i = 0; i < 4; i++) {
+		char *word = start + mapped_pages()[i] * BASE_PAGE + 0x100;
+
+		expect(access_signal(word, TOUCH_READ) == reading, "reading page %zu",
+		       mapped_pages()[i]);
+		expect(access_signal(word, TOUCH_WRITE) == writing, "writing page %zu",
+		       mapped_pages()[i]);
+	}
+}
+
+static void read_only(void)
+{
+	int uffd;
+	char *start = map_mixed(0, 0, &uffd);
+
+	expect_signals(start, 0, 0);
+	protect(start, PROT_READ);
+	expect_signals(start, 0, SIGSEGV);
+	check_pages(start, 0, 2, FILLING);
+	check_pages(start, huge_pages() / 2, huge_pages() / 2, FILLING);
+	protect(start, PROT_READ | PROT_WRITE);
+	expect_signals(start, 0, 0);
+	expect_no_fault(uffd);
+}
+
+static void no_access(void)
+{
+	int uffd;
+	char *start = map_mixed(0, 0, &uffd);
+
+	protect(start, PROT_NONE);
+	expect_signals(start, SIGSEGV, SIGSEGV);
+	protect(start, PROT_READ | PROT_WRITE);
+	expect_signals(start, 0, 0);
+	check_pages(start, 0, 2, FILLING);
+	expect(pagemap_present(start, huge_pages()) == huge_pages() / 2 + 2, "%zu are present",
+	       pagemap_present(start, huge_pages()));
+}
+
+/* A continue while the mapping is for reading only installs an entry for reading only. */
+static void continued_read_only(void)
+{
+	int uffd;
+	char *start = map_split(fd, 0, 0, &uffd);
+
+	protect(start, PROT_READ);
+	expect_continue(uffd, start + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	check_pages(start, 1, 1, FILLING);
+	expect(access_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE) == SIGSEGV, "it was written");
+	protect(start, PROT_READ | PROT_WRITE);
+	expect(access_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE) == 0, "it cannot be written");
+}
+
+static void marks_hold(void)
+{
+	int uffd;
+	char *start = map_mixed(UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
+	struct touch touch;
+
+	expect_error(uffd_protect(uffd, start + BASE_PAGE, 4 * BASE_PAGE, true), 0);
+	protect(start, PROT_READ);
+	protect(start, PROT_READ | PROT_WRITE);
+	expect(pagemap_protected_count(start, 8) == 4, "%zu of 4 marks",
+	       pagemap_protected_count(start, 8));
+	touch_start(&touch, start + BASE_PAGE + 0x100, TOUCH_WRITE);
+	expect_fault(uffd, start + BASE_PAGE, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	expect_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, false), 0);
+	touch_end(&touch);
+}
+
+/* A lone ret in a base page of its own. */
+static void executable(void)
+{
+	int uffd;
+	char *start = map_mixed(0, 0, &uffd);
+	char *last = start + huge_size() - 0x800;
+
+	start[BASE_PAGE + 0x100] = *last = (char)0xc3;
+	protect(start, PROT_READ | PROT_WRITE | PROT_EXEC);
+	((void (*)(void))(uintptr_t)(start + BASE_PAGE + 0x100))();
+	((void (*)(void))(uintptr_t)last)();
+	check_pages(start, 1, 1, FILLING);
+}
+
+static void parts(void)
+{
+	int uffd;
+	char *start = map_mixed(0, 0, &uffd);
+
+	expect(mprotect(start, BASE_PAGE, PROT_READ) == -1 && errno == EINVAL, "%s",
+	       error_name(errno));
+	expect(mprotect(start + BASE_PAGE, BASE_PAGE, PROT_READ) == -1 && errno == EINVAL, "%s",
+	       error_name(errno));
+	expect_signals(start, 0, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "read-only holds for every entry, and not after", read_only },
+		{ "so does no access", no_access },
+		{ "what is continued in a read-only mapping is read-only", continued_read_only },
+		{ "write-protect marks outlive it", marks_hold },
+		{ "base pages can be executed", executable },
+		{ "parts of a huge page are EINVAL", parts },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

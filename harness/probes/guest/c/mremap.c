@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* mremap() of a split mapping takes its entries along, and refuses parts of a huge page. */
+#include <signal.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd_of(2, 512, FILLING);
+}
+
+/* Somewhere that a mapping of LENGTH bytes can be moved over. */
+static char *place(size_t length)
+{
+	return map_shared(fd, length, UNRESERVED);
+}
+
+static char *move(char *from, size_t length)
+{
+	char *to = place(length);
+	void *moved = mremap(from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	expect(moved == to, "mremap: %s", error_name(errno));
+	return to;
+}
+
+static void entries_move(void)
+{
+	bool is_pud = huge_size() == PUD_PAGE;
+	int uffd;
+	char *from = map_split(fd, 0, 0, &uffd), *to;
+
+	expect_continue(uffd, from, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
+	if (is_pud)
+		expect_continue(uffd, from + 2 * PMD_PAGE, PMD_PAGE, 0, PMD_PAGE);
+	to = move(from, huge_size());
+	expect(smaps_has_flag(to, "hm"), "VmFlags lacks hm");
+	expect_mapped(to, 0, is_pud ? PMD_PAGE : 0, 6 * BASE_PAGE);
+	expect(access_signal(from, TOUCH_READ) == SIGSEGV, "the old place is still mapped");
+	check_pages(to, 0, 1, FILLING);
+	check_zero(to, 1, 5);
+	if (is_pud)
+		check_pages(to, 2 * PMD_PAGE / BASE_PAGE, 1, FILLING);
+}
+
+/* The registration stays behind, so what was a hole comes by itself. */
+static void holes_after(void)
+{
+	int uffd;
+	char *to = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, to, BASE_PAGE, 0, BASE_PAGE);
+	to = move(to, huge_size());
+	expect(!smaps_has_flag(to, "ui"), "it is still registered");
+	check_zero(to, 7, 1);
+	check_zero(to, huge_pages() - 1, 1);
+	expect_no_fault(uffd);
+}
+
+/* Marks without a userfaultfd would hold nobody, but mean something to who asks pagemap. */
+static void marks_after(void)
+{
+	int uffd;
+	char *to = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
+
+	expect_continue(uffd, to, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	expect_error(uffd_protect(uffd, to, 8 * BASE_PAGE, true), 0);
+	to = move(to, huge_size());
+	expect(pagemap_protected_count(to, 8) == 0, "%zu marks are left",
+	       pagemap_protected_count(to, 8));
+	expect(access_signal(to + BASE_PAGE + 0x80, TOUCH_WRITE) == 0, "it cannot be written");
+	expect(access_signal(to + 6 * BASE_PAGE + 0x80, TOUCH_WRITE) == 0, "nor can the hole");
+	check_pages(to, 0, 1, FILLING);
+}
+
+static void to_and_fro(void)
+{
+	int uffd;
+	char *start = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, start, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
+	for (size_t round = 0; round < 6; round++) {
+		start = move(start, huge_size());
+		expect_mapped(start, 0, 0, 6 * BASE_PAGE);
+		check_pages(start, 0, 1, FILLING);
+	}
+	collapse(start, huge_size());
+	start = move(start, huge_size());
+	expect_whole(start, huge_size());
+}
+
+/* One of two huge pages moves; the other keeps its entries. */
+static void one_of_two(void)
+{
+	int uffd;
+	char *start = map_split_part(fd, 0, 2, 0, 0, &uffd), *second;
+
+	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	expect_continue(uffd, start + huge_size(), 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	second = move(start + huge_size(), huge_size());
+	expect_mapped(start, 0, 0, BASE_PAGE);
+	expect_mapped(second, 0, 0, 2 * BASE_PAGE);
+	check_pages(start, 0, 1, FILLING);
+	check_copy(second, huge_pages(), 1, FILLING);
+	expect_continue(uffd, start + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+}
+
+static void shrunk(void)
+{
+	int uffd;
+	char *start = map_split_part(fd, 0, 2, 0, 0, &uffd);
+
+	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	expect_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
+	expect(mremap(start, 2 * huge_size(), huge_size(), 0) == start, "%s", error_name(errno));
+	expect_mapped(start, 0, 0, BASE_PAGE);
+	check_pages(start, 0, 1, FILLING);
+	expect(access_signal(start + huge_size(), TOUCH_READ) == SIGSEGV, "not unmapped");
+}
+
+static void refused(void)
+{
+	int uffd;
+	char *start = map_split(fd, 0, 0, &uffd), *to = place(huge_size());
+
+	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	expect(mremap(start, huge_size(), 2 * huge_size(), MREMAP_MAYMOVE) == MAP_FAILED,
+	       "a huge mapping grew");
+	expect(mremap(start, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+		      to + BASE_PAGE) == MAP_FAILED && errno == EINVAL, "to an odd address: %s",
+	       error_name(errno));
+	expect(mremap(start + BASE_PAGE, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+		      to) == MAP_FAILED, "from an odd address");
+	expect_mapped(start, 0, 0, BASE_PAGE);
+	check_pages(start, 0, 1, FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "entries of all sizes move with their contents", entries_move },
+		{ "holes can be touched afterwards", holes_after },
+		{ "write-protect marks do not outlive the registration", marks_after },
+		{ "to and fro, and collapsed", to_and_fro },
+		{ "one of two huge pages moves alone", one_of_two },
+		{ "a mapping that shrinks keeps its first huge page", shrunk },
+		{ "growth and parts of a huge page are refused, and change nothing", refused },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

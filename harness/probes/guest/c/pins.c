@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who holds pages while the mapping changes: vmsplice(), fixed buffers of
+ * io_uring, and O_DIRECT. What they hold stays, and is given back.
+ */
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define PAGES 4UL
+
+static int fd;
+static char buffer[PAGES * BASE_PAGE] __attribute__((aligned(4096)));
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+static void expect_buffer(size_t first, size_t count)
+{
+	check_copy(buffer, first, count, FILLING);
+}
+
+/* Pages in a pipe are the file's, whatever becomes of the mapping. */
+static void spliced(void)
+{
+	int uffd, ends[2];
+	char *primary = map_split(fd, 0, 0, &uffd);
+	struct iovec part = { primary + 10 * BASE_PAGE, PAGES * BASE_PAGE };
+
+	expect_continue(uffd, primary + 10 * BASE_PAGE, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
+	expect(pipe(ends) == 0, "%s", error_name(errno));
+	expect(vmsplice(ends[1], &part, 1, 0) == (ssize_t)sizeof(buffer), "%s", error_name(errno));
+	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	expect_mapped(primary, 0, 0, 0);
+	expect(read(ends[0], buffer, sizeof(buffer)) == (ssize_t)sizeof(buffer), "%s",
+	       error_name(errno));
+	expect_buffer(10, PAGES);
+}
+
+/* The last reference to a huge page may be a pipe's; reading it gives the page back. */
+static void pipe_is_the_last(void)
+{
+	struct pool before = pool_now();
+	int own = filled_memfd(1, FILLING), uffd, ends[2];
+	char *primary = map_split(own, 0, 0, &uffd);
+	struct iovec part = { primary + huge_size() - BASE_PAGE, BASE_PAGE };
+
+	expect_continue(uffd, part.iov_base, BASE_PAGE, 0, BASE_PAGE);
+	expect(pipe(ends) == 0, "%s", error_name(errno));
+	expect(vmsplice(ends[1], &part, 1, 0) == (ssize_t)BASE_PAGE, "%s", error_name(errno));
+	unmap(primary, huge_size());
+	close(own);
+	close(uffd);
+	expect_pool(&before, -1, 0, "while the pipe holds it");
+	expect(read(ends[0], buffer, BASE_PAGE) == (ssize_t)BASE_PAGE, "%s", error_name(errno));
+	expect_buffer(huge_pages() - 1, 1);
+	expect_pool(&before, 0, 0, "after it was read");
+}
+
+/* A ring with what one request at a time needs of its shared memory. */
+struct ring {
+	int fd;
+	struct io_uring_sqe *entries;
+	unsigned int *tail, *mask, *array;	/* of the submission queue */
+	unsigned int *done_head, *done_mask;	/* of the completion queue */
+	struct io_uring_cqe *done;
+};
+
+static char *map_ring(int fd, size_t length, off_t offset)
+{
+	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+
+	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	return start;
+}
+
+static struct ring new_ring(void)
+{
+	const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+	struct io_uring_params p = { 0 };
+	struct ring ring = { .fd = (int)syscall(SYS_io_uring_setup, 4, &p) };
+	char *sq, *cq;
+
+	if (ring.fd < 0)
+		probe_skip("io_uring_setup: %s", error_name(errno));
+	setrlimit(RLIMIT_MEMLOCK, &all);
+	sq = map_ring(ring.fd, p.sq_off.array + p.sq_entries * sizeof(__u32), IORING_OFF_SQ_RING);
+	cq = map_ring(ring.fd, p.cq_off.cqes + p.cq_entries * sizeof(*ring.done),
+		      IORING_OFF_CQ_RING);
+	ring.entries = (void *)map_ring(ring.fd, p.sq_entries * sizeof(*ring.entries),
+					IORING_OFF_SQES);
+	ring.tail = (void *)(sq + p.sq_off.tail);
+	ring.mask = (void *)(sq + p.sq_off.ring_mask);
+	ring.array = (void *)(sq + p.sq_off.array);
+	ring.done_head = (void *)(cq + p.cq_off.head);
+	ring.done_mask = (void *)(cq + p.cq_off.ring_mask);
+	ring.done = (void *)(cq + p.cq_off.cqes);
+	return ring;
+}
+
+/* One request, from the start of FILE, and what came of it: bytes or -errno. */
+static int ring_request(struct ring *ring, unsigned char opcode, int file, char *address,
+			size_t length)
+{
+	unsigned int index = *ring->tail & *ring->mask;
+	int result;
+
+	ring->entries[index] = (struct io_uring_sqe){
+		.opcode = opcode, .fd = file, .addr = (uintptr_t)address, .len = (__u32)length,
+	};
+	ring->array[index] = index;
+	__atomic_store_n(ring->tail, *ring->tail + 1, __ATOMIC_RELEASE);
+	expect(syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1,
+	       "io_uring_enter: %s", error_name(errno));
+	result = ring->done[*ring->done_head & *ring->done_mask].res;
+	__atomic_store_n(ring->done_head, *ring->done_head + 1, __ATOMIC_RELEASE);
+	return result;
+}
+
+static int register_buffer(const struct ring *ring, char *start, size_t length)
+{
+	struct iovec part = { start, length };
+
+	return syscall(SYS_io_uring_register, ring->fd, IORING_REGISTER_BUFFERS, &part, 1) ? errno : 0;
+}
+
+static void unregister_buffers(const struct ring *ring)
+{
+	expect(syscall(SYS_io_uring_register, ring->fd, IORING_UNREGISTER_BUFFERS, NULL, 0) == 0, "%s",
+	       error_name(errno));
+}
+
+/* A long-term pin of base pages, which the mapping can be dropped and collapsed under. */
+static void fixed_buffer(void)
+{
+	struct ring ring = new_ring();
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 4 * BASE_PAGE;
+
+	expect_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
+	expect_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
+	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	unregister_buffers(&ring);
+	expect_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
+	expect_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
+	collapse(primary, huge_size());
+	expect_whole(primary, huge_size());
+	unregister_buffers(&ring);
+	check_pages(primary, 0, 16, FILLING);
+}
+
+/* An ordinary file is written from the fixed buffer, and read into it. */
+static void ring_io(void)
+{
+	struct ring ring = new_ring();
+	int file = memfd_create("plain", MFD_CLOEXEC), uffd;
+	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 6 * BASE_PAGE;
+
+	expect_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
+	expect_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
+	expect(ring_request(&ring, IORING_OP_WRITE_FIXED, file, page, sizeof(buffer)) == (int)sizeof(buffer),
+	       "not all of it");
+	expect(pread(file, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
+	       error_name(errno));
+	expect_buffer(6, PAGES);
+	/* The other way, after the mapping was dropped: into the pages that the ring holds. */
+	memset(buffer, 0, sizeof(buffer));
+	expect(pwrite(file, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
+	       error_name(errno));
+	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	expect(ring_request(&ring, IORING_OP_READ_FIXED, file, page, sizeof(buffer)) == (int)sizeof(buffer),
+	       "not all of it");
+	expect_continue(uffd, primary + 5 * BASE_PAGE, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
+	check_zero(primary, 6, PAGES);
+	check_pages(primary, 5, 1, FILLING);
+	check_pages(primary, 10, 1, FILLING);
+	fill_pages(primary, 6, PAGES, FILLING);
+}
+
+/* The guest's disk, which is there when Python probes are, is read into base pages directly. */
+static void direct_io(void)
+{
+	int disk = open("/dev/vda", O_RDONLY | O_DIRECT | O_CLOEXEC), uffd;
+	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 6 * BASE_PAGE;
+
+	if (disk < 0)
+		probe_skip("/dev/vda: %s (the guest has no disk)", error_name(errno));
+	expect_continue(uffd, page - BASE_PAGE, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
+	expect(pread(disk, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
+	       error_name(errno));
+	expect(pread(disk, page, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
+	       error_name(errno));
+	expect(memcmp(map_shared(fd, huge_size(), UNRESERVED) + 6 * BASE_PAGE, buffer,
+		      sizeof(buffer)) == 0, "the file does not show what the disk has");
+	check_pages(primary, 5, 1, FILLING);
+	check_pages(primary, 10, 1, FILLING);
+	fill_pages(primary, 6, PAGES, FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "pages in a pipe outlive the mapping", spliced },
+		{ "a pipe is the last to hold a huge page, and gives it back", pipe_is_the_last },
+		{ "a fixed buffer of io_uring outlives MADV_DONTNEED and MADV_COLLAPSE", fixed_buffer },
+		{ "reads and writes through a fixed buffer", ring_io },
+		{ "O_DIRECT reads into base pages", direct_io },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

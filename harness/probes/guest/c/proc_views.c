@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* smaps, smaps_rollup, status, pagemap, mincore and numa_maps say the same of a split mapping. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(512, FILLING);
+}
+
+/* By whatever entries: all views must count these pages of the mapping. */
+static void expect_views(char *start, size_t pages)
+{
+	size_t bytes = pages * BASE_PAGE;
+	int64_t by_size = smaps_bytes(start, "HugetlbPudMapped") +
+			  smaps_bytes(start, "HugetlbPmdMapped") +
+			  smaps_bytes(start, "HugetlbPteMapped");
+	int64_t total = smaps_bytes(start, "Shared_Hugetlb") + smaps_bytes(start, "Private_Hugetlb");
+	size_t present = pagemap_present(start, huge_pages());
+	size_t in_core = mincore_present(start, huge_pages());
+
+	expect(by_size == (int64_t)bytes, "smaps by size: %lld bytes, expected %zu",
+	       (long long)by_size, bytes);
+	expect(total == (int64_t)bytes, "smaps in total: %lld bytes, expected %zu",
+	       (long long)total, bytes);
+	expect(present == pages, "pagemap: %zu pages, expected %zu", present, pages);
+	expect(in_core == pages, "mincore: %zu pages, expected %zu", in_core, pages);
+	expect(status_bytes("HugetlbPages") == (int64_t)bytes, "status: %lld bytes, expected %zu",
+	       (long long)status_bytes("HugetlbPages"), bytes);
+}
+
+static void as_it_fills(void)
+{
+	int uffd;
+	char *primary = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP,
+				  &uffd);
+	size_t half = huge_pages() / 2;
+
+	expect_views(primary, 0);
+	expect_continue(uffd, primary + BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_views(primary, 2);
+	expect_continue(uffd, primary + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
+	expect_views(primary, half + 2);
+	expect_error(uffd_protect(uffd, primary + 8 * BASE_PAGE, 8 * BASE_PAGE, true), 0);
+	expect_views(primary, half + 2);
+	expect_error(uffd_protect(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, true), 0);
+	expect_views(primary, half + 2);
+	collapse(primary, huge_size());
+	expect_views(primary, huge_pages());
+	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	expect_views(primary, 0);
+}
+
+/* Both show which page; the frames of one huge page follow each other. */
+static void frames(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd), *whole = map_shared(fd, huge_size(), UNRESERVED);
+	const size_t pages[] = { 0, 1, huge_pages() / 2 + 3, huge_pages() - 1 };
+	uint64_t first;
+
+	check_pages(whole, 0, 1, FILLING);
+	first = pagemap_entry(whole) & PAGEMAP_FRAME;
+	expect(first != 0, "pagemap hides frames: the probe is not run as root");
+	for (size_t i = 0; i < COUNT_OF(pages); i++) {
+		char *page = primary + pages[i] * BASE_PAGE;
+
+		expect_continue(uffd, page, BASE_PAGE, 0, BASE_PAGE);
+		expect((pagemap_entry(page) & PAGEMAP_FRAME) == first + pages[i],
+		       "page %zu is frame %#llx, expected %#llx", pages[i],
+		       (unsigned long long)(pagemap_entry(page) & PAGEMAP_FRAME),
+		       (unsigned long long)(first + pages[i]));
+	}
+}
+
+/* A huge page that one mapping alone maps is exclusive, by however many entries. */
+static void shared_or_not(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd), *second;
+
+	expect_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	expect(pagemap_entry(primary) & PAGEMAP_EXCLUSIVE, "pagemap calls it shared");
+	expect(smaps_bytes(primary, "Private_Hugetlb") == 3 * (int64_t)BASE_PAGE, "%lld bytes private",
+	       (long long)smaps_bytes(primary, "Private_Hugetlb"));
+	second = map_shared(fd, huge_size(), UNRESERVED);
+	check_pages(second, 0, 1, FILLING);
+	expect(!(pagemap_entry(primary) & PAGEMAP_EXCLUSIVE), "pagemap calls it exclusive");
+	expect(smaps_bytes(primary, "Shared_Hugetlb") == 3 * (int64_t)BASE_PAGE, "%lld bytes shared",
+	       (long long)smaps_bytes(primary, "Shared_Hugetlb"));
+}
+
+/* The line of a mapping in /proc/self/numa_maps. */
+static void numa_line(const void *start, char *line, size_t room)
+{
+	FILE *file = fopen("/proc/self/numa_maps", "re");
+	char wanted[32];
+
+	if (!file)
+		probe_skip("/proc/self/numa_maps: %s", error_name(errno));
+	snprintf(wanted, sizeof(wanted), "%08lx ", (unsigned long)start);
+	while (fgets(line, (int)room, file))
+		if (strncmp(line, wanted, strlen(wanted)) == 0) {
+			fclose(file);
+			return;
+		}
+	probe_fail("/proc/self/numa_maps has no mapping at %p", start);
+}
+
+/* numa_maps counts huge pages: one, whether it is mapped by one entry or by three. */
+static void numa_maps(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd), line[512];
+
+	expect_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	numa_line(primary, line, sizeof(line));
+	expect(strstr(line, " huge "), "no 'huge' in: %s", line);
+	expect(strstr(line, "=1 kernelpagesize_kB"), "not one page of a node: %s", line);
+	collapse(primary, huge_size());
+	numa_line(primary, line, sizeof(line));
+	expect(strstr(line, "=1 kernelpagesize_kB"), "not one page of a node: %s", line);
+}
+
+static int64_t rollup_bytes(const char *field)
+{
+	FILE *file = fopen("/proc/self/smaps_rollup", "re");
+	int64_t bytes = -1;
+	char line[256];
+
+	expect(file, "%s", error_name(errno));
+	while (fgets(line, sizeof(line), file))
+		if (strncmp(line, field, strlen(field)) == 0 && line[strlen(field)] == ':')
+			bytes = atoll(line + strlen(field) + 1) * 1024;
+	fclose(file);
+	return bytes;
+}
+
+static void rollup(void)
+{
+	int uffd, other_uffd;
+	char *primary = map_split(fd, 0, 0, &uffd), *other = map_split(fd, 0, 0, &other_uffd);
+
+	expect_continue(uffd, primary, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_continue(other_uffd, other, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	expect(rollup_bytes("HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
+	       (long long)rollup_bytes("HugetlbPteMapped"));
+	expect(rollup_bytes("Shared_Hugetlb") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
+	       (long long)rollup_bytes("Shared_Hugetlb"));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "they agree while a huge page fills, collapses and goes", as_it_fills },
+		{ "pagemap shows the frames of the huge page", frames },
+		{ "exclusive and shared are told apart", shared_or_not },
+		{ "numa_maps counts one huge page", numa_maps },
+		{ "smaps_rollup adds mappings up", rollup },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

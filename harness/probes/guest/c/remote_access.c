@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* process_vm_readv(), process_vm_writev() and /proc/PID/mem reach base pages of a huge page. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define REFILLING 2
+#define PAGES 8UL
+
+static int fd;
+static char buffer[PAGES * BASE_PAGE];
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+/* Transfers COUNT pages between the buffer and page FIRST of the mapping; returns the bytes. */
+static ssize_t transfer(bool write, char *primary, size_t first, size_t count)
+{
+	struct iovec local = { buffer, count * BASE_PAGE };
+	struct iovec remote = { primary + first * BASE_PAGE, count * BASE_PAGE };
+
+	return write ? process_vm_writev(getpid(), &local, 1, &remote, 1, 0) :
+		       process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+}
+
+/* What the buffer holds must be pages FIRST to FIRST + COUNT. */
+static void expect_buffer(size_t first, size_t count, unsigned int seed)
+{
+	check_copy(buffer, first, count, seed);
+}
+
+/* By fine entries on one side of a boundary of 2 MiB, by one large on the other, where there is one. */
+static char *map_mixed(int *uffd, size_t *boundary)
+{
+	char *primary = map_split(fd, 0, 0, uffd);
+
+	*boundary = huge_size() == PUD_PAGE ? PMD_PAGE / BASE_PAGE : 64;
+	for (size_t page = *boundary - PAGES; page < *boundary; page++)
+		expect_continue(*uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	expect_continue(*uffd, primary + *boundary * BASE_PAGE, PMD_PAGE / 2, 0, PMD_PAGE / 2);
+	return primary;
+}
+
+static void read_pages(void)
+{
+	size_t boundary;
+	int uffd;
+	char *primary = map_mixed(&uffd, &boundary);
+
+	expect(transfer(false, primary, boundary - 3, PAGES) == (ssize_t)sizeof(buffer), "%s",
+	       error_name(errno));
+	expect_buffer(boundary - 3, PAGES, FILLING);
+}
+
+static void write_pages(void)
+{
+	size_t boundary;
+	int uffd;
+	char *primary = map_mixed(&uffd, &boundary), *alias;
+
+	alias = map_shared(fd, huge_size(), UNRESERVED);
+	fill_copy(buffer, boundary - 3, PAGES, REFILLING);
+	expect(transfer(true, primary, boundary - 3, PAGES) == (ssize_t)sizeof(buffer), "%s",
+	       error_name(errno));
+	check_pages(alias, boundary - 3, PAGES, REFILLING);
+	check_pages(alias, boundary - 4, 1, FILLING);
+	check_pages(alias, boundary - 3 + PAGES, 1, FILLING);
+	fill_pages(alias, boundary - 3, PAGES, FILLING);
+}
+
+static void through_a_file(void)
+{
+	int mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC), uffd;
+	size_t boundary;
+	char *primary = map_mixed(&uffd, &boundary), *alias;
+	off_t at = (off_t)(uintptr_t)(primary + (boundary - 2) * BASE_PAGE);
+
+	expect(mem >= 0, "/proc/self/mem: %s", error_name(errno));
+	expect(pread(mem, buffer, 4 * BASE_PAGE, at) == 4 * (ssize_t)BASE_PAGE, "%s",
+	       error_name(errno));
+	expect_buffer(boundary - 2, 4, FILLING);
+	/* Across the end of a base page. */
+	expect(pwrite(mem, "hugetlb", 7, at + (off_t)BASE_PAGE - 3 + 0x400) == 7, "%s",
+	       error_name(errno));
+	alias = map_shared(fd, huge_size(), UNRESERVED);
+	expect(memcmp(alias + (boundary - 1) * BASE_PAGE - 3 + 0x400, "hugetlb", 7) == 0,
+	       "the other mapping does not show what was written");
+}
+
+/* The thread that reads from afar is held by the hole, as one that reads by itself. */
+static char *hole;
+
+static void *read_hole(void *done)
+{
+	*(ssize_t *)done = transfer(false, hole, 0, 2);
+	return NULL;
+}
+
+static void hole_is_a_fault(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+	pthread_t thread;
+	ssize_t done = 0;
+
+	expect_continue(uffd, primary + 20 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	hole = primary + 20 * BASE_PAGE;
+	expect_error(pthread_create(&thread, NULL, read_hole, &done), 0);
+	expect_fault(uffd, primary + 21 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	expect_continue(uffd, primary + 21 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	pthread_join(thread, NULL);
+	expect(done == 2 * (ssize_t)BASE_PAGE, "%zd bytes", done);
+	expect_buffer(20, 2, FILLING);
+	expect_mapped(primary, 0, 0, 2 * BASE_PAGE);
+}
+
+/* Full, and by one entry: every 37th page from afar. */
+static void full_and_collapsed(void)
+{
+	int uffd;
+	char *primary = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, primary, huge_size() - BASE_PAGE, 0, huge_size() - BASE_PAGE);
+	for (size_t page = 0; page + PAGES < huge_pages(); page += huge_pages() / 37) {
+		expect(transfer(false, primary, page, PAGES) == (ssize_t)sizeof(buffer), "%s",
+		       error_name(errno));
+		expect_buffer(page, PAGES, FILLING);
+	}
+	collapse(primary, huge_size());
+	expect(transfer(false, primary, huge_pages() - PAGES, PAGES) == (ssize_t)sizeof(buffer),
+	       "%s", error_name(errno));
+	expect_buffer(huge_pages() - PAGES, PAGES, FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "process_vm_readv over fine and large entries", read_pages },
+		{ "process_vm_writev writes those pages and no others", write_pages },
+		{ "/proc/self/mem reads and writes", through_a_file },
+		{ "a hole is a fault at its address, and is answered", hole_is_a_fault },
+		{ "nearly full, and collapsed", full_and_collapsed },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

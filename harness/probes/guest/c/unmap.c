@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* munmap() and MADV_DONTNEED of split huge pages: all of one goes, none of the others. */
+#include <signal.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd_of(2, 512, FILLING);
+}
+
+static char *map_two(int *uffd)
+{
+	char *start = map_split_part(fd, 0, 2, UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
+				     UFFDIO_REGISTER_MODE_WP, uffd);
+
+	expect_continue(*uffd, start, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_continue(*uffd, start + huge_size(), 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	return start;
+}
+
+static void first_of_two(void)
+{
+	int uffd;
+	char *start = map_two(&uffd);
+
+	unmap(start, huge_size());
+	expect(access_signal(start, TOUCH_READ) == SIGSEGV, "it is still mapped");
+	expect_mapped(start + huge_size(), 0, 0, 3 * BASE_PAGE);
+	check_pages(start, huge_pages(), 1, FILLING);
+}
+
+static void second_of_two(void)
+{
+	int uffd;
+	char *start = map_two(&uffd);
+
+	unmap(start + huge_size(), huge_size());
+	expect(access_signal(start + huge_size(), TOUCH_READ) == SIGSEGV, "it is still mapped");
+	expect_mapped(start, 0, 0, 2 * BASE_PAGE);
+	check_pages(start, 0, 1, FILLING);
+	expect_continue(uffd, start + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+}
+
+static void parts_are_refused(void)
+{
+	int uffd;
+	char *start = map_two(&uffd);
+
+	expect(munmap(start + BASE_PAGE, BASE_PAGE) == -1 && errno == EINVAL, "the middle");
+	expect(munmap(start, BASE_PAGE) == -1 && errno == EINVAL, "the beginning");
+	expect(munmap(start + huge_size() - BASE_PAGE, BASE_PAGE) == -1 && errno == EINVAL,
+	       "the end");
+	expect(smaps_bytes(start, "HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
+	       (long long)smaps_bytes(start, "HugetlbPteMapped"));
+	check_pages(start, 0, 1, FILLING);
+}
+
+static void dropped(void)
+{
+	int uffd;
+	char *start = map_two(&uffd);
+
+	expect_error(advise(start, huge_size(), MADV_DONTNEED), 0);
+	expect_mapped(start, 0, 0, 3 * BASE_PAGE);
+	expect(pagemap_present(start, huge_pages()) == 0, "something is left");
+	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	check_pages(start, 0, 1, FILLING);
+	check_pages(start, huge_pages(), 1, FILLING);
+}
+
+/* As without MADV_SPLIT: what is protected stays so when it comes back. */
+static void dropped_with_marks(void)
+{
+	int uffd;
+	char *start = map_two(&uffd);
+
+	expect_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, true), 0);
+	expect_error(advise(start, huge_size(), MADV_DONTNEED), 0);
+	expect(pagemap_protected(start + BASE_PAGE), "page 1 lost its mark");
+	expect(!pagemap_protected(start), "page 0 got a mark");
+	expect(pagemap_present(start, huge_pages()) == 0, "something is present");
+}
+
+static void parts_are_not_dropped(void)
+{
+	int uffd;
+	char *start = map_two(&uffd);
+
+	expect_error(advise(start + BASE_PAGE, BASE_PAGE, MADV_DONTNEED), EINVAL);
+	/* A length is rounded down to huge pages, here to nothing. */
+	expect_error(advise(start, BASE_PAGE, MADV_DONTNEED), 0);
+	expect(smaps_bytes(start, "HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
+	       (long long)smaps_bytes(start, "HugetlbPteMapped"));
+}
+
+/* An address that was unmapped and is mapped anew has nothing of before: no stale entry. */
+static void mapped_anew(void)
+{
+	int uffd;
+	char *start = map_two(&uffd);
+	void *again;
+
+	check_pages(start, 0, 1, FILLING);
+	unmap(start, 2 * huge_size());
+	again = mmap(start, huge_size(), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, (off_t)huge_size());
+	expect(again == start, "mmap: %s", error_name(errno));
+	expect_mapped(start, 0, 0, 0);
+	expect(!smaps_has_flag(start, "hm"), "the new mapping is split");
+	check_copy(start, huge_pages(), 1, FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "the first of two is unmapped, the second stays", first_of_two },
+		{ "the second of two is unmapped, the first stays", second_of_two },
+		{ "munmap of parts is EINVAL and unmaps nothing", parts_are_refused },
+		{ "MADV_DONTNEED unmaps one huge page and leaves the file", dropped },
+		{ "marks outlive MADV_DONTNEED, on their pages alone", dropped_with_marks },
+		{ "MADV_DONTNEED of parts unmaps nothing", parts_are_not_dropped },
+		{ "an address that is mapped anew shows nothing of before", mapped_anew },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}
