@@ -22,7 +22,7 @@ SCHEMA = 1
 Status = Literal["PASS", "FAIL", "SKIP", "CRASH", "HANG", "LOST"]
 
 #: How a probe's program can end, before anybody judges it; see `ProbeEvidence`.
-Ending = Literal["exit", "budget", "guest-died", "lost"]
+Ending = Literal["exit", "budget", "stalled", "guest-died", "lost"]
 
 #: By which rules a probe's output and exit code are read; see `harness.verdicts.judge`.
 Rules = Literal["ktap", "kselftest"]
@@ -370,8 +370,9 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
 
     Attributes:
         name: the probe.
-        ended: ``exit`` (it ended itself), ``budget`` (it ran out of time), ``guest-died``
-            (the kernel panicked or QEMU ended) or ``lost`` (the guest stopped answering).
+        ended: ``exit`` (it ended itself), ``budget`` (it ran out of time), ``stalled`` (the kernel
+            said that something makes no progress, and the probe did not end either),
+            ``guest-died`` (the kernel panicked or QEMU ended) or ``lost`` (SSH stopped answering).
         exit_code: the program's, as the shell counts; None where it is not known.
         seconds: wall time on the host.
         budget: seconds it was given.
@@ -379,6 +380,9 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
         console_to: offset in ``serial.log`` where it ended, bytes.
         detail: one line about how it ended where that was not by itself.
         rules: how its output is read.
+        program: the name of its process in the guest, as the kernel prints it.
+        slowness: how many times longer than where the budgets were measured this guest took for
+            the same work; the budget has been multiplied by it.
     """
 
     name: str
@@ -390,6 +394,65 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
     console_to: int
     detail: str = ""
     rules: Rules = "ktap"
+    program: str = ""
+    slowness: float = 1.0
+
+
+class CaptureStep(Record, frozen=True, kw_only=True):
+    """One thing that was done to learn what a hanging or dead guest was doing.
+
+    Attributes:
+        name: ``registers``, ``sysrq-w`` ... , ``nmi``, ``vmcore``, ``symbols``.
+        outcome: ``ok``, or one line that says why it yielded nothing.
+        file: what it yielded, relative to the run directory; empty for nothing.
+        seconds: wall time.
+    """
+
+    name: str
+    outcome: str
+    file: str = ""
+    seconds: float = 0.0
+
+
+class Vcpu(Record, frozen=True, kw_only=True):
+    """Where a virtual CPU stood, read through QMP.
+
+    Attributes:
+        number: from 0.
+        pc: its program counter.
+        level: the privilege level: 0 in the kernel, 3 in a program.
+        halted: whether it waited for an interrupt.
+        busy: share of the last moment that the host's thread ran, 0 to 1; None where not known.
+    """
+
+    number: int
+    pc: int
+    level: int
+    halted: bool
+    busy: float | None = None
+
+
+class Capture(Record, frozen=True, kw_only=True):
+    """What was learnt about a guest that hung or died during a probe: ``capture.json``.
+
+    Attributes:
+        why: ``hang``, ``crash``, or ``complaint`` (it did neither, and the kernel complained).
+        steps: in the order they were taken.
+        vcpus: where the virtual CPUs stood at first.
+        console_from: offset in ``serial.log`` where what the capture made the kernel say begins.
+        console_to: where it ends.
+        symbols: for each place as the kernel prints it (``func+0x1/0x2``), or address
+            (``0xffffffff81000000``), what it is: ``func at mm/file.c:12``, inlined ones first.
+        vmcore: the memory dump, relative to the run directory; empty without one.
+    """
+
+    why: Literal["hang", "crash", "complaint"]
+    steps: tuple[CaptureStep, ...] = ()
+    vcpus: tuple[Vcpu, ...] = ()
+    console_from: int = 0
+    console_to: int = 0
+    symbols: dict[str, tuple[str, ...]] = {}
+    vmcore: str = ""
 
 
 class ProbeResult(Record, frozen=True, kw_only=True):
@@ -404,6 +467,9 @@ class ProbeResult(Record, frozen=True, kw_only=True):
         splats: what the kernel complained about meanwhile.
         checkpoints: what its page tables looked like from outside, where it asked for that.
         directory: where its KTAP and standard error lie, relative to the run directory.
+        place: where the kernel stood when it hung, died or complained, such as
+            ``handle_userfault at fs/userfaultfd.c:512``; empty where nobody knows.
+        evidence: files of the run directory with what was captured then.
     """
 
     name: str
@@ -414,6 +480,8 @@ class ProbeResult(Record, frozen=True, kw_only=True):
     splats: tuple[Splat, ...] = ()
     checkpoints: tuple[CheckpointResult, ...] = ()
     directory: str = ""
+    place: str = ""
+    evidence: tuple[str, ...] = ()
 
 
 class KernelSummary(Record, frozen=True, kw_only=True):
@@ -510,6 +578,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
         splats: complaints outside of any probe.
         stages: how long each stage took.
         notes: lines that a reader of the result should see.
+        slowness: how many times longer than where the budgets were measured the slowest guest took
+            for the same work; budgets are multiplied by it. 0 before it was measured.
     """
 
     schema: int = SCHEMA
@@ -536,6 +606,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     splats: tuple[Splat, ...] = ()
     stages: tuple[StageTime, ...] = ()
     notes: tuple[str, ...] = ()
+    slowness: float = 0.0
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

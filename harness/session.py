@@ -14,38 +14,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
+import msgspec
+
 from harness.checkpoint import Watcher
 from harness.deadline import Deadline
+from harness.errors import DeadlineExpired
+from harness.evidence import vmcore
+from harness.evidence.escalation import Escalation
 from harness.guest import image
 from harness.guest.personal import PersonalFile
 from harness.kernel import cache
 from harness.kernel.obtain import KernelRequest, obtain
+from harness.probes import calibration
 from harness.probes.compile import compile_probes
 from harness.probes.kselftest import Suite
 from harness.probes.run import FEATURES, GUEST_DIRECTORY, MOUNT_DISK, run_probe
 from harness.progress import Progress
 from harness.records import (
     AccelChoice,
+    Capture,
     GuestImage,
     HgmSupport,
     Kernel,
     KernelSummary,
     MachineSpec,
     PoolSummary,
+    ProbeEvidence,
     ProbeResult,
     ProbeSpec,
     Record,
     size_name,
 )
 from harness.results.store import RunStore
+from harness.verdicts import dmesg
 from harness.vm import accel, pool
 from harness.vm.guest import BootRequest, Guest, booted
 from harness.workspace import Workspace
 
-#: How much longer a probe may take with a feature that makes every memory access dearer.
-_SLOWER = {"debug": 4.0, "kasan": 4.0}
-
 _QUESTION_SECONDS = 60.0
+_QUIET_SECONDS = 0.3
 
 
 class Subject(Record, frozen=True, kw_only=True):
@@ -137,13 +144,6 @@ class Bench:
     tools: Tools
     specs: tuple[ProbeSpec, ...] = ()
 
-    def budget(self, spec: ProbeSpec) -> float:
-        """Return the seconds that a probe may take on this kernel."""
-        factor = 1.0
-        for feature in self.kernel.configuration.features:
-            factor *= _SLOWER.get(feature, 1.0)
-        return spec.budget * factor
-
 
 def prepare(
     subject: Subject,
@@ -232,10 +232,10 @@ def run_probes(bench: Bench, specs: Sequence[ProbeSpec], store: RunStore) -> Non
     while left:
         disk = any(spec.wants_disk for spec in left)
         with guest_with_probes(bench, store.run_dir, disk=disk) as host:
-            _meet(bench, host, store)
+            slowness = _meet(bench, host, store)
             while left:
                 bench.tools.progress.step(total - len(left), total, "probes")
-                if not _run_one(bench, host, left.pop(0), store):
+                if not _run_one(bench, host, left.pop(0), store, slowness):
                     break
             else:
                 bench.tools.progress.step(total, total, "probes")
@@ -279,6 +279,7 @@ def guest_with_probes(bench: Bench, directory: Path, *, disk: bool) -> Iterator[
             for name, path in bench.programs.items()
         ),
         disk=disk,
+        stuck=dmesg.is_stuck,
     )
     with (
         cache.pin(Path(bench.kernel.image).parent),
@@ -290,8 +291,13 @@ def guest_with_probes(bench: Bench, directory: Path, *, disk: bool) -> Iterator[
         yield host
 
 
-def _meet(bench: Bench, host: Guest, store: RunStore) -> None:
-    """Note in the record what there is to know about a guest that was just reached."""
+def _meet(bench: Bench, host: Guest, store: RunStore) -> float:
+    """Note in the record what there is to know about a guest that was just reached.
+
+    Returns:
+        By how much its probes' budgets are multiplied.
+    """
+    host.hold_when_dead()
     store.update(
         qemu=host.qemu.argv,
         qemu_version=host.qemu.version,
@@ -304,9 +310,13 @@ def _meet(bench: Bench, host: Guest, store: RunStore) -> None:
     if store.record.hgm.present is None:
         answers = host.ssh.run([FEATURES], _soon(bench), check=True).stdout
         store.update(hgm=hgm_support(answers))
+    slowness = round(calibration.measure(host.ssh, _soon(bench)), 2)
+    if slowness > store.record.slowness:
+        store.update(slowness=slowness)
+    return slowness
 
 
-def _run_one(bench: Bench, host: Guest, spec: ProbeSpec, store: RunStore) -> bool:
+def _run_one(bench: Bench, host: Guest, spec: ProbeSpec, store: RunStore, slowness: float) -> bool:
     """Run one probe, judge it, and return whether its guest may run another."""
     directory = store.probe_directory(spec.name)
     watcher = Watcher(host, bench.machine.cpus, directory)
@@ -315,14 +325,42 @@ def _run_one(bench: Bench, host: Guest, spec: ProbeSpec, store: RunStore) -> boo
         spec,
         directory,
         bench.tools.deadline,
-        budget=bench.budget(spec),
+        slowness=slowness,
         on_output=watcher.feed,
     )
-    result = store.conclude(evidence)
+    evidence, capture = _captured(bench, host, evidence, store, directory)
+    result = store.conclude(evidence, capture)
     bench.tools.progress.note(
         f"{result.status:<5} {result.name}" + (result.reason and f": {result.reason}")
     )
     return result.status in ("PASS", "FAIL", "SKIP") and not result.splats
+
+
+def _captured(
+    bench: Bench, host: Guest, evidence: ProbeEvidence, store: RunStore, directory: Path
+) -> tuple[ProbeEvidence, Capture | None]:
+    """Learn what can be learnt about a probe that hung, died or made the kernel complain."""
+    said = host.console.text(evidence.console_from)
+    if evidence.ended == "exit" and not dmesg.scan(said):
+        return evidence, None
+    escalation = Escalation(
+        guest=host,
+        kernel=bench.kernel,
+        run_dir=store.run_dir,
+        directory=directory,
+        console_from=evidence.console_from,
+        policy=vmcore.policy(),
+        slowness=evidence.slowness,
+    )
+    bench.tools.progress.note(f"{evidence.name}: looking at the guest ({evidence.ended})")
+    if evidence.ended == "exit":
+        with contextlib.suppress(DeadlineExpired):  # the end of what it is saying
+            host.console.wait_quiet(_QUIET_SECONDS, _soon(bench))
+        return evidence, escalation.complaint()
+    if evidence.ended in ("budget", "stalled") or not host.died.rung:
+        return evidence, escalation.hang()
+    capture = escalation.crash()
+    return msgspec.structs.replace(evidence, console_to=capture.console_to), capture
 
 
 def hgm_support(answers: str) -> HgmSupport:

@@ -71,6 +71,7 @@ def measure(subject: session.Subject, rounds: int, tools: session.Tools) -> tupl
         language="c",
         arguments=("--rounds", str(rounds), "--size", "2M"),
         checkpoints=True,
+        budget=_BUDGET,
     )
     with tempfile.TemporaryDirectory(prefix="hgm-bench-") as name:
         directory = Path(name)
@@ -80,9 +81,7 @@ def measure(subject: session.Subject, rounds: int, tools: session.Tools) -> tupl
         tools.progress.stage("bench", f"{rounds} looks at each")
         with session.guest_with_probes(bench, directory, disk=False) as host:
             watcher = Watcher(host, subject.machine.cpus, directory)
-            ended = run_probe(
-                host, spec, directory, tools.deadline, budget=_BUDGET, on_output=watcher.feed
-            )
+            ended = run_probe(host, spec, directory, tools.deadline, on_output=watcher.feed)
         if ended.exit_code != 0:
             said = (directory / "ktap").read_text(errors="replace").strip().splitlines()
             raise InfrastructureError(f"the benchmark's probe failed: {said[-1] if said else ''}")

@@ -13,6 +13,9 @@ from harness.errors import UserError
 from harness.kernel.make import Make
 from harness.progress import Progress
 
+#: In a build directory: there while make may be writing.
+MARKER = ".hgm-building"
+
 
 @contextlib.contextmanager
 def guarded(build: Path) -> Iterator[None]:
@@ -21,7 +24,7 @@ def guarded(build: Path) -> Iterator[None]:
     A marker file stands while make may be writing. One that is found on the way in means that a
     run was cut; what it had not finished is removed.
     """
-    marker = build / ".hgm-building"
+    marker = build / MARKER
     if marker.exists():
         mend(build, marker)
     marker.write_text(_boot_id())

@@ -18,6 +18,9 @@ from harness.kernel.git import Store
 from harness.kernel.make import Make
 from harness.workspace import atomic_write, digest
 
+#: In a build directory: what was asked for, a symbol a line.
+ASKED = ".hgm-asked.config"
+
 _INPUT = re.compile(r"\t(?:Makefile$|arch/x86/Makefile|scripts/|(?:.*/)?Kconfig[^/]*$)")
 _DEFINES = re.compile(r"^[ \t]*(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
 
@@ -43,7 +46,7 @@ def make_config(wishes: Iterable[Wish], make: Make, depends: Sequence[str]) -> s
         make: for the source and build directory.
         depends: what `inputs` returned.
     """
-    asked, final = make.build / ".hgm-asked.config", make.build / ".config"
+    asked, final = make.build / ASKED, make.build / ".config"
     stamp = make.build / ".hgm-configured"
     wanted = "".join(f"{wish.line()}\n" for wish in wishes)
 

@@ -7,12 +7,17 @@ A fragment is a plain Kconfig fragment. A comment on the line before a symbol ma
     # hgm: since 6.5
     # hgm: until 6.4
     # hgm: since 6.5 optional
+
+A line of its own names objects that are compiled with debug information, whichever directory they
+are in; a flag that the kernel's Makefiles give one of that name is lost and must be named with it::
+
+    # hgm-debug-info: hugetlb memory core=-fno-omit-frame-pointer
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import ConfigError, SpecError
@@ -27,6 +32,7 @@ ALWAYS = ("base", "hgm")
 _SET = re.compile(r"CONFIG_(\w+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _DIRECTIVE = re.compile(r"#\s*hgm:(.*)")
+_DEBUG_INFO = re.compile(r"#\s*hgm-debug-info:(.*)")
 _SINCE_UNTIL = re.compile(r"(since|until)\s+(\d+\.\d+)")
 
 
@@ -155,6 +161,29 @@ def _wish(symbol: str, value: str, where: str, directives: str) -> Wish:
         since=limits.get("since"),
         until=limits.get("until"),
     )
+
+
+def debug_objects(fragments: Iterable[Fragment]) -> tuple[str, ...]:
+    """Return make's variables that give the objects which fragments name debug information."""
+    found: dict[str, str] = {}
+    for fragment in fragments:
+        for line in fragment.text.splitlines():
+            if match := _DEBUG_INFO.match(line.strip()):
+                for word in match[1].split():
+                    name, _, flag = word.partition("=")
+                    found[name] = f"CFLAGS_{name}.o={' '.join(filter(None, ('-g', flag)))}"
+    return tuple(found.values())
+
+
+def nearest(wanted: str, known: Mapping[str, str]) -> str:
+    """Return which configuration differs in the fewest lines; empty without any.
+
+    Args:
+        wanted: a configuration, a symbol a line.
+        known: others, by name.
+    """
+    lines = set(wanted.splitlines())
+    return min(known, key=lambda name: len(lines ^ set(known[name].splitlines())), default="")
 
 
 def merge(fragments: Iterable[Fragment], version: str) -> tuple[tuple[Wish, ...], tuple[str, ...]]:

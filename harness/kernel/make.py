@@ -60,6 +60,7 @@ class Make:
         deadline: when the whole build must be done.
         log: what takes make's output.
         cache: root of the cache, where the compiler cache is.
+        variables: what else make is told, ``NAME=VALUE`` each.
     """
 
     source: Path
@@ -67,6 +68,7 @@ class Make:
     deadline: Deadline
     log: Path
     cache: Path
+    variables: tuple[str, ...] = ()
 
     def argv(self, arguments: Iterable[str]) -> list[str]:
         """Return make's argv: all cores, nothing from the caller's environment, ccache if there."""
@@ -75,7 +77,7 @@ class Make:
         unsaid = [f"{name}=" for name in _UNSAID]
         jobs = len(os.sched_getaffinity(0))
         base = ["make", f"-j{jobs}", "-C", str(self.source), f"O={self.build}", "ARCH=x86_64"]
-        return [*base, f"CC={compiler}", "HOSTCC=gcc", *fixed, *unsaid, *arguments]
+        return [*base, f"CC={compiler}", "HOSTCC=gcc", *fixed, *unsaid, *self.variables, *arguments]
 
     def kconfig(self) -> dict[str, str]:
         """Return the variables that the kernel's Makefile gives to Kconfig."""

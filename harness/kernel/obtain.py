@@ -351,9 +351,11 @@ def _make(plan: Plan, slot: Slot, context: Context, log: Path, new: Path) -> Ker
     from harness.kernel.make import Make
 
     version = plan.patched.version
-    directory = slot.build(plan.directory)
-    make = Make(slot.source, directory, context.deadline, log, context.workspace.cache)
     wishes, notes = fragments.merge(plan.wanted, version)
+    asked = "".join(f"{wish.line()}\n" for wish in wishes)
+    directory = slot.build(plan.directory, asked, context.deadline)
+    variables = fragments.debug_objects(plan.wanted)
+    make = Make(slot.source, directory, context.deadline, log, context.workspace.cache, variables)
     depends = config.inputs(plan.patched.identity.tree, context.store(), context.deadline)
     with build.guarded(directory):
         context.progress.stage("config", " ".join(fragment.name for fragment in plan.wanted))

@@ -15,6 +15,9 @@
     on_request = false           # true: it runs only where a glob of --probe matches it
     budget = { 1G = 60, 2M = 30 }  # seconds, for each size that it runs with
     checkpoints = true           # it asks the host to look at its page tables; false by default
+
+At its top stands ``reference``: the seconds that ``c/calibrate.c`` took where the budgets were
+measured. Budgets are multiplied by what a guest takes longer.
 """
 
 from __future__ import annotations
@@ -61,6 +64,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class _Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     probe: tuple[dict[str, Any], ...]
+    reference: _Positive = 1.0
 
 
 def load(path: Path = _CATALOG) -> tuple[ProbeSpec, ...]:
@@ -69,13 +73,19 @@ def load(path: Path = _CATALOG) -> tuple[ProbeSpec, ...]:
     Raises:
         SpecError: if the catalogue cannot be read, or an entry of it is wrong; names the entry.
     """
-    try:
-        catalog = msgspec.toml.decode(path.read_bytes(), type=_Catalog)
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise SpecError(f"{path}: {error}", hint="mend the probe catalogue") from None
+    catalog = _read(path)
     entries = [_entry(raw, number, path) for number, raw in enumerate(catalog.probe, 1)]
     _check_unique([entry.name for entry in entries], path)
     return tuple(spec for entry in entries for spec in _specs(entry))
+
+
+def reference(path: Path = _CATALOG) -> float:
+    """Return the seconds that the calibration took where the budgets were measured.
+
+    Raises:
+        SpecError: if the catalogue cannot be read.
+    """
+    return _read(path).reference
 
 
 def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec, ...]:
@@ -110,6 +120,13 @@ def repeated(specs: Sequence[ProbeSpec], times: int) -> tuple[ProbeSpec, ...]:
 def plain_name(name: str) -> str:
     """Return a probe's name without the number of its repetition."""
     return name.partition("#")[0]
+
+
+def _read(path: Path) -> _Catalog:
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=_Catalog)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise SpecError(f"{path}: {error}", hint="mend the probe catalogue") from None
 
 
 def _entry(raw: dict[str, Any], number: int, path: Path) -> _Entry:

@@ -44,8 +44,8 @@ FLAGS = (
 
 _COMPILER = "gcc"
 
-#: Goes into every guest: tells what the running kernel has.
-_FEATURES = "c/features.c"
+#: Go into every guest: one tells what the running kernel has, the other how slow the guest is.
+_ALWAYS = ("c/features.c", "c/calibrate.c")
 
 #: What Python probes import.
 _PYTHON_LIBRARY = "python/hgm_probe.py"
@@ -78,7 +78,8 @@ def compile_probes(
     """Return what belongs into the guest's ``/probes`` for these probes, by file name there.
 
     A C probe's file is a static binary, named by its source's stem; a Python probe's is its source,
-    checked for syntax, with ``hgm_probe.py`` beside it. ``features`` is always among them.
+    checked for syntax, with ``hgm_probe.py`` beside it. ``features`` and ``calibrate`` are always
+    among them.
 
     Args:
         specs: the probes; several may share a source.
@@ -93,7 +94,7 @@ def compile_probes(
         ToolMissing: if there is no compiler.
         DeadlineExpired: if it took too long.
     """
-    sources = {spec.source for spec in specs} | {_FEATURES}
+    sources = {spec.source for spec in specs} | set(_ALWAYS)
     scripts = sorted(source for source in sources if source.endswith(".py"))
     if scripts:
         scripts.append(_PYTHON_LIBRARY)

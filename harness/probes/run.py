@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestLost
+from harness.errors import DeadlineExpired, GuestLost, HarnessError
+from harness.probes import calibration
 from harness.records import Ending, ProbeEvidence, ProbeSpec
 from harness.vm.guest import Guest
 
@@ -26,7 +27,14 @@ MOUNT_DISK = "/bin/hgm-disk"
 #: In the guest: prints what the running kernel has, a ``key=value`` a line.
 FEATURES = f"{GUEST_DIRECTORY}/features"
 
+#: Seconds that a probe gets to end after the kernel has said that something is stuck.
+STALL_GRACE_SECONDS = 5.0
+
 _FLUSH_SECONDS = 5.0
+_CALIBRATION_SECONDS = 60.0
+
+# Of a process's name the kernel keeps 15 characters (TASK_COMM_LEN).
+_NAME_LENGTH = 15
 
 
 #: What a probe is told whose checkpoints somebody answers; see ``docs/writing-a-probe.md``.
@@ -44,13 +52,80 @@ def argv(spec: ProbeSpec) -> tuple[str, ...]:
     return (f"{GUEST_DIRECTORY}/{name}", *arguments)
 
 
+class Budget:
+    """How long a probe may go on: a `harness.vm.ssh.Patience` that looks before it gives up.
+
+    When time is up, the guest's slowness is measured again: a host that became busy meanwhile makes
+    no probe a hang. When the kernel says that something is stuck, the probe gets a moment to prove
+    it wrong by ending.
+
+    Args:
+        seconds: what the catalogue allows.
+        slowness: by how much to multiply it, see `harness.probes.calibration`.
+        guest: the guest that the probe runs in.
+        overall: the run's deadline, which no budget passes.
+        what: what is waited for, for messages.
+    """
+
+    def __init__(
+        self, seconds: float, slowness: float, guest: Guest, overall: Deadline, what: str
+    ) -> None:
+        self._seconds, self._guest, self._overall, self._what = seconds, guest, overall, what
+        self._began = time.monotonic()
+        self._limit = Deadline.after(seconds * slowness, what)
+        self._given_up = False
+        self.slowness = slowness
+        self.stalled = False
+
+    @property
+    def limit(self) -> Deadline:
+        """Return when the probe must have ended as things stand."""
+        return self._limit if self._limit.at < self._overall.at else self._overall
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds that the probe may take as things stand."""
+        return self._seconds * self.slowness
+
+    def fileno(self) -> int:
+        """Return what becomes readable when the kernel says that something is stuck."""
+        return self._guest.stuck.fileno()
+
+    def current(self) -> Deadline:
+        """Return when the probe must have ended."""
+        if self._overall.expired():
+            return self._overall
+        if self._guest.stuck.rung and not self.stalled:
+            self.stalled = True
+            moment = Deadline.after(STALL_GRACE_SECONDS * self.slowness, self._what)
+            self._limit = min(self._limit, moment, key=lambda limit: limit.at)
+        elif self._limit.expired() and not self.stalled and not self._given_up:
+            self._look_again()
+        return self.limit
+
+    def _look_again(self) -> None:
+        """Move the limit if the guest has become slower; nothing more is given if it has not."""
+        try:
+            now = calibration.measure(
+                self._guest.ssh, Deadline.after(_CALIBRATION_SECONDS, "the calibration")
+            )
+        except HarnessError:
+            now = 0.0
+        if now > self.slowness:
+            self.slowness = now
+            spent = time.monotonic() - self._began
+            self._limit = Deadline.after(max(0.0, self.seconds - spent), self._what)
+        else:
+            self._given_up = True
+
+
 def run_probe(
     guest: Guest,
     spec: ProbeSpec,
     directory: Path,
     deadline: Deadline,
     *,
-    budget: float,
+    slowness: float = 1.0,
     on_output: Callable[[bytes, Deadline], None] = lambda chunk, limit: None,
 ) -> ProbeEvidence:
     """Run a probe and return what is known about it before anybody judges it.
@@ -60,13 +135,13 @@ def run_probe(
         spec: the probe.
         directory: takes ``ktap`` and ``stderr``, byte for byte as they come.
         deadline: the run's; a probe cut short by it is no hang, so DeadlineExpired leaves.
-        budget: seconds the probe may take.
+        slowness: by how much to multiply its budget.
         on_output: takes its standard output as well, as it comes, with the time that is left; may
             raise GuestLost.
     """
     console = guest.console
     start, began = console.size, time.monotonic()
-    limit = Deadline.after(budget, f"the probe {spec.name}")
+    budget = Budget(spec.budget, slowness, guest, deadline, f"the probe {spec.name}")
     code: int | None = None
     detail = ""
     ended: Ending = "exit"
@@ -74,39 +149,41 @@ def run_probe(
         (directory / "ktap").open("wb", buffering=0) as out,
         (directory / "stderr").open("wb", buffering=0) as err,
     ):
-        nearer = deadline if deadline.at < limit.at else limit
 
         def keep(chunk: bytes) -> None:
             out.write(chunk)
-            on_output(chunk, nearer)
+            on_output(chunk, budget.limit)
 
         try:
             answer = guest.ssh.run(
                 [RUNNER, spec.name, *argv(spec)],
-                nearer,
+                budget,
                 on_stdout=keep,
                 on_stderr=err.write,
             )
             code = answer.exit_code
             _flush_console(guest, spec, start)
         except DeadlineExpired as error:
-            if not limit.expired():
+            if deadline.expired():
                 raise
-            ended, detail = "budget", error.message
+            ended = "stalled" if budget.stalled else "budget"
+            detail = "" if budget.stalled else error.message
         except GuestLost as error:
             guest.last_words()
-            ended = "guest-died" if guest.died.rung else "lost"
-            detail = error.message
+            ended = "guest-died" if guest.held else "lost"
+            detail = guest.fate() or error.message
     return ProbeEvidence(
         name=spec.name,
         rules=spec.rules,
         ended=ended,
         exit_code=code,
         seconds=time.monotonic() - began,
-        budget=budget,
+        budget=budget.seconds,
         console_from=start,
         console_to=console.size,
         detail=detail,
+        program=Path(argv(spec)[0]).name[:_NAME_LENGTH],
+        slowness=budget.slowness,
     )
 
 

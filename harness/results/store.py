@@ -9,6 +9,8 @@
     probes/NAME/evidence.json how it ended, and which part of serial.log is its
     probes/NAME/checkpoint-N.json   what the host saw at its Nth checkpoint
     probes/NAME/checkpoint-N.pages  the pages of the guest's memory that it read there
+    probes/NAME/capture.json  what was learnt when it hung, crashed or complained, and which files
+                              beside it hold that (harness/evidence writes them)
     serial.log                the guest's console from the first byte (written by the console)
 
 ``NAME`` is the probe's name in a form that is a file name: see `directory_for`.
@@ -31,6 +33,7 @@ import msgspec
 from harness.errors import NoSpace, RecordError
 from harness.records import (
     SCHEMA,
+    Capture,
     CheckpointEvidence,
     ProbeEvidence,
     ProbeResult,
@@ -40,7 +43,7 @@ from harness.records import (
     to_json,
 )
 from harness.verdicts import checkpoint, dmesg, lines
-from harness.verdicts.judge import judge_probe, judge_run
+from harness.verdicts.judge import Heard, judge_probe, judge_run
 from harness.workspace import atomic_write
 
 RESULT = "result.json"
@@ -49,6 +52,7 @@ PROBES = "probes"
 KTAP = "ktap"
 STDERR = "stderr"
 EVIDENCE = "evidence.json"
+CAPTURE = "capture.json"
 
 #: One page in a file of them: its guest-physical address and its bytes.
 _KEPT_PAGE = struct.Struct("<Q4096s")
@@ -101,12 +105,18 @@ class RunStore:
             path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def conclude(self, evidence: ProbeEvidence) -> ProbeResult:
+    def conclude(self, evidence: ProbeEvidence, capture: Capture | None = None) -> ProbeResult:
         """Keep how a probe ended, judge it by what lies in its directory, and record the result.
 
         The evidence is written last: where it is, the other files are whole.
+
+        Args:
+            evidence: how it ended.
+            capture: what was learnt then, where it hung, crashed or complained.
         """
         path = self.probe_directory(evidence.name)
+        if capture is not None:
+            self.write(f"{path.relative_to(self.run_dir)}/{CAPTURE}", to_json(capture))
         self.write(f"{path.relative_to(self.run_dir)}/{EVIDENCE}", to_json(evidence))
         result = _judge(self.run_dir, evidence, read_console(self.run_dir))
         self.add_probe(result)
@@ -291,7 +301,12 @@ def judged_again(run_dir: Path) -> RunRecord:
 
 
 def _outside_splats(run_dir: Path) -> tuple[Splat, ...]:
-    spans = [(item.console_from, item.console_to) for item in _all_evidence(run_dir)]
+    spans = []
+    for item in _all_evidence(run_dir):
+        spans.append((item.console_from, item.console_to))
+        capture = _capture(run_dir / directory_for(item.name))
+        if capture is not None:
+            spans.append((capture.console_from, capture.console_to))
     return dmesg.outside(dmesg.scan(lines.decode(read_console(run_dir))), spans)
 
 
@@ -308,13 +323,40 @@ def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResul
     for name in (KTAP, STDERR):
         with _explained(run_dir / directory / name, reading=True):
             texts.append(lines.decode((run_dir / directory / name).read_bytes()))
-    said = lines.decode(console[evidence.console_from : evidence.console_to])
     looks = tuple(
         checkpoint.judge(seen, pages.__getitem__)
         for seen, pages in read_checkpoints(run_dir / directory)
     )
-    result = judge_probe(evidence, texts[0], texts[1], said, checkpoints=looks)
-    return msgspec.structs.replace(result, directory=directory)
+    capture = _capture(run_dir / directory)
+    heard = _heard(evidence, capture, console)
+    result = judge_probe(evidence, texts[0], texts[1], heard, checkpoints=looks)
+    files = [step.file for step in capture.steps if step.file] if capture is not None else []
+    return msgspec.structs.replace(result, directory=directory, evidence=tuple(files))
+
+
+def _heard(evidence: ProbeEvidence, capture: Capture | None, console: bytes) -> Heard:
+    """Return a probe's part of the console: what a capture provoked is no complaint of its own."""
+    hung = capture is not None and capture.why == "hang"
+    end = evidence.console_to if hung else len(console)
+    captured = console[capture.console_from : capture.console_to] if capture and hung else b""
+    return Heard(
+        text=lines.decode(console[evidence.console_from : end]),
+        length=evidence.console_to - evidence.console_from,
+        capture=capture,
+        captured=lines.decode(captured),
+    )
+
+
+def _capture(directory: Path) -> Capture | None:
+    path = directory / CAPTURE
+    if not path.exists():
+        return None
+    with _explained(path, reading=True):
+        data = path.read_bytes()
+    try:
+        return from_json(data, Capture)
+    except msgspec.DecodeError as error:
+        raise RecordError(f"{path} is damaged: {error}") from None
 
 
 def _all_evidence(run_dir: Path) -> Iterator[ProbeEvidence]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.records import Splat
-from harness.verdicts.lines import embedded_stamp, split, stamp, stamp_seconds
+from harness.verdicts.lines import clean, embedded_stamp, split, stamp, stamp_seconds
 
 #: Every kind with the titles that begin it; the first that matches wins.
 TITLES: tuple[tuple[str, str], ...] = (
@@ -151,7 +151,7 @@ _REPORTER = re.compile(
     r"|might_resched|might_sleep|schedule_bug|slab_|object_err|fix_up|kfence_|stack_trace"
     r"|save_stack|list_(?:add|del)_|refcount_warn|validate_chain|lock_release|lockdep_"
     r"|mutex_lock|(?:raw_)?(?:spin|read|write)_lock|down_(?:read|write)|panic\b|schedule\b"
-    r"|handle_bug|exc_|asm_exc_)"
+    r"|handle_bug|exc_|asm_exc_|dump_header|oom_kill_process|out_of_memory)"
 )
 
 
@@ -211,7 +211,7 @@ def signature(splat: Splat) -> str:
     title = splat.title
     for pattern, instead in _VARIABLE:
         title = pattern.sub(instead, title)
-    where = _culprit(splat.block)
+    where = _VARIANT.sub("", culprit(splat.block).partition("+")[0])
     plain = " ".join(title.split())
     return f"{splat.kind}: {plain}" + (
         f" in {where}" if where and where not in plain.split() else ""
@@ -305,13 +305,23 @@ def _belongs(text: str) -> bool:
     )
 
 
-def _culprit(block: Sequence[str]) -> str:
-    """Return the first function at RIP or in a trace that does not merely report; may be empty."""
+def culprit(block: Sequence[str]) -> str:
+    """Return the first place at RIP or in a trace that does not merely report; may be empty.
+
+    It is as the kernel prints it: ``func+0x12/0x40``.
+    """
     for line in block:
         at_rip = line.startswith("RIP: 0010:")
         if not at_rip and (not _TRACE.match(line) or "? " in line):
             continue
         name = _FUNCTION.search(line)
         if name and not _REPORTER.match(name[1]):
-            return _VARIANT.sub("", name[1])
+            return name[0]
     return ""
+
+
+def is_stuck(line: str) -> bool:
+    """Return whether a raw line of the console says that something makes no progress."""
+    text = stamp(clean(line))[1]
+    match = _TITLE.match(text)
+    return match is not None and (match.lastgroup or "").replace("_", "-") in STUCK

@@ -5,8 +5,9 @@ A probe, the first that holds:
 
 ==== ======================================================================== ======
  1   the kernel oopsed, hit a BUG or panicked meanwhile, or the guest died    CRASH
- 2   it ran out of time                                                       HANG
- 3   the guest stopped answering                                              LOST
+ 2   it ran out of time; the kernel said that something makes no progress,    HANG
+     and it did not end; or SSH was dead and the machine was not
+ 3   the machine is gone, and nobody knows why                                LOST
  4   a signal ended it                                                        FAIL
  5   it printed no KTAP                                                       FAIL
  6   a result is ``not ok``                                                   FAIL
@@ -36,6 +37,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from harness.records import (
+    Capture,
     CheckpointResult,
     HgmSupport,
     ProbeEvidence,
@@ -45,7 +47,7 @@ from harness.records import (
     Subtest,
     Verdict,
 )
-from harness.verdicts import checkpoint, dmesg, kselftest, ktap, opinion
+from harness.verdicts import checkpoint, dmesg, kselftest, ktap, opinion, place
 from harness.verdicts.lines import clean, short
 from harness.verdicts.opinion import Opinion, aside
 
@@ -80,11 +82,27 @@ class RunVerdict(NamedTuple):
     reason: str
 
 
+class Heard(NamedTuple):
+    """What the console showed of a probe, decoded by `lines.decode`.
+
+    Attributes:
+        text: from its begin on; a complaint that had begun before its end is whole in it.
+        length: bytes of ``text`` that came before its end.
+        capture: what was learnt when it hung or died; None where nothing was captured.
+        captured: what the capture made the kernel say.
+    """
+
+    text: str
+    length: int
+    capture: Capture | None = None
+    captured: str = ""
+
+
 def judge_probe(
     evidence: ProbeEvidence,
     text: str,
     stderr: str,
-    console: str,
+    heard: Heard,
     checkpoints: Sequence[CheckpointResult] = (),
 ) -> ProbeResult:
     """Return what one probe says about the kernel.
@@ -93,7 +111,7 @@ def judge_probe(
         evidence: how it ended.
         text: its standard output, which should be KTAP.
         stderr: its standard error.
-        console: what the serial console showed meanwhile, decoded by `lines.decode`.
+        heard: what the serial console showed meanwhile.
         checkpoints: what its page tables looked like from outside, in the order it asked.
 
     Returns:
@@ -102,13 +120,14 @@ def judge_probe(
     """
     splats = tuple(
         msgspec.structs.replace(splat, offset=splat.offset + evidence.console_from)
-        for splat in dmesg.scan(console)
+        for splat in dmesg.scan(heard.text)
+        if splat.offset < heard.length
     )
     document = ktap.parse(text)
     subtests = ktap.flatten(document)
     status, reason = (
         _crash(evidence, splats)
-        or _unfinished(evidence, splats, subtests)
+        or _unfinished(evidence, splats, subtests, heard)
         or _complained(
             _disputed(_judge_output(evidence, document, subtests, text, stderr), text, checkpoints),
             splats,
@@ -122,7 +141,17 @@ def judge_probe(
         subtests=subtests,
         splats=splats,
         checkpoints=tuple(checkpoints),
+        place=_place(status, evidence, splats, heard),
     )
+
+
+def _place(status: Status, evidence: ProbeEvidence, splats: Sequence[Splat], heard: Heard) -> str:
+    """Return where the kernel stood if it hung, died or complained."""
+    if status == "HANG" and heard.capture is not None:
+        return place.of_hang(evidence.program, heard.text + heard.captured, heard.capture)
+    if status == "CRASH":
+        return place.of_crash(splats, heard.capture)
+    return place.of_complaint(splats, heard.capture)
 
 
 def _crash(evidence: ProbeEvidence, splats: Sequence[Splat]) -> Opinion | None:
@@ -137,19 +166,40 @@ def _crash(evidence: ProbeEvidence, splats: Sequence[Splat]) -> Opinion | None:
 
 
 def _unfinished(
-    evidence: ProbeEvidence, splats: Sequence[Splat], subtests: Sequence[Subtest]
+    evidence: ProbeEvidence,
+    splats: Sequence[Splat],
+    subtests: Sequence[Subtest],
+    heard: Heard,
 ) -> Opinion | None:
     """Rules 2 and 3."""
     if evidence.ended == "exit":
         return None
     reached = f"after {subtests[-1].name}" if subtests else "before its first result"
-    if evidence.ended == "budget":
-        stuck = next((splat for splat in splats if splat.kind in dmesg.STUCK), None)
-        parts = [f"took longer than {evidence.budget:g} s, {reached}"]
-        parts += [stuck.title] if stuck else [splat.title for splat in splats[:1]]
-        return Opinion("HANG", "; ".join(part for part in (*parts, evidence.detail) if part))
+    alive = heard.capture is not None and bool(heard.capture.vcpus)
+    if evidence.ended in ("budget", "stalled") or (evidence.ended == "lost" and alive):
+        return Opinion("HANG", "; ".join(_hang(evidence, splats, reached, heard)))
     detail = evidence.detail or "the guest stopped answering"
     return Opinion("LOST", "; ".join([f"{detail}, {reached}", *(s.title for s in splats[:1])]))
+
+
+def _hang(
+    evidence: ProbeEvidence, splats: Sequence[Splat], reached: str, heard: Heard
+) -> list[str]:
+    """Return what is known about a hang, the most telling first."""
+    said = {
+        "budget": f"took longer than {evidence.budget:g} s",
+        "stalled": "stood still",
+        "lost": f"{evidence.detail or 'SSH stopped answering'}, and the machine goes on",
+    }
+    parts = [f"{said[evidence.ended]}, {reached}"]
+    if heard.capture is not None:
+        everything = heard.text + heard.captured
+        where = place.of_hang(evidence.program, everything, heard.capture)
+        parts += [f"in {where}"] if where else []
+        waiting = place.waiters(everything)
+        parts += [f"waits for userfaultfd: {', '.join(waiting)}"] if waiting else []
+    stuck = [splat for splat in splats if splat.kind in dmesg.STUCK] or list(splats)
+    return parts + [splat.title for splat in stuck[:1]]
 
 
 def _judge_output(

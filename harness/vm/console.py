@@ -172,6 +172,22 @@ class Console:
             if not self._changed.wait_for(lambda: self._ended, deadline.remaining()):
                 raise deadline.error()
 
+    def wait_quiet(self, seconds: float, deadline: Deadline) -> None:
+        """Wait until nothing has come for so many seconds, or QEMU has closed the console.
+
+        Raises:
+            DeadlineExpired: if it was not quiet for so long by then.
+        """
+        with self._changed:
+            while not self._ended:
+                before = self._size
+                if not self._changed.wait_for(
+                    lambda before=before: self._size > before or self._ended,  # type: ignore[misc]
+                    min(seconds, deadline.remaining()),
+                ):
+                    break
+        deadline.check()
+
     def close(self) -> None:
         """Stop reading; calling it twice does nothing."""
         if self._log.closed:

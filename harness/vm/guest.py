@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.deadline import Deadline
 from harness.errors import (
@@ -47,9 +47,14 @@ INIT_SECONDS = 150.0
 #: Seconds until the SSH server must have let us in, once init says that it is there.
 LOGIN_SECONDS = 20.0
 
+# What QMP says of a guest that will not run any more; QEMU itself holds it and answers.
+_END_EVENTS = ("GUEST_PANICKED", "SHUTDOWN")
+
 _INIT_DONE = r"hgm: init done"
 _PANIC = r"Kernel panic - not syncing[^\r\n]*"
 _LAST_WORDS_SECONDS = 5.0
+_QUIET_SECONDS = 0.3
+_ACTION_SECONDS = 10.0
 _POWER_OFF_SECONDS = 20.0
 
 
@@ -65,6 +70,7 @@ class BootRequest:
         files: what is put into the guest for this run, such as probes.
         disk: whether the read-only disk is attached.
         append: more words for the kernel's command line.
+        stuck: whether a line of the console says that something makes no progress.
     """
 
     kernel: Kernel
@@ -74,6 +80,23 @@ class BootRequest:
     files: Sequence[PersonalFile] = ()
     disk: bool = False
     append: tuple[str, ...] = ()
+    stuck: Callable[[str], bool] = lambda line: False
+
+
+class _Watch:
+    """Rings the bells of a guest; called in the threads of its console and its QMP session."""
+
+    def __init__(self, died: Doorbell, stuck: Doorbell, says_stuck: Callable[[str], bool]) -> None:
+        self._died, self._stuck, self._says_stuck = died, stuck, says_stuck
+        self.holding = False
+
+    def on_line(self, line: str) -> None:
+        if not self._stuck.rung and self._says_stuck(line):
+            self._stuck.ring()
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        if self.holding and event["event"] in _END_EVENTS:
+            self._died.ring()
 
 
 @dataclass
@@ -85,6 +108,7 @@ class Guest:
         ssh: a session as root.
         died: rung once the guest is known to be dead.
         memory: its memory and registers, from outside.
+        stuck: rung once its console says that something makes no progress.
         pools: its huge pages before anything ran in it.
     """
 
@@ -92,6 +116,8 @@ class Guest:
     ssh: Ssh
     died: Doorbell
     memory: GuestMemory
+    stuck: Doorbell
+    watch: _Watch
     pools: tuple[NodePool, ...] = field(default=())
 
     @property
@@ -104,15 +130,64 @@ class Guest:
         """Return its QMP session."""
         return self.qemu.qmp
 
+    @property
+    def held(self) -> bool:
+        """Return whether it is dead, and QEMU still has its memory and registers."""
+        ends = [event for event in self.qmp.events() if event["event"] in _END_EVENTS]
+        return self.watch.holding and bool(ends) and not self.console.ended
+
+    def fate(self) -> str:
+        """Return how the machine ended, in one line; empty while it runs."""
+        for event in self.qmp.events():
+            if event["event"] == "GUEST_PANICKED":
+                return "the kernel panicked"
+            if event["event"] == "SHUTDOWN":
+                cause = event["data"].get("reason", "unknown")
+                return f"the guest shut down without a word ({cause})"
+        if not self.console.ended:
+            return ""
+        with contextlib.suppress(DeadlineExpired):
+            self.qemu.process.wait(Deadline.after(_QUIET_SECONDS, "QEMU's exit code"))
+        return self.qemu.death().message
+
+    def hold_when_dead(self) -> None:
+        """From now on have QEMU keep what is left of the guest if it panics or resets itself."""
+        self._on_death("pause")
+        self.watch.holding = True
+
+    def let_go(self) -> None:
+        """Let a guest that is held go on with its end, and QEMU end with it."""
+        self.watch.holding = False
+        with contextlib.suppress(HarnessError):  # it is killed a moment later all the same
+            self._on_death("go")
+            self.qmp.execute("cont", deadline=Deadline.after(_ACTION_SECONDS, "its end"))
+            self.console.wait_ended(Deadline.after(_LAST_WORDS_SECONDS, "the guest's last words"))
+
+    def _on_death(self, what: Literal["pause", "go"]) -> None:
+        actions = {"pause": ("pause", "pause"), "go": ("poweroff", "none")}
+        shutdown, panic = actions[what]
+        self.qmp.execute(
+            "set-action",
+            {"shutdown": shutdown, "panic": panic},
+            deadline=Deadline.after(_ACTION_SECONDS, "QEMU's set-action"),
+        )
+
     def last_words(self) -> None:
         """Give a dying guest a moment to finish its sentence on the console."""
+        limit = Deadline.after(_LAST_WORDS_SECONDS, "the guest's last words")
         with contextlib.suppress(DeadlineExpired):
-            self.console.wait_ended(Deadline.after(_LAST_WORDS_SECONDS, "the guest's last words"))
+            if self.held:
+                self.console.wait_quiet(_QUIET_SECONDS, limit)
+            else:
+                self.console.wait_ended(limit)
 
     def power_off(self, progress: Progress) -> None:
         """End the guest as its kernel would have it; say so and go on if it will not."""
         limit = Deadline.after(_POWER_OFF_SECONDS, "the guest's power-off")
         try:
+            if self.watch.holding:
+                self.watch.holding = False
+                self._on_death("go")
             with contextlib.suppress(GuestLost):  # the session ends before its exit code comes
                 self.ssh.run(["poweroff", "-f"], limit)
             self.console.wait_ended(limit)
@@ -144,8 +219,10 @@ def booted(
         PoolShort: if it has fewer huge pages than asked.
     """
     with contextlib.ExitStack() as stack:
-        died = Doorbell()
+        died, stuck = Doorbell(), Doorbell()
         stack.callback(died.close)
+        stack.callback(stuck.close)
+        watch = _Watch(died, stuck, request.stuck)
         keys = make_keys()
         private = stack.enter_context(workspace.unfinished("guest"))
         machine = stack.enter_context(
@@ -155,7 +232,7 @@ def booted(
                 _cargo(request, keys, private),
                 directory,
                 deadline,
-                on_end=died.ring,
+                qemu.Listeners(watch.on_line, died.ring, watch.on_event),
             )
         )
         machine.resume(deadline)
@@ -168,7 +245,7 @@ def booted(
         _log_in(machine, ssh, keys, deadline)
         memory = GuestMemory(machine.process, machine.qmp)
         stack.callback(memory.close)
-        guest = Guest(machine, ssh, died, memory)
+        guest = Guest(machine, ssh, died, memory, stuck, watch)
         guest.pools = pool.read(ssh, deadline)
         pool.require(request.machine.hugepages, guest.pools, machine.console)
         yield guest
@@ -232,9 +309,7 @@ def _boot_failure(machine: qemu.Qemu, error: HarnessError) -> HarnessError:
 
 def _log_in(machine: qemu.Qemu, ssh: Ssh, keys: RunKeys, deadline: Deadline) -> None:
     limit = deadline.within(LOGIN_SECONDS, "the SSH login")
-    info = machine.qmp.execute(
-        "human-monitor-command", {"command-line": "info usernet"}, deadline=limit
-    )
+    info = machine.qmp.monitor("info usernet", limit)
     try:
         ssh.connect(forwarded_port(info), keys.host_public, keys.client_private, limit)
     except SshUnreachable as error:

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import command
 from harness.deadline import Deadline
@@ -42,6 +43,21 @@ class Cargo:
     initrd: str = ""
     disk: str = ""
     append: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told what happens to a machine; each is called in a thread that must not be held up.
+
+    Attributes:
+        on_line: see `Console`.
+        on_end: see `Console`.
+        on_event: see `Qmp`.
+    """
+
+    on_line: Callable[[str], None] = lambda line: None
+    on_end: Callable[[], None] = lambda: None
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None
 
 
 @dataclass(frozen=True)
@@ -97,9 +113,7 @@ def started(
     cargo: Cargo,
     directory: Path,
     deadline: Deadline,
-    *,
-    on_line: Callable[[str], None] = lambda line: None,
-    on_end: Callable[[], None] = lambda: None,
+    listeners: Listeners = Listeners(),
 ) -> Iterator[Qemu]:
     """Start QEMU, paused, with both channels attached; end it on the way out.
 
@@ -109,8 +123,7 @@ def started(
         cargo: what it is loaded with.
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
         deadline: when it must answer on QMP.
-        on_line: see `Console`.
-        on_end: see `Console`.
+        listeners: who is told what.
 
     Raises:
         ToolMissing: if QEMU is not installed.
@@ -145,9 +158,14 @@ def started(
         )
         qmp_theirs.close()
         console_theirs.close()
-        console = Console(console_ours, directory / "serial.log", on_line=on_line, on_end=on_end)
+        console = Console(
+            console_ours,
+            directory / "serial.log",
+            on_line=listeners.on_line,
+            on_end=listeners.on_end,
+        )
         stack.callback(console.close)
-        qmp = Qmp(qmp_ours, directory / "qmp.log")
+        qmp = Qmp(qmp_ours, directory / "qmp.log", on_event=listeners.on_event)
         stack.callback(qmp.close)
         qemu = Qemu(process, qmp, console, argv, "", stderr)
         limit = deadline.within(_CONNECT_SECONDS, "QEMU's first answer on QMP")

@@ -37,12 +37,20 @@ class Qmp:
     Args:
         sock: the harness's end of the socket; owned by this object from now on.
         log: a file to which every command, answer and event is appended.
+        on_event: called in the session's thread with each event; must not block.
     """
 
-    def __init__(self, sock: socket.socket, log: Path) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        log: Path,
+        *,
+        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    ) -> None:
         self._client = QMPClient("hgm")
         self._sock = sock
         self._log = log.open("a", buffering=1)
+        self._on_event = on_event
         self._events: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._pending: concurrent.futures.Future[None] | None = None
@@ -83,6 +91,14 @@ class Qmp:
         )
         self._note(answer=answer)
         return answer
+
+    def monitor(self, line: str, deadline: Deadline) -> str:
+        """Return what the human monitor prints for a line; QMP has no word for some things.
+
+        Raises:
+            QemuError, DeadlineExpired: as `execute`.
+        """
+        return str(self.execute("human-monitor-command", {"command-line": line}, deadline=deadline))
 
     def wait_event(
         self, match: Callable[[dict[str, Any]], bool], deadline: Deadline
@@ -137,6 +153,7 @@ class Qmp:
             with self._changed:
                 self._events.append(event)
                 self._changed.notify_all()
+            self._on_event(event)
 
     def _submit(self, coroutine: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

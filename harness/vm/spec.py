@@ -14,6 +14,9 @@ from harness.vm.arch import Arch, arch
 #: What `hgm run` reserves when nobody says otherwise.
 DEFAULT_HUGEPAGES = "1G:2,2M:64"
 
+# A panic prints the backtraces of all CPUs (PANIC_PRINT_ALL_CPU_BT in kernel/panic.c).
+_PANIC_BACKTRACES = 0x40
+
 _SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -130,6 +133,11 @@ def kernel_command_line(launch: Launch) -> str:
         # A panic reboots at once, and -no-reboot turns that into the end of QEMU, so that the
         # watcher sees an event instead of a silence.
         "panic=-1",
+        # An oops ends the guest while its memory shows what led to it.
+        "oops=panic",
+        # QMP's inject-nmi makes a kernel that answers nothing say where its CPUs are.
+        "unknown_nmi_panic",
+        f"panic_print={_PANIC_BACKTRACES:#x}",
         # Probes are told apart on the console by what the harness writes to /dev/kmsg.
         "printk.devkmsg=on",
         *(word for pages in launch.machine.hugepages for word in _pool_words(pages, launch)),
@@ -163,6 +171,11 @@ def qemu_argv(launch: Launch) -> tuple[str, ...]:
         *("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci"),
+        # The kernel says through these that it panics, and where a debugger finds its way in.
+        *("-device", "pvpanic-pci"),
+        *("-device", "vmcoreinfo"),
+        # Until somebody wants to look at a dead guest, a panic ends as the kernel wills.
+        *("-action", "panic=none"),
         *_disk_argv(launch.disk),
         *_boot_argv(launch),
     )

@@ -15,6 +15,7 @@ import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import paramiko
 import tenacity
@@ -26,6 +27,16 @@ from harness.vm.doorbell import Doorbell
 _CHUNK = 65536
 _POLL_SECONDS = 0.05
 _TERMINAL_SECONDS = 20.0
+
+
+class Patience(Protocol):
+    """How long a command may take, where that depends on what happens meanwhile."""
+
+    def fileno(self) -> int:
+        """Return a file descriptor that becomes readable when the deadline has moved."""
+
+    def current(self) -> Deadline:
+        """Return the deadline as it is now; one that has expired ends the command."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ class Ssh:
     def run(
         self,
         argv: Sequence[str],
-        deadline: Deadline,
+        deadline: Deadline | Patience,
         *,
         stdin: bytes = b"",
         on_stdout: Callable[[bytes], object] | None = None,
@@ -95,7 +106,8 @@ class Ssh:
 
         Args:
             argv: the command; each word reaches it unchanged.
-            deadline: when it must have ended. The command is not ended by it; the guest is.
+            deadline: when it must have ended, or what knows. The command is not ended by it; the
+                guest is.
             stdin: what it reads.
             on_stdout: takes standard output as it comes, instead of the answer.
             on_stderr: the same for standard error.
@@ -107,14 +119,15 @@ class Ssh:
             CommandFailed: if ``check`` and it failed.
         """
         out, err = bytearray(), bytearray()
-        with self._session(deadline) as channel:
+        patience = _Fixed(deadline) if isinstance(deadline, Deadline) else deadline
+        with self._session(patience.current()) as channel:
             # The one string there is: SSH hands the remote shell a line, quoted word by word.
             channel.exec_command(shlex.join(argv))
             if stdin:
-                channel.settimeout(max(0.001, deadline.remaining()))
+                channel.settimeout(max(0.001, patience.current().remaining()))
                 channel.sendall(stdin)
             channel.shutdown_write()
-            self._drain(channel, on_stdout or out.extend, on_stderr or err.extend, deadline)
+            self._drain(channel, on_stdout or out.extend, on_stderr or err.extend, patience)
             code = channel.recv_exit_status() if channel.exit_status_ready() else -1
         if code < 0:
             raise GuestLost(f"the guest gave no exit code for {shlex.join(argv)}")
@@ -194,15 +207,22 @@ class Ssh:
         channel: paramiko.Channel,
         on_stdout: Callable[[bytes], object],
         on_stderr: Callable[[bytes], object],
-        deadline: Deadline,
+        patience: Patience,
     ) -> None:
         """Hand on both streams until the command has ended, the guest died or time is up."""
+        deadline = patience.current()
         with selectors.DefaultSelector() as selector:
             selector.register(channel, selectors.EVENT_READ)
             selector.register(self._died, selectors.EVENT_READ)
+            if patience.fileno() >= 0:
+                selector.register(patience, selectors.EVENT_READ)
             while not (channel.eof_received or channel.closed):
-                selector.select(timeout=deadline.remaining())
+                ready = [key.fileobj for key, _ in selector.select(timeout=deadline.remaining())]
                 _hand_on(channel, on_stdout, on_stderr)
+                if patience in ready:
+                    selector.unregister(patience)
+                if patience in ready or deadline.expired():
+                    deadline = patience.current()
                 self._check(deadline)
         # The exit code may come after the end of the streams, and rings no file descriptor.
         while not (channel.status_event.wait(timeout=_POLL_SECONDS) or channel.closed):
@@ -213,6 +233,19 @@ class Ssh:
         if self._died.rung:
             raise GuestLost("the guest died")
         deadline.check()
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A deadline that does not move."""
+
+    deadline: Deadline
+
+    def fileno(self) -> int:
+        return -1
+
+    def current(self) -> Deadline:
+        return self.deadline
 
 
 def _ask_for_the_cheapest(transport: paramiko.Transport) -> None:

@@ -81,7 +81,7 @@ def test_unmet_compares_values_as_kconfig_does() -> None:
 def test_unknown_feature_lists_what_exists() -> None:
     with pytest.raises(SpecError) as caught:
         fragments.load(["nonsense"])
-    assert "base, debug, hgm, kasan" in caught.value.line()
+    assert "base, crashes, debug, debuginfo, hgm, kasan" in caught.value.line()
 
 
 def test_fragment_by_path(tmp_path: Path) -> None:

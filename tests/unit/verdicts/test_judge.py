@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from harness.records import CheckpointResult, HgmSupport, ProbeEvidence, ProbeResult, Splat, Status
-from harness.verdicts.judge import describe_hgm, judge_probe, judge_run, tally
+from harness.verdicts.judge import Heard, describe_hgm, judge_probe, judge_run, tally
 
 EVIDENCE = ProbeEvidence(
     name="hgm/split/1G",
@@ -51,7 +51,7 @@ def judged(
     detail: str = "",
 ) -> ProbeResult:
     evidence = msgspec.structs.replace(EVIDENCE, ended=ended, exit_code=code, detail=detail)
-    return judge_probe(evidence, ktap, stderr, console)
+    return judge_probe(evidence, ktap, stderr, Heard(console, len(console.encode())))
 
 
 @pytest.mark.parametrize(
@@ -371,11 +371,12 @@ def test_page_tables_that_disagree_make_a_failure(
     ktap: str, code: int, checkpoints: tuple[CheckpointResult, ...], status: Status, reason: str
 ) -> None:
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=code)
-    result = judge_probe(evidence, ktap, "", "", checkpoints)
+    result = judge_probe(evidence, ktap, "", Heard("", 0), checkpoints)
     assert (result.status, result.reason, result.checkpoints) == (status, reason, checkpoints)
 
 
 def test_a_checkpoints_line_is_no_reason_of_a_result() -> None:
     text = BAD.replace("# got", "# checkpoint cpu=0 start=0x7f\n# got")
-    result = judge_probe(msgspec.structs.replace(EVIDENCE, exit_code=1), text, "", "", (AGREED,))
+    evidence = msgspec.structs.replace(EVIDENCE, exit_code=1)
+    result = judge_probe(evidence, text, "", Heard("", 0), (AGREED,))
     assert result.subtests[1].reason == "got 0x41; want 0x42"

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from harness.records import ProbeEvidence, ProbeResult
-from harness.verdicts.judge import judge_probe
+from harness.verdicts.judge import Heard, judge_probe
 
 EVIDENCE = ProbeEvidence(
     name="kselftest/mm/cow",
@@ -36,7 +36,7 @@ WARNING = "[    1.000000] WARNING: CPU: 1 PID: 4 at mm/hugetlb.c:8 f+0x1/0x2\n"
 
 def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeResult:
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=code)
-    return judge_probe(evidence, text, stderr, console)
+    return judge_probe(evidence, text, stderr, Heard(console, len(console)))
 
 
 @pytest.mark.parametrize(
@@ -117,5 +117,5 @@ def test_a_test_of_the_kernels_own(result: ProbeResult, status: str, reason: str
 
 def test_without_its_rules_the_same_output_is_no_ktap() -> None:
     evidence = msgspec.structs.replace(EVIDENCE, rules="ktap")
-    assert judge_probe(evidence, "done\n", "", "").status == "FAIL"
-    assert judge_probe(EVIDENCE, "done\n", "", "").status == "PASS"
+    assert judge_probe(evidence, "done\n", "", Heard("", 0)).status == "FAIL"
+    assert judge_probe(EVIDENCE, "done\n", "", Heard("", 0)).status == "PASS"

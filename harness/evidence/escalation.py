@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is done to a guest that makes no progress or has died, gentlest first, until it is killed.
+
+============== =========================================================== =====================
+step           what                                                        needs of the guest
+============== =========================================================== =====================
+registers      registers and program counter of every vCPU, through QMP    nothing
+sysrq-w d l t  blocked tasks, locks, CPU backtraces, all tasks: a break on  interrupts on the CPU
+               the serial console and the key; the emergency shell where   of the serial port, or
+               the kernel takes no break                                   user space
+nmi            ``inject-nmi``: the kernel panics with the backtraces of    its NMI handler
+               all CPUs; only where sysrq-l did not show every CPU
+vmcore         ``dump-guest-memory``, through QMP                          nothing
+symbols        what all these places are, from the vmlinux                 nothing
+============== =========================================================== =====================
+
+Each step has a deadline, and one that yields nothing says why and stops no other. A guest that died
+is held by QEMU with its memory, so its steps are registers, vmcore and symbols.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, HarnessError
+from harness.evidence import registers, symbols, vmcore
+from harness.records import Capture, CaptureStep, Kernel, Vcpu
+from harness.vm.guest import Guest
+from harness.workspace import atomic_write
+
+#: The keys of sysrq in their order, and the first words of the kernel's answer to each
+#: (drivers/tty/sysrq.c).
+KEYS = {
+    "w": "Show Blocked State",
+    "d": "Show Locks Held",
+    "l": "Show backtrace of all active CPUs",
+    "t": "Show State",
+}
+
+_SAMPLE_SECONDS = 0.25
+_ANSWER_SECONDS = 3.0
+_QMP_SECONDS = 10.0
+_LIST_SECONDS = 20.0
+_QUIET_SECONDS = 0.4
+_NMI_SECONDS = 5.0
+_SYMBOL_SECONDS = 60.0
+
+_SHOWN_CPU = re.compile(r"\bCPU: (\d+) (?:UID: \d+ )?PID: \d+|NMI backtrace for cpu (\d+) skipped")
+_NO_SUCH_KEY = "HELP : "
+
+
+class _NothingError(Exception):
+    """A step yields nothing, for the reason that is the message; no fault of anybody's."""
+
+
+@dataclass
+class Escalation:
+    """One guest on its way down, and what it yielded so far.
+
+    Attributes:
+        guest: the guest.
+        kernel: what runs in it; its vmlinux names the places.
+        run_dir: the run directory.
+        directory: takes the files; below ``run_dir``.
+        console_from: offset in ``serial.log`` where what belongs to the probe begins.
+        policy: which memory dumps are made.
+        slowness: by how much to multiply the deadlines of what the guest has to do.
+    """
+
+    guest: Guest
+    kernel: Kernel
+    run_dir: Path
+    directory: Path
+    console_from: int
+    policy: vmcore.Policy
+    slowness: float = 1.0
+    _steps: list[CaptureStep] = field(default_factory=list)
+    _vcpus: tuple[Vcpu, ...] = ()
+    _vmcore: str = ""
+    _breaks: bool = True
+
+    def hang(self) -> Capture:
+        """Ask a guest that makes no progress for all it can tell; it is not usable afterwards."""
+        began = self.guest.console.size
+        self._step("registers", self._registers)
+        self._lists()
+        self._step("nmi", partial(self._nmi, began))
+        self._step("vmcore", self._dump)
+        return self._capture("hang", began)
+
+    def crash(self) -> Capture:
+        """Keep what is left of a guest that died; QEMU ends, after the guest's last words."""
+        began = self.guest.console.size
+        if self.guest.held:
+            self._step("registers", self._registers)
+            self._step("vmcore", self._dump)
+            self.guest.let_go()
+        else:
+            gone = "QEMU is gone, and the guest's memory with it"
+            self._steps.append(CaptureStep(name="vmcore", outcome=gone))
+        return self._capture("crash", began)
+
+    def complaint(self) -> Capture:
+        """Name the places in what the kernel said during a probe that ended by itself."""
+        return self._capture("complaint", self.guest.console.size)
+
+    def _capture(self, why: Literal["hang", "crash", "complaint"], began: int) -> Capture:
+        names: dict[str, tuple[str, ...]] = {}
+        self._step("symbols", partial(self._symbols, names))
+        return Capture(
+            why=why,
+            steps=tuple(self._steps),
+            vcpus=self._vcpus,
+            console_from=began,
+            console_to=self.guest.console.size,
+            symbols=names,
+            vmcore=self._vmcore,
+        )
+
+    def _step(self, name: str, action: Callable[[], Path]) -> bool:
+        """Take one step, note what came of it, and return whether it yielded anything."""
+        began, file, outcome = time.monotonic(), "", "ok"
+        try:
+            file = str(action().relative_to(self.run_dir))
+        except _NothingError as nothing:
+            outcome = str(nothing)
+        except HarnessError as error:
+            outcome = error.message
+        spent = round(time.monotonic() - began, 3)
+        self._steps.append(CaptureStep(name=name, outcome=outcome, file=file, seconds=spent))
+        return outcome == "ok"
+
+    def _write(self, name: str, text: str) -> Path:
+        path = self.directory / name
+        atomic_write(path, text.encode(errors="surrogateescape"))
+        return path
+
+    def _registers(self) -> Path:
+        limit = Deadline.after(_QMP_SECONDS, "QEMU's registers")
+        threads = {
+            each["cpu-index"]: each["thread-id"]
+            for each in self.guest.qmp.execute("query-cpus-fast", deadline=limit)
+        }
+        before = {number: _ran(thread) for number, thread in threads.items()}
+        text = self.guest.qmp.monitor("info registers -a", limit)
+        time.sleep(_SAMPLE_SECONDS)  # nothing is waited for: two samples must be apart
+        busy = {number: _share(before[number], _ran(thread)) for number, thread in threads.items()}
+        self._vcpus = tuple(
+            Vcpu(
+                number=vcpu.number,
+                pc=vcpu.pc,
+                level=vcpu.level,
+                halted=vcpu.halted,
+                busy=busy.get(vcpu.number),
+            )
+            for vcpu in registers.parse(text)
+        )
+        later = self.guest.qmp.monitor("info registers -a", limit)
+        parts = (text, f"{_SAMPLE_SECONDS:g} s later:", later)
+        return self._write("registers.txt", "\n".join(parts).replace("\r\n", "\n"))
+
+    def _lists(self) -> None:
+        """Ask for each list, as long as the kernel answers at all."""
+        answers = True
+        for key in KEYS:
+            if answers:
+                answers = self._step(f"sysrq-{key}", partial(self._sysrq, key)) or key != "w"
+            else:
+                silent = "not asked: the kernel did not answer sysrq-w"
+                self._steps.append(CaptureStep(name=f"sysrq-{key}", outcome=silent))
+
+    def _sysrq(self, key: str) -> Path:
+        console = self.guest.console
+        start = console.size
+        if self._breaks:
+            limit = Deadline.after(_QMP_SECONDS, "QEMU's chardev-send-break")
+            self.guest.qmp.execute("chardev-send-break", {"id": "console"}, deadline=limit)
+            console.send(key)
+            self._breaks = self._answered(key, start)
+        if not self._breaks:
+            console.send(f"\necho {key} >/proc/sysrq-trigger\n")
+            if not self._answered(key, start):
+                raise _NothingError("the kernel answers neither a break nor the emergency shell")
+        said = console.text(start)
+        if KEYS[key] not in said:
+            raise _NothingError("this kernel has no such list")
+        limit = Deadline.after(_LIST_SECONDS * self.slowness, f"the list of sysrq-{key}")
+        with contextlib.suppress(DeadlineExpired):  # a kernel that rambles on; what came is kept
+            console.wait_quiet(_QUIET_SECONDS * self.slowness, limit)
+        return self._write(f"sysrq-{key}.txt", console.text(start))
+
+    def _answered(self, key: str, start: int) -> bool:
+        limit = Deadline.after(_ANSWER_SECONDS * self.slowness, f"an answer to sysrq-{key}")
+        try:
+            self.guest.console.expect(f"sysrq: (?:{KEYS[key]}|{_NO_SUCH_KEY})", limit, start=start)
+        except DeadlineExpired:
+            return False
+        return True
+
+    def _nmi(self, began: int) -> Path:
+        console = self.guest.console
+        shown = {int(m[1] or m[2]) for m in _SHOWN_CPU.finditer(console.text(began))}
+        if self._vcpus and {vcpu.number for vcpu in self._vcpus} <= shown:
+            raise _NothingError("not needed: sysrq-l has shown every CPU")
+        start = console.size
+        self.guest.qmp.execute(
+            "inject-nmi", deadline=Deadline.after(_QMP_SECONDS, "QEMU's inject-nmi")
+        )
+        limit = Deadline.after(_NMI_SECONDS * self.slowness, "the kernel's answer to an NMI")
+        self.guest.qmp.wait_event(lambda event: event["event"] == "GUEST_PANICKED", limit)
+        console.wait_quiet(_QUIET_SECONDS, Deadline.after(_LIST_SECONDS, "the backtraces"))
+        return self._write("nmi.txt", console.text(start))
+
+    def _dump(self) -> Path:
+        if not self.policy.keep:
+            raise _NothingError("HGM_VMCORES is 0")
+        path = self.directory / vmcore.NAME
+        limit = Deadline.after(vmcore.SECONDS * self.slowness, "the memory dump")
+        vmcore.take(self.guest.qemu, path, self.policy.limit, limit)
+        vmcore.thin(self.run_dir.parent, self.policy.keep)
+        self._vmcore = str(path.relative_to(self.run_dir))
+        return path
+
+    def _symbols(self, names: dict[str, tuple[str, ...]]) -> Path:
+        if not self.kernel.vmlinux:
+            raise _NothingError("there is no vmlinux of this kernel")
+        text = self.guest.console.text(self.console_from)
+        limit = Deadline.after(_SYMBOL_SECONDS, "addr2line")
+        inside = [vcpu.pc for vcpu in self._vcpus if vcpu.level == 0]
+        names.update(symbols.resolve([text], inside, Path(self.kernel.vmlinux), limit))
+        return self._write("decoded.log", symbols.decoded(text, names))
+
+
+def _ran(thread: int) -> tuple[float, float]:
+    """Return the time now and how long a thread of the host has run so far, both in seconds."""
+    try:
+        spent = int(Path(f"/proc/{thread}/schedstat").read_text().split()[0]) / 1e9
+    except (OSError, ValueError, IndexError):
+        spent = float("nan")
+    return time.monotonic(), spent
+
+
+def _share(before: tuple[float, float], after: tuple[float, float]) -> float | None:
+    share = (after[1] - before[1]) / max(1e-9, after[0] - before[0])
+    return None if share != share else round(min(1.0, max(0.0, share)), 2)

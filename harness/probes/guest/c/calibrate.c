@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Does a known amount of what probes do (page faults, system calls, opening and
+ * reading files, arithmetic) and prints how long it took: "seconds=0.123456". No
+ * probe: it judges nothing and exits 0. A change of the work is a change of the
+ * unit: measure the reference in catalog.toml again.
+ */
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+enum { MAPPINGS = 16, CALLS = 20000, FILES = 200, STEPS = 6000000 };
+
+static double now(void)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	return at.tv_sec + at.tv_nsec / 1e9;
+}
+
+static int fault_pages(void)
+{
+	for (int i = 0; i < MAPPINGS; i++) {
+		char *start = mmap(NULL, PMD_PAGE, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (start == MAP_FAILED)
+			return -1;
+		madvise(start, PMD_PAGE, MADV_NOHUGEPAGE);
+		for (size_t at = 0; at < PMD_PAGE; at += BASE_PAGE)
+			start[at] = 1;
+		munmap(start, PMD_PAGE);
+	}
+	return 0;
+}
+
+static void call_kernel(void)
+{
+	char text[512];
+
+	for (int i = 0; i < CALLS; i++)
+		syscall(SYS_getppid);
+	for (int i = 0; i < FILES; i++) {
+		int fd = open("/proc/self/stat", O_RDONLY);
+
+		if (read(fd, text, sizeof(text)) < 0)
+			return;
+		close(fd);
+	}
+}
+
+static uint64_t reckon(void)
+{
+	uint64_t x = 88172645463325252;
+
+	for (int i = 0; i < STEPS; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+	}
+	return x;
+}
+
+int main(void)
+{
+	double began = now();
+	volatile uint64_t result;
+
+	if (fault_pages()) {
+		perror("mmap");
+		return 1;
+	}
+	call_kernel();
+	result = reckon();
+	(void)result;
+	printf("seconds=%.6f\n", now() - began);
+	return 0;
+}

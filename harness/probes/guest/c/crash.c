@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Breaks the kernel, or itself, on purpose: crash KIND [NAME]. Only the tests of
+ * the harness run it. It prints the KTAP of one result and gets as far as the
+ * fault lets it.
+ *
+ *	lkdtm NAME    a crash point of LKDTM
+ *	hgm NAME      a crash of kernel-patches/crashes-6.12
+ *	userfaultfd   sleeps for ever in a fault that nobody answers
+ *	memory        takes all memory there is
+ *	loop          runs for ever in user mode
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define DEBUGFS "/sys/kernel/debug/"
+
+/* Objects younger than this are no leak to kmemleak (MSECS_MIN_AGE). */
+enum { LEAK_AGE_SECONDS = 6 };
+
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t written = -1;
+
+	if (fd >= 0) {
+		written = write(fd, text, strlen(text));
+		close(fd);
+	}
+	if (written < 0)
+		fprintf(stderr, "%s: %s\n", path, strerror(errno));
+	return written < 0;
+}
+
+/* The detectors' defaults are 20 to 120 s: a test need not wait for that. */
+static void hasten_detectors(void)
+{
+	put("/proc/sys/kernel/watchdog_thresh", "2");
+	put("/proc/sys/kernel/hung_task_timeout_secs", "4");
+	put("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "4");
+}
+
+static int lkdtm(const char *name)
+{
+	return put(DEBUGFS "provoke-crash/DIRECT", name);
+}
+
+static int hgm(const char *name)
+{
+	int failed = put(DEBUGFS "hgm-crashes", name);
+
+	if (!strcmp(name, "memory-leak") && !failed) {
+		sleep(LEAK_AGE_SECONDS);
+		put(DEBUGFS "kmemleak", "scan");
+		failed = put(DEBUGFS "kmemleak", "scan");
+	}
+	return failed;
+}
+
+static int sleep_in_userfaultfd(const char *name)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	char *page = mmap(NULL, BASE_PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_register range = {
+		.range = { .start = (uintptr_t)page, .len = BASE_PAGE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	(void)name;
+	if (page == MAP_FAILED || uffd < 0 || ioctl(uffd, UFFDIO_API, &api) ||
+	    ioctl(uffd, UFFDIO_REGISTER, &range)) {
+		perror("userfaultfd");
+		return 1;
+	}
+	return *(volatile char *)page;
+}
+
+static int take_memory(const char *name)
+{
+	(void)name;
+	for (;;) {
+		char *start = mmap(NULL, PMD_PAGE, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (start == MAP_FAILED)
+			return 1;
+		memset(start, 1, PMD_PAGE);
+	}
+}
+
+static int loop(const char *name)
+{
+	volatile bool for_ever = true;
+
+	(void)name;
+	while (for_ever)
+		;
+	return 1;
+}
+
+static const struct {
+	const char *kind;
+	int (*make)(const char *name);
+} kinds[] = {
+	{ "lkdtm", lkdtm },	{ "hgm", hgm },	  { "userfaultfd", sleep_in_userfaultfd },
+	{ "memory", take_memory }, { "loop", loop },
+};
+
+int main(int argc, char **argv)
+{
+	const char *kind = argc > 1 ? argv[1] : "";
+	const char *name = argc > 2 ? argv[2] : "";
+
+	printf("KTAP version 1\n1..1\n");
+	fflush(stdout);
+	hasten_detectors();
+	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+		if (!strcmp(kind, kinds[i].kind)) {
+			int failed = kinds[i].make(name);
+
+			printf("%sok 1 %s %s\n", failed ? "not " : "", kind, name);
+			return failed;
+		}
+	}
+	printf("not ok 1 unknown kind\n");
+	return 1;
+}

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where it hung: recorded answers of our kernels to sysrq w, d, l and t, and small ones by hand."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.records import Capture, Splat, Vcpu
+from harness.verdicts import place
+from harness.verdicts.lines import decode
+
+DATA = Path(__file__).parents[2] / "data" / "hang"
+
+SPIN = """\
+[    9.000000] NMI backtrace for cpu 1
+[    9.000000] CPU: 1 UID: 0 PID: 57 Comm: fault Not tainted 6.12.0 #1
+[    9.000000] RIP: 0010:native_queued_spin_lock_slowpath+0x5/0x10
+[    9.000000] Call Trace:
+[    9.000000]  <NMI>
+[    9.000000]  ? nmi_cpu_backtrace+0x1/0x2
+[    9.000000]  </NMI>
+[    9.000000]  _raw_spin_lock+0x3/0x8
+[    9.000000]  page_table_deadlock+0x33/0x60
+[    9.000000]  hgm_faults_write+0x9/0x60
+"""
+
+PANICKED = """\
+[    9.000000] CPU: 0 UID: 0 PID: 57 Comm: fault Not tainted 6.12.0 #1
+[    9.000000] Call Trace:
+[    9.000000]  <NMI>
+[    9.000000]  panic+0x1/0x2
+[    9.000000]  exc_nmi+0x1/0x2
+[    9.000000] RIP: 0010:interrupts_off_loop+0x2/0x8
+[    9.000000]  </NMI>
+[    9.000000]  <TASK>
+[    9.000000]  hgm_faults_write+0x9/0x60
+"""
+
+BLOCKED = """\
+[    9.000000] task:hgm-run         state:S stack:0     pid:40    tgid:40    ppid:30     flags:0x0
+[    9.000000] Call Trace:
+[    9.000000]  __schedule+0x1/0x2
+[    9.000000]  do_wait+0x1/0x2
+[    9.000000] task:python3         state:D stack:0     pid:41    ppid:40     flags:0x0
+[    9.000000] Call Trace:
+[    9.000000]  <TASK>
+[    9.000000]  __schedule+0x1/0x2
+[    9.000000]  schedule+0x1/0x2
+[    9.000000]  hugetlb_fault+0x12/0xa0
+"""
+
+SYMBOLS = {
+    "page_table_deadlock+0x33/0x60": ("page_table_deadlock at mm/hgm_faults.c:112",),
+    "hugetlb_fault+0x12/0xa0": ("lock_it at mm/x.h:1", "hugetlb_fault at mm/hugetlb.c:812"),
+    "0xffffffff81000072": ("hugetlb_fault+0x12/0xa0 at mm/hugetlb.c:812",),
+}
+
+
+def capture(*vcpus: Vcpu) -> Capture:
+    return Capture(why="hang", symbols=SYMBOLS, vcpus=vcpus)
+
+
+@pytest.mark.parametrize(
+    ("log", "where", "waiters"),
+    [
+        ("userfaultfd", "handle_userfault+0x3dc/0x780, state S", ("fault[57]",)),
+        ("user-loop", "user mode, in the probe", ()),
+    ],
+)
+def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
+    text = decode((DATA / f"{log}.log").read_bytes())
+    assert place.of_hang("fault", text, Capture(why="hang")) == where
+    assert place.waiters(text) == waiters
+
+
+@pytest.mark.parametrize(
+    ("console", "where"),
+    [
+        (
+            SPIN,
+            "page_table_deadlock at mm/hgm_faults.c:112, waiting in "
+            "native_queued_spin_lock_slowpath, on CPU 1",
+        ),
+        (PANICKED, "interrupts_off_loop+0x2/0x8, on CPU 0"),
+        (BLOCKED, "hugetlb_fault at mm/hugetlb.c:812, state D"),
+        (
+            BLOCKED + SPIN.replace("fault Not", "other Not"),
+            "hugetlb_fault at mm/hugetlb.c:812, state D",
+        ),
+        (SPIN.replace("0010:native", "0033:0x401000 x"), "user mode, in the probe"),
+        ("", ""),
+    ],
+)
+def test_of_hang(console: str, where: str) -> None:
+    assert place.of_hang("fault", console, capture()) == where
+
+
+@pytest.mark.parametrize(
+    ("vcpus", "where"),
+    [
+        ((Vcpu(number=0, pc=0xFFFFFFFF81000072, level=0, halted=True),), ""),
+        (
+            (
+                Vcpu(number=0, pc=0x401000, level=3, halted=False, busy=1.0),
+                Vcpu(number=1, pc=0xFFFFFFFF81000072, level=0, halted=False, busy=0.9),
+            ),
+            "hugetlb_fault at mm/hugetlb.c:812, on CPU 1",
+        ),
+        (
+            (Vcpu(number=0, pc=0x401000, level=3, halted=False),),
+            "user mode at 0x401000, on CPU 0",
+        ),
+        (
+            (Vcpu(number=0, pc=0xFFFFFFFF81999999, level=0, halted=False),),
+            "0xffffffff81999999, on CPU 0",
+        ),
+    ],
+)
+def test_program_counters_speak_where_the_kernel_does_not(
+    vcpus: tuple[Vcpu, ...], where: str
+) -> None:
+    assert place.of_hang("fault", "", capture(*vcpus)) == where
+
+
+def test_a_crash_is_where_its_fatal_complaint_says() -> None:
+    block = ("kernel BUG at mm/hugetlb.c:812!", "RIP: 0010:hugetlb_fault+0x12/0xa0")
+    splat = Splat(kind="bug", title=block[0], block=block, offset=0)
+    assert place.of_crash((splat,), capture()) == "hugetlb_fault at mm/hugetlb.c:812"
+    assert place.of_crash((splat,), None) == "hugetlb_fault+0x12/0xa0"
+    assert place.of_crash((), None) == ""
+
+
+@given(
+    st.text() | st.lists(st.sampled_from((SPIN + PANICKED + BLOCKED).splitlines())).map("\n".join)
+)
+def test_never_raises(text: str) -> None:
+    place.of_hang("fault", text, capture())
+    place.waiters(text)
