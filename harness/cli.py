@@ -17,6 +17,7 @@ from harness.commands import (
     bench,
     bisect,
     cache,
+    compare,
     detect,
     guest,
     host,
@@ -46,6 +47,7 @@ def hgm() -> None:
 for command in (
     run.run,
     run.judge,
+    compare.compare,
     kernel.kernel,
     image.image,
     guest.guest,

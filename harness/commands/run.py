@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +52,27 @@ if TYPE_CHECKING:
     show_default=True,
     help="Run each probe so often; the repetitions are named NAME#2 and so on.",
 )
+@click.option(
+    "--against",
+    metavar="SPEC",
+    help="First do the same with this series (none: the source alone), then say what changed; "
+    "the exit code is that of `hgm compare`.",
+)
 @runs_option
-@click.option("--json", "as_json", is_flag=True, help="Print result.json on standard output.")
-def run(as_json: bool, runs_dir: Path, timeout: float, **options: Any) -> int:
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print result.json on standard output; with --against, the comparison.",
+)
+def run(as_json: bool, runs_dir: Path, timeout: float, against: str | None, **options: Any) -> int:
     """Build, boot and probe a kernel, and say in one table what it does."""
     from harness import pipeline
     from harness.reports import json, text
 
-    request = _run_request(**options)
+    if against is not None:
+        return _run_against(against, as_json, runs_dir, timeout, **options)
+    request = _run_request(sys.argv[1:], **options)
     with new_display() as display:
         record = pipeline.run(request, runs_dir, new_tools(timeout, display))
     text.write(record, sys.stderr if as_json else sys.stdout)
@@ -67,7 +81,54 @@ def run(as_json: bool, runs_dir: Path, timeout: float, **options: Any) -> int:
     return record.exit_code
 
 
+def _run_against(
+    against: str, as_json: bool, runs_dir: Path, timeout: float, **options: Any
+) -> int:
+    """Run base and patched kernel one after the other, and compare them."""
+    from harness import pipeline
+    from harness.campaigns import points
+    from harness.commands.compare import show
+    from harness.records import to_json
+    from harness.workspace import atomic_write
+
+    words = without(sys.argv[1:], ("--against",))
+    # What belongs to the series does not belong to what it is compared with.
+    own = {"series": against, "resolve": "", "mail_from": "", "first": None, "expect": "report"}
+    base_words = without(words, tuple(f"--{name.replace('_', '-')}" for name in own))
+    base_words += ["--series", against, "--expect", "report"]
+    requests = [
+        _run_request(base_words, **{**options, **own}),
+        _run_request(words, **options),
+    ]
+    records = []
+    with new_display() as display:
+        tools = new_tools(timeout, display)
+        for request in requests:
+            record = pipeline.run(request, runs_dir, tools)
+            if not points.counts(record):
+                display.note(f"{record.run_dir}: {record.reason}")
+                return record.exit_code
+            records.append(record)
+    found = show(*records, as_json=as_json)
+    atomic_write(Path(records[1].run_dir) / "compare.json", to_json(found))
+    return found.exit_code
+
+
+def without(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return a command's words without some of its options and their values."""
+    kept: list[str] = []
+    todo = list(words)
+    while todo:
+        word = todo.pop(0)
+        if word in options:
+            del todo[:1]
+        elif word.partition("=")[0] not in options:
+            kept.append(word)
+    return kept
+
+
 def _run_request(
+    words: Sequence[str],
     *,
     probes: tuple[str, ...],
     kselftests: tuple[str, ...],
@@ -86,7 +147,7 @@ def _run_request(
         kselftests=kselftests,
         repeat=repeat,
         # From anywhere, and with paths that were meant from here.
-        command=("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), *sys.argv[1:]),
+        command=("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), *words),
     )
 
 
