@@ -236,6 +236,8 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
         unmet: why it cannot be run at all, such as the compiler's reason; empty where it can.
         on_request: whether it runs only where a glob names it.
         checkpoints: whether it asks the host to look at its page tables.
+        spoils: whether it leaves a guest that no other probe may have: it poisons memory, say, or
+            exhausts a pool. Its guest is given up, and the kernel's books are kept but not judged.
     """
 
     name: str
@@ -251,6 +253,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
     unmet: str = ""
     on_request: bool = False
     checkpoints: bool = False
+    spoils: bool = False
 
     @property
     def wants_disk(self) -> bool:
@@ -365,6 +368,34 @@ class CheckpointResult(Record, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
+class LedgerReading(Record, frozen=True, kw_only=True):
+    """The kernel's books on huge pages around a probe, as `harness.verdicts.ledger` reads them.
+
+    Attributes:
+        before: numbers by name, such as ``pool.1G.node0.free``.
+        after: the same once they were as before, or a difference had lasted.
+        seconds: from the probe's end to the second reading.
+    """
+
+    before: dict[str, int]
+    after: dict[str, int]
+    seconds: float = 0.0
+
+
+class Leak(Record, frozen=True, kw_only=True):
+    """A number in the kernel's books that is not where it was before a probe.
+
+    Attributes:
+        what: its name, such as ``pool.1G.node0.free``.
+        before: before the probe; None where there was no such number.
+        after: after it, for long enough; None where there is no such number any more.
+    """
+
+    what: str
+    before: int | None
+    after: int | None
+
+
 class ProbeEvidence(Record, frozen=True, kw_only=True):
     """What is known about a probe's run before anybody judged it; lives beside its KTAP.
 
@@ -383,6 +414,8 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
         program: the name of its process in the guest, as the kernel prints it.
         slowness: how many times longer than where the budgets were measured this guest took for
             the same work; the budget has been multiplied by it.
+        spoils: whether the catalogue says that it spoils its guest.
+        ledger: the kernel's books; None where they were not read after it.
     """
 
     name: str
@@ -396,6 +429,8 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
     rules: Rules = "ktap"
     program: str = ""
     slowness: float = 1.0
+    spoils: bool = False
+    ledger: LedgerReading | None = None
 
 
 class CaptureStep(Record, frozen=True, kw_only=True):
@@ -466,6 +501,7 @@ class ProbeResult(Record, frozen=True, kw_only=True):
         subtests: in the order they were reported.
         splats: what the kernel complained about meanwhile.
         checkpoints: what its page tables looked like from outside, where it asked for that.
+        leaks: what did not come back after it; empty for a probe that spoils its guest by design.
         directory: where its KTAP and standard error lie, relative to the run directory.
         place: where the kernel stood when it hung, died or complained, such as
             ``handle_userfault at fs/userfaultfd.c:512``; empty where nobody knows.
@@ -479,6 +515,7 @@ class ProbeResult(Record, frozen=True, kw_only=True):
     subtests: tuple[Subtest, ...] = ()
     splats: tuple[Splat, ...] = ()
     checkpoints: tuple[CheckpointResult, ...] = ()
+    leaks: tuple[Leak, ...] = ()
     directory: str = ""
     place: str = ""
     evidence: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From a subject to a bench with all that a guest needs, and the probes of a run in guests.
 
-It takes one guest as long as that stays sound. A guest in which a probe crashed, hung, was lost, or
-made the kernel complain is never used again; the probes that are left get a new one.
+It takes one guest as long as that stays sound. A guest in which a probe crashed, hung, was lost,
+made the kernel complain, or left the pools other than it found them is never used again, nor is one
+whose probe spoils it by design; the probes that are left get a new one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from harness.guest import image
 from harness.guest.personal import PersonalFile
 from harness.kernel import cache
 from harness.kernel.obtain import KernelRequest, obtain
+from harness.ledger import Books
 from harness.probes import calibration
 from harness.probes.compile import compile_probes
 from harness.probes.kselftest import Suite
@@ -233,9 +235,10 @@ def run_probes(bench: Bench, specs: Sequence[ProbeSpec], store: RunStore) -> Non
         disk = any(spec.wants_disk for spec in left)
         with guest_with_probes(bench, store.run_dir, disk=disk) as host:
             slowness = _meet(bench, host, store)
+            books = Books(host, bench.tools.deadline)
             while left:
                 bench.tools.progress.step(total - len(left), total, "probes")
-                if not _run_one(bench, host, left.pop(0), store, slowness):
+                if not _run_one(bench, host, left.pop(0), store, books, slowness):
                     break
             else:
                 bench.tools.progress.step(total, total, "probes")
@@ -316,7 +319,14 @@ def _meet(bench: Bench, host: Guest, store: RunStore) -> float:
     return slowness
 
 
-def _run_one(bench: Bench, host: Guest, spec: ProbeSpec, store: RunStore, slowness: float) -> bool:
+def _run_one(
+    bench: Bench,
+    host: Guest,
+    spec: ProbeSpec,
+    store: RunStore,
+    books: Books,
+    slowness: float,
+) -> bool:
     """Run one probe, judge it, and return whether its guest may run another."""
     directory = store.probe_directory(spec.name)
     watcher = Watcher(host, bench.machine.cpus, directory)
@@ -328,12 +338,19 @@ def _run_one(bench: Bench, host: Guest, spec: ProbeSpec, store: RunStore, slowne
         slowness=slowness,
         on_output=watcher.feed,
     )
+    evidence = books.close(evidence, bench.tools.deadline)
     evidence, capture = _captured(bench, host, evidence, store, directory)
     result = store.conclude(evidence, capture)
     bench.tools.progress.note(
         f"{result.status:<5} {result.name}" + (result.reason and f": {result.reason}")
     )
-    return result.status in ("PASS", "FAIL", "SKIP") and not result.splats
+    return may_share(spec, result)
+
+
+def may_share(spec: ProbeSpec, result: ProbeResult) -> bool:
+    """Return whether the guest in which a probe ran may run another one."""
+    ended = result.status in ("PASS", "FAIL", "SKIP")
+    return ended and not (result.splats or result.leaks or spec.spoils)
 
 
 def _captured(

@@ -44,8 +44,9 @@ FLAGS = (
 
 _COMPILER = "gcc"
 
-#: Go into every guest: one tells what the running kernel has, the other how slow the guest is.
-_ALWAYS = ("c/features.c", "c/calibrate.c")
+#: Go into every guest: they tell what the running kernel has, how slow the guest is, and what the
+#: kernel's books on huge pages say.
+_ALWAYS = ("c/features.c", "c/calibrate.c", "c/ledger.c")
 
 #: What Python probes import.
 _PYTHON_LIBRARY = "python/hgm_probe.py"
@@ -78,8 +79,8 @@ def compile_probes(
     """Return what belongs into the guest's ``/probes`` for these probes, by file name there.
 
     A C probe's file is a static binary, named by its source's stem; a Python probe's is its source,
-    checked for syntax, with ``hgm_probe.py`` beside it. ``features`` and ``calibrate`` are always
-    among them.
+    checked for syntax, with ``hgm_probe.py`` beside it. ``features``, ``calibrate`` and ``ledger``
+    are always among them.
 
     Args:
         specs: the probes; several may share a source.

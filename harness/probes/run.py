@@ -27,15 +27,19 @@ MOUNT_DISK = "/bin/hgm-disk"
 #: In the guest: prints what the running kernel has, a ``key=value`` a line.
 FEATURES = f"{GUEST_DIRECTORY}/features"
 
+#: In the guest: prints the kernel's books on huge pages, a ``key value`` a line; with ``run`` and a
+#: command it runs that in the cgroup whose huge pages the books name.
+LEDGER = f"{GUEST_DIRECTORY}/ledger"
+
 #: Seconds that a probe gets to end after the kernel has said that something is stuck.
 STALL_GRACE_SECONDS = 5.0
 
-_FLUSH_SECONDS = 5.0
 _CALIBRATION_SECONDS = 60.0
 
 # Of a process's name the kernel keeps 15 characters (TASK_COMM_LEN).
 _NAME_LENGTH = 15
 
+_FLUSH_SECONDS = 5.0
 
 #: What a probe is told whose checkpoints somebody answers; see ``docs/writing-a-probe.md``.
 LISTENING = ("--checkpoints", "host")
@@ -156,7 +160,7 @@ def run_probe(
 
         try:
             answer = guest.ssh.run(
-                [RUNNER, spec.name, *argv(spec)],
+                [RUNNER, spec.name, LEDGER, "run", *argv(spec)],
                 budget,
                 on_stdout=keep,
                 on_stderr=err.write,
@@ -175,6 +179,7 @@ def run_probe(
     return ProbeEvidence(
         name=spec.name,
         rules=spec.rules,
+        spoils=spec.spoils,
         ended=ended,
         exit_code=code,
         seconds=time.monotonic() - began,

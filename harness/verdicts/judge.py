@@ -20,6 +20,10 @@ A probe, the first that holds:
 
 For one of the kernel's own tests `harness.verdicts.kselftest` takes the place of rules 5 to 11.
 
+A number in the kernel's books on huge pages that does not come back (`harness.verdicts.ledger`)
+turns a PASS or SKIP into a FAIL: a leak. For the kernel's own tests, which set pools themselves, it
+is told and no more; what a probe does that spoils its guest by design is not judged.
+
 A checkpoint at which the page tables disagree with what the kernel or the probe says of them turns
 a PASS or SKIP into a FAIL as well, and so does one that the host did not answer.
 
@@ -40,6 +44,7 @@ from harness.records import (
     Capture,
     CheckpointResult,
     HgmSupport,
+    Leak,
     ProbeEvidence,
     ProbeResult,
     Splat,
@@ -47,7 +52,7 @@ from harness.records import (
     Subtest,
     Verdict,
 )
-from harness.verdicts import checkpoint, dmesg, kselftest, ktap, opinion, place
+from harness.verdicts import checkpoint, dmesg, kselftest, ktap, ledger, opinion, place
 from harness.verdicts.lines import clean, short
 from harness.verdicts.opinion import Opinion, aside
 
@@ -123,13 +128,19 @@ def judge_probe(
         for splat in dmesg.scan(heard.text)
         if splat.offset < heard.length
     )
+    leaks = _leaks(evidence)
     document = ktap.parse(text)
     subtests = ktap.flatten(document)
     status, reason = (
         _crash(evidence, splats)
         or _unfinished(evidence, splats, subtests, heard)
         or _complained(
-            _disputed(_judge_output(evidence, document, subtests, text, stderr), text, checkpoints),
+            _leaked(
+                _disputed(
+                    _judge_output(evidence, document, subtests, text, stderr), text, checkpoints
+                ),
+                leaks if evidence.rules == "ktap" else (),
+            ),
             splats,
         )
     )
@@ -141,6 +152,7 @@ def judge_probe(
         subtests=subtests,
         splats=splats,
         checkpoints=tuple(checkpoints),
+        leaks=leaks,
         place=_place(status, evidence, splats, heard),
     )
 
@@ -274,6 +286,22 @@ def _disputed(opinion: Opinion, text: str, checkpoints: Sequence[CheckpointResul
     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
     parts = [opinion.reason] if opinion.status == "FAIL" else []
     return Opinion("FAIL", "; ".join([*parts, f"{lines[0]}{more}"]))
+
+
+def _leaks(evidence: ProbeEvidence) -> tuple[Leak, ...]:
+    if evidence.ledger is None or evidence.spoils:
+        return ()
+    return ledger.differences(evidence.ledger.before, evidence.ledger.after)
+
+
+def _leaked(opinion: Opinion, leaks: Sequence[Leak]) -> Opinion:
+    """Let no probe pass after which something is missing."""
+    if not leaks:
+        return opinion
+    parts = [opinion.reason] if opinion.status == "FAIL" else []
+    more = f" (and {len(leaks) - 3} more)" if len(leaks) > 3 else ""
+    parts.append(f"leak: {', '.join(map(ledger.describe, leaks[:3]))}{more}")
+    return Opinion("FAIL", "; ".join(parts))
 
 
 def _signal_name(code: int) -> str:

@@ -10,7 +10,7 @@ from harness import session
 from harness.errors import BootError, GuestPanicked, SshUnreachable
 from harness.guest.personal import PersonalFile
 from harness.records import ProbeResult, ProbeSpec, RunRecord
-from harness.results.store import RunStore
+from harness.results.store import RunStore, judged_again
 from harness.session import Bench
 from harness.vm.guest import BootRequest, booted
 
@@ -21,9 +21,19 @@ GARBAGE = "#!/bin/sh\necho 'Segmentation fault, says the probe'\n"
 SHORT = "#!/bin/sh\necho 'KTAP version 1'; echo 1..2; echo 'ok 1 one'\n"
 
 
+POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+TAKE = f"{GOOD}echo 60 >{POOL}\n"
+LATE = f"{TAKE}(sleep 1; echo 64 >{POOL}) >/dev/null 2>&1 &\n"
+
+
 def spec(name: str, budget: float = 20.0) -> ProbeSpec:
     return ProbeSpec(
-        name=f"test/{name}", shows="", source=f"c/{name}.c", language="c", budget=budget
+        name=f"test/{name}",
+        shows="",
+        source=f"c/{name}.c",
+        language="c",
+        budget=budget,
+        spoils=name == "spoils",
     )
 
 
@@ -71,6 +81,33 @@ def test_what_is_no_ktap_is_a_failure_and_not_a_pass(hgm_bench: Bench, tmp_path:
     found = by_name(run(hgm_bench, tmp_path, {"garbage": GARBAGE, "short": SHORT}))
     assert found["garbage"].status == found["short"].status == "FAIL"
     assert "Segmentation fault, says the probe" in found["garbage"].reason
+
+
+def test_what_a_probe_does_not_give_back_is_a_leak_and_its_guest_is_given_up(
+    hgm_bench: Bench, tmp_path: Path
+) -> None:
+    scripts = {"late": LATE, "good": GOOD, "take": TAKE, "spoils": TAKE, "good2": GOOD}
+    found = by_name(run(hgm_bench, tmp_path, scripts))
+    assert {name: probe.status for name, probe in found.items()} == {
+        "late": "PASS",
+        "good": "PASS",
+        "take": "FAIL",
+        "spoils": "PASS",
+        "good2": "PASS",
+    }
+    assert found["take"].reason.startswith("leak: ")
+    assert {(leak.what, leak.before, leak.after) for leak in found["take"].leaks} == {
+        ("pool.2M.node0.total", 64, 60),
+        ("pool.2M.node0.free", 64, 60),
+        ("meminfo.HugePages_Total", 64, 60),
+        ("meminfo.HugePages_Free", 64, 60),
+        ("meminfo.Hugetlb", 2228224, 2220032),
+    }
+    assert found["spoils"].leaks == ()
+    boots = (tmp_path / "run" / "serial.log").read_text().count("Linux version 6.12")
+    assert boots == 3  # one to the leak, one to the probe that spoils, one for the rest
+    judged = {probe.name: probe for probe in judged_again(tmp_path / "run").probes}
+    assert judged["test/take"].leaks == found["take"].leaks
 
 
 def boot(bench: Bench, tmp_path: Path, **changes: object) -> None:

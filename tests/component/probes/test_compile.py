@@ -91,12 +91,15 @@ def test_the_whole_catalogue_compiles_against_the_hosts_headers(
     assert "warning" not in (tmp_path / "probes.log").read_text()
 
 
-def test_what_tells_features_and_speed_is_always_there(build: Compile) -> None:
-    assert set(build()) == {"calibrate", "features"}
+ALWAYS = {"calibrate", "features", "ledger"}
+
+
+def test_what_tells_features_speed_and_books_is_always_there(build: Compile) -> None:
+    assert set(build()) == ALWAYS
 
 
 def test_a_python_probe_brings_its_library(build: Compile) -> None:
-    assert set(build("python/split.py")) == {"calibrate", "features", "split.py", "hgm_probe.py"}
+    assert set(build("python/split.py")) == {*ALWAYS, "split.py", "hgm_probe.py"}
 
 
 def test_what_is_cached_calls_no_compiler(build: Compile, calls: Callable[[], int]) -> None:

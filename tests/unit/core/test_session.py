@@ -10,7 +10,7 @@ from harness.errors import (
     SpecError,
     UserError,
 )
-from harness.records import HgmSupport, HugePages, ProbeSpec
+from harness.records import HgmSupport, HugePages, Leak, ProbeResult, ProbeSpec, Splat
 from harness.vm import spec
 
 ONE_NODE = spec.machine(spec.parse_hugepages("1G:1,2M:4"))
@@ -78,3 +78,33 @@ def test_the_tree_of_errors_carries_the_exit_code(error: HarnessError, code: int
 def test_an_error_is_one_line_whatever_was_quoted() -> None:
     error = HarnessError("first\nsecond   third", hint="do\nthis")
     assert error.line() == "first second third; do this"
+
+
+@pytest.mark.parametrize(
+    ("result", "spoils", "may"),
+    [
+        ({"status": "PASS"}, False, True),
+        ({"status": "SKIP", "reason": "x"}, False, True),
+        ({"status": "FAIL", "reason": "x"}, False, True),
+        ({"status": "PASS"}, True, False),
+        ({"status": "SKIP", "reason": "x"}, True, False),
+        ({"status": "CRASH", "reason": "x"}, False, False),
+        ({"status": "HANG", "reason": "x"}, False, False),
+        ({"status": "LOST", "reason": "x"}, False, False),
+        (
+            {"status": "FAIL", "leaks": (Leak(what="pool.1G.node0.free", before=2, after=1),)},
+            False,
+            False,
+        ),
+        (
+            {"status": "FAIL", "splats": (Splat(kind="warning", title="W", block=(), offset=0),)},
+            False,
+            False,
+        ),
+    ],
+)
+def test_a_guest_that_is_not_sound_is_not_shared(
+    result: dict[str, object], spoils: bool, may: bool
+) -> None:
+    ended = ProbeResult(name="g/p/1G", **result)  # type: ignore[arg-type]
+    assert session.may_share(probe(spoils=spoils), ended) == may

@@ -8,7 +8,15 @@ from typing import Literal
 import msgspec
 import pytest
 
-from harness.records import CheckpointResult, HgmSupport, ProbeEvidence, ProbeResult, Splat, Status
+from harness.records import (
+    CheckpointResult,
+    HgmSupport,
+    LedgerReading,
+    ProbeEvidence,
+    ProbeResult,
+    Splat,
+    Status,
+)
 from harness.verdicts.judge import Heard, describe_hgm, judge_probe, judge_run, tally
 
 EVIDENCE = ProbeEvidence(
@@ -380,3 +388,39 @@ def test_a_checkpoints_line_is_no_reason_of_a_result() -> None:
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=1)
     result = judge_probe(evidence, text, "", Heard("", 0), (AGREED,))
     assert result.subtests[1].reason == "got 0x41; want 0x42"
+
+
+BOOKS = {"pool.1G.node0.free": 2, "meminfo.PageTables": 232}
+LEAKED = LedgerReading(before=BOOKS, after=BOOKS | {"pool.1G.node0.free": 1})
+RETURNED = LedgerReading(before=BOOKS, after=BOOKS | {"meminfo.PageTables": 236})
+
+
+@pytest.mark.parametrize(
+    ("ktap", "code", "ledger", "status", "reason"),
+    [
+        (GOOD, 0, RETURNED, "PASS", ""),
+        (GOOD, 0, None, "PASS", ""),
+        (GOOD, 0, LEAKED, "FAIL", "leak: pool.1G.node0.free 2 -> 1"),
+        (SKIPPED, 4, LEAKED, "FAIL", "leak: pool.1G.node0.free 2 -> 1"),
+        (
+            BAD,
+            1,
+            LEAKED,
+            "FAIL",
+            "two (and 1 more): got 0x41; want 0x42; leak: pool.1G.node0.free 2 -> 1",
+        ),
+    ],
+)
+def test_what_does_not_come_back_is_a_failure(
+    ktap: str, code: int, ledger: LedgerReading | None, status: Status, reason: str
+) -> None:
+    evidence = msgspec.structs.replace(EVIDENCE, exit_code=code, ledger=ledger)
+    result = judge_probe(evidence, ktap, "", Heard("", 0))
+    assert (result.status, result.reason) == (status, reason)
+    assert bool(result.leaks) == (ledger is LEAKED)
+
+
+def test_a_probe_that_spoils_its_guest_leaks_nothing() -> None:
+    evidence = msgspec.structs.replace(EVIDENCE, ledger=LEAKED, spoils=True)
+    result = judge_probe(evidence, GOOD, "", Heard("", 0))
+    assert (result.status, result.leaks) == ("PASS", ())
