@@ -9,7 +9,7 @@ The cache stands outside every checkout, in ``$HGM_CACHE`` or the user's cache d
     kernels/         finished kernels by content
     images/          finished guest images by content
     recipes/         which state of the guest's recipes became which image
-    probes/          compiled probes by content
+    probes/          compiled probes, and the kernels' own tests, by content
     accel/           what was proven about KVM on this host, per boot
     locks/           one file a lock; a lock dies with the process that holds it
     tmp/             what is not finished; swept when its owner is dead

@@ -105,7 +105,8 @@ def _skip_reason(
         return "; ".join((skipped[-1], *_before_last_skip(document)))
     lines = [line.strip() for line in map(clean, f"{stderr}\n{text}".split("\n"))]
     spoken = next((line for line in lines if _SKIP.search(line)), "")
-    said = spoken or last_line(stderr) or _last_words(text)
+    last = [line for line in lines if line][-_KEPT_LINES:]
+    said = spoken or last_line(stderr) or " ".join(line.lstrip("# ") for line in last)
     return said.lstrip("# ") or f"exit code {SKIP_CODE}, and it printed nothing"
 
 

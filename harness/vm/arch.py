@@ -22,6 +22,7 @@ class Arch(Record, frozen=True, kw_only=True):
         cpu_kvm: CPU models under KVM, in the order they are tried.
         console: the kernel's name of the first serial port.
         early_console: the kernel parameter for output before the console driver.
+        append: further kernel parameters.
         hugepage_sizes: bytes of one page, by the name that the kernel's command line takes.
         memory_overhead: bytes of guest memory to add to its huge pages.
     """
@@ -32,6 +33,7 @@ class Arch(Record, frozen=True, kw_only=True):
     cpu_kvm: tuple[str, ...]
     console: str
     early_console: str
+    append: tuple[str, ...]
     hugepage_sizes: dict[str, int]
     memory_overhead: int
 

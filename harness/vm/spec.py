@@ -130,6 +130,7 @@ def kernel_command_line(launch: Launch) -> str:
     words = [
         f"console={guest.console}",
         guest.early_console,
+        *guest.append,
         # A panic reboots at once, and -no-reboot turns that into the end of QEMU, so that the
         # watcher sees an event instead of a silence.
         "panic=-1",

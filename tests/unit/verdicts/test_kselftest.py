@@ -56,6 +56,11 @@ def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeRe
         ),
         (judged("about to\n[SKIP]\tno debugfs\nbye\n", 4), "SKIP", "[SKIP] no debugfs"),
         (judged("about to\n", 4, stderr="no such device\n"), "SKIP", "no such device"),
+        (
+            judged("x\nEnable in your kernel:\nCONFIG_X=m\n", 4),
+            "SKIP",
+            "Enable in your kernel: CONFIG_X=m",
+        ),
         (judged("PGTABLE_LEVELS=4, must be >= 5\n", 4), "SKIP", "PGTABLE_LEVELS=4, must be >= 5"),
         (judged("", 4), "SKIP", "exit code 4, and it printed nothing"),
         # 3: words of failure, exit code of success

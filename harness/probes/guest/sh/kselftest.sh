@@ -5,7 +5,11 @@
 # Run one of the kernel's own tests the way its run_vmtests.sh does: in the directory of its
 # programs, with so many free huge pages of a size and with sysctls set, and undo that afterwards.
 # What cannot be had makes it a skip that says so, in the tests' own language.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+
+# Behind what the disk has, busybox's: scripts call gzip, modprobe and the like.
+applets=/run/busybox
+[ -d $applets ] || { mkdir $applets && busybox --install -s $applets; }
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$applets HOME=/root
 
 cd "$1" || exit 1
 shift

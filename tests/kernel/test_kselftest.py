@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own tests, built from its tree and run in a guest with that kernel."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.kernel.conftest import STOCK, Run
+
+Hgm = Callable[..., Run]
+
+
+def test_two_of_the_trees_own_tests_pass_and_a_skip_has_the_programs_words(hgm: Hgm) -> None:
+    wanted = ("hugetlb-madvise", "map_fixed_noreplace", "test_hmm.sh")
+    words = [word for name in wanted for word in ("--kselftest", f"mm:{name}")]
+    run = hgm("run", "--kernel", STOCK, "--series", "none", *words, "--json")
+    assert run.code == 0, run.err
+    assert run.statuses() == {
+        "kselftest/mm/hugetlb-madvise": "PASS",
+        "kselftest/mm/map_fixed_noreplace": "PASS",
+        "kselftest/mm/test_hmm.sh": "SKIP",
+    }
+    by_name = {probe["name"].rpartition("/")[2]: probe for probe in run.record["probes"]}
+    assert "by its exit code" in by_name["hugetlb-madvise"]["reason"]
+    assert len(by_name["map_fixed_noreplace"]["subtests"]) >= 5
+    assert by_name["test_hmm.sh"]["reason"]
+    directory = Path(run.record["run_dir"])
+    evidence = json.loads(
+        (directory / by_name["test_hmm.sh"]["directory"] / "evidence.json").read_text()
+    )
+    assert (evidence["exit_code"], evidence["rules"]) == (4, "kselftest")
+
+    page = hgm("kselftest", "table", str(directory), str(directory))
+    assert page.code == 0, page.err
+    assert "| mm/hugetlb-madvise | PASS | PASS |" in page.out
+
+
+def test_a_pool_that_cannot_be_had_is_a_skip_and_the_next_test_finds_its_own(hgm: Hgm) -> None:
+    words = ("--kselftest", "mm:hugepage-mmap", "--kselftest", "mm:hugetlb_dio")
+    few = ("--hugepages", "2M:4", "--memory", "300M")
+    run = hgm("run", "--kernel", STOCK, "--series", "none", *words, *few, "--json")
+    assert run.code == 0, run.err
+    for probe in run.record["probes"]:
+        assert probe["status"] == "SKIP", probe
+        assert probe["reason"].startswith("needs 128 free huge pages of 2 MiB"), probe
