@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from harness.records import Subtest
 from harness.verdicts.ktap import KtapDocument
@@ -44,8 +45,36 @@ _SKIP = re.compile(r"\bskip", re.IGNORECASE)
 # What a reason keeps of what was said before a skip.
 _KEPT_LINES = 2
 
+#: A result of uffd-unit-tests. It begins the line before it has one, so children may print inside.
+_TESTING = re.compile(
+    r"Testing (?P<name>.+?)\.\.\. .*?(?P<said>done|skipped|failed)"
+    r"(?: \[reason: (?P<reason>.*)\])?\s*$"
+)
+_WORDS: dict[str, Literal["PASS", "FAIL", "SKIP"]] = {
+    "done": "PASS",
+    "skipped": "SKIP",
+    "failed": "FAIL",
+}
+
 #: Lines that every test of kselftest's framework prints.
 _FRAMEWORK = re.compile(r"^\s*(?:(?:K?TAP) version \d+|\d+\.\.\d+|# Totals:.*|#?\s*-+\s*)$")
+
+
+def results(text: str) -> tuple[Subtest, ...]:
+    """Return the results in the words of uffd-unit-tests, which has many and prints no TAP.
+
+    Args:
+        text: standard output, such as ``Testing minor on shmem... skipped [reason: no /dev]``.
+    """
+    return tuple(
+        Subtest(
+            name=match["name"],
+            status=_WORDS[match["said"]],
+            reason=match["reason"] or "",
+        )
+        for match in map(_TESTING.match, map(clean, text.split("\n")))
+        if match
+    )
 
 
 def judge(
@@ -91,7 +120,7 @@ def _success(
     if skipped:
         first = f"{skipped[0].name}: {skipped[0].reason}".strip(": ")
         return Opinion("PASS", f"{len(skipped)} of {len(subtests)} results skipped: {first}")
-    return Opinion("PASS", "" if subtests else "by its exit code; it prints no TAP")
+    return Opinion("PASS", "" if subtests else "by its exit code; it prints no results")
 
 
 def _skip_reason(

@@ -31,6 +31,13 @@ XFAIL = "TAP version 13\n1..1\nok 1 # XFAIL known to be so\n"
 SHORT = "TAP version 13\n1..3\nok 1 one\n"
 NO_PLAN = "TAP version 13\nok 1 one\n"
 
+UFFD = (
+    "Testing UFFDIO_API (with syscall)... done\n"
+    "Testing move on shmem... skipped [reason: no such feature]\n"
+    "Userfaults unit tests: pass=1, skip=1, fail=0 (total=2)\n"
+)
+UFFD_FAILED = "Testing wp on hugetlb... failed [reason: faulting 0x10; now]\n"
+
 WARNING = "[    1.000000] WARNING: CPU: 1 PID: 4 at mm/hugetlb.c:8 f+0x1/0x2\n"
 
 
@@ -78,7 +85,7 @@ def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeRe
         (
             judged("pass=3, skip=1, fail=0\nFAIL: 0\nERROR=0\n", 0),
             "PASS",
-            "by its exit code; it prints no TAP",
+            "by its exit code; it prints no results",
         ),
         # 4: fewer results than planned
         (judged(SHORT, 0), "FAIL", "1 of 3 planned results, yet exit code 0"),
@@ -89,7 +96,9 @@ def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeRe
         (judged(GOOD, 0), "PASS", ""),
         (judged(NO_PLAN, 0), "PASS", ""),
         (judged(SOME_SKIPPED, 0), "PASS", "1 of 2 results skipped: two: no pages"),
-        (judged("", 0), "PASS", "by its exit code; it prints no TAP"),
+        (judged("", 0), "PASS", "by its exit code; it prints no results"),
+        (judged(UFFD, 0), "PASS", "1 of 2 results skipped: move on shmem: no such feature"),
+        (judged(UFFD + UFFD_FAILED, 1), "FAIL", "wp on hugetlb: faulting 0x10; now"),
         # 7 and 8: what was expected to fail
         (judged(XFAIL, 2), "SKIP", "expected to fail, and does: known to be so"),
         (judged(XFAIL, 3), "PASS", "passed where a failure was expected: known to be so"),

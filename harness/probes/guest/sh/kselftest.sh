@@ -78,5 +78,7 @@ shift
 
 $user "$@"
 code=$?
+# Files that a test left hold huge pages.
+rm -rf /dev/hugepages-*/*
 undo
 exit $code
