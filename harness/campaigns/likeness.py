@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
+from harness.errors import RecordError
 from harness.probes.catalog import plain_name
 from harness.records import ProbeResult, Record, RunRecord
 
@@ -21,6 +24,31 @@ class Difference(Record, frozen=True, kw_only=True):
     name: str
     statuses: tuple[str, ...]
     reasons: tuple[str, ...]
+
+
+def joined(runs: Sequence[RunRecord]) -> RunRecord:
+    """Return one record for runs of one kernel: each probe as the last run has it that ran it.
+
+    Args:
+        runs: one or more, in the order in which they were done.
+
+    Raises:
+        RecordError: if they are not of the same kernel.
+    """
+    first = runs[0]
+    probes: dict[str, ProbeResult] = {}
+    for run in runs:
+        if not run.kernel or not first.kernel or run.kernel.key != first.kernel.key:
+            raise RecordError(
+                f"{run.run_dir} is not a run of the kernel of {first.run_dir}",
+                hint="only runs of one kernel can be joined with a comma",
+            )
+        for probe in run.probes:
+            if probe.name not in probes or probe.status != "LOST" or probe.directory:
+                probes[probe.name] = probe
+    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
+    others = tuple(f"joined with the run of {run.started}" for run in runs[1:])
+    return msgspec.structs.replace(first, probes=tuple(probes.values()), notes=notes + others)
 
 
 def names(runs: Sequence[RunRecord], prefix: str = "") -> tuple[str, ...]:

@@ -15,9 +15,12 @@ def kselftest() -> None:
 
 
 @kselftest.command("table")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-def table(runs: tuple[Path, ...]) -> int:
+@click.argument("runs", metavar="RUN[,RUN...]...", nargs=-1, required=True)
+def table(runs: tuple[str, ...]) -> int:
     """Print what the tests of a run ended with, as Markdown, and compare the other runs with it.
+
+    Runs of one kernel that are joined with a comma count as one: what a later one ran again, or an
+    earlier one did not come to, is taken from the later one.
 
     Ends with 1 if a test, or a result inside of one, did not end the same in all runs.
     """
@@ -25,6 +28,9 @@ def table(runs: tuple[Path, ...]) -> int:
     from harness.reports import kselftest as page
     from harness.results import store
 
-    records = [store.judged_again(run) for run in runs]
-    page.write(records, sys.stdout)
-    return 1 if likeness.differences(records, page.PREFIX) else 0
+    columns = [
+        likeness.joined([store.judged_again(Path(run)) for run in column.split(",")])
+        for column in runs
+    ]
+    page.write(columns, sys.stdout)
+    return 1 if likeness.differences(columns, page.PREFIX) else 0

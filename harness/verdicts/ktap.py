@@ -37,6 +37,9 @@ Kind = Literal[
     "garbage-after",  # the same after the last planned result
 ]
 
+#: Begins the reason of a result that failed where that was expected, and so counts as skipped.
+EXPECTED = "expected to fail"
+
 #: Nesting that no test has; deeper lines are refused so that no reader needs a deep stack.
 MAX_DEPTH = 16
 
@@ -176,7 +179,7 @@ def _reason(result: KtapResult) -> str:
     """Return why a result is what it is; diagnostics of a PASS stay in the KTAP file."""
     said = [result.reason] if result.reason else []
     if result.directive in ("XFAIL", "TODO") and status(result) == "SKIP":
-        said.insert(0, "expected to fail")
+        said.insert(0, EXPECTED)
     elif result.directive in ("TIMEOUT", "ERROR"):
         said.insert(0, result.directive)
     if status(result) == "FAIL" or not said:

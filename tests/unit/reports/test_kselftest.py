@@ -5,8 +5,10 @@ import io
 from typing import Literal
 
 import msgspec
+import pytest
 
 from harness.campaigns import likeness
+from harness.errors import RecordError
 from harness.records import ProbeResult, RunRecord, Status, Subtest
 from harness.reports import kselftest
 from tests.unit.reports.records import RUN
@@ -89,3 +91,22 @@ def test_results_of_one_name_are_told_apart_by_their_order() -> None:
 
     (only,) = likeness.differences([twice("PASS"), twice("SKIP")])
     assert only.name == "kselftest/mm/cow > fork (2)"
+
+
+def test_runs_of_one_kernel_are_joined_test_by_test() -> None:
+    cut = run(result("cow"), result("uffd", "HANG", "too slow"), result("late", "LOST"))
+    again = run(result("uffd", "PASS"), result("cow", "LOST", "it was not run"), result("late"))
+    whole = likeness.joined([cut, again])
+    assert {p.name.rpartition("/")[2]: p.status for p in whole.probes[1:]} == {
+        "cow": "PASS",
+        "uffd": "PASS",
+        "late": "PASS",
+    }
+    assert whole.notes == (f"joined with the run of {RUN.started}",)
+
+
+def test_runs_of_two_kernels_are_not_joined() -> None:
+    assert RUN.kernel is not None
+    other = msgspec.structs.replace(RUN, kernel=msgspec.structs.replace(RUN.kernel, key="another"))
+    with pytest.raises(RecordError, match="not a run of the kernel"):
+        likeness.joined([STOCK, other])

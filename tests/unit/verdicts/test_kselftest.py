@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Every rule of kselftest's that the judge follows."""
 
+import json
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from harness.records import ProbeEvidence, ProbeResult
 from harness.verdicts.judge import Heard, judge_probe
+from harness.verdicts.lines import decode
 
 EVIDENCE = ProbeEvidence(
     name="kselftest/mm/cow",
@@ -28,6 +32,7 @@ GUESSED = (
 )
 SOME_SKIPPED = "TAP version 13\n1..2\nok 1 one\nok 2 two # SKIP no pages\n"
 XFAIL = "TAP version 13\n1..1\nok 1 # XFAIL known to be so\n"
+SOME_XFAIL = "TAP version 13\n1..2\nok 1 one\nok 2 # XFAIL known\n"
 SHORT = "TAP version 13\n1..3\nok 1 one\n"
 NO_PLAN = "TAP version 13\nok 1 one\n"
 
@@ -99,6 +104,7 @@ def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeRe
         (judged("", 0), "PASS", "by its exit code; it prints no results"),
         (judged(UFFD, 0), "PASS", "1 of 2 results skipped: move on shmem: no such feature"),
         (judged(UFFD + UFFD_FAILED, 1), "FAIL", "wp on hugetlb: faulting 0x10; now"),
+        (judged(SOME_XFAIL, 0), "PASS", ""),
         # 7 and 8: what was expected to fail
         (judged(XFAIL, 2), "SKIP", "expected to fail, and does: known to be so"),
         (judged(XFAIL, 3), "PASS", "passed where a failure was expected: known to be so"),
@@ -133,3 +139,26 @@ def test_without_its_rules_the_same_output_is_no_ktap() -> None:
     evidence = msgspec.structs.replace(EVIDENCE, rules="ktap")
     assert judge_probe(evidence, "done\n", "", Heard("", 0)).status == "FAIL"
     assert judge_probe(EVIDENCE, "done\n", "", Heard("", 0)).status == "PASS"
+
+
+DATA = Path(__file__).parents[2] / "data" / "kselftest"
+
+
+@pytest.mark.parametrize(
+    "case", sorted(DATA.glob("*/*")), ids=lambda path: "/".join(path.parts[-2:])
+)
+def test_what_real_tests_printed_in_our_guests(case: Path) -> None:
+    expected = json.loads((case / "expected.json").read_text())
+    stdout, stderr = (decode((case / name).read_bytes()) for name in ("stdout", "stderr"))
+    evidence = msgspec.structs.replace(EVIDENCE, exit_code=expected["exit_code"])
+    result = judge_probe(evidence, stdout, stderr, Heard("", 0))
+    found = {s: sum(t.status == s for t in result.subtests) for s in ("PASS", "FAIL", "SKIP")}
+    assert (result.status, result.reason) == (expected["status"], expected["reason"])
+    assert found == expected["results"]
+
+
+def test_there_are_recordings_of_every_kind() -> None:
+    cases = [json.loads(path.read_text()) for path in DATA.glob("*/*/expected.json")]
+    assert {case["status"] for case in cases} == {"PASS", "FAIL", "SKIP"}
+    assert {0, 1, 4} <= {case["exit_code"] for case in cases}
+    assert any(case["exit_code"] > 128 for case in cases)

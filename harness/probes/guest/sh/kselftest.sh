@@ -70,7 +70,7 @@ while [ "$1" != -- ]; do
         fi
         shift 3
         ;;
-    --user) user="setpriv --reuid $2 --regid $2 --clear-groups --" && shift 2 ;;
+    --user) user="/usr/bin/setpriv --reuid $2 --regid $2 --clear-groups --" && shift 2 ;;
     *) echo "kselftest.sh: what is $1?" >&2 && exit 1 ;;
     esac
 done
