@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from harness.campaigns.compare import Change, Comparison, Kind, Outcome, Shift
 from harness.records import RunRecord, size_name
+from harness.reports.reproduce import short_command
 
 _ORDER: tuple[Kind, ...] = (
     "newly failing",
@@ -170,7 +170,7 @@ def mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str
     yield "To do it again:"
     yield ""
     for record in (before, after):
-        yield f"  {_command(record)}"
+        yield f"  {short_command(record)}"
 
 
 def _machine(record: RunRecord) -> str:
@@ -180,14 +180,6 @@ def _machine(record: RunRecord) -> str:
     pages = ", ".join(f"{p.count} x {size_name(p.size)}" for p in record.machine.hugepages)
     accel = f", {record.accel.name}" if record.accel else ""
     return f" on {record.machine.arch}, {record.machine.cpus} CPUs, {pages}{accel}"
-
-
-def _command(record: RunRecord) -> str:
-    """Return a run's command without the directory that it was given in."""
-    words = list(record.command)
-    while words and words[0].rpartition("/")[2] != "hgm":
-        words.pop(0)
-    return shlex.join(["./hgm", *words[1:]])
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:

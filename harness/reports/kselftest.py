@@ -10,6 +10,7 @@ from typing import TextIO
 from harness.campaigns import likeness
 from harness.records import ProbeResult, RunRecord
 from harness.reports import text
+from harness.reports.reproduce import short_command
 
 PREFIX = "kselftest/"
 
@@ -43,7 +44,7 @@ def lines(runs: Sequence[RunRecord]) -> Iterator[str]:
 
 
 def _about(run: RunRecord, number: int) -> Iterator[str]:
-    yield f"{number}. {run.started[:10]}, `{_command(run)}`"
+    yield f"{number}. {run.started[:10]}, `{short_command(run)}`"
     for name, value in text.head(run):
         if name in ("kernel", "series", "config", "accel", "pool", "HGM"):
             yield f"   - {name}: {value}"
@@ -53,17 +54,6 @@ def _about(run: RunRecord, number: int) -> Iterator[str]:
     yield f"   - {len(tests)} tests: {said}"
     for note in run.notes:
         yield f"   - {note}"
-
-
-def _command(run: RunRecord) -> str:
-    """Return the command without the directories that it was given in and wrote to."""
-    words = list(run.command)
-    while words and not words[0].endswith(("/hgm", "cli.py")):
-        words.pop(0)
-    if "--runs-dir" in words:
-        at = words.index("--runs-dir")
-        del words[at : at + 2]
-    return " ".join(["./hgm", *words[1:]])
 
 
 def _table(runs: Sequence[RunRecord]) -> Iterator[str]:

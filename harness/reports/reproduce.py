@@ -32,6 +32,17 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield "exec " + shlex.join(record.command) + ' "$@"'
 
 
+def short_command(record: RunRecord) -> str:
+    """Return a run's command without the directories that it was given in and wrote to."""
+    words = list(record.command)
+    if words[:2] == ["env", "-C"]:
+        words = words[3:]
+    if "--runs-dir" in words:
+        at = words.index("--runs-dir")
+        del words[at : at + 2]
+    return shlex.join(["./hgm", *words[1:]])
+
+
 def _comment(text: str) -> str:
     """Return a text as one comment; a line break in it must not start a command."""
     return "# " + " ".join(text.split("\n")).replace("\r", " ").rstrip()

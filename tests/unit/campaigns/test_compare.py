@@ -252,7 +252,10 @@ def test_table() -> None:
 
 def test_mail_is_fit_for_a_list() -> None:
     long = "a reason that goes on and on, " * 8
-    was = run(probe("p/x", "S", long), command=("env", "-C", "/a b", "/c/hgm", "run"))
+    was = run(
+        probe("p/x", "S", long),
+        command=("env", "-C", "/a b/hgm", "/c/hgm", "run", "--runs-dir", "x"),
+    )
     now = run(probe("p/x", "P"), command=("/c/hgm", "run", "--probe", "p/*"))
     text = "\n".join(report.mail(compare(was, now), was, now))
     assert all(len(line) <= 72 for line in text.splitlines())
