@@ -238,6 +238,8 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
         checkpoints: whether it asks the host to look at its page tables.
         spoils: whether it leaves a guest that no other probe may have: it poisons memory, say, or
             exhausts a pool. Its guest is given up, and the kernel's books are kept but not judged.
+        on_base: what it must end with on a kernel without the patches that it is about, while it
+            must pass with them; empty where nothing is stated.
     """
 
     name: str
@@ -254,6 +256,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
     on_request: bool = False
     checkpoints: bool = False
     spoils: bool = False
+    on_base: tuple[Status, ...] = ()
 
     @property
     def wants_disk(self) -> bool:
@@ -416,6 +419,7 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
             the same work; the budget has been multiplied by it.
         spoils: whether the catalogue says that it spoils its guest.
         ledger: the kernel's books; None where they were not read after it.
+        on_base: what the catalogue says that it must end with without the patches.
     """
 
     name: str
@@ -431,6 +435,7 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
     slowness: float = 1.0
     spoils: bool = False
     ledger: LedgerReading | None = None
+    on_base: tuple[Status, ...] = ()
 
 
 class CaptureStep(Record, frozen=True, kw_only=True):
@@ -506,6 +511,8 @@ class ProbeResult(Record, frozen=True, kw_only=True):
         place: where the kernel stood when it hung, died or complained, such as
             ``handle_userfault at fs/userfaultfd.c:512``; empty where nobody knows.
         evidence: files of the run directory with what was captured then.
+        on_base: what it must end with without the patches that it is about, while it must pass
+            with them; empty where nothing is stated.
     """
 
     name: str
@@ -519,6 +526,7 @@ class ProbeResult(Record, frozen=True, kw_only=True):
     directory: str = ""
     place: str = ""
     evidence: tuple[str, ...] = ()
+    on_base: tuple[Status, ...] = ()
 
 
 class KernelSummary(Record, frozen=True, kw_only=True):

@@ -99,28 +99,50 @@ class Shift(Record, frozen=True, kw_only=True):
     doubt: float
 
 
+class Transition(Record, frozen=True, kw_only=True):
+    """What a probe states of base and patched kernel, and whether it was so.
+
+    Attributes:
+        name: the probe.
+        on_base: what it must end with on the base; on the patched kernel it must pass.
+        before: how it ended on the base.
+        after: how it ended on the patched kernel.
+        held: whether it was as stated.
+    """
+
+    name: str
+    on_base: tuple[Status, ...]
+    before: Status
+    after: Status
+    held: bool
+
+
 class Comparison(Record, frozen=True, kw_only=True):
     """Two runs compared.
 
     Attributes:
         before: the first run: its directory.
         after: the second run: its directory.
+        exit_code: 1 for a regression, 3 if probes were lost and there is none, else 0.
         changes: in the order of the second run's probes, then those that are gone.
         same: how many probes ended as before.
         complaints: new complaints of the kernel outside of any probe.
         ended: how the second run ended where it has no probes to compare; empty otherwise.
         shifts: probes whose time changed.
+        transitions: what probes state, where the first run is the base of the second.
         differs: what else differs between the runs, so that it may be the reason.
         notes: what could not be compared.
     """
 
     before: str
     after: str
+    exit_code: int
     changes: tuple[Change, ...] = ()
     same: int = 0
     complaints: tuple[str, ...] = ()
     ended: str = ""
     shifts: tuple[Shift, ...] = ()
+    transitions: tuple[Transition, ...] = ()
     differs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -128,13 +150,6 @@ class Comparison(Record, frozen=True, kw_only=True):
     def regressions(self) -> tuple[Change, ...]:
         """Return the changes for the worse."""
         return tuple(change for change in self.changes if change.regression)
-
-    @property
-    def exit_code(self) -> int:
-        """Return 1 for a regression, 3 if probes were lost and there is none, else 0."""
-        if self.regressions or self.complaints or self.ended:
-            return 1
-        return 3 if any(change.kind == "newly lost" for change in self.changes) else 0
 
     def of(self, kind: Kind) -> tuple[Change, ...]:
         """Return the changes of a kind."""
@@ -160,24 +175,65 @@ def compare(before: RunRecord, after: RunRecord) -> Comparison:
             hint="compare with a run that was probed",
         )
     if not _probed(after):
-        return Comparison(before=before.run_dir, after=after.run_dir, ended=after.reason)
+        return Comparison(
+            before=before.run_dir, after=after.run_dir, exit_code=1, ended=after.reason
+        )
     old, new = outcomes(before.probes), outcomes(after.probes)
     changes = tuple(_changes(old, new))
+    complaints = _new_complaints(before, after)
     shifts, notes = _shifts(old, new)
     return Comparison(
         before=before.run_dir,
         after=after.run_dir,
+        exit_code=_exit_code(changes, complaints),
         changes=changes,
         same=len(old.keys() & new.keys()) - sum(c.kind not in ("gone", "new") for c in changes),
-        complaints=_new_complaints(before, after),
+        complaints=complaints,
         shifts=shifts,
+        transitions=tuple(_transitions(before, after)) if is_base(before, after) else (),
         differs=tuple(_differs(before, after)),
         notes=notes,
     )
 
 
+def _exit_code(changes: Sequence[Change], complaints: Sequence[str]) -> int:
+    if complaints or any(change.regression for change in changes):
+        return 1
+    return 3 if any(change.kind == "newly lost" for change in changes) else 0
+
+
 def _probed(record: RunRecord) -> bool:
     return points.built(record) and points.booted(record)
+
+
+def is_base(before: RunRecord, after: RunRecord) -> bool:
+    """Return whether the second kernel is the source of the first with patches on it."""
+    if before.kernel is None or after.kernel is None:
+        return False
+    one, two = before.kernel, after.kernel
+    same = bool(one.source.tree) and one.source.tree == two.source.tree
+    return same and not one.series.patches and bool(two.series.patches)
+
+
+def _transitions(before: RunRecord, after: RunRecord) -> Iterator[Transition]:
+    """Yield what probes of both runs state of them; every repetition has to be as stated."""
+    old = outcomes(before.probes)
+    stated = {plain_name(p.name): p.on_base for p in (*before.probes, *after.probes) if p.on_base}
+    for name, outcome in outcomes(after.probes).items():
+        if name in stated and name in old:
+            was, now = _least(old[name], stated[name]), outcome.status
+            yield Transition(
+                name=name,
+                on_base=stated[name],
+                before=was,
+                after=now,
+                held=was in stated[name] and now == "PASS",
+            )
+
+
+def _least(outcome: Outcome, wanted: Sequence[Status]) -> Status:
+    """Return a status that is not wanted if there was one, else how the probe ended."""
+    return next((status for status in outcome.counts if status not in wanted), outcome.status)
 
 
 def outcomes(probes: Sequence[ProbeResult]) -> dict[str, Outcome]:

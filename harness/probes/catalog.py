@@ -15,6 +15,7 @@
     on_request = false           # true: it runs only where a glob of --probe matches it
     budget = { 1G = 60, 2M = 30 }  # seconds, for each size that it runs with
     checkpoints = true           # it asks the host to look at its page tables; false by default
+    on_base = ["SKIP"]           # what it must end with without the patches; unstated by default
     spoils = false               # true: it poisons memory, exhausts a pool ...: no probe after it
 
 At its top stands ``reference``: the seconds that ``c/calibrate.c`` took where the budgets were
@@ -61,6 +62,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
     on_request: bool = False
     checkpoints: bool = False
+    on_base: tuple[Literal["FAIL", "SKIP", "CRASH", "HANG"], ...] = ()
     spoils: bool = False
 
 
@@ -161,6 +163,7 @@ def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
             on_request=entry.on_request,
             budget=seconds,
             checkpoints=entry.checkpoints,
+            on_base=entry.on_base,
             spoils=entry.spoils,
         )
 

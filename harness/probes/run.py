@@ -180,6 +180,7 @@ def run_probe(
         name=spec.name,
         rules=spec.rules,
         spoils=spec.spoils,
+        on_base=spec.on_base,
         ended=ended,
         exit_code=code,
         seconds=time.monotonic() - began,

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from harness.campaigns.compare import Change, Comparison, Kind, Outcome, Shift
+from harness.campaigns.compare import Change, Comparison, Kind, Outcome, Shift, Transition
 from harness.records import RunRecord, size_name
 from harness.reports.reproduce import short_command
 
@@ -63,6 +63,9 @@ def lines(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[st
         yield ""
         yield "times"
         yield from (f"  {_shift(shift)}" for shift in found.shifts)
+    if found.transitions:
+        yield ""
+        yield from _transitions(found.transitions)
     yield ""
     for note in found.notes:
         yield f"note     {note}"
@@ -105,6 +108,16 @@ def _shift(shift: Shift) -> str:
         f"{shift.name}: {shift.before:.2f} s -> {shift.after:.2f} s, "
         f"{shift.ratio:.2f} times (by chance with p = {shift.doubt:.2g})"
     )
+
+
+def _transitions(stated: Sequence[Transition]) -> Iterator[str]:
+    """Yield how many probes ended on base and patched kernel as they state, and which did not."""
+    broken = [each for each in stated if not each.held]
+    held = f"{len(stated) - len(broken)} of {len(stated)}"
+    yield f"as probes state of base and patched kernel: {held}"
+    for each in broken:
+        wanted = " or ".join(each.on_base)
+        yield f"  {each.name}: {each.before} -> {each.after}, stated: {wanted} -> PASS"
 
 
 def verdict(found: Comparison) -> str:

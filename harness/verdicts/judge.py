@@ -156,6 +156,7 @@ def judge_probe(
         checkpoints=tuple(checkpoints),
         leaks=leaks,
         place=_place(status, evidence, splats, heard),
+        on_base=evidence.on_base,
     )
 
 

@@ -19,7 +19,18 @@ from harness.campaigns.compare import (
 )
 from harness.commands.run import without
 from harness.errors import RecordError
-from harness.records import MachineSpec, ProbeResult, RunRecord, Splat, Status
+from harness.records import (
+    ConfigIdentity,
+    KernelSummary,
+    MachineSpec,
+    PatchIdentity,
+    ProbeResult,
+    RunRecord,
+    SeriesIdentity,
+    SourceIdentity,
+    Splat,
+    Status,
+)
 from harness.reports import compare as report
 
 LETTERS: dict[str, Status] = {
@@ -173,6 +184,53 @@ def timed(times: dict[str, list[float]]) -> RunRecord:
         for number, seconds in enumerate(all_seconds)
     ]
     return run(*probes)
+
+
+def patched(record: RunRecord, *patches: str) -> RunRecord:
+    """Return a run as one of a source with patches."""
+    kernel = KernelSummary(
+        release="6.12",
+        key="k",
+        source=SourceIdentity(spec="tree:x", kind="tree", origin="x", tree="t"),
+        series=SeriesIdentity(
+            spec="dir:x", patches=tuple(PatchIdentity(name=name, digest="d") for name in patches)
+        ),
+        config=ConfigIdentity(),
+    )
+    return msgspec.structs.replace(record, kernel=kernel)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "held"),
+    [
+        ("S", "P", True),
+        ("F", "P", True),
+        ("SF", "PP", True),
+        ("P", "P", False),
+        ("S", "S", False),
+        ("SP", "PP", False),
+        ("SS", "PF", False),
+        ("C", "P", False),
+    ],
+)
+def test_stated_transition(before: str, after: str, held: bool) -> None:
+    one, two = (
+        run(
+            *(
+                msgspec.structs.replace(each, on_base=("SKIP", "FAIL"))
+                for each in repeated("p/x", letters)
+            )
+        )
+        for letters in (before, after)
+    )
+    found = compare(patched(one), patched(two, "a.patch"))
+    assert [each.held for each in found.transitions] == [held]
+    text = "\n".join(report.lines(found, one, two))
+    assert f"as probes state of base and patched kernel: {int(held)} of 1" in text
+    assert ("stated: SKIP or FAIL -> PASS" in text) == (not held)
+    # Nothing is stated of two kernels of which none is the other's base.
+    assert compare(patched(one, "a.patch"), patched(two, "a.patch")).transitions == ()
+    assert compare(patched(one), patched(two)).transitions == ()
 
 
 STEADY = [1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 1.06]
