@@ -9,6 +9,7 @@ import click
 
 from harness.commands.options import (
     kernel_options,
+    kernel_request,
     machine_options,
     new_display,
     new_tools,
@@ -36,6 +37,40 @@ def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
         tools = new_tools(timeout, display)
         result = benchmarks.boot(subject_of(**options), probe, rounds, tools)
     click.echo(result.text())
+    return 0
+
+
+@bench.command("build")
+@kernel_options
+@timeout_option
+@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
+def bench_build(rounds: int, timeout: float, **options: Any) -> int:
+    """Compare a whole `hgm kernel build`, caches empty, with a bare make of the same kernel."""
+    from harness.campaigns import bench_build as benchmarks
+
+    with new_display() as display:
+        request = kernel_request(**options)
+        found = benchmarks.build(request, rounds, new_tools(timeout, display))
+    for ratio in found:
+        click.echo(ratio.text())
+    return 0
+
+
+@bench.command("edit")
+@kernel_options
+@timeout_option
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
+    """Compare one line changed in a tree, to the verdict, with a bare incremental make.
+
+    The line goes into a copy of the source without its series.
+    """
+    from harness.campaigns import bench_build as benchmarks
+
+    with new_display() as display:
+        request = kernel_request(**options)
+        found = benchmarks.edit(request, rounds, new_tools(timeout, display))
+    click.echo(benchmarks.edit_text(found))
     return 0
 
 

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the harness adds to make: a whole build, and one changed line up to the verdict.
+
+Both work in a cache of their own that is removed afterwards; it shares the sources, the guest image
+and the compiled probes of the user's. The bare make beside it is what a developer types: all cores,
+gcc, the same configuration, no compiler cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import command
+from harness.campaigns.bench import Ratio
+from harness.errors import InfrastructureError
+from harness.kernel.git import Store
+from harness.kernel.obtain import KernelRequest, ingredients
+from harness.kernel.slot import Slot
+from harness.session import Tools
+from harness.workspace import Workspace
+
+#: Rooms of the cache that cost minutes to fill and change nothing in what is measured.
+_SHARED = ("sources", "sources.git", "images", "recipes", "probes", "accel", "facts")
+
+_EDITED = "mm/hugetlb.c"
+_PROBE = "baseline/memfd-alias/2M"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took.
+
+    Attributes:
+        wall: seconds on the clock.
+        cpu: seconds of processor time, all its processes together.
+    """
+
+    wall: float
+    cpu: float
+
+
+def build(request: KernelRequest, rounds: int, tools: Tools) -> tuple[Ratio, Ratio]:
+    """Compare a whole `hgm kernel build` with a bare make of the same source, in turn.
+
+    Returns:
+        The ratio of wall times, and that of processor times.
+
+    Raises:
+        CommandFailed: if a build fails.
+    """
+    pairs = []
+    for number in range(rounds):
+        with _own_cache(tools.workspace) as own:
+            tools.progress.stage("bench", f"round {number + 1} of {rounds}: hgm kernel build")
+            ours = _hgm(("kernel", "build", *_words(request), "--log", os.devnull), own, tools)
+            tools.progress.stage("bench", f"round {number + 1} of {rounds}: make")
+            source = next((own.cache / "trees").glob("*/src"))
+            bare = own.cache / "bare"
+            _configure(source, bare, next((own.cache / "kernels").glob("*/config")), tools)
+            pairs.append((ours, _make(source, bare, tools)))
+    return (
+        _ratio("hgm kernel build", [each.wall for each, _ in pairs], [b.wall for _, b in pairs]),
+        _ratio("its CPU time", [each.cpu for each, _ in pairs], [b.cpu for _, b in pairs]),
+    )
+
+
+def _ratio(what: str, seconds: Sequence[float], base: Sequence[float]) -> Ratio:
+    return Ratio(what, "bare make", tuple(seconds), tuple(base))
+
+
+def edit(request: KernelRequest, rounds: int, tools: Tools) -> Ratio:
+    """Compare one changed line, from `hgm run` to its verdict, with a bare incremental make.
+
+    The line is put into a copy of the source; each build directory has all the rest built.
+
+    Raises:
+        CommandFailed: if a build or a run fails.
+    """
+    parts = ingredients(request, **tools.arguments())
+    store = Store.of(tools.workspace, tools.deadline)
+    with _own_cache(tools.workspace) as own:
+        tools.progress.stage("bench", "a copy of the source")
+        slot = Slot(own.cache / "developer")
+        slot.switch(parts.source.tree, store, tools.deadline)
+        tree, bare = slot.source, own.cache / "bare"
+        features = [word for feature in request.features for word in ("--config", feature)]
+        run = ("run", "--kernel", f"tree:{tree}", *features, "--probe", _PROBE)
+        run = (*run, "--runs-dir", str(own.cache / "runs"))
+        tools.progress.stage("bench", "everything built once by each")
+        _hgm(run, own, tools)
+        _configure(tree, bare, next((own.cache / "kernels").glob("*/config")), tools)
+        _make(tree, bare, tools)
+        pairs = []
+        for number in range(rounds):
+            tools.progress.stage("bench", f"round {number + 1} of {rounds}")
+            line = f'static const char hgm_bench_{number}[] __used = "{number}";\n'
+            with (tree / _EDITED).open("a") as file:
+                file.write(line)
+            base = _make(tree, bare, tools)
+            pairs.append((_hgm(run, own, tools), base))
+    what = "one line, to the verdict"
+    return _ratio(what, [each.wall for each, _ in pairs], [base.wall for _, base in pairs])
+
+
+def edit_text(found: Ratio) -> str:
+    """Return the result of `edit` for people: the limit is on what is added, not on the ratio."""
+    more = [a - b for a, b in zip(found.seconds, found.base_seconds, strict=True)]
+    each = ", ".join(f"{seconds:.1f}" for seconds in more)
+    return f"{found.text()}\nadded {statistics.median(more):.1f} s (median; {each})"
+
+
+@contextlib.contextmanager
+def _own_cache(workspace: Workspace) -> Iterator[Workspace]:
+    with workspace.unfinished("bench") as room:
+        for name in _SHARED:
+            (room / name).symlink_to(workspace.room(name))
+        yield Workspace(room)
+
+
+def _words(request: KernelRequest) -> tuple[str, ...]:
+    features = (word for feature in request.features for word in ("--config", feature))
+    return ("--kernel", request.source, "--series", request.series, *features)
+
+
+def _hgm(words: Sequence[str], own: Workspace, tools: Tools) -> Cost:
+    argv = [sys.executable, "-m", "harness.cli", *words]
+    return _cost(argv, tools, {"HGM_CACHE": str(own.cache)})
+
+
+def _configure(source: Path, bare: Path, config: Path, tools: Tools) -> None:
+    bare.mkdir()
+    shutil.copyfile(config, bare / ".config")
+    _cost(["make", "-C", str(source), f"O={bare}", "olddefconfig"], tools)
+
+
+def _make(source: Path, bare: Path, tools: Tools) -> Cost:
+    jobs = len(os.sched_getaffinity(0))
+    return _cost(["make", "-C", str(source), f"O={bare}", f"-j{jobs}", "bzImage"], tools)
+
+
+def _cost(argv: Sequence[str], tools: Tools, env: Mapping[str, str] | None = None) -> Cost:
+    """Run a command to its good end and return what it took."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = command.run(argv, tools.deadline, env=env or {}, ok=None)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.exit_code != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise InfrastructureError(
+            f"a round of the benchmark ended with {done.exit_code}: {said[-1] if said else ''}",
+            command=argv,
+        )
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu)
