@@ -96,8 +96,9 @@ _Noreturn void probe_skip(const char *format, ...) __attribute__((format(printf,
 
 /*
  * RUN in a process of its own, forked from the test, that fails and skips as a
- * test does. child_end() fails the test unless it passed, within EVENT_MS.
+ * test does. child_end() fails the test unless it passed, within CHILD_MS.
  */
+#define CHILD_MS 25000
 pid_t child_start(void (*run)(void));
 void child_end(pid_t child);
 
@@ -141,7 +142,8 @@ void unmap(void *start, size_t length);
 /* Frees COUNT huge pages of the file. */
 void punch(int fd, size_t first, size_t count);
 
-/* The signal that an access gets, such as SIGBUS; 0 for none. */
+/* The signal that an access, or ACT, gets: SIGBUS, SIGSEGV, or 0 for none. */
+int signal_of(void (*act)(void *), void *argument);
 enum touch_kind { TOUCH_READ, TOUCH_WRITE };
 int access_signal(void *address, enum touch_kind kind);
 

@@ -187,7 +187,7 @@ pid_t child_start(void (*run)(void))
 
 void child_end(pid_t child)
 {
-	enum verdict verdict = await(child, EVENT_MS);
+	enum verdict verdict = await(child, CHILD_MS);
 
 	if (verdict != PASSED)
 		leave(verdict);

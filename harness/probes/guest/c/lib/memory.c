@@ -95,25 +95,35 @@ static void on_signal(int number)
 	siglongjmp(before_access, number);
 }
 
-int access_signal(void *address, enum touch_kind kind)
+int signal_of(void (*act)(void *), void *argument)
 {
 	static const int numbers[] = { SIGSEGV, SIGBUS };
 	struct sigaction action = { .sa_handler = on_signal }, old[COUNT_OF(numbers)];
-	volatile uint64_t *word = address;
 	int caught;
 
 	for (size_t i = 0; i < COUNT_OF(numbers); i++)
 		sigaction(numbers[i], &action, &old[i]);
 	caught = sigsetjmp(before_access, 1);
-	if (caught == 0) {
-		if (kind == TOUCH_WRITE)
-			*word = 0;
-		else
-			(void)*word;
-	}
+	if (caught == 0)
+		act(argument);
 	for (size_t i = 0; i < COUNT_OF(numbers); i++)
 		sigaction(numbers[i], &old[i], NULL);
 	return caught;
+}
+
+static void read_word(void *address)
+{
+	(void)*(volatile uint64_t *)address;
+}
+
+static void write_word(void *address)
+{
+	*(volatile uint64_t *)address = 0;
+}
+
+int access_signal(void *address, enum touch_kind kind)
+{
+	return signal_of(kind == TOUCH_WRITE ? write_word : read_word, address);
 }
 
 /* "HGMP", eight bits of the seed, 24 bits of the page's number: enough for 64 GiB. */

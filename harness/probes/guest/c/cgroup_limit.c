@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The hugetlb controller of a cgroup counts and limits whole huge pages, however
+ * they are mapped. With --mapping split the pages are mapped by fine entries.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define GROUP "/sys/fs/cgroup/hgm-probe"
+
+static bool is_split;
+
+static const char *group_file(const char *what)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), GROUP "/hugetlb.%s.%s",
+		 huge_size() == PUD_PAGE ? "1GB" : "2MB", what);
+	return path;
+}
+
+static int64_t group_bytes(const char *what)
+{
+	FILE *file = fopen(group_file(what), "re");
+	long long value;
+
+	expect(file && fscanf(file, "%lld", &value) == 1, "%s: %s", group_file(what),
+	       error_name(errno));
+	fclose(file);
+	return value;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY | O_CLOEXEC);
+
+	expect(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s",
+	       path, error_name(errno));
+	close(file);
+}
+
+static void limit(const char *what, size_t pages)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%zu", pages * huge_size());
+	write_file(group_file(what), text);
+}
+
+static void (*inside)(void);
+
+static void enter_and_run(void)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", getpid());
+	write_file(GROUP "/cgroup.procs", text);
+	inside();
+}
+
+/* RUN in a process in a new cgroup, which is empty again and gone afterwards. */
+static void in_group(void (*run)(void))
+{
+	rmdir(GROUP); /* that of a test that failed */
+	if (access("/sys/fs/cgroup/cgroup.procs", W_OK) != 0)
+		probe_skip("/sys/fs/cgroup: %s", error_name(errno));
+	expect(mkdir(GROUP, 0700) == 0, "mkdir " GROUP ": %s", error_name(errno));
+	if (access(group_file("max"), W_OK) != 0)
+		probe_skip("%s: %s", group_file("max"), error_name(errno));
+	inside = run;
+	child_end(child_start(enter_and_run));
+	expect(group_bytes("current") == 0, "%lld bytes are charged after the end",
+	       (long long)group_bytes("current"));
+	expect(group_bytes("rsvd.current") == 0, "%lld bytes are reserved after the end",
+	       (long long)group_bytes("rsvd.current"));
+	expect(rmdir(GROUP) == 0, "rmdir: %s", error_name(errno));
+}
+
+/* The file's first huge page, by fine entries or by one. */
+static char *map_it(int fd, size_t count)
+{
+	int uffd;
+
+	if (!is_split)
+		return map_shared(fd, count * huge_size(), UNRESERVED);
+	return map_split_part(fd, 0, count, 0, 0, &uffd);
+}
+
+static void charge(void)
+{
+	int fd = huge_memfd(1), uffd;
+	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;
+
+	expect(group_bytes("current") == 0, "charged before anything is there");
+	fill_pages(alias, 0, 8, FILLING);
+	expect(group_bytes("current") == (int64_t)huge_size(), "%lld bytes are charged",
+	       (long long)group_bytes("current"));
+	if (is_split) {
+		primary = map_split(fd, 0, 0, &uffd);
+		for (size_t page = 0; page < 8; page++)
+			expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+		collapse(primary, huge_size());
+	} else {
+		primary = map_it(fd, 1);
+	}
+	check_pages(primary, 0, 8, FILLING);
+	expect(group_bytes("current") == (int64_t)huge_size(), "%lld bytes after a second mapping",
+	       (long long)group_bytes("current"));
+	unmap(primary, huge_size());
+	unmap(alias, huge_size());
+	expect(group_bytes("current") == (int64_t)huge_size(), "%lld bytes while the file lives",
+	       (long long)group_bytes("current"));
+	punch(fd, 0, 1);
+	expect(group_bytes("current") == 0, "%lld bytes after the file is empty",
+	       (long long)group_bytes("current"));
+}
+
+/* One huge page is allowed, so the second gives SIGBUS and the first stays. */
+static void over_the_limit(void)
+{
+	int fd = huge_memfd(2);
+	char *alias, *primary;
+
+	limit("max", 1);
+	alias = map_shared(fd, 2 * huge_size(), UNRESERVED);
+	fill_pages(alias, 0, 8, FILLING);
+	primary = map_it(fd, 2);
+	expect(access_signal(alias + huge_size(), TOUCH_WRITE) == SIGBUS, "no SIGBUS");
+	expect(group_bytes("current") == (int64_t)huge_size(), "%lld bytes are charged",
+	       (long long)group_bytes("current"));
+	if (is_split) {
+		/* Without a userfaultfd the fault in the split mapping is the kernel's. */
+		unmap(primary, 2 * huge_size());
+		primary = map_shared(fd, 2 * huge_size(), UNRESERVED);
+		split(primary, 2 * huge_size());
+	}
+	expect(access_signal(primary + huge_size(), TOUCH_READ) == SIGBUS, "no SIGBUS");
+	check_pages(primary, 0, 8, FILLING);
+	check_pages(alias, 0, 8, FILLING);
+}
+
+/* A limit of reservations is told by mmap() already. */
+static void over_the_reservation(void)
+{
+	int fd = huge_memfd(2);
+	char *start;
+
+	limit("rsvd.max", 1);
+	start = map_shared(fd, huge_size(), RESERVED);
+	expect(group_bytes("rsvd.current") == (int64_t)huge_size(), "%lld bytes are reserved",
+	       (long long)group_bytes("rsvd.current"));
+	if (is_split)
+		split(start, huge_size());
+	expect(mmap(NULL, 2 * huge_size(), PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED &&
+	       errno == ENOMEM, "a second reservation: %s", error_name(errno));
+	fill_pages(start, 0, 8, FILLING);
+	expect(group_bytes("rsvd.current") == (int64_t)huge_size(), "%lld bytes when it is used",
+	       (long long)group_bytes("rsvd.current"));
+	check_pages(start, 0, 8, FILLING);
+}
+
+static void charged(void)
+{
+	in_group(charge);
+}
+
+static void limited(void)
+{
+	in_group(over_the_limit);
+}
+
+static void reserved(void)
+{
+	in_group(over_the_reservation);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "a huge page is charged once, and no longer than the file has it", charged },
+		{ "beyond the limit is SIGBUS, and what was there stays", limited },
+		{ "a reservation beyond the limit is ENOMEM", reserved },
+	};
+	const char *mapping = probe_option(argc, argv, "--mapping");
+
+	is_split = mapping && strcmp(mapping, "split") == 0;
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = is_split,
+	});
+}

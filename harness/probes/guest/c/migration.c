@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * move_pages() and mbind() of huge pages between two nodes. A whole one moves;
+ * one that is mapped by fine entries moves or is refused with EBUSY (mbind: EIO),
+ * and in any case shows what it showed.
+ */
+#include <linux/mempolicy.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define PAGES 16UL
+
+static bool is_split;
+
+/* The node of a mapped page, or -errno. */
+static int node_of(char *page)
+{
+	void *pages[] = { page };
+	int status = -1;
+
+	expect(syscall(SYS_move_pages, 0, 1UL, pages, NULL, &status, 0) == 0, "move_pages: %s",
+	       error_name(errno));
+	return status;
+}
+
+/* The status of the page after it was asked to another node. */
+static int move_to(char *page, int node)
+{
+	void *pages[] = { page };
+	int status = -1;
+
+	expect(syscall(SYS_move_pages, 0, 1UL, pages, &node, &status, MPOL_MF_MOVE_ALL) >= 0,
+	       "move_pages: %s", error_name(errno));
+	return status;
+}
+
+static int bind_to(char *start, int node)
+{
+	unsigned long mask = 1UL << node;
+
+	return syscall(SYS_mbind, start, huge_size(), MPOL_BIND, &mask, 8 * sizeof(mask),
+		       MPOL_MF_MOVE_ALL | MPOL_MF_STRICT) == 0 ? 0 : errno;
+}
+
+static void whole_page(void)
+{
+	int fd = huge_memfd(1), from, to;
+	char *start = map_shared(fd, huge_size(), UNRESERVED);
+
+	fill_pages(start, 0, PAGES, FILLING);
+	from = node_of(start);
+	expect(from == 0 || from == 1, "node %d", from);
+	to = 1 - from;
+	expect(move_to(start, to) == to, "not moved");
+	expect(node_of(start) == to && node_of(start + huge_size() - BASE_PAGE) == to,
+	       "it is on node %d", node_of(start));
+	check_pages(start, 0, PAGES, FILLING);
+	check_zero(start, PAGES, 16);
+	expect_error(bind_to(start, from), 0);
+	expect(node_of(start) == from, "mbind left it on node %d", node_of(start));
+	check_pages(start, 0, PAGES, FILLING);
+}
+
+/* Both mappings and the node must fit together after whatever the kernel did. */
+static void expect_intact(char *primary, char *alias, int uffd)
+{
+	check_pages(primary, 0, PAGES / 2, FILLING);
+	check_pages(alias, 0, PAGES, FILLING);
+	expect_mapped(primary, 0, 0, PAGES / 2 * BASE_PAGE);
+	expect(node_of(primary) == node_of(alias), "two mappings of one page on nodes %d and %d",
+	       node_of(primary), node_of(alias));
+	expect_continue(uffd, primary + PAGES / 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	check_pages(primary, PAGES / 2, 1, FILLING);
+}
+
+static void half_filled(void)
+{
+	int fd = huge_memfd(1), uffd, from, moved;
+	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;
+
+	fill_pages(alias, 0, PAGES, FILLING);
+	primary = map_split(fd, 0, 0, &uffd);
+	expect_continue(uffd, primary, PAGES / 2 * BASE_PAGE, 0, PAGES / 2 * BASE_PAGE);
+	from = node_of(primary);
+	moved = move_to(primary, 1 - from);
+	expect(moved == 1 - from || moved == -EBUSY, "move_pages: status %d", moved);
+	expect_intact(primary, alias, uffd);
+}
+
+static void half_filled_mbind(void)
+{
+	int fd = huge_memfd(1), uffd, error;
+	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;
+
+	fill_pages(alias, 0, PAGES, FILLING);
+	primary = map_split(fd, 0, 0, &uffd);
+	expect_continue(uffd, primary, PAGES / 2 * BASE_PAGE, 0, PAGES / 2 * BASE_PAGE);
+	error = bind_to(primary, 1 - node_of(primary));
+	expect(error == 0 || error == EIO, "mbind: %s", error_name(error));
+	/* The policy may have cut the VMA; what it maps is what counts. */
+	expect_intact(primary, alias, uffd);
+}
+
+/* Collapsed it is a whole page again. */
+static void collapsed(void)
+{
+	int fd = huge_memfd(1), uffd, from;
+	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;
+
+	fill_pages(alias, 0, PAGES, FILLING);
+	primary = map_split(fd, 0, 0, &uffd);
+	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	collapse(primary, huge_size());
+	from = node_of(primary);
+	expect(move_to(primary, 1 - from) == 1 - from, "not moved");
+	expect(node_of(alias) == 1 - from, "the other mapping is on node %d", node_of(alias));
+	check_pages(primary, 0, PAGES, FILLING);
+	expect_whole(primary, huge_size());
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test whole[] = {
+		{ "a huge page moves by move_pages and mbind", whole_page },
+	};
+	static const struct probe_test split_ones[] = {
+		{ "half filled, move_pages", half_filled },
+		{ "half filled, mbind", half_filled_mbind },
+		{ "collapsed", collapsed },
+	};
+	const char *mapping = probe_option(argc, argv, "--mapping");
+
+	is_split = mapping && strcmp(mapping, "split") == 0;
+	return probe_main(argc, argv, &(struct probe){
+		.tests = is_split ? split_ones : whole,
+		.count = is_split ? COUNT_OF(split_ones) : COUNT_OF(whole),
+		.needs_hgm = is_split,
+	});
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Faults, MADV_POPULATE and mlock() of a split mapping without a userfaultfd. */
+#include <sys/resource.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+
+static int fd;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(1, FILLING);
+}
+
+/* Split, with base pages 4 and 5 continued, and then left to the kernel's own faults. */
+static char *map_left_alone(void)
+{
+	int uffd;
+	char *start = map_split(fd, 0, 0, &uffd);
+
+	expect_continue(uffd, start + 4 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	expect_error(uffd_unregister(uffd, start, huge_size()), 0);
+	return start;
+}
+
+static void touched(void)
+{
+	char *start = map_left_alone();
+
+	check_pages(start, 3, 4, FILLING);
+	check_pages(start, huge_pages() - 1, 1, FILLING);
+	check_pages(start, 0, huge_pages(), FILLING);
+	expect(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
+	       pagemap_present(start, huge_pages()));
+}
+
+/* Where nothing was mapped the kernel takes the largest entry. */
+static void never_touched(void)
+{
+	char *start = map_shared(fd, huge_size(), UNRESERVED);
+
+	split(start, huge_size());
+	check_pages(start, 9, 1, FILLING);
+	expect_whole(start, huge_size());
+}
+
+static void populated(void)
+{
+	char *start = map_left_alone();
+
+	expect_error(advise(start, huge_size(), MADV_POPULATE_WRITE), 0);
+	expect(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
+	       pagemap_present(start, huge_pages()));
+	check_pages(start, 0, huge_pages(), FILLING);
+	expect_error(advise(start, huge_size(), MADV_DONTNEED), 0);
+	expect_error(advise(start, huge_size(), MADV_POPULATE_READ), 0);
+	expect_whole(start, huge_size());
+}
+
+static void locked(void)
+{
+	const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
+	char *start = map_left_alone();
+
+	setrlimit(RLIMIT_MEMLOCK, &all);
+	expect(mlock(start, huge_size()) == 0, "mlock: %s", error_name(errno));
+	expect(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
+	       pagemap_present(start, huge_pages()));
+	check_pages(start, 0, 16, FILLING);
+	expect(munlock(start, huge_size()) == 0, "munlock: %s", error_name(errno));
+	check_pages(start, 0, 16, FILLING);
+}
+
+/* A mapping that is made with MAP_POPULATE can be split afterwards, which changes nothing in it. */
+static void split_when_full(void)
+{
+	char *start = map_shared(fd, huge_size(), UNRESERVED);
+
+	check_pages(start, 0, 1, FILLING);
+	split(start, huge_size());
+	expect_whole(start, huge_size());
+	check_pages(start, 0, huge_pages(), FILLING);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "holes beside fine entries come when they are touched", touched },
+		{ "an untouched huge page comes in one entry", never_touched },
+		{ "MADV_POPULATE_READ and _WRITE map all that is missing", populated },
+		{ "so does mlock", locked },
+		{ "MADV_SPLIT of what is mapped leaves it mapped", split_when_full },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}

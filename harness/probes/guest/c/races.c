@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Continues, protections and collapses while the mapping is unmapped, dropped, or closed. */
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define ROUNDS 200
+
+static int fd, uffd;
+static char *primary;
+static atomic_bool stop;
+
+static void fill_file(void)
+{
+	fd = filled_memfd(512, FILLING);
+}
+
+/* What an ioctl may say of a range that comes and goes. */
+static void expect_one_of(const char *what, int error, const int *allowed, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (error == allowed[i])
+			return;
+	probe_fail("%s: %s", what, error_name(error));
+}
+
+static void *hammer(void *unused)
+{
+	static const int allowed[] = { 0, EEXIST, ENOENT, EAGAIN, ENOMEM, EINVAL, ESRCH };
+	size_t page = 0;
+
+	(void)unused;
+	while (!atomic_load(&stop)) {
+		char *start = primary + page * BASE_PAGE;
+
+		expect_one_of("continue", uffd_continue(uffd, start, BASE_PAGE).error, allowed,
+			      COUNT_OF(allowed));
+		expect_one_of("protect", uffd_protect(uffd, start, 3 * BASE_PAGE, page & 1),
+			      allowed, COUNT_OF(allowed));
+		expect_one_of("collapse", advise(primary, huge_size(), MADV_COLLAPSE), allowed,
+			      COUNT_OF(allowed));
+		page = (page + 37) % (huge_pages() - 3);
+	}
+	return NULL;
+}
+
+static pthread_t hammer_start(void)
+{
+	pthread_t thread;
+
+	primary = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
+	expect_error(pthread_create(&thread, NULL, hammer, NULL), 0);
+	return thread;
+}
+
+/* Ends the thread, and sees that a mapping of the file is as good as any. */
+static void hammer_end(pthread_t thread)
+{
+	int other;
+	char *fresh;
+
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	fresh = map_split(fd, 0, 0, &other);
+	expect_continue(other, fresh, BASE_PAGE, 0, BASE_PAGE);
+	check_pages(fresh, 0, 1, FILLING);
+	expect_mapped(fresh, 0, 0, BASE_PAGE);
+}
+
+static void against_unmap(void)
+{
+	pthread_t thread = hammer_start();
+
+	for (size_t round = 0; round < ROUNDS; round++) {
+		void *again;
+
+		unmap(primary, huge_size());
+		again = mmap(primary, huge_size(), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, 0);
+		expect(again == primary, "mmap: %s", error_name(errno));
+		split(primary, huge_size());
+		uffd_register(uffd, primary, huge_size(),
+			      UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP);
+	}
+	hammer_end(thread);
+}
+
+static void against_dontneed(void)
+{
+	pthread_t thread = hammer_start();
+
+	for (size_t round = 0; round < ROUNDS; round++)
+		expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	hammer_end(thread);
+}
+
+static void against_protection(void)
+{
+	pthread_t thread = hammer_start();
+
+	for (size_t round = 0; round < ROUNDS; round++)
+		expect(mprotect(primary, huge_size(), round & 1 ? PROT_READ | PROT_WRITE :
+				PROT_READ) == 0, "mprotect: %s", error_name(errno));
+	hammer_end(thread);
+}
+
+static void against_readers_of_proc(void)
+{
+	pthread_t thread = hammer_start();
+
+	for (size_t round = 0; round < ROUNDS / 20; round++) {
+		int64_t bytes = smaps_bytes(primary, "HugetlbPteMapped");
+
+		expect(bytes >= 0 && bytes <= (int64_t)huge_size(), "%lld bytes", (long long)bytes);
+		expect(pagemap_present(primary, huge_pages()) <= huge_pages(), "too many");
+		expect(mincore_present(primary, huge_pages()) <= huge_pages(), "too many");
+	}
+	hammer_end(thread);
+}
+
+static void child_ends(void)
+{
+	_exit(0);
+}
+
+static void against_fork(void)
+{
+	pthread_t thread = hammer_start();
+
+	for (size_t round = 0; round < ROUNDS / 10; round++)
+		child_end(child_start(child_ends));
+	hammer_end(thread);
+}
+
+/* Two threads continue the same pages: each page is mapped by one of them, once. */
+static atomic_size_t mapped;
+
+static void *continue_all(void *unused)
+{
+	(void)unused;
+	for (size_t page = 0; page < PMD_PAGE / BASE_PAGE; page++) {
+		struct uffd_result result = uffd_continue(uffd, primary + page * BASE_PAGE,
+							  BASE_PAGE);
+
+		expect(result.error == 0 || result.error == EEXIST, "%s",
+		       error_name(result.error));
+		if (!result.error)
+			atomic_fetch_add(&mapped, 1);
+	}
+	return NULL;
+}
+
+static void against_each_other(void)
+{
+	pthread_t threads[4];
+
+	primary = map_split(fd, 0, 0, &uffd);
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		expect_error(pthread_create(&threads[i], NULL, continue_all, NULL), 0);
+	for (size_t i = 0; i < COUNT_OF(threads); i++)
+		pthread_join(threads[i], NULL);
+	expect(atomic_load(&mapped) == PMD_PAGE / BASE_PAGE, "%zu pages were mapped",
+	       atomic_load(&mapped));
+	expect_mapped(primary, 0, 0, PMD_PAGE);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "against munmap and mmap", against_unmap },
+		{ "against MADV_DONTNEED", against_dontneed },
+		{ "against mprotect", against_protection },
+		{ "against readers of smaps, pagemap and mincore", against_readers_of_proc },
+		{ "against fork", against_fork },
+		{ "four threads that continue the same pages", against_each_other },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.needs_hgm = true,
+		.setup = fill_file,
+	});
+}
