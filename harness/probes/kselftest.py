@@ -18,6 +18,7 @@ in their own language::
     arguments = ["hugetlb", "128", "32"]
     pools = { 2M = 128 }         # free huge pages, exactly; as the guest was booted otherwise
     set = { "vm.overcommit_memory" = "1" }  # sysctls
+    needs = { "/dev/x" = "CONFIG_X" }  # paths that must be there, and what gives them
     user = "nobody"              # root by default
     nodes = 1                    # NUMA nodes
     budget = 900                 # seconds
@@ -63,6 +64,7 @@ class Entry(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     arguments: tuple[str, ...] = ()
     pools: dict[Literal["1G", "2M"], _Count] = msgspec.field(default_factory=dict)
     set: dict[str, str] = msgspec.field(default_factory=dict)
+    needs: dict[str, str] = msgspec.field(default_factory=dict)
     user: Literal["", "nobody"] = ""
     nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
     budget: _Seconds | None = None
@@ -244,6 +246,8 @@ def _matches(test: Entry, pattern: str) -> bool:
 def _preparation(test: Entry) -> tuple[str, ...]:
     """Return the words that tell the guest's script what a test needs, settings before pools."""
     words: list[str] = []
+    for path, giver in test.needs.items():
+        words += ["--need", path, giver]
     for sysctl, value in test.set.items():
         words += ["--set", sysctl, value]
     for size, count in test.pools.items():

@@ -22,7 +22,13 @@ COLLECTION = Collection(
         Entry(program="madvise"),
         Entry(program="madvise", directory="vm", arguments=("/dev/hugepages-2M/file",)),
         Entry(program="old", directory="vm"),
-        Entry(program="limits.sh", set={"vm.overcommit_memory": "1"}, user="nobody", nodes=2),
+        Entry(
+            program="limits.sh",
+            needs={"/dev/x": "CONFIG_X"},
+            set={"vm.overcommit_memory": "1"},
+            user="nobody",
+            nodes=2,
+        ),
     ),
 )
 NEW = Inventory(
@@ -98,7 +104,8 @@ def test_a_test_becomes_a_probe_that_the_guests_script_prepares() -> None:
     spec = kselftest.probe("mm", COLLECTION, test)
     assert spec.name == "kselftest/mm/limits.sh"
     assert spec.arguments == (
-        *("/probes/kselftest/mm", "--set", "vm.overcommit_memory", "1", "--user", "65534"),
+        *("/probes/kselftest/mm", "--need", "/dev/x", "CONFIG_X"),
+        *("--set", "vm.overcommit_memory", "1", "--user", "65534"),
         *("--", "./limits.sh"),
     )
     assert (spec.rules, spec.budget, spec.nodes, spec.unmet) == ("kselftest", 120, 2, "")

@@ -1,6 +1,10 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-only
-# kselftest.sh DIRECTORY [--pool MIB COUNT | --set SYSCTL VALUE | --user NAME]... -- PROGRAM [WORD...]
+# kselftest.sh DIRECTORY [OPTION...] -- PROGRAM [WORD...]
+#     --need PATH WHAT        skip without PATH, which WHAT gives
+#     --set SYSCTL VALUE
+#     --pool MIB COUNT        that many free huge pages, exactly
+#     --user NUMBER
 #
 # Run one of the kernel's own tests the way its run_vmtests.sh does: in the directory of its
 # programs, with so many free huge pages of a size and with sysctls set, and undo that afterwards.
@@ -60,6 +64,7 @@ done
 user=
 while [ "$1" != -- ]; do
     case $1 in
+    --need) [ -e "$2" ] || skip "this kernel has no $2 ($3)"; shift 3 ;;
     --pool) pool "$2" "$3" && shift 3 ;;
     --set)
         file=/proc/sys/$(echo "$2" | tr . /)
