@@ -19,6 +19,7 @@ from harness.commands import (
     cache,
     compare,
     detect,
+    evidence,
     guest,
     host,
     image,
@@ -59,6 +60,9 @@ for command in (
     bisect.bisect_step,
     detect.detect,
     bench.bench,
+    evidence.post_mortem,
+    evidence.bundle,
+    evidence.replay,
     host.doctor,
     host.test,
 ):

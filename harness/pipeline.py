@@ -24,9 +24,10 @@ from harness.records import (
     Record,
     RunRecord,
     StageTime,
+    to_json,
 )
 from harness.reports import files
-from harness.results.store import RunStore
+from harness.results.store import INGREDIENTS, RunStore
 from harness.verdicts import judge
 from harness.vm import pool
 from harness.workspace import new_run_directory
@@ -79,6 +80,7 @@ def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
         )
         everything = catalog.repeated(bench.specs, request.repeat)
         store.expect(_not_run(everything))
+        store.write(INGREDIENTS, to_json(session.ingredients(bench, everything)))
         stages.begin("guest")
         session.run_probes(bench, everything, store)
         stages.begin("verdict")

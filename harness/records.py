@@ -264,6 +264,28 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
         return self.language != "c"
 
 
+class Ingredients(Record, frozen=True, kw_only=True):
+    """What a run was made of, for whoever does it again elsewhere: ``ingredients.json``.
+
+    Attributes:
+        kernel: the kernel, with the paths of its parts.
+        image: the guest image, with the paths of its parts.
+        machine: what was booted.
+        accel: what ran it.
+        specs: the probes, in the order they run.
+        programs: host paths of what lay in the guest's ``/probes``, by path there.
+        digests: SHA-256 of each of them, by the same path.
+    """
+
+    kernel: Kernel
+    image: GuestImage
+    machine: MachineSpec
+    accel: AccelChoice
+    specs: tuple[ProbeSpec, ...]
+    programs: dict[str, str]
+    digests: dict[str, str]
+
+
 class Subtest(Record, frozen=True, kw_only=True):
     """One KTAP result line inside a probe, with its own subtests flattened into ``name``.
 

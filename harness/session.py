@@ -37,6 +37,7 @@ from harness.records import (
     Capture,
     GuestImage,
     HgmSupport,
+    Ingredients,
     Kernel,
     KernelSummary,
     MachineSpec,
@@ -51,7 +52,7 @@ from harness.results.store import RunStore
 from harness.verdicts import dmesg
 from harness.vm import accel, pool
 from harness.vm.guest import BootRequest, Guest, booted
-from harness.workspace import Workspace
+from harness.workspace import Workspace, file_digest
 
 _QUESTION_SECONDS = 60.0
 _QUIET_SECONDS = 0.3
@@ -145,6 +146,19 @@ class Bench:
     programs: Mapping[str, Path]
     tools: Tools
     specs: tuple[ProbeSpec, ...] = ()
+
+
+def ingredients(bench: Bench, specs: Sequence[ProbeSpec]) -> Ingredients:
+    """Return what a run with these probes is made of."""
+    return Ingredients(
+        kernel=bench.kernel,
+        image=bench.image,
+        machine=bench.machine,
+        accel=bench.accel,
+        specs=tuple(specs),
+        programs={name: str(path) for name, path in bench.programs.items()},
+        digests={name: file_digest(path) for name, path in bench.programs.items()},
+    )
 
 
 def prepare(

@@ -53,6 +53,8 @@ KTAP = "ktap"
 STDERR = "stderr"
 EVIDENCE = "evidence.json"
 CAPTURE = "capture.json"
+#: What the run was made of: `harness.records.Ingredients`.
+INGREDIENTS = "ingredients.json"
 
 #: One page in a file of them: its guest-physical address and its bytes.
 _KEPT_PAGE = struct.Struct("<Q4096s")

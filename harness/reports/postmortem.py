@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm post-mortem`: the memory dumps of a run, opened with drgn."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness import command
+from harness.deadline import Deadline
+from harness.errors import CommandFailed, RecordError
+from harness.records import Capture, ProbeEvidence, RunRecord, from_json
+from harness.results import store
+from harness.workspace import Workspace, atomic_write
+
+_PROGRAM = "harness.evidence.autopsy"
+
+
+class Dump(NamedTuple):
+    """A memory dump of a run.
+
+    Attributes:
+        probe: the probe during which it was made.
+        vmcore: the file.
+        program: the name of the probe's process.
+    """
+
+    probe: str
+    vmcore: Path
+    program: str
+
+
+def dumps(run_dir: Path, globs: Sequence[str] = ()) -> tuple[Dump, ...]:
+    """Return the dumps of a run, or those of the probes that a glob matches.
+
+    Raises:
+        RecordError: if there is none; says why, where that is known.
+    """
+    record = store.load(run_dir)
+    chosen = [
+        probe
+        for probe in record.probes
+        if not globs or any(fnmatch.fnmatchcase(probe.name, glob) for glob in globs)
+    ]
+    found = tuple(dump for probe in chosen for dump in _of_probe(run_dir, probe.name))
+    if not found:
+        reasons = [line for probe in chosen for line in _why_not(run_dir, probe.name)]
+        raise RecordError(
+            f"there is no memory dump in {run_dir}{'; ' if reasons else ''}{'; '.join(reasons)}",
+            hint="one is made when a guest hangs or dies; HGM_VMCORES says how many are kept",
+        )
+    return found
+
+
+def vmlinux(record: RunRecord, workspace: Workspace) -> Path:
+    """Return the ELF file of the kernel that ran.
+
+    Raises:
+        RecordError: if it is not in the cache any more, or never was.
+    """
+    key = record.kernel.key if record.kernel is not None else ""
+    path = workspace.cache / "kernels" / key / "vmlinux"
+    if not key or not path.exists():
+        raise RecordError(
+            "the vmlinux of the kernel that ran is not in the cache",
+            hint="build it again with the run's reproduce.sh, or name it with --vmlinux",
+        )
+    return path
+
+
+def write(dump: Dump, vmlinux_path: Path, deadline: Deadline) -> str:
+    """Return what drgn says about a dump; it is kept beside it as ``post-mortem.txt``.
+
+    Raises:
+        RecordError: if drgn cannot open the dump.
+        DeadlineExpired: if it took too long.
+    """
+    argv = [sys.executable, "-m", _PROGRAM, str(dump.vmcore), str(vmlinux_path), dump.program]
+    done = command.run(argv, deadline, ok=None)
+    if done.exit_code != 0:
+        said = (done.stdout.strip() or done.stderr.strip()).splitlines()
+        raise RecordError(
+            said[-1] if said else f"drgn ended with exit code {done.exit_code}",
+            hint="a kernel built with `--config debuginfo` says where its parts are",
+        ) from CommandFailed("drgn", command=argv)
+    atomic_write(dump.vmcore.with_name("post-mortem.txt"), done.stdout)
+    return done.stdout
+
+
+def _of_probe(run_dir: Path, name: str) -> Iterator[Dump]:
+    directory = run_dir / store.directory_for(name)
+    vmcore = directory / "vmcore"
+    if vmcore.exists():
+        evidence = directory / store.EVIDENCE
+        program = ""
+        if evidence.exists():
+            program = from_json(evidence.read_bytes(), ProbeEvidence).program
+        yield Dump(name, vmcore, program)
+
+
+def _why_not(run_dir: Path, name: str) -> Iterator[str]:
+    path = run_dir / store.directory_for(name) / store.CAPTURE
+    if path.exists():
+        for step in from_json(path.read_bytes(), Capture).steps:
+            if step.name == "vmcore":
+                gone = "it has been removed" if step.outcome == "ok" else step.outcome
+                yield f"{name}: {gone}"
