@@ -167,8 +167,8 @@ def _parse_range(text: str, rest: str) -> SeriesSpec:
 
 def _parse_lore(text: str, rest: str, mail_from: str) -> SeriesSpec:
     # A link, as people copy it: https://lore.kernel.org/linux-mm/MESSAGE-ID/
-    parts = [part for part in rest.split("/") if "@" in part] if is_url(rest) else [rest]
-    message_id = unquote(parts[-1] if parts else "").strip("<>")
+    parts = [unquote(part) for part in rest.split("/")] if is_url(rest) else [rest]
+    message_id = next((part for part in parts[3:] if "@" in part), parts[0]).strip("<>")
     if not _MESSAGE_ID.match(message_id):
         raise SpecError(
             f"--series {text!r}: {message_id or rest!r} is no Message-ID",

@@ -22,8 +22,9 @@ from harness.kernel.git import Store
 from harness.kernel.series.mail import Mail, headers, read_headers
 from harness.kernel.source import Context
 
-#: A mailbox larger than this, unpacked, is none that holds one series.
-_LARGEST = 1 << 28
+#: What a packed mailbox may unpack to, bytes: a thread has less, and a bomb has more.
+_LARGEST = 1 << 30
+_CHUNK = 1 << 20
 
 _DIFF = re.compile(rb"^(?:diff --git |--- [^\r\n]+\r?\n\+\+\+ )", re.MULTILINE)
 _ENCODED = re.compile(
@@ -50,8 +51,20 @@ def split(path: Path, room: Path, context: Context) -> Iterator[Path]:
     Raises:
         SeriesError: if it cannot be read, or is no mailbox.
     """
-    box, out = room / "mbox", room / "split"
+    out = room / "split"
     out.mkdir()
+    # -b: a file that does not begin with a From line is one mail.
+    argv = ["mailsplit", "-b", "--mboxrd", f"-o{out}", "--", str(_box(path, room))]
+    done = context.store().git(argv, context.deadline, work_tree=room, ok=None)
+    if "empty mbox" in done.stderr:
+        raise SeriesError(f"{path} is empty", hint="save the thread again")
+    if done.exit_code != 0:
+        raise SeriesError(f"{path} is no mailbox: {done.stderr.strip()}", hint="save it again")
+    yield from sorted(out.iterdir(), key=lambda file: int(file.name))
+
+
+def _box(path: Path, room: Path) -> Path:
+    """Return what git can split: a Maildir or an mbox, unpacked into ``room`` if it is packed."""
     if path.is_dir():
         if not (path / "cur").is_dir() or not (path / "new").is_dir():
             raise SeriesError(
@@ -59,36 +72,30 @@ def split(path: Path, room: Path, context: Context) -> Iterator[Path]:
                 hint="for patches in files write dir:PATH, for a public-inbox lore:MESSAGE-ID "
                 "with --mail-from",
             )
-        box = path.absolute()
-    else:
-        box.write_bytes(_contents(path))
-    # -b: a file that does not begin with a From line is one mail.
-    argv = ["mailsplit", "-b", "--mboxrd", f"-o{out}", "--", str(box)]
+        return path.absolute()
     try:
-        context.store().git(argv, context.deadline, work_tree=room)
-    except CommandFailed as error:
-        raise SeriesError(f"{path} is no mailbox: {error.message}") from error
-    yield from sorted(out.iterdir(), key=lambda file: int(file.name))
-
-
-def _contents(path: Path) -> bytes:
-    try:
+        if path.exists() and not path.is_file():
+            raise SeriesError(f"{path} is no file", hint="save the mails into one")
         with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
+            if file.read(2) != b"\x1f\x8b":
+                return path.absolute()
             file.seek(0)
-            data = (gzip.GzipFile(fileobj=file) if packed else file).read(_LARGEST + 1)
+            _unpack(gzip.GzipFile(fileobj=file), room / "mbox", path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise SeriesError(f"{path} is damaged: {error}", hint="fetch it again") from error
     except OSError as error:
         raise SeriesError(f"{path}: {error.strerror}", hint="check the path") from error
-    if len(data) > _LARGEST:
-        raise SeriesError(
-            f"{path} is larger than {_LARGEST >> 20} MiB",
-            hint="name the series with lore:MESSAGE-ID and --mail-from",
-        )
-    if not data.strip():
-        raise SeriesError(f"{path} is empty", hint="save the thread again")
-    return data
+    return room / "mbox"
+
+
+def _unpack(packed: gzip.GzipFile, target: Path, name: Path) -> None:
+    with target.open("wb") as out:
+        while chunk := packed.read(_CHUNK):
+            out.write(chunk)
+            if out.tell() > _LARGEST:
+                raise SeriesError(
+                    f"{name} unpacks to more than {_LARGEST >> 20} MiB", hint="unpack it yourself"
+                )
 
 
 def _read_mail(file: Path, store: Store, deadline: Deadline, where: str) -> Mail:

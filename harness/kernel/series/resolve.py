@@ -88,6 +88,6 @@ def match(files: Sequence[str], patches: Sequence[Patch], where: Path) -> dict[i
 
 
 def slug(name: str) -> str:
-    """Return a subject or a file name without number and suffix as a comparable word."""
-    title = re.sub(r"\.patch\Z", "", parse_subject(name).title)
+    """Return a subject, a file name or a commit's name without its number as a comparable word."""
+    title = re.sub(r"\A[0-9a-f]{12} |\.patch\Z", "", parse_subject(name).title)
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

@@ -45,6 +45,11 @@ MISTAKES = [
     (("run", "--accel", "xen"), "--accel"),
     (("run", "--timeout", "0"), "--timeout"),
     (("run", "--nonsense"), "--nonsense"),
+    (("run", "--series", "lore:nobody"), "is no Message-ID"),
+    (("run", "--series", "mbox:/x", "--mail-from", "/y"), "--mail-from"),
+    (("run", "--series", "none", "--resolve", "/x"), "--resolve"),
+    (("series", "check", "--series", "none"), "nothing to check"),
+    (("compare", "nowhere", "elsewhere"), "nowhere"),
     (("judge", "nowhere"), "nowhere"),
     (("test", "everything"), "everything"),
     (("nonsense",), "nonsense"),
@@ -131,3 +136,30 @@ def test_kernel_tests_that_did_not_run_do_not_count(
     assert "was not written" in selftest.kernel_fault(report)
     report.write_text(REPORT.format(tests=tests, skipped=skipped))
     assert selftest.kernel_fault(report) == fault
+
+
+def test_series_check_prints_a_table_or_json_and_ends_with_2(tmp_path: Path) -> None:
+    tree = tmp_path / "linux"
+    tree.mkdir()
+    (tree / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\n")
+    (tree / "Kconfig").write_text("a\n")
+    patches = tmp_path / "patches"
+    patches.mkdir()
+    diff = "--- a/Kconfig\n+++ b/Kconfig\n@@ -1 +1 @@\n-{}\n+b\n"
+    (patches / "0000-cover-letter.patch").write_text("Subject: [PATCH 0/1] x\n\nwords\n")
+    (patches / "0001-x.patch").write_text(diff.format("other"))
+    words = ("series", "check", "--kernel", f"tree:{tree}", "--series", f"dir:{patches}")
+    done = hgm(tmp_path, *words)
+    assert done.returncode == 2
+    assert "CONFLICT" in done.stdout
+    assert "-other" in done.stdout
+    assert "+a" in done.stdout
+    done = hgm(tmp_path, *words, "--json")
+    assert done.returncode == 2
+    checked = json.loads(done.stdout)
+    assert [patch["end"] for patch in checked["patches"]] == ["conflict"]
+    assert "CONFLICT" in done.stderr
+    (patches / "0001-x.patch").write_text(diff.format("a"))
+    done = hgm(tmp_path, *words)
+    assert done.returncode == 0
+    assert "all apply: 1 exact" in done.stdout

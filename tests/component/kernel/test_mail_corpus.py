@@ -62,7 +62,7 @@ BAD = {
     "corrupt-hunk.mbox": r"patch 1 .* is damaged: corrupt patch at line \d+",
     "truncated.mbox": r"patch 1 .* is damaged: corrupt patch at line \d+",
     "wrapped-lines.mbox": r"patch 1 .* is damaged: corrupt patch at line \d+",
-    "tabs-lost.mbox": r"mm/hugetlb\.c, hunk 1 \(line 1\): .* first 'int line_1;'",
+    "tabs-lost.mbox": r"mm/hugetlb\.c, hunk 1 \(line 1\): .* first 'int  line_1;'",
     "other-base.mbox": r"mm/hugetlb\.c, hunk 2 \(line 30\): .* first 'int lane_31;'",
     "offset.mbox": r"applies only with an offset: mm/hugetlb\.c hunk 2 at 30 \(\+3\)",
     "fuzz.mbox": r"mm/hugetlb\.c, hunk 2 \(line 30\): .* first 'int lane_30;'",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import quopri
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,14 @@ def test_mailbox_is_applied_in_its_order(toy: Path, context: Context, tmp_path: 
     text = context.store().text(result.identity.tree, "mm/hugetlb.c", context.deadline)
     assert text is not None
     assert "int zwei;" in text
+
+
+def test_saved_mails_in_an_encoding_are_decoded(
+    toy: Path, context: Context, tmp_path: Path
+) -> None:
+    raw = quopri.encodestring(f"W\u00fcrde\n---\n{GOOD}".encode(), quotetabs=True).decode()
+    head = "Content-Transfer-Encoding: quoted-printable\nSubject: [PATCH 1/1] a\n\n"
+    patches = {"a": f"From: a\n{head}{raw}", "0-cover": "Subject: [PATCH 0/1] b\n\nwords\n"}
+    assert GOOD not in patches["a"]
+    result = patched(toy, directory(tmp_path, **patches), context)
+    assert [patch.name for patch in result.identity.patches] == ["a.patch"]

@@ -10,6 +10,7 @@ from harness.kernel.series.patch import Patch
 from harness.kernel.series.resolve import match
 
 MAILED = [Patch(name=f"[PATCH v2 {n}/3] mm/hugetlb: {w}", data=b"") for n, w in enumerate("abc", 1)]
+COMMITS = [Patch(name=f"0123456789a{w} mm/hugetlb: {w}", data=b"") for w in "abc"]
 FILES = [Patch(name=f"000{n}-mm-{w}.patch", data=b"") for n, w in enumerate("abc", 1)]
 
 
@@ -21,6 +22,7 @@ FILES = [Patch(name=f"000{n}-mm-{w}.patch", data=b"") for n, w in enumerate("abc
         ("02_x.diff", MAILED, 1),
         ("mm-hugetlb-b.patch", MAILED, 1),
         ("0002-mm-b.patch", FILES, 1),
+        ("mm-hugetlb-b.patch", COMMITS, 1),
     ],
 )
 def test_file_stands_for_a_patch(file: str, patches: list[Patch], index: int) -> None:

@@ -69,7 +69,51 @@ def test_series_forms() -> None:
     assert parse_series("mbox:/p").where == "/p"
 
 
-@pytest.mark.parametrize("text", ["dir:", ":x", "mbox:", "b4:x", "fault:", "fault:../x"])
+@pytest.mark.parametrize(
+    ("text", "where", "revisions"),
+    [
+        ("git:/src/linux@v6.12..topic", "/src/linux", ("v6.12", "topic")),
+        ("git:/src/linux@v6.12..", "/src/linux", ("v6.12", "HEAD")),
+        ("git:/src/a@b/linux@HEAD~3..HEAD", "/src/a@b/linux", ("HEAD~3", "HEAD")),
+        ("git:/src/linux@HEAD@{2}..HEAD@{1}", "/src/linux", ("HEAD@{2}", "HEAD@{1}")),
+        ("git:/src/linux@@{u}..", "/src/linux", ("@{u}", "HEAD")),
+    ],
+)
+def test_ranges_of_commits(text: str, where: str, revisions: tuple[str, str]) -> None:
+    spec = parse_series(text)
+    assert (spec.kind, spec.where, spec.revisions) == ("git", where, revisions)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lore:20230218002819.1486479-1-jthoughton@google.com",
+        "lore:<20230218002819.1486479-1-jthoughton@google.com>",
+        "lore:https://lore.example.org/linux-mm/20230218002819.1486479-1-jthoughton@google.com/",
+        "lore:https://lore.example.org/all/20230218002819.1486479-1-jthoughton%40google.com/T/#u",
+    ],
+)
+def test_message_ids(text: str) -> None:
+    spec = parse_series(text, "mail/box")
+    assert spec.where == "20230218002819.1486479-1-jthoughton@google.com"
+    assert spec.mail_from.endswith("/mail/box")
+    assert parse_series(text, "https://lore.example.org/all").mail_from.startswith("https:")
+
+
+def test_place_of_mail_is_for_message_ids_alone() -> None:
+    with pytest.raises(SpecError, match="--mail-from is for --series lore:"):
+        parse_series("mbox:/p", "/mail")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("dir:", ":x", "mbox:", "b4:x", "fault:", "fault:../x", "git:/p", "git:/p@v1"),
+        *("git:/p@..b", "git:/p@a...b", "git:/p@-a..b", "git:https://x.org/l.git@a..b"),
+        *("git:-p@a..b", "git:/p@a..b:c", "lore:x", "lore:", "lore:-x@y", "lore:a b@c"),
+        *("lore:https://x.org/all/", "lore:../x@y"),
+    ],
+)
 def test_unknown_series_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="--series"):
         parse_series(text)
