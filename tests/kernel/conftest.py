@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Real kernels only: nothing here is faked, and a test that did not run fails the session."""
 
+import functools
 import json
 import os
 import subprocess
@@ -37,23 +38,36 @@ class Run:
         return {probe["name"]: probe["status"] for probe in self.record["probes"]}
 
 
+def _hgm(runs: Path, *words: str) -> Run:
+    """Run the command line as a person would, with run directories in a place of the test's."""
+    extra = ("--runs-dir", str(runs)) if words[0] == "run" else ()
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", *words, *extra],
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    sys.stderr.write(done.stderr)  # pytest shows it if the test fails
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture
 def hgm(tmp_path: Path) -> Callable[..., Run]:
-    """Run the command line as a person would, with run directories in the test's own place."""
+    """Run the command line, with run directories in the test's own place."""
+    return functools.partial(_hgm, tmp_path / "runs")
 
-    def run(*words: str) -> Run:
-        extra = ("--runs-dir", str(tmp_path / "runs")) if words[0] == "run" else ()
-        done = subprocess.run(
-            [sys.executable, "-m", "harness.cli", *words, *extra],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-        sys.stderr.write(done.stderr)  # pytest shows it if the test fails
-        return Run(done.returncode, done.stdout, done.stderr)
 
-    return run
+@pytest.fixture(scope="session")
+def reference_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run every probe on the default kernel, once for all tests that look at it."""
+    return _hgm(tmp_path_factory.mktemp("reference"), "run", "--json")
+
+
+@pytest.fixture(scope="session")
+def stock_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run every probe on the stock kernel, once for all tests that look at it."""
+    return _hgm(tmp_path_factory.mktemp("stock"), "run", "--series", "none", "--json")
 
 
 @pytest.fixture(scope="session", autouse=True)
