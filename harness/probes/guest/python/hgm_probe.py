@@ -290,10 +290,11 @@ def check_pages(memory: mmap.mmap, first: int, count: int, seed: int) -> None:
             fail(f"page {first + page} shows {describe(seen[page])}")
 
 
-def filled_memfd(seed: int) -> int:
-    """Return a memfd of one huge page, all of it filled."""
+def filled_memfd(seed: int, count: int | None = None) -> int:
+    """Return a memfd of one huge page, all of it or its first ``count`` base pages filled."""
     fd = huge_memfd(1)
-    fill_pages(map_shared(fd, huge_size(), reserved=True), 0, huge_pages(), seed)
+    count = huge_pages() if count is None else count
+    fill_pages(map_shared(fd, huge_size(), reserved=True), 0, count, seed)
     return fd
 
 
@@ -327,6 +328,12 @@ def hgm_error() -> int:
     return 0 if 0 in errors else errors[0]
 
 
+def collapse(memory: mmap.mmap) -> None:
+    """Collapse the whole mapping, or fail the test."""
+    error = advise(memory, MADV_COLLAPSE)
+    expect(error == 0, f"MADV_COLLAPSE: {error_name(error)}")
+
+
 def split(memory: mmap.mmap) -> None:
     """Split the whole mapping, or fail the test."""
     error = advise(memory, MADV_SPLIT)
@@ -338,9 +345,13 @@ def split(memory: mmap.mmap) -> None:
 UFFD_API = 0xAA
 UFFD_FEATURE_MINOR_HUGETLBFS = 1 << 9
 UFFD_FEATURE_EXACT_ADDRESS = 1 << 11
+UFFD_FEATURE_WP_HUGETLBFS_SHMEM = 1 << 12
+UFFDIO_REGISTER_MODE_WP = 1 << 1
 UFFDIO_REGISTER_MODE_MINOR = 1 << 2
+UFFDIO_WRITEPROTECT_MODE_WP = 1 << 0
 UFFD_EVENT_PAGEFAULT = 0x12
 UFFD_PAGEFAULT_FLAG_WRITE = 1 << 0
+UFFD_PAGEFAULT_FLAG_WP = 1 << 1
 UFFD_PAGEFAULT_FLAG_MINOR = 1 << 2
 
 SYS_USERFAULTFD = 323  # x86-64
@@ -372,6 +383,14 @@ class UffdioContinue(ctypes.Structure):
     )
 
 
+class UffdioWriteprotect(ctypes.Structure):
+    _fields_ = (
+        ("start", ctypes.c_uint64),
+        ("length", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+    )
+
+
 class UffdMsg(ctypes.Structure):
     """``struct uffd_msg`` with the fields of a page fault."""
 
@@ -391,6 +410,7 @@ def iowr(number: int, argument: type[ctypes.Structure]) -> int:
 
 UFFDIO_API = iowr(0x3F, UffdioApi)
 UFFDIO_REGISTER = iowr(0x00, UffdioRegister)
+UFFDIO_WRITEPROTECT = iowr(0x06, UffdioWriteprotect)
 UFFDIO_CONTINUE = iowr(0x07, UffdioContinue)
 
 
@@ -419,13 +439,18 @@ def uffd_register(uffd: int, memory: mmap.mmap, mode: int) -> None:
     fcntl.ioctl(uffd, UFFDIO_REGISTER, request)
 
 
-def map_registered(fd: int, *, is_split: bool = False, features: int = 0) -> tuple[mmap.mmap, int]:
-    """Return a fresh mapping of the file's first huge page in minor mode, and its userfaultfd."""
+def map_registered(
+    fd: int, *, is_split: bool = False, features: int = 0, modes: int = 0
+) -> tuple[mmap.mmap, int]:
+    """Return a fresh mapping of the file's first huge page, and its userfaultfd.
+
+    It is registered in minor mode, and in ``modes`` as well.
+    """
     memory = map_shared(fd, huge_size())
     uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS | features)
     if is_split:
         split(memory)
-    uffd_register(uffd, memory, UFFDIO_REGISTER_MODE_MINOR)
+    uffd_register(uffd, memory, UFFDIO_REGISTER_MODE_MINOR | modes)
     return memory, uffd
 
 
@@ -439,6 +464,16 @@ def uffd_continue(uffd: int, start: int, length: int) -> tuple[int, int]:
     return 0, request.mapped
 
 
+def uffd_protect(uffd: int, start: int, length: int, *, on: bool) -> int:
+    """Set or lift write protection; return the error number, 0 for success."""
+    mode = UFFDIO_WRITEPROTECT_MODE_WP if on else 0
+    try:
+        fcntl.ioctl(uffd, UFFDIO_WRITEPROTECT, UffdioWriteprotect(start, length, mode))
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
 def expect_continue(uffd: int, start: int, length: int, error: int, mapped: int) -> None:
     """Continue the range; fail the test unless it gave just this."""
     got = uffd_continue(uffd, start, length)
@@ -449,12 +484,25 @@ def expect_continue(uffd: int, start: int, length: int, error: int, mapped: int)
         )
 
 
-def expect_fault(uffd: int, address: int, flags: int) -> None:
-    """Fail the test unless the next message is of a fault at the address, with the flags."""
+def next_fault(uffd: int) -> UffdMsg:
+    """Return the next message, which must be of a fault; fail if none comes in time."""
     if not _readable(uffd, EVENT_SECONDS):
         fail(f"no fault message within {EVENT_SECONDS:g} s")
     message = UffdMsg.from_buffer_copy(os.read(uffd, ctypes.sizeof(UffdMsg)))
     expect(message.event == UFFD_EVENT_PAGEFAULT, f"event {message.event:#x}")
+    return message
+
+
+def expect_no_fault(uffd: int) -> None:
+    """Fail the test if a message waits."""
+    if _readable(uffd, 0):
+        message = next_fault(uffd)
+        fail(f"unexpected fault at {message.address:#x} with flags {message.flags:#x}")
+
+
+def expect_fault(uffd: int, address: int, flags: int) -> None:
+    """Fail the test unless the next message is of a fault at the address, with the flags."""
+    message = next_fault(uffd)
     if (message.address, message.flags) != (address, flags):
         fail(
             f"fault at {message.address:#x} with flags {message.flags:#x}, "
@@ -463,17 +511,23 @@ def expect_fault(uffd: int, address: int, flags: int) -> None:
 
 
 class Touch:
-    """A thread that reads eight bytes, and may be held by a fault meanwhile."""
+    """A thread that reads eight bytes, or writes ``value``, and may be held by a fault."""
 
-    def __init__(self, address: int) -> None:
-        self._value = ctypes.c_uint64()
-        arguments = (ctypes.byref(self._value), ctypes.c_void_p(address), ctypes.c_size_t(8))
+    def __init__(self, address: int, value: int | None = None) -> None:
+        self._value = ctypes.c_uint64(value or 0)
+        here, there = ctypes.byref(self._value), ctypes.c_void_p(address)
+        ends = (here, there) if value is None else (there, here)
+        arguments = (*ends, ctypes.c_size_t(8))
         self._thread = threading.Thread(target=libc.memcpy, args=arguments, daemon=True)
         self._address = address
         self._thread.start()
 
+    def is_held(self) -> bool:
+        """Return whether the access has not come back yet."""
+        return self._thread.is_alive()
+
     def end(self) -> int:
-        """Return what was read; fail the test if the read is still held."""
+        """Return what was read or written; fail the test if it is still held."""
         self._thread.join(EVENT_SECONDS)
         if self._thread.is_alive():
             fail(f"the access to {self._address:#x} is still held after {EVENT_SECONDS:g} s")
@@ -528,6 +582,40 @@ def pagemap_read(start: int, count: int) -> mmap.mmap:
     os.close(fd)
     expect(done == count * 8, f"/proc/self/pagemap gave {done} bytes")
     return memory
+
+
+PAGEMAP_PRESENT = 1 << 63
+PAGEMAP_UFFD_WP = 1 << 57
+
+
+def pagemap_pages(memory: mmap.mmap, bit: int, count: int | None = None) -> list[int]:
+    """Return which of a mapping's first ``count`` base pages have the bit in pagemap."""
+    count = huge_pages() if count is None else count
+    entries = memoryview(pagemap_read(address_of(memory), count)).cast("Q")[:count].tolist()
+    return [page for page, entry in enumerate(entries) if entry & bit]
+
+
+def mincore_pages(memory: mmap.mmap, count: int | None = None) -> list[int]:
+    """Return which of a mapping's first ``count`` base pages mincore() calls resident."""
+    count = huge_pages() if count is None else count
+    states = ctypes.create_string_buffer(count)
+    start, length = ctypes.c_void_p(address_of(memory)), ctypes.c_size_t(count * BASE_PAGE)
+    if libc.mincore(start, length, states):
+        fail(f"mincore: {error_name(ctypes.get_errno())}")
+    return [page for page, state in enumerate(states.raw) if state & 1]
+
+
+def expect_mapped(memory: mmap.mmap, **want: int) -> None:
+    """Fail the test unless smaps counts these bytes: ``pud=``, ``pmd=``, ``pte=``; 0 if unsaid."""
+    got = smaps_mapped(address_of(memory), len(memory))
+    for level in ("pud", "pmd", "pte"):
+        seen, wanted = got.get(level), want.get(level, 0)
+        expect(seen == wanted, f"smaps: {seen} bytes by {level} entries, expected {wanted}")
+
+
+def whole_level() -> str:
+    """Return the name of the entries that map a whole huge page."""
+    return "pud" if huge_size() == SIZES["1G"] else "pmd"
 
 
 def checkpoint(memory: mmap.mmap, want: str = "") -> None:

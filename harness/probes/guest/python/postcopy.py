@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the interface is for: a huge page is fetched by 4 KiB on demand, then collapsed.
+
+The twin of no C probe: one thread uses the memory as a guest would, the other is the migration's
+handler. Each page is written through the alias just before it is continued, so that whoever sees it
+earlier, or sees another page, reads something wrong.
+"""
+
+import ctypes
+import threading
+
+import hgm_probe as hgm
+
+FILLING = 1
+PAGES = 32
+
+fd = -1
+
+
+def make_file() -> None:
+    global fd
+    fd = hgm.huge_memfd(1)
+
+
+def order() -> list[int]:
+    """Return the pages in the order of their use: all over the huge page, none of them twice."""
+    step = hgm.huge_pages() // PAGES
+    return [(page * 13 % PAGES) * step + page % step for page in range(PAGES)]
+
+
+class Guest(threading.Thread):
+    """Reads the first word of each page; a fault holds it in a foreign call."""
+
+    def __init__(self, start: int) -> None:
+        super().__init__(daemon=True)
+        self.seen: list[int] = []
+        self._start_address = start
+
+    def run(self) -> None:
+        word = ctypes.c_uint64()
+        for page in order():
+            address = ctypes.c_void_p(self._start_address + page * hgm.BASE_PAGE)
+            hgm.libc.memcpy(ctypes.byref(word), address, ctypes.c_size_t(8))
+            self.seen.append(word.value)
+
+
+def on_demand() -> None:
+    alias = hgm.map_shared(fd, hgm.huge_size())
+    alias[0] = 0  # the huge page is there, and empty
+    primary, uffd = hgm.map_registered(fd, is_split=True)
+    start = hgm.address_of(primary)
+    guest = Guest(start)
+    guest.start()
+    for page in order():
+        address = start + page * hgm.BASE_PAGE
+        hgm.expect_fault(uffd, address, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
+        hgm.fill_pages(alias, page, 1, FILLING)
+        hgm.expect_continue(uffd, address, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
+    guest.join(hgm.EVENT_SECONDS)
+    hgm.expect(not guest.is_alive(), "the guest's thread is still held")
+    wanted = [hgm.stamp(page, FILLING) for page in order()]
+    hgm.expect(guest.seen == wanted, f"it saw {[hgm.describe(value) for value in guest.seen]}")
+    hgm.expect_mapped(primary, pte=PAGES * hgm.BASE_PAGE)
+    hgm.collapse(primary)
+    hgm.expect_mapped(primary, **{hgm.whole_level(): hgm.huge_size()})
+    for page in order():
+        hgm.check_pages(primary, page, 1, FILLING)
+    hgm.expect_no_fault(uffd)
+
+
+hgm.run(
+    [hgm.Test("base pages arrive on demand, and the huge page is whole afterwards", on_demand)],
+    needs_hgm=True,
+    setup=make_file,
+)
