@@ -19,6 +19,7 @@ from harness.commands import (
     cache,
     compare,
     detect,
+    draw,
     evidence,
     guest,
     host,
@@ -48,6 +49,7 @@ def hgm() -> None:
 for command in (
     run.run,
     run.judge,
+    draw.draw,
     compare.compare,
     kernel.kernel,
     image.image,

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import re
 import struct
 import urllib.parse
@@ -35,6 +36,7 @@ from harness.records import (
     SCHEMA,
     Capture,
     CheckpointEvidence,
+    CheckpointResult,
     ProbeEvidence,
     ProbeResult,
     RunRecord,
@@ -44,6 +46,7 @@ from harness.records import (
 )
 from harness.verdicts import checkpoint, dmesg, lines
 from harness.verdicts.judge import Heard, judge_probe, judge_run
+from harness.verdicts.pagetable import Run
 from harness.workspace import atomic_write
 
 RESULT = "result.json"
@@ -211,6 +214,55 @@ def read_checkpoints(
             yield from_json(data, CheckpointEvidence), pages
         except (msgspec.DecodeError, zlib.error, struct.error) as error:
             raise RecordError(f"{path} or its pages are damaged: {error}") from None
+
+
+class Walked(NamedTuple):
+    """One checkpoint of a run that can be drawn.
+
+    Attributes:
+        probe: name of its probe.
+        result: what it showed, judged again.
+        runs: the leaf entries that the walk found.
+    """
+
+    probe: str
+    result: CheckpointResult
+    runs: tuple[Run, ...]
+
+
+def walks(run_dir: Path, glob: str, number: int | None) -> tuple[Walked, ...]:
+    """Return the checkpoints of the probes of a run that a glob matches.
+
+    A glob is matched against the whole name of a probe, and against the name without its size.
+
+    Args:
+        run_dir: the run directory.
+        glob: over names of probes.
+        number: only the Nth checkpoint of each; None for all.
+
+    Raises:
+        RecordError: if there is none, or the run cannot be read.
+    """
+    names = [probe.name for probe in load(run_dir).probes]
+    chosen = [
+        name
+        for name in names
+        if any(fnmatch.fnmatchcase(each, glob) for each in (name, name.rpartition("/")[0]))
+    ]
+    found = tuple(
+        Walked(name, result, checkpoint.walk(seen, pages.__getitem__).runs)
+        for name in chosen
+        for seen, pages in read_checkpoints(run_dir / directory_for(name))
+        for result in (checkpoint.judge(seen, pages.__getitem__),)
+        if number in (None, seen.number) and result.length
+    )
+    if found:
+        return found
+    which = "" if number is None else f" {number}"
+    raise RecordError(
+        f"no probe of {run_dir} that matches {glob!r} has a checkpoint{which} to draw",
+        hint="probes with `checkpoints = true` in the catalogue ask the host to look",
+    )
 
 
 def _checkpoint_number(path: Path) -> int:

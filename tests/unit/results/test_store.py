@@ -31,6 +31,7 @@ from harness.results.store import (
     load,
     read_checkpoints,
     rejudge,
+    walks,
 )
 from tests.unit.reports.records import PASSED, RUN
 
@@ -373,3 +374,10 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path: Path, name: str, data: bytes
         (tmp_path / name).write_bytes(data)
     with pytest.raises(RecordError):
         list(read_checkpoints(tmp_path))
+
+
+def test_a_run_without_checkpoints_has_nothing_to_draw(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    keep(store, evidence())
+    with pytest.raises(RecordError, match="'a/x' has a checkpoint 3 to draw"):
+        walks(tmp_path, "a/x", 3)
