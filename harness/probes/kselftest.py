@@ -7,7 +7,7 @@ in their own language::
     [collection.mm]
     directories = ["mm", "vm"]   # below tools/testing/selftests; the first that a tree has
     sources = ["tools/include"]  # what is taken out of the tree to build them; the absent is left
-    memory = "4G"                # what the guest needs beyond the huge pages reserved at boot
+    memory = "2G"                # what the guest needs beyond the huge pages reserved at boot
     budget = 120                 # seconds for a test that says nothing else
     helpers = ["run_vmtests.sh"] # what is no test by itself
 
@@ -18,7 +18,7 @@ in their own language::
     arguments = ["hugetlb", "128", "32"]
     pools = { 2M = 128 }         # free huge pages, exactly; as the guest was booted otherwise
     set = { "vm.overcommit_memory" = "1" }  # sysctls
-    needs = { "/dev/x" = "CONFIG_X" }  # paths that must be there, and what gives them
+    needs = { "/dev/x" = "CONFIG_X" }  # paths, or flags of the CPU, and what gives them
     user = "nobody"              # root by default
     nodes = 1                    # NUMA nodes
     budget = 900                 # seconds

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-only
 # kselftest.sh DIRECTORY [OPTION...] -- PROGRAM [WORD...]
-#     --need PATH WHAT        skip without PATH, which WHAT gives
+#     --need THING WHAT       skip without a path, or a flag of the CPU, which WHAT gives
 #     --set SYSCTL VALUE
 #     --pool MIB COUNT        that many free huge pages, exactly
 #     --user NUMBER
@@ -26,6 +26,13 @@ skip() {
     echo "1..0 # SKIP $*"
     undo
     exit 4
+}
+
+has() {
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    *) grep -qw "$1" /proc/cpuinfo ;;
+    esac
 }
 
 # Remember what a file holds, unless it has been written to before, and write to it.
@@ -64,7 +71,7 @@ done
 user=
 while [ "$1" != -- ]; do
     case $1 in
-    --need) [ -e "$2" ] || skip "this kernel has no $2 ($3)"; shift 3 ;;
+    --need) has "$2" || skip "this kernel has no $2 ($3)"; shift 3 ;;
     --pool) pool "$2" "$3" && shift 3 ;;
     --set)
         file=/proc/sys/$(echo "$2" | tr . /)
