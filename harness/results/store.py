@@ -398,6 +398,7 @@ def _heard(evidence: ProbeEvidence, capture: Capture | None, console: bytes) -> 
         length=evidence.console_to - evidence.console_from,
         capture=capture,
         captured=lines.decode(captured),
+        missing=max(0, evidence.console_to - max(evidence.console_from, len(console))),
     )
 
 

@@ -6,7 +6,8 @@ its block reaches back over what the kernel prints first (``cut here``, the line
 forward to the end mark of its kind, or to the end of its call trace. Titles are those of Linux 6.1
 to 6.19 (kernel/panic.c, kernel/locking/lockdep.c, mm/kasan/report.c, mm/slub.c, arch/x86/mm/fault.c
 and so on), each at the start of a message only, so that a line which merely quotes one is no
-complaint; once the text shows printk's time stamps, lines without one are not the kernel's.
+complaint; once the text shows printk's time stamps, lines without one are not the kernel's, but for
+the one by which it says that it lost some.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ TITLES: tuple[tuple[str, str], ...] = (
     ),
     ("bug", r"[Kk]ernel BUG at "),
     ("bug-message", r"BUG: "),
+    ("console-gap", r"\*\* \d+ printk messages dropped \*\*"),
     (
         "warning",
         r"WARNING: (?:CPU: \d+ PID: \d+ at |.* at \S+, CPU#\d+: |stack recursion on|kernel stack )",
@@ -77,6 +79,9 @@ MAX_BLOCK = 400
 
 _TITLE = re.compile("|".join(f"(?P<{k.replace('-', '_')}>{p})" for k, p in TITLES))
 _FATAL_LINE = re.compile(r"[Kk]ernel BUG at |Oops\b[: ]|Kernel panic - not syncing")
+
+# Stands before the next message, without a stamp (console_prepend_dropped of kernel/printk).
+_DROPPED = re.compile(r"\*\* \d+ printk messages dropped \*\*")
 
 _CUT_HERE = "------------[ cut here ]------------"
 _TRACE = re.compile(r" *(?:\? )?(?:[A-Za-z_.][\w.]*\+0x[0-9a-f]+/)?0x[0-9a-f]+(?: \[\w+\])?\s*\Z")
@@ -116,6 +121,7 @@ _LAST = {
     "list-corruption": _END,
     "out-of-memory": re.compile(r".*[Oo]ut of memory: Killed|Out of memory and no killable"),
     "bad-rss-counter": re.compile(r""),
+    "console-gap": re.compile(r""),
     "memory-leak": re.compile(r"kmemleak: "),
 }
 
@@ -232,7 +238,7 @@ def _messages(text: str) -> list[_Message]:
     """Return the kernel's lines: all of them, or the stamped ones once any line is stamped."""
     found = list(_candidates(text))
     if any(message.seconds is not None for message in found):
-        return [message for message in found if message.seconds is not None]
+        return [m for m in found if m.seconds is not None or _DROPPED.match(m.text)]
     return found
 
 

@@ -95,12 +95,14 @@ class Heard(NamedTuple):
         length: bytes of ``text`` that came before its end.
         capture: what was learnt when it hung or died; None where nothing was captured.
         captured: what the capture made the kernel say.
+        missing: bytes of it that the console's file does not hold.
     """
 
     text: str
     length: int
     capture: Capture | None = None
     captured: str = ""
+    missing: int = 0
 
 
 def judge_probe(
@@ -128,6 +130,7 @@ def judge_probe(
         for splat in dmesg.scan(heard.text)
         if splat.offset < heard.length
     )
+    splats += _gap(evidence, heard)
     leaks = _leaks(evidence)
     document = ktap.parse(text)
     subtests = ktap.flatten(document)
@@ -158,6 +161,14 @@ def judge_probe(
         place=_place(status, evidence, splats, heard),
         on_base=evidence.on_base,
     )
+
+
+def _gap(evidence: ProbeEvidence, heard: Heard) -> tuple[Splat, ...]:
+    """Return a finding where the file of the console ends before the probe did."""
+    if not heard.missing:
+        return ()
+    title = f"{heard.missing} bytes of the console during the probe are missing"
+    return (Splat(kind="console-gap", title=title, block=(title,), offset=evidence.console_to),)
 
 
 def _place(status: Status, evidence: ProbeEvidence, splats: Sequence[Splat], heard: Heard) -> str:

@@ -97,3 +97,28 @@ def test_own_fragments_parse_and_ask_for_each_symbol_once(path: Path, version: s
     wishes = [wish.symbol for wish in fragments.parse(loaded) if wish.fits(version)]
     assert wishes
     assert len(wishes) == len(set(wishes))
+
+
+def test_objects_with_debug_information() -> None:
+    text = "# hgm-debug-info: hugetlb core=-fno-x\nCONFIG_A=y\n# hgm-debug-info: memory-failure\n"
+    fragment = fragments.Fragment(name="x", path="x", text=text)
+    assert fragments.debug_objects([fragment, fragment]) == (
+        "CFLAGS_hugetlb.o=-g",
+        "CFLAGS_core.o=-g -fno-x",
+        "CFLAGS_memory-failure.o=-g",
+    )
+    assert [wish.symbol for wish in fragments.parse(fragment)] == ["A"]
+    assert fragments.debug_objects(fragments.load(["debug"])) == ()
+    assert "CFLAGS_hugetlb.o=-g" in fragments.debug_objects(fragments.load(["debuginfo"]))
+
+
+@pytest.mark.parametrize(
+    ("known", "nearest"),
+    [
+        ({}, ""),
+        ({"one": "A\nB\n"}, "one"),
+        ({"far": "X\nY\nZ\n", "near": "A\nB\nX\n", "less": "A\n"}, "near"),
+    ],
+)
+def test_nearest(known: dict[str, str], nearest: str) -> None:
+    assert fragments.nearest("A\nB\n", known) == nearest

@@ -163,6 +163,13 @@ def test_once_lines_are_stamped_the_others_are_not_the_kernels() -> None:
     assert kinds(stamped("Run /init as init process") + "BUG: Bad page state in process x\n") == []
 
 
+def test_lines_that_the_kernel_lost_are_a_finding() -> None:
+    text = stamped("Run /init") + "** 7 printk messages dropped **\n" + stamped("a line after")
+    (splat,) = dmesg.scan(text)
+    assert (splat.kind, splat.block) == ("console-gap", ("** 7 printk messages dropped **",))
+    assert not dmesg.is_fatal(splat)
+
+
 def test_a_message_that_met_an_unfinished_line_of_another_writer() -> None:
     text = "probe 3: [   12.345678] kernel BUG at mm/hugetlb.c:812!\n"
     (splat,) = dmesg.scan(text)

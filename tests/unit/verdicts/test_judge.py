@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from harness.records import (
+    Capture,
     CheckpointResult,
     HgmSupport,
     LedgerReading,
@@ -16,6 +17,7 @@ from harness.records import (
     ProbeResult,
     Splat,
     Status,
+    Vcpu,
 )
 from harness.verdicts.judge import Heard, describe_hgm, judge_probe, judge_run, tally
 
@@ -46,7 +48,7 @@ NULL_TITLE = "BUG: kernel NULL pointer dereference, address: 0000000000000008"
 WARNING_TITLE = "WARNING: CPU: 1 PID: 4 at mm/hugetlb.c:8 f+0x1/0x2"
 HUNG_TITLE = "INFO: task probe:41 blocked for more than 10 seconds."
 
-Ended = Literal["exit", "budget", "guest-died", "lost"]
+Ended = Literal["exit", "budget", "stalled", "guest-died", "lost"]
 
 
 def judged(
@@ -424,3 +426,51 @@ def test_a_probe_that_spoils_its_guest_leaks_nothing() -> None:
     evidence = msgspec.structs.replace(EVIDENCE, ledger=LEAKED, spoils=True)
     result = judge_probe(evidence, GOOD, "", Heard("", 0))
     assert (result.status, result.leaks) == ("PASS", ())
+
+
+def test_a_console_that_was_cut_short_is_a_finding() -> None:
+    result = judge_probe(EVIDENCE, GOOD, "", Heard("", 1000, missing=400))
+    assert (result.status, result.reason) == (
+        "FAIL",
+        "kernel: 400 bytes of the console during the probe are missing",
+    )
+    assert [splat.kind for splat in result.splats] == ["console-gap"]
+
+
+def test_a_complaint_that_began_before_the_end_is_whole() -> None:
+    text = WARNING + "[    1.000001] Call Trace:\n[    1.000002]  g+0x1/0x2\n"
+    result = judge_probe(EVIDENCE, GOOD, "", Heard(text, len(WARNING)))
+    assert result.splats[0].block[-1] == " g+0x1/0x2"
+    assert judge_probe(EVIDENCE, GOOD, "", Heard(text, 0)).splats == ()
+
+
+CAPTURE = Capture(why="hang", vcpus=(Vcpu(number=0, pc=0xFFFFFFFF81000000, level=0, halted=False),))
+
+
+@pytest.mark.parametrize(
+    ("ended", "capture", "status", "reason"),
+    [
+        (
+            "budget",
+            CAPTURE,
+            "HANG",
+            "took longer than 30 s, after two; in 0xffffffff81000000, on CPU 0",
+        ),
+        ("stalled", None, "HANG", "stood still, after two"),
+        (
+            "lost",
+            CAPTURE,
+            "HANG",
+            "SSH stopped answering, and the machine goes on, after two; "
+            "in 0xffffffff81000000, on CPU 0",
+        ),
+        ("lost", Capture(why="crash"), "LOST", "the guest stopped answering, after two"),
+        ("lost", None, "LOST", "the guest stopped answering, after two"),
+    ],
+)
+def test_what_was_captured_tells_a_hang_from_a_loss(
+    ended: Ended, capture: Capture | None, status: Status, reason: str
+) -> None:
+    evidence = msgspec.structs.replace(EVIDENCE, ended=ended, exit_code=None)
+    result = judge_probe(evidence, GOOD, "", Heard("", 0, capture))
+    assert (result.status, result.reason) == (status, reason)

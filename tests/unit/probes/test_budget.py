@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""When a probe is given up: a clock by hand, and a guest that only has a bell and a speed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import GuestLost
+from harness.probes import calibration
+from harness.probes.run import STALL_GRACE_SECONDS, Budget
+from harness.vm.guest import Guest
+
+
+@dataclass
+class Bell:
+    rung: bool = False
+
+    def fileno(self) -> int:
+        return 7
+
+
+@dataclass
+class Fake:
+    """What `Budget` asks of a guest."""
+
+    stuck: Bell = field(default_factory=Bell)
+    ssh: object = None
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("time.monotonic", made)
+    return made
+
+
+def speed(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], float]) -> list[float]:
+    """Have the guest be measured as slow as the function says; return the measurements."""
+    said: list[float] = []
+
+    def measure(ssh: object, deadline: Deadline) -> float:
+        said.append(answer())
+        return said[-1]
+
+    monkeypatch.setattr(calibration, "measure", measure)
+    return said
+
+
+def budget(clock: Clock, guest: Fake, overall: float = 1000.0, slowness: float = 2.0) -> Budget:
+    deadline = Deadline(overall, "the run", overall)
+    return Budget(10.0, slowness, cast(Guest, guest), deadline, "the probe")
+
+
+def test_it_is_the_catalogues_times_the_slowness(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = speed(monkeypatch, lambda: 2.0)
+    patience = budget(clock, Fake())
+    assert patience.current().at == patience.limit.at == 20.0
+    clock.now = 19.9
+    assert not patience.current().expired()
+    assert asked == []
+    clock.now = 20.1
+    assert patience.current().expired()
+    assert patience.current().expired()
+    assert asked == [2.0], "it is measured again once, and is no slower"
+
+
+def test_a_guest_that_has_become_slower_gets_what_is_its_due(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([3.0, 5.0, 4.0])
+    speed(monkeypatch, lambda: next(answers))
+    patience = budget(clock, Fake())
+    for now, limit in ((20.0, 30.0), (30.0, 50.0)):
+        clock.now = now
+        assert patience.current().at == limit
+    assert patience.seconds == 50.0
+    clock.now = 50.0
+    assert patience.current().expired()
+
+
+def test_a_guest_that_does_not_answer_gets_no_more(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> float:
+        raise GuestLost("the guest's SSH server does not answer")
+
+    speed(monkeypatch, lost)
+    patience = budget(clock, Fake())
+    clock.now = 20.0
+    assert patience.current().expired()
+    assert patience.slowness == 2.0
+
+
+def test_what_the_kernel_calls_stuck_gets_a_moment(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = speed(monkeypatch, lambda: 30.0)
+    guest = Fake()
+    patience = budget(clock, guest)
+    clock.now = 1.0
+    guest.stuck.rung = True
+    assert patience.current().at == 1.0 + 2.0 * STALL_GRACE_SECONDS
+    assert patience.stalled
+    clock.now = 12.0
+    assert patience.current().expired()
+    assert asked == [], "a busy host is no excuse for what the kernel says itself"
+
+
+def test_the_runs_deadline_comes_first(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = speed(monkeypatch, lambda: 30.0)
+    patience = budget(clock, Fake(), overall=15.0)
+    assert patience.current().what == "the run"
+    clock.now = 25.0
+    assert patience.current().what == "the run"
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slowness"), [(0.1, 1.0), (0.3, 1.0), (0.6, 2.0), (900.0, calibration.MOST)]
+)
+def test_slowness(seconds: float, slowness: float) -> None:
+    assert calibration.slowness(seconds, 0.3) == pytest.approx(slowness)
