@@ -31,9 +31,11 @@ def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, tim
     with new_display() as display:
         tools = new_tools(timeout, display)
         dumps = postmortem.dumps(run_dir, globs)
-        elf = vmlinux or postmortem.vmlinux(store.load(run_dir), tools.workspace)
+        record = store.load(run_dir)
+        elf = vmlinux or postmortem.vmlinux(record, tools.workspace)
+        release = record.kernel.release if record.kernel is not None else ""
         for dump in dumps:
-            said = postmortem.write(dump, elf, tools.deadline)
+            said = postmortem.write(dump, elf, release, tools.deadline)
             click.echo(f"#### {dump.probe}\n{said}", nl=False)
     return 0
 

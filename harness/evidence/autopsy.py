@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A program: `python -m harness.evidence.autopsy VMCORE VMLINUX PROBE` prints what drgn finds.
+"""A program: `python -m harness.evidence.autopsy VMCORE VMLINUX PROBE VMCOREINFO`; drgn at work.
 
 It runs in a process of its own: drgn reads a dump that a hostile guest has made, in C. It prints
 the task that panicked, the stacks of all tasks, the pools of huge pages, and for each process of
@@ -10,7 +10,7 @@ where it would stand, and the rest is printed all the same.
 from __future__ import annotations
 
 import contextlib
-import re
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import drgn
 from drgn.helpers.linux.fs import d_path
 from drgn.helpers.linux.hugetlb import for_each_hstate, huge_page_size
-from drgn.helpers.linux.mm import for_each_vma
+from drgn.helpers.linux.mm import for_each_vma, virt_to_phys
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
@@ -43,7 +43,7 @@ _HUGETLB = 0x400000
 #: Runs of entries that are printed for a mapping; a split huge page can have 262144.
 MAX_RUNS = 64
 
-_L5 = re.compile(r"^NUMBER\(pgtable_l5_enabled\)=1$", re.MULTILINE)
+_L5 = "NUMBER(pgtable_l5_enabled)=1\n"
 _CR4_LA57 = 1 << 12
 
 #: The process that runs a probe in the guest.
@@ -55,12 +55,14 @@ _UNREADABLE = (drgn.FaultError, LookupError, ValueError, AttributeError, TypeErr
 
 def main(argv: list[str]) -> int:
     """Print the report; return 0, or 3 where the dump cannot be opened."""
-    vmcore, vmlinux, program = argv
-    prog = drgn.Program()
+    vmcore, vmlinux, program, vmcoreinfo = argv
+    # The dump need not hold a vmcoreinfo: our kernels are not relocated, so the vmlinux knows it.
+    platform = drgn.Platform(drgn.Architecture.X86_64)
+    prog = drgn.Program(platform, vmcoreinfo=vmcoreinfo)
     try:
         prog.set_core_dump(vmcore)
         prog.load_debug_info([vmlinux])
-    except (Exception,) as error:  # noqa: BLE001, B013 - drgn raises plain ones for what libkdumpfile says
+    except Exception as error:  # noqa: BLE001 - drgn raises it plain for what libkdumpfile says
         _say(f"drgn cannot open {vmcore}: {error}")
         return 3
     for title, part in (
@@ -69,7 +71,9 @@ def main(argv: list[str]) -> int:
         ("pools of huge pages", pools),
     ):
         _section(title, part, prog)
-    _section(f"hugetlb mappings of {program or 'the probe'}", lambda p: mappings(p, program), prog)
+    cr4 = _CR4_LA57 if _L5 in vmcoreinfo else 0
+    behind = functools.partial(mappings, program=program, cr4=cr4)
+    _section(f"hugetlb mappings of {program or 'the probe'}", behind, prog)
     return 0
 
 
@@ -106,7 +110,7 @@ def pools(prog: Any) -> Iterator[str]:
                 yield f"  node {node}: total {count.value_()}, free {free}"
 
 
-def mappings(prog: Any, program: str) -> Iterator[str]:
+def mappings(prog: Any, program: str, cr4: int) -> Iterator[str]:
     """Yield the hugetlb mappings of each process of the probe."""
     seen: set[int] = set()
     for task in for_each_task(prog):
@@ -118,7 +122,7 @@ def mappings(prog: Any, program: str) -> Iterator[str]:
         for vma in for_each_vma(task.mm):
             if vma.vm_flags.value_() & _HUGETLB:
                 found = True
-                yield from _mapping(prog, task.mm, vma)
+                yield from _mapping(prog, task.mm, vma, cr4)
         if not found:
             yield "  no hugetlb mapping"
     if not seen:
@@ -138,14 +142,13 @@ def _is_probe(task: Any, program: str) -> bool:
     return False
 
 
-def _mapping(prog: Any, mm: Any, vma: Any) -> Iterator[str]:
+def _mapping(prog: Any, mm: Any, vma: Any, cr4: int) -> Iterator[str]:
     start, end, flags = (_number(getattr(vma, f"vm_{name}")) for name in ("start", "end", "flags"))
     uffd = ", userfaultfd" if vma.vm_userfaultfd_ctx.ctx else ""
     yield f"  {start:#x}-{end:#x} {_path(vma)}"
     yield f"    flags {flags:#x}: {', '.join(flag_names(flags))}{uffd}"
     read: pagetable.ReadPage = lambda address: prog.read(address, pagetable.PAGE, True)  # noqa: E731
-    levels = _CR4_LA57 if _L5.search(prog["VMCOREINFO"].string_().decode()) else 0
-    walk = pagetable.walk(read, _physical(prog, mm.pgd), levels, start, end)
+    walk = pagetable.walk(read, _physical(mm.pgd), cr4, start, end)
     for level in pagetable.count(walk.runs):
         yield (
             f"    {level.level}: {level.present} present, {level.writable} writable, "
@@ -165,9 +168,7 @@ def flag_names(flags: int) -> list[str]:
     return [name for bit, name in VM_FLAGS.items() if flags & bit]
 
 
-def _physical(prog: Any, pointer: Any) -> int:
-    from drgn.helpers.linux.mm import virt_to_phys
-
+def _physical(pointer: Any) -> int:
     return int(virt_to_phys(pointer).value_())
 
 

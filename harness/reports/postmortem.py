@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,10 @@ from harness.results import store
 from harness.workspace import Workspace, atomic_write
 
 _PROGRAM = "harness.evidence.autopsy"
+
+_SYMBOL = re.compile(r"^([0-9a-f]{16}) \w (init_top_pgt|mem_section)$", re.MULTILINE)
+_CR4 = re.compile(r"\bCR4=([0-9a-f]{8})\b")
+_LA57 = 1 << 12
 
 
 class Dump(NamedTuple):
@@ -71,23 +76,55 @@ def vmlinux(record: RunRecord, workspace: Workspace) -> Path:
     return path
 
 
-def write(dump: Dump, vmlinux_path: Path, deadline: Deadline) -> str:
+def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> str:
     """Return what drgn says about a dump; it is kept beside it as ``post-mortem.txt``.
 
     Raises:
         RecordError: if drgn cannot open the dump.
         DeadlineExpired: if it took too long.
     """
-    argv = [sys.executable, "-m", _PROGRAM, str(dump.vmcore), str(vmlinux_path), dump.program]
+    symbols = command.run(["nm", str(vmlinux_path)], deadline).stdout
+    registers = dump.vmcore.with_name("registers.txt")
+    five = five_levels(registers.read_text()) if registers.exists() else False
+    info = vmcoreinfo(symbols, release, five=five)
+    argv = [sys.executable, "-m", _PROGRAM, str(dump.vmcore), str(vmlinux_path)]
+    argv += [dump.program, info]
     done = command.run(argv, deadline, ok=None)
     if done.exit_code != 0:
         said = (done.stdout.strip() or done.stderr.strip()).splitlines()
         raise RecordError(
             said[-1] if said else f"drgn ended with exit code {done.exit_code}",
-            hint="a kernel built with `--config debuginfo` says where its parts are",
+            hint="was it built with `--config debuginfo`?",
         ) from CommandFailed("drgn", command=argv)
     atomic_write(dump.vmcore.with_name("post-mortem.txt"), done.stdout)
     return done.stdout
+
+
+def vmcoreinfo(symbols: str, release: str, *, five: bool) -> str:
+    """Return what drgn must know of a kernel that is not relocated, as the kernel would say it.
+
+    Args:
+        symbols: what ``nm vmlinux`` prints.
+        release: ``uname -r``.
+        five: whether page tables have five levels.
+    """
+    at = {name: address for address, name in _SYMBOL.findall(symbols)}
+    lines = [
+        f"OSRELEASE={release}",
+        "PAGESIZE=4096",
+        f"SYMBOL(swapper_pg_dir)={at.get('init_top_pgt', '0')}",
+        f"SYMBOL(mem_section)={at.get('mem_section', '0')}",
+        f"NUMBER(pgtable_l5_enabled)={int(five)}",
+        "NUMBER(phys_base)=0",
+        "KERNELOFFSET=0",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def five_levels(registers: str) -> bool:
+    """Return whether CR4 in a text of ``info registers`` says LA57."""
+    match = _CR4.search(registers)
+    return match is not None and bool(int(match[1], 16) & _LA57)
 
 
 def _of_probe(run_dir: Path, name: str) -> Iterator[Dump]:

@@ -72,3 +72,31 @@ def test_no_dump_and_why(tmp_path: Path, outcome: str, said: str) -> None:
 def test_a_vmlinux_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="not in the cache"):
         postmortem.vmlinux(RunRecord(), Workspace(tmp_path))
+
+
+def test_what_drgn_must_know() -> None:
+    symbols = (
+        "ffffffff81a10000 D init_top_pgt\nffffffff81a20000 B mem_section\n"
+        "ffffffff81a30000 t mem_section_usage_size\n                 U x\n"
+    )
+    assert postmortem.vmcoreinfo(symbols, "6.12.1", five=True).splitlines() == [
+        "OSRELEASE=6.12.1",
+        "PAGESIZE=4096",
+        "SYMBOL(swapper_pg_dir)=ffffffff81a10000",
+        "SYMBOL(mem_section)=ffffffff81a20000",
+        "NUMBER(pgtable_l5_enabled)=1",
+        "NUMBER(phys_base)=0",
+        "KERNELOFFSET=0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "five"),
+    [
+        ("CR0=80050033 CR2=0 CR3=0 CR4=00351ef0\n", True),
+        ("CR0=80050033 CR2=0 CR3=0 CR4=00350ef0\n", False),
+        ("", False),
+    ],
+)
+def test_five_levels(text: str, five: bool) -> None:
+    assert postmortem.five_levels(text) is five

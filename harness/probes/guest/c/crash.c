@@ -47,6 +47,18 @@ static void hasten_detectors(void)
 	put("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "4");
 }
 
+/* For whoever opens the memory dump: one huge page, mapped and written to. */
+static void hold_huge_page(void)
+{
+	char *page = mmap(NULL, PMD_PAGE, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+	if (page == MAP_FAILED)
+		perror("mmap of a huge page");
+	else
+		*(volatile char *)page = 1;
+}
+
 static int lkdtm(const char *name)
 {
 	return put(DEBUGFS "provoke-crash/DIRECT", name);
@@ -122,6 +134,7 @@ int main(int argc, char **argv)
 	printf("KTAP version 1\n1..1\n");
 	fflush(stdout);
 	hasten_detectors();
+	hold_huge_page();
 	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
 		if (!strcmp(kind, kinds[i].kind)) {
 			int failed = kinds[i].make(name);
