@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TextIO
 
-from harness.kernel.series.applying import place
+from harness.kernel.series.applying import explain
 from harness.kernel.series.check import PatchCheck, SeriesCheck
 from harness.kernel.series.patch import printable
 
@@ -65,19 +65,9 @@ def _remarks(patch: PatchCheck) -> Iterator[str]:
         return
     if not refusal.misfits:
         yield refusal.reason
-    for misfit in refusal.misfits:
-        if misfit.difference:
-            yield f"{misfit.path}, hunk {misfit.hunk} (line {misfit.line}): {misfit.reason}"
-        else:
-            yield place(misfit)
-        yield from (f"  {_line(line)}" for line in misfit.difference)
+    yield from explain(refusal)
     if refusal.fuzzy:
         yield f"--fuzz would take it: {refusal.fuzzy}"
-
-
-def _line(line: str) -> str:
-    """Return a line of code that cannot steer a terminal; its indentation stays."""
-    return "".join(c if c.isprintable() or c == "\t" else "?" for c in line)
 
 
 def verdict(checked: SeriesCheck) -> str:

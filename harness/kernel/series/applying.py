@@ -244,6 +244,21 @@ def _first(misfits: tuple[Misfit, ...], outcome: Outcome) -> str:
     return place(misfit) + more
 
 
+def explain(refusal: Refusal) -> Iterator[str]:
+    """Yield the hunks that do not fit with the lines that differ, fit for a terminal."""
+    for misfit in refusal.misfits:
+        if misfit.difference:
+            yield f"{misfit.path}, hunk {misfit.hunk} (line {misfit.line}): {misfit.reason}"
+        else:
+            yield place(misfit)
+        yield from (f"  {_harmless(line)}" for line in misfit.difference)
+
+
+def _harmless(line: str) -> str:
+    """Return a line of code that cannot steer a terminal; its indentation stays."""
+    return "".join(c if c.isprintable() or c == "\t" else "?" for c in line)
+
+
 def place(misfit: Misfit) -> str:
     """Return where a misfit is and what it is, in one line."""
     if misfit.hunk:

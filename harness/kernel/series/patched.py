@@ -9,7 +9,7 @@ import msgspec
 
 from harness import records
 from harness.errors import SeriesError
-from harness.kernel.series.applying import Desk, Refusal
+from harness.kernel.series.applying import Desk, Refusal, explain
 from harness.kernel.series.patch import Patch, Series
 from harness.kernel.source import Context, Source, tree_version
 from harness.records import PatchIdentity, Record, SeriesIdentity
@@ -80,6 +80,8 @@ def _apply_all(
             context.progress.step(done, len(series.patches), "patches")
             end = desk.put(patch, fuzz=fuzz)
             if isinstance(end, Refusal):
+                for line in explain(end):
+                    context.progress.note(line)
                 raise refused(patch, end)
             applied.append(end)
         desk.check_links(base)
@@ -92,8 +94,8 @@ def refused(patch: Patch, refusal: Refusal) -> SeriesError:
         hint = "--fuzz allows that" if not refusal.misfits else f"--fuzz finds {refusal.fuzzy}"
     elif refusal.misfits:
         hint = (
-            "`hgm series check` shows the lines; choose the source it was made for, rebase it, or "
-            "give a ported patch with --resolve"
+            "- the patch expects, + the source has; choose the source it was made for, rebase it, "
+            "or give a ported patch with --resolve"
         )
     elif refusal.damaged:
         hint = "fetch or export it again"

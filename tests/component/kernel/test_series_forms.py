@@ -13,17 +13,29 @@ from pathlib import Path
 
 import pytest
 
+from harness.deadline import Deadline
 from harness.errors import InfrastructureError, SeriesError
 from harness.kernel import series
 from harness.kernel.series.check import SeriesCheck, check
 from harness.kernel.slot import Slot
 from harness.kernel.source import Context, resolve
 from harness.kernel.specs import parse_series, parse_source
+from harness.progress import Silent
 from harness.reports import series_check
+from harness.workspace import Workspace
 from tests.component.kernel.conftest import picture, run
+
+#: b4 takes a second to start; on a host that is busy with guests, sixty.
+_SECONDS = 900
 
 DATA = Path(__file__).parents[2] / "data" / "mail"
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@t")
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """A cache of the test's own, and time for other programs."""
+    return Context(Workspace(tmp_path / "cache"), Deadline.after(_SECONDS, "the test"), Silent())
 
 
 def read(spec: str, context: Context, mail_from: str = "", resolve_from: str = "") -> series.Series:
@@ -96,6 +108,13 @@ def test_range_with_a_merge(branch: Path, context: Context) -> None:
     run(*GIT, "merge", "-q", "--no-edit", "topic", cwd=branch)
     with pytest.raises(SeriesError, match=r"has the merge [0-9a-f]{12}, which is no patch"):
         read(f"git:{branch}@v1..HEAD", context)
+
+
+def test_range_in_a_linked_work_tree(branch: Path, context: Context, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    run("git", "worktree", "add", "-q", str(linked), "topic", cwd=branch)
+    patched = put(read(f"git:{linked}@v1..HEAD", context), branch, context)
+    assert patched.identity.tree == run("git", "rev-parse", "topic^{tree}", cwd=branch).strip()
 
 
 def test_diff_settings_of_the_user_mean_nothing(branch: Path, context: Context) -> None:
@@ -391,6 +410,23 @@ def test_resolve_replaces_and_the_record_says_so(
     assert one.replaces != one.digest
     assert (two.resolved, two.replaces) == ("", "")
     assert patched.identity.notes == (f"patch 1 is replaced by {out}/0001-ported.patch",)
+
+
+def test_conflict_is_shown_where_it_stops_a_build(
+    toy: Path, context: Context, tmp_path: Path
+) -> None:
+    ported(tmp_path, toy)
+    notes: list[str] = []
+
+    class Listener(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    heard = Context(context.workspace, context.deadline, Listener())
+    with pytest.raises(SeriesError, match=r"hunk 2 \(line 30\)"):
+        put(read(f"mbox:{DATA}/in-order.mbox", heard), toy, heard)
+    assert notes[0].startswith("mm/hugetlb.c, hunk 2 (line 30): the file has other lines")
+    assert {"  -int line_31;", "  +int lane_31;"} <= set(notes)
 
 
 def test_resolve_that_is_none(context: Context, tmp_path: Path) -> None:
