@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The seeded faults that are in this repository."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.kernel import faults, named, specs
+from harness.kernel.faults import Fault
+from harness.probes import catalog
+
+#: Issue 4's list.
+CLASSES = {
+    "wrong subpage mapped",
+    "address rounded wrongly",
+    "missing TLB flush",
+    "refcount or mapcount leaked or dropped",
+    "reservation leaked",
+    "lock left held or taken in the wrong order",
+    "write-protect lost on collapse, continue, fork or mprotect",
+    "stale entries after hole punch or truncate",
+    "page tables leaked",
+    "wakeups lost",
+    "wrong errno",
+    "wrong mapped count",
+    "wrong smaps or pagemap",
+    "use after free",
+    "sleeping under a spinlock",
+    "infinite loop",
+}
+
+FAULTS = faults.load()
+
+
+def _named(fault: Fault) -> str:
+    return fault.name
+
+
+def test_there_are_enough_and_of_every_class() -> None:
+    assert len(FAULTS) >= 24
+    assert {fault.kind for fault in FAULTS} == CLASSES
+
+
+def test_every_patch_is_listed() -> None:
+    assert {path.stem for path in faults.DIRECTORY.glob("*.patch")} == {f.name for f in FAULTS}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=_named)
+def test_what_a_fault_stands_on_is_there(fault: Fault) -> None:
+    assert specs.parse_series(f"fault:{fault.name}").kind == "fault"
+    assert fault.on == "none" or named.find(fault.on)
+    features = {path.stem for path in Path("kernel-configs").glob("*.config")}
+    assert set(fault.config) <= features
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=_named)
+def test_the_probes_that_should_catch_a_fault_are_there(fault: Fault) -> None:
+    for glob in fault.probes:
+        assert catalog.select(catalog.load(), (glob,))
+
+
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f.on == "none"], ids=_named)
+def test_a_fault_of_a_kernel_without_hgm_is_for_probes_that_run_there(fault: Fault) -> None:
+    assert all(glob.startswith("baseline/") for glob in fault.probes)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=_named)
+def test_a_patch_says_that_it_is_a_fault_and_whose(fault: Fault) -> None:
+    text = Path(fault.patch).read_text()
+    assert re.search(r"^Subject: \[PATCH\] FAULT: \S", text, re.MULTILINE)
+    assert re.search(r"^Signed-off-by: HGM Harness <", text, re.MULTILINE)
