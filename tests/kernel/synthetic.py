@@ -66,13 +66,13 @@ def source_text(source: str) -> Callable[[str], str]:
     return text
 
 
-def write(directory: Path, text: Callable[[str], str], fault: Path | str, *, total: int) -> int:
+def write(directory: Path, text: Callable[[str], str], fault: str, *, total: int) -> int:
     """Write a quilt series of ``total`` patches and return the number of the faulty one, from 1.
 
     Args:
         directory: where to; made.
         text: returns a file of the source.
-        fault: a patch that goes on top of the reference, or a line of C that does not compile.
+        fault: the patch with the fault; it goes on top of the reference.
         total: patches, the fault and the reference included.
     """
     directory.mkdir()
@@ -86,7 +86,7 @@ def write(directory: Path, text: Callable[[str], str], fault: Path | str, *, tot
     place = after * 2 // 3
     series += [_edit(next(files), text) for _ in range(place)]
     culprit = len(series) + 1
-    series.append(_faulty(fault, next(files), text))
+    series.append(("fault.patch", fault))
     series += [_edit(next(files), text) for _ in range(after - place)]
     names = []
     for number, (name, patch) in enumerate(series, 1):
@@ -96,20 +96,16 @@ def write(directory: Path, text: Callable[[str], str], fault: Path | str, *, tot
     return culprit
 
 
-def _faulty(fault: Path | str, file: str, text: Callable[[str], str]) -> tuple[str, str]:
-    if isinstance(fault, Path):
-        return fault.name, fault.read_text()
-    return "fault.patch", patch(file, text, fault)
-
-
 def _edit(file: str, text: Callable[[str], str]) -> tuple[str, str]:
     return f"{Path(file).stem}.patch", patch(file, text, f"/* harmless: {file} */")
 
 
-def patch(file: str, text: Callable[[str], str], line: str) -> str:
-    """Return a patch that puts one more line at the end of a file."""
+def patch(file: str, text: Callable[[str], str], line: str, *, after: str = "") -> str:
+    """Return a patch that puts one more line at the end of a file, or after one that it names."""
     old = text(file).splitlines(keepends=True)
-    diff = difflib.unified_diff(old, [*old, f"{line}\n"], f"a/{file}", f"b/{file}")
+    place = old.index(f"{after}\n") + 1 if after else len(old)
+    new = [*old[:place], f"{line}\n", *old[place:]]
+    diff = difflib.unified_diff(old, new, f"a/{file}", f"b/{file}")
     head = f"From: HGM Harness <hgm@localhost.invalid>\nSubject: [PATCH] {file}: one more line\n\n"
     return head + "".join(diff)
 
@@ -127,8 +123,8 @@ def reverted(forward: str) -> str:
     return head + "".join(lines)
 
 
-def fault_patch(name: str) -> Path:
+def seeded(name: str) -> str:
     """Return the patch of a seeded fault that is made for the reference."""
     fault = faults.find(name)
     assert fault.on == REFERENCE
-    return Path(fault.patch)
+    return Path(fault.patch).read_text()

@@ -7,7 +7,9 @@ Half an hour on two cores: `hgm test long` runs it; CI does not.
 import json
 import math
 import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,60 @@ Hgm = Callable[..., Run]
 
 TOTAL = 31
 
-#: Kind of fault: what is in the patch, and what is asked.
-KINDS: dict[str, tuple[Path | str, tuple[str, ...]]] = {
-    "build break": ("#error deliberate", ("--about", "build")),
+#: What every fork passes, in a file that the reference does not touch; the probe's name is fork.
+_IN_FORK = {"file": "kernel/fork.c", "after": "\toldmm = current->mm;"}
+
+
+def _fork(statement: str) -> Callable[[Callable[[str], str]], str]:
+    line = f'\tif (!strcmp(current->comm, "fork"))\n\t\t{statement}'
+    return lambda text: synthetic.patch(text=text, line=line, **_IN_FORK)
+
+
+def _seeded(name: str) -> Callable[[Callable[[str], str]], str]:
+    return lambda _: synthetic.seeded(name)
+
+
+def _break(text: Callable[[str], str]) -> str:
+    return synthetic.patch("mm/mlock.c", text, "#error deliberate")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault: makes its patch from the source's text; what is asked; what must be said."""
+
+    patch: Callable[[Callable[[str], str]], str]
+    question: tuple[str, ...]
+    evidence: str
+
+
+_SPLAT = ("--config", "debug", "--about", "splat", "--signature", "circular locking")
+
+KINDS = {
+    "wrong result": Kind(
+        _seeded("wrong-subpage-in-continue"), ("--probe", "hgm/continue-4k/2M"), "FAIL"
+    ),
+    "hang in fork": Kind(
+        _fork("for (;;)\n\t\t\tcpu_relax();"),
+        ("--probe", "hgm/fork/2M", "--status", "HANG"),
+        "HANG",
+    ),
+    "crash": Kind(
+        _fork("BUG();"),
+        ("--probe", "hgm/fork/2M", "--signature", "kernel BUG at .*kernel/fork.c"),
+        "CRASH",
+    ),
+    "lockdep splat": Kind(
+        _seeded("lock-order-in-collapse"),
+        (*_SPLAT, "--probe", "hgm/collapse/2M"),
+        "circular locking",
+    ),
+    "build break": Kind(_break, ("--about", "build"), "#error deliberate"),
 }
 
 
-def _write(directory: Path, fault: Path | str) -> int:
-    return synthetic.write(directory, synthetic.source_text(STOCK), fault, total=TOTAL)
+def _write(directory: Path, kind: Kind) -> int:
+    text = synthetic.source_text(STOCK)
+    return synthetic.write(directory, text, kind.patch(text), total=TOTAL)
 
 
 def _answer(run: Run) -> dict[str, Any]:
@@ -43,29 +91,43 @@ def _answer(run: Run) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_faulty_patch_is_named(hgm: Hgm, tmp_path: Path, kind: str) -> None:
-    fault, question = KINDS[kind]
-    culprit = _write(tmp_path / "series", fault)
+@pytest.mark.parametrize("name", KINDS)
+def test_the_faulty_patch_is_named(hgm: Hgm, tmp_path: Path, name: str) -> None:
+    kind = KINDS[name]
+    culprit = _write(tmp_path / "series", kind)
     words = ("--series", f"dir:{tmp_path / 'series'}", "--runs-dir", str(tmp_path / "runs"))
-    run = hgm("bisect", *words, *question, "--json")
+    run = hgm("bisect", *words, *kind.question, "--json")
     assert run.code == 0, run.err
     found = _answer(run)
     assert found["suspects"][0]["point"] == f"{culprit:04}"
+    assert kind.evidence in found["evidence"]
     assert found["builds"] <= math.ceil(math.log2(TOTAL)) + 2
+    cost = f"{found['builds']} builds, {found['runs']} runs, {found['seconds']:.0f} s"
+    sys.stderr.write(f"\n{name}: {cost}\n")
 
 
 def test_the_faulty_commit_is_named(hgm: Hgm, tmp_path: Path) -> None:
-    fault, question = KINDS["build break"]
-    culprit = _write(tmp_path / "series", fault)
+    kind = KINDS["wrong result"]
+    culprit = _write(tmp_path / "series", kind)
     repository = _commits(tmp_path / "linux", tmp_path / "series")
     ends = ("--repo", str(repository), "--good", f"HEAD~{TOTAL}", "--bad", "HEAD")
-    run = hgm("bisect", *ends, "--runs-dir", str(tmp_path / "runs"), *question, "--json")
+    run = hgm("bisect", *ends, "--runs-dir", str(tmp_path / "runs"), *kind.question, "--json")
     assert run.code == 0, run.err
     found = _answer(run)
     names = (tmp_path / "series" / "series").read_text().split()
     assert found["suspects"][0]["name"] == names[culprit - 1]
     assert found["builds"] <= math.ceil(math.log2(TOTAL)) + 2
+
+
+def test_a_fault_that_shows_in_one_run_of_three_is_named(hgm: Hgm, tmp_path: Path) -> None:
+    kind = Kind(_seeded("flaky-wrong-subpage"), ("--probe", "hgm/continue-4k/2M"), "FAIL")
+    culprit = _write(tmp_path / "series", kind)
+    words = ("--series", f"dir:{tmp_path / 'series'}", "--runs-dir", str(tmp_path / "runs"))
+    run = hgm("bisect", *words, *kind.question, "--confidence", "0.95", "--json")
+    assert run.code == 0, run.err
+    found = _answer(run)
+    assert found["suspects"][0]["point"] == f"{culprit:04}"
+    assert found["confidence"]["reached"] >= 0.95
 
 
 def _commits(repository: Path, series: Path) -> Path:
