@@ -9,7 +9,7 @@ import msgspec
 
 from harness.errors import RecordError
 from harness.probes.catalog import plain_name
-from harness.records import ProbeResult, Record, RunRecord
+from harness.records import ProbeResult, Record, RunRecord, Subtest
 
 
 class Difference(Record, frozen=True, kw_only=True):
@@ -60,8 +60,7 @@ def names(runs: Sequence[RunRecord], prefix: str = "") -> tuple[str, ...]:
 def differences(runs: Sequence[RunRecord], prefix: str = "") -> tuple[Difference, ...]:
     """Return what ended otherwise in one run than in another.
 
-    The results inside a test are compared where the test itself ended the same, each by its name
-    and by which of that name it is, for tests use a name twice.
+    The results inside a test are compared where the test itself ended the same.
     """
     return tuple(difference for name in names(runs, prefix) for difference in _about(name, runs))
 
@@ -73,22 +72,38 @@ def _about(name: str, runs: Sequence[RunRecord]) -> Iterator[Difference]:
         reasons = tuple(probe.reason if probe else "" for probe in probes)
         yield Difference(name=name, statuses=statuses, reasons=reasons)
         return
-    inside = [_results(probe) if probe else {} for probe in probes]
-    for result in dict.fromkeys(key for results in inside for key in results):
-        found = [results.get(result, ("", "")) for results in inside]
-        if len({status for status, _ in found}) > 1:
+    for label, results in _pairs([probe.subtests if probe else () for probe in probes]):
+        if len({result.status if result else "" for result in results}) > 1:
             yield Difference(
-                name=f"{plain_name(name)} > {result}",
-                statuses=tuple(status for status, _ in found),
-                reasons=tuple(reason for _, reason in found),
+                name=f"{plain_name(name)} > {label}",
+                statuses=tuple(result.status if result else "" for result in results),
+                reasons=tuple(result.reason if result else "" for result in results),
             )
 
 
-def _results(probe: ProbeResult) -> dict[str, tuple[str, str]]:
-    results: dict[str, tuple[str, str]] = {}
-    for subtest in probe.subtests:
-        name, number = subtest.name, 2
-        while name in results:
-            name, number = f"{subtest.name} ({number})", number + 1
-        results[name] = (subtest.status, subtest.reason)
-    return results
+def _pairs(
+    runs: Sequence[Sequence[Subtest]],
+) -> Iterator[tuple[str, tuple[Subtest | None, ...]]]:
+    """Yield the results that belong together, under a name for them.
+
+    By their place where each run has as many, for tests put numbers that they measured into names,
+    and give a result another name when it fails; by name else, and by which of that name it is.
+    """
+    if len({len(results) for results in runs}) == 1:
+        for number, results in enumerate(zip(*runs, strict=True), 1):
+            said = [result.name for result in results if result.name != f"test {number}"]
+            yield f"result {number}{f': {said[0]}' if said else ''}", results
+        return
+    tables = [_by_name(results) for results in runs]
+    for name in dict.fromkeys(name for table in tables for name in table):
+        yield name, tuple(table.get(name) for table in tables)
+
+
+def _by_name(results: Sequence[Subtest]) -> dict[str, Subtest]:
+    table: dict[str, Subtest] = {}
+    for result in results:
+        name, number = result.name, 2
+        while name in table:
+            name, number = f"{result.name} ({number})", number + 1
+        table[name] = result
+    return table

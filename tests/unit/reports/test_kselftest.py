@@ -81,16 +81,29 @@ def test_a_result_inside_of_a_test_that_ended_the_same() -> None:
         result("soft-dirty", "SKIP", "another reason is no difference"),
     )
     (only,) = likeness.differences([STOCK, other])
-    assert (only.name, only.statuses) == ("kselftest/mm/cow > hugetlb", ("PASS", "SKIP"))
+    assert only.name == "kselftest/mm/cow > result 2: hugetlb"
+    assert only.statuses == ("PASS", "SKIP")
+
+
+def test_a_measured_number_in_a_name_is_no_difference_and_a_lost_name_is_no_other_result() -> None:
+    five: dict[str, Result] = {"5 extra pages": "PASS", "no leak": "PASS"}
+    six: dict[str, Result] = {"6 extra pages": "PASS", "test 2": "SKIP"}
+    one, two = run(result("cow", **five)), run(result("cow", **six))
+    assert likeness.differences([one, one]) == ()
+    (only,) = likeness.differences([one, two])
+    assert only.name == "kselftest/mm/cow > result 2: no leak"
 
 
 def test_results_of_one_name_are_told_apart_by_their_order() -> None:
-    def twice(second: Result) -> RunRecord:
-        results = (Subtest(name="fork", status="PASS"), Subtest(name="fork", status=second))
+    def several(*statuses: Result) -> RunRecord:
+        results = tuple(Subtest(name="fork", status=status) for status in statuses)
         return run(ProbeResult(name="kselftest/mm/cow", status="PASS", subtests=results))
 
-    (only,) = likeness.differences([twice("PASS"), twice("SKIP")])
-    assert only.name == "kselftest/mm/cow > fork (2)"
+    found = likeness.differences([several("PASS", "PASS"), several("PASS", "SKIP", "PASS")])
+    assert [(d.name, d.statuses) for d in found] == [
+        ("kselftest/mm/cow > fork (2)", ("PASS", "SKIP")),
+        ("kselftest/mm/cow > fork (3)", ("", "PASS")),
+    ]
 
 
 def test_runs_of_one_kernel_are_joined_test_by_test() -> None:
