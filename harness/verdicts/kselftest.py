@@ -46,6 +46,9 @@ _SKIP = re.compile(r"\bskip", re.IGNORECASE)
 # What a reason keeps of what was said before a skip.
 _KEPT_LINES = 2
 
+#: What the frameworks print around a test, which says nothing about it.
+_PROGRESS = re.compile(r"\[RUN\]|\s*(?:RUN|OK) ")
+
 #: A result of uffd-unit-tests. It begins the line before it has one, so children may print inside.
 _TESTING = re.compile(
     r"Testing (?P<name>.+?)\.\.\. .*?(?P<said>done|skipped|failed)"
@@ -145,7 +148,7 @@ def _before_last_skip(document: KtapDocument) -> tuple[str, ...]:
     """Return what a test said just before it skipped: often the cause, the skip but a guess."""
     last = next((r for r in reversed(document.results) if r.directive == "SKIP"), None)
     said = last.diagnostics[-_KEPT_LINES:] if last is not None else ()
-    return tuple(line for line in said if line and not line.startswith("["))
+    return tuple(line for line in said if line and not _PROGRESS.match(line))
 
 
 def _said_failed(text: str, stderr: str) -> str:

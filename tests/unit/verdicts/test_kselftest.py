@@ -27,7 +27,7 @@ BAD = "TAP version 13\n1..2\nok 1 one\n# no huge page\nnot ok 2 two\n"
 PLAN_SKIP = "TAP version 13\n1..0 # SKIP no userfaultfd\n"
 ALL_SKIPPED = "TAP version 13\n1..2\nok 1 # SKIP no memory\nok 2 # SKIP no pages\n"
 GUESSED = (
-    "TAP version 13\n1..1\n# [RUN] one\n# check if CONFIG_GUP_TEST is on\n"
+    "TAP version 13\n1..1\n#  RUN           one ...\n# check if CONFIG_GUP_TEST is on\n"
     "ok 1 # SKIP Please run this test as root\n"
 )
 SOME_SKIPPED = "TAP version 13\n1..2\nok 1 one\nok 2 two # SKIP no pages\n"
