@@ -53,7 +53,8 @@ def _about(run: RunRecord, number: int) -> Iterator[str]:
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     yield f"   - {len(tests)} tests: {said}"
     for note in run.notes:
-        yield f"   - {note}"
+        if not note.startswith("console: "):
+            yield f"   - {note}"
 
 
 def _table(runs: Sequence[RunRecord]) -> Iterator[str]:
