@@ -24,6 +24,7 @@ static void over_the_boundary(void)
 	expect_mapped(primary, 0, 0, 16 * BASE_PAGE);
 	check_copy(primary + (boundary - 4) * BASE_PAGE, boundary - 4, 1, FILLING);
 	check_copy(primary + boundary * BASE_PAGE, boundary, 1, FILLING);
+	checkpoint(primary, 2 * huge_size(), "pud:0,pte:16,present:16");
 	check_zero(primary, boundary - 1, 1);
 	check_zero(primary, boundary + 1, 1);
 }

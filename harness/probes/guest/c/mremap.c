@@ -40,6 +40,7 @@ static void entries_move(void)
 	to = move(from, huge_size());
 	expect(smaps_has_flag(to, "hm"), "VmFlags lacks hm");
 	expect_mapped(to, 0, is_pud ? PMD_PAGE : 0, 6 * BASE_PAGE);
+	checkpoint(to, huge_size(), "pud:0,pte:6");
 	expect(access_signal(from, TOUCH_READ) == SIGSEGV, "the old place is still mapped");
 	check_pages(to, 0, 1, FILLING);
 	check_zero(to, 1, 5);

@@ -46,6 +46,7 @@ static void as_it_fills(void)
 	expect_views(primary, 0);
 	expect_continue(uffd, primary + BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
 	expect_views(primary, 2);
+	checkpoint(primary, huge_size(), "pud:0,pmd:0,pte:2,present:2");
 	expect_continue(uffd, primary + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
 	expect_views(primary, half + 2);
 	expect_error(uffd_protect(uffd, primary + 8 * BASE_PAGE, 8 * BASE_PAGE, true), 0);
@@ -54,6 +55,7 @@ static void as_it_fills(void)
 	expect_views(primary, half + 2);
 	collapse(primary, huge_size());
 	expect_views(primary, huge_pages());
+	checkpoint(primary, huge_size(), "pte:0,present:%zu,wp:0", huge_pages());
 	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
 	expect_views(primary, 0);
 }

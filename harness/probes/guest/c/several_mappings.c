@@ -25,6 +25,8 @@ static void two_split_mappings(void)
 	expect_mapped(second, 0, 0, 4 * BASE_PAGE);
 	expect(!(pagemap_entry(first + 4 * BASE_PAGE) & PAGEMAP_PRESENT), "page 4 came to the first");
 	expect(!(pagemap_entry(second) & PAGEMAP_PRESENT), "page 0 came to the second");
+	checkpoint(first, huge_size(), "pud:0,pmd:0,pte:4,present:4");
+	checkpoint(second, huge_size(), "pud:0,pmd:0,pte:4,present:4");
 	check_pages(first, 0, 4, FILLING);
 	check_pages(second, 2, 4, FILLING);
 }
