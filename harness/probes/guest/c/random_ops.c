@@ -304,9 +304,8 @@ static void do_collapse(const struct op *op)
 {
 	collapse(primary + op->page * BASE_PAGE, op->count * BASE_PAGE);
 	for (size_t page = op->page; page < op->page + op->count; page++) {
-		if (!model.cached[page / huge_pages()])
-			continue;
-		model.mapped[page] = true;
+		/* There is nothing to be mapped of what the file has not; the marks go all the same. */
+		model.mapped[page] = model.cached[page / huge_pages()];
 		model.marked[page] = false;
 	}
 }
