@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What needs no dump; the dump itself is in tests/kernel/test_crashes.py."""
+"""What needs no dump; the dump itself is in tests/long/test_crashes.py."""
 
 from harness.evidence import autopsy
 

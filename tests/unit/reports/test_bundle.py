@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A bundle of a run whose parts are small files; a real one is in tests/kernel/test_bundle.py."""
+"""A bundle of a run whose parts are small files; a real one is in tests/kernel/test_evidence.py."""
 
 import tarfile
 from pathlib import Path

@@ -6,6 +6,7 @@
  *
  *	lkdtm NAME    a crash point of LKDTM
  *	hgm NAME      a crash of kernel-patches/crashes-6.12
+ *	panic         panics by sysrq, which every kernel of ours has
  *	userfaultfd   sleeps for ever in a fault that nobody answers
  *	memory        takes all memory there is
  *	loop          runs for ever in user mode
@@ -76,6 +77,12 @@ static int hgm(const char *name)
 	return failed;
 }
 
+static int panic(const char *name)
+{
+	(void)name;
+	return put("/proc/sysrq-trigger", "c");
+}
+
 static int sleep_in_userfaultfd(const char *name)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -122,8 +129,12 @@ static const struct {
 	const char *kind;
 	int (*make)(const char *name);
 } kinds[] = {
-	{ "lkdtm", lkdtm },	{ "hgm", hgm },	  { "userfaultfd", sleep_in_userfaultfd },
-	{ "memory", take_memory }, { "loop", loop },
+	{ "lkdtm", lkdtm },
+	{ "hgm", hgm },
+	{ "panic", panic },
+	{ "userfaultfd", sleep_in_userfaultfd },
+	{ "memory", take_memory },
+	{ "loop", loop },
 };
 
 int main(int argc, char **argv)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guests of the ordinary kernel that hang, die or vanish: what is said, and what is kept.
+
+The ways that need a kernel made for it are in tests/long/test_crashes.py.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import session
+from harness.probes.run import run_probe
+from harness.records import Capture, ProbeEvidence, ProbeResult, ProbeSpec, from_json
+from harness.results import store
+from harness.session import Bench
+from harness.vm.guest import Guest
+from tests.kernel.conftest import Run
+
+PANIC = "crash/panic"
+
+
+def crash(kind: str, budget: float) -> ProbeSpec:
+    return ProbeSpec(
+        name=f"crash/{kind}",
+        shows="",
+        source="c/crash.c",
+        language="c",
+        arguments=(kind,),
+        budget=budget,
+    )
+
+
+SPECS = (crash("panic", 20.0), crash("userfaultfd", 2.0), crash("loop", 2.0), crash("memory", 60.0))
+
+
+@pytest.fixture
+def bench(hgm_subject: session.Subject, hgm_tools: session.Tools, tmp_path: Path) -> Bench:
+    """The ordinary kernel with the program that breaks it."""
+    return session.prepare(
+        hgm_subject, SPECS, hgm_tools, tmp_path, session.Onlooker(hgm_tools.progress)
+    )
+
+
+def machines_left() -> list[str]:
+    """The QEMUs that this process has started and that are still there."""
+    found = []
+    for task in Path("/proc/self/task").glob("*/children"):
+        for pid in task.read_text().split():
+            line = Path(f"/proc/{pid}/cmdline")
+            found += [pid] if line.exists() and b"qemu" in line.read_bytes() else []
+    return found
+
+
+def capture(run_dir: Path, probe: ProbeResult) -> Capture:
+    return from_json((run_dir / probe.directory / store.CAPTURE).read_bytes(), Capture)
+
+
+@pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
+def test_each_end_is_told_apart_with_its_place(bench: Bench, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    kept = store.RunStore(run_dir)
+    session.run_probes(bench, SPECS, kept)
+    found = {probe.name.removeprefix("crash/"): probe for probe in kept.record.probes}
+    assert {name: probe.status for name, probe in found.items()} == {
+        "panic": "CRASH",
+        "userfaultfd": "HANG",
+        "loop": "HANG",
+        "memory": "FAIL",
+    }
+    assert found["panic"].place.startswith("sysrq_handle_crash")
+    assert found["userfaultfd"].place == "handle_userfault, state S"
+    assert re.search(r"waits for userfaultfd: crash\[\d+\]", found["userfaultfd"].reason)
+    assert found["loop"].place == "user mode, in the probe"
+    assert [splat.kind for splat in found["memory"].splats] == ["out-of-memory"]
+    for name in ("panic", "userfaultfd", "loop"):
+        outcomes = {step.name: step.outcome for step in capture(run_dir, found[name]).steps}
+        assert outcomes["registers"] == outcomes["vmcore"] == "ok", (name, outcomes)
+        assert (run_dir / found[name].directory / "vmcore").stat().st_size > 2**20
+    for probe in found.values():
+        for file in probe.evidence:
+            assert (run_dir / file).stat().st_size > 0
+    lists = {step.name: step.outcome for step in capture(run_dir, found["userfaultfd"]).steps}
+    assert lists["sysrq-w"] == lists["sysrq-l"] == lists["sysrq-t"] == "ok", lists
+    again = store.rejudge(run_dir)
+    assert again.probes == kept.record.probes
+    assert again.splats == ()
+    assert kept.record.slowness >= 1.0
+    assert machines_left() == []
+
+
+@pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
+def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(guest: Guest, *arguments: object, **options: object) -> ProbeEvidence:
+        threading.Timer(1.0, lambda: os.kill(guest.qemu.process.pid, 9)).start()
+        return run_probe(guest, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(session, "run_probe", killed)
+    kept = store.RunStore(tmp_path)
+    session.run_probes(bench, [crash("loop", 60.0)], kept)
+    (found,) = kept.record.probes
+    assert found.status == "LOST", found.reason
+    assert "QEMU ended with exit code 137" in found.reason
+    assert machines_left() == []
+
+
+def test_a_bundle_unpacked_elsewhere_gives_the_same_verdict(
+    hgm: Callable[..., Run], tmp_path: Path
+) -> None:
+    probe = "baseline/minor-fault-py/2M"
+    words = ("--series", "none", "--hugepages", "2M:8", "--probe", probe)
+    assert hgm("run", *words, "--json").code == 0
+    archive = tmp_path / "b.tar.xz"
+    made = hgm("bundle", str(tmp_path / "runs" / "latest"), "--output", str(archive))
+    assert made.out.strip() == str(archive)
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "elsewhere", filter="data")
+    door = tmp_path / "hgm"
+    door.write_text(f'#!/bin/sh\nexec {sys.executable} -m harness.cli "$@"\n')
+    door.chmod(0o755)
+    done = subprocess.run(
+        [tmp_path / "elsewhere" / "b" / "replay.sh", "--runs-dir", str(tmp_path / "again")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "HGM": str(door)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["PASS", probe]
+    assert done.stdout.splitlines()[-1] == "PASS: the same"
