@@ -15,7 +15,7 @@
 
 #include "hgm_probe.h"
 
-enum { MAPPINGS = 16, CALLS = 20000, FILES = 200, STEPS = 6000000 };
+enum { MAPPINGS = 5, CALLS = 6000, FILES = 60, STEPS = 2000000 };
 
 static double now(void)
 {
