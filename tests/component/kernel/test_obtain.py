@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import host
@@ -25,6 +26,7 @@ from harness.errors import (
     ToolMissing,
 )
 from harness.kernel import cache
+from harness.kernel.obtain import KernelRequest, obtain
 from harness.kernel.source import Context
 from harness.progress import Silent
 from harness.records import Kernel
@@ -287,3 +289,29 @@ def test_limit_is_kept_after_a_build(
 def test_image_cannot_have_a_series_or_features(get: Obtain, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="come too late"):
         get(f"image:{tmp_path}/bzImage", "none", "debug")
+
+
+def test_only_the_tree_of_a_series_goes_into_the_key(
+    toy: Path, context: Context, make_log: Path, tmp_path: Path
+) -> None:
+    diff = "--- a/mm/other.c\n+++ b/mm/other.c\n@@ -1 +1 @@\n-int other;\n+int changed;\n"
+    for name, text in (("patches", f"words\n{diff}"), ("ported", diff)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0001-x.patch").write_text(text)
+    request = KernelRequest(source=f"tree:{toy}", series=f"dir:{tmp_path}/patches")
+    other = msgspec.structs.replace(request, resolve=f"{tmp_path}/ported", fuzz=True)
+    first, second = (
+        obtain(
+            each,
+            workspace=context.workspace,
+            deadline=context.deadline,
+            progress=context.progress,
+            build_log=tmp_path / "build.log",
+        )
+        for each in (request, other)
+    )
+    assert (first.cached, second.cached) == (False, True)
+    assert first.key == second.key
+    assert first.series.patches[0].resolved == ""
+    assert second.series.patches[0].resolved == f"{tmp_path}/ported/0001-x.patch"
+    assert second.series.patches[0].replaces == first.series.patches[0].digest
