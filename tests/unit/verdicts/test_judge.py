@@ -209,8 +209,9 @@ HGM = HgmSupport(present=True, evidence="MADV_SPLIT: 0")
 SPLAT = Splat(kind="warning", title=WARNING_TITLE, block=(WARNING_TITLE,), offset=0)
 
 
-def probe(name: str, status: Status, reason: str = "why") -> ProbeResult:
-    return ProbeResult(name=name, status=status, reason="" if status == "PASS" else reason)
+def probe(name: str, status: Status, reason: str = "why", directory: str = "d") -> ProbeResult:
+    reason = "" if status == "PASS" else reason
+    return ProbeResult(name=name, status=status, reason=reason, directory=directory)
 
 
 BASE = probe("base/map/1G", "PASS")
@@ -256,6 +257,13 @@ STOCK = "kernel has no HGM (MADV_SPLIT: EINVAL); 1 passed, 1 skipped"
         ),
         (
             [probe("base/numa", "SKIP", "1 node"), SPLIT],
+            "hgm",
+            HGM,
+            [],
+            ("PASS", 0, "kernel has HGM (MADV_SPLIT: 0); 1 passed, 1 skipped"),
+        ),
+        (
+            [probe("hgm/numa/1G", "SKIP", "needs 2 NUMA nodes", directory=""), SPLIT],
             "hgm",
             HGM,
             [],
