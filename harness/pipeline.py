@@ -15,6 +15,7 @@ from typing import Any, Literal
 import harness
 from harness import session
 from harness.errors import HarnessError, NoSpace
+from harness.evidence import vmcore
 from harness.probes import catalog
 from harness.progress import Progress
 from harness.records import (
@@ -68,6 +69,7 @@ def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
     Raises:
         SpecError: if the request makes no sense; no run directory is made then.
     """
+    vmcore.policy()  # a mistake in it is said now, and not when the first guest hangs
     tools.workspace.sweep()
     specs = _selected(request)
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", request.subject.kernel.source).strip("-")[-40:]

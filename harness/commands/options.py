@@ -36,7 +36,8 @@ def kernel_options(function: Command) -> Command:
         "features",
         multiple=True,
         metavar="NAME",
-        help="Add a configuration feature (debug, kasan) or a fragment file; repeatable.",
+        help="Add a configuration feature (debug, debuginfo, kasan) or a fragment file; "
+        "repeatable.",
     )
     return source_options(config(function))
 

@@ -65,6 +65,11 @@ def main(argv: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - drgn raises it plain for what libkdumpfile says
         _say(f"drgn cannot open {vmcore}: {error}")
         return 3
+    try:
+        prog.type("struct task_struct")
+    except LookupError:
+        _say(f"{vmlinux} has no debug information, so drgn knows no types")
+        return 3
     for title, part in (
         ("the task that panicked", panicked),
         ("all tasks", tasks),
