@@ -216,6 +216,10 @@ class Escalation:
         )
         limit = Deadline.after(_NMI_SECONDS * self.slowness, "the kernel's answer to an NMI")
         self.guest.qmp.wait_event(lambda event: event["event"] == "GUEST_PANICKED", limit)
+        # What printk said in an NMI is on no console yet: the panic writes it out when it goes on,
+        # to its reboot, at which QEMU holds the machine again.
+        self.guest.qmp.execute("cont", deadline=limit)
+        self.guest.qmp.wait_event(lambda event: event["event"] == "SHUTDOWN", limit)
         console.wait_quiet(_QUIET_SECONDS, Deadline.after(_LIST_SECONDS, "the backtraces"))
         return self._write("nmi.txt", console.text(start))
 
