@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness import session
+from harness.evidence.escalation import Escalation
 from harness.probes.run import run_probe
 from harness.records import Capture, ProbeEvidence, ProbeResult, ProbeSpec, from_json
 from harness.results import store
@@ -111,6 +112,26 @@ def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
     assert found.status == "LOST", found.reason
     assert "QEMU ended with exit code 137" in found.reason
     assert machines_left() == []
+
+
+@pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
+def test_a_kernel_that_answers_no_sysrq_answers_an_nmi(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Escalation, "_lists", lambda self: None)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    kept = store.RunStore(run_dir)
+    session.run_probes(bench, [crash("loop", 2.0)], kept)
+    (found,) = kept.record.probes
+    assert (found.status, found.place) == ("HANG", "user mode, in the probe")
+    outcomes = {step.name: step.outcome for step in capture(run_dir, found).steps}
+    assert outcomes["nmi"] == outcomes["vmcore"] == "ok", outcomes
+    said = (run_dir / found.directory / "nmi.txt").read_text()
+    assert "Kernel panic - not syncing: NMI: Not continuing" in said
+    assert {"NMI backtrace for cpu 0", "NMI backtrace for cpu 1"} <= {
+        match[0] for match in re.finditer(r"NMI backtrace for cpu \d", said)
+    }
 
 
 def test_a_bundle_unpacked_elsewhere_gives_the_same_verdict(
