@@ -327,13 +327,12 @@ def wrong_frames(runs: Sequence[Run], start: int, size: int, pages: int) -> tupl
             continue
         for address in _pieces(run, size):
             huge = address & -size
-            head = run.frame + (huge - run.address)
-            expected = heads.setdefault(huge, head & -size)
-            if head != expected and huge not in wrong:
-                shown = run.frame + (address - run.address)
+            shown = run.frame + (address - run.address)
+            expected = heads.setdefault(huge, shown & -size) + address - huge
+            if shown != expected and huge not in wrong:
                 wrong[huge] = (
                     f"{address:#x} (page {(address - huge) // PAGE} of its huge page) maps "
-                    f"{shown:#x}, expected {expected + address - huge:#x}"
+                    f"{shown:#x}, expected {expected:#x}"
                 )
     inside = range(start, start + pages * size, size)
     return tuple(line for huge, line in sorted(wrong.items()) if huge in inside)

@@ -233,7 +233,10 @@ def test_another_subpage_is_named(page: int, shown: int, shift: int) -> None:
 def test_a_first_entry_that_is_shifted_is_wrong_by_itself() -> None:
     made = Tables()
     made.map(VA, PA + KIB4)
-    assert "page 0 of its huge page" in wrong(made, GIB)[0]
+    assert f"page 0 of its huge page) maps {PA + KIB4:#x}, expected {PA:#x}" in wrong(made, GIB)[0]
+    made = Tables()
+    made.map(VA + KIB4, PA)
+    assert f"maps {PA:#x}, expected {PA + KIB4:#x}" in wrong(made, GIB)[0]
 
 
 def test_two_huge_pages_need_not_be_neighbours() -> None:

@@ -40,8 +40,8 @@ static void expect_only(char *primary, size_t first, size_t count)
 	expect(in_core == count, "mincore shows %zu pages, expected %zu", in_core, count);
 	expect(pagemap_present(primary + first * BASE_PAGE, count) == count,
 	       "pagemap shows others than the %zu from page %zu on", count, first);
-	check_pages(primary, first, count, FILLING);
 	show_only(primary, first, first + count);
+	check_pages(primary, first, count, FILLING);
 }
 
 static void continue_pages(size_t first, size_t count)
