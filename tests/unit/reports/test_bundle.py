@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A bundle of a run whose parts are small files; a real one is in tests/kernel/test_evidence.py."""
 
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -68,8 +69,8 @@ def write(run_dir: Path, **options: bool) -> list[str]:
     workspace = Workspace(run_dir.parent / "cache")
     vmcores = options.get("vmcores", False)
     assert bundle.write(run_dir, target, workspace, deadline, vmcores=vmcores) == ()
+    shutil.unpack_archive(target, run_dir.parent / "out")  # Debian 12's tarfile has no filters
     with tarfile.open(target) as archive:
-        archive.extractall(run_dir.parent / "out", filter="data")
         return archive.getnames()
 
 
