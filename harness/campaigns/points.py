@@ -49,8 +49,9 @@ class Points:
 
     def runs(self, point: str) -> tuple[RunRecord, ...]:
         """Return the finished runs of a point, oldest first."""
-        found = sorted((self.directory / point).glob("*/result.json"))
-        records = [_read(path.parent) for path in found]
+        found = sorted(path.parent for path in (self.directory / point).glob("*/result.json"))
+        # One of the names is `latest`, which is another run's.
+        records = [_read(path) for path in found if not path.is_symlink()]
         return tuple(record for record in records if record is not None and counts(record))
 
     def run(self, point: str, request: RunRequest) -> RunRecord:

@@ -74,7 +74,8 @@ def _finished(runs: Path) -> list[Path]:
     return [
         path
         for path in runs.glob("try-*/*/*/result.json")
-        if json.loads(path.read_text())["verdict"] not in ("CUT", "INTERRUPTED")
+        if not path.parent.is_symlink()
+        and json.loads(path.read_text())["verdict"] not in ("CUT", "INTERRUPTED")
     ]
 
 

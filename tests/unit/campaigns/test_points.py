@@ -30,7 +30,7 @@ CUT = RunRecord()
 
 
 class Pipeline:
-    """Stands in for the pipeline: leaves the records it is given, one a run."""
+    """Stands in for the pipeline: leaves the records it is given, one a run, and `latest`."""
 
     def __init__(self, *records: RunRecord) -> None:
         self.left = list(records)
@@ -40,6 +40,8 @@ class Pipeline:
         directory = runs / f"{len(list(runs.glob('*'))):03}"
         directory.mkdir(parents=True)
         (directory / "result.json").write_bytes(to_json(record))
+        (runs / "latest").unlink(missing_ok=True)
+        (runs / "latest").symlink_to(directory.name)
         return record
 
 
@@ -68,6 +70,7 @@ def test_a_point_that_was_cut_is_done_again(
     monkeypatch.setattr(pipeline, "run", Pipeline(probed(a_x="PASS")).run)
     assert memory.runs("0001") == ()
     assert memory.once("0001", REQUEST).verdict == "PASS"
+    assert (tmp_path / "try" / "0001" / "latest").is_symlink()  # and is no second run
     assert len(memory.runs("0001")) == 1
 
 
