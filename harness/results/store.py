@@ -62,6 +62,9 @@ INGREDIENTS = "ingredients.json"
 #: One page in a file of them: its guest-physical address and its bytes.
 _KEPT_PAGE = struct.Struct("<Q4096s")
 
+#: The first line of a kernel; a run's guests write to one log, one after the other.
+_BANNER = re.compile(rb"^[^\n]*\bLinux version \d", re.MULTILINE)
+
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -391,7 +394,7 @@ def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResul
 def _heard(evidence: ProbeEvidence, capture: Capture | None, console: bytes) -> Heard:
     """Return a probe's part of the console: what a capture provoked is no complaint of its own."""
     hung = capture is not None and capture.why == "hang"
-    end = evidence.console_to if hung else len(console)
+    end = evidence.console_to if hung else _guest_end(console, evidence.console_to)
     captured = console[capture.console_from : capture.console_to] if capture and hung else b""
     return Heard(
         text=lines.decode(console[evidence.console_from : end]),
@@ -400,6 +403,12 @@ def _heard(evidence: ProbeEvidence, capture: Capture | None, console: bytes) -> 
         captured=lines.decode(captured),
         missing=max(0, evidence.console_to - max(evidence.console_from, len(console))),
     )
+
+
+def _guest_end(console: bytes, start: int) -> int:
+    """Return where the guest that wrote at ``start`` ends: at the next one's banner."""
+    banner = _BANNER.search(console, start)
+    return banner.start() if banner else len(console)
 
 
 def _capture(directory: Path) -> Capture | None:

@@ -247,6 +247,22 @@ def test_judging_again_finds_the_same(tmp_path: Path) -> None:
     assert judged.splats == ()
 
 
+def test_a_complaint_of_a_guest_that_died_ends_where_the_next_guest_begins(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    panic = (
+        "[    1.690000] Kernel panic - not syncing: sysrq triggered crash\n"
+        "[    1.690001] CPU: 0 UID: 0 PID: 57 Comm: crash\n"
+    )
+    (tmp_path / "serial.log").write_text(panic)
+    died = msgspec.structs.replace(evidence(end=30), ended="guest-died", exit_code=None)
+    keep(store, died, ktap=b"")
+    before = store.record.probes
+    banner = "[    0.000000] Linux version 6.12.117 (hgm@hgm) (gcc 12)\n"
+    (tmp_path / "serial.log").write_text(panic + banner + "[    0.000001] BIOS-e820: x\n")
+    assert before[0].splats[0].block[0].startswith("Kernel panic")
+    assert rejudge(tmp_path).probes == before
+
+
 def test_judging_again_sees_complaints_outside_of_probes(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     (tmp_path / "serial.log").write_text(WARNING)
