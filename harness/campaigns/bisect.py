@@ -158,7 +158,7 @@ class Hunt:
             confidence=self.confidence,
             builds=sum(look.built for look in looks),
             runs=sum(look.runs for look in looks),
-            seconds=round(self.looker.seconds, 1),
+            seconds=round(sum(look.seconds for look in looks), 1),
         )
 
 

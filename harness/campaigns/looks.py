@@ -40,6 +40,7 @@ class Look(Record, frozen=True, kw_only=True):
         runs: how many runs it rests on.
         asked: how often the question was asked in them.
         bad: how often the answer was bad.
+        seconds: wall time of the runs.
         built: whether a kernel was built for it, and not found in the cache.
         run_dir: absolute path of the run with the evidence.
     """
@@ -50,6 +51,7 @@ class Look(Record, frozen=True, kw_only=True):
     runs: int
     asked: int
     bad: int
+    seconds: float
     built: bool
     run_dir: str
 
@@ -66,7 +68,6 @@ class Looker:
     def __init__(self, question: Question, memory: Points, tools: Tools) -> None:
         self.question = question
         self.looks: list[Look] = []
-        self.seconds = 0.0
         self._memory = memory
         self._tools = tools
 
@@ -98,7 +99,6 @@ class Looker:
             batch = msgspec.structs.replace(request, repeat=min(left, _BATCH))
             records.append(self._memory.run(candidate.point, batch))
             seen = self._seen(candidate, records)
-        self.seconds += sum(record.seconds for record in records)
         return seen
 
     def _seen(self, candidate: Candidate, records: Sequence[RunRecord]) -> Look:
@@ -114,6 +114,7 @@ class Looker:
             runs=len(records),
             asked=sum(asked for asked, _ in counts),
             bad=sum(bad for _, bad in counts),
+            seconds=sum(record.seconds for record in records),
             built=any(r.kernel is not None and not r.kernel.cached for r in records),
             run_dir=records[chosen].run_dir if records else "",
         )
