@@ -16,7 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,11 @@ class HostPackage:
 
 class HostError(Exception):
     """The host cannot be made ready; the message is one line that says what to do."""
+
+
+def command_line(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the argv of hgm with these words that works from anywhere, with paths meant here."""
+    return ("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), *words)
 
 
 def packages() -> list[HostPackage]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ from harness.reports import files
 from harness.results.store import INGREDIENTS, RunStore
 from harness.verdicts import judge
 from harness.vm import pool
-from harness.workspace import new_run_directory
+from harness.workspace import new_run_directory, readable
 
 _NOT_RUN = "it was not run"
 
@@ -72,7 +71,7 @@ def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
     vmcore.policy()  # a mistake in it is said now, and not when the first guest hangs
     tools.workspace.sweep()
     specs = _selected(request)
-    label = re.sub(r"[^A-Za-z0-9._-]+", "-", request.subject.kernel.source).strip("-")[-40:]
+    label = readable(request.subject.kernel.source)
     first = _first_record(request, catalog.repeated(specs, request.repeat))
     store = RunStore(new_run_directory(runs, label), first)
     files.write_reproduce(store)

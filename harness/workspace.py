@@ -21,6 +21,7 @@ import contextlib
 import datetime
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -128,6 +129,11 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def readable(text: str) -> str:
+    """Return what a person recognises of a text as part of a file name, 40 characters at most."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[-40:]
 
 
 def digest(*parts: str | bytes) -> str:

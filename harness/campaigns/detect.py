@@ -21,7 +21,7 @@ from harness.errors import SpecError
 from harness.kernel.faults import Catch, Fault
 from harness.pipeline import RunRequest
 from harness.probes import catalog
-from harness.probes.catalog import plain_name
+from harness.probes.catalog import matches, plain_name
 from harness.records import ProbeResult, Record, RunRecord, Status
 from harness.session import Subject, Tools
 from harness.workspace import atomic_write, digest
@@ -232,11 +232,7 @@ def catcher(caught: Sequence[Catch], record: RunRecord) -> ProbeResult | None:
 
 
 def _caught(catch: Catch, probe: ProbeResult) -> bool:
-    plain = plain_name(probe.name)
-    names = (plain, plain.rpartition("/")[0])
-    if probe.status not in catch.status:
-        return False
-    if not any(fnmatch.fnmatchcase(name, catch.probe) for name in names):
+    if probe.status not in catch.status or not matches(plain_name(probe.name), catch.probe):
         return False
     said = [probe.reason, *(line for splat in probe.splats for line in splat.block)]
     return not catch.complaint or any(re.search(catch.complaint, line) for line in said)

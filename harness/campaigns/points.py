@@ -12,20 +12,18 @@ and is done again, so nothing is lost by a kill and nothing that was finished is
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from harness import pipeline
+from harness import host, pipeline
 from harness.errors import CampaignStopped, HarnessError
-from harness.host import ROOT
 from harness.pipeline import RunRequest
 from harness.records import RunRecord
 from harness.results import store
 from harness.session import Tools
-from harness.workspace import digest
+from harness.workspace import digest, readable
 
 #: Errors that say something about the kernel of a point and not about this host, by stage.
 _OF_THE_BUILD = ("kernel", ("CompileError", "ConfigError"))
@@ -118,8 +116,7 @@ def campaign(
         tools: what to work with.
     """
     key = digest(kind, msgspec.json.encode(identity))[:8]
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-")[-40:]
-    directory = runs.absolute() / f"{kind}-{readable}-{key}"
+    directory = runs.absolute() / f"{kind}-{readable(label)}-{key}"
     lock = f"campaigns/{digest(str(directory))[:16]}"
     with tools.workspace.lock(lock, tools.deadline, tools.progress):
         yield Points(directory, tools)
@@ -127,4 +124,4 @@ def campaign(
 
 def run_command(words: Sequence[str]) -> tuple[str, ...]:
     """Return the argv of `hgm run` with these options, to be given from anywhere."""
-    return ("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), "run", *words)
+    return host.command_line(("run", *words))

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterator
 from typing import Literal
 
 from harness.campaigns import points
-from harness.probes.catalog import plain_name
+from harness.probes.catalog import matches, plain_name
 from harness.records import ProbeResult, Record, RunRecord, Status
 
 #: ``absent``: the kernel has not yet what the question is about; ``untestable``: it cannot tell.
@@ -129,10 +128,6 @@ def _asked(question: Question, record: RunRecord) -> tuple[ProbeResult, ...]:
     return tuple(
         probe
         for probe in record.probes
-        if not question.probes or any(_matches(probe.name, glob) for glob in question.probes)
+        if not question.probes
+        or any(matches(plain_name(probe.name), glob) for glob in question.probes)
     )
-
-
-def _matches(name: str, glob: str) -> bool:
-    plain = plain_name(name)
-    return any(fnmatch.fnmatchcase(each, glob) for each in (plain, plain.rpartition("/")[0]))

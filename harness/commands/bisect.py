@@ -86,15 +86,14 @@ def bisect(as_json: bool, timeout: float, **options: Any) -> int:
     Given again, the command goes on where it was interrupted. Exit code 0 if one culprit was found,
     1 if none or several.
     """
-    import msgspec
-
     from harness.reports import bisect as report
+    from harness.reports import json
 
     with new_display() as display:
         found = _find(new_tools(timeout, display), **options)
     report.write(found, sys.stderr if as_json else sys.stdout)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        json.write(found, sys.stdout)
     return found.exit_code
 
 

@@ -62,11 +62,10 @@ def detect(  # noqa: PLR0913 - an argument an option
     By default the probes that the faults name are run; --probe '*' runs all of them. Given again,
     the command goes on where it was interrupted.
     """
-    import msgspec
-
     from harness.campaigns import detect as campaign
     from harness.kernel import faults
     from harness.reports import detect as report
+    from harness.reports import json
 
     chosen = () if no_faults else campaign.select(faults.load(), globs)
     if only_list:
@@ -80,5 +79,5 @@ def detect(  # noqa: PLR0913 - an argument an option
         markdown.write_text(report.markdown(found))
     report.write(found, sys.stderr if as_json else sys.stdout)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        json.write(found, sys.stdout)
     return found.exit_code

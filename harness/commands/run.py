@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness import host
 from harness.commands.options import (
     kernel_options,
     machine_options,
@@ -20,7 +21,6 @@ from harness.commands.options import (
     subject_of,
     timeout_option,
 )
-from harness.host import ROOT
 
 if TYPE_CHECKING:
     from harness.pipeline import RunRequest
@@ -146,8 +146,7 @@ def _run_request(
         probes=probes,
         kselftests=kselftests,
         repeat=repeat,
-        # From anywhere, and with paths that were meant from here.
-        command=("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), *words),
+        command=host.command_line(words),
     )
 
 

@@ -53,9 +53,8 @@ def series_try(
     Given again, the command goes on where it was interrupted. Exit code 1 if a patch does not
     build, does not boot, or makes a probe go wrong.
     """
-    import msgspec
-
     from harness.campaigns import points, trial
+    from harness.reports import json
     from harness.reports import trial as report
 
     with new_display() as display:
@@ -64,7 +63,7 @@ def series_try(
         done = trial.try_series(subject_of(**options), probes, runs_dir, tools, command)
     report.write(done, sys.stderr if as_json else sys.stdout)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(done), indent=2))
+        json.write(done, sys.stdout)
     return done.exit_code
 
 

@@ -105,11 +105,16 @@ def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec,
     """
     patterns = list(globs)
     for pattern in patterns:
-        if not any(_matches(spec, pattern) for spec in specs):
+        if not any(matches(spec.name, pattern) for spec in specs):
             raise _no_match(specs, pattern)
     if not patterns:
         return tuple(spec for spec in specs if not spec.on_request)
-    return tuple(spec for spec in specs if any(_matches(spec, glob) for glob in patterns))
+    return tuple(spec for spec in specs if any(matches(spec.name, glob) for glob in patterns))
+
+
+def matches(name: str, glob: str) -> bool:
+    """Return whether a glob means a probe: its whole name, or its name without the size."""
+    return any(fnmatch.fnmatchcase(each, glob) for each in (name, _without_size(name)))
 
 
 def repeated(specs: Sequence[ProbeSpec], times: int) -> tuple[ProbeSpec, ...]:
@@ -166,10 +171,6 @@ def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
             on_base=entry.on_base,
             spoils=entry.spoils,
         )
-
-
-def _matches(spec: ProbeSpec, pattern: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for name in (spec.name, _without_size(spec.name)))
 
 
 def _without_size(name: str) -> str:

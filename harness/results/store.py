@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fnmatch
 import re
 import struct
 import urllib.parse
@@ -32,6 +31,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.errors import NoSpace, RecordError
+from harness.probes.catalog import matches
 from harness.records import (
     SCHEMA,
     Capture,
@@ -247,11 +247,7 @@ def walks(run_dir: Path, glob: str, number: int | None) -> tuple[Walked, ...]:
         RecordError: if there is none, or the run cannot be read.
     """
     names = [probe.name for probe in load(run_dir).probes]
-    chosen = [
-        name
-        for name in names
-        if any(fnmatch.fnmatchcase(each, glob) for each in (name, name.rpartition("/")[0]))
-    ]
+    chosen = [name for name in names if matches(name, glob)]
     found = tuple(
         Walked(name, result, checkpoint.walk(seen, pages.__getitem__).runs)
         for name in chosen

@@ -38,6 +38,16 @@ class Run:
         return {probe["name"]: probe["status"] for probe in self.record["probes"]}
 
 
+def machines_left() -> list[str]:
+    """The QEMUs that this process has started and that are still there."""
+    found = []
+    for task in Path("/proc/self/task").glob("*/children"):
+        for pid in task.read_text().split():
+            line = Path(f"/proc/{pid}/cmdline")
+            found += [pid] if line.exists() and b"qemu" in line.read_bytes() else []
+    return found
+
+
 def _hgm(runs: Path, *words: str) -> Run:
     """Run the command line as a person would, with run directories in a place of the test's."""
     extra = ("--runs-dir", str(runs)) if words[0] == "run" else ()

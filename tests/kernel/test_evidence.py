@@ -22,7 +22,7 @@ from harness.records import Capture, ProbeEvidence, ProbeResult, ProbeSpec, from
 from harness.results import store
 from harness.session import Bench
 from harness.vm.guest import Guest
-from tests.kernel.conftest import Run
+from tests.kernel.conftest import Run, machines_left
 
 PANIC = "crash/panic"
 
@@ -47,16 +47,6 @@ def bench(hgm_subject: session.Subject, hgm_tools: session.Tools, tmp_path: Path
     return session.prepare(
         hgm_subject, SPECS, hgm_tools, tmp_path, session.Onlooker(hgm_tools.progress)
     )
-
-
-def machines_left() -> list[str]:
-    """The QEMUs that this process has started and that are still there."""
-    found = []
-    for task in Path("/proc/self/task").glob("*/children"):
-        for pid in task.read_text().split():
-            line = Path(f"/proc/{pid}/cmdline")
-            found += [pid] if line.exists() and b"qemu" in line.read_bytes() else []
-    return found
 
 
 def capture(run_dir: Path, probe: ProbeResult) -> Capture:

@@ -26,7 +26,7 @@ from harness.results import store
 from harness.vm import spec as machine_spec
 from harness.vm.guest import Guest
 from harness.workspace import Workspace
-from tests.kernel.conftest import STOCK
+from tests.kernel.conftest import STOCK, machines_left
 
 _SECONDS = 2400.0
 
@@ -173,16 +173,6 @@ def broken(bench: session.Bench, tmp_path_factory: pytest.TempPathFactory) -> It
     session.run_probes(bench, specs(), kept)
     yield Broken(run_dir, kept.record, bench)
     patch.undo()
-
-
-def machines_left() -> list[str]:
-    """The QEMUs that this process has started and that are still there."""
-    found = []
-    for task in Path("/proc/self/task").glob("*/children"):
-        for pid in task.read_text().split():
-            line = Path(f"/proc/{pid}/cmdline")
-            found += [pid] if line.exists() and b"qemu" in line.read_bytes() else []
-    return found
 
 
 @pytest.mark.parametrize("name", CRASHES)
