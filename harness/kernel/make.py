@@ -19,6 +19,9 @@ from harness.workspace import atomic_write
 #: Objects of a 6.12 kernel with the base fragment, for the first build on a host.
 TYPICAL_OBJECTS = 1750
 
+#: gcc through ccache, by its name alone: Kbuild compiles everything again when CC is another word.
+_CACHED_GCC = Path(__file__).with_name("bin") / "hgm-gcc"
+
 #: Says who builds and when, so that the same input gives the same bytes.
 _FIXED = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
@@ -72,7 +75,7 @@ class Make:
 
     def argv(self, arguments: Iterable[str]) -> list[str]:
         """Return make's argv: all cores, nothing from the caller's environment, ccache if there."""
-        compiler = "ccache gcc" if shutil.which("ccache") else "gcc"
+        compiler = _CACHED_GCC.name if shutil.which("ccache") else "gcc"
         fixed = [f"{name}={value}" for name, value in _FIXED.items()]
         unsaid = [f"{name}=" for name in _UNSAID]
         jobs = len(os.sched_getaffinity(0))
@@ -100,6 +103,7 @@ class Make:
     def environment(self) -> dict[str, str]:
         """Return the variables that keep make and ccache within the cache."""
         return {
+            "PATH": f"{_CACHED_GCC.parent}:{os.environ.get('PATH', os.defpath)}",
             "MAKEFLAGS": "",
             "MFLAGS": "",
             "KBUILD_OUTPUT": "",
@@ -109,8 +113,11 @@ class Make:
             # Slots compile the same file under different paths.
             "CCACHE_BASEDIR": str(self.cache / "trees"),
             "CCACHE_NOHASHDIR": "1",
-            # Kbuild has gcc write dependencies; with them ccache need not preprocess.
+            # Kbuild has gcc write dependencies; with them ccache need not preprocess. What they do
+            # not name never gets to ccache: see bin/hgm-gcc.
             "CCACHE_DEPEND": "1",
+            # A header is hashed once, not once for each of the objects that include it.
+            "CCACHE_INODECACHE": "1",
         }
 
     def run(self, arguments: Iterable[str], progress: Progress | None = None) -> int:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from harness.kernel.slot import Slot
 
 #: Raised whenever the same inputs would no longer give the same kernel entry.
-RECIPE = "1"
+RECIPE = "2"
 
 #: The symbol whose presence every record tells.
 HGM_SYMBOL = "HUGETLB_HIGH_GRANULARITY_MAPPING"
