@@ -127,6 +127,7 @@ class Kernel(Record, frozen=True, kw_only=True):
         configuration: which configuration.
         cached: whether it was found finished in the cache.
         build_seconds: wall time of the build that made it.
+        make_seconds: those of them that make took, for the kernel and its UAPI headers.
     """
 
     key: str
@@ -141,6 +142,7 @@ class Kernel(Record, frozen=True, kw_only=True):
     toolchain: str = ""
     cached: bool = False
     build_seconds: float = 0.0
+    make_seconds: float = 0.0
 
 
 class GuestImage(Record, frozen=True, kw_only=True):
@@ -563,6 +565,7 @@ class KernelSummary(Record, frozen=True, kw_only=True):
         toolchain: what built it; empty where unknown.
         cached: whether no build was needed.
         build_seconds: wall time of the build that made it.
+        make_seconds: those of them that make took, for the kernel and its UAPI headers.
     """
 
     release: str
@@ -573,6 +576,7 @@ class KernelSummary(Record, frozen=True, kw_only=True):
     toolchain: str = ""
     cached: bool = False
     build_seconds: float = 0.0
+    make_seconds: float = 0.0
 
 
 class PoolSummary(Record, frozen=True, kw_only=True):

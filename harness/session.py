@@ -228,6 +228,7 @@ def _summary(kernel: Kernel) -> KernelSummary:
         toolchain=kernel.toolchain,
         cached=kernel.cached,
         build_seconds=kernel.build_seconds,
+        make_seconds=kernel.make_seconds,
     )
 
 

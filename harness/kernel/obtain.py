@@ -362,7 +362,9 @@ def _make(plan: Plan, slot: Slot, context: Context, log: Path, new: Path) -> Ker
         text = config.make_config(wishes, make, depends)
         notes += config.account(wishes, text, slot.source, depends, version, make.kconfig)
         context.progress.stage("build", version)
+        began = time.monotonic()
         build.compile_kernel(make, new / "headers", context.progress)
+        make_seconds = time.monotonic() - began
     build.collect(directory, new)
     return Kernel(
         key=plan.key,
@@ -372,6 +374,7 @@ def _make(plan: Plan, slot: Slot, context: Context, log: Path, new: Path) -> Ker
         source=plan.source.identity,
         series=plan.patched.identity,
         configuration=_configuration(plan.features, new / "config", notes),
+        make_seconds=make_seconds,
     )
 
 
