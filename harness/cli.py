@@ -81,7 +81,8 @@ def main() -> NoReturn:
         code = _say("interrupted", _INTERRUPTED)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "hgm"
-        code = _say(f"{error.format_message()}; see `{path} --help`", 2)
+        said = error.format_message().rstrip(".")
+        code = _say(f"{said}; see `{path} --help`", 2)
     except HarnessError as error:
         for line in error.console:
             click.echo(f"console: {line}", err=True)
