@@ -9,6 +9,7 @@ whose probe spoils it by design; the probes that are left get a new one.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,15 +48,19 @@ from harness.records import (
     ProbeSpec,
     Record,
     size_name,
+    to_json,
 )
-from harness.results.store import RunStore
-from harness.verdicts import dmesg
+from harness.results.store import CAPTURE, RunStore
+from harness.verdicts import dmesg, place
 from harness.vm import accel, pool
 from harness.vm.guest import BootRequest, Guest, booted
-from harness.workspace import Workspace, file_digest
+from harness.workspace import Workspace, atomic_write, file_digest
 
 _QUESTION_SECONDS = 60.0
 _QUIET_SECONDS = 0.3
+
+#: The first process, as the kernel prints its name.
+_INIT = "init"
 
 
 class Subject(Record, frozen=True, kw_only=True):
@@ -298,6 +303,7 @@ def guest_with_probes(bench: Bench, directory: Path, *, disk: bool) -> Iterator[
         ),
         disk=disk,
         stuck=dmesg.is_stuck,
+        standstill=functools.partial(standstill, bench, directory),
     )
     with (
         cache.pin(Path(bench.kernel.image).parent),
@@ -307,6 +313,25 @@ def guest_with_probes(bench: Bench, directory: Path, *, disk: bool) -> Iterator[
         if disk:
             host.ssh.run([MOUNT_DISK], _soon(bench), check=True)
         yield host
+
+
+def standstill(bench: Bench, run_dir: Path, host: Guest) -> str:
+    """Ask a guest that stands still in boot for all it can tell; return where, in a few words."""
+    bench.tools.progress.note("the guest stands still in boot: looking at it")
+    directory = run_dir / "boot"
+    directory.mkdir(exist_ok=True)
+    host.hold_when_dead()
+    escalation = Escalation(
+        guest=host,
+        kernel=bench.kernel,
+        run_dir=run_dir,
+        directory=directory,
+        console_from=host.console.start,
+        policy=vmcore.policy(),
+    )
+    capture = escalation.hang()
+    atomic_write(directory / CAPTURE, to_json(capture))
+    return place.of_hang(_INIT, host.console.text(), capture)
 
 
 def _meet(bench: Bench, host: Guest, store: RunStore) -> float:

@@ -71,6 +71,8 @@ class BootRequest:
         disk: whether the read-only disk is attached.
         append: more words for the kernel's command line.
         stuck: whether a line of the console says that something makes no progress.
+        standstill: is given a guest that stands still in boot, over QMP and its console only, and
+            returns where, in a few words.
     """
 
     kernel: Kernel
@@ -81,6 +83,7 @@ class BootRequest:
     disk: bool = False
     append: tuple[str, ...] = ()
     stuck: Callable[[str], bool] = lambda line: False
+    standstill: Callable[[Guest], str] = lambda guest: ""
 
 
 class _Watch:
@@ -239,13 +242,13 @@ def booted(
         # paramiko takes a tenth of a second to import; the guest boots meanwhile.
         from harness.vm.ssh import Ssh
 
-        _await_init(machine, deadline, progress)
         ssh = Ssh(died)
         stack.callback(ssh.close)
-        _log_in(machine, ssh, keys, deadline)
         memory = GuestMemory(machine.process, machine.qmp)
         stack.callback(memory.close)
         guest = Guest(machine, ssh, died, memory, stuck, watch)
+        _await_init(guest, request, deadline, progress)
+        _log_in(machine, ssh, keys, deadline)
         guest.pools = pool.read(ssh, deadline)
         pool.require(request.machine.hugepages, guest.pools, machine.console)
         yield guest
@@ -269,15 +272,15 @@ def _cargo(request: BootRequest, keys: RunKeys, private: Path) -> qemu.Cargo:
     return qemu.Cargo(request.kernel.image, str(initrd), disk, request.append)
 
 
-def _await_init(machine: qemu.Qemu, deadline: Deadline, progress: Progress) -> None:
-    console = machine.console
+def _await_init(guest: Guest, request: BootRequest, deadline: Deadline, progress: Progress) -> None:
+    console = guest.console
     try:
         console.expect(r".", deadline.within(FIRST_BYTE_SECONDS, "the guest's first byte"))
         progress.note("the kernel speaks")
         limit = deadline.within(INIT_SECONDS, "the guest's boot")
         said = console.expect(rf"{_INIT_DONE}|{_PANIC}", limit).group(0)
     except (DeadlineExpired, GuestLost) as error:
-        raise _boot_failure(machine, error) from None
+        raise _boot_failure(guest, request, error) from None
     if said.startswith("Kernel panic"):
         with contextlib.suppress(DeadlineExpired):
             console.wait_ended(Deadline.after(_LAST_WORDS_SECONDS, "the panic's last words"))
@@ -288,22 +291,27 @@ def _await_init(machine: qemu.Qemu, deadline: Deadline, progress: Progress) -> N
         )
 
 
-def _boot_failure(machine: qemu.Qemu, error: HarnessError) -> HarnessError:
+def _boot_failure(guest: Guest, request: BootRequest, error: HarnessError) -> HarnessError:
     """Return what stopped a guest that ended, or went silent, before its init was done."""
-    console = machine.console
+    console = guest.console
     if isinstance(error, GuestLost) and console.silent:
-        return machine.death()
+        return guest.qemu.death()
     if console.silent:
         return GuestSilent(
             f"the guest wrote nothing to its console for {FIRST_BYTE_SECONDS:g} s",
             hint="does this kernel have CONFIG_SERIAL_8250_CONSOLE=y and CONFIG_TTY=y?",
         )
-    last = (console.last_lines(1) or ("",))[0]
-    how = "ended" if isinstance(error, GuestLost) else "stood still"
+    lines = console.last_lines()  # before the guest is made to say more
+    last = lines[-1] if lines else ""
+    if isinstance(error, GuestLost):
+        how = "ended in boot"
+    else:
+        place = request.standstill(guest)
+        how = "stood still in boot" + (f", in {place}" if place else "")
     return BootError(
-        f"the guest {how} in boot; its last line: {last}",
+        f"the guest {how}; its last line: {last}",
         hint="the console log shows how far it came",
-        console=console.last_lines(),
+        console=lines,
     )
 
 

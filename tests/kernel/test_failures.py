@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Probes and guests that end badly, on a real kernel: each has its status, and the run goes on."""
 
+import functools
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from harness import session
 from harness.errors import BootError, GuestPanicked, SshUnreachable
 from harness.guest.personal import PersonalFile
-from harness.records import ProbeResult, ProbeSpec, RunRecord
+from harness.records import Capture, ProbeResult, ProbeSpec, RunRecord
 from harness.results.store import RunStore, judged_again
 from harness.session import Bench
 from harness.vm.guest import BootRequest, booted
@@ -138,6 +139,19 @@ def test_an_init_that_does_nothing_is_told_with_the_last_line(
     idle = PersonalFile("/init", b"#!/bin/busybox sh\nexec /bin/busybox sleep 1000\n", 0o755)
     with pytest.raises(BootError, match="stood still in boot; its last line: "):
         boot(hgm_bench, tmp_path, files=(idle,))
+
+
+def test_a_guest_that_stands_still_in_boot_is_looked_at(
+    hgm_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
+    busy = PersonalFile("/init", b"#!/bin/busybox sh\nwhile :; do :; done\n", 0o755)
+    look = functools.partial(session.standstill, hgm_bench, tmp_path)
+    with pytest.raises(BootError, match=r"stood still in boot, in user mode.*; its last line: "):
+        boot(hgm_bench, tmp_path, files=(busy,), standstill=look)
+    capture = msgspec.json.decode((tmp_path / "boot" / "capture.json").read_bytes(), type=Capture)
+    assert {step.name: step.outcome for step in capture.steps}["registers"] == "ok"
+    assert "RIP=" in (tmp_path / "boot" / "registers.txt").read_text()
 
 
 def test_the_record_of_a_run_is_plain_data(hgm_bench: Bench, tmp_path: Path) -> None:
