@@ -28,7 +28,7 @@ _TOPS = (
     "arch|block|certs|crypto|drivers|fs|include|init|io_uring|ipc|kernel|lib|mm|net|rust|samples"
     "|security|sound|tools|usr|virt"
 )
-_IN_TREE = re.compile(rf"(?:.*/trees/[^/]+/src|.*?)/((?:{_TOPS})/.*)")
+_IN_TREE = re.compile(rf"(?:.*/trees/[^/]+/src(?:/[^/]+/\.\.)?|.*?)/((?:{_TOPS})/.*)")
 _UNKNOWN = "??"
 
 

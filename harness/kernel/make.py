@@ -110,8 +110,8 @@ class Make:
             "KBUILD_EXTMOD": "",
             "CCACHE_DIR": str(self.cache / "ccache"),
             "CCACHE_MAXSIZE": "5G",
-            # Slots compile the same file under different paths.
-            "CCACHE_BASEDIR": str(self.cache / "trees"),
+            # What the same compilation under another path made is as good, see harness.kernel.slot.
+            "CCACHE_BASEDIR": "",
             "CCACHE_NOHASHDIR": "1",
             # Kbuild has gcc write dependencies; with them ccache need not preprocess. What they do
             # not name never gets to ccache: see bin/hgm-gcc.
@@ -173,9 +173,10 @@ class Make:
                 log=self.log,
             )
         said = first_error(text.splitlines()) or error.message
-        roots = (f"{self.source}/", f"{self.build}/", "../../src/")
+        roots = (f"{self.build}/", f"{self.source}/")
         for root in roots:
             said = said.replace(root, "")
+        said = said.removeprefix("../")
         return CompileError(said, command=done.argv, log=self.log)
 
 

@@ -3,13 +3,17 @@
 
 Each lineage of sources has a slot in the cache::
 
-    trees/SLOT/src         the work tree
-    trees/SLOT/index       git's memory of it
-    trees/SLOT/switching   there while a switch is under way
-    trees/SLOT/build/KEY   make's output directory for one set of fragments and one toolchain
+    trees/SLOT/src             the work tree
+    trees/SLOT/src/.build-KEY  make's output directory for one set of fragments and one toolchain
+    trees/SLOT/index           git's memory of the work tree
+    trees/SLOT/switching       there while a switch is under way
 
 so that make finds everything as it left it and rebuilds what changed. A slot is used under its
 lock only.
+
+An output directory lies right in the work tree since Kbuild then names every source relative to it:
+ccache need not look up what each of a thousand included files is called elsewhere, which was more
+than half of what it cost, and what one slot compiled is good for all.
 """
 
 from __future__ import annotations
@@ -21,12 +25,15 @@ from pathlib import Path
 
 from harness import command
 from harness.deadline import Deadline
-from harness.errors import CommandFailed
+from harness.errors import CommandFailed, SourceError
 from harness.kernel import fragments
 from harness.kernel.build import MARKER
 from harness.kernel.config import ASKED
 from harness.kernel.git import Store
 from harness.workspace import Workspace, digest
+
+#: What the name of an output directory begins with.
+_OUTPUT = ".build-"
 
 
 @dataclass(frozen=True)
@@ -67,35 +74,39 @@ class Slot:
             asked: the symbols that are asked for, a line each.
             deadline: when it must be there.
         """
-        path = self.root / "build" / key[:16]
+        path = self.source / f"{_OUTPUT}{key[:16]}"
         if not path.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._copy_nearest(path, asked, deadline)
-            path.mkdir(exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
         return path
 
     def _copy_nearest(self, path: Path, asked: str, deadline: Deadline) -> None:
         finished = {
             str(each): (each / ASKED).read_text()
-            for each in path.parent.iterdir()
-            if not each.name.startswith(".")
-            and (each / "vmlinux").exists()
+            for each in self.source.glob(f"{_OUTPUT}*")
+            if (each / "vmlinux").exists()
             and (each / ASKED).exists()
             and not (each / MARKER).exists()
         }
         source = fragments.nearest(asked, finished)
         if not source:
             return
-        part = path.with_name(f".{path.name}.part")
+        part = self.root / f"{path.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         command.run(["cp", "-a", "--reflink=auto", "--", source, str(part)], deadline)
         part.rename(path)
 
     def switch(self, tree: str, store: Store, deadline: Deadline) -> None:
-        """Make the work tree hold exactly a git tree; files that are the same are not touched."""
+        """Make the work tree hold exactly a git tree; files that are the same are not touched.
+
+        Raises:
+            SourceError: if it has something where output directories lie.
+        """
+        _require_room(tree, store, deadline)
         index, marker = self.root / "index", self.root / "switching"
         self.source.mkdir(parents=True, exist_ok=True)
         index.with_name("index.lock").unlink(missing_ok=True)  # of a run that was killed
+        shutil.rmtree(self.root / "build", ignore_errors=True)  # of an older program
         interrupted = marker.exists()
         marker.touch()
         reset = ["read-tree", "--reset", "-u", tree]
@@ -108,6 +119,16 @@ class Slot:
             store.git(reset, deadline, index=index, work_tree=self.source)
         if interrupted:
             # What the interrupted switch had added, and this tree does not have.
-            clean = ["clean", "-ffdxq"]
+            clean = ["clean", "-ffdxq", f"--exclude=/{_OUTPUT}*"]
             store.git(clean, deadline, index=index, work_tree=self.source)
         marker.unlink()
+
+
+def _require_room(tree: str, store: Store, deadline: Deadline) -> None:
+    """Refuse a tree that could lead make's output elsewhere by a link of its own."""
+    top = store.git(["ls-tree", "--name-only", "-z", tree], deadline).stdout.split("\0")
+    if taken := [name for name in top if name.startswith(_OUTPUT)]:
+        raise SourceError(
+            f"the source has {taken[0]!r} at its top, where make's output directories lie",
+            hint="no kernel has; look at the patch or the tree that brings it",
+        )

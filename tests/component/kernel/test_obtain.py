@@ -68,7 +68,7 @@ def test_edit_touches_only_the_edited_file(toy: Path, get: Obtain, context: Cont
     assert changed == {"hugetlb.c"}
     assert second.key != first.key
     assert Path(second.image).read_text() == "int edited;\n"
-    assert len(list((slot / "build").iterdir())) == 1
+    assert len(list((slot / "src").glob(".build-*"))) == 1
 
 
 def test_configured_again_only_when_kconfig_may_say_otherwise(
@@ -82,7 +82,7 @@ def test_configured_again_only_when_kconfig_may_say_otherwise(
         file.write('\nconfig NEW\n\tbool "new"\n')
     get(f"tree:{toy}")
     assert calls(make_log)[3:] == [CONFIGURE, BUILD]
-    (final,) = context.workspace.cache.glob("trees/*/build/*/.config")
+    (final,) = context.workspace.cache.glob("trees/*/src/.build-*/.config")
     final.write_text("# spoilt\n")
     (toy / "mm/hugetlb.c").write_text("int edited_again;\n")
     get(f"tree:{toy}")
@@ -152,7 +152,7 @@ obtain(KernelRequest(source=sys.argv[1]), workspace=Workspace(Path(sys.argv[2]))
 
 def wait_for(path: Path, what: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + 30
-    while not list(path.glob("trees/*/build/*/half.o")):
+    while not list(path.glob("trees/*/src/.build-*/half.o")):
         assert time.monotonic() < end
         assert what.poll() is None
         time.sleep(0.02)
@@ -168,7 +168,7 @@ def test_killed_build_is_not_taken_for_finished(
         wait_for(root, driver)
         driver.send_signal(signal.SIGKILL)
     assert not (root / "kernels").exists()
-    (half,) = root.glob("trees/*/build/*/half.o")
+    (half,) = root.glob("trees/*/src/.build-*/half.o")
     monkeypatch.setenv("FAKE_MAKE", "ok")
     assert not get(f"tree:{toy}").cached
     assert not half.exists()
@@ -182,7 +182,7 @@ def test_build_that_died_with_the_host_starts_anew(
     monkeypatch.setenv("FAKE_MAKE", "killed-compiler")
     with pytest.raises(CommandFailed):
         get(f"tree:{toy}")
-    (marker,) = context.workspace.cache.glob("trees/*/build/*/.hgm-building")
+    (marker,) = context.workspace.cache.glob("trees/*/src/.build-*/.hgm-building")
     marker.write_text("another boot")
     (marker.parent / "old.h").touch()
     monkeypatch.setenv("FAKE_MAKE", "ok")

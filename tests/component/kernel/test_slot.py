@@ -3,10 +3,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from harness.deadline import Deadline
+from harness.errors import SourceError
 from harness.kernel.build import MARKER
 from harness.kernel.config import ASKED
 from harness.kernel.slot import Slot
+from harness.kernel.source import Context, resolve
+from harness.kernel.specs import parse_source
 
 
 def finished(slot: Slot, key: str, asked: str) -> Path:
@@ -35,8 +40,37 @@ def test_what_is_not_finished_is_not_copied(tmp_path: Path) -> None:
     slot, deadline = Slot(tmp_path), Deadline.after(60, "the test")
     (finished(slot, "a" * 64, "A\n") / MARKER).touch()
     (slot.build("b" * 64, "A\n", deadline) / ASKED).write_text("A\n")
-    left = tmp_path / "build" / f".{'c' * 16}.part"
+    left = tmp_path / f".build-{'c' * 16}.part"
     left.mkdir()
     (left / "vmlinux").touch()
     (left / ASKED).write_text("A\n")
     assert list(slot.build("c" * 64, "A\n", deadline).iterdir()) == []
+
+
+def test_a_switch_keeps_what_was_built_whatever_ended_the_one_before(
+    context: Context, toy: Path
+) -> None:
+    tree = resolve(parse_source(f"tree:{toy}"), context).identity.tree
+    slot = Slot.of(context.workspace, "test")
+    slot.switch(tree, context.store(), context.deadline)
+    built = finished(slot, "a" * 64, "A\n")
+    (slot.source / "left-behind").touch()
+    (slot.root / "switching").touch()
+    slot.switch(tree, context.store(), context.deadline)
+    assert (built / "vmlinux").read_text() == "a" * 64
+    assert not (slot.source / "left-behind").exists()
+
+
+def test_a_tree_that_would_lead_the_output_elsewhere_is_refused(
+    context: Context, tmp_path: Path
+) -> None:
+    store, deadline = context.store(), context.deadline
+    (tmp_path / "target").write_text("/")
+    link = ["hash-object", "-w", str(tmp_path / "target")]
+    entry = f"120000 blob {store.git(link, deadline).stdout.strip()}\t.build-0123456789abcdef\n"
+    (tmp_path / "entries").write_text(entry)
+    tree = store.git(["mktree"], deadline, stdin=tmp_path / "entries").stdout.strip()
+    slot = Slot.of(context.workspace, "test")
+    with pytest.raises(SourceError, match=r"'\.build-0123456789abcdef' at its top"):
+        slot.switch(tree, store, deadline)
+    assert not slot.source.exists()
