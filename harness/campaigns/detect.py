@@ -140,7 +140,7 @@ def detect(
     Args:
         subject: source and machine; its series is ignored.
         faults: which.
-        probes: globs over probe names; those that the faults name when empty.
+        probes: globs over probe names; for each fault those that it names when empty.
         stock: how many runs without a fault, dealt out over `UNFAULTED`.
         runs: where the campaign's directory is made.
         tools: what it is done with.
@@ -149,18 +149,23 @@ def detect(
         UserError: if a fault names no probe that there is, or its patch does not apply.
         CampaignStopped: if this host could not run a point.
     """
-    globs = tuple(probes) or tuple(dict.fromkeys(g for fault in faults for g in fault.probes))
-    catalog.select(catalog.load(), globs)  # what names no probe is said before a build
-    rows = []
-    with points.campaign("detect", "faults", _Identity(subject, globs), runs, tools) as memory:
+    chosen = {fault.name: tuple(probes) or fault.probes for fault in faults}
+    for globs in chosen.values():
+        catalog.select(catalog.load(), globs)  # what names no probe is said before a build
+    rows, release = [], ""
+    identity = _Identity(subject, tuple(probes))
+    with points.campaign("detect", "faults", identity, runs, tools) as memory:
         for number, fault in enumerate(faults, 1):
             tools.progress.stage("detect", f"{number} of {len(faults)}: {fault.name}")
-            rows.append(row(fault, memory.once(_point(fault), _request(subject, fault, globs))))
+            globs = chosen[fault.name]
+            record = memory.once(_point(fault, globs), _request(subject, fault, globs))
+            rows.append(row(fault, record))
+            release = release or (record.kernel.release if record.kernel else "")
             tools.progress.note(f"{rows[-1].outcome}: {fault.name}: {rows[-1].reason}")
         unfaulted, alarms = _false_alarms(subject, stock, memory, tools)
         found = Detection(
             source=subject.kernel.source,
-            release=_release(memory, faults),
+            release=release,
             rows=tuple(rows),
             unfaulted=unfaulted,
             alarms=alarms,
@@ -170,9 +175,9 @@ def detect(
     return found
 
 
-def _point(fault: Fault) -> str:
-    """Return a fault's directory: another one when its patch changes."""
-    return f"{fault.name}-{digest(Path(fault.patch).read_bytes(), *fault.config)[:8]}"
+def _point(fault: Fault, globs: tuple[str, ...]) -> str:
+    """Return a fault's directory: another one when its patch or its probes change."""
+    return f"{fault.name}-{digest(Path(fault.patch).read_bytes(), *fault.config, *globs)[:8]}"
 
 
 def _request(subject: Subject, fault: Fault, globs: tuple[str, ...]) -> RunRequest:
@@ -193,11 +198,6 @@ def _run(
         probes=globs,
         command=points.run_command(words),
     )
-
-
-def _release(memory: Points, faults: Sequence[Fault]) -> str:
-    records = [record for fault in faults for record in memory.runs(_point(fault))]
-    return next((record.kernel.release for record in records if record.kernel), "")
 
 
 def row(fault: Fault, record: RunRecord) -> Row:

@@ -59,8 +59,8 @@ def detect(  # noqa: PLR0913 - an argument an option
 ) -> int:
     """Build a kernel for each seeded fault, or for those that match FAULT, and see it caught.
 
-    By default the probes that the faults name are run; --probe '*' runs all of them. Given again,
-    the command goes on where it was interrupted.
+    By default each kernel is asked by the probes that its fault names; --probe '*' runs all of
+    them. Given again, the command goes on where it was interrupted.
     """
     from harness.campaigns import detect as campaign
     from harness.kernel import faults
