@@ -67,8 +67,7 @@ def build(request: KernelRequest, rounds: int, tools: Tools) -> tuple[Ratio, ...
                 _hgm(("kernel", "build", *_words(request), "--log", os.devnull), own, tools)
             )
             built = next((own.cache / "kernels").iterdir())
-            manifest = records.from_json((built / "manifest.json").read_bytes(), Kernel)
-            make_seconds.append(manifest.make_seconds)
+            make_seconds.append(_made_in(built))
             tools.progress.stage("bench", f"round {number + 1} of {rounds}: make")
             source = next((own.cache / "trees").glob("*/src"))
             _configure(source, own.cache / "bare", built / "config", tools)
@@ -85,10 +84,13 @@ def _ratio(what: str, seconds: Sequence[float], base: Sequence[float]) -> Ratio:
     return Ratio(what, "bare make", tuple(seconds), tuple(base))
 
 
-def edit(request: KernelRequest, rounds: int, tools: Tools) -> Ratio:
+def edit(request: KernelRequest, rounds: int, tools: Tools) -> tuple[Ratio, Ratio]:
     """Compare one changed line, from `hgm run` to its verdict, with a bare incremental make.
 
     The line is put into a copy of the source; each build directory has all the rest built.
+
+    Returns:
+        The ratio of the makes that built all the rest; that of the changed line.
 
     Raises:
         CommandFailed: if a build or a run fails.
@@ -105,8 +107,11 @@ def edit(request: KernelRequest, rounds: int, tools: Tools) -> Ratio:
         run = (*run, "--runs-dir", str(own.cache / "runs"))
         tools.progress.stage("bench", "everything built once by each")
         _hgm(run, own, tools)
-        _configure(tree, bare, next((own.cache / "kernels").glob("*/config")), tools)
-        _make(tree, bare, tools)
+        built = next((own.cache / "kernels").iterdir())
+        _configure(tree, bare, built / "config", tools)
+        everything = _ratio(
+            "make of everything", [_made_in(built)], [_make(tree, bare, tools).wall]
+        )
         pairs = []
         for number in range(rounds):
             tools.progress.stage("bench", f"round {number + 1} of {rounds}")
@@ -116,14 +121,21 @@ def edit(request: KernelRequest, rounds: int, tools: Tools) -> Ratio:
             base = _make(tree, bare, tools)
             pairs.append((_hgm(run, own, tools), base))
     what = "one line, to the verdict"
-    return _ratio(what, [each.wall for each, _ in pairs], [base.wall for _, base in pairs])
+    line_ratio = _ratio(what, [each.wall for each, _ in pairs], [base.wall for _, base in pairs])
+    return everything, line_ratio
 
 
-def edit_text(found: Ratio) -> str:
-    """Return the result of `edit` for people: the limit is on what is added, not on the ratio."""
-    more = [a - b for a, b in zip(found.seconds, found.base_seconds, strict=True)]
+def edit_text(everything: Ratio, one: Ratio) -> str:
+    """Return the result of `edit` for people: a line's limit is on what is added, no ratio."""
+    more = [a - b for a, b in zip(one.seconds, one.base_seconds, strict=True)]
     each = ", ".join(f"{seconds:.1f}" for seconds in more)
-    return f"{found.text()}\nadded {statistics.median(more):.1f} s (median; {each})"
+    added = f"added {statistics.median(more):.1f} s (median; {each})"
+    return "\n".join((everything.text(), one.text(), added))
+
+
+def _made_in(entry: Path) -> float:
+    """Return the seconds that make took for a kernel of the cache."""
+    return records.from_json((entry / "manifest.json").read_bytes(), Kernel).make_seconds
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
     with new_display() as display:
         request = kernel_request(**options)
         found = benchmarks.edit(request, rounds, new_tools(timeout, display))
-    click.echo(benchmarks.edit_text(found))
+    click.echo(benchmarks.edit_text(*found))
     return 0
 
 
