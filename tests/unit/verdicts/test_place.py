@@ -154,6 +154,8 @@ def test_what_noticed_a_hang_says_where_if_the_capture_does_not() -> None:
         ("soft-lockup", "init", "lkdtm_SOFTLOCKUP+0x9/0x10, on CPU 0"),
         ("rcu-stall", "insmod", "provoke_init+0x8c7/0x1000, on CPU 0"),
         ("hung-task", "init", "lkdtm_HUNG_TASK+0x44/0x50, state D"),
+        ("hard-lockup", "crash", "lkdtm_HARDLOCKUP+0x3/0x10, on CPU 0"),
+        ("hard-lockup-then-rcu-stall", "crash", "interrupts_off_loop+0x3/0x10, on CPU 1"),
     ],
 )
 def test_recorded_reports_of_what_noticed_a_hang(log: str, program: str, where: str) -> None:
