@@ -22,6 +22,7 @@ from drgn.helpers.linux.mm import for_each_vma, virt_to_phys
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
+from harness.evidence import symbols
 from harness.verdicts import pagetable
 
 _HUGETLB = 0x400000
@@ -40,8 +41,9 @@ _CR4_LA57 = 1 << 12
 #: The process that runs a probe in the guest.
 _RUNNER = "hgm-run"
 
-# drgn raises its own FaultError and LookupError, and what a damaged structure makes of Python.
-_UNREADABLE = (drgn.FaultError, LookupError, ValueError, AttributeError, TypeError)
+# drgn raises FaultError, LookupError, what a damaged structure makes of Python, and for whatever it
+# has no name for Exception itself.
+_UNREADABLE = (Exception,)
 
 
 def main(argv: list[str]) -> int:
@@ -216,11 +218,11 @@ def _stack(trace: Callable[[], Any]) -> Iterator[str]:
         where = ""
         with contextlib.suppress(*_UNREADABLE):
             file, line, _ = frame.source()
-            where = f" at {file}:{line}"
+            where = f" at {symbols.in_tree(f'{file}:{line}')}"
         name = frame.name or "?"
-        with contextlib.suppress(*_UNREADABLE):
-            symbol = frame.symbol()
-            name = f"{frame.name}+{frame.pc - symbol.address:#x}"
+        if not frame.is_inline:
+            with contextlib.suppress(*_UNREADABLE):
+                name = f"{frame.name}+{frame.pc - frame.symbol().address:#x}"
         yield f"  {name}{where}"
 
 
