@@ -331,7 +331,8 @@ def standstill(bench: Bench, run_dir: Path, host: Guest) -> str:
     )
     capture = escalation.hang()
     atomic_write(directory / CAPTURE, to_json(capture))
-    return place.of_hang(_INIT, host.console.text(), capture)
+    before = dmesg.scan(host.console.text(end=capture.console_from))
+    return place.of_hang(_INIT, host.console.text(capture.console_from), before, capture)
 
 
 def _meet(bench: Bench, host: Guest, store: RunStore) -> float:

@@ -22,23 +22,15 @@ from drgn.helpers.linux.mm import for_each_vma, virt_to_phys
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
+from harness.evidence import symbols
 from harness.verdicts import pagetable
 
-#: What bits of vm_flags say (include/linux/mm.h); those that versions disagree about are left out.
-VM_FLAGS = {
-    0x1: "read",
-    0x2: "write",
-    0x4: "exec",
-    0x8: "shared",
-    0x200: "uffd-missing",
-    0x1000: "uffd-wp",
-    0x4000: "io",
-    0x20000: "dontcopy",
-    0x40000: "dontexpand",
-    0x200000: "noreserve",
-    0x400000: "hugetlb",
-}
 _HUGETLB = 0x400000
+
+# show_smap_vma_flags() of fs/proc/task_mmu.c has what smaps calls each bit of vm_flags: 64 times
+# two letters, in newer versions each with a NUL.
+_LETTERS = "mnemonics"
+_BITS = 64
 
 #: Runs of entries that are printed for a mapping; a split huge page can have 262144.
 MAX_RUNS = 64
@@ -49,8 +41,9 @@ _CR4_LA57 = 1 << 12
 #: The process that runs a probe in the guest.
 _RUNNER = "hgm-run"
 
-# drgn raises its own FaultError and LookupError, and what a damaged structure makes of Python.
-_UNREADABLE = (drgn.FaultError, LookupError, ValueError, AttributeError, TypeError)
+# drgn raises FaultError, LookupError, what a damaged structure makes of Python, and for whatever it
+# has no name for Exception itself.
+_UNREADABLE = (Exception,)
 
 
 def main(argv: list[str]) -> int:
@@ -118,6 +111,7 @@ def pools(prog: Any) -> Iterator[str]:
 def mappings(prog: Any, program: str, cr4: int) -> Iterator[str]:
     """Yield the hugetlb mappings of each process of the probe."""
     seen: set[int] = set()
+    letters = _flag_letters(prog)
     for task in for_each_task(prog):
         if not task.mm or task.mm.value_() in seen or not _is_probe(task, program):
             continue
@@ -127,7 +121,7 @@ def mappings(prog: Any, program: str, cr4: int) -> Iterator[str]:
         for vma in for_each_vma(task.mm):
             if vma.vm_flags.value_() & _HUGETLB:
                 found = True
-                yield from _mapping(prog, task.mm, vma, cr4)
+                yield from _mapping(prog, vma, cr4, letters)
         if not found:
             yield "  no hugetlb mapping"
     if not seen:
@@ -147,13 +141,13 @@ def _is_probe(task: Any, program: str) -> bool:
     return False
 
 
-def _mapping(prog: Any, mm: Any, vma: Any, cr4: int) -> Iterator[str]:
+def _mapping(prog: Any, vma: Any, cr4: int, letters: bytes) -> Iterator[str]:
     start, end, flags = (_number(getattr(vma, f"vm_{name}")) for name in ("start", "end", "flags"))
     uffd = ", userfaultfd" if vma.vm_userfaultfd_ctx.ctx else ""
     yield f"  {start:#x}-{end:#x} {_path(vma)}"
-    yield f"    flags {flags:#x}: {', '.join(flag_names(flags))}{uffd}"
+    yield f"    flags {flags:#x}: {' '.join(flag_names(flags, letters))}{uffd}"
     read: pagetable.ReadPage = lambda address: prog.read(address, pagetable.PAGE, True)  # noqa: E731
-    walk = pagetable.walk(read, _physical(mm.pgd), cr4, start, end)
+    walk = pagetable.walk(read, _physical(vma.vm_mm.pgd), cr4, start, end)
     for level in pagetable.count(walk.runs):
         yield (
             f"    {level.level}: {level.present} present, {level.writable} writable, "
@@ -168,9 +162,26 @@ def _mapping(prog: Any, mm: Any, vma: Any, cr4: int) -> Iterator[str]:
         yield f"    ... and {len(walk.runs) - MAX_RUNS} more runs of entries"
 
 
-def flag_names(flags: int) -> list[str]:
-    """Return the names of what is set in vm_flags and means the same in every version."""
-    return [name for bit, name in VM_FLAGS.items() if flags & bit]
+def flag_names(flags: int, letters: bytes) -> list[str]:
+    """Return what smaps calls the bits that are set in vm_flags; those without a name as numbers.
+
+    Args:
+        flags: vm_flags.
+        letters: the kernel's own table of names; empty where it is not known.
+    """
+    width = len(letters) // _BITS
+    bits = [bit for bit in range(_BITS) if flags >> bit & 1]
+    named = {bit: letters[bit * width :][:2].decode(errors="replace") for bit in bits}
+    return [named[bit] if named[bit].isalpha() else f"bit {bit}" for bit in bits]
+
+
+def _flag_letters(prog: Any) -> bytes:
+    """Return the table for `flag_names`, for the bits of vm_flags differ between versions."""
+    for symbol in prog.symbols():
+        # A static of a function: the compiler puts a number behind its name.
+        if symbol.name.partition(".")[0] == _LETTERS and symbol.size in (2 * _BITS, 3 * _BITS):
+            return bytes(prog.read(symbol.address, symbol.size))
+    return b""
 
 
 def _physical(pointer: Any) -> int:
@@ -207,11 +218,11 @@ def _stack(trace: Callable[[], Any]) -> Iterator[str]:
         where = ""
         with contextlib.suppress(*_UNREADABLE):
             file, line, _ = frame.source()
-            where = f" at {file}:{line}"
+            where = f" at {symbols.in_tree(f'{file}:{line}')}"
         name = frame.name or "?"
-        with contextlib.suppress(*_UNREADABLE):
-            symbol = frame.symbol()
-            name = f"{frame.name}+{frame.pc - symbol.address:#x}"
+        if not frame.is_inline:
+            with contextlib.suppress(*_UNREADABLE):
+                name = f"{frame.name}+{frame.pc - frame.symbol().address:#x}"
         yield f"  {name}{where}"
 
 

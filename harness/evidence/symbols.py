@@ -159,8 +159,13 @@ def in_tree(where: str) -> str:
     path, _, line = where.partition(" (")[0].rpartition(":")
     if path in ("", _UNKNOWN) or not line.isdigit() or line == "0":
         return ""
+    return f"{below_tree(path)}:{line}"
+
+
+def below_tree(path: str) -> str:
+    """Return a path of a source from the top of its kernel's tree on; as it is if it is in none."""
     match = _IN_TREE.fullmatch(path if path.startswith("/") else f"/{path}")
-    return f"{match[1] if match else path}:{line}"
+    return match[1] if match else path
 
 
 def decoded(text: str, symbols: Mapping[str, Sequence[str]]) -> str:

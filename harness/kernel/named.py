@@ -21,6 +21,7 @@ DIRECTORY = ROOT / "kernel-patches"
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shows: str
     made_for: str
+    on: str = ""
     default_for: tuple[str, ...] = ()
     gives: Literal["hgm", ""] = ""
 
@@ -33,6 +34,7 @@ class NamedSeries(Record, frozen=True, kw_only=True):
         directory: absolute path of its quilt directory.
         shows: one line: what it is.
         made_for: what the version of a kernel that it fits begins with, such as ``6.12.``.
+        on: the series of ours that it goes on top of, by name; empty for the source alone.
         default_for: the ``--kernel`` specs that get it where no series is asked for.
         gives: the feature that a kernel with it has; empty where it is none that we know.
     """
@@ -41,6 +43,7 @@ class NamedSeries(Record, frozen=True, kw_only=True):
     directory: str
     shows: str
     made_for: str
+    on: str = ""
     default_for: tuple[str, ...] = ()
     gives: Literal["hgm", ""] = ""
 

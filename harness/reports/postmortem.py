@@ -19,6 +19,9 @@ from harness.workspace import Workspace, atomic_write
 
 _PROGRAM = "harness.evidence.autopsy"
 
+# Its exit code where it could not open the dump, and said why; any other is a fault of its own.
+_REFUSED = 3
+
 _SYMBOL = re.compile(r"^([0-9a-f]{16}) \w (init_top_pgt|mem_section)$", re.MULTILINE)
 _CR4 = re.compile(r"\bCR4=([0-9a-f]{8})\b")
 _LA57 = 1 << 12
@@ -91,7 +94,8 @@ def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> s
     argv += [dump.program, info]
     done = command.run(argv, deadline, ok=None)
     if done.exit_code != 0:
-        said = (done.stdout.strip() or done.stderr.strip()).splitlines()
+        refused = done.exit_code == _REFUSED
+        said = (done.stdout if refused else done.stderr).strip().splitlines()
         raise RecordError(
             said[-1] if said else f"drgn ended with exit code {done.exit_code}",
             hint="was it built with `--config debuginfo`?",

@@ -14,4 +14,6 @@ def write(found: Sequence[NamedSeries], stream: TextIO) -> None:
     width = max((len(series.name) for series in found), default=0)
     for series in found:
         unasked = "".join(f"; default for {source}" for source in series.default_for)
-        stream.write(f"{series.name:<{width}}  for {series.made_for}x  {series.shows}{unasked}\n")
+        below = f"; on top of {series.on}" if series.on else ""
+        about = f"{series.shows}{below}{unasked}"
+        stream.write(f"{series.name:<{width}}  for {series.made_for}x  {about}\n")

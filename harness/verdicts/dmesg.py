@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.evidence import symbols
 from harness.records import Splat
 from harness.verdicts.lines import clean, embedded_stamp, split, stamp, stamp_seconds
 
@@ -138,6 +139,9 @@ _GAP = 2.0
 # What the compiler makes of one function.
 _VARIANT = re.compile(r"\.(?:isra|part|constprop|cold|llvm)\b[.\d]*")
 
+# UBSAN names a source by its path on the host that built the kernel.
+_PATH = re.compile(r"(?<= )/\S+\.[chS](?=:)")
+
 # What differs between two reports of one fault, and what stands for it in a signature.
 _VARIABLE = (
     (re.compile(r"CPU: ?\d+ |CPU#\d+|PID: ?\d+ |\bcpu \d+|\[[^\]\s]+:\d+\]"), ""),
@@ -153,12 +157,17 @@ _FUNCTION = re.compile(r"([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 
 # Functions that stand at the top of a trace because they print it, or found what another broke.
 _REPORTER = re.compile(
-    r"_*(?:dump_stack|show_stack|print_|kasan_|asan_|check_|report_|warn|bad_page|ubsan_|lock_acq"
+    r"_*(?:dump_stack|show_stack|print_|kasan_|asan_|check_|report_|warn|bad_page\b|ubsan_|lock_acq"
     r"|might_resched|might_sleep|schedule_bug|slab_|object_err|fix_up|kfence_|stack_trace"
     r"|save_stack|list_(?:add|del)_|refcount_warn|validate_chain|lock_release|lockdep_"
     r"|mutex_lock|(?:raw_)?(?:spin|read|write)_lock|down_(?:read|write)|panic\b|schedule\b"
-    r"|handle_bug|exc_|asm_exc_|dump_header|oom_kill_process|out_of_memory)"
+    r"|handle_bug|exc_|asm_exc_|dump_header|oom_kill_process|out_of_memory|oops_end|die\b"
+    r"|(?:nmi|arch)_trigger_|nmi_cpu_backtrace)"
 )
+
+# Functions that find, while they free a page, what its owner did to it. They are of interest where
+# they fail themselves, as RIP says, and not where a trace only passes through them.
+_FREES = re.compile(r"_*(?:free_(?:page_is_bad|pages|unref|one_page|frozen)|(?:put|release)_page)")
 
 
 @dataclass(frozen=True)
@@ -211,10 +220,10 @@ def is_fatal(splat: Splat) -> bool:
 def signature(splat: Splat) -> str:
     """Return what stays the same when the same complaint comes again.
 
-    Addresses, offsets, process and CPU numbers and every other number are gone; the function that
-    complained, where the block names it, is added.
+    Addresses, offsets, process and CPU numbers and every other number are gone, and so is where the
+    kernel was built; the function that complained, where the block names it, is added.
     """
-    title = splat.title
+    title = _PATH.sub(lambda match: symbols.below_tree(match[0]), splat.title)
     for pattern, instead in _VARIABLE:
         title = pattern.sub(instead, title)
     where = _VARIANT.sub("", culprit(splat.block).partition("+")[0])
@@ -321,7 +330,7 @@ def culprit(block: Sequence[str]) -> str:
         if not at_rip and (not _TRACE.match(line) or "? " in line):
             continue
         name = _FUNCTION.search(line)
-        if name and not _REPORTER.match(name[1]):
+        if name and not _REPORTER.match(name[1]) and (at_rip or not _FREES.match(name[1])):
             return name[0]
     return ""
 

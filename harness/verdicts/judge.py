@@ -174,7 +174,7 @@ def _gap(evidence: ProbeEvidence, heard: Heard) -> tuple[Splat, ...]:
 def _place(status: Status, evidence: ProbeEvidence, splats: Sequence[Splat], heard: Heard) -> str:
     """Return where the kernel stood if it hung, died or complained."""
     if status == "HANG" and heard.capture is not None:
-        return place.of_hang(evidence.program, heard.text + heard.captured, heard.capture)
+        return place.of_hang(evidence.program, heard.captured, splats, heard.capture)
     if status == "CRASH":
         return place.of_crash(splats, heard.capture)
     return place.of_complaint(splats, heard.capture)
@@ -219,10 +219,9 @@ def _hang(
     }
     parts = [f"{said[evidence.ended]}, {reached}"]
     if heard.capture is not None:
-        everything = heard.text + heard.captured
-        where = place.of_hang(evidence.program, everything, heard.capture)
+        where = place.of_hang(evidence.program, heard.captured, splats, heard.capture)
         parts += [f"in {where}"] if where else []
-        waiting = place.waiters(everything)
+        waiting = place.waiters(heard.text + heard.captured)
         parts += [f"waits for userfaultfd: {', '.join(waiting)}"] if waiting else []
     stuck = [splat for splat in splats if splat.kind in dmesg.STUCK] or list(splats)
     return parts + [splat.title for splat in stuck[:1]]

@@ -3,7 +3,9 @@
 
 The lists of sysrq and of an NMI hold two kinds of stacks: of tasks (``task:NAME state:D ...``,
 kernel/sched/core.c: sched_show_task) and of CPUs (``CPU: 1 ... Comm: NAME``, lib/dump_stack.c). The
-probe's own come first, then the program counters that QMP saw.
+probe's own come first: those that the capture provoked, then those of the detectors that noticed
+the hang. What else it complained of tells where it was, not where it is. The program counters that
+QMP saw come last.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ _FUNCTION = re.compile(r"[A-Za-z_][\w.]*")
 
 _KERNEL_CODE = "0010"
 
+# The outermost function of what a CPU does because it was interrupted.
+_INTERRUPTED = re.compile(r"asm_(?:sysvec_|common_interrupt|spurious_interrupt|exc_nmi)")
+
 # Where a task gives its CPU away; who called them is of interest.
 _SCHEDULER = re.compile(r"_*(?:schedule|switch_to|context_switch|io_schedule)")
 
@@ -42,6 +47,10 @@ RUNNER = "hgm-run"
 USERFAULT = "handle_userfault"
 
 
+# The last in the order of what explains a hang.
+_INTERRUPTIBLE = 2
+
+
 @dataclass
 class Stack:
     """One stack that the kernel printed, the innermost function first.
@@ -53,6 +62,7 @@ class Stack:
         state: ``D``, ``S``, ``R`` ...; empty for the stack of a CPU.
         cpu: the CPU's number; None for the stack of a task.
         frames: ``func+0x1/0x2`` each.
+        kernel: whether the CPU was seen in the kernel, by its program counter.
         user: whether the CPU was in user mode.
     """
 
@@ -62,6 +72,7 @@ class Stack:
     state: str = ""
     cpu: int | None = None
     frames: list[str] = field(default_factory=list)
+    kernel: bool = False
     user: bool = False
 
 
@@ -91,33 +102,46 @@ def _stacks(console: str) -> Iterator[Stack]:
 def _extend(stack: Stack, text: str) -> None:
     rip = _RIP.match(text.strip())
     if rip and stack.cpu is not None and not stack.user:
-        # What stands before it is how the CPU was interrupted.
-        stack.user = rip[1] != _KERNEL_CODE
-        stack.frames = [] if stack.user else [rip[2]]
+        if rip[1] == _KERNEL_CODE:
+            # What stands before it is how the CPU was interrupted.
+            stack.kernel, stack.frames = True, [rip[2]]
+        elif not stack.kernel and (not stack.frames or _INTERRUPTED.match(stack.frames[-1])):
+            # Else it is only where userspace called the kernel from.
+            stack.user, stack.frames = True, []
     elif (frame := _FRAME.match(text)) and not stack.user and frame[1] not in stack.frames[:1]:
         stack.frames.append(frame[1])
 
 
-def of_hang(program: str, console: str, capture: Capture) -> str:
+def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Capture) -> str:
     """Return where the guest of a probe hung, such as ``f at mm/x.c:12, on CPU 1``; may be empty.
 
     Args:
         program: the name of the probe's process.
-        console: what the guest said during the probe and its capture.
+        captured: what its capture made the kernel say.
+        splats: what the kernel had complained of before.
         capture: what was learnt about it.
     """
-    found = stacks(console)
-    pids = _family(found)
-    mine = [stack for stack in found if stack.name == program or stack.pid in pids]
+    noticed = ("\n".join(each.block) for each in reversed(splats) if each.kind in dmesg.STUCK)
+    told = [stacks(text) for text in (captured, *noticed)]
+    pids = _family([stack for found in told for stack in found])
+    for found in told:
+        mine = [stack for stack in found if stack.name == program or stack.pid in pids]
+        if where := _of_stacks(mine, capture.symbols):
+            return where
+    return _of_vcpus(capture)
+
+
+def _of_stacks(mine: Sequence[Stack], symbols: Mapping[str, Sequence[str]]) -> str:
+    """Return what the stacks of a probe's processes say; empty where there are none."""
     for stack in mine:
         if stack.cpu is not None and stack.frames:
-            return f"{_top(stack, capture.symbols)}, on CPU {stack.cpu}"
+            return f"{_top(stack, symbols)}, on CPU {stack.cpu}"
     asleep = [stack for stack in mine if stack.state in ("D", "S", "I") and stack.frames]
     for stack in sorted(asleep, key=_interest):
-        return f"{_top(stack, capture.symbols)}, state {stack.state}"
-    if any(stack.user for stack in mine):
-        return "user mode, in the probe"
-    return _of_vcpus(capture)
+        # One that can be woken may well wait for another of the probe's that makes no progress.
+        if _interest(stack) < _INTERRUPTIBLE or not any(other.user for other in mine):
+            return f"{_top(stack, symbols)}, state {stack.state}"
+    return "user mode, in the probe" if any(stack.user for stack in mine) else ""
 
 
 def _family(found: Sequence[Stack]) -> frozenset[int]:
@@ -136,7 +160,7 @@ def _interest(stack: Stack) -> int:
     """Return what sorts first the thread whose sleep explains most."""
     if any(_name(frame) == USERFAULT for frame in stack.frames):
         return 0
-    return 1 if stack.state == "D" else 2
+    return 1 if stack.state == "D" else _INTERRUPTIBLE
 
 
 def _of_vcpus(capture: Capture) -> str:

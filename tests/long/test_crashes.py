@@ -1,34 +1,45 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Real kernels broken in every way that is to be told apart, a guest for each.
 
-LKDTM and kernel-patches/crashes-6.12 do the breaking. All of them run in one go; a test each then
-looks at what the record says. docs/evidence.md has the table of these.
+LKDTM and kernel-patches/crashes-6.12 do the breaking, of a plain kernel and of one with every
+check. All that break a kernel run in one go; a test each then looks at what the record says.
+docs/evidence.md has the table of these.
 """
 
+import functools
 import os
 import re
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from harness import session
+from harness import pipeline, session
 from harness.deadline import Deadline
 from harness.kernel.obtain import KernelRequest
+from harness.probes import catalog
 from harness.probes.run import run_probe
 from harness.records import Capture, ProbeEvidence, ProbeResult, ProbeSpec, RunRecord, from_json
-from harness.reports import postmortem
 from harness.reports.progress import PlainProgress
 from harness.results import store
+from harness.verdicts import dmesg
 from harness.vm import spec as machine_spec
+from harness.vm.console import PROMPT
 from harness.vm.guest import Guest
 from harness.workspace import Workspace
 from tests.kernel.conftest import STOCK, machines_left
 
-_SECONDS = 2400.0
+_SECONDS = 7200.0
+
+#: The kernels that are broken: their features, and the memory of their guests.
+KERNELS = {
+    "plain": (("debuginfo", "crashes"), 2**29),
+    "checked": (("debuginfo", "crashes", "debug", "kasan", "ubsan"), 2**30),
+}
 
 
 class Crash(NamedTuple):
@@ -37,10 +48,12 @@ class Crash(NamedTuple):
     Attributes:
         arguments: of ``crash.c``.
         status: the probe's.
-        kind: of a complaint that must be among its own; empty for none at all.
+        kind: of a complaint that must be among its own; empty for none at all, but for what a
+            detector of hangs may say.
         place: a pattern that the place must match; empty where there is none.
         said: a pattern that the reason must match.
         budget: seconds, before the guest's slowness.
+        kernel: which of `KERNELS` it breaks.
     """
 
     arguments: tuple[str, ...]
@@ -49,9 +62,10 @@ class Crash(NamedTuple):
     place: str
     said: str = ""
     budget: float = 10.0
+    kernel: str = "plain"
 
 
-_LOCKUP = 60.0  # the detectors, and not the budget, must end these
+_LOCKUP = 60.0  # a detector that is hasty, and not the budget, must end these
 
 CRASHES = {
     "panic": Crash(("lkdtm", "PANIC"), "CRASH", "panic", r"lkdtm_PANIC at drivers/misc/lkdtm/"),
@@ -69,22 +83,40 @@ CRASHES = {
         ("hgm", "dumped-page"), "CRASH", "bug", r"dumped_page at mm/hgm_crashes\.c:\d+"
     ),
     "warning": Crash(("lkdtm", "WARNING"), "FAIL", "warning", "lkdtm_WARNING at drivers/misc/"),
-    "bad-page-state": Crash(("hgm", "bad-page-state"), "FAIL", "bad-page-state", "bad_page_state"),
+    "bad-page-state": Crash(
+        ("hgm", "bad-page-state"), "FAIL", "bad-page-state", r"bad_page_state at mm/hgm_crashes"
+    ),
     "bad-page-map": Crash(("hgm", "bad-page-map"), "FAIL", "bad-page-map", r" at mm/\w+\.c:\d+"),
     "bad-rss-counter": Crash(("hgm", "bad-rss-counter"), "FAIL", "bad-rss-counter", ""),
     "memory-leak": Crash(("hgm", "memory-leak"), "FAIL", "memory-leak", "", budget=60.0),
     "out-of-memory": Crash(("memory",), "FAIL", "out-of-memory", "", "SIGKILL", budget=60.0),
     "hung-task": Crash(
-        ("lkdtm", "HUNG_TASK"), "HANG", "hung-task", "lkdtm_HUNG_TASK .*state D", budget=_LOCKUP
+        ("--hasty", "hung-task", "lkdtm", "HUNG_TASK"),
+        "HANG",
+        "hung-task",
+        "lkdtm_HUNG_TASK .*state D",
+        budget=_LOCKUP,
     ),
     "soft-lockup": Crash(
-        ("lkdtm", "SOFTLOCKUP"), "HANG", "soft-lockup", "lkdtm_SOFTLOCKUP .*CPU", budget=_LOCKUP
+        ("--hasty", "lockup", "lkdtm", "SOFTLOCKUP"),
+        "HANG",
+        "soft-lockup",
+        "lkdtm_SOFTLOCKUP .*CPU",
+        budget=_LOCKUP,
     ),
     "hard-lockup": Crash(
-        ("lkdtm", "HARDLOCKUP"), "HANG", "hard-lockup", "lkdtm_HARDLOCKUP .*CPU", budget=_LOCKUP
+        ("--hasty", "lockup", "lkdtm", "HARDLOCKUP"),
+        "HANG",
+        "hard-lockup",
+        "lkdtm_HARDLOCKUP .*CPU",
+        budget=_LOCKUP,
     ),
     "rcu-stall": Crash(
-        ("hgm", "rcu-stall"), "HANG", "rcu-stall", r"rcu_stall at mm/.*CPU", budget=_LOCKUP
+        ("--hasty", "rcu", "hgm", "rcu-stall"),
+        "HANG",
+        "rcu-stall",
+        r"rcu_stall at mm/.*CPU",
+        budget=_LOCKUP,
     ),
     "page-table-deadlock": Crash(
         ("hgm", "page-table-deadlock"),
@@ -109,6 +141,47 @@ CRASHES = {
         budget=3.0,
     ),
     "user-loop": Crash(("loop",), "HANG", "", "user mode", budget=3.0),
+    "kfence": Crash(
+        ("lkdtm", "KFENCE_READ_AFTER_FREE"),
+        "FAIL",
+        "kfence",
+        r"lkdtm_KFENCE_READ_AFTER_FREE at drivers/misc/lkdtm/heap\.c:\d+",
+        "use-after-free read",
+        budget=30.0,
+    ),
+    "kasan": Crash(
+        ("lkdtm", "READ_AFTER_FREE"),
+        "FAIL",
+        "kasan",
+        r"lkdtm_READ_AFTER_FREE at drivers/misc/lkdtm/heap\.c:\d+",
+        "slab-use-after-free",
+        kernel="checked",
+    ),
+    "ubsan": Crash(
+        ("lkdtm", "ARRAY_BOUNDS"),
+        "FAIL",
+        "ubsan",
+        r"lkdtm_ARRAY_BOUNDS at drivers/misc/lkdtm/bugs\.c:\d+",
+        "array-index-out-of-bounds",
+        kernel="checked",
+    ),
+    "lockdep": Crash(
+        ("hgm", "lock-order"),
+        "FAIL",
+        "lockdep",
+        r"lock_order at mm/hgm_crashes\.c:\d+",
+        "possible circular locking",
+        kernel="checked",
+    ),
+    "lockdep-then-deadlock": Crash(
+        ("hgm", "page-table-deadlock"),
+        "HANG",
+        "lockdep",
+        r"page_table_deadlock at mm/hgm_crashes\.c:\d+, waiting in .*spin.*, on CPU \d",
+        "possible recursive locking",
+        budget=2.0,
+        kernel="checked",
+    ),
 }
 
 
@@ -117,7 +190,6 @@ class Broken(NamedTuple):
 
     run_dir: Path
     record: RunRecord
-    bench: session.Bench
 
     def probe(self, name: str) -> ProbeResult:
         return next(probe for probe in self.record.probes if probe.name == f"crash/{name}")
@@ -140,130 +212,187 @@ def specs() -> tuple[ProbeSpec, ...]:
     )
 
 
+def those_of(kernel: str) -> tuple[str, ...]:
+    return tuple(name for name, crash in CRASHES.items() if crash.kernel == kernel)
+
+
 @pytest.fixture(scope="module")
-def bench(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[session.Bench]:
-    """The kernel that can be broken, and a small machine."""
+def tools(request: pytest.FixtureRequest) -> Iterator[session.Tools]:
+    """Time for two kernels and their guests, and a way to say how far it is."""
     capture = request.config.pluginmanager.get_plugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled(), PlainProgress(sys.stderr) as progress:
-        tools = session.Tools(
-            Workspace.default(), Deadline.after(_SECONDS, "the crashes"), progress
-        )
-        subject = session.Subject(
-            kernel=KernelRequest(
-                source=os.environ.get("HGM_CRASH_KERNEL", STOCK),
-                series="crashes-6.12",
-                features=("debuginfo", "crashes"),
-            ),
-            machine=machine_spec.machine(machine_spec.parse_hugepages("2M:8"), memory=2**29),
-        )
-        directory = tmp_path_factory.mktemp("bench")
-        yield session.prepare(subject, specs(), tools, directory, session.Onlooker(progress))
+        yield session.Tools(Workspace.default(), Deadline.after(_SECONDS, "the crashes"), progress)
+
+
+def break_guests(kernel: str, names: tuple[str, ...], tools: session.Tools, runs: Path) -> Broken:
+    """Run probes that break a kernel, as `hgm run` would if the catalogue had them."""
+    features, memory = KERNELS[kernel]
+    subject = session.Subject(
+        kernel=KernelRequest(
+            source=os.environ.get("HGM_CRASH_KERNEL", STOCK),
+            series="crashes-6.12",
+            features=features,
+        ),
+        machine=machine_spec.machine(machine_spec.parse_hugepages("2M:8"), memory=memory),
+    )
+    probes = tuple(f"crash/{name}" for name in names)
+    request = pipeline.RunRequest(subject=subject, probes=probes)
+    record = pipeline.run(request, runs, tools)
+    return Broken((runs / "latest").resolve(), record)
 
 
 @pytest.fixture(scope="module")
-def broken(bench: session.Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broken]:
-    """Break a guest in every way."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("HGM_VMCORES", "99")
-    run_dir = tmp_path_factory.mktemp("crashes")
-    kept = store.RunStore(run_dir)
-    session.run_probes(bench, specs(), kept)
-    yield Broken(run_dir, kept.record, bench)
-    patch.undo()
+def broken(
+    tools: session.Tools, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Broken]]:
+    """Break a guest in every way that a kernel is there for; once for each kernel."""
+
+    @functools.cache
+    def run(kernel: str) -> Broken:
+        return break_guests(kernel, those_of(kernel), tools, tmp_path_factory.mktemp(kernel))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HGM_VMCORES", "99")
+        patch.setattr(catalog, "load", specs)
+        yield run
 
 
 @pytest.mark.parametrize("name", CRASHES)
-def test_a_crash_is_what_it_is_called(broken: Broken, name: str) -> None:
-    crash, found = CRASHES[name], broken.probe(name)
+def test_a_crash_is_what_it_is_called(broken: Callable[[str], Broken], name: str) -> None:
+    crash = CRASHES[name]
+    run = broken(crash.kernel)
+    found = run.probe(name)
     assert found.status == crash.status, found.reason
     kinds = [splat.kind for splat in found.splats]
-    assert crash.kind in kinds if crash.kind else not kinds
+    assert crash.kind in kinds if crash.kind else dmesg.STUCK.issuperset(kinds), kinds
     assert re.search(crash.place, found.place), found.place
     assert re.search(crash.said, found.reason), found.reason
-    evidence = from_json(broken.file(name, store.EVIDENCE), ProbeEvidence)
+    evidence = from_json(run.file(name, store.EVIDENCE), ProbeEvidence)
     assert found.seconds < evidence.budget + 60.0
     for file in found.evidence:
-        assert (broken.run_dir / file).stat().st_size > 0
+        assert (run.run_dir / file).stat().st_size > 0
 
 
-def test_nothing_is_left_running_and_every_guest_is_a_new_one(broken: Broken) -> None:
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_nothing_is_left_running_and_every_guest_is_a_new_one(
+    broken: Callable[[str], Broken], kernel: str
+) -> None:
+    run = broken(kernel)
+    assert run.record.verdict == "FAIL", run.record.reason
     assert machines_left() == []
-    console = (broken.run_dir / store.SERIAL).read_text(errors="replace")
-    assert console.count("Linux version 6.12") == len(CRASHES)
+    console = (run.run_dir / store.SERIAL).read_text(errors="replace")
+    assert console.count("Linux version 6.12") == len(those_of(kernel))
 
 
 @pytest.mark.parametrize(
     "name", [name for name, crash in CRASHES.items() if crash.status != "FAIL"]
 )
-def test_what_is_left_is_looked_at(broken: Broken, name: str) -> None:
-    capture = from_json(broken.file(name, store.CAPTURE), Capture)
+def test_what_is_left_is_looked_at(broken: Callable[[str], Broken], name: str) -> None:
+    capture = from_json(broken(CRASHES[name].kernel).file(name, store.CAPTURE), Capture)
     outcomes = {step.name: step.outcome for step in capture.steps}
     assert outcomes["registers"] == outcomes["vmcore"] == outcomes["symbols"] == "ok", outcomes
     assert [vcpu.number for vcpu in capture.vcpus] == [0, 1]
     assert sum(step.seconds for step in capture.steps) < 240.0
 
 
-def test_a_hang_is_asked_for_its_lists(broken: Broken) -> None:
-    capture = from_json(broken.file("userfaultfd", store.CAPTURE), Capture)
+def test_a_hang_is_asked_for_its_lists(broken: Callable[[str], Broken]) -> None:
+    run = broken("plain")
+    capture = from_json(run.file("userfaultfd", store.CAPTURE), Capture)
     outcomes = {step.name: step.outcome for step in capture.steps}
     assert outcomes["sysrq-w"] == outcomes["sysrq-l"] == outcomes["sysrq-t"] == "ok", outcomes
-    assert b"handle_userfault" in broken.file("userfaultfd", "sysrq-t.txt")
+    lists = run.file("userfaultfd", "sysrq-t.txt")
+    assert b"handle_userfault" in lists
+    assert PROMPT.encode() not in lists  # a break on the serial line, and no shell, asked for it
 
 
-def test_a_page_dump_before_a_bug_belongs_to_it(broken: Broken) -> None:
-    fatal = next(splat for splat in broken.probe("dumped-page").splats if splat.kind == "bug")
+@pytest.mark.parametrize(
+    "name", [name for name, crash in CRASHES.items() if crash.status == "HANG"]
+)
+def test_every_cpu_of_a_hang_is_seen(broken: Callable[[str], Broken], name: str) -> None:
+    capture = from_json(broken(CRASHES[name].kernel).file(name, store.CAPTURE), Capture)
+    nmi = next(step.outcome for step in capture.steps if step.name == "nmi")
+    assert nmi in ("ok", "not needed: sysrq-l has shown every CPU")
+
+
+def test_a_page_dump_before_a_bug_belongs_to_it(broken: Callable[[str], Broken]) -> None:
+    splats = broken("plain").probe("dumped-page").splats
+    fatal = next(splat for splat in splats if splat.kind == "bug")
     assert any(line.startswith("page: refcount:1") for line in fatal.block)
     assert any("page dumped because: hgm_crashes" in line for line in fatal.block)
 
 
-def test_traces_are_decoded(broken: Broken) -> None:
-    text = broken.file("dumped-page", "decoded.log").decode(errors="replace")
+def test_traces_are_decoded(broken: Callable[[str], Broken]) -> None:
+    text = broken("plain").file("dumped-page", "decoded.log").decode(errors="replace")
     assert re.search(r"RIP: 0010:dumped_page\S+ \(mm/hgm_crashes\.c:\d+", text)
 
 
-def test_an_old_run_is_judged_again_from_its_files(broken: Broken) -> None:
-    again = store.rejudge(broken.run_dir)
-    assert again.probes == broken.record.probes
-    assert again.splats == broken.record.splats == ()
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_an_old_run_is_judged_again_from_its_files(
+    broken: Callable[[str], Broken], kernel: str
+) -> None:
+    run = broken(kernel)
+    again = store.rejudge(run.run_dir)
+    assert again.probes == run.record.probes
+    assert again.splats == run.record.splats == ()
 
 
-def test_post_mortem(broken: Broken) -> None:
-    vmcore = broken.run_dir / broken.probe("dumped-page").directory / "vmcore"
-    dump = postmortem.Dump("crash/dumped-page", vmcore, "crash")
-    kernel = broken.bench.kernel
-    said = postmortem.write(
-        dump, Path(kernel.vmlinux), kernel.release, Deadline.after(300.0, "drgn")
+def test_post_mortem(broken: Callable[[str], Broken]) -> None:
+    run = broken("plain")
+    command = ["post-mortem", str(run.run_dir), "--probe", "crash/panic"]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", *command],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
     )
-    parts = dict(part.split("\n", 1) for part in said.split("==== ")[1:])
+    title, *sections = done.stdout.split("==== ")
+    assert title == "#### crash/panic\n"
+    parts = dict(part.split("\n", 1) for part in sections)
     assert re.match(r"crash\[\d+\] state \w CPU \d", parts["the task that panicked"])
-    assert "dumped_page" in parts["the task that panicked"]
+    assert re.search(
+        r"lkdtm_PANIC\S* at .*drivers/misc/lkdtm/bugs\.c:\d+", parts["the task that panicked"]
+    )
     tasks = parts["all tasks"]
     assert "kthreadd[2] " in tasks
     assert "hgm-run[" in tasks
     assert "schedule" in tasks
     assert "2 MiB: total 8, free 7" in parts["pools of huge pages"]
-    mappings = parts["hugetlb mappings of crash"]
-    assert "shared" in mappings
-    assert "hugetlb" in mappings
-    assert "pmd: 1 present, 1 writable" in mappings
-    assert "cannot be read" not in said
+    assert "cannot be read" not in done.stdout
+
+
+def test_post_mortem_shows_a_split_mapping(broken: Callable[[str], Broken]) -> None:
+    """As ``hold_huge_page()`` of crash.c leaves it: one huge page, mapped whole and in parts."""
+    run = broken("plain")
+    said = (run.run_dir / run.probe("panic").directory / "post-mortem.txt").read_text()
+    _, *mappings = re.split(r"^  0x", said.split("==== hugetlb mappings of crash\n")[1], flags=re.M)
+    split, whole = sorted(mappings, key=lambda text: "pmd: 1 present, 1 writable" in text)
+    assert re.search(r"flags \S+: rd wr sh .*\bht\b", whole)
+    assert re.search(r"flags \S+: rd wr sh .*\bht\b.*\bhm\b.*, userfaultfd", split)
+    assert "pte: 3 present" in split
+    start = int(split.partition("-")[0], 16)
+    (entry,) = re.findall(r"pmd x1 (0x[0-9a-f]+)", whole)
+    huge = int(entry, 16) & 0xFFFFFFFE00000
+    entries = re.findall(r"(0x[0-9a-f]+) pte x(\d+) (0x[0-9a-f]+)", split)
+    assert [
+        (int(address, 16) - start, int(count), int(raw, 16) & 0xFFFFFFFFFF000)
+        for address, count, raw in entries
+    ] == [(0x1000, 1, huge + 0x1000), (0x3000, 2, huge + 0x3000)]
 
 
 def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
-    bench: session.Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broken: Callable[[str], Broken],
+    tools: session.Tools,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def killed(guest: Guest, *arguments: object, **options: object) -> ProbeEvidence:
         threading.Timer(1.0, lambda: os.kill(guest.qemu.process.pid, 9)).start()
         return run_probe(guest, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(session, "run_probe", killed)
-    kept = store.RunStore(tmp_path)
-    loop = next(spec for spec in specs() if spec.name == "crash/user-loop")
-    session.run_probes(bench, [loop], kept)
-    (found,) = kept.record.probes
+    found = break_guests("plain", ("user-loop",), tools, tmp_path).probe("user-loop")
     assert found.status == "LOST", found.reason
     assert "QEMU ended with exit code 137" in found.reason
     assert machines_left() == []

@@ -9,6 +9,7 @@ import msgspec
 
 from harness.kernel import faults, named
 from harness.kernel.faults import Fault
+from harness.kernel.named import NamedSeries
 from harness.kernel.series import choose, commits, directory, lore, mailbox, resolve
 from harness.kernel.series.patch import Patch, Series
 from harness.kernel.source import Context
@@ -48,8 +49,7 @@ def _read(spec: SeriesSpec, context: Context) -> choose.Chosen:
     path = Path(spec.where)
     match spec.kind:
         case "name":
-            path = Path(named.find(spec.where).directory)
-            return choose.Chosen(patches=directory.read_directory(path, context))
+            return choose.Chosen(patches=_read_named(named.find(spec.where), context))
         case "fault":
             return _read_fault(faults.find(spec.where), context)
         case "dir":
@@ -60,6 +60,12 @@ def _read(spec: SeriesSpec, context: Context) -> choose.Chosen:
             return lore.read_thread(spec, context)
         case _:
             return choose.choose(mailbox.read_mails(path, context), str(path))
+
+
+def _read_named(series: NamedSeries, context: Context) -> tuple[Patch, ...]:
+    """Return the patches of a series of our own, behind those of what it goes on top of."""
+    below = _read_named(named.find(series.on), context) if series.on else ()
+    return (*below, *directory.read_directory(Path(series.directory), context))
 
 
 def _read_fault(fault: Fault, context: Context) -> choose.Chosen:

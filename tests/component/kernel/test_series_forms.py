@@ -132,6 +132,15 @@ def test_diff_settings_of_the_user_mean_nothing(branch: Path, context: Context) 
     assert patched.identity.tree == run("git", "rev-parse", "topic^{tree}", cwd=branch).strip()
 
 
+def test_one_of_ours_comes_behind_the_one_it_goes_on_top_of(context: Context) -> None:
+    below, both = (read(name, context).patches for name in ("hgm-6.12", "crashes-6.12"))
+    assert [patch.name for patch in both] == [
+        *(patch.name for patch in below),
+        "0001-mm-crashes-on-purpose.patch",
+    ]
+    assert [patch.number for patch in both] == list(range(1, len(below) + 2))
+
+
 def moved(repository: Path) -> None:
     """Put a line in front of the file and change one that is context for the topic branch."""
     path = repository / "mm/hugetlb.c"

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What needs no dump; the dump itself is in tests/long/test_crashes.py."""
 
+import pytest
+
 from harness.evidence import autopsy
 
 
-def test_flag_names() -> None:
-    assert autopsy.flag_names(0x4000FB) == ["read", "write", "shared", "hugetlb"]
-    assert autopsy.flag_names(0) == []
-    assert autopsy.flag_names(0x400200 | 1 << 38) == ["uffd-missing", "hugetlb"]
+@pytest.mark.parametrize("end", [b"", b"\0"])
+def test_flags_have_the_names_that_the_kernel_gives_them(end: bytes) -> None:
+    names = {0: b"rd", 1: b"wr", 3: b"sh", 22: b"ht", 41: b"hm"}
+    letters = b"".join(names.get(bit, b"??") + end for bit in range(64))
+    assert autopsy.flag_names(1 << 41 | 0x40000B, letters) == ["rd", "wr", "sh", "ht", "hm"]
+    assert autopsy.flag_names(1 << 63 | 5, letters) == ["rd", "bit 2", "bit 63"]
+    assert autopsy.flag_names(0, letters) == []
+
+
+def test_flags_of_a_kernel_that_gives_no_names_are_numbers() -> None:
+    assert autopsy.flag_names(0x400008, b"") == ["bit 3", "bit 22"]
 
 
 def test_a_section_that_cannot_be_read_says_so_and_keeps_what_came_before(capsys: object) -> None:

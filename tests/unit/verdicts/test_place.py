@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.records import Capture, Splat, Vcpu
-from harness.verdicts import place
+from harness.verdicts import dmesg, place
 from harness.verdicts.lines import decode
 
 DATA = Path(__file__).parents[2] / "data" / "hang"
+CONSOLES = DATA.parent / "console"
 
 SPIN = """\
 [    9.000000] NMI backtrace for cpu 1
@@ -37,6 +38,41 @@ PANICKED = """\
 [    9.000000]  <TASK>
 [    9.000000]  hgm_faults_write+0x9/0x60
 """
+
+# How the stack of a system call ends, however the CPU was seen there.
+IN_A_SYSCALL = """\
+[    9.000000]  do_syscall_64+0x6d/0x140
+[    9.000000]  entry_SYSCALL_64_after_hwframe+0x4b/0x53
+[    9.000000] RIP: 0033:0x47b7a0
+[    9.000000]  </TASK>
+"""
+
+USER_MODE = """\
+[    9.000000] NMI backtrace for cpu 1
+[    9.000000] CPU: 1 UID: 0 PID: 57 Comm: fault Not tainted 6.12.0 #1
+[    9.000000] RIP: 0033:0x40176a
+"""
+
+USER_MODE_UNDER_AN_NMI = """\
+[    9.000000] CPU: 0 UID: 0 PID: 57 Comm: fault Not tainted 6.12.0 #1
+[    9.000000] Call Trace:
+[    9.000000]  <NMI>
+[    9.000000]  panic+0x1/0x2
+[    9.000000]  asm_exc_nmi+0x1/0x2
+[    9.000000] RIP: 0033:0x40176a
+"""
+
+WAITING = """\
+[    9.000000] task:fault           state:S stack:0     pid:56    tgid:56    ppid:40     flags:0x0
+[    9.000000] Call Trace:
+[    9.000000]  schedule+0x1/0x2
+[    9.000000]  do_poll+0x1/0x2
+"""
+
+SPINNING = (
+    "page_table_deadlock at mm/hgm_faults.c:112, waiting in "
+    "native_queued_spin_lock_slowpath, on CPU 1"
+)
 
 BLOCKED = """\
 [    9.000000] task:hgm-run         state:S stack:0     pid:40    tgid:40    ppid:30     flags:0x0
@@ -71,7 +107,7 @@ def capture(*vcpus: Vcpu) -> Capture:
 )
 def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
     text = decode((DATA / f"{log}.log").read_bytes())
-    assert place.of_hang("fault", text, Capture(why="hang")) == where
+    assert place.of_hang("fault", text, (), Capture(why="hang")) == where
     assert place.waiters(text) == waiters
 
 
@@ -80,8 +116,7 @@ def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
     [
         (
             SPIN,
-            "page_table_deadlock at mm/hgm_faults.c:112, waiting in "
-            "native_queued_spin_lock_slowpath, on CPU 1",
+            SPINNING,
         ),
         (PANICKED, "interrupts_off_loop+0x2/0x8, on CPU 0"),
         (BLOCKED, "hugetlb_fault at mm/hugetlb.c:812, state D"),
@@ -89,12 +124,51 @@ def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
             BLOCKED + SPIN.replace("fault Not", "other Not"),
             "hugetlb_fault at mm/hugetlb.c:812, state D",
         ),
-        (SPIN.replace("0010:native", "0033:0x401000 x"), "user mode, in the probe"),
+        (SPIN + IN_A_SYSCALL, SPINNING),
+        (USER_MODE, "user mode, in the probe"),
+        (USER_MODE_UNDER_AN_NMI, "user mode, in the probe"),
+        (WAITING + USER_MODE, "user mode, in the probe"),
+        (WAITING, "do_poll+0x1/0x2, state S"),
+        (BLOCKED + USER_MODE, "hugetlb_fault at mm/hugetlb.c:812, state D"),
         ("", ""),
     ],
 )
 def test_of_hang(console: str, where: str) -> None:
-    assert place.of_hang("fault", console, capture()) == where
+    assert place.of_hang("fault", console, (), capture()) == where
+
+
+def complaint(kind: str, text: str) -> Splat:
+    block = tuple(line.partition("] ")[2] for line in text.splitlines())
+    return Splat(kind=kind, title=block[0], block=block, offset=0)
+
+
+def test_what_noticed_a_hang_says_where_if_the_capture_does_not() -> None:
+    lockup = complaint("hard-lockup", SPIN + IN_A_SYSCALL)
+    assert place.of_hang("fault", "", (lockup,), capture()) == SPINNING
+    assert place.of_hang("fault", WAITING, (lockup,), capture()) == "do_poll+0x1/0x2, state S"
+
+
+@pytest.mark.parametrize(
+    ("log", "program", "where"),
+    [
+        ("soft-lockup", "init", "lkdtm_SOFTLOCKUP+0x9/0x10, on CPU 0"),
+        ("rcu-stall", "insmod", "provoke_init+0x8c7/0x1000, on CPU 0"),
+        ("hung-task", "init", "lkdtm_HUNG_TASK+0x44/0x50, state D"),
+        ("hard-lockup", "crash", "lkdtm_HARDLOCKUP+0x3/0x10, on CPU 0"),
+        ("hard-lockup-then-rcu-stall", "crash", "interrupts_off_loop+0x3/0x10, on CPU 1"),
+    ],
+)
+def test_recorded_reports_of_what_noticed_a_hang(log: str, program: str, where: str) -> None:
+    found = dmesg.scan(decode((CONSOLES / f"{log}.log").read_bytes()))
+    assert place.of_hang(program, "", found, Capture(why="hang")) == where
+
+
+def test_what_a_probe_complained_of_before_is_not_where_it_hangs() -> None:
+    warned = complaint("warning", SPIN.replace("native_queued_spin_lock_slowpath", "warned"))
+    vcpu = Vcpu(number=1, pc=0xFFFFFFFF81000072, level=0, halted=False)
+    where = place.of_hang("fault", "", (warned,), capture(vcpu))
+    assert where == "hugetlb_fault at mm/hugetlb.c:812, on CPU 1"
+    assert place.of_hang("fault", SPIN, (warned,), capture(vcpu)) == SPINNING
 
 
 @pytest.mark.parametrize(
@@ -121,7 +195,7 @@ def test_of_hang(console: str, where: str) -> None:
 def test_program_counters_speak_where_the_kernel_does_not(
     vcpus: tuple[Vcpu, ...], where: str
 ) -> None:
-    assert place.of_hang("fault", "", capture(*vcpus)) == where
+    assert place.of_hang("fault", "", (), capture(*vcpus)) == where
 
 
 def test_a_crash_is_where_its_fatal_complaint_says() -> None:
@@ -136,5 +210,5 @@ def test_a_crash_is_where_its_fatal_complaint_says() -> None:
     st.text() | st.lists(st.sampled_from((SPIN + PANICKED + BLOCKED).splitlines())).map("\n".join)
 )
 def test_never_raises(text: str) -> None:
-    place.of_hang("fault", text, capture())
+    place.of_hang("fault", text, (), capture())
     place.waiters(text)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Breaks the kernel, or itself, on purpose: crash KIND [NAME]. Only the tests of
- * the harness run it. It prints the KTAP of one result and gets as far as the
- * fault lets it.
+ * Breaks the kernel, or itself, on purpose: crash [--hasty DETECTOR] KIND [NAME].
+ * Only the tests of the harness run it. It prints the KTAP of one result and
+ * gets as far as the fault lets it. --hasty lets one of the kernel's detectors of
+ * what makes no progress speak within seconds, before the others and budgets do.
  *
  *	lkdtm NAME    a crash point of LKDTM
  *	hgm NAME      a crash of kernel-patches/crashes-6.12
@@ -40,24 +41,54 @@ static int put(const char *path, const char *text)
 	return written < 0;
 }
 
-/* The detectors' defaults are 20 to 120 s: a test need not wait for that. */
-static void hasten_detectors(void)
+/* Their defaults are 10 to 120 s: a test need not wait for that. */
+static const struct {
+	const char *name;
+	const char *path;
+	const char *seconds;
+} detectors[] = {
+	{ "lockup", "/proc/sys/kernel/watchdog_thresh", "2" },
+	{ "hung-task", "/proc/sys/kernel/hung_task_timeout_secs", "4" },
+	{ "rcu", "/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "4" },
+};
+
+static void hasten(const char *name)
 {
-	put("/proc/sys/kernel/watchdog_thresh", "2");
-	put("/proc/sys/kernel/hung_task_timeout_secs", "4");
-	put("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "4");
+	for (size_t i = 0; i < COUNT_OF(detectors); i++)
+		if (!strcmp(name, detectors[i].name))
+			put(detectors[i].path, detectors[i].seconds);
 }
 
-/* For whoever opens the memory dump: one huge page, mapped and written to. */
+/* Of a huge page of FD, maps pages 1, 3 and 4 alone. */
+static int hold_split(int fd)
+{
+	char *start = mmap(NULL, PMD_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	int uffd;
+
+	if (start == MAP_FAILED || advise(start, PMD_PAGE, MADV_SPLIT))
+		return 1;
+	uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS);
+	return uffd_try_register(uffd, start, PMD_PAGE, UFFDIO_REGISTER_MODE_MINOR, NULL) ||
+	       uffd_continue(uffd, start + BASE_PAGE, BASE_PAGE).error ||
+	       uffd_continue(uffd, start + 3 * BASE_PAGE, 2 * BASE_PAGE).error;
+}
+
+/*
+ * For whoever opens the memory dump: a huge page mapped by one entry and, on a
+ * kernel that can do it, once more by page tables.
+ */
 static void hold_huge_page(void)
 {
-	char *page = mmap(NULL, PMD_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	int fd = huge_memfd_of(PMD_PAGE, 1);
+	char *start = mmap(NULL, PMD_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	if (page == MAP_FAILED)
+	if (start == MAP_FAILED) {
 		perror("mmap of a huge page");
-	else
-		*(volatile char *)page = 1;
+		return;
+	}
+	*(volatile char *)start = 1;
+	if (!hgm_error() && hold_split(fd))
+		fprintf(stderr, "a huge page could not be held split\n");
 }
 
 static int lkdtm(const char *name)
@@ -139,12 +170,15 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	const char *kind = argc > 1 ? argv[1] : "";
-	const char *name = argc > 2 ? argv[2] : "";
+	const char *detector = probe_option(argc, argv, "--hasty");
+	int first = detector ? 3 : 1;
+	const char *kind = argc > first ? argv[first] : "";
+	const char *name = argc > first + 1 ? argv[first + 1] : "";
 
 	printf("KTAP version 1\n1..1\n");
 	fflush(stdout);
-	hasten_detectors();
+	if (detector)
+		hasten(detector);
 	hold_huge_page();
 	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
 		if (!strcmp(kind, kinds[i].kind)) {
