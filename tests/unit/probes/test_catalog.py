@@ -39,8 +39,26 @@ def test_one_spec_for_each_size_of_the_budget(written: Path) -> None:
         needs=("hgm",),
         pages=(HugePages(size=2**30, count=2),),
         budget=60.0,
+        on_base=("SKIP",),
     )
     assert (small.name, small.budget, small.pages[0].size) == ("hgm/one/2M", 30.5, 2**21)
+
+
+@pytest.mark.parametrize(
+    ("more", "on_base"),
+    [
+        ("", ()),
+        ('needs = ["hgm"]', ("SKIP",)),
+        ('needs = ["numa"]', ()),
+        ('on_base = ["FAIL"]', ("FAIL",)),
+        ('needs = ["hgm"]\non_base = ["FAIL"]', ("FAIL",)),
+    ],
+)
+def test_what_needs_hgm_states_that_it_is_skipped_without(
+    written: Path, more: str, on_base: tuple[str, ...]
+) -> None:
+    written.write_text(ENTRY + more)
+    assert {spec.on_base for spec in catalog.load(written)} == {on_base}
 
 
 def test_pages_may_differ_with_the_size(written: Path) -> None:
