@@ -78,6 +78,8 @@ class Bisection(Record, frozen=True, kw_only=True):
         builds: kernels that were built, and not found in the cache.
         runs: runs that were made, each in a guest of its own.
         seconds: wall time of all of them.
+        make_seconds: those of them in which make built kernels.
+        guest_seconds: those of them from QEMU's start to its end.
         directory: absolute path of the campaign's directory.
     """
 
@@ -93,7 +95,15 @@ class Bisection(Record, frozen=True, kw_only=True):
     builds: int = 0
     runs: int = 0
     seconds: float = 0.0
+    make_seconds: float = 0.0
+    guest_seconds: float = 0.0
     directory: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Return wall time by that of makes and guests; None where neither was needed."""
+        needed = self.make_seconds + self.guest_seconds
+        return self.seconds / needed if needed else None
 
     @property
     def exit_code(self) -> int:
@@ -159,6 +169,8 @@ class Hunt:
             builds=sum(look.built for look in looks),
             runs=sum(look.runs for look in looks),
             seconds=round(sum(look.seconds for look in looks), 1),
+            make_seconds=round(sum(look.make_seconds for look in looks), 1),
+            guest_seconds=round(sum(look.guest_seconds for look in looks), 1),
         )
 
 

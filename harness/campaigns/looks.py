@@ -42,6 +42,8 @@ class Look(Record, frozen=True, kw_only=True):
         bad: how often the answer was bad.
         seconds: wall time of the runs.
         built: whether a kernel was built for it, and not found in the cache.
+        make_seconds: those of them in which make built a kernel; a build that fails counts none.
+        guest_seconds: those of them from QEMU's start to its end.
         run_dir: absolute path of the run with the evidence.
     """
 
@@ -53,6 +55,8 @@ class Look(Record, frozen=True, kw_only=True):
     bad: int
     seconds: float
     built: bool
+    make_seconds: float = 0.0
+    guest_seconds: float = 0.0
     run_dir: str
 
 
@@ -107,6 +111,7 @@ class Looker:
         worst = _worst(opinions)
         chosen = opinions.index(worst) if opinions else 0
         counts = [self._counts(record) for record in records]
+        built = [r.kernel for r in records if r.kernel is not None and not r.kernel.cached]
         return Look(
             candidate=candidate,
             answer=worst.answer,
@@ -115,7 +120,9 @@ class Looker:
             asked=sum(asked for asked, _ in counts),
             bad=sum(bad for _, bad in counts),
             seconds=sum(record.seconds for record in records),
-            built=any(r.kernel is not None and not r.kernel.cached for r in records),
+            built=bool(built),
+            make_seconds=sum(kernel.make_seconds for kernel in built),
+            guest_seconds=sum(_guest_seconds(record) for record in records),
             run_dir=records[chosen].run_dir if records else "",
         )
 
@@ -134,6 +141,10 @@ class Looker:
             whole = ask(self.question, record).answer
             return int(whole in ("good", "bad")), int(whole == "bad")
         return asked, bad
+
+
+def _guest_seconds(record: RunRecord) -> float:
+    return sum(stage.seconds for stage in record.stages if stage.name == "guest")
 
 
 _NOTHING = Opinion(answer="untestable", reason="it was not run")

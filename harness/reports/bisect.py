@@ -30,7 +30,7 @@ def lines(found: Bisection) -> Iterator[str]:
     if found.confidence is not None:
         yield f"sure      {_sure(found.confidence)}"
     yield from (f"again     {shlex.join(command)}" for command in found.again)
-    yield f"cost      {found.builds} builds, {found.runs} runs, {found.seconds:.0f} s"
+    yield f"cost      {_cost(found)}"
     yield f"record    {found.directory}"
     yield verdict_line(found)
 
@@ -57,6 +57,14 @@ def _named(candidate: Candidate) -> str:
 def _look(look: Look) -> str:
     asked = f" ({look.bad} of {look.asked})" if look.asked > 1 else ""
     return f"{look.answer + asked:<20} {_named(look.candidate)}: {look.reason}"
+
+
+def _cost(found: Bisection) -> str:
+    counted = f"{found.builds} builds, {found.runs} runs, {found.seconds:.0f} s"
+    if found.ratio is None:
+        return counted
+    parts = f"make {found.make_seconds:.0f} s, guests {found.guest_seconds:.0f} s"
+    return f"{counted}: {found.ratio:.2f} times {parts}"
 
 
 def _sure(confidence: Confidence) -> str:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import pipeline
@@ -21,7 +22,7 @@ from harness.reports import bisect as report
 from harness.session import Subject, Tools
 from harness.vm import spec
 from harness.workspace import Workspace
-from tests.unit.campaigns.records import NO_BUILD, ended, probed
+from tests.unit.campaigns.records import NO_BUILD, ended, probed, took
 
 PLAN = Plan(
     subject=Subject(
@@ -185,6 +186,28 @@ def test_a_flaky_fault_is_found_with_the_confidence_that_was_asked_for(
     assert found.confidence.reached >= 0.95
     assert found.confidence.rate < 1 / 3
     assert "asked: 95%" in "\n".join(report.lines(found))
+
+
+def test_what_it_took_is_set_against_the_makes_and_guests_that_it_needed(solve: Solve) -> None:
+    def kernel(number: int) -> RunRecord:
+        if number == 2:
+            return msgspec.structs.replace(NO_BUILD, seconds=8.0)
+        return took(probed(hgm_x_2M="FAIL" if number >= 3 else "PASS"), cached=number == 0)
+
+    found = solve(World(3, kernel))
+    assert [look.candidate.point for look in found.looks] == ["0003", "0000", "0001", "0002"]
+    # The failed build's make is not known, and the cached kernel's was another's.
+    assert (found.builds, found.runs) == (2, 4)
+    assert (found.seconds, found.make_seconds, found.guest_seconds) == (47.0, 20.0, 9.0)
+    assert found.ratio == pytest.approx(47 / 29)
+    cost = "cost      2 builds, 4 runs, 47 s: 1.62 times make 20 s, guests 9 s"
+    assert cost in list(report.lines(found))
+
+
+def test_what_needed_nothing_has_no_ratio(solve: Solve) -> None:
+    found = solve(World(3, lambda n: "FAIL" if n >= 2 else "PASS"))
+    assert found.ratio is None
+    assert "cost      0 builds, 4 runs, 0 s" in list(report.lines(found))
 
 
 def test_the_report(solve: Solve) -> None:
