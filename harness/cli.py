@@ -77,8 +77,12 @@ def main() -> NoReturn:
         signal.signal(number, _interrupt)
     try:
         code = hgm.main(prog_name="hgm", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        code = _say("interrupted", _INTERRUPTED)
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        cause = error.__cause__
+        if isinstance(cause, EOFError):  # which click takes for an interrupt
+            code = _unforeseen(cause)
+        else:
+            code = _say("interrupted", _INTERRUPTED)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "hgm"
         said = error.format_message().rstrip(".")
