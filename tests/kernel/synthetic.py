@@ -100,18 +100,18 @@ def _edit(file: str, text: Callable[[str], str]) -> tuple[str, str]:
     return f"{Path(file).stem}.patch", patch(file, text, f"/* harmless: {file} */")
 
 
-def patch(file: str, text: Callable[[str], str], line: str, *, after: str = "") -> str:
-    """Return a patch that puts one more line at the end of a file, or after one that it names."""
+def patch(file: str, text: Callable[[str], str], more: str, *, after: str = "") -> str:
+    """Return a patch that puts lines at the end of a file, or after one that it names."""
     old = text(file).splitlines(keepends=True)
     place = old.index(f"{after}\n") + 1 if after else len(old)
-    new = [*old[:place], f"{line}\n", *old[place:]]
+    new = [*old[:place], *f"{more}\n".splitlines(keepends=True), *old[place:]]
     diff = difflib.unified_diff(old, new, f"a/{file}", f"b/{file}")
     head = f"From: HGM Harness <hgm@localhost.invalid>\nSubject: [PATCH] {file}: one more line\n\n"
     return head + "".join(diff)
 
 
 def reverted(forward: str) -> str:
-    """Return the patch that takes back what `patch` made."""
+    """Return the patch that takes back what `patch` made of one line at the end of a file."""
     head, mark, body = forward.partition("--- a/")
     lines = (mark + body).splitlines(keepends=True)
     last = lines.pop()
