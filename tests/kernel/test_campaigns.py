@@ -29,12 +29,15 @@ def source_text() -> Callable[[str], str]:
 
 @pytest.fixture
 def small_series(tmp_path: Path, source_text: Callable[[str], str]) -> Path:
-    """Write four patches of one line each; the third does not compile and the fourth mends it."""
+    """Write four patches of one line each; the third does not compile and the fourth mends it.
+
+    The first is another each time, so that no kernel with it is in the cache.
+    """
     directory = tmp_path / "patches"
     directory.mkdir()
     for number, (file, line) in enumerate(
         [
-            ("mm/init-mm.c", "/* one */"),
+            ("mm/init-mm.c", f"/* one: {time.time_ns()} */"),
             ("mm/debug.c", "/* two */"),
             ("mm/msync.c", "#error three"),
         ],
@@ -58,25 +61,30 @@ def test_a_series_is_tried_patch_by_patch_and_goes_on_after_a_kill(
     words = ("series", "try", "--series", f"dir:{small_series}", "--probe", PROBE)
     runs = tmp_path / "runs"
     _kill_when(lambda: len(_finished(runs)) >= 2, *words, "--runs-dir", str(runs))
-    before = {path: path.stat().st_mtime_ns for path in _finished(runs)}
+    before = _finished(runs)
     run = hgm(*words, "--runs-dir", str(runs), "--json")
     assert run.code == 1, run.err
     trial = _trial(run)
     outcomes = [step["outcome"] for step in trial["steps"]]
     assert outcomes == ["probed", "probed", "probed", "no build", "probed"]
     assert trial["findings"][0].startswith("patch 3 (0003.patch) does not build: mm/msync.c")
-    for path, when in before.items():  # what was finished was not done again
-        assert path.stat().st_mtime_ns == when
-    assert len(_finished(runs)) == 5
+    after = _finished(runs)
+    assert before.items() <= after.items()  # what was finished was not done again
+    assert _points(after) == [f"{number:04}" for number in range(5)]
 
 
-def _finished(runs: Path) -> list[Path]:
-    return [
-        path
-        for path in runs.glob("try-*/*/*/result.json")
+def _finished(runs: Path) -> dict[Path, int]:
+    """When each finished run of a campaign was written, in nanoseconds, by its record's path."""
+    return {
+        path: path.stat().st_mtime_ns
+        for path in runs.glob("*-*/*/*/result.json")
         if not path.parent.is_symlink()
         and json.loads(path.read_text())["verdict"] not in ("CUT", "INTERRUPTED")
-    ]
+    }
+
+
+def _points(finished: dict[Path, int]) -> list[str]:
+    return sorted(path.parents[1].name for path in finished)
 
 
 def _kill_when(condition: Callable[[], bool], *words: str) -> None:
@@ -97,12 +105,21 @@ def _kill_when(condition: Callable[[], bool], *words: str) -> None:
     raise AssertionError("it did not come to that")
 
 
-def test_a_bisection_names_the_patch_that_does_not_build(
+def test_a_bisection_killed_in_a_guest_and_in_a_build_names_the_patch_that_does_not_build(
     hgm: Hgm, small_series: Path, tmp_path: Path
 ) -> None:
-    runs = str(tmp_path / "runs")
-    words = ("--series", f"dir:{small_series}", "--first", "3", "--about", "build")
-    run = hgm("bisect", *words, "--runs-dir", runs, "--json")
+    runs = tmp_path / "runs"
+    asked = ("--series", f"dir:{small_series}", "--first", "3", "--about", "build")
+    words = ("bisect", *asked, "--runs-dir", str(runs))
+    # The third point does not build, and the kernel of the first is in the cache.
+    _kill_when(lambda: _says(runs, "0000", "serial.log", "Linux version"), *words)
+    in_guest = _finished(runs)
+    assert _points(in_guest) == ["0003"]
+    _kill_when(lambda: _says(runs, "0001", "build.log", "  CC "), *words)
+    in_build = _finished(runs)
+    assert _points(in_build) == ["0000", "0003"]
+
+    run = hgm(*words, "--json")
     assert run.code == 0, run.err
     found = _trial(run)
     assert found["outcome"] == "found"
@@ -110,6 +127,16 @@ def test_a_bisection_names_the_patch_that_does_not_build(
     assert "mm/msync.c" in found["diffstat"]
     assert "#error three" in found["evidence"]
     assert found["builds"] <= 4
+    after = _finished(runs)
+    assert in_guest.items() <= in_build.items() <= after.items()  # nothing was done twice
+    assert _points(after) == ["0000", "0001", "0002", "0003"]
+    assert found["runs"] == len(after)
+
+
+def _says(runs: Path, point: str, file: str, words: str) -> bool:
+    """Whether a file of any run of a point has these words by now."""
+    found = runs.glob(f"bisect-*/{point}/2*/{file}")
+    return any(words in path.read_text(errors="replace") for path in found)
 
 
 def test_git_bisect_run_understands_a_step(hgm: Hgm, tmp_path: Path) -> None:
