@@ -171,7 +171,7 @@ def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
     r"""Ask one kernel, with the exit codes of `git bisect run`.
 
     \b
-    git bisect run hgm bisect-step --kernel tree:. --probe baseline/fork/2M
+    git bisect run hgm bisect-step --kernel tree:. --probe baseline/smaps/2M
 
     0 good (or without the feature), 1 bad, 125 cannot be tested, 128 stop: this host failed.
     """
