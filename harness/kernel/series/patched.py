@@ -48,12 +48,9 @@ def apply(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
         identity = SeriesIdentity(spec=series.spec, tree=base, notes=series.notes)
         return Patched(identity=identity, version=source.version)
     memory = _memory(series, base, context, fuzz)
-    try:
-        known = records.from_json(memory.read_bytes(), Patched)
+    if known := _remembered(memory):
         identity = msgspec.structs.replace(known.identity, spec=series.spec, notes=series.notes)
         return msgspec.structs.replace(known, identity=identity)
-    except (FileNotFoundError, msgspec.DecodeError):
-        pass
     context.progress.stage("series", f"{len(series.patches)} patches")
     tree, applied = _apply_all(series, base, context, fuzz)
     identity = SeriesIdentity(spec=series.spec, patches=applied, tree=tree, notes=series.notes)
@@ -70,13 +67,31 @@ def _memory(series: Series, base: str, context: Context, fuzz: bool) -> Path:
     return context.workspace.room("sources") / f"series-{digest(*parts)}.json"
 
 
+def _remembered(memory: Path) -> Patched | None:
+    try:
+        return records.from_json(memory.read_bytes(), Patched)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _begun(
+    series: Series, base: str, context: Context, fuzz: bool
+) -> tuple[str, tuple[PatchIdentity, ...]]:
+    """Return the tree of as many first patches as met ``base`` before, and how they met it."""
+    for first in range(len(series.patches) - 1, 0, -1):
+        if known := _remembered(_memory(series.first(first), base, context, fuzz)):
+            return known.identity.tree, known.identity.patches
+    return base, ()
+
+
 def _apply_all(
     series: Series, base: str, context: Context, fuzz: bool
 ) -> tuple[str, tuple[PatchIdentity, ...]]:
     """Return the tree that the whole series makes of ``base``, and how each patch met it."""
-    applied: list[PatchIdentity] = []
-    with Desk.on(base, context) as desk:
-        for done, patch in enumerate(series.patches, 1):
+    tree, begun = _begun(series, base, context, fuzz)
+    applied = list(begun)
+    with Desk.on(tree, context) as desk:
+        for done, patch in enumerate(series.patches[len(begun) :], len(begun) + 1):
             context.progress.step(done, len(series.patches), "patches")
             end = desk.put(patch, fuzz=fuzz)
             if isinstance(end, Refusal):

@@ -8,6 +8,8 @@ import pytest
 
 from harness.errors import SeriesError
 from harness.kernel import series
+from harness.kernel.series.applying import Desk
+from harness.kernel.series.patch import Patch
 from harness.kernel.source import Context, resolve
 from harness.kernel.specs import parse_series, parse_source
 
@@ -56,6 +58,34 @@ def test_sorted_patches_make_a_new_tree(toy: Path, context: Context, tmp_path: P
     assert store.text(result.identity.tree, "q.c", context.deadline) == "int added;\n"
     assert patched(toy, spec, context) == result
     assert "int two;" not in (toy / "mm/hugetlb.c").read_text()
+
+
+def test_patches_that_met_the_source_before_are_not_put_on_it_again(
+    toy: Path, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adds = {name: ADDS.format(f"{name}.c") for name in "abcd"}
+    source = resolve(parse_source(f"tree:{toy}"), context)
+    whole = series.read(parse_series(directory(tmp_path, **adds)), context)
+    put: list[str] = []
+    real = Desk.put
+
+    def seen(desk: Desk, patch: Patch, *, fuzz: bool = False) -> object:
+        put.append(patch.name)
+        return real(desk, patch, fuzz=fuzz)
+
+    monkeypatch.setattr(Desk, "put", seen)
+    made = [series.apply(whole.first(count), source, context) for count in (1, 3, 4)]
+    assert put == ["a.patch", "b.patch", "c.patch", "d.patch"]
+    assert [len(each.identity.patches) for each in made] == [1, 3, 4]
+
+    other = tmp_path / "patches" / "b.patch"
+    other.write_text(ADDS.format("other.c"))  # what stood on it is no longer known
+    put.clear()
+    changed = series.apply(series.read(parse_series(whole.spec), context), source, context)
+    assert put == ["b.patch", "c.patch", "d.patch"]
+    store, tree = context.store(), changed.identity.tree
+    there = [store.text(tree, f"{name}.c", context.deadline) for name in ("a", "b", "other", "d")]
+    assert there == ["int added;\n", None, "int added;\n", "int added;\n"]
 
 
 def test_quilt_series_decides(toy: Path, context: Context, tmp_path: Path) -> None:
