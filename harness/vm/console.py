@@ -9,6 +9,7 @@ was full for a moment (seen with 7.2: "Harddware name"), so it is no evidence.
 from __future__ import annotations
 
 import codecs
+import errno
 import re
 import socket
 import threading
@@ -22,7 +23,7 @@ from pexpect.socket_pexpect import SocketSpawn
 from pexpect.spawnbase import SpawnBase
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestLost
+from harness.errors import DeadlineExpired, GuestLost, InfrastructureError, NoSpace
 
 #: What the emergency shell of our init prints before it reads a command.
 PROMPT = "hgm-emergency# "
@@ -59,6 +60,7 @@ class Console:
         self.start = log.stat().st_size
         self._size = self.start
         self._ended = False
+        self._failure: InfrastructureError | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._pump, name="console", daemon=True)
         self._thread.start()
@@ -111,12 +113,15 @@ class Console:
 
         Raises:
             GuestLost: if QEMU closed the console before it matched.
+            InfrastructureError: if the log could not be written any more.
             DeadlineExpired: if it did not match in time.
         """
-        follower = _Follower(self, self.start if start is None else start)
+        follower = _Follower(self, self.start if start is None else start, deadline)
         try:
-            follower.expect(pattern, timeout=deadline.remaining())
+            follower.expect(pattern, timeout=None)
         except pexpect.EOF:
+            if self._failure is not None:
+                raise self._failure from None
             raise GuestLost(
                 f"the guest ended before {pattern!r} was on its console",
                 log=self._path,
@@ -202,6 +207,26 @@ class Console:
         except OSError:
             return  # QEMU was quicker
 
+    def _keep(self, chunk: bytes) -> bool:
+        """Append to the log, and return whether it could be; a console nobody keeps is at its end.
+
+        Called in the reading thread, where an error would be nobody's.
+        """
+        try:
+            kept = 0
+            while kept < len(chunk):  # a file system that fills takes a part
+                kept += self._log.write(chunk[kept:])
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            self._failure = (NoSpace if full else InfrastructureError)(
+                f"cannot keep the console in {self._path}: {error.strerror}",
+                hint="free some space, or choose another place with --runs-dir" if full else "",
+            )
+        with self._changed:
+            self._size += kept
+            self._changed.notify_all()
+        return self._failure is None
+
     def _pump(self) -> None:
         while True:
             try:
@@ -210,10 +235,8 @@ class Console:
                 continue
             except (pexpect.EOF, OSError):
                 break
-            self._log.write(chunk)
-            with self._changed:
-                self._size += len(chunk)
-                self._changed.notify_all()
+            if not self._keep(chunk):
+                break
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             for line in lines:
                 self._on_line(line.decode(errors="replace").rstrip("\r"))
@@ -235,19 +258,23 @@ else:
 
 
 class _Follower(_TextSpawn):
-    """pexpect over what the reading thread has seen, so that waiting for text steals none of it."""
+    """pexpect over what the reading thread has seen, so that waiting for text steals none of it.
 
-    def __init__(self, console: Console, start: int) -> None:
+    It keeps the time itself: pexpect counts on the clock on the wall, and one that was set ahead
+    would make a guest silent that speaks (seen with `hgm inject`).
+    """
+
+    def __init__(self, console: Console, start: int, deadline: Deadline) -> None:
         super().__init__(timeout=None, maxread=65536, encoding="utf-8", codec_errors="replace")
         self._console = console
         self._offset = start
+        self._deadline = deadline
         self._text = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str:
         """Return the next text as `pexpect.spawnbase.SpawnBase` wants it."""
-        limit = Deadline.after(3600.0 if timeout is None or timeout < 0 else timeout, "a read")
         try:
-            chunk = self._console.read_from(self._offset, limit)
+            chunk = self._console.read_from(self._offset, self._deadline)
         except DeadlineExpired:
             raise pexpect.TIMEOUT("no more text in time") from None
         if not chunk:

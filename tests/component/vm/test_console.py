@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestLost
+from harness.errors import DeadlineExpired, GuestLost, NoSpace
 from harness.vm.console import PROMPT, Console
 
 
@@ -111,3 +111,29 @@ def test_the_emergency_shell_runs_a_command_and_returns_what_it_printed(
     threading.Thread(target=shell, daemon=True).start()
     with closing(Console(pair[0], tmp_path / "log")) as console:
         assert console.command("uname -r", soon()) == "answer to uname -r\n"
+
+
+def test_waiting_for_text_does_not_look_at_the_clock_on_the_wall(
+    pair: tuple[socket.socket, socket.socket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = iter(range(0, 1000000, 3600))
+    monkeypatch.setattr("time.time", lambda: float(next(hours)))
+    with closing(Console(pair[0], tmp_path / "log")) as console:
+        pair[1].sendall(b"first\r\n")
+        later = threading.Timer(0.1, pair[1].sendall, args=(b"second\r\n",))
+        later.start()
+        assert console.expect("second", soon())
+        later.join()
+
+
+def test_a_console_that_cannot_be_kept_ends_with_the_reason(
+    pair: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    (tmp_path / "log").symlink_to("/dev/full")
+    ended = threading.Event()
+    with closing(Console(pair[0], tmp_path / "log", on_end=ended.set)) as console:
+        pair[1].sendall(b"a word\r\n")
+        with pytest.raises(NoSpace, match="cannot keep the console"):
+            console.expect("a word", soon())
+        assert ended.wait(5.0)
+        assert console.size == 0
