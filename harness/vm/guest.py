@@ -316,8 +316,9 @@ def _boot_failure(guest: Guest, request: BootRequest, error: HarnessError) -> Ha
 
 
 def _log_in(machine: qemu.Qemu, ssh: Ssh, keys: RunKeys, deadline: Deadline) -> None:
+    asked = deadline.within(_ACTION_SECONDS, "QEMU's word on its port")
+    info = machine.qmp.monitor("info usernet", asked)
     limit = deadline.within(LOGIN_SECONDS, "the SSH login")
-    info = machine.qmp.monitor("info usernet", limit)
     try:
         ssh.connect(forwarded_port(info), keys.host_public, keys.client_private, limit)
     except SshUnreachable as error:

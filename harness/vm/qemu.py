@@ -97,7 +97,7 @@ class Qemu:
         """Return the error that says how QEMU ended and what it said."""
         code = self.process.poll()
         said = [line for line in self.stderr.read_text(errors="replace").splitlines() if line]
-        how = "is gone" if code is None else f"ended with exit code {code}"
+        how = "has closed its console" if code is None else f"ended with exit code {code}"
         return QemuError(
             f"QEMU {how}: {said[-1] if said else 'it said nothing'}",
             command=self.argv,

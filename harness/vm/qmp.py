@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
 from harness.deadline import Deadline
-from harness.errors import QemuError
+from harness.errors import DeadlineExpired, QemuError
 
 Value = TypeVar("Value")
 
@@ -149,11 +149,12 @@ class Qmp:
     async def _collect(self) -> None:
         async for message in self._client.events:
             event = dict(message)
-            self._note(event=event)
             with self._changed:
                 self._events.append(event)
                 self._changed.notify_all()
             self._on_event(event)
+            with contextlib.suppress(OSError):  # a full disk is told by the next command's note
+                self._note(event=event)
 
     def _submit(self, coroutine: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -166,7 +167,9 @@ class Qmp:
         except concurrent.futures.TimeoutError:
             # Not cancelled: qemu.qmp 0.0.6 trips over an assertion of its own when a connect is.
             # It ends with the socket.
-            raise deadline.error() from None
+            raise DeadlineExpired(
+                f"QEMU did not answer {what} on QMP: {deadline.error().message}"
+            ) from None
         except ExecuteError as error:
             raise QemuError(f"QEMU refused {what}: {error}") from None
         except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:

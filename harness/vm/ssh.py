@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import selectors
 import shlex
@@ -27,6 +28,9 @@ from harness.vm.doorbell import Doorbell
 _CHUNK = 65536
 _POLL_SECONDS = 0.05
 _TERMINAL_SECONDS = 20.0
+
+# What goes wrong reaches the caller as an error; paramiko's tracebacks would go to standard error.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class Patience(Protocol):
@@ -64,6 +68,7 @@ class Ssh:
     def __init__(self, died: Doorbell) -> None:
         self._died = died
         self._transport: paramiko.Transport | None = None
+        self._way: tuple[int, str, paramiko.PKey] | None = None
 
     def connect(self, port: int, host_key: str, client_key: str, deadline: Deadline) -> None:
         """Connect, check the host key and log in as root.
@@ -84,8 +89,9 @@ class Ssh:
             reraise=True,
         )
         key = paramiko.Ed25519Key.from_private_key(io.StringIO(client_key))
+        self._way = (port, host_key, key)
         try:
-            self._transport = retry(self._login, port, host_key, key, deadline)
+            self._transport = retry(self._login, *self._way, deadline)
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise SshUnreachable(
                 f"no SSH login within {deadline.seconds:g} s: {error or type(error).__name__}",
@@ -168,6 +174,20 @@ class Ssh:
             self._transport.close()
             self._transport = None
 
+    def answers_anew(self, deadline: Deadline) -> bool:
+        """Return whether the guest lets us in over another connection.
+
+        If it does, a session that broke off says something about its connection and nothing about
+        the guest. The session itself stays broken.
+        """
+        if self._way is None or self._died.rung:
+            return False
+        try:
+            self._login(*self._way, deadline).close()
+        except (OSError, EOFError, paramiko.SSHException, SshUnreachable):
+            return False
+        return True
+
     def _login(
         self, port: int, host_key: str, client_key: paramiko.PKey, deadline: Deadline
     ) -> paramiko.Transport:
@@ -193,10 +213,14 @@ class Ssh:
     def _session(self, deadline: Deadline) -> paramiko.Channel:
         if self._transport is None or self._died.rung:
             raise GuestLost("the guest is gone")
-        try:
-            return self._transport.open_session(timeout=max(0.001, deadline.remaining()))
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise GuestLost(f"the guest's SSH server does not answer: {error}") from None
+        while True:
+            try:
+                return self._transport.open_session(timeout=max(0.001, deadline.remaining()))
+            except (OSError, EOFError, paramiko.SSHException) as error:
+                # paramiko counts on the clock on the wall, which may have been set ahead.
+                early = str(error) == "Timeout opening channel." and not deadline.expired()
+                if not (early and self._transport.is_active()):
+                    raise GuestLost(f"the guest's SSH server does not answer: {error}") from None
 
     def _drain(
         self,
