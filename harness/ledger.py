@@ -76,9 +76,9 @@ class Books:
         self._guest.last_words()
         return msgspec.structs.replace(
             evidence,
-            ended="guest-died" if self._guest.died.rung else "lost",
+            ended="guest-died" if self._guest.held else "lost",
             console_to=self._guest.console.size,
-            detail=f"after its end: {why}",
+            detail=f"after its end: {self._guest.fate() or why}",
         )
 
     def _read(self, deadline: Deadline) -> Mapping[str, int]:

@@ -20,7 +20,7 @@ import msgspec
 
 from harness.checkpoint import Watcher
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired
+from harness.errors import DeadlineExpired, HarnessError
 from harness.evidence import vmcore
 from harness.evidence.escalation import Escalation
 from harness.guest import image
@@ -58,6 +58,7 @@ from harness.workspace import Workspace, atomic_write, file_digest
 
 _QUESTION_SECONDS = 60.0
 _QUIET_SECONDS = 0.3
+_ANEW_SECONDS = 10.0
 
 #: The first process, as the kernel prints its name.
 _INIT = "init"
@@ -320,7 +321,10 @@ def standstill(bench: Bench, run_dir: Path, host: Guest) -> str:
     bench.tools.progress.note("the guest stands still in boot: looking at it")
     directory = run_dir / "boot"
     directory.mkdir(exist_ok=True)
-    host.hold_when_dead()
+    try:
+        host.hold_when_dead()
+    except HarnessError:  # no step of the look could do without it either
+        return "a QEMU whose monitor does not answer"
     escalation = Escalation(
         guest=host,
         kernel=bench.kernel,
@@ -398,9 +402,12 @@ def _captured(
     bench: Bench, host: Guest, evidence: ProbeEvidence, store: RunStore, directory: Path
 ) -> tuple[ProbeEvidence, Capture | None]:
     """Learn what can be learnt about a probe that hung, died or made the kernel complain."""
-    said = host.console.text(evidence.console_from)
-    if evidence.ended == "exit" and not dmesg.scan(said):
+    splats = dmesg.scan(host.console.text(evidence.console_from))
+    if evidence.ended == "exit" and not splats:
         return evidence, None
+    if evidence.ended == "lost" and not splats and host.ssh.answers_anew(_anew(bench)):
+        why = f"{evidence.detail}, and the guest answers another connection"
+        return msgspec.structs.replace(evidence, detail=why), None
     escalation = Escalation(
         guest=host,
         kernel=bench.kernel,
@@ -434,6 +441,10 @@ def hgm_support(answers: str) -> HgmSupport:
         return HgmSupport(present=True, evidence=f"MADV_SPLIT: accepted on {', '.join(accepted)}")
     said = sorted({answer for _, answer in found})
     return HgmSupport(present=False, evidence=f"MADV_SPLIT: {', '.join(said)}")
+
+
+def _anew(bench: Bench) -> Deadline:
+    return bench.tools.deadline.within(_ANEW_SECONDS, "another SSH login")
 
 
 def _soon(bench: Bench) -> Deadline:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a probe counts whose guest went away before its books were read."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import GuestLost
+from harness.ledger import Books
+from harness.records import ProbeEvidence
+from harness.vm.guest import Guest
+
+ENDED = ProbeEvidence(
+    name="a/b",
+    ended="exit",
+    exit_code=0,
+    seconds=0.1,
+    budget=20.0,
+    console_from=0,
+    console_to=10,
+)
+
+
+def leaving(held: bool, fate: str) -> Guest:
+    """Return a guest whose books can be read once, and that is gone afterwards."""
+    answers = iter([SimpleNamespace(stdout="pool.2M.node0.free 64\n")])
+
+    def run(*_: Any, **__: Any) -> Any:
+        found = next(answers, None)
+        if found is None:
+            raise GuestLost("the guest died")
+        return found
+
+    return cast(
+        Guest,
+        SimpleNamespace(
+            ssh=SimpleNamespace(run=run),
+            died=SimpleNamespace(rung=True),
+            held=held,
+            fate=lambda: fate,
+            last_words=lambda: None,
+            console=SimpleNamespace(size=20),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "fate", "ended", "detail"),
+    [
+        # QEMU holds what is left of a guest that died by itself; one that was killed left nothing.
+        (True, "the kernel panicked", "guest-died", "after its end: the kernel panicked"),
+        (False, "QEMU ended with exit code 137", "lost", "after its end: QEMU ended with exit"),
+        (False, "", "lost", "after its end: the guest died"),
+    ],
+)
+def test_only_a_guest_that_is_held_died_of_its_probe(
+    held: bool, fate: str, ended: str, detail: str
+) -> None:
+    limit = Deadline.after(5.0, "the test")
+    closed = Books(leaving(held, fate), limit).close(ENDED, limit)
+    assert closed.ended == ended
+    assert closed.detail.startswith(detail)
+    assert closed.console_to == 20
