@@ -363,6 +363,16 @@ def _outside_splats(run_dir: Path) -> tuple[Splat, ...]:
     return dmesg.outside(dmesg.scan(lines.decode(read_console(run_dir))), spans)
 
 
+def ended_well(run_dir: Path) -> tuple[str, ...]:
+    """Return the probes whose evidence says that they ended by themselves, with exit code 0.
+
+    Raises:
+        RecordError: if a piece of evidence is damaged.
+    """
+    found = _all_evidence(run_dir)
+    return tuple(item.name for item in found if item.ended == "exit" and item.exit_code == 0)
+
+
 def read_console(run_dir: Path) -> bytes:
     """Return the guest's console so far; empty where it never spoke."""
     path = run_dir / SERIAL

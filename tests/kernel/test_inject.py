@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs that are disturbed from outside: judged, counted, and not done twice."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.kernel.conftest import Run
+
+FAULTS = ("qemu-killed", "ssh-reset", "console-closed", "clock-forward", "harness-sigkill")
+
+#: The seed draws a moment early in the boot, when the monitor is still needed to reach the guest.
+WEDGED_IN_BOOT = "33"
+
+
+def rows(run: Run) -> list[dict[str, Any]]:
+    found = json.loads(run.out)["rows"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_disturbed_runs_end_right_and_are_not_done_twice(
+    hgm: Callable[..., Run], tmp_path: Path
+) -> None:
+    words = ("inject", "--seed", "5", "--json", "--runs-dir", str(tmp_path), *FAULTS)
+    run = hgm(*words)
+    assert run.code == 0, run.err
+    first = rows(run)
+    assert [row["kind"] for row in first] == list(FAULTS)
+    assert {row["outcome"] for row in first} == {"right"}
+    assert {row["exit_code"] for row in first} >= {0, 3, 137}
+    assert rows(hgm(*words)) == first
+
+
+def test_a_wedged_monitor_is_told_as_what_it_is(hgm: Callable[..., Run], tmp_path: Path) -> None:
+    words = ("--seed", WEDGED_IN_BOOT, "--json", "--runs-dir", str(tmp_path))
+    (row,) = rows(hgm("inject", *words, "qmp-wedged"))
+    assert row["moment"]["stage"] == "boot"
+    assert row["outcome"] == "right"
+    assert row["exit_code"] == 3
+    assert "QEMU did not answer" in row["reason"]
