@@ -127,8 +127,7 @@ class Ssh:
         out, err = bytearray(), bytearray()
         patience = _Fixed(deadline) if isinstance(deadline, Deadline) else deadline
         with self._session(patience.current()) as channel:
-            # The one string there is: SSH hands the remote shell a line, quoted word by word.
-            _begin(channel, shlex.join(argv), stdin, patience.current())
+            _start(channel, argv, stdin, patience)
             self._drain(channel, on_stdout or out.extend, on_stderr or err.extend, patience)
             code = channel.recv_exit_status() if channel.exit_status_ready() else -1
         if code < 0:
@@ -255,6 +254,24 @@ class Ssh:
         deadline.check()
 
 
+def _start(
+    channel: paramiko.Channel, argv: Sequence[str], stdin: bytes, patience: Patience
+) -> None:
+    """Start a command and give it its input; paramiko raises whatever ended the connection."""
+    try:
+        # The one string there is: SSH hands the remote shell a line, quoted word by word.
+        channel.exec_command(shlex.join(argv))
+        if stdin:
+            channel.settimeout(max(0.001, patience.current().remaining()))
+            channel.sendall(stdin)
+        channel.shutdown_write()
+    except TimeoutError:
+        raise patience.current().error() from None
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        why = str(error) or type(error).__name__
+        raise GuestLost(f"the connection to the guest broke off: {why}") from None
+
+
 @dataclass(frozen=True)
 class _Fixed:
     """A deadline that does not move."""
@@ -266,24 +283,6 @@ class _Fixed:
 
     def current(self) -> Deadline:
         return self.deadline
-
-
-def _begin(channel: paramiko.Channel, line: str, stdin: bytes, deadline: Deadline) -> None:
-    """Have a command begin and give it its input.
-
-    Raises:
-        GuestLost: if the session breaks off meanwhile, as it does where the command ends the guest
-            before its server has said that the command began.
-    """
-    try:
-        channel.exec_command(line)
-        if stdin:
-            channel.settimeout(max(0.001, deadline.remaining()))
-            channel.sendall(stdin)
-        channel.shutdown_write()
-    except (OSError, EOFError, paramiko.SSHException) as error:
-        said = str(error) or type(error).__name__
-        raise GuestLost(f"the guest's SSH session broke off: {said}") from None
 
 
 def _ask_for_the_cheapest(transport: paramiko.Transport) -> None:

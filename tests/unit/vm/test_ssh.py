@@ -41,6 +41,7 @@ class _Channel:
     [
         # The guest was off before its server had said that poweroff began.
         ("exec_command", EOFError(), "broke off: EOFError"),
+        ("exec_command", ConnectionResetError(104, "reset"), "broke off: .*reset"),
         ("exec_command", paramiko.SSHException("Channel closed."), "broke off: Channel closed."),
         ("sendall", OSError("Socket is closed"), "broke off: Socket is closed"),
         ("shutdown_write", EOFError(), "broke off: EOFError"),
