@@ -74,7 +74,8 @@ class Watcher:
         """Take more of the output, of a probe that must end by the deadline.
 
         Raises:
-            GuestLost: if the guest died, or does not go on after it was stopped.
+            GuestLost: if the guest died, does not go on after it was stopped, or its QEMU does not
+                answer.
         """
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
@@ -94,11 +95,25 @@ class Watcher:
             evidence = self._look(evidence, said, keeper, limit)
         except (ValueError, DeadlineExpired, KeyError) as error:
             evidence = msgspec.structs.replace(evidence, problem=str(error))
+            if isinstance(error, DeadlineExpired):
+                self._require_monitor()
         except QemuError as error:
             raise GuestLost(f"at a checkpoint: {error.message}") from None
         seconds = round(time.monotonic() - began, 6)
         evidence = msgspec.structs.replace(evidence, seconds=seconds)
         store.keep_checkpoint(self._directory, evidence, keeper.pages)
+
+    def _require_monitor(self) -> None:
+        """Tell a probe that was never found from a QEMU that answers nothing.
+
+        Raises:
+            GuestLost: if QEMU does not answer.
+        """
+        limit = Deadline.after(_FIND_SECONDS, "a sign of life")
+        try:
+            self._guest.qmp.execute("query-status", deadline=limit)
+        except (DeadlineExpired, QemuError) as error:
+            raise GuestLost(f"at a checkpoint: {error.message}") from None
 
     def _look(
         self, evidence: CheckpointEvidence, said: Checkpoint, keeper: _Keeper, limit: Deadline
