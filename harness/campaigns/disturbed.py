@@ -261,9 +261,7 @@ class Bench:
 
     def _leftovers(self, directory: Path, target: Target, *, killed: bool) -> dict[str, object]:
         """Return the processes, mounts and files that a run left behind."""
-        end = Deadline.after(_SETTLE_SECONDS, "the end of its processes")
-        while (alive := hands.marked(target.mark)) and not end.expired():
-            time.sleep(_POLL_SECONDS)  # a killed process takes a moment, and tells nobody of it
+        alive = _left_running(target.mark)
         workspace = self._tools.workspace
         if killed:  # what the next run does first; what a killed run leaves may stay until then
             workspace.sweep()
@@ -276,6 +274,22 @@ class Bench:
             "mounts": tuple(line for line in mounts if str(directory) in line),
             "files": tuple(map(str, files)),
         }
+
+
+def _left_running(mark: str) -> dict[int, str]:
+    """Return what still runs of a run after a moment in which it may end: names by process ID.
+
+    It is gone only if two looks find nothing: a process has no environment for the moment in which
+    it becomes another program (of 150 just started, one look missed 18, and two missed none).
+    """
+    end = Deadline.after(_SETTLE_SECONDS, "the end of its processes")
+    looks = 0
+    while True:
+        alive = hands.marked(mark)
+        looks = 0 if alive else looks + 1
+        if looks == 2 or (alive and end.expired()):
+            return alive
+        time.sleep(_POLL_SECONDS)  # a killed process takes a moment, and tells nobody of it
 
 
 def _in_cache(workspace: Workspace, pid: int) -> list[Path]:
