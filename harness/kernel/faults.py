@@ -28,8 +28,8 @@ class Catch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         probe: a glob over probe names, as ``--probe`` takes it.
         status: with which statuses a probe that matches notices it.
-        complaint: a regular expression that the reason, or a line of what the kernel said
-            meanwhile, must match as well; empty for any.
+        complaint: a regular expression that the reason, a line of what the kernel said meanwhile,
+            or what the walk from outside found must match as well; empty for any.
     """
 
     probe: str
@@ -43,6 +43,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     on: str
     caught: tuple[Catch, ...]
     config: tuple[str, ...] = ()
+    one_in: int = 1
 
 
 class Fault(Record, frozen=True, kw_only=True):
@@ -55,6 +56,7 @@ class Fault(Record, frozen=True, kw_only=True):
         on: the series that it is put on, by name; ``none`` for the source alone.
         caught: any of these is a catch.
         config: features that the kernel needs for it to be seen, such as ``debug``.
+        one_in: it shows in one boot of so many.
         patch: absolute path of its patch.
     """
 
@@ -64,6 +66,7 @@ class Fault(Record, frozen=True, kw_only=True):
     on: str
     caught: tuple[Catch, ...]
     config: tuple[str, ...] = ()
+    one_in: int = 1
     patch: str = ""
 
     @property

@@ -11,7 +11,7 @@ from harness.campaigns.detect import Detection
 from harness.errors import SpecError
 from harness.kernel import faults
 from harness.kernel.faults import Catch, Fault
-from harness.records import HgmSupport, RunRecord, Splat
+from harness.records import CheckpointResult, HgmSupport, RunRecord, Splat
 from harness.reports import detect as report
 from tests.unit.campaigns.records import NO_BOOT, NO_BUILD, ended, probed
 
@@ -74,6 +74,29 @@ def test_a_reference_kernel_without_its_feature_is_an_alarm() -> None:
     assert len(detect.alarms("hgm-6.12", record, expect_hgm=True)) == 1
     has = msgspec.structs.replace(record, hgm=HgmSupport(present=True, evidence="MADV_SPLIT: ok"))
     assert detect.alarms("hgm-6.12", has, expect_hgm=True) == []
+
+
+def test_what_the_walk_from_outside_found_can_be_asked_for() -> None:
+    fault = msgspec.structs.replace(
+        FAULT, caught=(Catch(probe="a/b", status=("FAIL",), complaint="^wrong subpage"),)
+    )
+    record = probed({"a/b/2M": "FAIL"})
+    assert detect.row(fault, record).outcome == "missed"
+    look = CheckpointResult(number=1, name="x", problems=("wrong subpage: 0x1",))
+    probe = msgspec.structs.replace(record.probes[0], checkpoints=(look,))
+    assert detect.row(fault, msgspec.structs.replace(record, probes=(probe,))).by == "a/b/2M: FAIL"
+
+
+@pytest.mark.parametrize(("one_in", "boots"), [(1, 1), (2, 7), (3, 12)])
+def test_what_does_not_always_show_is_looked_for_more_often(one_in: int, boots: int) -> None:
+    assert detect.looks(one_in) == boots
+    assert (1 - 1 / one_in) ** boots <= 0.01
+
+
+def test_kernels_of_one_configuration_and_series_are_built_one_after_the_other() -> None:
+    ordered = [(fault.config, fault.on) for fault in detect.in_order(faults.load())]
+    assert ordered == sorted(ordered)
+    assert ordered[0][0] == ()
 
 
 def test_faults_are_chosen_by_name_or_class() -> None:
