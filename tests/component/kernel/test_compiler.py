@@ -34,10 +34,19 @@ class Compiler:
         self._run(argv)
         return made.read_bytes()
 
+    def ask(self, *words: str) -> None:
+        self._run([self._word, *words])
+
     def hits(self) -> int:
+        counts = self._counts()
+        return counts["direct_cache_hit"] + counts["preprocessed_cache_hit"]
+
+    def ccache_was_called(self) -> bool:
+        return any(self._counts().values())
+
+    def _counts(self) -> dict[str, int]:
         lines = self._run(["ccache", "--print-stats"]).splitlines()
-        counts = dict(line.split("\t") for line in lines)
-        return int(counts["direct_cache_hit"]) + int(counts["preprocessed_cache_hit"])
+        return {name: int(count) for name, count in (line.split("\t") for line in lines)}
 
     def _run(self, argv: list[str]) -> str:
         done = subprocess.run(
@@ -69,9 +78,15 @@ def test_what_is_embedded_is_never_an_older_one(
     assert b"newer" in compiler.compile(source)
 
 
+def test_a_question_about_an_option_does_not_get_to_ccache(compiler: Compiler) -> None:
+    compiler.ask("-x", "c", "-c", "/dev/null", "-o", "/dev/null")
+    assert not compiler.ccache_was_called()
+
+
 def test_the_rest_is_compiled_once(compiler: Compiler, tmp_path: Path) -> None:
     (tmp_path / "included.h").write_text("#define VALUE 1\n")
     first = compiler.compile("header.c")
+    assert compiler.ccache_was_called()
     assert compiler.hits() == 0
     assert compiler.compile("header.c") == first
     assert compiler.hits() == 1
