@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from harness.workspace import Workspace
 
 #: Bytes that the cache may have when ``$HGM_CACHE_LIMIT`` says nothing.
 DEFAULT_LIMIT = 20 * 2**30
+
+#: Seconds within which the cache is not measured again after another build.
+TEND_SECONDS = 300.0
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\Z", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -173,6 +177,20 @@ def prune(workspace: Workspace, keep: int, progress: Progress) -> tuple[Entry, .
     for entry in gone:
         progress.note(f"removed {entry.path} from the cache ({entry.size / 2**20:.0f} MiB)")
     return gone
+
+
+def tend(workspace: Workspace, keep: int, progress: Progress) -> None:
+    """Prune after a build, unless that was done within the last minutes.
+
+    To measure the 90,000 files of a source takes a second, as long as some builds take. So the
+    limit can be exceeded by what is built within `TEND_SECONDS`.
+    """
+    tended = workspace.room("facts") / "tended"
+    with contextlib.suppress(FileNotFoundError):
+        if 0 <= time.time() - tended.stat().st_mtime < TEND_SECONDS:
+            return
+    prune(workspace, keep, progress)
+    tended.touch()
 
 
 def _remove(workspace: Workspace, entry: Entry) -> bool:

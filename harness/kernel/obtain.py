@@ -93,6 +93,7 @@ def obtain(
     spec = specs.parse_source(request.source)
     series_spec = specs.parse_series(request.series, request.mail_from)
     context = Context(workspace, deadline, progress)
+    keep = cache.limit()  # a mistake in it is said now, and not after a build
     with _disk_errors():
         if spec.kind == "image":
             return _obtain_image(spec, request, context)
@@ -114,7 +115,7 @@ def obtain(
                 return kernel
             kernel = _build(plan, context, build_log)
     with cache.pin(Path(kernel.image).parent):
-        cache.prune(workspace, cache.limit(), progress)
+        cache.tend(workspace, keep, progress)
     return kernel
 
 

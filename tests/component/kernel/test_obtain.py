@@ -280,6 +280,10 @@ def test_limit_is_kept_after_a_build(
     os.utime(Path(first.image).parent, (1, 1))
     sizes = {e.path: e.size for e in cache.entries(context.workspace)}
     monkeypatch.setenv("HGM_CACHE_LIMIT", str(sum(sizes.values())))
+    (toy / "mm/hugetlb.c").write_text("int edited soon;\n")
+    assert Path(get(f"tree:{toy}").image).exists()
+    assert Path(first.image).exists()  # the cache was looked at a moment ago
+    monkeypatch.setattr(cache, "TEND_SECONDS", 0.0)
     (toy / "mm/hugetlb.c").write_text("int edited;\n")
     second = get(f"tree:{toy}")
     assert Path(second.image).exists()
