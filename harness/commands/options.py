@@ -36,7 +36,7 @@ def kernel_options(function: Command) -> Command:
         "features",
         multiple=True,
         metavar="NAME",
-        help="Add a configuration feature (debug, debuginfo, kasan) or a fragment file; "
+        help="Add a configuration feature (debug, kasan, no-hgm ...) or a fragment file; "
         "repeatable.",
     )
     return source_options(config(function))
