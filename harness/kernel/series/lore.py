@@ -26,7 +26,9 @@ from harness.workspace import atomic_write, digest
 #: Seconds that a server may take for a thread.
 _FETCH_SECONDS = 300.0
 
-_NOT_THERE = re.compile(r"No messages found|Could not find|404")
+_NOT_THERE = re.compile(
+    r"No messages found|Could not find|Server returned an error: 404$", re.MULTILINE
+)
 
 
 def read_thread(spec: SeriesSpec, context: Context) -> Chosen:
