@@ -227,6 +227,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
     Attributes:
         name: unique, such as ``hgm/continue-4k/1G``; what ``--probe`` globs match.
         shows: one line: what a PASS shows.
+        guards: the invariant that it guards, where no seeded fault is there to break it.
         source: path of the source relative to ``harness/probes/guest``.
         language: ``c``, ``python`` or ``sh``.
         arguments: the program's arguments.
@@ -248,6 +249,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
     shows: str
     source: str
     language: Literal["c", "python", "sh"]
+    guards: str = ""
     arguments: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     pages: tuple[HugePages, ...] = ()

@@ -47,7 +47,8 @@ class Row(Record, frozen=True, kw_only=True):
         kind: its class.
         config: features of the kernel.
         outcome: see `Outcome`.
-        by: the probe that caught it; empty unless it was caught.
+        by: the first probe that caught it; empty unless it was caught.
+        noticed: all probes that noticed it as its list says, that one first.
         reason: that probe's, or why there is none.
         statuses: each probe's status by name.
         seconds: wall time, the build included.
@@ -60,6 +61,7 @@ class Row(Record, frozen=True, kw_only=True):
     config: tuple[str, ...]
     outcome: Outcome
     by: str
+    noticed: tuple[str, ...]
     reason: str
     statuses: dict[str, Status]
     seconds: float
@@ -191,7 +193,7 @@ def _look(fault: Fault, memory: Points, point: str, request: RunRequest) -> RunR
     done = list(memory.runs(point))
     while True:
         for record in done:
-            if catcher(fault.caught, record):
+            if catchers(fault.caught, record):
                 return record
         if len(done) >= looks(fault.one_in):
             return done[-1]
@@ -225,7 +227,8 @@ def _run(
 
 def row(fault: Fault, record: RunRecord) -> Row:
     """Return what a run says about its kernel's fault."""
-    by = catcher(fault.caught, record)
+    noticed = catchers(fault.caught, record)
+    by = noticed[0] if noticed else None
     outcome: Outcome = "caught" if by else "missed"
     if not points.built(record):
         outcome = "no build"
@@ -238,6 +241,7 @@ def row(fault: Fault, record: RunRecord) -> Row:
         config=fault.config,
         outcome=outcome,
         by=f"{by.name}: {by.status}" if by else "",
+        noticed=tuple(probe.name for probe in noticed),
         reason=by.reason if by else record.reason,
         statuses={probe.name: probe.status for probe in record.probes},
         seconds=record.seconds,
@@ -245,13 +249,12 @@ def row(fault: Fault, record: RunRecord) -> Row:
     )
 
 
-def catcher(caught: Sequence[Catch], record: RunRecord) -> ProbeResult | None:
-    """Return the first probe that noticed a fault as its list says; None where none did."""
-    for catch in caught:
-        for probe in record.probes:
-            if _caught(catch, probe):
-                return probe
-    return None
+def catchers(caught: Sequence[Catch], record: RunRecord) -> tuple[ProbeResult, ...]:
+    """Return the probes that noticed a fault as its list says, in the list's order."""
+    found = {
+        probe.name: probe for catch in caught for probe in record.probes if _caught(catch, probe)
+    }
+    return tuple(found.values())
 
 
 def _caught(catch: Catch, probe: ProbeResult) -> bool:

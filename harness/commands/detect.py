@@ -64,6 +64,7 @@ def detect(  # noqa: PLR0913 - an argument an option
     """
     from harness.campaigns import detect as campaign
     from harness.kernel import faults
+    from harness.probes import catalog
     from harness.reports import detect as report
     from harness.reports import json
 
@@ -76,7 +77,7 @@ def detect(  # noqa: PLR0913 - an argument an option
         tools = new_tools(timeout, display)
         found = campaign.detect(subject_of(**options), chosen, probes, stock, runs_dir, tools)
     if markdown is not None:
-        markdown.write_text(report.markdown(found))
+        markdown.write_text(report.markdown(found, catalog.load()))
     report.write(found, sys.stderr if as_json else sys.stdout)
     if as_json:
         json.write(found, sys.stdout)

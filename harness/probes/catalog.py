@@ -7,6 +7,7 @@
     [[probe]]
     name = "hgm/continue-4k"     # unique; a twin in Python ends in -py
     shows = "..."                # one line: what a PASS shows
+    guards = "..."               # the invariant, where no fault in kernel-patches/faults breaks it
     source = "c/continue_4k.c"   # below guest/; its directory is its language
     arguments = []               # before --size; none by default
     needs = ["hgm"]              # features of kernel and guest; none by default
@@ -56,6 +57,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: _Name
     shows: _Line
     source: _Source
+    guards: _Line | None = None
     budget: Annotated[dict[_Size, _Positive], msgspec.Meta(min_length=1)]
     arguments: tuple[str, ...] = ()
     needs: tuple[Literal["hgm", "root", "numa"], ...] = ()
@@ -115,7 +117,7 @@ def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec,
 
 def matches(name: str, glob: str) -> bool:
     """Return whether a glob means a probe: its whole name, or its name without the size."""
-    return any(fnmatch.fnmatchcase(each, glob) for each in (name, _without_size(name)))
+    return any(fnmatch.fnmatchcase(each, glob) for each in (name, family(name)))
 
 
 def repeated(specs: Sequence[ProbeSpec], times: int) -> tuple[ProbeSpec, ...]:
@@ -130,6 +132,11 @@ def repeated(specs: Sequence[ProbeSpec], times: int) -> tuple[ProbeSpec, ...]:
 def plain_name(name: str) -> str:
     """Return a probe's name without the number of its repetition."""
     return name.partition("#")[0]
+
+
+def family(name: str) -> str:
+    """Return a probe's name without its size and the number of its repetition."""
+    return plain_name(name).rpartition("/")[0]
 
 
 def _read(path: Path) -> _Catalog:
@@ -160,6 +167,7 @@ def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
         yield ProbeSpec(
             name=f"{entry.name}/{size}",
             shows=entry.shows,
+            guards=entry.guards or "",
             source=entry.source,
             language="python" if is_python else "c",
             arguments=(*entry.arguments, "--size", size),
@@ -174,12 +182,8 @@ def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
         )
 
 
-def _without_size(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
 def _no_match(specs: Sequence[ProbeSpec], pattern: str) -> SpecError:
-    names = dict.fromkeys(name for spec in specs for name in (_without_size(spec.name), spec.name))
+    names = dict.fromkeys(name for spec in specs for name in (family(spec.name), spec.name))
     near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5)
     hint = f"near it: {', '.join(near)}" if near else "`hgm probes list` shows all of them"
     return SpecError(f"--probe {pattern!r} matches no probe", hint=hint)

@@ -9,7 +9,9 @@ from typing import TextIO
 
 from harness.campaigns.detect import Detection, Row
 from harness.kernel.faults import Fault
+from harness.probes import catalog
 from harness.probes.catalog import plain_name
+from harness.records import ProbeSpec
 
 _LETTERS = {"PASS": ".", "SKIP": "s", "FAIL": "F", "CRASH": "C", "HANG": "H", "LOST": "L"}
 
@@ -53,12 +55,12 @@ def verdict_line(found: Detection) -> str:
     return f"{verdict}: {', '.join(parts) or 'nothing was asked'}"
 
 
-def markdown(found: Detection) -> str:
-    """Return the page for ``docs/detection.md``."""
-    return "\n".join(_page(found)) + "\n"
+def markdown(found: Detection, specs: Sequence[ProbeSpec]) -> str:
+    """Return the page for ``docs/detection.md``; the catalogue's probes say what they guard."""
+    return "\n".join(_page(found, specs)) + "\n"
 
 
-def _page(found: Detection) -> Iterator[str]:
+def _page(found: Detection, specs: Sequence[ProbeSpec]) -> Iterator[str]:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     yield "<!-- SPDX-License-Identifier: GPL-2.0-only -->"
     yield "# What the probes catch"
@@ -78,6 +80,8 @@ def _page(found: Detection) -> Iterator[str]:
     yield from (f"- `{row.fault}`: {row.seeds}" for row in found.rows)
     yield ""
     yield from _matrix(found.rows)
+    yield ""
+    yield from _probes(found.rows, specs)
     if found.unfaulted:
         yield ""
         yield "## Without a fault"
@@ -100,6 +104,23 @@ def _matrix(rows: Sequence[Row]) -> Iterator[str]:
         cells = [_LETTERS.get(row.statuses.get(name, ""), " ") for row in rows]
         yield f"{name:<{width}}  " + " ".join(f"{cell:>2}" for cell in cells).rstrip()
     yield "```"
+
+
+def _probes(rows: Sequence[Row], specs: Sequence[ProbeSpec]) -> Iterator[str]:
+    yield "## What each probe caught, or guards"
+    yield ""
+    yield "A fault stands with the probes that noticed it as `faults.toml` says, at any size."
+    yield ""
+    yield "| probe | faults | invariant that no fault here breaks |"
+    yield "|---|---|---|"
+    noticed: dict[str, list[str]] = {}
+    for row in rows:
+        for family in dict.fromkeys(catalog.family(name) for name in row.noticed):
+            noticed.setdefault(family, []).append(row.fault)
+    guards = {catalog.family(spec.name): spec.guards for spec in specs}
+    for family, invariant in guards.items():
+        faults = ", ".join(noticed.get(family, [])) or "-"
+        yield f"| {family} | {faults} | {_cell(invariant)} |"
 
 
 def _cell(text: str) -> str:

@@ -11,7 +11,7 @@ from harness.campaigns.detect import Detection
 from harness.errors import SpecError
 from harness.kernel import faults
 from harness.kernel.faults import Catch, Fault
-from harness.records import CheckpointResult, HgmSupport, RunRecord, Splat
+from harness.records import CheckpointResult, HgmSupport, ProbeSpec, RunRecord, Splat
 from harness.reports import detect as report
 from tests.unit.campaigns.records import NO_BOOT, NO_BUILD, ended, probed
 
@@ -128,8 +128,16 @@ def test_the_exit_code_wants_every_fault_caught() -> None:
     assert msgspec.structs.replace(_detection(caught), alarms=(alarm,)).exit_code == 1
 
 
+def _page(record: RunRecord) -> str:
+    specs = (
+        ProbeSpec(name="hgm/continue-4k/1G", shows="", source="", language="c"),
+        ProbeSpec(name="a/b/2M", shows="", source="", language="c", guards="the peace"),
+    )
+    return report.markdown(_detection(record), specs)
+
+
 def test_the_page_has_a_row_a_fault_and_a_row_a_probe() -> None:
-    page = report.markdown(_detection(probed({"hgm/continue-4k/1G": "FAIL", "a/b/2M": "PASS"})))
+    page = _page(probed({"hgm/continue-4k/1G": "FAIL", "a/b/2M": "PASS"}))
     assert (
         "| wrong-subpage | wrong subpage mapped | base | caught | hgm/continue-4k/1G: FAIL |"
         in page
@@ -138,6 +146,19 @@ def test_the_page_has_a_row_a_fault_and_a_row_a_probe() -> None:
     assert "a/b/2M               .\n" in page
     assert "- none: 2 runs" in page
     assert "PASS: 1 of 1 faults caught, 0 false alarms in 2 runs without a fault." in page
+
+
+def test_the_page_says_what_each_probe_caught_or_guards() -> None:
+    page = _page(probed({"hgm/continue-4k/1G": "FAIL", "a/b/2M": "FAIL"}))
+    assert "| hgm/continue-4k | wrong-subpage |  |" in page
+    assert "| a/b | - | the peace |" in page
+
+
+def test_all_probes_that_noticed_a_fault_are_kept_in_the_order_of_its_list() -> None:
+    record = probed({"hgm/split/2M": "FAIL", "hgm/continue-4k/2M": "FAIL", "hgm/stress/2M": "FAIL"})
+    caught = (*FAULT.caught, Catch(probe="hgm/split/*", status=("FAIL",)))
+    row = detect.row(msgspec.structs.replace(FAULT, caught=caught), record)
+    assert row.noticed == ("hgm/continue-4k/2M", "hgm/split/2M")
 
 
 GOOD = """

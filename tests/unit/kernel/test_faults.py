@@ -10,7 +10,7 @@ from harness.kernel import faults, named, specs
 from harness.kernel.faults import Fault
 from harness.probes import catalog
 
-#: Issue 4's list.
+#: Issue 4's list, and what stock 6.12 turned out to do.
 CLASSES = {
     "wrong subpage mapped",
     "address rounded wrongly",
@@ -28,6 +28,7 @@ CLASSES = {
     "use after free",
     "sleeping under a spinlock",
     "infinite loop",
+    "page lost on fork",
 }
 
 FAULTS = faults.load()
@@ -58,6 +59,15 @@ def test_what_a_fault_stands_on_is_there(fault: Fault) -> None:
 def test_the_probes_that_should_catch_a_fault_are_there(fault: Fault) -> None:
     for glob in fault.probes:
         assert catalog.select(catalog.load(), (glob,))
+
+
+def test_a_probe_is_named_by_a_fault_or_says_what_it_guards() -> None:
+    specs = catalog.load()
+    globs = [glob for fault in FAULTS for glob in fault.probes]
+    named = {catalog.family(spec.name) for spec in catalog.select(specs, globs)}
+    guards = {catalog.family(spec.name) for spec in specs if spec.guards}
+    assert named | guards == {catalog.family(spec.name) for spec in specs}
+    assert not named & guards
 
 
 @pytest.mark.parametrize("fault", [f for f in FAULTS if f.on == "none"], ids=_named)

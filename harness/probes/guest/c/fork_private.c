@@ -2,17 +2,22 @@
 /*
  * A child of fork() has its parent's private huge page. In 6.12 fork() takes a
  * page table for a shared one, whose entries the child has already, by a count
- * that only tables of 2 MiB entries have; elsewhere it is what the page of the
- * table held before. So pages are used and freed before each fork().
+ * that only tables of 2 MiB entries have; elsewhere it is the index that the
+ * page of the table had in a file before. So pages of a ramfs, which come from
+ * where page tables come from, are used and freed before each fork().
  */
-#include <stdlib.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "hgm_probe.h"
 
 #define FORKS 20
+#define USED 64
 
-static const size_t used_before[] = { 0, 1, 4, 16, 64, 300, 2000, 8000 };
+#define worked(condition) expect(condition, "%s", error_name(errno))
 
 static char *page;
 
@@ -21,29 +26,48 @@ static void has_the_page(void)
 	expect(*(volatile char *)page == 1, "the child has %d where its parent wrote 1", *page);
 }
 
-static void use_and_free(size_t count)
+/* A file of a ramfs that is mounted nowhere. */
+static int ramfs_file(void)
 {
-	char *start;
+	int fs = fsopen("ramfs", FSOPEN_CLOEXEC), mount, fd;
 
-	if (!count)
-		return;
-	start = map_anonymous(count * BASE_PAGE, 0);
-	for (size_t i = 0; i < count; i++)
-		start[i * BASE_PAGE] = 1;
-	unmap(start, count * BASE_PAGE);
+	worked(fs >= 0);
+	worked(!fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+	mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	worked(mount >= 0);
+	fd = openat(mount, "file", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	worked(fd >= 0);
+	close(mount);
+	close(fs);
+	return fd;
+}
+
+static void use_and_free(int fd)
+{
+	static const char full[BASE_PAGE] = { 1 };
+
+	for (off_t i = 1; i <= USED; i++)
+		worked(pwrite(fd, full, BASE_PAGE, i * BASE_PAGE) == BASE_PAGE);
+	worked(!ftruncate(fd, 0));
 }
 
 static void every_child(void)
 {
+	int fd = ramfs_file();
+	cpu_set_t first;
+
+	/* Freed pages wait on the CPU that freed them. */
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	worked(!sched_setaffinity(0, sizeof(first), &first));
 	page = map_anonymous(huge_size(),
 			     MAP_HUGETLB | __builtin_ctzl(huge_size()) << MAP_HUGE_SHIFT);
 	*page = 1;
-	for (size_t i = 0; i < COUNT_OF(used_before); i++) {
-		for (int n = 0; n < FORKS; n++) {
-			use_and_free(used_before[i]);
-			child_end(child_start(has_the_page));
-		}
+	for (int n = 0; n < FORKS; n++) {
+		use_and_free(fd);
+		child_end(child_start(has_the_page));
 	}
+	close(fd);
 }
 
 static const struct probe_test tests[] = {
