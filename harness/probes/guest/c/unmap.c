@@ -115,6 +115,29 @@ static void mapped_anew(void)
 	check_copy(start, huge_pages(), 1, FILLING);
 }
 
+/*
+ * The CPU that has just used an entry may have it in its TLB. Whoever touches a
+ * page that is gone gets SIGBUS, unless the entry is still there. Many rounds, as
+ * another task on this CPU empties the TLB as well.
+ */
+static void dropped_from_the_tlb(void)
+{
+	const size_t count = 8;
+	int uffd;
+	char *start = map_split_part(fd, 0, 1, UFFD_FEATURE_SIGBUS, 0, &uffd);
+
+	for (size_t first = 0; first < 8 * count; first += count) {
+		expect_continue(uffd, start + first * BASE_PAGE, count * BASE_PAGE, 0,
+				count * BASE_PAGE);
+		for (size_t i = first; i < first + count; i++)
+			(void)*(volatile char *)(start + i * BASE_PAGE);
+		expect_error(advise(start, huge_size(), MADV_DONTNEED), 0);
+		for (size_t i = first; i < first + count; i++)
+			expect(access_signal(start + i * BASE_PAGE, TOUCH_READ) == SIGBUS,
+			       "page %zu can still be read", i);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -122,6 +145,7 @@ int main(int argc, char **argv)
 		{ "the second of two is unmapped, the first stays", second_of_two },
 		{ "munmap of parts is EINVAL and unmaps nothing", parts_are_refused },
 		{ "MADV_DONTNEED unmaps one huge page and leaves the file", dropped },
+		{ "MADV_DONTNEED leaves nothing in the TLB", dropped_from_the_tlb },
 		{ "marks outlive MADV_DONTNEED, on their pages alone", dropped_with_marks },
 		{ "MADV_DONTNEED of parts unmaps nothing", parts_are_not_dropped },
 		{ "an address that is mapped anew shows nothing of before", mapped_anew },
