@@ -6,7 +6,9 @@
  * each test poisons is not given back.
  */
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -20,22 +22,23 @@
 
 #define FILLING 1
 #define BAD 3UL /* the page with the error */
+#define RACES 16
 #define INJECT "/sys/kernel/debug/hwpoison/corrupt-pfn"
 
 static bool is_injected;
 
-static void inject(char *page)
+static int inject(char *page)
 {
-	int file = open(INJECT, O_WRONLY | O_CLOEXEC);
+	int file = open(INJECT, O_WRONLY | O_CLOEXEC), error;
 	char frame[32];
 
 	if (file < 0)
 		probe_skip(INJECT ": %s", error_name(errno));
 	snprintf(frame, sizeof(frame), "%#llx",
 		 (unsigned long long)(pagemap_entry(page) & PAGEMAP_FRAME));
-	expect(write(file, frame, strlen(frame)) == (ssize_t)strlen(frame), INJECT ": %s",
-	       error_name(errno));
+	error = write(file, frame, strlen(frame)) == (ssize_t)strlen(frame) ? 0 : errno;
 	close(file);
+	return error;
 }
 
 /* Each test takes a page for good, and there are few of 1 GiB. */
@@ -53,15 +56,22 @@ static void advise_poison(void *page)
 }
 
 /* Whoever poisons a page by madvise() is taken to have read it, and gets the signal. */
+static int poison_error(char *page)
+{
+	if (is_injected)
+		return inject(page);
+	advice = 0;
+	expect(signal_of(advise_poison, page) != SIGSEGV, "MADV_HWPOISON gave SIGSEGV");
+	return advice;
+}
+
 static void poison(char *page)
 {
-	if (is_injected) {
-		inject(page);
-		return;
-	}
-	expect(signal_of(advise_poison, page) != SIGSEGV, "MADV_HWPOISON gave SIGSEGV");
-	if (advice != 0)
-		probe_skip("MADV_HWPOISON: %s", error_name(advice));
+	int error = poison_error(page);
+
+	expect(!is_injected || error == 0, INJECT ": %s", error_name(error));
+	if (error != 0)
+		probe_skip("MADV_HWPOISON: %s", error_name(error));
 }
 
 static bool is_readable_from_afar(char *page)
@@ -139,12 +149,54 @@ static void child_and_newcomer(void)
 	       "a new mapping reads the bad page");
 }
 
+static atomic_bool stop;
+static atomic_int collapses;
+
+static void *collapse_on(void *start)
+{
+	while (!atomic_load(&stop)) {
+		advise(start, huge_size(), MADV_COLLAPSE);
+		atomic_fetch_add(&collapses, 1);
+	}
+	return NULL;
+}
+
+/*
+ * Memory failure locks the page and then what maps the file; a collapse that
+ * does it the other way round waits for it, and it for the collapse, for ever.
+ * Where the locks are taken the error may be refused, so nothing is read here.
+ */
+static void against_collapse(void)
+{
+	only_with_many_pages();
+	for (int race = 0; race < RACES; race++) {
+		int fd = filled_memfd(512, FILLING), uffd;
+		char *start = map_split(fd, 0, 0, &uffd);
+		pthread_t collapsing;
+		int error;
+
+		expect_continue(uffd, start, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
+		atomic_store(&stop, false);
+		atomic_store(&collapses, 0);
+		expect_error(pthread_create(&collapsing, NULL, collapse_on, start), 0);
+		while (atomic_load(&collapses) <= race)
+			sched_yield();
+		error = poison_error(start + BAD * BASE_PAGE);
+		expect(error == 0 || error == EBUSY, "%s", error_name(error));
+		atomic_store(&stop, true);
+		pthread_join(collapsing, NULL);
+		close(uffd);
+		close(fd);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
 		{ "nobody reads the bad page of a half filled huge page", half_filled },
 		{ "MADV_COLLAPSE does not map it", not_collapsed },
 		{ "neither a child nor a new mapping reads it", child_and_newcomer },
+		{ "it and MADV_COLLAPSE do not wait for each other", against_collapse },
 	};
 	const char *by = probe_option(argc, argv, "--by");
 
