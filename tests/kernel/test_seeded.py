@@ -6,7 +6,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from harness.deadline import Deadline
 from harness.host import ROOT
+from harness.kernel import faults
+from harness.kernel.obtain import KernelRequest, check_series
+from harness.progress import Silent
+from harness.workspace import Workspace
 from tests.kernel.conftest import STOCK, Run
 
 Hgm = Callable[..., Run]
@@ -23,6 +30,18 @@ def with_fault(directory: Path, fault: str, base: str = "") -> str:
     shutil.copy(PATCHES / "faults" / f"{fault}.patch", directory)
     (directory / "series").write_text("\n".join([*names, f"{fault}.patch", ""]))
     return f"dir:{directory}"
+
+
+@pytest.mark.parametrize("name", [fault.name for fault in faults.load()])
+def test_a_fault_fits_what_it_stands_on_to_the_line(name: str) -> None:
+    checked = check_series(
+        KernelRequest(source=STOCK, series=f"fault:{name}"),
+        workspace=Workspace.default(),
+        deadline=Deadline.after(120, "the series"),
+        progress=Silent(),
+    )
+    # A store that has the blobs merges three ways what others would have to refuse.
+    assert {patch.end for patch in checked.patches} == {"exact"}
 
 
 def test_a_leaked_page_of_1_gib_is_found_by_the_books(hgm: Hgm, tmp_path: Path) -> None:
