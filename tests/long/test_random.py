@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The randomised probes find seeded faults from a fresh seed, and what they shrink replays.
+
+A kernel for each fault. The faults are of different classes, and each is asked about once: a seed
+that finds nothing fails the test.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.conftest import Run, hgm
+
+__all__ = ["hgm"]
+
+Hgm = Callable[..., Run]
+
+#: Seconds of the guest's time in which a fault must be found, the shrinking included.
+_SECONDS = 60.0
+
+FAULTS = {
+    "wrong-subpage-in-continue": "hgm/random/2M",
+    "collapse-rounds-outwards": "hgm/random/2M",
+    "stale-entries-after-truncate": "hgm/random/2M",
+    "write-protect-lost-on-split": "hgm/random/2M",
+    "write-protect-lost-on-mprotect": "baseline/random/2M",
+}
+
+_GRAIN = {"hgm": (), "baseline": ("--grain", "huge")}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fresh_seed_finds_it_and_the_shrunk_sequence_does_again(hgm: Hgm, fault: str) -> None:
+    probe = FAULTS[fault]
+    run = hgm("run", "--series", f"fault:{fault}", "--expect", "report", "--probe", probe, "--json")
+    (found,) = run.record["probes"]
+    assert (found["name"], found["status"]) == (probe, "FAIL"), run.err
+    assert found["seconds"] <= _SECONDS
+    said = Path(run.record["run_dir"], found["directory"], "ktap").read_text()
+    seed = re.search(r"^# --seed (\d+) ", said, re.MULTILINE)
+    sequence = re.search(r"^# --replay '([^']+)'$", said, re.MULTILINE)
+    assert seed is not None
+    assert sequence is not None, said
+    words = ("--size", "2M", *_GRAIN[probe.partition("/")[0]], "--replay", sequence[1])
+    again = hgm("guest", "shell", "--series", f"fault:{fault}", "--", "/probes/random_ops", *words)
+    assert again.code == 1, again.out + again.err
+    assert "not ok" in again.out
+    operations = sequence[1].count(";") + 1
+    took = f"seed {seed[1]}, {found['seconds']:.1f} s, {operations} operations: {sequence[1]}"
+    sys.stderr.write(f"\n{fault}: {took}\n")
