@@ -44,6 +44,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
         probes: globs over probe names; all probes when empty, none when only kselftests are asked.
         kselftests: the kernel's own tests, by words like ``mm`` or ``mm:hugetlb-madvise``.
         repeat: how often each probe is run.
+        alone: whether each probe has a guest of its own.
         command: the argv that reproduces the run.
     """
 
@@ -52,6 +53,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     probes: tuple[str, ...] = ()
     kselftests: tuple[str, ...] = ()
     repeat: int = 1
+    alone: bool = False
     command: tuple[str, ...] = ()
 
 
@@ -72,14 +74,14 @@ def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
     tools.workspace.sweep()
     specs = _selected(request)
     label = readable(request.subject.kernel.source)
-    first = _first_record(request, catalog.repeated(specs, request.repeat))
+    first = _first_record(request, catalog.repeated(specs, request.repeat, alone=request.alone))
     store = RunStore(new_run_directory(runs, label), first)
     files.write_reproduce(store)
     with _recorded(store), _Stages(store, tools.progress) as stages:
         bench = session.prepare(
             request.subject, specs, tools, store.run_dir, stages, request.kselftests
         )
-        everything = catalog.repeated(bench.specs, request.repeat)
+        everything = catalog.repeated(bench.specs, request.repeat, alone=request.alone)
         store.expect(_not_run(everything))
         store.write(INGREDIENTS, to_json(session.ingredients(bench, everything)))
         stages.begin("guest")

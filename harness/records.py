@@ -243,6 +243,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
             exhausts a pool. Its guest is given up, and the kernel's books are kept but not judged.
         on_base: what it must end with on a kernel without the patches that it is about, while it
             must pass with them; empty where nothing is stated.
+        alone: whether it has a guest of its own.
     """
 
     name: str
@@ -261,6 +262,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
     checkpoints: bool = False
     spoils: bool = False
     on_base: tuple[Status, ...] = ()
+    alone: bool = False
 
     @property
     def wants_disk(self) -> bool:

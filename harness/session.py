@@ -3,7 +3,7 @@
 
 It takes one guest as long as that stays sound. A guest in which a probe crashed, hung, was lost,
 made the kernel complain, or left the pools other than it found them is never used again, nor is one
-whose probe spoils it by design; the probes that are left get a new one.
+whose probe spoils it by design or is to be alone; the probes that are left get a new one.
 """
 
 from __future__ import annotations
@@ -395,7 +395,7 @@ def _run_one(
 def may_share(spec: ProbeSpec, result: ProbeResult) -> bool:
     """Return whether the guest in which a probe ran may run another one."""
     ended = result.status in ("PASS", "FAIL", "SKIP")
-    return ended and not (result.splats or result.leaks or spec.spoils)
+    return ended and not (result.splats or result.leaks or spec.spoils or spec.alone)
 
 
 def _captured(

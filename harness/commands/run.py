@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     help="Run each probe so often; the repetitions are named NAME#2 and so on.",
 )
 @click.option(
+    "--alone", is_flag=True, help="Give each probe, and each repetition, a guest of its own."
+)
+@click.option(
     "--against",
     metavar="SPEC",
     help="First do the same with this series (none: the source alone), then say what changed; "
@@ -134,6 +137,7 @@ def _run_request(
     kselftests: tuple[str, ...],
     expect: Any,
     repeat: int,
+    alone: bool,
     **options: Any,
 ) -> RunRequest:
     from harness.kernel import named
@@ -146,6 +150,7 @@ def _run_request(
         probes=probes,
         kselftests=kselftests,
         repeat=repeat,
+        alone=alone,
         command=host.command_line(words),
     )
 

@@ -120,8 +120,14 @@ def matches(name: str, glob: str) -> bool:
     return any(fnmatch.fnmatchcase(each, glob) for each in (name, family(name)))
 
 
-def repeated(specs: Sequence[ProbeSpec], times: int) -> tuple[ProbeSpec, ...]:
-    """Return the probes so many times over, round by round; from the second on as ``NAME#2``."""
+def repeated(
+    specs: Sequence[ProbeSpec], times: int, *, alone: bool = False
+) -> tuple[ProbeSpec, ...]:
+    """Return the probes so many times over, round by round; from the second on as ``NAME#2``.
+
+    With ``alone`` each has a guest of its own, so that what a boot decides is decided anew.
+    """
+    specs = [msgspec.structs.replace(spec, alone=alone or spec.alone) for spec in specs]
     rounds = [specs] + [
         [msgspec.structs.replace(spec, name=f"{spec.name}#{number}") for spec in specs]
         for number in range(2, times + 1)

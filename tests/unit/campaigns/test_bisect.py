@@ -59,6 +59,7 @@ class World:
             raise KeyboardInterrupt
         number = request.subject.kernel.first
         assert number is not None
+        assert request.alone  # repetitions in one guest would be one answer
         self.ran.append(number)
         record = self._record(number, request.repeat)
         directory = runs / f"{len(list(runs.glob('*'))):03}"

@@ -10,6 +10,7 @@ from harness.errors import (
     SpecError,
     UserError,
 )
+from harness.probes import catalog
 from harness.records import HgmSupport, HugePages, Leak, ProbeResult, ProbeSpec, Splat
 from harness.vm import spec
 
@@ -108,3 +109,11 @@ def test_a_guest_that_is_not_sound_is_not_shared(
 ) -> None:
     ended = ProbeResult(name="g/p/1G", **result)  # type: ignore[arg-type]
     assert session.may_share(probe(spoils=spoils), ended) == may
+
+
+def test_a_probe_that_is_to_be_alone_shares_no_guest() -> None:
+    (alone, again) = catalog.repeated([probe()], 2, alone=True)
+    ended = ProbeResult(name="g/p/1G", status="PASS")
+    assert session.may_share(probe(), ended)
+    assert not session.may_share(alone, ended)
+    assert not session.may_share(again, ended)
