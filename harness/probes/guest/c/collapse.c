@@ -82,9 +82,7 @@ static void never_split(void)
 
 static void cannot_be_split(void)
 {
-	int log2 = __builtin_ctzl(huge_size());
-	int flags = MAP_HUGETLB | MAP_NORESERVE | log2 << MAP_HUGE_SHIFT;
-	char *start = map_anonymous(huge_size(), flags);
+	char *start = map_private_huge(UNRESERVED);
 
 	expect_error(advise(start, huge_size(), MADV_COLLAPSE), EINVAL);
 }

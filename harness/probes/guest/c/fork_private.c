@@ -6,10 +6,7 @@
  * page of the table had in a file before. So pages of a ramfs, which come from
  * where page tables come from, are used and freed before each fork().
  */
-#include <fcntl.h>
 #include <sched.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -26,22 +23,6 @@ static void has_the_page(void)
 	expect(*(volatile char *)page == 1, "the child has %d where its parent wrote 1", *page);
 }
 
-/* A file of a ramfs that is mounted nowhere. */
-static int ramfs_file(void)
-{
-	int fs = fsopen("ramfs", FSOPEN_CLOEXEC), mount, fd;
-
-	worked(fs >= 0);
-	worked(!fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
-	mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-	worked(mount >= 0);
-	fd = openat(mount, "file", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-	worked(fd >= 0);
-	close(mount);
-	close(fs);
-	return fd;
-}
-
 static void use_and_free(int fd)
 {
 	static const char full[BASE_PAGE] = { 1 };
@@ -53,15 +34,14 @@ static void use_and_free(int fd)
 
 static void every_child(void)
 {
-	int fd = ramfs_file();
+	int fd = detached_file("ramfs", NULL);
 	cpu_set_t first;
 
 	/* Freed pages wait on the CPU that freed them. */
 	CPU_ZERO(&first);
 	CPU_SET(0, &first);
 	worked(!sched_setaffinity(0, sizeof(first), &first));
-	page = map_anonymous(huge_size(),
-			     MAP_HUGETLB | __builtin_ctzl(huge_size()) << MAP_HUGE_SHIFT);
+	page = map_private_huge(RESERVED);
 	*page = 1;
 	for (int n = 0; n < FORKS; n++) {
 		use_and_free(fd);

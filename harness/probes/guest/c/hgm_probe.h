@@ -130,6 +130,12 @@ int huge_memfd_of(size_t size, size_t count); /* -errno if the kernel refuses */
 int hugetlbfs_file(size_t count);
 
 /*
+ * An unnamed file in a mount that is attached nowhere: both end with the
+ * descriptor. PAGESIZE is hugetlbfs's option; NULL for other file systems.
+ */
+int detached_file(const char *filesystem, const char *pagesize);
+
+/*
  * A shared mapping of LENGTH bytes of FD, from huge page FIRST on in map_part().
  * RESERVED takes its huge pages from the pool now.
  */
@@ -137,6 +143,7 @@ enum reserve { RESERVED, UNRESERVED };
 char *map_shared(int fd, size_t length, enum reserve reserve);
 char *map_part(int fd, size_t first, size_t length, enum reserve reserve);
 char *map_anonymous(size_t length, int extra_flags);
+char *map_private_huge(enum reserve reserve); /* one huge page */
 void unmap(void *start, size_t length);
 
 /* Frees COUNT huge pages of the file. */

@@ -23,8 +23,7 @@ static void shared_file(void)
 static void private_memory(void)
 {
 	struct pool before = pool_now();
-	int log2 = __builtin_ctzl(huge_size());
-	char *start = map_anonymous(huge_size(), MAP_HUGETLB | log2 << MAP_HUGE_SHIFT);
+	char *start = map_private_huge(RESERVED);
 
 	expect_pool(&before, 0, 1, "mapped");
 	*start = 1;

@@ -6,9 +6,7 @@
 
 static void private_hugetlb(void)
 {
-	int log2 = __builtin_ctzl(huge_size());
-	int flags = MAP_HUGETLB | MAP_NORESERVE | log2 << MAP_HUGE_SHIFT;
-	char *start = map_anonymous(huge_size(), flags);
+	char *start = map_private_huge(UNRESERVED);
 
 	expect_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
 }

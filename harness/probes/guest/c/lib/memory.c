@@ -30,25 +30,33 @@ int huge_memfd(size_t count)
 	return fd;
 }
 
-/* An unnamed file in a mount that is attached nowhere: both end with the descriptor. */
-int hugetlbfs_file(size_t count)
+int detached_file(const char *filesystem, const char *pagesize)
 {
-	char pagesize[32];
-	int context = fsopen("hugetlbfs", FSOPEN_CLOEXEC);
+	int context = fsopen(filesystem, FSOPEN_CLOEXEC);
 	int mount, file;
 
 	expect(context >= 0, "fsopen: %s", error_name(errno));
-	snprintf(pagesize, sizeof(pagesize), "%zu", huge_size());
-	expect(fsconfig(context, FSCONFIG_SET_STRING, "pagesize", pagesize, 0) == 0 &&
+	expect((!pagesize ||
+		fsconfig(context, FSCONFIG_SET_STRING, "pagesize", pagesize, 0) == 0) &&
 	       fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0,
 	       "fsconfig: %s", error_name(errno));
 	mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
 	expect(mount >= 0, "fsmount: %s", error_name(errno));
 	file = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	expect(file >= 0, "openat: %s", error_name(errno));
-	expect(ftruncate(file, (off_t)(count * huge_size())) == 0, "%s", error_name(errno));
 	close(mount);
 	close(context);
+	return file;
+}
+
+int hugetlbfs_file(size_t count)
+{
+	char pagesize[32];
+	int file;
+
+	snprintf(pagesize, sizeof(pagesize), "%zu", huge_size());
+	file = detached_file("hugetlbfs", pagesize);
+	expect(ftruncate(file, (off_t)(count * huge_size())) == 0, "%s", error_name(errno));
 	return file;
 }
 
@@ -74,6 +82,13 @@ char *map_anonymous(size_t length, int extra_flags)
 
 	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
 	return start;
+}
+
+char *map_private_huge(enum reserve reserve)
+{
+	int flags = MAP_HUGETLB | (reserve == UNRESERVED ? MAP_NORESERVE : 0);
+
+	return map_anonymous(huge_size(), flags | __builtin_ctzl(huge_size()) << MAP_HUGE_SHIFT);
 }
 
 void unmap(void *start, size_t length)
