@@ -100,8 +100,9 @@ class Looker:
             left = times - seen.asked
             if left <= 0 or (seen.bad and stop_at_bad):
                 break
+            repeat = min(left, _BATCH)
             # A guest each: what a boot decides would be one answer, however often it is asked.
-            batch = msgspec.structs.replace(request, repeat=min(left, _BATCH), alone=True)
+            batch = msgspec.structs.replace(request, repeat=repeat, alone=repeat > 1)
             records.append(self._memory.run(candidate.point, batch))
             seen = self._seen(candidate, records)
         return seen

@@ -57,7 +57,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: _Name
     shows: _Line
     source: _Source
-    guards: _Line | None = None
+    guards: _Line = ""
     budget: Annotated[dict[_Size, _Positive], msgspec.Meta(min_length=1)]
     arguments: tuple[str, ...] = ()
     needs: tuple[Literal["hgm", "root", "numa"], ...] = ()
@@ -127,7 +127,7 @@ def repeated(
 
     With ``alone`` each has a guest of its own, so that what a boot decides is decided anew.
     """
-    specs = [msgspec.structs.replace(spec, alone=alone or spec.alone) for spec in specs]
+    specs = [msgspec.structs.replace(spec, alone=alone) for spec in specs]
     rounds = [specs] + [
         [msgspec.structs.replace(spec, name=f"{spec.name}#{number}") for spec in specs]
         for number in range(2, times + 1)
@@ -173,7 +173,7 @@ def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
         yield ProbeSpec(
             name=f"{entry.name}/{size}",
             shows=entry.shows,
-            guards=entry.guards or "",
+            guards=entry.guards,
             source=entry.source,
             language="python" if is_python else "c",
             arguments=(*entry.arguments, "--size", size),

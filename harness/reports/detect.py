@@ -10,7 +10,6 @@ from typing import TextIO
 from harness.campaigns.detect import Detection, Row
 from harness.kernel.faults import Fault
 from harness.probes import catalog
-from harness.probes.catalog import plain_name
 from harness.records import ProbeSpec
 
 _LETTERS = {"PASS": ".", "SKIP": "s", "FAIL": "F", "CRASH": "C", "HANG": "H", "LOST": "L"}
@@ -91,7 +90,7 @@ def _page(found: Detection, specs: Sequence[ProbeSpec]) -> Iterator[str]:
 
 
 def _matrix(rows: Sequence[Row]) -> Iterator[str]:
-    names = list(dict.fromkeys(plain_name(name) for row in rows for name in row.statuses))
+    names = list(dict.fromkeys(catalog.plain_name(name) for row in rows for name in row.statuses))
     yield "## Fault x probe"
     yield ""
     yield "`.` pass, `s` skip, `F` fail, `C` crash, `H` hang, `L` lost; the columns are the faults,"

@@ -59,7 +59,8 @@ class World:
             raise KeyboardInterrupt
         number = request.subject.kernel.first
         assert number is not None
-        assert request.alone  # repetitions in one guest would be one answer
+        # Repetitions in one guest would be one answer; probes that are asked once share theirs.
+        assert request.alone == (request.repeat > 1)
         self.ran.append(number)
         record = self._record(number, request.repeat)
         directory = runs / f"{len(list(runs.glob('*'))):03}"
