@@ -45,6 +45,7 @@ class HarnessError(Exception):
         command: the argv that failed, where a program was involved.
         log: the file that holds the whole story.
         console: the last lines of the guest's console, oldest first.
+        seconds: wall time of ``command``; 0 where it is of no interest.
     """
 
     exit_code: ClassVar[int] = 3
@@ -57,6 +58,7 @@ class HarnessError(Exception):
         command: Sequence[str] = (),
         log: Path | None = None,
         console: Sequence[str] = (),
+        seconds: float = 0.0,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -64,6 +66,7 @@ class HarnessError(Exception):
         self.command = tuple(command)
         self.log = log
         self.console = tuple(console)
+        self.seconds = seconds
 
     def line(self) -> str:
         """Return the one line for people: what, where, and what to do."""

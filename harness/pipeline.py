@@ -152,6 +152,7 @@ def _end_with(error: HarnessError, store: RunStore) -> None:
         exit_code=error.exit_code,
         reason=error.line(),
         error=type(error).__name__,
+        error_seconds=round(error.seconds, 3),
         notes=(*store.record.notes, *console),
     )
 

@@ -634,6 +634,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
         reason: one line.
         error: which kind of error (`harness.errors`) ended the run early, such as
             ``CompileError``; empty where none did.
+        error_seconds: wall time of the program that failed, where it is a make that did not build
+            the kernel; else 0.
         stage: the stage that was under way when this was written; ``done`` at the end.
         started: UTC, ISO 8601.
         seconds: wall time so far.
@@ -662,6 +664,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     exit_code: int = 3
     reason: str = ""
     error: str = ""
+    error_seconds: float = 0.0
     stage: str = "start"
     started: str = ""
     seconds: float = 0.0

@@ -42,7 +42,7 @@ class Look(Record, frozen=True, kw_only=True):
         bad: how often the answer was bad.
         seconds: wall time of the runs.
         built: whether a kernel was built for it, and not found in the cache.
-        make_seconds: those of them in which make built a kernel; a build that fails counts none.
+        make_seconds: those of them in which make built a kernel, or failed to.
         guest_seconds: those of them from QEMU's start to its end.
         run_dir: absolute path of the run with the evidence.
     """
@@ -123,7 +123,8 @@ class Looker:
             bad=sum(bad for _, bad in counts),
             seconds=sum(record.seconds for record in records),
             built=bool(built),
-            make_seconds=sum(kernel.make_seconds for kernel in built),
+            make_seconds=sum(kernel.make_seconds for kernel in built)
+            + sum(record.error_seconds for record in records),
             guest_seconds=sum(_guest_seconds(record) for record in records),
             run_dir=records[chosen].run_dir if records else "",
         )

@@ -177,7 +177,7 @@ class Make:
         for root in roots:
             said = said.replace(root, "")
         said = said.removeprefix("../")
-        return CompileError(said, command=done.argv, log=self.log)
+        return CompileError(said, command=done.argv, log=self.log, seconds=done.seconds)
 
 
 class _Counter:

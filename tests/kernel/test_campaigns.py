@@ -127,6 +127,8 @@ def test_a_bisection_killed_in_a_guest_and_in_a_build_names_the_patch_that_does_
     assert "mm/msync.c" in found["diffstat"]
     assert "#error three" in found["evidence"]
     assert found["builds"] <= 4
+    (broken,) = [look for look in found["looks"] if look["candidate"]["point"] == "0003"]
+    assert 0 < broken["make_seconds"] < broken["seconds"]  # a make that failed was needed, too
     after = _finished(runs)
     assert in_guest.items() <= in_build.items() <= after.items()  # nothing was done twice
     assert _points(after) == ["0000", "0001", "0002", "0003"]

@@ -132,6 +132,7 @@ def test_failed_build_says_why_and_leaves_nothing(
         get(f"tree:{toy}")
     assert caught.value.line().startswith(expected) or expected in caught.value.line()
     assert "build.log" in caught.value.line()
+    assert (caught.value.seconds > 0) is (kind is CompileError)
     assert unfinished(context.workspace) == []
     assert not (context.workspace.cache / "kernels").exists()
     monkeypatch.setenv("FAKE_MAKE", "ok")
