@@ -3,7 +3,7 @@
 
 Both work in a cache of their own that is removed afterwards; it shares the sources, the guest image
 and the compiled probes of the user's. The bare make beside it is what a developer types: all cores,
-gcc, the same configuration, no compiler cache.
+gcc, the same configuration and targets, no compiler cache.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness import command, records
 from harness.campaigns.bench import Ratio
 from harness.errors import InfrastructureError
 from harness.kernel.git import Store
-from harness.kernel.obtain import KernelRequest, ingredients
+from harness.kernel.obtain import KernelRequest, ingredients, obtain
 from harness.kernel.slot import Slot
 from harness.records import Kernel
 from harness.session import Tools
@@ -50,7 +50,10 @@ class Cost:
 
 
 def build(request: KernelRequest, rounds: int, tools: Tools) -> tuple[Ratio, ...]:
-    """Compare a whole `hgm kernel build` with a bare make of the same source, in turn.
+    """Compare a whole `hgm kernel build` with a bare make of the same targets, in turn.
+
+    Each has a copy of the source to itself, every other round the bare make comes first, and what
+    one has written is on the disk before the other begins.
 
     Returns:
         The ratio of wall times; that of make's wall time alone, without the private copy of the
@@ -59,19 +62,28 @@ def build(request: KernelRequest, rounds: int, tools: Tools) -> tuple[Ratio, ...
     Raises:
         CommandFailed: if a build fails.
     """
+    log = tools.workspace.cache / "bench.log"
+    kernel = obtain(request, **tools.arguments(), build_log=log)
     ours, make_seconds, bare = [], [], []
-    for number in range(rounds):
+
+    def harness_builds() -> None:
         with _own_cache(tools.workspace) as own:
-            tools.progress.stage("bench", f"round {number + 1} of {rounds}: hgm kernel build")
-            ours.append(
-                _hgm(("kernel", "build", *_words(request), "--log", os.devnull), own, tools)
-            )
-            built = next((own.cache / "kernels").iterdir())
-            make_seconds.append(_made_in(built))
-            tools.progress.stage("bench", f"round {number + 1} of {rounds}: make")
-            source = next((own.cache / "trees").glob("*/src"))
-            _configure(source, own.cache / "bare", built / "config", tools)
-            bare.append(_make(source, own.cache / "bare", tools))
+            words = ("kernel", "build", *_words(request), "--log", os.devnull)
+            ours.append(_hgm(words, own, tools))
+            make_seconds.append(_made_in(next((own.cache / "kernels").iterdir())))
+
+    def developer_builds() -> None:
+        with _own_cache(tools.workspace) as own:
+            source = _developers_tree(kernel.series.tree, own, tools)
+            _configure(source, own.cache / "bare", Path(kernel.config), tools)
+            bare.append(_make(source, own.cache / "bare", tools, "headers_install"))
+
+    sides = {"hgm kernel build": harness_builds, "make": developer_builds}
+    for number in range(rounds):
+        for name in sorted(sides, reverse=bool(number % 2)):
+            tools.progress.stage("bench", f"round {number + 1} of {rounds}: {name}")
+            os.sync()
+            sides[name]()
     wall = [each.wall for each in bare]
     return (
         _ratio("hgm kernel build", [each.wall for each in ours], wall),
@@ -96,12 +108,9 @@ def edit(request: KernelRequest, rounds: int, tools: Tools) -> tuple[Ratio, Rati
         CommandFailed: if a build or a run fails.
     """
     parts = ingredients(request, **tools.arguments())
-    store = Store.of(tools.workspace, tools.deadline)
     with _own_cache(tools.workspace) as own:
         tools.progress.stage("bench", "a copy of the source")
-        slot = Slot(own.cache / "developer")
-        slot.switch(parts.source.tree, store, tools.deadline)
-        tree, bare = slot.source, own.cache / "bare"
+        tree, bare = _developers_tree(parts.source.tree, own, tools), own.cache / "bare"
         features = [word for feature in request.features for word in ("--config", feature)]
         run = ("run", "--kernel", f"tree:{tree}", *features, "--probe", _PROBE)
         run = (*run, "--runs-dir", str(own.cache / "runs"))
@@ -156,15 +165,23 @@ def _hgm(words: Sequence[str], own: Workspace, tools: Tools) -> Cost:
     return _cost(argv, tools, {"HGM_CACHE": str(own.cache)})
 
 
+def _developers_tree(tree: str, own: Workspace, tools: Tools) -> Path:
+    """Write a git tree's files to where a developer could have them, and return that."""
+    slot = Slot(own.cache / "developer")
+    slot.switch(tree, Store.of(tools.workspace, tools.deadline), tools.deadline)
+    return slot.source
+
+
 def _configure(source: Path, bare: Path, config: Path, tools: Tools) -> None:
     bare.mkdir()
     shutil.copyfile(config, bare / ".config")
     _cost(["make", "-C", str(source), f"O={bare}", "olddefconfig"], tools)
 
 
-def _make(source: Path, bare: Path, tools: Tools) -> Cost:
+def _make(source: Path, bare: Path, tools: Tools, *more: str) -> Cost:
     jobs = len(os.sched_getaffinity(0))
-    return _cost(["make", "-C", str(source), f"O={bare}", f"-j{jobs}", "bzImage"], tools)
+    os.sync()
+    return _cost(["make", "-C", str(source), f"O={bare}", f"-j{jobs}", "bzImage", *more], tools)
 
 
 def _cost(argv: Sequence[str], tools: Tools, env: Mapping[str, str] | None = None) -> Cost:
