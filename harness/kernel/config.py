@@ -21,6 +21,9 @@ from harness.workspace import atomic_write, digest
 #: In a build directory: what was asked for, a symbol a line.
 ASKED = ".hgm-asked.config"
 
+#: In a build directory: finished configurations, each under the hash of what it was made from.
+_KEPT = ".hgm-configs"
+
 _INPUT = re.compile(r"\t(?:Makefile$|arch/x86/Makefile|scripts/|(?:.*/)?Kconfig[^/]*$)")
 _DEFINES = re.compile(r"^[ \t]*(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
 
@@ -38,8 +41,9 @@ def inputs(tree: str, store: Store, deadline: Deadline) -> tuple[str, ...]:
 def make_config(wishes: Iterable[Wish], make: Make, depends: Sequence[str]) -> str:
     """Write the build directory's ``.config`` and return its text.
 
-    What nobody asked for is off where it can be, else at its default. Kconfig takes 3 s, so it
-    does not run again for the same wishes and inputs, as long as its result is as it left it.
+    What nobody asked for is off where it can be, else at its default. Kconfig takes 4 s, so what it
+    made for the same wishes and inputs is kept and taken again: a bisection goes to and fro over
+    the patch that adds a symbol.
 
     Args:
         wishes: what is asked for.
@@ -47,17 +51,26 @@ def make_config(wishes: Iterable[Wish], make: Make, depends: Sequence[str]) -> s
         depends: what `inputs` returned.
     """
     asked, final = make.build / ASKED, make.build / ".config"
-    stamp = make.build / ".hgm-configured"
     wanted = "".join(f"{wish.line()}\n" for wish in wishes)
-
-    def state() -> str:
-        return digest(wanted, *depends, final.read_bytes() if final.exists() else b"")
-
-    if not stamp.exists() or stamp.read_text() != state():
+    kept = make.build / _KEPT / digest(wanted, *depends)
+    text = _recall(kept)
+    if text is None:
         asked.write_text(wanted)
         make.run([f"KCONFIG_ALLCONFIG={asked}", "allnoconfig", "olddefconfig"])
-        atomic_write(stamp, state())
-    return final.read_text()
+        text = final.read_text()
+        kept.parent.mkdir(exist_ok=True)
+        atomic_write(kept, f"{digest(text)}\n{text}")
+    if not final.exists() or final.read_text() != text:
+        final.write_text(text)
+    return text
+
+
+def _recall(kept: Path) -> str | None:
+    """Return a configuration that was kept; None if there is none, or not the whole of it."""
+    if not kept.exists():
+        return None
+    checksum, _, text = kept.read_text(errors="replace").partition("\n")
+    return text if checksum == digest(text) else None
 
 
 def account(

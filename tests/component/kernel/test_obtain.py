@@ -74,19 +74,29 @@ def test_edit_touches_only_the_edited_file(toy: Path, get: Obtain, context: Cont
 def test_configured_again_only_when_kconfig_may_say_otherwise(
     toy: Path, get: Obtain, make_log: Path, context: Context
 ) -> None:
-    get(f"tree:{toy}")
-    (toy / "mm/hugetlb.c").write_text("int edited;\n")
-    get(f"tree:{toy}")
-    assert calls(make_log) == [CONFIGURE, BUILD, BUILD]
-    with (toy / "Kconfig").open("a") as file:
-        file.write('\nconfig NEW\n\tbool "new"\n')
-    get(f"tree:{toy}")
-    assert calls(make_log)[3:] == [CONFIGURE, BUILD]
+    def made(text: str) -> list[str]:
+        before = len(calls(make_log))
+        (toy / "mm/hugetlb.c").write_text(text)
+        get(f"tree:{toy}")
+        return calls(make_log)[before:]
+
+    assert made("int first;\n") == [CONFIGURE, BUILD]
+    assert made("int edited;\n") == [BUILD]
+    old = (toy / "Kconfig").read_text()
+    (toy / "Kconfig").write_text(f'{old}\nconfig NEW\n\tbool "new"\n')
+    assert made("int with_new;\n") == [CONFIGURE, BUILD]
+    (toy / "Kconfig").write_text(old)
+    assert made("int back;\n") == [BUILD]
+
     (final,) = context.workspace.cache.glob("trees/*/src/.build-*/.config")
-    final.write_text("# spoilt\n")
-    (toy / "mm/hugetlb.c").write_text("int edited_again;\n")
-    get(f"tree:{toy}")
-    assert calls(make_log)[5:] == [CONFIGURE, BUILD]
+    right = final.read_text()
+    final.write_text("# spoilt by hand\n")
+    assert made("int edited_again;\n") == [BUILD]
+    assert final.read_text() == right
+    for kept in final.parent.glob(".hgm-configs/*"):
+        kept.write_text("")  # as after a loss of power
+    assert made("int after_that;\n") == [CONFIGURE, BUILD]
+    assert final.read_text() == right
 
 
 def test_same_content_by_another_spec_is_cached(repository: Path, get: Obtain) -> None:
