@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,29 @@ class Desk:
         """Return the ID of the tree that the index holds now."""
         return self.git("write-tree").strip()
 
+    def put_each(
+        self, patches: Sequence[Patch], *, fuzz: bool = False
+    ) -> Iterator[PatchIdentity | Refusal]:
+        """Apply patches one after the other, and yield how each did; a refused one is left out."""
+        exact = self._put_exactly(patches)
+        for done, patch in enumerate(patches):
+            self.context.progress.step(done + 1, len(patches), "patches")
+            yield exact[done] if exact else self.put(patch, fuzz=fuzz)
+
+    def _put_exactly(self, patches: Sequence[Patch]) -> tuple[PatchIdentity, ...]:
+        """Apply patches in one go if every hunk of them stands where they say; else none of them.
+
+        Each git reads and writes the whole index: a series takes as long as one of its patches.
+        """
+        if len(patches) == 1 or len({patch.strip for patch in patches}) != 1:
+            return ()
+        files = [self.room / f"patch.{number}" for number in range(len(patches))]
+        for file, patch in zip(files, patches, strict=True):
+            file.write_bytes(patch.data)
+        if not self._apply(files, f"-p{patches[0].strip}").exact:
+            return ()
+        return tuple(_identity(patch, "exact") for patch in patches)
+
     def put(self, patch: Patch, *, fuzz: bool = False) -> PatchIdentity | Refusal:
         """Apply a patch to the index; it is as before where the patch is refused."""
         (self.room / "patch").write_bytes(patch.data)
@@ -133,12 +156,15 @@ class Desk:
         return None
 
     def _try(self, patch: Patch, *options: str, keep: bool = False) -> Outcome:
-        """Apply a patch, and take it back unless every hunk stood in its place, or ``keep``."""
+        return self._apply([self.room / "patch"], f"-p{patch.strip}", *options, keep=keep)
+
+    def _apply(self, files: Sequence[Path], *options: str, keep: bool = False) -> Outcome:
+        """Apply patches, and take them back unless every hunk stood in its place, or ``keep``."""
         before = self.room / "index.before"
         before.unlink(missing_ok=True)
         os.link(self.index, before)  # git replaces an index, it does not write into it
-        argv = ["apply", "--cached", "--verbose", "--whitespace=nowarn", f"-p{patch.strip}"]
-        done = self._git([*argv, *options, str(self.room / "patch")], any_end=True)
+        argv = ["apply", "--cached", "--verbose", "--whitespace=nowarn", *options]
+        done = self._git([*argv, *map(str, files)], any_end=True)
         outcome = read_outcome(done.exit_code, done.stderr)
         if not outcome.applied or not (outcome.exact or keep):
             before.replace(self.index)

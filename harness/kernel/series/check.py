@@ -99,9 +99,9 @@ def check(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
     tree, forbidden = "", ""
     context.progress.stage("series", f"{len(series.patches)} patches")
     with Desk.on(base, context) as desk:
-        for done, patch in enumerate(series.patches, 1):
-            context.progress.step(done, len(series.patches), "patches")
-            checked.append(_check(patch, desk, checked, fuzz))
+        ends = desk.put_each(series.patches, fuzz=fuzz)
+        for patch, end in zip(series.patches, ends, strict=True):
+            checked.append(_check(patch, end, numstat(desk.numstat(patch)), checked))
         try:
             desk.check_links(base)
         except SeriesError as error:
@@ -120,9 +120,12 @@ def check(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
     )
 
 
-def _check(patch: Patch, desk: Desk, before: Sequence[PatchCheck], fuzz: bool) -> PatchCheck:
-    end = desk.put(patch, fuzz=fuzz)
-    files = numstat(desk.numstat(patch))
+def _check(
+    patch: Patch,
+    end: PatchIdentity | Refusal,
+    files: tuple[FileChange, ...],
+    before: Sequence[PatchCheck],
+) -> PatchCheck:
     touched = {change.path for change in files}
     after = tuple(
         each.number

@@ -91,9 +91,8 @@ def _apply_all(
     tree, begun = _begun(series, base, context, fuzz)
     applied = list(begun)
     with Desk.on(tree, context) as desk:
-        for done, patch in enumerate(series.patches[len(begun) :], len(begun) + 1):
-            context.progress.step(done, len(series.patches), "patches")
-            end = desk.put(patch, fuzz=fuzz)
+        left = series.patches[len(begun) :]
+        for patch, end in zip(left, desk.put_each(left, fuzz=fuzz), strict=True):
             if isinstance(end, Refusal):
                 for line in explain(end):
                     context.progress.note(line)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import quopri
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -67,13 +68,13 @@ def test_patches_that_met_the_source_before_are_not_put_on_it_again(
     source = resolve(parse_source(f"tree:{toy}"), context)
     whole = series.read(parse_series(directory(tmp_path, **adds)), context)
     put: list[str] = []
-    real = Desk.put
+    real = Desk.put_each
 
-    def seen(desk: Desk, patch: Patch, *, fuzz: bool = False) -> object:
-        put.append(patch.name)
-        return real(desk, patch, fuzz=fuzz)
+    def seen(desk: Desk, patches: Sequence[Patch], *, fuzz: bool = False) -> object:
+        put.extend(patch.name for patch in patches)
+        return real(desk, patches, fuzz=fuzz)
 
-    monkeypatch.setattr(Desk, "put", seen)
+    monkeypatch.setattr(Desk, "put_each", seen)
     made = [series.apply(whole.first(count), source, context) for count in (1, 3, 4)]
     assert put == ["a.patch", "b.patch", "c.patch", "d.patch"]
     assert [len(each.identity.patches) for each in made] == [1, 3, 4]
@@ -86,6 +87,42 @@ def test_patches_that_met_the_source_before_are_not_put_on_it_again(
     store, tree = context.store(), changed.identity.tree
     there = [store.text(tree, f"{name}.c", context.deadline) for name in ("a", "b", "other", "d")]
     assert there == ["int added;\n", None, "int added;\n", "int added;\n"]
+
+
+#: One file through its life: each patch stands on what the one before it left.
+LIFE = {
+    "a": ADDS.format("q.c"),
+    "b": "--- a/q.c\n+++ b/q.c\n@@ -1 +1,2 @@\n int added;\n+int more;\n",
+    "c": "diff --git a/q.c b/r.c\nsimilarity index 100%\nrename from q.c\nrename to r.c\n",
+    "d": "--- a/r.c\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-int added;\n-int more;\n",
+    "e": ADDS.format("r.c"),
+}
+
+
+@pytest.mark.parametrize("misfit", [False, True])
+def test_patches_that_all_fit_are_put_on_in_one_go_and_to_the_same_end(
+    toy: Path, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misfit: bool
+) -> None:
+    offset = PATCH.format(old="line_31").replace("-30,3 +30,3", "-27,3 +27,3")
+    patches = {**LIFE, "f": offset} if misfit else LIFE
+    source = resolve(parse_source(f"tree:{toy}"), context)
+    whole = series.read(parse_series(directory(tmp_path, **patches)), context)
+    with Desk.on(source.identity.tree, context) as desk:
+        alone = [desk.put(patch, fuzz=True) for patch in whole.patches]
+        tree = desk.tree()
+    put: list[str] = []
+    real = Desk.put
+
+    def seen(desk: Desk, patch: Patch, *, fuzz: bool = False) -> object:
+        put.append(patch.name)
+        return real(desk, patch, fuzz=fuzz)
+
+    monkeypatch.setattr(Desk, "put", seen)
+    with Desk.on(source.identity.tree, context) as desk:
+        together = list(desk.put_each(whole.patches, fuzz=True))
+        assert desk.tree() == tree
+    assert together == alone
+    assert put == [f"{name}.patch" for name in (patches if misfit else ())]
 
 
 def test_quilt_series_decides(toy: Path, context: Context, tmp_path: Path) -> None:
