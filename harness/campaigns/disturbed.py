@@ -364,9 +364,15 @@ def _jump_seen(run_dir: Path | None, record: RunRecord | None) -> float:
     if path is None or record is None or not path.exists():
         return 0.0
     times = [datetime.datetime.fromisoformat(record.started).timestamp()]
-    times += [msgspec.json.decode(line)["time"] for line in path.read_bytes().splitlines()]
+    times += dates(path.read_bytes())
     steps = [after - earlier for earlier, after in itertools.pairwise(times)]
     return max((step for step in steps if abs(step) > _JUMP_SECONDS), key=abs, default=0.0)
+
+
+def dates(log: bytes) -> list[float]:
+    """Return the times of a log of JSON lines; a full disk, or a kill, can cut the last line."""
+    whole, _, _ = log.rpartition(b"\n")
+    return [msgspec.json.decode(line)["time"] for line in whole.splitlines()]
 
 
 def _bring_home(seen_as: Path, runs: Path) -> None:

@@ -214,3 +214,9 @@ def test_a_moment_is_drawn_again_only_where_the_run_had_all_its_results(
     assert disturbed._was_over(ended, disturbance.select((name,))[0]) == over
     failed = seen(LOST, before={"a": "PASS"})
     assert not disturbed._was_over(failed, disturbance.select((name,))[0])
+
+
+def test_a_log_that_a_full_disk_cut_still_has_its_dates() -> None:
+    line = b'{"time": 7.5, "event": "STOP"}\n'
+    assert disturbed.dates(line + b'{"time": 8.0}\n' + line[:20]) == [7.5, 8.0]
+    assert disturbed.dates(b"") == disturbed.dates(line[:-1]) == []
