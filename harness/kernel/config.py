@@ -53,14 +53,14 @@ def make_config(wishes: Iterable[Wish], make: Make, depends: Sequence[str]) -> s
     asked, final = make.build / ASKED, make.build / ".config"
     wanted = "".join(f"{wish.line()}\n" for wish in wishes)
     kept = make.build / _KEPT / digest(wanted, *depends)
+    asked.write_text(wanted)
     text = _recall(kept)
     if text is None:
-        asked.write_text(wanted)
         make.run([f"KCONFIG_ALLCONFIG={asked}", "allnoconfig", "olddefconfig"])
         text = final.read_text()
         kept.parent.mkdir(exist_ok=True)
         atomic_write(kept, f"{digest(text)}\n{text}")
-    if not final.exists() or final.read_text() != text:
+    elif not final.exists() or final.read_text() != text:
         final.write_text(text)
     return text
 

@@ -102,9 +102,9 @@ class Desk:
     ) -> Iterator[PatchIdentity | Refusal]:
         """Apply patches one after the other, and yield how each did; a refused one is left out."""
         exact = self._put_exactly(patches)
-        for done, patch in enumerate(patches):
-            self.context.progress.step(done + 1, len(patches), "patches")
-            yield exact[done] if exact else self.put(patch, fuzz=fuzz)
+        for index, patch in enumerate(patches):
+            self.context.progress.step(patch.number, patches[-1].number, "patches")
+            yield exact[index] if exact else self.put(patch, fuzz=fuzz)
 
     def _put_exactly(self, patches: Sequence[Patch]) -> tuple[PatchIdentity, ...]:
         """Apply patches in one go if every hunk of them stands where they say; else none of them.
