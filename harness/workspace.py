@@ -34,6 +34,8 @@ import platformdirs
 from harness.deadline import Deadline
 from harness.progress import Progress
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -129,6 +131,11 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def boot_id() -> str:
+    """Return which boot of this host this is; what was not yet on the disk is gone in the next."""
+    return _BOOT_ID.read_text().strip()
 
 
 def readable(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.kernel.make import Make
 from harness.progress import Progress
+from harness.workspace import boot_id
 
 #: In a build directory: there while make may be writing.
 MARKER = ".hgm-building"
@@ -27,7 +28,7 @@ def guarded(build: Path) -> Iterator[None]:
     marker = build / MARKER
     if marker.exists():
         mend(build, marker)
-    marker.write_text(_boot_id())
+    marker.write_text(boot_id())
     try:
         yield
     except UserError:
@@ -57,7 +58,7 @@ def mend(build: Path, marker: Path) -> None:
     If the host has been started anew since, nothing in the directory can be trusted to have
     reached the disk, and all of it goes.
     """
-    if marker.read_text() != _boot_id():
+    if marker.read_text() != boot_id():
         shutil.rmtree(build)
         build.mkdir()
         return
@@ -95,10 +96,6 @@ def half_written(build: Path, since: int) -> Iterator[Path]:
 
 def _is_object(path: Path) -> bool:
     return path.suffix in (".o", ".a", ".so", ".bin") or os.access(path, os.X_OK)
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def collect(directory: Path, new: Path) -> None:

@@ -26,7 +26,7 @@ from harness.progress import Progress
 from harness.records import AccelChoice, Record, from_json, to_json
 from harness.vm import qemu, spec
 from harness.vm.arch import Arch, arch
-from harness.workspace import Workspace, atomic_write, digest
+from harness.workspace import Workspace, atomic_write, boot_id, digest
 
 #: Seconds in which a living KVM prints a kernel's banner many times over.
 PROOF_SECONDS = 6.0
@@ -38,7 +38,6 @@ _FETCH_SECONDS = 60.0
 _VERSION_SECONDS = 20.0
 _IMAGE_PACKAGE = re.compile(r"linux-image-\d.*-cloud-amd64")
 _DEVICE = Path("/dev/kvm")
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Proof(Record, frozen=True, kw_only=True):
@@ -164,7 +163,7 @@ def remembered(workspace: Workspace, arch_name: str = "x86_64") -> Proof | None:
 
 
 def _proof_path(guest: Arch, workspace: Workspace, deadline: Deadline) -> Path:
-    key = digest(_BOOT_ID.read_text(), qemu_version(guest, deadline))[:24]
+    key = digest(boot_id(), qemu_version(guest, deadline))[:24]
     return workspace.room("accel") / f"{key}.json"
 
 

@@ -9,6 +9,7 @@ decides.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import posixpath
@@ -26,9 +27,13 @@ from harness.kernel.series.outcome import Outcome, read_outcome
 from harness.kernel.series.patch import Patch, printable
 from harness.kernel.source import Context
 from harness.records import How, PatchIdentity, Record
+from harness.workspace import boot_id, digest
 
 #: With --fuzz, how many lines of context before and after a change must match at the least.
 LEAST_CONTEXT = 1
+
+#: How many indexes of trees are kept, of 9 MB each.
+_DESKS = 8
 
 _MODES_REFUSED = {"160000": "a submodule"}
 _LINK = "120000"
@@ -71,8 +76,35 @@ class Desk:
         with context.workspace.unfinished("series") as room:
             (room / "empty").mkdir()
             desk = cls(room, context.store(), context)
-            desk.git("read-tree", base)
+            desk._lay(base)
             yield desk
+
+    def _lay(self, base: str) -> None:
+        """Make the index hold a tree; one that was kept need not be read anew from 6,000 trees."""
+        kept = self._kept(base)
+        try:
+            os.link(kept, self.index)  # git replaces an index, it does not write into it
+            os.utime(kept)
+        except FileNotFoundError:
+            self.git("read-tree", base)
+            self.keep(base)
+
+    def keep(self, tree: str) -> None:
+        """Keep the index, which holds ``tree``, for the next desk that begins with it."""
+        kept = self._kept(tree)
+        with contextlib.suppress(FileExistsError):
+            os.link(self.index, kept)
+        times = {}
+        for path in kept.parent.glob("desk-*"):
+            with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                times[path] = path.stat().st_mtime
+        for path in sorted(times, key=times.__getitem__)[:-_DESKS]:
+            path.unlink(missing_ok=True)
+
+    def _kept(self, tree: str) -> Path:
+        # Not for the next boot: an index that a power cut tore is one that git may believe.
+        name = f"desk-{digest(boot_id(), tree)[:16]}"
+        return self.context.workspace.room("sources") / name
 
     @property
     def index(self) -> Path:
@@ -162,7 +194,7 @@ class Desk:
         """Apply patches, and take them back unless every hunk stood in its place, or ``keep``."""
         before = self.room / "index.before"
         before.unlink(missing_ok=True)
-        os.link(self.index, before)  # git replaces an index, it does not write into it
+        os.link(self.index, before)
         argv = ["apply", "--cached", "--verbose", "--whitespace=nowarn", *options]
         done = self._git([*argv, *map(str, files)], any_end=True)
         outcome = read_outcome(done.exit_code, done.stderr)

@@ -99,7 +99,9 @@ def _apply_all(
                 raise refused(patch, end)
             applied.append(end)
         desk.check_links(base)
-        return desk.tree(), tuple(applied)
+        made = desk.tree()
+        desk.keep(made)
+        return made, tuple(applied)
 
 
 def refused(patch: Patch, refusal: Refusal) -> SeriesError:

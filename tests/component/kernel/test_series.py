@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import SeriesError
 from harness.kernel import series
+from harness.kernel.series import applying
 from harness.kernel.series.applying import Desk
 from harness.kernel.series.patch import Patch
 from harness.kernel.source import Context, resolve
@@ -87,6 +88,40 @@ def test_patches_that_met_the_source_before_are_not_put_on_it_again(
     store, tree = context.store(), changed.identity.tree
     there = [store.text(tree, f"{name}.c", context.deadline) for name in ("a", "b", "other", "d")]
     assert there == ["int added;\n", None, "int added;\n", "int added;\n"]
+
+
+def test_a_desk_begins_with_an_index_that_was_kept(
+    toy: Path, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = resolve(parse_source(f"tree:{toy}"), context)
+    whole = series.read(parse_series(directory(tmp_path, **LIFE)), context)
+    began: list[str] = []
+    real = Desk.git
+
+    def seen(desk: Desk, *arguments: str) -> str:
+        began.extend(arguments[1:] if arguments[0] == "read-tree" else ())
+        return real(desk, *arguments)
+
+    monkeypatch.setattr(Desk, "git", seen)
+    base = source.identity.tree
+    trees = [series.apply(whole.first(count), source, context).identity.tree for count in (1, 2, 3)]
+    assert began == [base]
+    for tree in (base, *trees):
+        with Desk.on(tree, context) as desk:
+            (desk.room / "patch").write_text(ADDS.format("more.c"))
+            desk.git("apply", "--cached", str(desk.room / "patch"))
+            assert desk.tree() != tree
+        with Desk.on(tree, context) as desk:
+            assert desk.tree() == tree
+    assert began == [base]
+    monkeypatch.setattr(applying, "boot_id", lambda: "the next boot of the host")
+    with Desk.on(trees[-1], context) as desk:
+        assert desk.tree() == trees[-1]
+    assert began == [base, trees[-1]]
+    monkeypatch.setattr(applying, "_DESKS", 2)
+    with Desk.on(base, context):
+        pass
+    assert len(list((context.workspace.cache / "sources").glob("desk-*"))) == 2
 
 
 #: One file through its life: each patch stands on what the one before it left.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import workspace
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError, SpecError
 from harness.progress import Silent
@@ -121,6 +122,6 @@ def test_another_boot_of_the_host_is_proven_anew(
     choose(tmp_path)
     boot_id = tmp_path / "boot_id"
     boot_id.write_text("another\n")
-    monkeypatch.setattr(accel, "_BOOT_ID", boot_id)
+    monkeypatch.setattr(workspace, "_BOOT_ID", boot_id)
     choose(tmp_path)
     assert len(starts(tmp_path)) == 2
