@@ -8,22 +8,21 @@ import fcntl
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
+from harness import command
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, InfrastructureError, SpecError
+from harness.errors import DeadlineExpired, HarnessError, InfrastructureError, SpecError
 from harness.kernel.git import Store
 from harness.progress import Progress, Silent
 from harness.records import Record
-from harness.workspace import Workspace
+from harness.workspace import Workspace, atomic_write
 
 #: Bytes that the cache may have when ``$HGM_CACHE_LIMIT`` says nothing.
 DEFAULT_LIMIT = 20 * 2**30
-
-#: Seconds within which the cache is not measured again after another build.
-TEND_SECONDS = 300.0
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\Z", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -46,6 +45,9 @@ class Entry(Record, frozen=True, kw_only=True):
     used: float
     pinned: bool
 
+
+#: What the names of make's output directories begin with, right in a work tree.
+OUTPUT = ".build-"
 
 #: Rooms whose children are entries, by kind, and whole rooms that are one.
 _ROOMS = {"kernels": "kernel", "trees": "tree", "images": "image", "probes": "probe"}
@@ -101,26 +103,96 @@ def touch(path: Path) -> None:
         os.utime(path)
 
 
-def entries(workspace: Workspace) -> tuple[Entry, ...]:
-    """Return everything in the cache that can be removed, longest unused first."""
+def entries(workspace: Workspace, *, remembered: bool = False) -> tuple[Entry, ...]:
+    """Return everything in the cache that can be removed, longest unused first.
+
+    Args:
+        workspace: the cache.
+        remembered: take the sizes that were measured before where they should still hold, see
+            `_mark`. To measure the 90,000 files of each work tree takes a second, and seven where
+            the host has forgotten them, as long as some builds take.
+    """
+    known = _sizes(workspace) if remembered else {}
+    sizes: dict[str, _Size] = {}
     found = []
-    for room, kind in _ROOMS.items():
-        if (workspace.cache / room).is_dir():
-            found += [_entry(kind, path) for path in (workspace.cache / room).iterdir()]
-    for room, kind in _WHOLE.items():
-        if (workspace.cache / room).is_dir():
-            found.append(_entry(kind, workspace.cache / room))
+    for kind, path in _everything(workspace):
+        with contextlib.suppress(FileNotFoundError):  # another process pruned it
+            sizes[str(path)] = _size(kind, path, known.get(str(path)))
+            found.append(_entry(kind, path, sizes[str(path)].size))
+    if sizes != known:
+        atomic_write(_memory(workspace), msgspec.json.encode(sizes))
     return tuple(sorted(found, key=lambda entry: entry.used))
 
 
-def _entry(kind: str, path: Path) -> Entry:
+def _everything(workspace: Workspace) -> Iterator[tuple[str, Path]]:
+    """Yield kind and path of each entry."""
+    for room, kind in _ROOMS.items():
+        if (workspace.cache / room).is_dir():
+            yield from ((kind, path) for path in (workspace.cache / room).iterdir())
+    for room, kind in _WHOLE.items():
+        if (workspace.cache / room).is_dir():
+            yield kind, workspace.cache / room
+
+
+def _entry(kind: str, path: Path, size: int) -> Entry:
     return Entry(
         kind=kind,
         path=str(path),
-        size=disk_usage(path),
+        size=size,
         used=path.lstat().st_mtime,
         pinned=path.is_dir() and not _claim(path),
     )
+
+
+class _Size(msgspec.Struct, frozen=True):
+    """How large an entry was, and what must be as it was for that to hold."""
+
+    mark: str
+    size: int
+
+
+def _size(kind: str, path: Path, known: _Size | None) -> _Size:
+    mark = _mark(kind, path)
+    if known is not None and mark and known.mark == mark:
+        return known
+    counted = _counted(path) if kind == "ccache" else None
+    return _Size(mark, disk_usage(path) if counted is None else counted)
+
+
+def _mark(kind: str, path: Path) -> str:
+    """Return what changes when an entry's size does by much; empty for one to measure each time.
+
+    What was published is never written to again. A work tree grows with each build directory, and
+    with the first kernel in one; where that is built in again it stays about as large.
+    """
+    if kind in _WHOLE.values():
+        return ""
+    builds = path.glob(f"src/{OUTPUT}*") if kind == "tree" else ()
+    names = sorted(f"{each.name}{(each / 'vmlinux').exists():+d}" for each in builds)
+    return " ".join([str(path.lstat().st_ino), *names])
+
+
+def _counted(path: Path) -> int | None:
+    """Return the bytes that ccache, which has counted them, says it holds; None if it says not."""
+    now = Deadline.after(10, "a question to ccache")
+    try:
+        said = command.run(["ccache", "--print-stats"], now, env={"CCACHE_DIR": str(path)}, ok=None)
+    except HarnessError:
+        return None
+    found = re.search(r"^cache_size_kibibyte\t(\d+)$", said.stdout, re.MULTILINE)
+    return int(found[1]) * 1024 if found and said.exit_code == 0 else None
+
+
+def _memory(workspace: Workspace) -> Path:
+    return workspace.room("facts") / "sizes.json"
+
+
+def _sizes(workspace: Workspace) -> dict[str, _Size]:
+    """Return the sizes that are remembered, by path; none where the memory is absent or torn."""
+    try:
+        return msgspec.json.decode(_memory(workspace).read_bytes(), type=dict[str, _Size])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return {}
 
 
 def disk_usage(path: Path) -> int:
@@ -164,33 +236,27 @@ def to_remove(found: Sequence[Entry], keep: int) -> tuple[Entry, ...]:
     return tuple(going)
 
 
-def prune(workspace: Workspace, keep: int, progress: Progress) -> tuple[Entry, ...]:
+def prune(
+    workspace: Workspace, keep: int, progress: Progress, *, remembered: bool = False
+) -> tuple[Entry, ...]:
     """Remove what was not used for longest until at most ``keep`` bytes stay; return what went.
 
-    What a process has pinned or locked stays.
+    What a process has pinned or locked stays. For ``remembered`` see `entries`.
     """
     workspace.sweep()
     store = workspace.cache / "sources.git"
     if store.is_dir() and _claim(store):
         Store(store).sweep()
-    gone = tuple(e for e in to_remove(entries(workspace), keep) if _remove(workspace, e))
+    going = to_remove(entries(workspace, remembered=remembered), keep)
+    gone = tuple(entry for entry in going if _remove(workspace, entry))
     for entry in gone:
         progress.note(f"removed {entry.path} from the cache ({entry.size / 2**20:.0f} MiB)")
     return gone
 
 
 def tend(workspace: Workspace, keep: int, progress: Progress) -> None:
-    """Prune after a build, unless that was done within the last minutes.
-
-    To measure the 90,000 files of a source takes a second, as long as some builds take. So the
-    limit can be exceeded by what is built within `TEND_SECONDS`.
-    """
-    tended = workspace.room("facts") / "tended"
-    with contextlib.suppress(FileNotFoundError):
-        if 0 <= time.time() - tended.stat().st_mtime < TEND_SECONDS:
-            return
-    prune(workspace, keep, progress)
-    tended.touch()
+    """Keep the cache within its limit after a build, by the sizes that are remembered."""
+    prune(workspace, keep, progress, remembered=True)
 
 
 def _remove(workspace: Workspace, entry: Entry) -> bool:

@@ -28,12 +28,10 @@ from harness.deadline import Deadline
 from harness.errors import CommandFailed, SourceError
 from harness.kernel import fragments
 from harness.kernel.build import MARKER
+from harness.kernel.cache import OUTPUT
 from harness.kernel.config import ASKED
 from harness.kernel.git import Store
 from harness.workspace import Workspace, digest
-
-#: What the name of an output directory begins with.
-_OUTPUT = ".build-"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Slot:
             asked: the symbols that are asked for, a line each.
             deadline: when it must be there.
         """
-        path = self.source / f"{_OUTPUT}{key[:16]}"
+        path = self.source / f"{OUTPUT}{key[:16]}"
         if not path.is_dir():
             self._copy_nearest(path, asked, deadline)
             path.mkdir(parents=True, exist_ok=True)
@@ -83,7 +81,7 @@ class Slot:
     def _copy_nearest(self, path: Path, asked: str, deadline: Deadline) -> None:
         finished = {
             str(each): (each / ASKED).read_text()
-            for each in self.source.glob(f"{_OUTPUT}*")
+            for each in self.source.glob(f"{OUTPUT}*")
             if (each / "vmlinux").exists()
             and (each / ASKED).exists()
             and not (each / MARKER).exists()
@@ -119,7 +117,7 @@ class Slot:
             store.git(reset, deadline, index=index, work_tree=self.source)
         if interrupted:
             # What the interrupted switch had added, and this tree does not have.
-            clean = ["clean", "-ffdxq", f"--exclude=/{_OUTPUT}*"]
+            clean = ["clean", "-ffdxq", f"--exclude=/{OUTPUT}*"]
             store.git(clean, deadline, index=index, work_tree=self.source)
         marker.unlink()
 
@@ -127,7 +125,7 @@ class Slot:
 def _require_room(tree: str, store: Store, deadline: Deadline) -> None:
     """Refuse a tree that could lead make's output elsewhere by a link of its own."""
     top = store.git(["ls-tree", "--name-only", "-z", tree], deadline).stdout.split("\0")
-    if taken := [name for name in top if name.startswith(_OUTPUT)]:
+    if taken := [name for name in top if name.startswith(OUTPUT)]:
         raise SourceError(
             f"the source has {taken[0]!r} at its top, where make's output directories lie",
             hint="no kernel has; look at the patch or the tree that brings it",

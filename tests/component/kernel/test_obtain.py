@@ -291,14 +291,33 @@ def test_limit_is_kept_after_a_build(
     os.utime(Path(first.image).parent, (1, 1))
     sizes = {e.path: e.size for e in cache.entries(context.workspace)}
     monkeypatch.setenv("HGM_CACHE_LIMIT", str(sum(sizes.values())))
-    (toy / "mm/hugetlb.c").write_text("int edited soon;\n")
-    assert Path(get(f"tree:{toy}").image).exists()
-    assert Path(first.image).exists()  # the cache was looked at a moment ago
-    monkeypatch.setattr(cache, "TEND_SECONDS", 0.0)
     (toy / "mm/hugetlb.c").write_text("int edited;\n")
     second = get(f"tree:{toy}")
     assert Path(second.image).exists()
     assert not Path(first.image).exists()
+
+
+def test_sizes_are_remembered_until_they_may_have_changed(
+    toy: Path, get: Obtain, context: Context
+) -> None:
+    kernel = Path(get(f"tree:{toy}").image).parent
+    (slot,) = (context.workspace.cache / "trees").iterdir()
+    (build,) = slot.glob("src/.build-*")
+
+    def sizes(*, remembered: bool) -> dict[str, int]:
+        found = cache.entries(context.workspace, remembered=remembered)
+        return {entry.path: entry.size for entry in found}
+
+    before = sizes(remembered=False)
+    for grown in (kernel / "more", build / "more"):
+        grown.write_bytes(b"x" * 1_000_000)
+    assert sizes(remembered=True) == before
+    (slot / "src/.build-another").mkdir()
+    assert sizes(remembered=True)[str(slot)] > before[str(slot)] + 900_000
+    assert sizes(remembered=True)[str(kernel)] == before[str(kernel)]
+    assert sizes(remembered=False)[str(kernel)] > before[str(kernel)] + 900_000
+    (context.workspace.cache / "facts/sizes.json").write_text("{torn")
+    assert sizes(remembered=True)[str(kernel)] > before[str(kernel)] + 900_000
 
 
 def test_image_cannot_have_a_series_or_features(get: Obtain, tmp_path: Path) -> None:
