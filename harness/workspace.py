@@ -69,8 +69,7 @@ class Workspace:
         Raises:
             DeadlineExpired: if the other process did not let go in time.
         """
-        path = self.room("locks") / f"{digest(name)[:16]}.lock"
-        guard = filelock.FileLock(path)
+        guard = filelock.FileLock(self._lock_path(name))
         try:
             guard.acquire(timeout=0)
         except filelock.Timeout:
@@ -83,6 +82,19 @@ class Workspace:
             yield
         finally:
             guard.release()
+
+    def locked(self, name: str) -> bool:
+        """Return whether another process holds the lock ``name`` right now."""
+        guard = filelock.FileLock(self._lock_path(name))
+        try:
+            guard.acquire(timeout=0)
+        except filelock.Timeout:
+            return True
+        guard.release()
+        return False
+
+    def _lock_path(self, name: str) -> Path:
+        return self.room("locks") / f"{digest(name)[:16]}.lock"
 
     @contextlib.contextmanager
     def unfinished(self, kind: str) -> Iterator[Path]:

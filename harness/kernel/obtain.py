@@ -326,19 +326,17 @@ def _located(kernel: Kernel, entry: Path) -> Kernel:
 
 def _build(plan: Plan, context: Context, log: Path) -> Kernel:
     """Build a kernel under its slot's lock and publish it; whoever waited finds it finished."""
-    from harness.kernel.slot import Slot  # like make and config, what a warm run does without
-
     workspace, progress, deadline = context.workspace, context.progress, context.deadline
-    slot = Slot.of(workspace, plan.source.lineage)
+    slot = _slot(plan, context)
     with workspace.lock(slot.lock, deadline, progress):
         twin = _finished(plan, workspace)
         if twin is not None:
             return twin
         began = time.monotonic()
         progress.stage("checkout", plan.patched.version)
-        slot.switch(plan.patched.identity.tree, context.store(), deadline)
+        depends = _switch(plan, slot, context)
         with workspace.unfinished("kernel") as new:
-            kernel = _make(plan, slot, context, log, new)
+            kernel = _make(plan, slot, depends, context, log, new)
             kernel = msgspec.structs.replace(kernel, build_seconds=time.monotonic() - began)
             entry = _publish(kernel, new, workspace)
         for used in (slot.root, workspace.cache / "ccache"):
@@ -346,7 +344,44 @@ def _build(plan: Plan, context: Context, log: Path) -> Kernel:
     return _located(kernel, entry)
 
 
-def _make(plan: Plan, slot: Slot, context: Context, log: Path, new: Path) -> Kernel:
+def _slot(plan: Plan, context: Context) -> Slot:
+    """Return where to build."""
+    from harness.kernel.slot import Slot  # like make and config, what a warm run does without
+
+    if _is_developers(plan):
+        return Slot.of(context.workspace, plan.source.lineage)
+    return Slot.nearest(
+        context.workspace,
+        plan.source.lineage,
+        plan.patched.identity.tree,
+        context.store(),
+        context.deadline,
+    )
+
+
+def _is_developers(plan: Plan) -> bool:
+    """Return whether it is a tree that is worked on: it has a slot to itself, ready each time."""
+    return plan.source.identity.kind == "tree"
+
+
+def _switch(plan: Plan, slot: Slot, context: Context) -> tuple[str, ...]:
+    """Make the slot hold the plan's tree; return what of it a configuration depends on."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from harness.kernel import config
+
+    tree, store = plan.patched.identity.tree, context.store()
+    with ThreadPoolExecutor(1) as beside:  # git reads the tree for both, on a core each
+        depends = beside.submit(config.inputs, tree, store, context.deadline)
+        slot.switch(tree, store, context.deadline)
+        if not _is_developers(plan):
+            slot.offer(tree)
+        return depends.result()
+
+
+def _make(
+    plan: Plan, slot: Slot, depends: Sequence[str], context: Context, log: Path, new: Path
+) -> Kernel:
     """Configure and compile in a slot's build directory; leave the kernel's parts in ``new``."""
     from harness.kernel import build, config
     from harness.kernel.make import Make
@@ -357,7 +392,6 @@ def _make(plan: Plan, slot: Slot, context: Context, log: Path, new: Path) -> Ker
     directory = slot.build(plan.directory, asked, context.deadline)
     variables = fragments.debug_objects(plan.wanted)
     make = Make(slot.source, directory, context.deadline, log, context.workspace.cache, variables)
-    depends = config.inputs(plan.patched.identity.tree, context.store(), context.deadline)
     with build.guarded(directory):
         context.progress.stage("config", " ".join(fragment.name for fragment in plan.wanted))
         text = config.make_config(wishes, make, depends)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Private work trees that go from one git tree to another, touching only what differs.
 
-Each lineage of sources has a slot in the cache::
+Each lineage of sources has a slot in the cache, or works in that of another that is much the same::
 
     trees/SLOT/src             the work tree
     trees/SLOT/src/.build-KEY  make's output directory for one set of fragments and one toolchain
     trees/SLOT/index           git's memory of the work tree
+    trees/SLOT/offered         ID of the tree it holds, where other lineages may build there too
     trees/SLOT/switching       there while a switch is under way
 
 so that make finds everything as it left it and rebuilds what changed. A slot is used under its
@@ -18,6 +19,7 @@ than half of what it cost, and what one slot compiled is good for all.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from dataclasses import dataclass
@@ -31,7 +33,11 @@ from harness.kernel.build import MARKER
 from harness.kernel.cache import OUTPUT
 from harness.kernel.config import ASKED
 from harness.kernel.git import Store
-from harness.workspace import Workspace, digest
+from harness.workspace import Workspace, atomic_write, digest
+
+#: Files in which a tree may differ from the one that a slot holds to be built there: more than a
+#: long series changes, and fewer than a stable kernel gets in half a year.
+_NEAR = 500
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,34 @@ class Slot:
         """Return the slot of a lineage; ``debian linux-source-6.12`` has one, a tree has one."""
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", lineage)[-40:].strip("-")
         return cls(workspace.cache / "trees" / f"{readable}-{digest(lineage)[:8]}")
+
+    @classmethod
+    def nearest(
+        cls, workspace: Workspace, lineage: str, tree: str, store: Store, deadline: Deadline
+    ) -> Slot:
+        """Return where to build a tree: its lineage's own slot, else one offered that is not far.
+
+        A clone of a repository that was built before, or a package's source in a repository, need
+        not be written out and built as a whole: that took 60 s where this takes 10. A slot that is
+        in use is not waited for.
+        """
+        own = cls.of(workspace, lineage)
+        if own.source.exists():
+            return own
+        others = sorted(own.root.parent.glob("*/offered"), key=_written, reverse=True)
+        for slot in (cls(path.parent) for path in others):
+            if slot._is_near(tree, store, deadline) and not workspace.locked(slot.lock):
+                return slot
+        return own
+
+    def _is_near(self, tree: str, store: Store, deadline: Deadline) -> bool:
+        try:
+            held = (self.root / "offered").read_text()
+        except FileNotFoundError:
+            return False  # pruned a moment ago
+        names = ["diff-tree", "-r", "--no-renames", "--name-only", "-z", held, tree]
+        done = store.git(names, deadline, ok=None)
+        return done.exit_code == 0 and done.stdout.count("\0") <= _NEAR
 
     @property
     def source(self) -> Path:
@@ -120,6 +154,16 @@ class Slot:
             clean = ["clean", "-ffdxq", f"--exclude=/{OUTPUT}*"]
             store.git(clean, deadline, index=index, work_tree=self.source)
         marker.unlink()
+
+    def offer(self, tree: str) -> None:
+        """Let lineages without a slot build here what is near to ``tree``, which it holds now."""
+        atomic_write(self.root / "offered", tree)
+
+
+def _written(path: Path) -> float:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def _require_room(tree: str, store: Store, deadline: Deadline) -> None:

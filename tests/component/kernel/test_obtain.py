@@ -30,7 +30,7 @@ from harness.kernel.obtain import KernelRequest, obtain
 from harness.kernel.source import Context
 from harness.progress import Silent
 from harness.records import Kernel
-from tests.component.kernel.conftest import Obtain, unfinished
+from tests.component.kernel.conftest import Obtain, run, unfinished
 
 CONFIGURE = "allnoconfig olddefconfig"
 BUILD = "bzImage headers_install"
@@ -318,6 +318,28 @@ def test_sizes_are_remembered_until_they_may_have_changed(
     assert sizes(remembered=False)[str(kernel)] > before[str(kernel)] + 900_000
     (context.workspace.cache / "facts/sizes.json").write_text("{torn")
     assert sizes(remembered=True)[str(kernel)] > before[str(kernel)] + 900_000
+
+
+def test_commits_of_another_clone_are_built_beside_those_before(
+    toy: Path, get: Obtain, context: Context, tmp_path: Path
+) -> None:
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@t.invalid")
+    for words in (["init", "-q"], ["add", "-A", "-f"], ["commit", "-q", "-m", "all"]):
+        run(*git, *words, cwd=toy)
+    get(f"tree:{toy}")  # a developer's own tree has a slot to itself
+    get(f"git:{toy}@HEAD", "none", "debug")
+    own, *shared = sorted(
+        (context.workspace.cache / "trees").iterdir(), key=lambda slot: (slot / "offered").exists()
+    )
+    assert len(shared) == 1
+    clone = tmp_path / "clone"
+    run(*git, "clone", "-q", str(toy), str(clone), cwd=tmp_path)
+    (clone / "mm/other.c").write_text("int edited;\n")
+    run(*git, "commit", "-q", "-a", "-m", "edited", cwd=clone)
+    get(f"git:{clone}@HEAD")
+    assert sorted((context.workspace.cache / "trees").iterdir()) == sorted([own, *shared])
+    texts = [(slot / "src/mm/other.c").read_text() for slot in (own, *shared)]
+    assert texts == ["int other;\n", "int edited;\n"]
 
 
 def test_image_cannot_have_a_series_or_features(get: Obtain, tmp_path: Path) -> None:

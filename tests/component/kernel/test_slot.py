@@ -7,11 +7,13 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import SourceError
+from harness.kernel import slot as slots
 from harness.kernel.build import MARKER
 from harness.kernel.config import ASKED
 from harness.kernel.slot import Slot
 from harness.kernel.source import Context, resolve
 from harness.kernel.specs import parse_source
+from harness.progress import Silent
 
 
 def finished(slot: Slot, key: str, asked: str) -> Path:
@@ -74,3 +76,49 @@ def test_a_tree_that_would_lead_the_output_elsewhere_is_refused(
     with pytest.raises(SourceError, match=r"'\.build-0123456789abcdef' at its top"):
         slot.switch(tree, store, deadline)
     assert not slot.source.exists()
+
+
+def tree_of(toy: Path, context: Context) -> str:
+    return resolve(parse_source(f"tree:{toy}"), context).identity.tree
+
+
+def offer(slot: Slot, tree: str, context: Context) -> None:
+    slot.switch(tree, context.store(), context.deadline)
+    slot.offer(tree)
+
+
+def nearest(lineage: str, tree: str, context: Context) -> Slot:
+    return Slot.nearest(context.workspace, lineage, tree, context.store(), context.deadline)
+
+
+def test_what_is_near_to_another_lineage_is_built_in_its_slot(
+    context: Context, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = Slot.of(context.workspace, "package")
+    offer(slot, tree_of(toy, context), context)
+    (toy / "mm/other.c").write_text("int changed;\n")
+    near = tree_of(toy, context)
+    assert nearest("clone", near, context) == slot
+    with context.workspace.lock(slot.lock, context.deadline, Silent()):
+        assert nearest("clone", near, context) == Slot.of(context.workspace, "clone")
+    monkeypatch.setattr(slots, "_NEAR", 0)
+    assert nearest("clone", near, context) == Slot.of(context.workspace, "clone")
+
+
+def test_a_lineage_with_a_slot_stays_in_it(context: Context, toy: Path) -> None:
+    tree = tree_of(toy, context)
+    own = Slot.of(context.workspace, "clone")
+    for slot in (own, Slot.of(context.workspace, "package")):
+        offer(slot, tree, context)
+    assert nearest("clone", tree, context) == own
+
+
+def test_a_slot_that_is_not_offered_is_not_shared(context: Context, toy: Path) -> None:
+    tree = tree_of(toy, context)
+    own, slot = (Slot.of(context.workspace, name) for name in ("clone", "package"))
+    slot.switch(tree, context.store(), context.deadline)
+    assert nearest("clone", tree, context) == own
+    slot.offer("0" * 40)  # what the store does not have any more
+    assert nearest("clone", tree, context) == own
+    slot.offer(tree)
+    assert nearest("clone", tree, context) == slot
