@@ -7,6 +7,7 @@ Each lineage of sources has a slot in the cache, or works in that of another tha
     trees/SLOT/src/.build-KEY  make's output directory for one set of fragments and one toolchain
     trees/SLOT/index           git's memory of the work tree
     trees/SLOT/offered         ID of the tree it holds, where other lineages may build there too
+    trees/SLOT/seen            which boot of the host, and when, last saw every file to be as it was
     trees/SLOT/switching       there while a switch is under way
 
 so that make finds everything as it left it and rebuilds what changed. A slot is used under its
@@ -22,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +35,15 @@ from harness.kernel.build import MARKER
 from harness.kernel.cache import OUTPUT
 from harness.kernel.config import ASKED
 from harness.kernel.git import Store
-from harness.workspace import Workspace, atomic_write, digest
+from harness.workspace import Workspace, atomic_write, boot_id, digest
 
 #: Files in which a tree may differ from the one that a slot holds to be built there: more than a
 #: long series changes, and fewer than a stable kernel gets in half a year.
 _NEAR = 500
+
+#: For how many seconds a work tree of which every file was looked at is believed to be as it was.
+#: What somebody's hand does to it while make runs is noticed no sooner.
+_SEEN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,9 @@ class Slot:
     def switch(self, tree: str, store: Store, deadline: Deadline) -> None:
         """Make the work tree hold exactly a git tree; files that are the same are not touched.
 
+        Whether they are the same is asked of each, which takes 0.16 s, but not again within
+        seconds: a bisection may look at a kernel in two.
+
         Raises:
             SourceError: if it has something where output directories lie.
         """
@@ -141,19 +150,45 @@ class Slot:
         shutil.rmtree(self.root / "build", ignore_errors=True)  # of an older program
         interrupted = marker.exists()
         marker.touch()
-        reset = ["read-tree", "--reset", "-u", tree]
-        try:
-            store.git(reset, deadline, index=index, work_tree=self.source)
-        except CommandFailed:
-            # A damaged index; without one git writes every file anew.
-            index.unlink(missing_ok=True)
-            interrupted = True
-            store.git(reset, deadline, index=index, work_tree=self.source)
+        if interrupted or not self._seen() or not self._update(tree, store, deadline):
+            interrupted = self._reset(tree, store, deadline) or interrupted
         if interrupted:
             # What the interrupted switch had added, and this tree does not have.
             clean = ["clean", "-ffdxq", f"--exclude=/{OUTPUT}*"]
             store.git(clean, deadline, index=index, work_tree=self.source)
         marker.unlink()
+
+    def _seen(self) -> bool:
+        """Return whether every file was looked at a moment ago."""
+        seen = self.root / "seen"
+        return (
+            seen.exists()
+            and seen.read_text() == boot_id()
+            and 0 <= time.time() - seen.stat().st_mtime < _SEEN_SECONDS
+        )
+
+    def _update(self, tree: str, store: Store, deadline: Deadline) -> bool:
+        """Write the files in which a tree differs; return whether they were as git left them."""
+        merge = ["read-tree", "-m", "-u", tree]
+        index = self.root / "index"
+        done = store.git(merge, deadline, index=index, work_tree=self.source, ok=None)
+        return done.exit_code == 0
+
+    def _reset(self, tree: str, store: Store, deadline: Deadline) -> bool:
+        """Look at every file and write those that differ; return whether all were written anew."""
+        index, seen = self.root / "index", self.root / "seen"
+        seen.unlink(missing_ok=True)
+        reset = ["read-tree", "--reset", "-u", tree]
+        damaged = False
+        try:
+            store.git(reset, deadline, index=index, work_tree=self.source)
+        except CommandFailed:
+            # A damaged index; without one git writes every file.
+            index.unlink(missing_ok=True)
+            damaged = True
+            store.git(reset, deadline, index=index, work_tree=self.source)
+        seen.write_text(boot_id())
+        return damaged
 
     def offer(self, tree: str) -> None:
         """Let lineages without a slot build here what is near to ``tree``, which it holds now."""

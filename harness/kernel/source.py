@@ -30,7 +30,7 @@ class Source(Record, frozen=True, kw_only=True):
         identity: what it is, for the record of a run.
         version: ``VERSION.PATCHLEVEL.SUBLEVEL`` of its Makefile.
         lineage: what sources share that differ little from one another, such as a package's name;
-            each lineage has one private work tree.
+            they are built in one private work tree, see `harness.kernel.slot`.
     """
 
     identity: SourceIdentity

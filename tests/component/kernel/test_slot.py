@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Build directories of a slot: made empty, or as a copy of the nearest finished one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,47 @@ def test_a_slot_that_is_not_offered_is_not_shared(context: Context, toy: Path) -
     assert nearest("clone", tree, context) == own
     slot.offer(tree)
     assert nearest("clone", tree, context) == slot
+
+
+def test_a_hand_in_the_work_tree_is_noticed_when_every_file_is_looked_at(
+    context: Context, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tree_of(toy, context)
+    (toy / "mm/other.c").write_text("int changed;\n")
+    second = tree_of(toy, context)
+    slot = Slot.of(context.workspace, "test")
+    untouched, changed = slot.source / "scripts/run.sh", slot.source / "mm/other.c"
+
+    def switch(tree: str) -> None:
+        slot.switch(tree, context.store(), context.deadline)
+
+    switch(first)
+    changed.write_text("int spoilt;\n")
+    switch(second)  # git finds what it must write over
+    assert changed.read_text() == "int changed;\n"
+
+    def age() -> None:
+        os.utime(slot.root / "seen", (1, 1))
+
+    for look_again in (age, (slot.root / "seen").unlink):
+        untouched.write_text("spoilt, and longer than it was\n")
+        switch(first)
+        assert untouched.read_text() == "spoilt, and longer than it was\n"  # seen a moment ago
+        assert changed.read_text() == "int other;\n"
+        look_again()
+        switch(second)
+        assert untouched.read_text() == "#!/bin/sh\n"
+        assert changed.read_text() == "int changed;\n"
+    monkeypatch.setattr(slots, "boot_id", lambda: "the next boot of the host")
+    untouched.write_text("torn by a power cut, say\n")
+    switch(first)
+    assert untouched.read_text() == "#!/bin/sh\n"
+
+
+def test_what_stands_in_the_way_of_a_switch_is_written_over(context: Context, toy: Path) -> None:
+    slot = Slot.of(context.workspace, "test")
+    slot.switch(tree_of(toy, context), context.store(), context.deadline)
+    (toy / "mm/new.c").write_text("int new;\n")
+    (slot.source / "mm/new.c").write_text("somebody's\n")
+    slot.switch(tree_of(toy, context), context.store(), context.deadline)
+    assert (slot.source / "mm/new.c").read_text() == "int new;\n"
