@@ -11,6 +11,8 @@ The cache stands outside every checkout, in ``$HGM_CACHE`` or the user's cache d
     recipes/         which state of the guest's recipes became which image
     probes/          compiled probes, and the kernels' own tests, by content
     accel/           what was proven about KVM on this host, per boot
+    facts/           what was measured on this host, such as how many objects a build makes
+    sizes.json       how large the entries were when they were measured
     locks/           one file a lock; a lock dies with the process that holds it
     tmp/             what is not finished; swept when its owner is dead
 """

@@ -184,7 +184,7 @@ def _counted(path: Path) -> int | None:
 
 
 def _memory(workspace: Workspace) -> Path:
-    return workspace.room("facts") / "sizes.json"
+    return workspace.cache / "sizes.json"
 
 
 def _sizes(workspace: Workspace) -> dict[str, _Size]:

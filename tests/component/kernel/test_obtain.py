@@ -316,7 +316,7 @@ def test_sizes_are_remembered_until_they_may_have_changed(
     assert sizes(remembered=True)[str(slot)] > before[str(slot)] + 900_000
     assert sizes(remembered=True)[str(kernel)] == before[str(kernel)]
     assert sizes(remembered=False)[str(kernel)] > before[str(kernel)] + 900_000
-    (context.workspace.cache / "facts/sizes.json").write_text("{torn")
+    (context.workspace.cache / "sizes.json").write_text("{torn")
     assert sizes(remembered=True)[str(kernel)] > before[str(kernel)] + 900_000
 
 
