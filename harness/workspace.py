@@ -26,7 +26,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,8 @@ import filelock
 import platformdirs
 
 from harness.deadline import Deadline
-from harness.progress import Progress
+from harness.errors import DeadlineExpired
+from harness.progress import Progress, Silent
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -71,7 +72,8 @@ class Workspace:
         Raises:
             DeadlineExpired: if the other process did not let go in time.
         """
-        guard = filelock.FileLock(self._lock_path(name))
+        path = self.room("locks") / f"{digest(name)[:16]}.lock"
+        guard = filelock.FileLock(path)
         try:
             guard.acquire(timeout=0)
         except filelock.Timeout:
@@ -87,16 +89,11 @@ class Workspace:
 
     def locked(self, name: str) -> bool:
         """Return whether another process holds the lock ``name`` right now."""
-        guard = filelock.FileLock(self._lock_path(name))
         try:
-            guard.acquire(timeout=0)
-        except filelock.Timeout:
+            with self.lock(name, Deadline.after(0, "a look at a lock"), Silent()):
+                return False
+        except DeadlineExpired:
             return True
-        guard.release()
-        return False
-
-    def _lock_path(self, name: str) -> Path:
-        return self.room("locks") / f"{digest(name)[:16]}.lock"
 
     @contextlib.contextmanager
     def unfinished(self, kind: str) -> Iterator[Path]:
@@ -150,6 +147,15 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 def boot_id() -> str:
     """Return which boot of this host this is; what was not yet on the disk is gone in the next."""
     return _BOOT_ID.read_text().strip()
+
+
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """Return files by the time of their last change; one that another process removed is not in."""
+    times = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            times[path] = path.stat().st_mtime
+    return sorted(times, key=times.__getitem__, reverse=True)
 
 
 def readable(text: str) -> str:

@@ -254,11 +254,6 @@ def prune(
     return gone
 
 
-def tend(workspace: Workspace, keep: int, progress: Progress) -> None:
-    """Keep the cache within its limit after a build, by the sizes that are remembered."""
-    prune(workspace, keep, progress, remembered=True)
-
-
 def _remove(workspace: Workspace, entry: Entry) -> bool:
     """Remove an entry if nobody uses it; return whether it went."""
     path = Path(entry.path)

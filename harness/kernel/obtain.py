@@ -115,7 +115,7 @@ def obtain(
                 return kernel
             kernel = _build(plan, context, build_log)
     with cache.pin(Path(kernel.image).parent):
-        cache.tend(workspace, keep, progress)
+        cache.prune(workspace, keep, progress, remembered=True)
     return kernel
 
 

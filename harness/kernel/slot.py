@@ -20,7 +20,6 @@ than half of what it cost, and what one slot compiled is good for all.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
 import time
@@ -35,7 +34,7 @@ from harness.kernel.build import MARKER
 from harness.kernel.cache import OUTPUT
 from harness.kernel.config import ASKED
 from harness.kernel.git import Store
-from harness.workspace import Workspace, atomic_write, boot_id, digest
+from harness.workspace import Workspace, atomic_write, boot_id, digest, newest_first
 
 #: Files in which a tree may differ from the one that a slot holds to be built there: more than a
 #: long series changes, and fewer than a stable kernel gets in half a year.
@@ -75,9 +74,9 @@ class Slot:
         own = cls.of(workspace, lineage)
         if own.source.exists():
             return own
-        others = sorted(own.root.parent.glob("*/offered"), key=_written, reverse=True)
+        others = newest_first(own.root.parent.glob("*/offered"))
         for slot in (cls(path.parent) for path in others):
-            if slot._is_near(tree, store, deadline) and not workspace.locked(slot.lock):
+            if not workspace.locked(slot.lock) and slot._is_near(tree, store, deadline):
                 return slot
         return own
 
@@ -193,12 +192,6 @@ class Slot:
     def offer(self, tree: str) -> None:
         """Let lineages without a slot build here what is near to ``tree``, which it holds now."""
         atomic_write(self.root / "offered", tree)
-
-
-def _written(path: Path) -> float:
-    with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_mtime
-    return 0.0
 
 
 def _require_room(tree: str, store: Store, deadline: Deadline) -> None:

@@ -26,7 +26,7 @@ from harness.progress import Progress
 from harness.records import AccelChoice, Record, from_json, to_json
 from harness.vm import qemu, spec
 from harness.vm.arch import Arch, arch
-from harness.workspace import Workspace, atomic_write, boot_id, digest
+from harness.workspace import Workspace, atomic_write, boot_id, digest, newest_first
 
 #: Seconds in which a living KVM prints a kernel's banner many times over.
 PROOF_SECONDS = 6.0
@@ -219,7 +219,7 @@ def proof_kernels(
     if first is not None:
         yield first
     finished = workspace.room("kernels").glob("*/bzImage")
-    yield from sorted(finished, key=lambda path: path.stat().st_mtime, reverse=True)[:3]
+    yield from newest_first(finished)[:3]
     hosts = sorted(Path("/boot").glob("vmlinuz-*"))
     yield from (path for path in hosts if os.access(path, os.R_OK))
     yield from _debian_kernel(workspace, deadline, progress)

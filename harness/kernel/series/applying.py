@@ -27,7 +27,7 @@ from harness.kernel.series.outcome import Outcome, read_outcome
 from harness.kernel.series.patch import Patch, printable
 from harness.kernel.source import Context
 from harness.records import How, PatchIdentity, Record
-from harness.workspace import boot_id, digest
+from harness.workspace import boot_id, digest, newest_first
 
 #: With --fuzz, how many lines of context before and after a change must match at the least.
 LEAST_CONTEXT = 1
@@ -94,11 +94,7 @@ class Desk:
         kept = self._kept(tree)
         with contextlib.suppress(FileExistsError):
             os.link(self.index, kept)
-        times = {}
-        for path in kept.parent.glob("desk-*"):
-            with contextlib.suppress(FileNotFoundError):  # another process was quicker
-                times[path] = path.stat().st_mtime
-        for path in sorted(times, key=times.__getitem__)[:-_DESKS]:
+        for path in newest_first(kept.parent.glob("desk-*"))[_DESKS:]:
             path.unlink(missing_ok=True)
 
     def _kept(self, tree: str) -> Path:

@@ -321,19 +321,17 @@ def test_sizes_are_remembered_until_they_may_have_changed(
 
 
 def test_commits_of_another_clone_are_built_beside_those_before(
-    toy: Path, get: Obtain, context: Context, tmp_path: Path
+    repository: Path, get: Obtain, context: Context, tmp_path: Path
 ) -> None:
-    git = ("git", "-c", "user.name=t", "-c", "user.email=t@t.invalid")
-    for words in (["init", "-q"], ["add", "-A", "-f"], ["commit", "-q", "-m", "all"]):
-        run(*git, *words, cwd=toy)
-    get(f"tree:{toy}")  # a developer's own tree has a slot to itself
-    get(f"git:{toy}@HEAD", "none", "debug")
+    get(f"tree:{repository}")  # a developer's own tree has a slot to itself
+    get(f"git:{repository}@v1", "none", "debug")
     own, *shared = sorted(
         (context.workspace.cache / "trees").iterdir(), key=lambda slot: (slot / "offered").exists()
     )
     assert len(shared) == 1
     clone = tmp_path / "clone"
-    run(*git, "clone", "-q", str(toy), str(clone), cwd=tmp_path)
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@t.invalid")
+    run(*git, "clone", "-q", str(repository), str(clone), cwd=tmp_path)
     (clone / "mm/other.c").write_text("int edited;\n")
     run(*git, "commit", "-q", "-a", "-m", "edited", cwd=clone)
     get(f"git:{clone}@HEAD")

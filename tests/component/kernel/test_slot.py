@@ -17,6 +17,10 @@ from harness.kernel.specs import parse_source
 from harness.progress import Silent
 
 
+def tree_of(toy: Path, context: Context) -> str:
+    return resolve(parse_source(f"tree:{toy}"), context).identity.tree
+
+
 def finished(slot: Slot, key: str, asked: str) -> Path:
     path = slot.build(key, asked, Deadline.after(60, "the test"))
     (path / ASKED).write_text(asked)
@@ -53,7 +57,7 @@ def test_what_is_not_finished_is_not_copied(tmp_path: Path) -> None:
 def test_a_switch_keeps_what_was_built_whatever_ended_the_one_before(
     context: Context, toy: Path
 ) -> None:
-    tree = resolve(parse_source(f"tree:{toy}"), context).identity.tree
+    tree = tree_of(toy, context)
     slot = Slot.of(context.workspace, "test")
     slot.switch(tree, context.store(), context.deadline)
     built = finished(slot, "a" * 64, "A\n")
@@ -77,10 +81,6 @@ def test_a_tree_that_would_lead_the_output_elsewhere_is_refused(
     with pytest.raises(SourceError, match=r"'\.build-0123456789abcdef' at its top"):
         slot.switch(tree, store, deadline)
     assert not slot.source.exists()
-
-
-def tree_of(toy: Path, context: Context) -> str:
-    return resolve(parse_source(f"tree:{toy}"), context).identity.tree
 
 
 def offer(slot: Slot, tree: str, context: Context) -> None:
