@@ -31,7 +31,7 @@ from harness.commands import (
     run,
     series,
 )
-from harness.errors import HarnessError, NoSpace
+from harness.errors import INTERNAL, HarnessError, NoSpace
 from harness.workspace import Workspace
 
 _INTERRUPTED = 130
@@ -107,7 +107,7 @@ def _unforeseen(error: Exception) -> int:
         return 3
     path = Workspace.default().room("tmp").parent / "traceback.txt"
     path.write_text("".join(traceback.format_exception(error)))
-    return _say(f"internal error, please report it: {error!r}; traceback: {path}", 3)
+    return _say(f"{INTERNAL}: {error!r}; traceback: {path}", 3)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

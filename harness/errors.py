@@ -35,6 +35,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+#: How a line begins that tells of an error outside of this tree: a defect of ours.
+INTERNAL = "internal error, please report it"
+
 
 class HarnessError(Exception):
     """Root of the tree: one line that helps, and the evidence behind it.

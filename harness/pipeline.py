@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import harness
 from harness import session
-from harness.errors import HarnessError, NoSpace
+from harness.errors import INTERNAL, HarnessError, NoSpace
 from harness.evidence import vmcore
 from harness.probes import catalog
 from harness.progress import Progress
@@ -141,8 +141,12 @@ def _recorded(store: RunStore) -> Iterator[None]:
         _end_with(error, store)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            _end_with_defect(error, store)
             raise
         _end_with(NoSpace(f"no space left: {error}", hint="free some space"), store)
+    except Exception as error:
+        _end_with_defect(error, store)
+        raise
 
 
 def _end_with(error: HarnessError, store: RunStore) -> None:
@@ -154,6 +158,16 @@ def _end_with(error: HarnessError, store: RunStore) -> None:
         error=type(error).__name__,
         error_seconds=round(error.seconds, 3),
         notes=(*store.record.notes, *console),
+    )
+
+
+def _end_with_defect(error: Exception, store: RunStore) -> None:
+    """Record an error that no stage foresaw; who called tells of it as well."""
+    store.update(
+        verdict="ERROR",
+        exit_code=HarnessError.exit_code,
+        reason=f"{INTERNAL}: {error!r}",
+        error=type(error).__name__,
     )
 
 

@@ -19,6 +19,7 @@ import paramiko
 from harness import session
 from harness.probes import catalog
 from harness.reports.progress import Display
+from harness.vm.ssh import unbroken
 
 _CHUNK = 65536
 
@@ -42,6 +43,9 @@ def open_shell(
 
     Returns:
         The command's exit code, or the shell's.
+
+    Raises:
+        HarnessError: if a stage failed, or the guest was lost.
     """
     with tempfile.TemporaryDirectory(prefix="hgm-shell-") as name:
         directory = Path(name)
@@ -82,16 +86,16 @@ def _connect(channel: paramiko.Channel) -> int:
         while not channel.closed:
             for key, _ in selector.select(timeout=1.0):
                 if key.fileobj is channel:
-                    data = channel.recv(_CHUNK)
+                    with unbroken():
+                        data = channel.recv(_CHUNK)
                     if not data:
                         return channel.recv_exit_status()
                     os.write(screen, data)
                     continue
                 typed = os.read(keyboard, _CHUNK)
-                if typed:
-                    channel.sendall(typed)
-                else:
-                    channel.shutdown_write()
+                with unbroken():
+                    channel.sendall(typed) if typed else channel.shutdown_write()
+                if not typed:
                     selector.unregister(keyboard)
     return channel.recv_exit_status()
 

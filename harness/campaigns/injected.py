@@ -19,6 +19,7 @@ from typing import Literal
 
 import msgspec
 
+from harness.errors import INTERNAL
 from harness.records import Record, RunRecord, Status, Verdict
 
 Stage = Literal["start", "boot", "probe"]
@@ -115,6 +116,8 @@ def _wrong_ends(ends: Ends, seen: Seen) -> Iterator[str]:
         yield f"exit code {seen.exit_code}, not {' or '.join(map(str, ends.codes))}"
     if seen.traceback:
         yield "it ended in a traceback"
+    if INTERNAL in seen.last_line:
+        yield seen.last_line.removeprefix("hgm: ")
     if not seen.last_line and seen.exit_code != _KILLED:
         yield "it said nothing"
     if ends.jump and not seen.jump:

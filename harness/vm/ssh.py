@@ -22,12 +22,16 @@ import paramiko
 import tenacity
 
 from harness.deadline import Deadline
-from harness.errors import CommandFailed, GuestLost, SshUnreachable
+from harness.errors import CommandFailed, GuestLost, HarnessError, SshUnreachable
 from harness.vm.doorbell import Doorbell
 
 _CHUNK = 65536
 _POLL_SECONDS = 0.05
 _TERMINAL_SECONDS = 20.0
+
+#: How a connection ends that nobody spoils. What a guest can send to stop paramiko's thread has no
+#: bounds (UnicodeDecodeError for one), and whatever did so is raised by the next call.
+_BROKEN = (OSError, EOFError, paramiko.SSHException)
 
 # What goes wrong reaches the caller as an error; paramiko's tracebacks would go to standard error.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -83,7 +87,7 @@ class Ssh:
             SshUnreachable: if no server answered in time, or another host key came.
         """
         retry = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((OSError, EOFError, paramiko.SSHException)),
+            retry=tenacity.retry_if_exception_type(_BROKEN),
             wait=tenacity.wait_fixed(0.05),
             stop=lambda _: deadline.expired() or self._died.rung,
             reraise=True,
@@ -92,7 +96,9 @@ class Ssh:
         self._way = (port, host_key, key)
         try:
             self._transport = retry(self._login, *self._way, deadline)
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except SshUnreachable:
+            raise
+        except Exception as error:  # noqa: BLE001 - see _BROKEN
             raise SshUnreachable(
                 f"no SSH login within {deadline.seconds:g} s: {error or type(error).__name__}",
                 hint="the console log shows how far the guest's init came",
@@ -161,10 +167,17 @@ class Ssh:
 
     @contextlib.contextmanager
     def terminal(self, columns: int, lines: int) -> Iterator[paramiko.Channel]:
-        """Yield a channel with a login shell on a terminal of that size."""
+        """Yield a channel with a login shell on a terminal of that size.
+
+        What is asked of the channel is to be asked within `unbroken`.
+
+        Raises:
+            GuestLost: if the guest gave none.
+        """
         with self._session(Deadline.after(_TERMINAL_SECONDS, "the terminal")) as channel:
-            channel.get_pty(os.environ.get("TERM", "vt100"), columns, lines)
-            channel.invoke_shell()
+            with unbroken():
+                channel.get_pty(os.environ.get("TERM", "vt100"), columns, lines)
+                channel.invoke_shell()
             yield channel
 
     def close(self) -> None:
@@ -183,7 +196,7 @@ class Ssh:
             return False
         try:
             self._login(*self._way, deadline).close()
-        except (OSError, EOFError, paramiko.SSHException, SshUnreachable):
+        except Exception:  # noqa: BLE001 - see _BROKEN
             return False
         return True
 
@@ -209,13 +222,23 @@ class Ssh:
             undo.pop_all()
             return transport
 
-    def _session(self, deadline: Deadline) -> paramiko.Channel:
+    @contextlib.contextmanager
+    def _session(self, deadline: Deadline) -> Iterator[paramiko.Channel]:
+        channel = self._opened(deadline)
+        try:
+            yield channel
+        finally:
+            # It takes leave of the guest, which may be gone: what was to be had of it is here.
+            with contextlib.suppress(*_BROKEN):
+                channel.close()
+
+    def _opened(self, deadline: Deadline) -> paramiko.Channel:
         if self._transport is None or self._died.rung:
             raise GuestLost("the guest is gone")
         while True:
             try:
                 return self._transport.open_session(timeout=max(0.001, deadline.remaining()))
-            except (OSError, EOFError, paramiko.SSHException) as error:
+            except Exception as error:  # noqa: BLE001 - see _BROKEN
                 # paramiko counts on the clock on the wall, which may have been set ahead.
                 early = str(error) == "Timeout opening channel." and not deadline.expired()
                 if not (early and self._transport.is_active()):
@@ -254,22 +277,36 @@ class Ssh:
         deadline.check()
 
 
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Say of a connection that ends meanwhile that the guest is lost.
+
+    Raises:
+        GuestLost: if it ended.
+    """
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:  # noqa: BLE001 - see _BROKEN
+        why = str(error) or type(error).__name__
+        raise GuestLost(f"the connection to the guest broke off: {why}") from None
+
+
 def _start(
     channel: paramiko.Channel, argv: Sequence[str], stdin: bytes, patience: Patience
 ) -> None:
-    """Start a command and give it its input; paramiko raises whatever ended the connection."""
-    try:
+    """Start a command and give it its input."""
+    with unbroken():
         # The one string there is: SSH hands the remote shell a line, quoted word by word.
         channel.exec_command(shlex.join(argv))
         if stdin:
             channel.settimeout(max(0.001, patience.current().remaining()))
-            channel.sendall(stdin)
+            try:
+                channel.sendall(stdin)
+            except TimeoutError:
+                raise patience.current().error() from None
         channel.shutdown_write()
-    except TimeoutError:
-        raise patience.current().error() from None
-    except (OSError, EOFError, paramiko.SSHException) as error:
-        why = str(error) or type(error).__name__
-        raise GuestLost(f"the connection to the guest broke off: {why}") from None
 
 
 @dataclass(frozen=True)
@@ -298,7 +335,13 @@ def _hand_on(
     on_stdout: Callable[[bytes], object],
     on_stderr: Callable[[bytes], object],
 ) -> None:
+    # What is read is acknowledged now and then, so that reading can break off as well; what takes
+    # the bytes may have troubles of its own, a full disk for one.
     while channel.recv_ready():
-        on_stdout(channel.recv(_CHUNK))
+        with unbroken():
+            chunk = channel.recv(_CHUNK)
+        on_stdout(chunk)
     while channel.recv_stderr_ready():
-        on_stderr(channel.recv_stderr(_CHUNK))
+        with unbroken():
+            chunk = channel.recv_stderr(_CHUNK)
+        on_stderr(chunk)

@@ -12,7 +12,7 @@ from harness.campaigns.disturbance import Moment
 from harness.campaigns.disturbed import Injection
 from harness.campaigns.inject import Injections
 from harness.campaigns.injected import Ends, Seen
-from harness.errors import SpecError
+from harness.errors import INTERNAL, SpecError
 from harness.records import ProbeResult, RunRecord, Splat, Status
 from harness.reports import inject as report
 
@@ -75,6 +75,11 @@ def test_a_right_end_has_nothing_wrong(ends: Ends, what: Seen) -> None:
         (injected.FAILED, seen(PASSED), "exit code 0, not 3"),
         (injected.FAILED, seen(PASSED), "verdict PASS, not ERROR"),
         (injected.FAILED, seen(LOST, traceback=True), "it ended in a traceback"),
+        (
+            injected.UNWRITABLE,
+            seen(LOST, last_line=f"hgm: {INTERNAL}: EOFError()"),
+            f"{INTERNAL}: EOFError()",
+        ),
         (injected.FAILED, seen(LOST, last_line=""), "it said nothing"),
         (injected.TIMELESS, seen(PASSED), "its clock did not jump, so nothing was shown"),
         (injected.FAILED, seen(LOST, damaged="half a file"), "damaged: half a file"),

@@ -29,12 +29,6 @@ class _Channel:
 
         return ask
 
-    def __enter__(self) -> "_Channel":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
 
 @pytest.mark.parametrize(
     ("breaks", "error", "said"),
@@ -52,7 +46,7 @@ def test_a_session_that_breaks_off_is_a_lost_guest(
 ) -> None:
     ssh = Ssh(SimpleNamespace(rung=False))  # type: ignore[arg-type]
     channel = _Channel(breaks, error)
-    monkeypatch.setattr(ssh, "_session", lambda _: channel)
+    monkeypatch.setattr(ssh, "_opened", lambda _: channel)
     with pytest.raises(GuestLost, match=said):
         ssh.run(shlex.split("poweroff -f"), Deadline.after(1, "a test"), stdin=b"x")
-    assert channel.asked[-1] == breaks
+    assert channel.asked[-2:] == [breaks, "close"]
