@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import command, session
+from harness.campaigns.developer import bare_boot, kernel_words, machine_words
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from harness.host import ROOT
 from harness.probes import catalog
-from harness.records import size_name
-from harness.vm import spec
 
 _ROUND_SECONDS = 300.0
 
@@ -66,9 +65,6 @@ def measure(
 def boot(subject: session.Subject, probe: str, rounds: int, tools: session.Tools) -> Ratio:
     """Compare a whole `hgm run --probe` with a bare boot of the same kernel and machine.
 
-    The bare boot is QEMU with the same kernel, command line, memory and initramfs, whose init is
-    told to power off at once.
-
     Raises:
         InfrastructureError: if a round of either does not end well.
     """
@@ -76,17 +72,9 @@ def boot(subject: session.Subject, probe: str, rounds: int, tools: session.Tools
         directory = Path(name)
         specs = catalog.select(catalog.load(), (probe,))
         bench = session.prepare(subject, specs, tools, directory, session.Onlooker(tools.progress))
-        launch = spec.Launch(
-            machine=subject.machine,
-            accel=bench.accel.name,
-            cpu=bench.accel.cpu,
-            kernel=bench.kernel.image,
-            initrd=bench.image.initramfs,
-            append=("rdinit=/bin/busybox", "--", "poweroff", "-f"),
-            qmp_fd=-1,
-            console_fd=-1,
+        bare = bare_boot(
+            bench.kernel, bench.image, bench.machine, bench.accel, str(directory / "serial.log")
         )
-        bare = spec.bare_argv(launch, str(directory / "serial.log"))
         hgm = _hgm_argv(subject, probe, bench.accel.name, directory)
 
         def run_once(argv: tuple[str, ...]) -> Callable[[], None]:
@@ -99,16 +87,10 @@ def boot(subject: session.Subject, probe: str, rounds: int, tools: session.Tools
 
 
 def _hgm_argv(subject: session.Subject, probe: str, accel: str, directory: Path) -> tuple[str, ...]:
-    kernel, machine = subject.kernel, subject.machine
-    pages = ",".join(f"{size_name(each.size)}:{each.count}" for each in machine.hugepages)
     return (
         *(str(ROOT / "hgm"), "run", "--probe", probe, "--accel", accel),
-        *("--kernel", kernel.source, "--series", kernel.series),
-        *("--mail-from", kernel.mail_from, "--resolve", kernel.resolve),
-        *(["--fuzz"] if kernel.fuzz else []),
-        *(word for feature in kernel.features for word in ("--config", feature)),
-        *("--hugepages", pages, "--memory", str(machine.memory)),
-        *("--cpus", str(machine.cpus), "--nodes", str(machine.nodes)),
+        *kernel_words(subject.kernel),
+        *machine_words(subject.machine),
         *("--runs-dir", str(directory / "runs")),
     )
 

@@ -13,6 +13,7 @@ from harness.commands.options import (
     machine_options,
     new_display,
     new_tools,
+    probe_option,
     subject_of,
     timeout_option,
 )
@@ -71,6 +72,28 @@ def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
         request = kernel_request(**options)
         found = benchmarks.edit(request, rounds, new_tools(timeout, display))
     click.echo(benchmarks.edit_text(*found))
+    return 0
+
+
+@bench.command("bisect")
+@kernel_options
+@machine_options
+@timeout_option
+@probe_option
+def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int:
+    """Compare `hgm bisect --probe NAME` with bare makes and boots of the kernels it looks at.
+
+    In a cache of its own, so every kernel but the source's own is built; a series of which each
+    patch builds, and whose last kernel is bad.
+    """
+    from harness.campaigns import bench_bisect as benchmarks
+
+    if not probes:
+        raise click.UsageError("say which question is bisected with --probe NAME")
+    with new_display() as display:
+        found = benchmarks.bisect(subject_of(**options), probes, new_tools(timeout, display))
+    for ratio in found:
+        click.echo(ratio.text())
     return 0
 
 

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a bisection adds to the makes and boots that it needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness.campaigns.bench import Ratio
+from harness.campaigns.bisect import Bisection
+from harness.campaigns.developer import (
+    Tree,
+    bare_boot,
+    cost,
+    hgm,
+    kernel_words,
+    machine_words,
+    own_cache,
+)
+from harness.campaigns.looks import Look
+from harness.errors import SpecError
+from harness.kernel.obtain import ingredients
+from harness.records import Ingredients, from_json
+from harness.results.store import INGREDIENTS
+from harness.session import Subject, Tools
+
+
+def bisect(subject: Subject, probes: Sequence[str], tools: Tools) -> tuple[Ratio, ...]:
+    """Compare a bisection with bare makes and boots of the kernels it looked at, in its order.
+
+    Both begin with the source without its series built, which does not count. The developer's tree
+    goes from one kernel to the next as the bisection went, and the time this takes is not counted,
+    nor is that of the configuration; a kernel is made where the bisection made one, and booted for
+    each of its runs.
+
+    Args:
+        subject: the series, its source and the machine.
+        probes: the question: which patch made one of these go wrong.
+        tools: what it is done with.
+
+    Returns:
+        The ratio of the whole command's wall time to that of makes and boots; that of its makes to
+        theirs; and that of its guests, who run probes, to theirs.
+
+    Raises:
+        SpecError: if a kernel that it looked at does not build, or it has no answer.
+        InfrastructureError: if a make or a boot fails.
+    """
+    parts = ingredients(subject.kernel, **tools.arguments())
+    with own_cache(tools.workspace) as own:
+        base = msgspec.structs.replace(subject.kernel, series="none", first=None)
+        tools.progress.stage("bench", "the source alone, built once by each")
+        hgm(("kernel", "build", *kernel_words(base), "--log", os.devnull), own, tools)
+        tree = Tree(parts.source.tree, own, tools)
+        tree.configure(next((own.cache / "kernels").iterdir()) / "config")
+        tree.make()
+        tools.progress.stage("bench", "hgm bisect")
+        runs = own.cache / "runs"
+        words = ["bisect", *kernel_words(subject.kernel), *machine_words(subject.machine)]
+        words += ["--accel", subject.accel, "--runs-dir", str(runs)]
+        wall = hgm([*words, *(w for probe in probes for w in ("--probe", probe))], own, tools).wall
+        found = from_json(next(runs.glob("bisect-*/bisect.json")).read_bytes(), Bisection)
+        makes, boots = [], []
+        for number, look in enumerate(found.looks, 1):
+            tools.progress.stage("bench", f"{number} of {len(found.looks)}: {look.candidate.name}")
+            made_of = _made_of(look)
+            if look.built:
+                tree.switch(made_of.kernel.series.tree)
+                tree.configure(Path(made_of.kernel.config))
+                makes.append(tree.make().wall)
+            argv = bare_boot(
+                made_of.kernel, made_of.image, made_of.machine, made_of.accel, os.devnull
+            )
+            boots += [cost(argv, tools).wall for _ in range(look.runs)]
+    needed = f"{len(makes)} bare makes and {len(boots)} boots"
+    return (
+        Ratio("hgm bisect", needed, (wall,), (sum(makes) + sum(boots),)),
+        Ratio("its makes", "bare makes", (found.make_seconds,), (sum(makes),)),
+        Ratio("its guests", "bare boots", (found.guest_seconds,), (sum(boots),)),
+    )
+
+
+def _made_of(look: Look) -> Ingredients:
+    """Return what the run of a look was made of.
+
+    Raises:
+        SpecError: if it had no kernel.
+    """
+    path = Path(look.run_dir) / INGREDIENTS
+    if not path.exists():
+        raise SpecError(
+            f"{look.candidate.name} was not built: {look.reason}",
+            hint="measure a series of which every kernel builds",
+        )
+    return from_json(path.read_bytes(), Ingredients)

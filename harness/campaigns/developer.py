@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the harness is measured against: what a developer types, and what each of them costs.
+
+The harness works in a cache of its own that is removed afterwards; it shares the sources, the guest
+image and the compiled probes of the user's. The bare make beside it is what a developer types: all
+cores, gcc, the same configuration and targets, no compiler cache. The bare boot is QEMU with the
+same kernel, memory and initramfs, whose init is told to power off at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import command
+from harness.errors import InfrastructureError
+from harness.kernel.git import Store
+from harness.kernel.obtain import KernelRequest
+from harness.kernel.slot import Slot
+from harness.records import AccelChoice, GuestImage, Kernel, MachineSpec, size_name
+from harness.session import Tools
+from harness.vm import spec
+from harness.workspace import Workspace
+
+#: Rooms of the cache that cost minutes to fill and change nothing in what is measured.
+_SHARED = ("sources", "sources.git", "images", "recipes", "probes", "accel", "facts")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took.
+
+    Attributes:
+        wall: seconds on the clock.
+        cpu: seconds of processor time, all its processes together.
+    """
+
+    wall: float
+    cpu: float
+
+
+@contextlib.contextmanager
+def own_cache(workspace: Workspace) -> Iterator[Workspace]:
+    """Yield a cache in which nothing was built; it is removed on the way out."""
+    with workspace.unfinished("bench") as room:
+        for name in _SHARED:
+            (room / name).symlink_to(workspace.room(name))
+        yield Workspace(room)
+
+
+def kernel_words(request: KernelRequest) -> tuple[str, ...]:
+    """Return the options of `hgm` that name a kernel."""
+    return (
+        *("--kernel", request.source, "--series", request.series),
+        *("--mail-from", request.mail_from, "--resolve", request.resolve),
+        *(["--fuzz"] if request.fuzz else []),
+        *(["--first", str(request.first)] if request.first is not None else []),
+        *(word for feature in request.features for word in ("--config", feature)),
+    )
+
+
+def machine_words(machine: MachineSpec) -> tuple[str, ...]:
+    """Return the options of `hgm` that name a machine."""
+    pages = ",".join(f"{size_name(each.size)}:{each.count}" for each in machine.hugepages)
+    return (
+        *("--hugepages", pages, "--memory", str(machine.memory)),
+        *("--cpus", str(machine.cpus), "--nodes", str(machine.nodes)),
+    )
+
+
+def hgm(words: Sequence[str], own: Workspace, tools: Tools) -> Cost:
+    """Run a command of `hgm` in a cache of its own."""
+    argv = [sys.executable, "-m", "harness.cli", *words]
+    return cost(argv, tools, {"HGM_CACHE": str(own.cache)})
+
+
+class Tree:
+    """A developer's tree, with its build directory.
+
+    Args:
+        tree: the git tree that it begins as.
+        own: holds both.
+        tools: what it is done with.
+    """
+
+    def __init__(self, tree: str, own: Workspace, tools: Tools) -> None:
+        self._slot = Slot(own.cache / "developer")
+        self._bare = own.cache / "bare"
+        self._tools = tools
+        self.switch(tree)
+
+    @property
+    def source(self) -> Path:
+        """Return where its files are."""
+        return self._slot.source
+
+    def switch(self, tree: str) -> None:
+        """Make its files those of another git tree; what is the same in both stays as it is."""
+        store = Store.of(self._tools.workspace, self._tools.deadline)
+        self._slot.switch(tree, store, self._tools.deadline)
+
+    def configure(self, config: Path) -> None:
+        """Take over a configuration; the same one again changes nothing."""
+        self._bare.mkdir(exist_ok=True)
+        shutil.copyfile(config, self._bare / ".config")
+        cost([*self._argv(), "olddefconfig"], self._tools)
+
+    def make(self, *more: str) -> Cost:
+        """Make its kernel, and more targets."""
+        jobs = len(os.sched_getaffinity(0))
+        return cost([*self._argv(), f"-j{jobs}", "bzImage", *more], self._tools)
+
+    def _argv(self) -> tuple[str, ...]:
+        return ("make", "-C", str(self.source), f"O={self._bare}")
+
+
+def bare_boot(
+    kernel: Kernel, image: GuestImage, machine: MachineSpec, accel: AccelChoice, serial_log: str
+) -> tuple[str, ...]:
+    """Return the argv of a bare boot; it ends when the guest has powered off."""
+    launch = spec.Launch(
+        machine=machine,
+        accel=accel.name,
+        cpu=accel.cpu,
+        kernel=kernel.image,
+        initrd=image.initramfs,
+        append=("rdinit=/bin/busybox", "--", "poweroff", "-f"),
+        qmp_fd=-1,
+        console_fd=-1,
+    )
+    return spec.bare_argv(launch, serial_log)
+
+
+def cost(argv: Sequence[str], tools: Tools, env: Mapping[str, str] | None = None) -> Cost:
+    """Run a command to its good end and return what it took; it writes back nobody else's files.
+
+    Raises:
+        InfrastructureError: if it ends otherwise.
+    """
+    os.sync()
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = command.run(argv, tools.deadline, env=env or {}, ok=None)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.exit_code != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise InfrastructureError(
+            f"a round of the benchmark ended with {done.exit_code}: {said[-1] if said else ''}",
+            command=argv,
+        )
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu)
