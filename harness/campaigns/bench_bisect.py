@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,19 +23,20 @@ from harness.campaigns.developer import (
 )
 from harness.campaigns.looks import Look
 from harness.errors import SpecError
-from harness.kernel.obtain import ingredients
+from harness.kernel.obtain import KernelRequest, obtain
 from harness.records import Ingredients, from_json
 from harness.results.store import INGREDIENTS
 from harness.session import Subject, Tools
+from harness.workspace import Workspace
 
 
 def bisect(subject: Subject, probes: Sequence[str], tools: Tools) -> tuple[Ratio, ...]:
     """Compare a bisection with bare makes and boots of the kernels it looked at, in its order.
 
-    Both begin with the source without its series built, which does not count. The developer's tree
-    goes from one kernel to the next as the bisection went, and the time this takes is not counted,
-    nor is that of the configuration; a kernel is made where the bisection made one, and booted for
-    each of its runs.
+    Both begin with the two ends built, which does not count: what is between is incremental. The
+    developer's tree goes from one kernel to the next as the bisection went; the time this takes is
+    not counted, nor is that of the configuration. A kernel is made where the bisection made one,
+    and booted for each of its runs.
 
     Args:
         subject: the series, its source and the machine.
@@ -43,44 +45,57 @@ def bisect(subject: Subject, probes: Sequence[str], tools: Tools) -> tuple[Ratio
 
     Returns:
         The ratio of the whole command's wall time to that of makes and boots; that of its makes to
-        theirs; and that of its guests, who run probes, to theirs.
+        theirs, if there were any; and that of its guests, who run probes, to theirs.
 
     Raises:
-        SpecError: if a kernel that it looked at does not build, or it has no answer.
-        InfrastructureError: if a make or a boot fails.
+        SpecError: if a kernel that it looked at does not build.
+        InfrastructureError: if it names no culprit, or a make or a boot fails.
     """
-    parts = ingredients(subject.kernel, **tools.arguments())
+    base = msgspec.structs.replace(subject.kernel, series="none", first=None)
     with own_cache(tools.workspace) as own:
-        base = msgspec.structs.replace(subject.kernel, series="none", first=None)
-        tools.progress.stage("bench", "the source alone, built once by each")
-        hgm(("kernel", "build", *kernel_words(base), "--log", os.devnull), own, tools)
-        tree = Tree(parts.source.tree, own, tools)
-        tree.configure(next((own.cache / "kernels").iterdir()) / "config")
-        tree.make()
+        tree = _ends_built((base, subject.kernel), own, tools)
         tools.progress.stage("bench", "hgm bisect")
         runs = own.cache / "runs"
         words = ["bisect", *kernel_words(subject.kernel), *machine_words(subject.machine)]
         words += ["--accel", subject.accel, "--runs-dir", str(runs)]
         wall = hgm([*words, *(w for probe in probes for w in ("--probe", probe))], own, tools).wall
         found = from_json(next(runs.glob("bisect-*/bisect.json")).read_bytes(), Bisection)
-        makes, boots = [], []
-        for number, look in enumerate(found.looks, 1):
-            tools.progress.stage("bench", f"{number} of {len(found.looks)}: {look.candidate.name}")
-            made_of = _made_of(look)
-            if look.built:
-                tree.switch(made_of.kernel.series.tree)
-                tree.configure(Path(made_of.kernel.config))
-                makes.append(tree.make().wall)
-            argv = bare_boot(
-                made_of.kernel, made_of.image, made_of.machine, made_of.accel, os.devnull
-            )
-            boots += [cost(argv, tools).wall for _ in range(look.runs)]
+        makes, boots = _by_hand(found, tree, tools)
     needed = f"{len(makes)} bare makes and {len(boots)} boots"
-    return (
-        Ratio("hgm bisect", needed, (wall,), (sum(makes) + sum(boots),)),
-        Ratio("its makes", "bare makes", (found.make_seconds,), (sum(makes),)),
-        Ratio("its guests", "bare boots", (found.guest_seconds,), (sum(boots),)),
-    )
+    whole = Ratio("hgm bisect", needed, (wall,), (sum(makes) + sum(boots),))
+    guests = Ratio("its guests", "bare boots", (found.guest_seconds,), (sum(boots),))
+    if not makes:
+        return whole, guests
+    return whole, Ratio("its makes", "bare makes", (found.make_seconds,), (sum(makes),)), guests
+
+
+def _by_hand(found: Bisection, tree: Tree, tools: Tools) -> tuple[list[float], list[float]]:
+    """Make and boot what a bisection did; return the seconds of each make and of each boot."""
+    makes, boots = [], []
+    for number, look in enumerate(found.looks, 1):
+        tools.progress.stage("bench", f"{number} of {len(found.looks)}: {look.candidate.name}")
+        made_of = _made_of(look)
+        if look.built:
+            tree.switch(made_of.kernel.series.tree)
+            tree.configure(Path(made_of.kernel.config))
+            makes.append(tree.make().wall)
+        argv = bare_boot(made_of.kernel, made_of.image, made_of.machine, made_of.accel, os.devnull)
+        boots += [cost(argv, tools).wall for _ in range(look.runs)]
+    return makes, boots
+
+
+def _ends_built(ends: Sequence[KernelRequest], own: Workspace, tools: Tools) -> Tree:
+    """Build kernels by the harness, and then in a developer's tree, which is returned."""
+    common = dataclasses.replace(tools, workspace=own).arguments()
+    tools.progress.stage("bench", "both ends, built by the harness")
+    kernels = [obtain(end, **common, build_log=Path(os.devnull)) for end in ends]
+    tools.progress.stage("bench", "both ends, built by make")
+    tree = Tree(kernels[0].series.tree, own, tools)
+    for kernel in kernels:
+        tree.switch(kernel.series.tree)
+        tree.configure(Path(kernel.config))
+        tree.make()
+    return tree
 
 
 def _made_of(look: Look) -> Ingredients:

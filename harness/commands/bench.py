@@ -83,8 +83,8 @@ def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
 def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int:
     """Compare `hgm bisect --probe NAME` with bare makes and boots of the kernels it looks at.
 
-    In a cache of its own, so every kernel but the source's own is built; a series of which each
-    patch builds, and whose last kernel is bad.
+    In a cache of its own, where only both ends are built before; a series of which each patch
+    builds, and whose last kernel is bad.
     """
     from harness.campaigns import bench_bisect as benchmarks
 
