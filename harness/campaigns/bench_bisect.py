@@ -23,7 +23,8 @@ from harness.campaigns.developer import (
 )
 from harness.campaigns.looks import Look
 from harness.errors import SpecError
-from harness.kernel.obtain import KernelRequest, obtain
+from harness.kernel.obtain import KernelRequest, ingredients, obtain
+from harness.probes import catalog
 from harness.records import Ingredients, from_json
 from harness.results.store import INGREDIENTS
 from harness.session import Subject, Tools
@@ -48,9 +49,12 @@ def bisect(subject: Subject, probes: Sequence[str], tools: Tools) -> tuple[Ratio
         theirs, if there were any; and that of its guests, who run probes, to theirs.
 
     Raises:
-        SpecError: if a kernel that it looked at does not build.
+        SpecError: if there is no such probe, no series, or a kernel on the way does not build.
         InfrastructureError: if it names no culprit, or a make or a boot fails.
     """
+    catalog.select(catalog.load(), probes)
+    if not ingredients(subject.kernel, **tools.arguments()).patches[: subject.kernel.first]:
+        raise SpecError("there is no series to bisect", hint="give --series")
     base = msgspec.structs.replace(subject.kernel, series="none", first=None)
     with own_cache(tools.workspace) as own:
         tree = _ends_built((base, subject.kernel), own, tools)
