@@ -33,6 +33,7 @@ from harness.vm import pool
 from harness.workspace import new_run_directory, readable
 
 _NOT_RUN = "it was not run"
+_BUILT = "the kernel is built; it was not to be booted"
 
 
 class RunRequest(Record, frozen=True, kw_only=True):
@@ -45,6 +46,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
         kselftests: the kernel's own tests, by words like ``mm`` or ``mm:hugetlb-madvise``.
         repeat: how often each probe is run.
         alone: whether each probe has a guest of its own.
+        build_only: whether it ends once the kernel is built; the verdict says that it is, then.
         command: the argv that reproduces the run.
     """
 
@@ -54,6 +56,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     kselftests: tuple[str, ...] = ()
     repeat: int = 1
     alone: bool = False
+    build_only: bool = False
     command: tuple[str, ...] = ()
 
 
@@ -72,25 +75,39 @@ def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
     """
     vmcore.policy()  # a mistake in it is said now, and not when the first guest hangs
     tools.workspace.sweep()
-    specs = _selected(request)
+    specs = () if request.build_only else _selected(request)
     label = readable(request.subject.kernel.source)
     first = _first_record(request, catalog.repeated(specs, request.repeat, alone=request.alone))
     store = RunStore(new_run_directory(runs, label), first)
     files.write_reproduce(store)
     with _recorded(store), _Stages(store, tools.progress) as stages:
-        bench = session.prepare(
-            request.subject, specs, tools, store.run_dir, stages, request.kselftests
-        )
-        everything = catalog.repeated(bench.specs, request.repeat, alone=request.alone)
-        store.expect(_not_run(everything))
-        store.write(INGREDIENTS, to_json(session.ingredients(bench, everything)))
-        stages.begin("guest")
-        session.run_probes(bench, everything, store)
-        stages.begin("verdict")
-        _conclude(store, request)
+        if request.build_only:
+            session.build(request.subject, tools, store.run_dir, stages)
+            store.update(verdict="PASS", exit_code=0, reason=_BUILT)
+        else:
+            _probe(request, specs, store, stages, tools)
     files.write_reproduce(store)
     files.write_junit(store)
     return store.record
+
+
+def _probe(
+    request: RunRequest,
+    specs: Sequence[ProbeSpec],
+    store: RunStore,
+    stages: _Stages,
+    tools: session.Tools,
+) -> None:
+    bench = session.prepare(
+        request.subject, specs, tools, store.run_dir, stages, request.kselftests
+    )
+    everything = catalog.repeated(bench.specs, request.repeat, alone=request.alone)
+    store.expect(_not_run(everything))
+    store.write(INGREDIENTS, to_json(session.ingredients(bench, everything)))
+    stages.begin("guest")
+    session.run_probes(bench, everything, store)
+    stages.begin("verdict")
+    _conclude(store, request)
 
 
 def _first_record(request: RunRequest, specs: Sequence[ProbeSpec]) -> RunRecord:

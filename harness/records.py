@@ -636,7 +636,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
             ``CompileError``; empty where none did.
         error_seconds: wall time of the program that failed, where it is a make that did not build
             the kernel; else 0.
-        stage: the stage that was under way when this was written; ``done`` at the end.
+        stage: the stage that was under way when this was written; ``done`` at the end; ``kernel``
+            too where it was only to be built.
         started: UTC, ISO 8601.
         seconds: wall time so far.
         harness: version of this program.

@@ -192,9 +192,7 @@ def prepare(
     if subject.accel == "kvm":  # an error in seconds, not after a build
         witness.begin("accel")
         accel.refuse_dead_kvm(accel.proof_kernels(None, **common), **common)
-    witness.begin("kernel", subject.kernel.source)
-    kernel = obtain(subject.kernel, build_log=directory / "build.log", **common)
-    witness.know(kernel=_summary(kernel))
+    kernel = build(subject, tools, directory, witness)
     witness.begin("image")
     guest_image = image.obtain(**common)
     witness.know(image=guest_image.key)
@@ -209,6 +207,24 @@ def prepare(
     witness.know(accel=chosen)
     tools.progress.note(f"{chosen.name}: {chosen.reason}")
     return Bench(kernel, guest_image, subject.machine, chosen, programs, tools, everything)
+
+
+def build(subject: Subject, tools: Tools, directory: Path, witness: Witness) -> Kernel:
+    """Get the kernel ready, and no more.
+
+    Args:
+        subject: what is under test.
+        tools: what it is done with.
+        directory: takes ``build.log``.
+        witness: is told what becomes known.
+
+    Raises:
+        HarnessError: if it cannot be had.
+    """
+    witness.begin("kernel", subject.kernel.source)
+    kernel = obtain(subject.kernel, build_log=directory / "build.log", **tools.arguments())
+    witness.know(kernel=_summary(kernel))
+    return kernel
 
 
 def _own_tests(

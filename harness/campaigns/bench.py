@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import command, session
-from harness.campaigns.developer import bare_boot, kernel_words, machine_words
+from harness.campaigns.developer import bare_boot
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from harness.host import ROOT
 from harness.probes import catalog
+from harness.words import kernel_words, machine_words
 
 _ROUND_SECONDS = 300.0
 

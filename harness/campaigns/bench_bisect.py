@@ -17,8 +17,6 @@ from harness.campaigns.developer import (
     bare_boot,
     cost,
     hgm,
-    kernel_words,
-    machine_words,
     own_cache,
 )
 from harness.campaigns.looks import Look
@@ -28,6 +26,7 @@ from harness.probes import catalog
 from harness.records import Ingredients, from_json
 from harness.results.store import INGREDIENTS
 from harness.session import Subject, Tools
+from harness.words import subject_words
 from harness.workspace import Workspace
 
 
@@ -60,9 +59,9 @@ def bisect(subject: Subject, probes: Sequence[str], tools: Tools) -> tuple[Ratio
         tree = _ends_built((base, subject.kernel), own, tools)
         tools.progress.stage("bench", "hgm bisect")
         runs = own.cache / "runs"
-        words = ["bisect", *kernel_words(subject.kernel), *machine_words(subject.machine)]
-        words += ["--accel", subject.accel, "--runs-dir", str(runs)]
-        wall = hgm([*words, *(w for probe in probes for w in ("--probe", probe))], own, tools).wall
+        words = ["bisect", *subject_words(subject), "--runs-dir", str(runs)]
+        words += [word for probe in probes for word in ("--probe", probe)]
+        wall = hgm(words, own, tools).wall
         found = from_json(next(runs.glob("bisect-*/bisect.json")).read_bytes(), Bisection)
         makes, boots = _by_hand(found, tree, tools)
     needed = f"{len(makes)} bare makes and {len(boots)} boots"

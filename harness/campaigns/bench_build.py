@@ -10,10 +10,11 @@ from pathlib import Path
 
 from harness import records
 from harness.campaigns.bench import Ratio
-from harness.campaigns.developer import Tree, hgm, kernel_words, own_cache
+from harness.campaigns.developer import Tree, hgm, own_cache
 from harness.kernel.obtain import KernelRequest, ingredients, obtain
 from harness.records import Kernel
 from harness.session import Tools
+from harness.words import kernel_words
 
 _EDITED = "mm/hugetlb.c"
 _PROBE = "baseline/memfd-alias/2M"

@@ -52,13 +52,11 @@ class Plan(Record, frozen=True, kw_only=True):
         subject: source, series and machine.
         question: when a kernel is bad.
         confidence: least probability of a right answer, such as 0.95; None to ask each point once.
-        command: the argv of `hgm run` with the subject's options but for the source and ``first``.
     """
 
     subject: Subject
     question: Question
     confidence: float | None = None
-    command: tuple[str, ...] = ()
 
 
 class Bisection(Record, frozen=True, kw_only=True):
@@ -209,17 +207,11 @@ def bisect_series(plan: Plan, runs: Path, tools: Tools) -> Bisection:
 def _of_series(plan: Plan, candidate: Candidate) -> RunRequest:
     number = int(candidate.point)
     kernel = msgspec.structs.replace(plan.subject.kernel, first=number)
-    return _request(plan, kernel, ("--first", str(number)))
+    return _request(plan, kernel)
 
 
-def _request(plan: Plan, kernel: KernelRequest, words: Sequence[str]) -> RunRequest:
-    probes = plan.question.to_run
-    globs = [word for glob in probes for word in ("--probe", glob)]
-    return RunRequest(
-        subject=msgspec.structs.replace(plan.subject, kernel=kernel),
-        probes=probes,
-        command=(*plan.command, *globs, *words),
-    )
+def _request(plan: Plan, kernel: KernelRequest) -> RunRequest:
+    return plan.question.request(msgspec.structs.replace(plan.subject, kernel=kernel))
 
 
 def _kept(found: Bisection, directory: Path) -> Bisection:
@@ -294,7 +286,7 @@ def bisect_commits(plan: Plan, history: History, runs: Path, tools: Tools) -> Bi
 def _of_commit(plan: Plan, history: History, candidate: Candidate) -> RunRequest:
     source = f"git:{history.path}@{candidate.point}"
     kernel = msgspec.structs.replace(plan.subject.kernel, source=source)
-    return _request(plan, kernel, ("--kernel", source))
+    return _request(plan, kernel)
 
 
 def _walk(walk: commits.Walk, hunt: Hunt) -> Bisection:

@@ -215,14 +215,7 @@ def _run(
     kernel = msgspec.structs.replace(
         subject.kernel, series=series, features=(*subject.kernel.features, *features)
     )
-    words = ["--kernel", kernel.source, "--series", series]
-    words += [word for feature in kernel.features for word in ("--config", feature)]
-    words += [word for glob in globs for word in ("--probe", glob)]
-    return RunRequest(
-        subject=msgspec.structs.replace(subject, kernel=kernel),
-        probes=globs,
-        command=points.run_command(words),
-    )
+    return points.request(msgspec.structs.replace(subject, kernel=kernel), globs)
 
 
 def row(fault: Fault, record: RunRecord) -> Row:

@@ -22,9 +22,8 @@ from pathlib import Path
 from harness import command
 from harness.errors import InfrastructureError
 from harness.kernel.git import Store
-from harness.kernel.obtain import KernelRequest
 from harness.kernel.slot import Slot
-from harness.records import AccelChoice, GuestImage, Kernel, MachineSpec, size_name
+from harness.records import AccelChoice, GuestImage, Kernel, MachineSpec
 from harness.session import Tools
 from harness.vm import spec
 from harness.workspace import Workspace
@@ -53,26 +52,6 @@ def own_cache(workspace: Workspace) -> Iterator[Workspace]:
         for name in _SHARED:
             (room / name).symlink_to(workspace.room(name))
         yield Workspace(room)
-
-
-def kernel_words(request: KernelRequest) -> tuple[str, ...]:
-    """Return the options of `hgm` that name a kernel."""
-    return (
-        *("--kernel", request.source, "--series", request.series),
-        *("--mail-from", request.mail_from, "--resolve", request.resolve),
-        *(["--fuzz"] if request.fuzz else []),
-        *(["--first", str(request.first)] if request.first is not None else []),
-        *(word for feature in request.features for word in ("--config", feature)),
-    )
-
-
-def machine_words(machine: MachineSpec) -> tuple[str, ...]:
-    """Return the options of `hgm` that name a machine."""
-    pages = ",".join(f"{size_name(each.size)}:{each.count}" for each in machine.hugepages)
-    return (
-        *("--hugepages", pages, "--memory", str(machine.memory)),
-        *("--cpus", str(machine.cpus), "--nodes", str(machine.nodes)),
-    )
 
 
 def hgm(words: Sequence[str], own: Workspace, tools: Tools) -> Cost:

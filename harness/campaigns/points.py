@@ -22,7 +22,8 @@ from harness.errors import CampaignStopped, HarnessError
 from harness.pipeline import RunRequest
 from harness.records import RunRecord
 from harness.results import store
-from harness.session import Tools
+from harness.session import Subject, Tools
+from harness.words import kernel_words, subject_words
 from harness.workspace import digest, readable
 
 #: Errors that say something about the kernel of a point and not about this host, by stage.
@@ -122,6 +123,21 @@ def campaign(
         yield Points(directory, tools)
 
 
-def run_command(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the argv of `hgm run` with these options, to be given from anywhere."""
-    return host.command_line(("run", *words))
+def request(subject: Subject, probes: Sequence[str], *, build_only: bool = False) -> RunRequest:
+    """Return the run that a point is, with the command that does it again from anywhere.
+
+    Args:
+        subject: the point's kernel on its machine.
+        probes: globs over probe names; all when empty.
+        build_only: whether it is to be built and no more.
+    """
+    words = ("kernel", "build", *kernel_words(subject.kernel))
+    if not build_only:
+        globs = (word for glob in probes for word in ("--probe", glob))
+        words = ("run", *subject_words(subject), *globs)
+    return RunRequest(
+        subject=subject,
+        probes=tuple(probes),
+        build_only=build_only,
+        command=host.command_line(words),
+    )

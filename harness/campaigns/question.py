@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 from harness.campaigns import points
+from harness.pipeline import RunRequest
 from harness.probes.catalog import matches, plain_name
 from harness.records import ProbeResult, Record, RunRecord, Status
+from harness.session import Subject
 
 #: ``absent``: the kernel has not yet what the question is about; ``untestable``: it cannot tell.
 Answer = Literal["good", "bad", "absent", "untestable"]
@@ -17,7 +19,7 @@ Answer = Literal["good", "bad", "absent", "untestable"]
 #: What makes a kernel bad where nothing else is said.
 BAD: tuple[Status, ...] = ("FAIL", "CRASH", "HANG")
 
-#: A kernel that is only to be built or booted runs this.
+#: A kernel that is only to be booted runs this.
 _SMALLEST = ("baseline/memfd-map/2M",)
 
 
@@ -26,7 +28,8 @@ class Question(Record, frozen=True, kw_only=True):
 
     Attributes:
         about: ``probe`` (its status), ``splat`` (the kernel complains), ``build``, or ``boot``.
-        probes: globs over probe names, run in each kernel; empty for all, unused for ``build``.
+        probes: globs over probe names, run in each kernel; empty for all, unused for ``build`` and
+            ``boot``.
         statuses: for ``probe``: with which of them a probe makes the kernel bad.
         signature: for ``probe`` and ``splat``: a regular expression that the reason, or a line of
             what the kernel said, must match as well; empty for any.
@@ -37,10 +40,11 @@ class Question(Record, frozen=True, kw_only=True):
     statuses: tuple[Status, ...] = BAD
     signature: str = ""
 
-    @property
-    def to_run(self) -> tuple[str, ...]:
-        """Return the probes that a kernel must run for an answer, as globs; empty for all."""
-        return _SMALLEST if self.about in ("build", "boot") else self.probes
+    def request(self, subject: Subject) -> RunRequest:
+        """Return the run that answers for a kernel: no more than it takes."""
+        if self.about == "build":
+            return points.request(subject, (), build_only=True)
+        return points.request(subject, _SMALLEST if self.about == "boot" else self.probes)
 
     def text(self) -> str:
         """Return the question in a few words."""

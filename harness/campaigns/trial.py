@@ -81,9 +81,7 @@ class _Identity(msgspec.Struct, frozen=True):
     probes: tuple[str, ...]
 
 
-def try_series(
-    subject: Subject, probes: Sequence[str], runs: Path, tools: Tools, command: Sequence[str]
-) -> Trial:
+def try_series(subject: Subject, probes: Sequence[str], runs: Path, tools: Tools) -> Trial:
     """Build, boot and probe a source after each patch of a series; what was done before is kept.
 
     Args:
@@ -91,7 +89,6 @@ def try_series(
         probes: globs over probe names; all probes when empty.
         runs: where the campaign's directory is made.
         tools: what it is done with.
-        command: the argv of `hgm run` with the subject's options, for each point's record.
 
     Raises:
         UserError: if the series cannot be read, or does not apply as a whole.
@@ -105,22 +102,16 @@ def try_series(
         for number in range(len(patches) + 1):
             name = patches[number - 1].name if number else ""
             tools.progress.stage("try", f"{number} of {len(patches)} patches: {name or 'none yet'}")
-            record = memory.once(f"{number:04}", _request(subject, number, probes, command))
+            record = memory.once(f"{number:04}", _request(subject, number, probes))
             steps.append(step(number, name, record))
         trial = conclude(subject, steps, memory.directory)
         atomic_write(memory.directory / "trial.json", msgspec.json.encode(trial))
     return trial
 
 
-def _request(
-    subject: Subject, number: int, probes: Sequence[str], command: Sequence[str]
-) -> RunRequest:
+def _request(subject: Subject, number: int, probes: Sequence[str]) -> RunRequest:
     kernel = msgspec.structs.replace(subject.kernel, first=number)
-    return RunRequest(
-        subject=msgspec.structs.replace(subject, kernel=kernel),
-        probes=tuple(probes),
-        command=(*command, "--first", str(number)),
-    )
+    return points.request(msgspec.structs.replace(subject, kernel=kernel), probes)
 
 
 def step(number: int, patch: str, record: RunRecord) -> Step:

@@ -126,20 +126,7 @@ def _plan(*, confidence: float | None, **options: Any) -> Plan:
         subject=subject_of(**options),
         question=_question(**options),
         confidence=confidence,
-        command=_run_command(**options),
     )
-
-
-def _run_command(
-    kernel: str, series: str | None, features: tuple[str, ...], **_: Any
-) -> tuple[str, ...]:
-    """Return the `hgm run` that one point is, to which the point's own words are added."""
-    from harness.campaigns.points import run_command
-
-    words = ["--kernel", kernel]
-    words += ["--series", series] if series else []
-    words += [word for feature in features for word in ("--config", feature)]
-    return run_command(words)
 
 
 def _question(
@@ -178,13 +165,10 @@ def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
     from harness import pipeline
     from harness.campaigns.points import counts
     from harness.campaigns.question import ask
-    from harness.pipeline import RunRequest
 
     question = _question(**options)
     options["series"] = options["series"] or "none"
-    request = RunRequest(
-        subject=subject_of(**options), probes=question.to_run, command=_run_command(**options)
-    )
+    request = question.request(subject_of(**options))
     with new_display() as display:
         record = pipeline.run(request, runs_dir, new_tools(timeout, display))
     if not counts(record):

@@ -53,14 +53,13 @@ def series_try(
     Given again, the command goes on where it was interrupted. Exit code 1 if a patch does not
     build, does not boot, or makes a probe go wrong.
     """
-    from harness.campaigns import points, trial
+    from harness.campaigns import trial
     from harness.reports import json
     from harness.reports import trial as report
 
     with new_display() as display:
         tools = new_tools(timeout, display)
-        command = points.run_command(sys.argv[3:])
-        done = trial.try_series(subject_of(**options), probes, runs_dir, tools, command)
+        done = trial.try_series(subject_of(**options), probes, runs_dir, tools)
     report.write(done, sys.stderr if as_json else sys.stdout)
     if as_json:
         json.write(done, sys.stdout)

@@ -14,6 +14,10 @@ from harness.vm.arch import Arch, arch
 #: What `hgm run` reserves when nobody says otherwise.
 DEFAULT_HUGEPAGES = "1G:2,2M:64"
 
+#: CPUs and NUMA nodes of a machine of which nothing else is said.
+DEFAULT_CPUS = 2
+DEFAULT_NODES = 1
+
 # A panic prints the backtraces of all CPUs (PANIC_PRINT_ALL_CPU_BT in kernel/panic.c).
 _PANIC_BACKTRACES = 0x40
 
@@ -85,8 +89,8 @@ def machine(
     hugepages: Sequence[HugePages],
     *,
     memory: int | None = None,
-    cpus: int = 2,
-    nodes: int = 1,
+    cpus: int = DEFAULT_CPUS,
+    nodes: int = DEFAULT_NODES,
     spare: int = 0,
     arch_name: str = "x86_64",
 ) -> MachineSpec:

@@ -105,34 +105,68 @@ def _kill_when(condition: Callable[[], bool], *words: str) -> None:
     raise AssertionError("it did not come to that")
 
 
-def test_a_bisection_killed_in_a_guest_and_in_a_build_names_the_patch_that_does_not_build(
+def test_a_bisection_killed_in_a_build_names_the_patch_that_does_not_build(
     hgm: Hgm, small_series: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
     asked = ("--series", f"dir:{small_series}", "--first", "3", "--about", "build")
     words = ("bisect", *asked, "--runs-dir", str(runs))
-    # The third point does not build, and the kernel of the first is in the cache.
-    _kill_when(lambda: _says(runs, "0000", "serial.log", "Linux version"), *words)
-    in_guest = _finished(runs)
-    assert _points(in_guest) == ["0003"]
+    # The third point does not build, and the kernel of the source alone is in the cache.
     _kill_when(lambda: _says(runs, "0001", "build.log", "  CC "), *words)
-    in_build = _finished(runs)
-    assert _points(in_build) == ["0000", "0003"]
+    before = _finished(runs)
+    assert _points(before) == ["0000", "0003"]
 
-    run = hgm(*words, "--json")
-    assert run.code == 0, run.err
-    found = _trial(run)
-    assert found["outcome"] == "found"
-    assert found["suspects"][0]["name"] == "0003.patch"
+    found = _found(hgm(*words, "--json"), "0003.patch")
     assert "mm/msync.c" in found["diffstat"]
     assert "#error three" in found["evidence"]
     assert found["builds"] <= 4
     (broken,) = [look for look in found["looks"] if look["candidate"]["point"] == "0003"]
     assert 0 < broken["make_seconds"] < broken["seconds"]  # a make that failed was needed, too
     after = _finished(runs)
-    assert in_guest.items() <= in_build.items() <= after.items()  # nothing was done twice
+    assert before.items() <= after.items()  # nothing was done twice
     assert _points(after) == ["0000", "0001", "0002", "0003"]
     assert found["runs"] == len(after)
+    # Whether a kernel builds is known without a guest, and seen again without one.
+    assert found["guest_seconds"] == 0
+    assert not list(runs.glob("bisect-*/*/2*/serial.log"))
+    again = subprocess.run(found["again"][0], capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert "#error three" in again.stderr
+
+
+def test_a_bisection_killed_in_a_guest_names_the_patch_that_fails_a_probe(
+    hgm: Hgm, small_series: Path, source_text: Callable[[str], str], tmp_path: Path
+) -> None:
+    (small_series / "0003.patch").write_text(_refuses_mmap(source_text))
+    (small_series / "0004.patch").unlink()  # mends what the third was
+    runs = tmp_path / "runs"
+    asked = ("--series", f"dir:{small_series}", "--probe", PROBE)
+    words = ("bisect", *asked, "--runs-dir", str(runs))
+    _kill_when(lambda: _says(runs, "0000", "serial.log", "Linux version"), *words)
+    before = _finished(runs)
+    assert _points(before) == ["0003"]
+
+    found = _found(hgm(*words, "--json"), "0003.patch")
+    assert found["evidence"].startswith(f"{PROBE}: FAIL")
+    after = _finished(runs)
+    assert before.items() <= after.items()  # nothing was done twice
+    assert _points(after) == ["0000", "0001", "0002", "0003"]
+    assert found["runs"] == len(after)
+
+
+def _refuses_mmap(text: Callable[[str], str]) -> str:
+    """Return a patch with which no huge page is mapped."""
+    place = "\tvma_len = (loff_t)(vma->vm_end - vma->vm_start);"
+    refusal = "\tif (vma_len)\n\t\treturn -ENODEV;"
+    return synthetic.patch("fs/hugetlbfs/inode.c", text, refusal, after=place)
+
+
+def _found(run: Run, culprit: str) -> dict[str, Any]:
+    assert run.code == 0, run.err
+    found = _trial(run)
+    assert found["outcome"] == "found"
+    assert found["suspects"][0]["name"] == culprit
+    return found
 
 
 def _says(runs: Path, point: str, file: str, words: str) -> bool:

@@ -30,7 +30,6 @@ PLAN = Plan(
         machine=spec.machine(spec.parse_hugepages("2M:1")),
     ),
     question=Question(probes=("hgm/x/2M",)),
-    command=("hgm", "run", "--series", "dir:/p"),
 )
 
 
@@ -89,7 +88,6 @@ def solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bise
         plan = Plan(
             subject=PLAN.subject,
             question=PLAN.question,
-            command=PLAN.command,
             confidence=confidence,
         )
         tools = Tools(Workspace(tmp_path / "cache"), Deadline.after(60, "a test"), Silent())
@@ -223,6 +221,9 @@ def test_the_report(solve: Solve) -> None:
         "",
     ]
     assert "  mm/x.c | 1 +" in lines
-    assert "again     hgm run --series dir:/p --probe hgm/x/2M --first 2" in lines
-    assert "again     hgm run --series dir:/p --probe hgm/x/2M --first 1" in lines
+    again = [line for line in lines if line.startswith("again ")]
+    words = "run --kernel tree:/src --series dir:/p --first {} --hugepages 2M:1 --probe hgm/x/2M"
+    assert [line.partition("/hgm ")[2] for line in again] == [
+        words.format(number) for number in (2, 1)
+    ]
     assert lines[-1] == "FOUND: 2 0002.patch"

@@ -4,7 +4,10 @@
 import pytest
 
 from harness.campaigns.question import Answer, Question, ask
+from harness.kernel.obtain import KernelRequest
 from harness.records import RunRecord
+from harness.session import Subject
+from harness.vm import spec
 from tests.unit.campaigns.records import NO_BOOT, NO_BUILD, probed
 
 PROBE = Question(probes=("hgm/x",))
@@ -14,6 +17,8 @@ SPLAT = Question(about="splat")
 LOCKDEP = Question(about="splat", signature="circular locking")
 BUILD = Question(about="build")
 BOOT = Question(about="boot")
+
+SUBJECT = Subject(kernel=KernelRequest(source="tree:/src"), machine=spec.machine(()))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,7 @@ BOOT = Question(about="boot")
         (LOCKDEP, probed(hgm_x_2M="PASS", splats=("WARNING: a",)), "good"),
         (LOCKDEP, probed(hgm_x_2M="PASS", splats=("possible circular locking",)), "bad"),
         (BUILD, NO_BUILD, "bad"),
+        (BUILD, RunRecord(verdict="PASS", exit_code=0, stage="kernel"), "good"),
         (BUILD, NO_BOOT, "good"),
         (BUILD, probed(hgm_x_2M="FAIL"), "good"),
         (BOOT, NO_BUILD, "untestable"),
@@ -50,6 +56,15 @@ BOOT = Question(about="boot")
 )
 def test_answer(question: Question, record: RunRecord, answer: Answer) -> None:
     assert ask(question, record).answer == answer
+
+
+def test_a_kernel_runs_no_more_than_it_takes() -> None:
+    assert PROBE.request(SUBJECT).probes == ("hgm/x",)
+    assert not PROBE.request(SUBJECT).build_only
+    assert len(BOOT.request(SUBJECT).probes) == 1
+    build = BUILD.request(SUBJECT)
+    assert build.build_only
+    assert build.command[-6:] == ("kernel", "build", "--kernel", "tree:/src", "--series", "none")
 
 
 def test_the_reason_is_the_first_evidence() -> None:

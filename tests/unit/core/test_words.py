@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a benchmark hands on to the command it measures."""
+"""A subject as options, and the options as a subject again."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from harness.campaigns.developer import kernel_words, machine_words
-from harness.commands.options import kernel_options, machine_options, subject_of
+from harness.commands.options import DEFAULT_KERNEL, kernel_options, machine_options, subject_of
 from harness.session import Subject
+from harness.words import subject_words
 
 
 def subject(words: tuple[str, ...]) -> Subject:
@@ -33,10 +33,18 @@ def subject(words: tuple[str, ...]) -> Subject:
         ("--kernel", "tree:/src", "--series", "dir:/patches", "--first", "0", "--fuzz"),
         ("--series", "lore:a@b", "--mail-from", "/mail", "--resolve", "/mended"),
         ("--config", "debug", "--config", "no-hgm", "--cpus", "4", "--nodes", "2"),
-        ("--hugepages", "1G:3,2M:10", "--memory", "5G"),
+        ("--hugepages", "1G:3,2M:10", "--memory", "5G", "--accel", "tcg"),
+        ("--hugepages", "1G:2,2M:64", "--cpus", "2", "--nodes", "1"),
     ],
 )
 def test_its_words_name_the_same_kernel_and_machine(words: tuple[str, ...]) -> None:
     asked = subject(words)
-    again = subject((*kernel_words(asked.kernel), *machine_words(asked.machine)))
+    again = subject(subject_words(asked))
     assert again == asked
+
+
+def test_what_is_as_usual_is_left_out() -> None:
+    assert subject_words(subject(("--series", "none"))) == (
+        *("--kernel", DEFAULT_KERNEL),
+        *("--series", "none"),
+    )
