@@ -156,6 +156,10 @@ def _recorded(store: RunStore) -> Iterator[None]:
         store.update(verdict="INTERRUPTED", exit_code=130, reason="interrupted")
     except HarnessError as error:
         _end_with(error, store)
+    except BrokenPipeError as error:
+        gone = "a pipe broke: whoever read the output is gone"
+        store.update(verdict="ERROR", exit_code=3, reason=gone, error=type(error).__name__)
+        raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             _end_with_defect(error, store)

@@ -17,6 +17,7 @@ from pathlib import Path
 import paramiko
 
 from harness import session
+from harness.errors import GuestLost
 from harness.probes import catalog
 from harness.reports.progress import Display
 from harness.vm.ssh import unbroken
@@ -64,7 +65,10 @@ def open_shell(
             tools.progress.note("probes are in /probes; leave with exit, which ends the guest")
             display.__exit__(None, None, None)
             with host.ssh.terminal(*_size()) as channel:
-                return _connect(channel)
+                code = _connect(channel)
+            if code < 0:
+                raise GuestLost("the guest, or the connection to it, ended before its shell did")
+            return code
 
 
 def _writer(descriptor: int) -> Callable[[bytes], object]:
@@ -77,7 +81,7 @@ def _size() -> tuple[int, int]:
 
 
 def _connect(channel: paramiko.Channel) -> int:
-    """Carry bytes both ways until the shell ends."""
+    """Carry bytes both ways until the shell ends; return its exit code, -1 if it gave none."""
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
     with _raw(keyboard), selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)

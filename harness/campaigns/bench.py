@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import command, session
-from harness.campaigns.developer import bare_boot
+from harness.campaigns.developer import bare_boot, timeout_words
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from harness.host import ROOT
@@ -76,7 +76,7 @@ def boot(subject: session.Subject, probe: str, rounds: int, tools: session.Tools
         bare = bare_boot(
             bench.kernel, bench.image, bench.machine, bench.accel, str(directory / "serial.log")
         )
-        hgm = _hgm_argv(subject, probe, bench.accel.name, directory)
+        hgm = _hgm_argv(subject, probe, bench.accel.name, directory, tools)
 
         def run_once(argv: tuple[str, ...]) -> Callable[[], None]:
             return lambda: _must_end_well(argv, tools.deadline)
@@ -87,11 +87,14 @@ def boot(subject: session.Subject, probe: str, rounds: int, tools: session.Tools
         )
 
 
-def _hgm_argv(subject: session.Subject, probe: str, accel: str, directory: Path) -> tuple[str, ...]:
+def _hgm_argv(
+    subject: session.Subject, probe: str, accel: str, directory: Path, tools: session.Tools
+) -> tuple[str, ...]:
     return (
         *(str(ROOT / "hgm"), "run", "--probe", probe, "--accel", accel),
         *kernel_words(subject.kernel),
         *machine_words(subject.machine),
+        *timeout_words(tools),
         *("--runs-dir", str(directory / "runs")),
     )
 

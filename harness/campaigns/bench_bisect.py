@@ -48,21 +48,26 @@ def bisect(subject: Subject, probes: Sequence[str], tools: Tools) -> tuple[Ratio
         theirs, if there were any; and that of its guests, who run probes, to theirs.
 
     Raises:
-        SpecError: if there is no such probe, no series, or a kernel on the way does not build.
-        InfrastructureError: if it names no culprit, or a make or a boot fails.
+        UserError: if there is no such probe, no series or no culprit, or a kernel does not build.
+        InfrastructureError: if a make or a boot fails.
     """
     catalog.select(catalog.load(), probes)
     if not ingredients(subject.kernel, **tools.arguments()).patches[: subject.kernel.first]:
         raise SpecError("there is no series to bisect", hint="give --series")
-    base = msgspec.structs.replace(subject.kernel, series="none", first=None)
+    base = msgspec.structs.replace(subject.kernel, first=0)
     with own_cache(tools.workspace) as own:
         tree = _ends_built((base, subject.kernel), own, tools)
         tools.progress.stage("bench", "hgm bisect")
         runs = own.cache / "runs"
         words = ["bisect", *subject_words(subject), "--runs-dir", str(runs)]
         words += [word for probe in probes for word in ("--probe", probe)]
-        wall = hgm(words, own, tools).wall
+        wall = hgm(words, own, tools, ok=(0, 1)).wall
         found = from_json(next(runs.glob("bisect-*/bisect.json")).read_bytes(), Bisection)
+        if found.outcome != "found":
+            raise SpecError(
+                f"{found.question} has no culprit ({found.outcome}): {found.evidence}",
+                hint="measure a series whose last kernel is bad and whose source is not",
+            )
         makes, boots = _by_hand(found, tree, tools)
     needed = f"{len(makes)} bare makes and {len(boots)} boots"
     whole = Ratio("hgm bisect", needed, (wall,), (sum(makes) + sum(boots),))
@@ -91,7 +96,7 @@ def _ends_built(ends: Sequence[KernelRequest], own: Workspace, tools: Tools) -> 
     """Build kernels by the harness, and then in a developer's tree, which is returned."""
     common = dataclasses.replace(tools, workspace=own).arguments()
     tools.progress.stage("bench", "both ends, built by the harness")
-    kernels = [obtain(end, **common, build_log=Path(os.devnull)) for end in ends]
+    kernels = [obtain(end, **common, build_log=Path("build.log")) for end in ends]
     tools.progress.stage("bench", "both ends, built by make")
     tree = Tree(kernels[0].series.tree, own, tools)
     for kernel in kernels:

@@ -162,7 +162,7 @@ class Hunt:
             looks=looks,
             evidence=first.reason,
             before=before.reason if before else "",
-            again=tuple(self.request(each).command for each in show),
+            again=tuple(points.repeated(self.request(each), self.times).command for each in show),
             confidence=self.confidence,
             builds=sum(look.built for look in looks),
             runs=sum(look.runs for look in looks),

@@ -223,7 +223,7 @@ def row(fault: Fault, record: RunRecord) -> Row:
     noticed = catchers(fault.caught, record)
     by = noticed[0] if noticed else None
     outcome: Outcome = "caught" if by else "missed"
-    if not points.built(record):
+    if not (points.applied(record) and points.built(record)):
         outcome = "no build"
     elif not points.booted(record):
         outcome = "no boot"

@@ -15,7 +15,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,10 +54,19 @@ def own_cache(workspace: Workspace) -> Iterator[Workspace]:
         yield Workspace(room)
 
 
-def hgm(words: Sequence[str], own: Workspace, tools: Tools) -> Cost:
-    """Run a command of `hgm` in a cache of its own."""
-    argv = [sys.executable, "-m", "harness.cli", *words]
-    return cost(argv, tools, {"HGM_CACHE": str(own.cache)})
+def hgm(words: Sequence[str], own: Workspace, tools: Tools, *, ok: Collection[int] = (0,)) -> Cost:
+    """Run a command of `hgm` in a cache of its own, with what is left of the time.
+
+    Raises:
+        InfrastructureError: if it ends otherwise than with one of the exit codes ``ok``.
+    """
+    argv = [sys.executable, "-m", "harness.cli", *words, *timeout_words(tools)]
+    return cost(argv, tools, {"HGM_CACHE": str(own.cache)}, ok)
+
+
+def timeout_words(tools: Tools) -> tuple[str, ...]:
+    """Return the option that bounds a command by what is left of the time."""
+    return ("--timeout", f"{max(1.0, tools.deadline.remaining()):.0f}")
 
 
 class Tree:
@@ -117,7 +126,12 @@ def bare_boot(
     return spec.bare_argv(launch, serial_log)
 
 
-def cost(argv: Sequence[str], tools: Tools, env: Mapping[str, str] | None = None) -> Cost:
+def cost(
+    argv: Sequence[str],
+    tools: Tools,
+    env: Mapping[str, str] | None = None,
+    ok: Collection[int] = (0,),
+) -> Cost:
     """Run a command to its good end and return what it took; it writes back nobody else's files.
 
     Raises:
@@ -127,7 +141,7 @@ def cost(argv: Sequence[str], tools: Tools, env: Mapping[str, str] | None = None
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = command.run(argv, tools.deadline, env=env or {}, ok=None)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.exit_code != 0:
+    if done.exit_code not in ok:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise InfrastructureError(
             f"a round of the benchmark ended with {done.exit_code}: {said[-1] if said else ''}",

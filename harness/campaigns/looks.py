@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from harness.campaigns import search
+from harness.campaigns import points, search
 from harness.campaigns.points import Points
 from harness.campaigns.question import Answer, Opinion, Question, ask
 from harness.pipeline import RunRequest
@@ -100,9 +100,7 @@ class Looker:
             left = times - seen.asked
             if left <= 0 or (seen.bad and stop_at_bad):
                 break
-            repeat = min(left, _BATCH)
-            # A guest each: what a boot decides would be one answer, however often it is asked.
-            batch = msgspec.structs.replace(request, repeat=repeat, alone=repeat > 1)
+            batch = points.repeated(request, min(left, _BATCH))
             records.append(self._memory.run(candidate.point, batch))
             seen = self._seen(candidate, records)
         return seen

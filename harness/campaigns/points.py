@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from harness import host, pipeline
-from harness.errors import CampaignStopped, HarnessError
+from harness.errors import CampaignStopped, HarnessError, SpecError, UserError
 from harness.pipeline import RunRequest
 from harness.records import RunRecord
 from harness.results import store
@@ -26,7 +26,8 @@ from harness.session import Subject, Tools
 from harness.words import kernel_words, subject_words
 from harness.workspace import digest, readable
 
-#: Errors that say something about the kernel of a point and not about this host, by stage.
+#: Errors that say something about a point and not about this host, by stage.
+_OF_THE_SERIES = ("kernel", ("SeriesError",))
 _OF_THE_BUILD = ("kernel", ("CompileError", "ConfigError"))
 _OF_THE_BOOT = ("guest", ("GuestPanicked", "GuestSilent", "SshUnreachable", "GuestLost"))
 
@@ -51,24 +52,27 @@ class Points:
         found = sorted(path.parent for path in (self.directory / point).glob("*/result.json"))
         # One of the names is `latest`, which is another run's.
         records = [_read(path) for path in found if not path.is_symlink()]
-        return tuple(record for record in records if record is not None and counts(record))
+        return tuple(record for record in records if record is not None and decided(record))
 
     def run(self, point: str, request: RunRequest) -> RunRecord:
         """Run a point, and return the record.
 
         Raises:
             KeyboardInterrupt: if the run was interrupted.
+            SpecError: if what was asked for cannot be.
             CampaignStopped: if this host could not do it; the kernel is not to blame.
         """
         record = pipeline.run(request, self.directory / point, self._tools)
         if record.verdict == "INTERRUPTED":
             raise KeyboardInterrupt
-        if not counts(record):
-            raise CampaignStopped(
-                f"point {point}: {record.reason}",
-                hint="mend it and give the same command again: it goes on from here",
-            )
-        return record
+        if decided(record):
+            return record
+        if record.stage == "kernel" and record.exit_code == UserError.exit_code:
+            raise SpecError(f"point {point}: {record.reason}")
+        raise CampaignStopped(
+            f"point {point}: {record.reason}",
+            hint="mend it and give the same command again: it goes on from here",
+        )
 
     def once(self, point: str, request: RunRequest) -> RunRecord:
         """Return the first finished run of a point, run now if there is none."""
@@ -87,6 +91,16 @@ def counts(record: RunRecord) -> bool:
     if record.verdict in _UNFINISHED:
         return False
     return record.verdict != "ERROR" or not record.error or not (built(record) and booted(record))
+
+
+def decided(record: RunRecord) -> bool:
+    """Return whether a run says something about its point: it counts, or has no kernel to run."""
+    return counts(record) or not applied(record)
+
+
+def applied(record: RunRecord) -> bool:
+    """Return whether the point's series could be put on its source."""
+    return not _ended_by(record, *_OF_THE_SERIES)
 
 
 def built(record: RunRecord) -> bool:
@@ -134,10 +148,22 @@ def request(subject: Subject, probes: Sequence[str], *, build_only: bool = False
     words = ("kernel", "build", *kernel_words(subject.kernel))
     if not build_only:
         globs = (word for glob in probes for word in ("--probe", glob))
-        words = ("run", *subject_words(subject), *globs)
+        # Of one of our own series, `hgm run` would expect HGM; a point is asked what it is.
+        words = ("run", *subject_words(subject), *globs, "--expect", "report")
     return RunRequest(
         subject=subject,
         probes=tuple(probes),
         build_only=build_only,
         command=host.command_line(words),
     )
+
+
+def repeated(request: RunRequest, times: int) -> RunRequest:
+    """Return the run that asks so often, each time in a guest of its own.
+
+    What a boot decides would be one answer, however often one guest is asked.
+    """
+    if times == 1:
+        return request
+    words = (*request.command, "--repeat", str(times), "--alone")
+    return msgspec.structs.replace(request, repeat=times, alone=True, command=words)

@@ -75,6 +75,8 @@ class Opinion(Record, frozen=True, kw_only=True):
 
 def ask(question: Question, record: RunRecord) -> Opinion:
     """Return what a finished run answers. What could not be asked is never called good."""
+    if not points.applied(record):
+        return Opinion(answer="untestable", reason=f"its series does not apply: {record.reason}")
     if not points.built(record):
         answer: Answer = "bad" if question.about == "build" else "untestable"
         return Opinion(answer=answer, reason=f"does not build: {record.reason}")

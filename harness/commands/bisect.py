@@ -122,6 +122,8 @@ def _find(
 def _plan(*, confidence: float | None, **options: Any) -> Plan:
     from harness.campaigns.bisect import Plan
 
+    if confidence is not None and options["about"] == "build":
+        raise click.UsageError("a kernel that does not build never does: leave --confidence out")
     return Plan(
         subject=subject_of(**options),
         question=_question(**options),
@@ -163,7 +165,7 @@ def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
     0 good (or without the feature), 1 bad, 125 cannot be tested, 128 stop: this host failed.
     """
     from harness import pipeline
-    from harness.campaigns.points import counts
+    from harness.campaigns.points import decided
     from harness.campaigns.question import ask
 
     question = _question(**options)
@@ -171,7 +173,7 @@ def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
     request = question.request(subject_of(**options))
     with new_display() as display:
         record = pipeline.run(request, runs_dir, new_tools(timeout, display))
-    if not counts(record):
+    if not decided(record):
         click.echo(f"stop: {record.reason}")
         return _STOP
     opinion = ask(question, record)

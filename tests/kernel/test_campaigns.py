@@ -106,8 +106,9 @@ def _kill_when(condition: Callable[[], bool], *words: str) -> None:
 
 
 def test_a_bisection_killed_in_a_build_names_the_patch_that_does_not_build(
-    hgm: Hgm, small_series: Path, tmp_path: Path
+    hgm: Hgm, small_series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where the command that sees it again puts its log
     runs = tmp_path / "runs"
     asked = ("--series", f"dir:{small_series}", "--first", "3", "--about", "build")
     words = ("bisect", *asked, "--runs-dir", str(runs))

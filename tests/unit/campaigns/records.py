@@ -56,5 +56,6 @@ def ended(error: str, stage: str, code: int = 3) -> RunRecord:
     return RunRecord(verdict="ERROR", exit_code=code, reason="why", error=error, stage=stage)
 
 
+NO_SERIES = ended("SeriesError", "kernel", 2)
 NO_BUILD = ended("CompileError", "kernel", 2)
 NO_BOOT = ended("GuestPanicked", "guest")

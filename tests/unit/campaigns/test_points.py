@@ -9,8 +9,9 @@ import pytest
 from harness import pipeline
 from harness.campaigns import points
 from harness.campaigns.points import Points
+from harness.commands.run import _run_request, run
 from harness.deadline import Deadline
-from harness.errors import CampaignStopped
+from harness.errors import CampaignStopped, SpecError
 from harness.kernel.obtain import KernelRequest
 from harness.pipeline import RunRequest
 from harness.progress import Silent
@@ -18,7 +19,7 @@ from harness.records import RunRecord, to_json
 from harness.session import Subject, Tools
 from harness.vm import spec
 from harness.workspace import Workspace
-from tests.unit.campaigns.records import NO_BOOT, NO_BUILD, ended, probed
+from tests.unit.campaigns.records import NO_BOOT, NO_BUILD, NO_SERIES, ended, probed
 
 REQUEST = RunRequest(
     subject=Subject(
@@ -50,7 +51,9 @@ def tools(tmp_path: Path) -> Tools:
     return Tools(Workspace(tmp_path / "cache"), Deadline.after(60, "a test"), Silent())
 
 
-@pytest.mark.parametrize("record", [probed(a_x="PASS"), probed(a_x="FAIL"), NO_BUILD, NO_BOOT])
+@pytest.mark.parametrize(
+    "record", [probed(a_x="PASS"), probed(a_x="FAIL"), NO_SERIES, NO_BUILD, NO_BOOT]
+)
 def test_what_was_decided_is_not_done_again(
     tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, record: RunRecord
 ) -> None:
@@ -104,6 +107,31 @@ def test_a_failure_of_this_host_is_no_verdict(
     with pytest.raises(CampaignStopped, match="0001"):
         memory.once("0001", REQUEST)
     assert memory.runs("0001") == ()
+
+
+@pytest.mark.parametrize("error", ["SpecError", "SourceError"])
+def test_a_mistake_that_a_point_shows_is_the_users(
+    tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    monkeypatch.setattr(pipeline, "run", Pipeline(ended(error, "kernel", 2)).run)
+    memory = Points(tmp_path / "try", tools)
+    with pytest.raises(SpecError, match="point 0001: why"):
+        memory.once("0001", REQUEST)
+    assert memory.runs("0001") == ()
+
+
+@pytest.mark.parametrize("times", [1, 7])
+@pytest.mark.parametrize("series", ["none", "hgm-6.12"])
+def test_the_command_of_a_point_asks_for_the_same_run(times: int, series: str) -> None:
+    kernel = KernelRequest(source="tree:/src", series=series, first=3, fuzz=True, resolve="/r")
+    subject = Subject(kernel=kernel, machine=REQUEST.subject.machine, accel="tcg")
+    asked = points.repeated(points.request(subject, ("hgm/x", "b")), times)
+    words = asked.command[asked.command.index("run") + 1 :]
+    options = run.make_context("hgm run", list(words)).params
+    for name in ("as_json", "runs_dir", "timeout", "against"):  # what is no part of the request
+        del options[name]
+    again = _run_request((), **options)
+    assert msgspec.structs.replace(again, command=asked.command) == asked
 
 
 def test_a_damaged_record_is_as_none(tmp_path: Path, tools: Tools) -> None:

@@ -8,7 +8,7 @@ from harness.kernel.obtain import KernelRequest
 from harness.records import RunRecord
 from harness.session import Subject
 from harness.vm import spec
-from tests.unit.campaigns.records import NO_BOOT, NO_BUILD, probed
+from tests.unit.campaigns.records import NO_BOOT, NO_BUILD, NO_SERIES, probed
 
 PROBE = Question(probes=("hgm/x",))
 HANG = Question(probes=("hgm/x",), statuses=("HANG",))
@@ -45,6 +45,9 @@ SUBJECT = Subject(kernel=KernelRequest(source="tree:/src"), machine=spec.machine
         (SPLAT, NO_BUILD, "untestable"),
         (LOCKDEP, probed(hgm_x_2M="PASS", splats=("WARNING: a",)), "good"),
         (LOCKDEP, probed(hgm_x_2M="PASS", splats=("possible circular locking",)), "bad"),
+        (PROBE, NO_SERIES, "untestable"),
+        (BUILD, NO_SERIES, "untestable"),
+        (BOOT, NO_SERIES, "untestable"),
         (BUILD, NO_BUILD, "bad"),
         (BUILD, RunRecord(verdict="PASS", exit_code=0, stage="kernel"), "good"),
         (BUILD, NO_BOOT, "good"),
