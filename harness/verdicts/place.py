@@ -11,8 +11,8 @@ QMP saw come last.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from harness.records import Capture, Splat
 from harness.verdicts import dmesg
@@ -64,6 +64,7 @@ class Stack:
         frames: ``func+0x1/0x2`` each.
         kernel: whether the CPU was seen in the kernel, by its program counter.
         user: whether the CPU was in user mode.
+        interrupt: whether what it did in the kernel was to serve an interrupt of user mode.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Stack:
     frames: list[str] = field(default_factory=list)
     kernel: bool = False
     user: bool = False
+    interrupt: bool = False
 
 
 def stacks(console: str) -> tuple[Stack, ...]:
@@ -108,6 +110,8 @@ def _extend(stack: Stack, text: str) -> None:
         elif not stack.kernel and (not stack.frames or _INTERRUPTED.match(stack.frames[-1])):
             # Else it is only where userspace called the kernel from.
             stack.user, stack.frames = True, []
+        elif stack.frames and _INTERRUPTED.match(stack.frames[-1]):
+            stack.interrupt = True
     elif (frame := _FRAME.match(text)) and not stack.user and frame[1] not in stack.frames[:1]:
         stack.frames.append(frame[1])
 
@@ -124,11 +128,27 @@ def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Captu
     noticed = ("\n".join(each.block) for each in reversed(splats) if each.kind in dmesg.STUCK)
     told = [stacks(text) for text in (captured, *noticed)]
     pids = _family([stack for found in told for stack in found])
+    in_user_mode = {vcpu.number for vcpu in capture.vcpus if vcpu.level}
     for found in told:
-        mine = [stack for stack in found if stack.name == program or stack.pid in pids]
+        mine = [
+            _without_a_tick(stack, in_user_mode)
+            for stack in found
+            if stack.name == program or stack.pid in pids
+        ]
         if where := _of_stacks(mine, capture.symbols):
             return where
     return _of_vcpus(capture)
+
+
+def _without_a_tick(stack: Stack, in_user_mode: Collection[int]) -> Stack:
+    """Return a stack as it is when its CPU serves no interrupt.
+
+    An NMI may come while a tick of the clock is served. A handler that hung would not have gone
+    back to the user mode in which QMP saw its CPU.
+    """
+    if stack.interrupt and stack.cpu in in_user_mode:
+        return replace(stack, user=True, frames=[])
+    return stack
 
 
 def _of_stacks(mine: Sequence[Stack], symbols: Mapping[str, Sequence[str]]) -> str:

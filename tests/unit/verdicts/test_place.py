@@ -112,6 +112,22 @@ def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("level", "where"),
+    [
+        (3, "user mode, in the probe"),
+        (0, "rcu_sched_clock_irq+0x19d/0xab0, on CPU 1"),  # a handler may well be what hangs
+    ],
+)
+def test_a_tick_is_not_where_a_loop_in_user_mode_hangs(level: int, where: str) -> None:
+    text = decode((DATA / "user-loop-in-a-tick.log").read_bytes())
+    seen = (
+        Vcpu(number=0, pc=0xFFFFFFFF812A28A3, level=0, halted=True, busy=0.01),
+        Vcpu(number=1, pc=0x40190A, level=level, halted=False, busy=0.99),
+    )
+    assert place.of_hang("crash", text, (), Capture(why="hang", vcpus=seen)) == where
+
+
+@pytest.mark.parametrize(
     ("console", "where"),
     [
         (
