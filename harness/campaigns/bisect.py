@@ -224,9 +224,9 @@ def _search(candidates: Sequence[Candidate], hunt: Hunt) -> Bisection:
     """Look at the ends, then between them, until no point that can be tested is left."""
     last = len(candidates) - 1
     end, hunt = hunt.bad_end(candidates[last], search.most_tests(last) + 1)
-    if end.answer != "bad":
+    if _tested(end).answer != "bad":
         return hunt.answer("never", candidates[last:], end, None)
-    begin = _begin(candidates[0], hunt)
+    begin = _tested(hunt.look(candidates[0]))
     if begin.answer == "bad":
         return hunt.answer("always", candidates[:1], begin, None)
     seen = {0: begin, last: end}
@@ -242,19 +242,18 @@ def _following(seen: dict[int, Look]) -> int | None:
     return search.bracket({point: look.answer for point, look in seen.items()}).following
 
 
-def _begin(candidate: Candidate, hunt: Hunt) -> Look:
-    """Look at the first point.
+def _tested(end: Look) -> Look:
+    """Return an end of what is bisected.
 
     Raises:
-        SpecError: if it cannot be tested: then nobody knows whether the fault was there already.
+        SpecError: if it cannot be tested: then nobody knows whether the fault is there.
     """
-    begin = hunt.look(candidate)
-    if begin.answer == "untestable":
+    if end.answer == "untestable":
         raise SpecError(
-            f"{candidate.name} cannot be tested: {begin.reason}",
-            hint="begin from a source that can be",
+            f"{end.candidate.name} cannot be tested: {end.reason}",
+            hint="give two ends that can be",
         )
-    return begin
+    return end
 
 
 def bisect_commits(plan: Plan, history: History, runs: Path, tools: Tools) -> Bisection:
@@ -292,9 +291,9 @@ def _of_commit(plan: Plan, history: History, candidate: Candidate) -> RunRequest
 def _walk(walk: commits.Walk, hunt: Hunt) -> Bisection:
     """Look at the ends, then where git says, until git names the culprit."""
     end, hunt = hunt.bad_end(walk.candidate(walk.history.bad), walk.most_tests() + 1)
-    if end.answer != "bad":
+    if _tested(end).answer != "bad":
         return hunt.answer("never", [end.candidate], end, None)
-    begin = _begin(walk.candidate(walk.history.good), hunt)
+    begin = _tested(hunt.look(walk.candidate(walk.history.good)))
     if begin.answer == "bad":
         return hunt.answer("always", [begin.candidate], begin, None)
     seen = {end.candidate.point: end, begin.candidate.point: begin}

@@ -143,6 +143,11 @@ def test_a_source_that_cannot_be_tested_is_no_good_end(solve: Solve) -> None:
         solve(World(8, lambda n: NO_BUILD if n == 0 else "FAIL"))
 
 
+def test_a_series_that_cannot_be_tested_as_a_whole_is_not_called_good(solve: Solve) -> None:
+    with pytest.raises(SpecError, match=r"0008\.patch cannot be tested: does not build"):
+        solve(World(8, lambda n: NO_BUILD if n == 8 else "PASS"))
+
+
 def test_no_series_is_the_callers_mistake(solve: Solve) -> None:
     with pytest.raises(SpecError, match="no series"):
         solve(World(0, lambda _: "PASS"))
