@@ -33,6 +33,7 @@ from harness.vm import pool
 from harness.workspace import new_run_directory, readable
 
 _NOT_RUN = "it was not run"
+_UNREAD = "a pipe broke: whoever read the output is gone"
 _BUILT = "the kernel is built; it was not to be booted"
 
 
@@ -156,17 +157,11 @@ def _recorded(store: RunStore) -> Iterator[None]:
         store.update(verdict="INTERRUPTED", exit_code=130, reason="interrupted")
     except HarnessError as error:
         _end_with(error, store)
-    except BrokenPipeError as error:
-        gone = "a pipe broke: whoever read the output is gone"
-        store.update(verdict="ERROR", exit_code=3, reason=gone, error=type(error).__name__)
-        raise
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            _end_with_defect(error, store)
-            raise
-        _end_with(NoSpace(f"no space left: {error}", hint="free some space"), store)
     except Exception as error:
-        _end_with_defect(error, store)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _end_with(NoSpace(f"no space left: {error}", hint="free some space"), store)
+            return
+        _end_unforeseen(error, store)
         raise
 
 
@@ -182,12 +177,13 @@ def _end_with(error: HarnessError, store: RunStore) -> None:
     )
 
 
-def _end_with_defect(error: Exception, store: RunStore) -> None:
-    """Record an error that no stage foresaw; who called tells of it as well."""
+def _end_unforeseen(error: Exception, store: RunStore) -> None:
+    """Record an error that no stage foresaw: a defect of ours, or that nobody reads our output."""
+    gone = isinstance(error, BrokenPipeError)
     store.update(
         verdict="ERROR",
         exit_code=HarnessError.exit_code,
-        reason=f"{INTERNAL}: {error!r}",
+        reason=_UNREAD if gone else f"{INTERNAL}: {error!r}",
         error=type(error).__name__,
     )
 

@@ -98,9 +98,11 @@ def _connect(channel: paramiko.Channel) -> int:
                     continue
                 typed = os.read(keyboard, _CHUNK)
                 with unbroken():
-                    channel.sendall(typed) if typed else channel.shutdown_write()
-                if not typed:
-                    selector.unregister(keyboard)
+                    if typed:
+                        channel.sendall(typed)
+                    else:
+                        channel.shutdown_write()
+                        selector.unregister(keyboard)
     return channel.recv_exit_status()
 
 

@@ -6,6 +6,8 @@ What is as it would be anyway is left out, but for the source and the series.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harness.kernel.obtain import KernelRequest
 from harness.records import MachineSpec, size_name
 from harness.session import Subject
@@ -43,6 +45,11 @@ def machine_words(machine: MachineSpec) -> tuple[str, ...]:
         *_unless("--cpus", str(machine.cpus), str(spec.DEFAULT_CPUS)),
         *_unless("--nodes", str(machine.nodes), str(spec.DEFAULT_NODES)),
     )
+
+
+def probe_words(globs: Iterable[str]) -> tuple[str, ...]:
+    """Return the options that choose probes."""
+    return tuple(word for glob in globs for word in ("--probe", glob))
 
 
 def _unless(option: str, value: str, usual: str) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import command, session
-from harness.campaigns.developer import bare_boot, timeout_words
-from harness.deadline import Deadline
-from harness.errors import InfrastructureError
+import msgspec
+
+from harness import session
+from harness.campaigns.developer import bare_boot, must_end_well, timeout_words
 from harness.host import ROOT
 from harness.probes import catalog
-from harness.words import kernel_words, machine_words
+from harness.words import probe_words, subject_words
 
 _ROUND_SECONDS = 300.0
 
@@ -76,36 +76,20 @@ def boot(subject: session.Subject, probe: str, rounds: int, tools: session.Tools
         bare = bare_boot(
             bench.kernel, bench.image, bench.machine, bench.accel, str(directory / "serial.log")
         )
-        hgm = _hgm_argv(subject, probe, bench.accel.name, directory, tools)
+        subject = msgspec.structs.replace(subject, accel=bench.accel.name)
+        hgm = (
+            *(str(ROOT / "hgm"), "run", *subject_words(subject), *probe_words((probe,))),
+            *(*timeout_words(tools), "--runs-dir", str(directory / "runs")),
+        )
 
         def run_once(argv: tuple[str, ...]) -> Callable[[], None]:
-            return lambda: _must_end_well(argv, tools.deadline)
+            return lambda: must_end_well(
+                argv, tools.deadline.within(_ROUND_SECONDS, "a round of the benchmark")
+            )
 
         tools.progress.stage("bench", f"{rounds} rounds of each")
         return measure(
             f"hgm run --probe {probe}", run_once(hgm), "bare boot", run_once(bare), rounds
-        )
-
-
-def _hgm_argv(
-    subject: session.Subject, probe: str, accel: str, directory: Path, tools: session.Tools
-) -> tuple[str, ...]:
-    return (
-        *(str(ROOT / "hgm"), "run", "--probe", probe, "--accel", accel),
-        *kernel_words(subject.kernel),
-        *machine_words(subject.machine),
-        *timeout_words(tools),
-        *("--runs-dir", str(directory / "runs")),
-    )
-
-
-def _must_end_well(argv: tuple[str, ...], deadline: Deadline) -> None:
-    done = command.run(argv, deadline.within(_ROUND_SECONDS, "a round of the benchmark"), ok=None)
-    if done.exit_code != 0:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise InfrastructureError(
-            f"a round of the benchmark ended with {done.exit_code}: {said[-1] if said else ''}",
-            command=argv,
         )
 
 

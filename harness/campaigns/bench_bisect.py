@@ -26,7 +26,7 @@ from harness.probes import catalog
 from harness.records import Ingredients, from_json
 from harness.results.store import INGREDIENTS
 from harness.session import Subject, Tools
-from harness.words import subject_words
+from harness.words import probe_words, subject_words
 from harness.workspace import Workspace
 
 
@@ -59,9 +59,8 @@ def bisect(subject: Subject, probes: Sequence[str], tools: Tools) -> tuple[Ratio
         tree = _ends_built((base, subject.kernel), own, tools)
         tools.progress.stage("bench", "hgm bisect")
         runs = own.cache / "runs"
-        words = ["bisect", *subject_words(subject), "--runs-dir", str(runs)]
-        words += [word for probe in probes for word in ("--probe", probe)]
-        wall = hgm(words, own, tools, ok=(0, 1)).wall
+        words = ("bisect", *subject_words(subject), *probe_words(probes))
+        wall = hgm((*words, "--runs-dir", str(runs)), own, tools, ok=(0, 1)).wall
         found = from_json(next(runs.glob("bisect-*/bisect.json")).read_bytes(), Bisection)
         if found.outcome != "found":
             raise SpecError(
@@ -84,9 +83,7 @@ def _by_hand(found: Bisection, tree: Tree, tools: Tools) -> tuple[list[float], l
         tools.progress.stage("bench", f"{number} of {len(found.looks)}: {look.candidate.name}")
         made_of = _made_of(look)
         if look.built:
-            tree.switch(made_of.kernel.series.tree)
-            tree.configure(Path(made_of.kernel.config))
-            makes.append(tree.make().wall)
+            makes.append(tree.build(made_of.kernel).wall)
         argv = bare_boot(made_of.kernel, made_of.image, made_of.machine, made_of.accel, os.devnull)
         boots += [cost(argv, tools).wall for _ in range(look.runs)]
     return makes, boots
@@ -98,11 +95,9 @@ def _ends_built(ends: Sequence[KernelRequest], own: Workspace, tools: Tools) -> 
     tools.progress.stage("bench", "both ends, built by the harness")
     kernels = [obtain(end, **common, build_log=Path("build.log")) for end in ends]
     tools.progress.stage("bench", "both ends, built by make")
-    tree = Tree(kernels[0].series.tree, own, tools)
+    tree = Tree(own, tools)
     for kernel in kernels:
-        tree.switch(kernel.series.tree)
-        tree.configure(Path(kernel.config))
-        tree.make()
+        tree.build(kernel)
     return tree
 
 

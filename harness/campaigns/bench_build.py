@@ -14,7 +14,7 @@ from harness.campaigns.developer import Tree, hgm, own_cache
 from harness.kernel.obtain import KernelRequest, ingredients, obtain
 from harness.records import Kernel
 from harness.session import Tools
-from harness.words import kernel_words
+from harness.words import kernel_words, probe_words
 
 _EDITED = "mm/hugetlb.c"
 _PROBE = "baseline/memfd-alias/2M"
@@ -44,9 +44,7 @@ def build(request: KernelRequest, rounds: int, tools: Tools) -> tuple[Ratio, ...
 
     def developer_builds() -> None:
         with own_cache(tools.workspace) as own:
-            tree = Tree(kernel.series.tree, own, tools)
-            tree.configure(Path(kernel.config))
-            bare.append(tree.make("headers_install"))
+            bare.append(Tree(own, tools).build(kernel, "headers_install"))
 
     sides = [("hgm kernel build", harness_builds), ("make", developer_builds)]
     for number in range(rounds):
@@ -80,9 +78,10 @@ def edit(request: KernelRequest, rounds: int, tools: Tools) -> tuple[Ratio, Rati
     parts = ingredients(request, **tools.arguments())
     with own_cache(tools.workspace) as own:
         tools.progress.stage("bench", "a copy of the source")
-        tree = Tree(parts.source.tree, own, tools)
-        features = [word for feature in request.features for word in ("--config", feature)]
-        run = ("run", "--kernel", f"tree:{tree.source}", *features, "--probe", _PROBE)
+        tree = Tree(own, tools)
+        tree.switch(parts.source.tree)
+        edited = KernelRequest(source=f"tree:{tree.source}", features=request.features)
+        run = ("run", *kernel_words(edited), *probe_words((_PROBE,)))
         run = (*run, "--runs-dir", str(own.cache / "runs"))
         tools.progress.stage("bench", "everything built once by each")
         hgm(run, own, tools)

@@ -222,11 +222,7 @@ def row(fault: Fault, record: RunRecord) -> Row:
     """Return what a run says about its kernel's fault."""
     noticed = catchers(fault.caught, record)
     by = noticed[0] if noticed else None
-    outcome: Outcome = "caught" if by else "missed"
-    if not (points.applied(record) and points.built(record)):
-        outcome = "no build"
-    elif not points.booted(record):
-        outcome = "no boot"
+    outcome: Outcome = points.lack(record) or ("caught" if by else "missed")
     return Row(
         fault=fault.name,
         seeds=fault.seeds,

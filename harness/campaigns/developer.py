@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import command
+from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from harness.kernel.git import Store
 from harness.kernel.slot import Slot
@@ -73,16 +74,14 @@ class Tree:
     """A developer's tree, with its build directory.
 
     Args:
-        tree: the git tree that it begins as.
         own: holds both.
         tools: what it is done with.
     """
 
-    def __init__(self, tree: str, own: Workspace, tools: Tools) -> None:
+    def __init__(self, own: Workspace, tools: Tools) -> None:
         self._slot = Slot(own.cache / "developer")
         self._bare = own.cache / "bare"
         self._tools = tools
-        self.switch(tree)
 
     @property
     def source(self) -> Path:
@@ -90,7 +89,7 @@ class Tree:
         return self._slot.source
 
     def switch(self, tree: str) -> None:
-        """Make its files those of another git tree; what is the same in both stays as it is."""
+        """Make its files those of a git tree; what is so already stays as it is."""
         store = Store.of(self._tools.workspace, self._tools.deadline)
         self._slot.switch(tree, store, self._tools.deadline)
 
@@ -104,6 +103,12 @@ class Tree:
         """Make its kernel, and more targets."""
         jobs = len(os.sched_getaffinity(0))
         return cost([*self._argv(), f"-j{jobs}", "bzImage", *more], self._tools)
+
+    def build(self, kernel: Kernel, *more: str) -> Cost:
+        """Make a kernel that the harness has made, and more targets; what make took is returned."""
+        self.switch(kernel.series.tree)
+        self.configure(Path(kernel.config))
+        return self.make(*more)
 
     def _argv(self) -> tuple[str, ...]:
         return ("make", "-C", str(self.source), f"O={self._bare}")
@@ -139,13 +144,27 @@ def cost(
     """
     os.sync()
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = command.run(argv, tools.deadline, env=env or {}, ok=None)
+    must_end_well(argv, tools.deadline, env, ok)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu)
+
+
+def must_end_well(
+    argv: Sequence[str],
+    deadline: Deadline,
+    env: Mapping[str, str] | None = None,
+    ok: Collection[int] = (0,),
+) -> None:
+    """Run a command to its good end.
+
+    Raises:
+        InfrastructureError: if it ends otherwise.
+    """
+    done = command.run(argv, deadline, env=env or {}, ok=None)
     if done.exit_code not in ok:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise InfrastructureError(
             f"a round of the benchmark ended with {done.exit_code}: {said[-1] if said else ''}",
             command=argv,
         )
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(wall, cpu)

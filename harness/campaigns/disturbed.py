@@ -30,6 +30,7 @@ from harness.errors import CampaignStopped, DeadlineExpired, HarnessError
 from harness.records import Record, RunRecord, Status, from_json, to_json
 from harness.results import store
 from harness.session import Tools
+from harness.words import probe_words
 from harness.workspace import Workspace, atomic_write
 
 Outcome = Literal["right", "wrong", "not run"]
@@ -191,7 +192,7 @@ class Bench:
         argv = ["env", "--default-signal=INT", sys.executable, "-m", "harness.cli", "run"]
         argv += ["--runs-dir", str(runs)]
         argv += ["--timeout", f"{limit:g}", *self._words]
-        argv += [word for probe in PROBES for word in ("--probe", probe)]
+        argv += probe_words(PROBES)
         with contextlib.ExitStack() as stack:
             seen_as, cwd = runs, private / "cwd"
             if kind.needs_root:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -23,7 +24,7 @@ from harness.pipeline import RunRequest
 from harness.records import RunRecord
 from harness.results import store
 from harness.session import Subject, Tools
-from harness.words import kernel_words, subject_words
+from harness.words import kernel_words, probe_words, subject_words
 from harness.workspace import digest, readable
 
 #: Errors that say something about a point and not about this host, by stage.
@@ -117,6 +118,13 @@ def _ended_by(record: RunRecord, stage: str, errors: tuple[str, ...]) -> bool:
     return record.stage == stage and record.error in errors
 
 
+def lack(record: RunRecord) -> Literal["", "no build", "no boot"]:
+    """Return what a point's kernel lacks to be probed; nothing where it came up."""
+    if not (applied(record) and built(record)):
+        return "no build"
+    return "" if booted(record) else "no boot"
+
+
 @contextlib.contextmanager
 def campaign(
     kind: str, label: str, identity: msgspec.Struct, runs: Path, tools: Tools
@@ -147,9 +155,8 @@ def request(subject: Subject, probes: Sequence[str], *, build_only: bool = False
     """
     words = ("kernel", "build", *kernel_words(subject.kernel))
     if not build_only:
-        globs = (word for glob in probes for word in ("--probe", glob))
         # Of one of our own series, `hgm run` would expect HGM; a point is asked what it is.
-        words = ("run", *subject_words(subject), *globs, "--expect", "report")
+        words = ("run", *subject_words(subject), *probe_words(probes), "--expect", "report")
     return RunRequest(
         subject=subject,
         probes=tuple(probes),

@@ -116,11 +116,7 @@ def _request(subject: Subject, number: int, probes: Sequence[str]) -> RunRequest
 
 def step(number: int, patch: str, record: RunRecord) -> Step:
     """Return what a point's record says."""
-    outcome: Outcome = "probed"
-    if not (points.applied(record) and points.built(record)):
-        outcome = "no build"
-    elif not points.booted(record):
-        outcome = "no boot"
+    outcome: Outcome = points.lack(record) or "probed"
     splats = [splat.title for probe in record.probes for splat in probe.splats]
     splats += [splat.title for splat in record.splats]
     return Step(
