@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from harness import host
-from harness.guest.packages import LISTS
+from harness.image.packages import LISTS
 from harness.vm import accel
 from harness.workspace import Workspace
 

@@ -12,23 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import harness
-from harness import session
+from harness.context import Context
 from harness.errors import INTERNAL, HarnessError, NoSpace
 from harness.evidence import vmcore
+from harness.judge import judge
 from harness.probes import catalog
 from harness.progress import Progress
-from harness.records import (
-    PoolSummary,
-    ProbeResult,
-    ProbeSpec,
-    Record,
-    RunRecord,
-    StageTime,
-    to_json,
-)
-from harness.reports import files
-from harness.results.store import INGREDIENTS, RunStore
-from harness.verdicts import judge
+from harness.records.base import Record, to_json
+from harness.records.machine import PoolSummary
+from harness.records.probe import ProbeResult, ProbeSpec
+from harness.records.run import RunRecord, StageTime
+from harness.report import files
+from harness.run import guests, prepare, subject
+from harness.store.rundir import INGREDIENTS, RunStore
 from harness.vm import pool
 from harness.workspace import new_run_directory, readable
 
@@ -51,7 +47,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
         command: the argv that reproduces the run.
     """
 
-    subject: session.Subject
+    subject: subject.Subject
     expect: Literal["report", "hgm", "stock"] = "report"
     probes: tuple[str, ...] = ()
     kselftests: tuple[str, ...] = ()
@@ -61,7 +57,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
 
 
-def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
+def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
     """Do a run and return its record, which lies in its run directory as well.
 
     What ends a run early, an interrupt included, is the record's verdict and raises nothing.
@@ -69,24 +65,24 @@ def run(request: RunRequest, runs: Path, tools: session.Tools) -> RunRecord:
     Args:
         request: what to do.
         runs: where run directories live.
-        tools: what to do it with.
+        context: cache, deadline, progress.
 
     Raises:
         SpecError: if the request makes no sense; no run directory is made then.
     """
     vmcore.policy()  # a mistake in it is said now, and not when the first guest hangs
-    tools.workspace.sweep()
+    context.workspace.sweep()
     specs = () if request.build_only else _selected(request)
     label = readable(request.subject.kernel.source)
     first = _first_record(request, catalog.repeated(specs, request.repeat, alone=request.alone))
     store = RunStore(new_run_directory(runs, label), first)
     files.write_reproduce(store)
-    with _recorded(store), _Stages(store, tools.progress) as stages:
+    with _recorded(store), _Stages(store, context.progress) as stages:
         if request.build_only:
-            session.build(request.subject, tools, store.run_dir, stages)
+            prepare.build(request.subject, context, store.run_dir, stages)
             store.update(verdict="PASS", exit_code=0, reason=_BUILT)
         else:
-            _probe(request, specs, store, stages, tools)
+            _probe(request, specs, store, stages, context)
     files.write_reproduce(store)
     files.write_junit(store)
     return store.record
@@ -97,16 +93,16 @@ def _probe(
     specs: Sequence[ProbeSpec],
     store: RunStore,
     stages: _Stages,
-    tools: session.Tools,
+    context: Context,
 ) -> None:
-    bench = session.prepare(
-        request.subject, specs, tools, store.run_dir, stages, request.kselftests
+    bench = prepare.prepare(
+        request.subject, specs, context, store.run_dir, stages, request.kselftests
     )
     everything = catalog.repeated(bench.specs, request.repeat, alone=request.alone)
     store.expect(_not_run(everything))
-    store.write(INGREDIENTS, to_json(session.ingredients(bench, everything)))
+    store.write(INGREDIENTS, to_json(prepare.ingredients(bench, everything)))
     stages.begin("guest")
-    session.run_probes(bench, everything, store)
+    guests.run_probes(bench, everything, store)
     stages.begin("verdict")
     _conclude(store, request)
 

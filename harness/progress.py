@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What every stage may call; `harness.reports.progress` has the terminal and plain forms."""
+    """What every stage may call; `harness.report.progress` has the terminal and plain forms."""
 
     def stage(self, name: str, detail: str = "") -> None:
         """Say that a new stage begins, such as ``build`` or ``boot``."""

@@ -23,9 +23,12 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import pytest
 
 if TYPE_CHECKING:
+    from harness.context import Context
     from harness.deadline import Deadline
-    from harness.records import Kernel, MachineSpec
-    from harness.session import Bench, Subject, Tools
+    from harness.records.kernel import Kernel
+    from harness.records.machine import MachineSpec
+    from harness.run.prepare import Prepared
+    from harness.run.subject import Subject
     from harness.vm.console import Console
     from harness.vm.guest import Guest
     from harness.vm.qmp import Qmp
@@ -80,22 +83,22 @@ class _ReporterStream(io.TextIOBase):
 
 
 @pytest.fixture(scope="session")
-def hgm_tools(request: pytest.FixtureRequest) -> Iterator[Tools]:
+def hgm_context(request: pytest.FixtureRequest) -> Iterator[Context]:
     """Return the workspace, deadline and progress that all stages work with."""
+    from harness.context import Context
     from harness.deadline import Deadline
-    from harness.reports.progress import PlainProgress
-    from harness.session import Tools
+    from harness.report.progress import PlainProgress
     from harness.workspace import Workspace
 
     with PlainProgress(cast(TextIO, _ReporterStream(request.config))) as progress:
-        yield Tools(Workspace.default(), Deadline.after(_SECONDS, "the tests"), progress)
+        yield Context(Workspace.default(), Deadline.after(_SECONDS, "the tests"), progress)
 
 
 @pytest.fixture
 def hgm_subject(request: pytest.FixtureRequest) -> Subject:
     """Return what the test's markers say is under test."""
     from harness.kernel.obtain import KernelRequest
-    from harness.session import Subject
+    from harness.run.subject import Subject
 
     marker = request.node.get_closest_marker("hgm_kernel")
     named = dict(marker.kwargs) if marker else {}
@@ -119,32 +122,34 @@ def _machine(request: pytest.FixtureRequest) -> MachineSpec:
 
 
 @pytest.fixture
-def hgm_bench(
-    request: pytest.FixtureRequest, hgm_subject: Subject, hgm_tools: Tools, tmp_path: Path
-) -> Bench:
+def hgm_prepared(
+    request: pytest.FixtureRequest, hgm_subject: Subject, hgm_context: Context, tmp_path: Path
+) -> Prepared:
     """Return the kernel, image, probes and accelerator, all ready."""
-    from harness import session
     from harness.probes import catalog
+    from harness.run import listener, prepare
 
     marker = request.node.get_closest_marker("hgm_probes")
     specs = catalog.select(catalog.load(), marker.args) if marker else ()
-    witness = session.Onlooker(hgm_tools.progress)
-    return session.prepare(hgm_subject, specs, hgm_tools, tmp_path, witness)
+    progress = listener.NullListener(hgm_context.progress)
+    return prepare.prepare(hgm_subject, specs, hgm_context, tmp_path, progress)
 
 
 @pytest.fixture
-def hgm_kernel(hgm_bench: Bench) -> Kernel:
+def hgm_kernel(hgm_prepared: Prepared) -> Kernel:
     """Return the kernel, built if it was not."""
-    return hgm_bench.kernel
+    return hgm_prepared.kernel
 
 
 @pytest.fixture
-def hgm_guest(request: pytest.FixtureRequest, hgm_bench: Bench, tmp_path: Path) -> Iterator[Guest]:
+def hgm_guest(
+    request: pytest.FixtureRequest, hgm_prepared: Prepared, tmp_path: Path
+) -> Iterator[Guest]:
     """Return a booted guest with its huge pages proven; it ends with the test."""
-    from harness import session
+    from harness.run import guests
 
     disk = request.node.get_closest_marker("hgm_disk") is not None
-    with session.guest_with_probes(hgm_bench, tmp_path, disk=disk) as guest:
+    with guests.guest_with_probes(hgm_prepared, tmp_path, disk=disk) as guest:
         yield guest
 
 

@@ -32,7 +32,8 @@ from typing import Literal
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError
 from harness.evidence import registers, symbols, vmcore
-from harness.records import Capture, CaptureStep, Kernel, Vcpu
+from harness.records.kernel import Kernel
+from harness.records.probe import Capture, CaptureStep, Vcpu
 from harness.vm.guest import Guest
 from harness.workspace import atomic_write
 
@@ -74,7 +75,7 @@ class Escalation:
         directory: takes the files; below ``run_dir``.
         console_from: offset in ``serial.log`` where what belongs to the probe begins.
         policy: which memory dumps are made.
-        slowness: by how much to multiply the deadlines of what the guest has to do.
+        timeout_scale: by how much to multiply the deadlines of what the guest has to do.
     """
 
     guest: Guest
@@ -83,7 +84,7 @@ class Escalation:
     directory: Path
     console_from: int
     policy: vmcore.Policy
-    slowness: float = 1.0
+    timeout_scale: float = 1.0
     _steps: list[CaptureStep] = field(default_factory=list)
     _vcpus: tuple[Vcpu, ...] = ()
     _vmcore: str = ""
@@ -194,13 +195,13 @@ class Escalation:
         said = console.text(start)
         if KEYS[key] not in said:
             raise _NothingError("this kernel has no such list")
-        limit = Deadline.after(_LIST_SECONDS * self.slowness, f"the list of sysrq-{key}")
+        limit = Deadline.after(_LIST_SECONDS * self.timeout_scale, f"the list of sysrq-{key}")
         with contextlib.suppress(DeadlineExpired):  # a kernel that rambles on; what came is kept
-            console.wait_quiet(_QUIET_SECONDS * self.slowness, limit)
+            console.wait_quiet(_QUIET_SECONDS * self.timeout_scale, limit)
         return self._write(f"sysrq-{key}.txt", console.text(start))
 
     def _answered(self, key: str, start: int) -> bool:
-        limit = Deadline.after(_ANSWER_SECONDS * self.slowness, f"an answer to sysrq-{key}")
+        limit = Deadline.after(_ANSWER_SECONDS * self.timeout_scale, f"an answer to sysrq-{key}")
         try:
             self.guest.console.expect(f"sysrq: (?:{KEYS[key]}|{_NO_SUCH_KEY})", limit, start=start)
         except DeadlineExpired:
@@ -216,7 +217,7 @@ class Escalation:
         self.guest.qmp.execute(
             "inject-nmi", deadline=Deadline.after(_QMP_SECONDS, "QEMU's inject-nmi")
         )
-        limit = Deadline.after(_NMI_SECONDS * self.slowness, "the kernel's answer to an NMI")
+        limit = Deadline.after(_NMI_SECONDS * self.timeout_scale, "the kernel's answer to an NMI")
         self.guest.qmp.wait_event(lambda event: event["event"] == "GUEST_PANICKED", limit)
         # What printk said in an NMI is on no console yet: the panic writes it out when it goes on,
         # to its reboot, at which QEMU holds the machine again.
@@ -229,7 +230,7 @@ class Escalation:
         if not self.policy.keep:
             raise _NothingError("HGM_VMCORES is 0")
         path = self.directory / vmcore.NAME
-        limit = Deadline.after(vmcore.SECONDS * self.slowness, "the memory dump")
+        limit = Deadline.after(vmcore.SECONDS * self.timeout_scale, "the memory dump")
         vmcore.take(self.guest.qemu, path, self.policy.limit, limit)
         vmcore.thin(self.run_dir.parent, self.policy.keep)
         self._vmcore = str(path.relative_to(self.run_dir))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from harness.records import Vcpu
+from harness.records.probe import Vcpu
 
 _CPU = re.compile(r"^CPU#(\d+)\s*$", re.MULTILINE)
 _PC = re.compile(r"\bRIP=([0-9a-f]{16})\b")

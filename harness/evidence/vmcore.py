@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from harness.cache import parse_size
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, NoSpace, QemuError, SpecError
-from harness.kernel.cache import parse_size
-from harness.records import Record
+from harness.records.base import Record
 from harness.vm.qemu import Qemu
 
 #: The name of a dump in its probe's directory.

@@ -15,8 +15,8 @@ from typing import Literal
 import msgspec
 
 from harness.errors import SpecError
-from harness.kernel.named import DIRECTORY as _KERNEL_PATCHES
-from harness.records import Record
+from harness.kernel.registry import DIRECTORY as _KERNEL_PATCHES
+from harness.records.base import Record
 
 #: Where the faults live.
 DIRECTORY = _KERNEL_PATCHES / "faults"

@@ -20,11 +20,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from harness import data
 from harness.errors import ConfigError, SpecError
-from harness.records import Record
+from harness.records.base import Record
 
 #: Where the named fragments lie.
-DIRECTORY = Path(__file__).resolve().parents[2] / "kernel-configs"
+DIRECTORY = data.directory("kernel-configs")
 
 #: Asked for in every kernel, before the features.
 ALWAYS = ("base", "hgm")

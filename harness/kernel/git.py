@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import command
+from harness.context import Context
 from harness.deadline import Deadline
-from harness.workspace import Workspace, atomic_write
+from harness.workspace import atomic_write
 
 _CONFIG = Path(__file__).with_name("gitconfig")
 
@@ -55,8 +56,9 @@ class Store:
     path: Path
 
     @classmethod
-    def of(cls, workspace: Workspace, deadline: Deadline) -> Store:
+    def of(cls, context: Context) -> Store:
         """Return the cache's store, made if it was not there."""
+        workspace, deadline = context.workspace, context.deadline
         store = cls(workspace.cache / "sources.git")
         if not (store.path / "HEAD").exists():
             with workspace.unfinished("store") as new:

@@ -110,7 +110,8 @@ class Make:
             "KBUILD_EXTMOD": "",
             "CCACHE_DIR": str(self.cache / "ccache"),
             "CCACHE_MAXSIZE": "5G",
-            # What the same compilation under another path made is as good, see harness.kernel.slot.
+            # What the same compilation under another path made is as good:
+            # see harness.kernel.worktree_pool.
             "CCACHE_BASEDIR": "",
             "CCACHE_NOHASHDIR": "1",
             # Kbuild has gcc write dependencies; with them ccache need not preprocess. What they do

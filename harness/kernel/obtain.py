@@ -15,28 +15,28 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness import records
-from harness.deadline import Deadline
+from harness import cache
+from harness.context import Context
 from harness.errors import NoSpace, SourceError, SpecError
-from harness.kernel import cache, fragments, named, series, source, specs, toolchain
+from harness.kernel import fragments, registry, series, source, specs, toolchain
 from harness.kernel.fragments import Fragment
+from harness.kernel.git import Store
 from harness.kernel.series import Patched, Series, check
 from harness.kernel.series.check import SeriesCheck
-from harness.kernel.source import Context, Source
+from harness.kernel.source import Source
 from harness.kernel.specs import SeriesSpec, SourceSpec
-from harness.progress import Progress
-from harness.records import (
+from harness.records.base import Record, from_json, to_json
+from harness.records.kernel import (
     ConfigIdentity,
     Kernel,
     PatchIdentity,
-    Record,
     SeriesIdentity,
     SourceIdentity,
 )
 from harness.workspace import Workspace, atomic_write, digest, file_digest
 
 if TYPE_CHECKING:
-    from harness.kernel.slot import Slot
+    from harness.kernel.worktree_pool import Slot
 
 #: Raised whenever the same inputs would no longer give the same kernel entry.
 RECIPE = "2"
@@ -69,21 +69,12 @@ class KernelRequest(Record, frozen=True, kw_only=True):
     refresh: bool = False
 
 
-def obtain(
-    request: KernelRequest,
-    *,
-    workspace: Workspace,
-    deadline: Deadline,
-    progress: Progress,
-    build_log: Path,
-) -> Kernel:
+def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kernel:
     """Return the kernel that a request describes, built unless the cache has it.
 
     Args:
         request: what is wanted.
-        workspace: the cache.
-        deadline: when it must be there.
-        progress: is told of each stage.
+        context: cache, deadline, progress.
         build_log: takes make's output; it is not made where nothing is built.
 
     Raises:
@@ -92,7 +83,6 @@ def obtain(
     """
     spec = specs.parse_source(request.source)
     series_spec = specs.parse_series(request.series, request.mail_from)
-    context = Context(workspace, deadline, progress)
     keep = cache.limit()  # a mistake in it is said now, and not after a build
     with _disk_errors():
         if spec.kind == "image":
@@ -101,21 +91,21 @@ def obtain(
         for fragment in wanted:
             fragments.parse(fragment)  # what is wrong in a fragment is said before a fetch
         toolchain.require()  # before a fetch that would be for nothing
-        tools = toolchain.identify(workspace, deadline)
+        tools = toolchain.identify(context.workspace, context.deadline)
         with _pinned_store(context):
             # A mistake in the series is said before a fetch.
             patches = _read_series(series_spec, request, context).first(request.first)
             found = source.resolve(spec, context, refresh=request.refresh)
-            if doubt := named.misfit(series_spec.text, found.version):
-                progress.note(doubt)
+            if doubt := registry.misfit(series_spec.text, found.version):
+                context.progress.note(doubt)
             patched = series.apply(patches, found, context, fuzz=request.fuzz)
             plan = Plan(found, patched, wanted, tools, request.features)
-            kernel = _finished(plan, workspace)
+            kernel = _finished(plan, context.workspace)
             if kernel is not None:
                 return kernel
             kernel = _build(plan, context, build_log)
     with cache.pin(Path(kernel.image).parent):
-        cache.prune(workspace, keep, progress, remembered=True)
+        cache.prune(context.workspace, keep, context.progress, remembered=True)
     return kernel
 
 
@@ -140,9 +130,7 @@ class Ingredients(Record, frozen=True, kw_only=True):
     patches: tuple[PatchIdentity, ...] = ()
 
 
-def ingredients(
-    request: KernelRequest, *, workspace: Workspace, deadline: Deadline, progress: Progress
-) -> Ingredients:
+def ingredients(request: KernelRequest, context: Context) -> Ingredients:
     """Return which source and which patches a request names; the patches are put on it once.
 
     Raises:
@@ -155,7 +143,6 @@ def ingredients(
             f"--kernel {spec.text} is built already", hint="give its source with tree: or git:"
         )
     series_spec = specs.parse_series(request.series, request.mail_from)
-    context = Context(workspace, deadline, progress)
     with _disk_errors(), _pinned_store(context):
         patches = _read_series(series_spec, request, context)
         found = source.resolve(spec, context, refresh=request.refresh)
@@ -165,35 +152,23 @@ def ingredients(
     )
 
 
-def patch_stat(
-    request: KernelRequest,
-    number: int,
-    *,
-    workspace: Workspace,
-    deadline: Deadline,
-    progress: Progress,
-) -> str:
+def patch_stat(request: KernelRequest, number: int, context: Context) -> str:
     """Return what one patch of a request's series changes, as ``git apply --stat`` prints it.
 
     Args:
         request: whose series.
         number: which patch, from 1.
-        workspace: the cache.
-        deadline: when it must be done.
-        progress: is told of what is fetched.
+        context: cache, deadline, progress.
     """
-    context = Context(workspace, deadline, progress)
     series_spec = specs.parse_series(request.series, request.mail_from)
     patch = _read_series(series_spec, request, context).patches[number - 1]
-    with workspace.unfinished("stat") as room:
+    with context.workspace.unfinished("stat") as room:
         (room / "patch").write_bytes(patch.data)
         argv = ["apply", "--stat", f"-p{patch.strip}", str(room / "patch")]
-        return context.store().git(argv, deadline).stdout.rstrip()
+        return Store.of(context).git(argv, context.deadline).stdout.rstrip()
 
 
-def fetch(
-    text: str, *, workspace: Workspace, deadline: Deadline, progress: Progress, refresh: bool = True
-) -> SourceIdentity:
+def fetch(text: str, context: Context, *, refresh: bool = True) -> SourceIdentity:
     """Fetch a source without building it, the newest version of it unless ``refresh`` is False.
 
     Raises:
@@ -203,14 +178,11 @@ def fetch(
     spec = specs.parse_source(text)
     if spec.kind == "image":
         raise SpecError(f"{text} is no source", hint="there is nothing to fetch for image:")
-    context = Context(workspace, deadline, progress)
     with _disk_errors(), _pinned_store(context):
         return source.resolve(spec, context, refresh=refresh).identity
 
 
-def check_series(
-    request: KernelRequest, *, workspace: Workspace, deadline: Deadline, progress: Progress
-) -> SeriesCheck:
+def check_series(request: KernelRequest, context: Context) -> SeriesCheck:
     """Return how each patch of a request's series meets its source; nothing is built.
 
     Raises:
@@ -223,12 +195,11 @@ def check_series(
             "there is nothing to check without a source and a series",
             hint="such as --kernel tree:PATH --series dir:PATH",
         )
-    context = Context(workspace, deadline, progress)
     with _disk_errors(), _pinned_store(context):
         patches = _read_series(series_spec, request, context)
         found = source.resolve(spec, context)
-        if doubt := named.misfit(series_spec.text, found.version):
-            progress.note(doubt)
+        if doubt := registry.misfit(series_spec.text, found.version):
+            context.progress.note(doubt)
         return check.check(patches.first(request.first), found, context, fuzz=request.fuzz)
 
 
@@ -268,7 +239,7 @@ class Plan:
 
 @contextlib.contextmanager
 def _pinned_store(context: Context) -> Iterator[None]:
-    with cache.pin(context.store().path):
+    with cache.pin(Store.of(context).path):
         yield
 
 
@@ -302,7 +273,7 @@ def _finished(plan: Plan, workspace: Workspace) -> Kernel | None:
 def _recorded(entry: Path) -> Kernel | None:
     """Return the finished kernel in a cache entry, marked as used now; None where none is."""
     try:
-        known = records.from_json((entry / "manifest.json").read_bytes(), Kernel)
+        known = from_json((entry / "manifest.json").read_bytes(), Kernel)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
     cache.touch(entry)
@@ -346,7 +317,9 @@ def _build(plan: Plan, context: Context, log: Path) -> Kernel:
 
 def _slot(plan: Plan, context: Context) -> Slot:
     """Return where to build."""
-    from harness.kernel.slot import Slot  # like make and config, what a warm run does without
+    from harness.kernel.worktree_pool import (
+        Slot,  # like make and config, what a warm run does without
+    )
 
     if _is_developers(plan):
         return Slot.of(context.workspace, plan.source.lineage)
@@ -354,7 +327,7 @@ def _slot(plan: Plan, context: Context) -> Slot:
         context.workspace,
         plan.source.lineage,
         plan.patched.identity.tree,
-        context.store(),
+        Store.of(context),
         context.deadline,
     )
 
@@ -370,7 +343,7 @@ def _switch(plan: Plan, slot: Slot, context: Context) -> tuple[str, ...]:
 
     from harness.kernel import config
 
-    tree, store = plan.patched.identity.tree, context.store()
+    tree, store = plan.patched.identity.tree, Store.of(context)
     with ThreadPoolExecutor(1) as beside:  # git reads the tree for both, on a core each
         depends = beside.submit(config.inputs, tree, store, context.deadline)
         slot.switch(tree, store, context.deadline)
@@ -415,7 +388,7 @@ def _make(
 
 def _publish(kernel: Kernel, new: Path, workspace: Workspace) -> Path:
     """Give a new entry its record and its place, and return that."""
-    atomic_write(new / "manifest.json", records.to_json(kernel))
+    atomic_write(new / "manifest.json", to_json(kernel))
     entry = workspace.room("kernels") / kernel.key
     if entry.exists() and _recorded(entry) is None:
         shutil.rmtree(entry)  # damaged by somebody's hand; nobody can be using it
@@ -449,11 +422,11 @@ def _obtain_image(spec: SourceSpec, request: KernelRequest, context: Context) ->
 
 
 def _publish_image(path: Path, data: bytes, spec: SourceSpec, context: Context) -> Kernel:
-    from harness.kernel import image  # decompressors, which a source does without
+    from harness.kernel import bzimage  # decompressors, which a source does without
 
-    release = image.release(data, str(path))
-    image.check_whole(data, str(path))
-    text = image.config_beside(path, release)
+    release = bzimage.release(data, str(path))
+    bzimage.check_whole(data, str(path))
+    text = bzimage.config_beside(path, release)
     key = digest(RECIPE, data, text or "")
     checksum = hashlib.sha256(data).hexdigest()
     identity = SourceIdentity(spec=spec.text, kind="image", origin=f"{path}, sha256 {checksum}")
@@ -461,7 +434,7 @@ def _publish_image(path: Path, data: bytes, spec: SourceSpec, context: Context) 
     if known is not None:
         return msgspec.structs.replace(known, source=identity)
     if text is None:
-        text = image.config_inside(data, context.workspace, context.deadline)
+        text = bzimage.config_inside(data, context.workspace, context.deadline)
     with context.workspace.unfinished("kernel") as new:
         (new / "bzImage").write_bytes(data)
         configuration = ConfigIdentity(known=False)

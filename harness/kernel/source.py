@@ -4,20 +4,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from harness import command, records
+from harness import command
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, InfrastructureError, SourceError
-from harness.kernel import specs, worktree
+from harness.kernel import specs, user_tree
 from harness.kernel.git import Store
 from harness.kernel.specs import SourceSpec
-from harness.progress import Progress
-from harness.records import Record, SourceIdentity
-from harness.workspace import Workspace, atomic_write, digest, file_digest
+from harness.records.base import Record, from_json, to_json
+from harness.records.kernel import SourceIdentity
+from harness.workspace import atomic_write, digest, file_digest
 
 _VERSION = re.compile(r"^(VERSION|PATCHLEVEL|SUBLEVEL)[ \t]*=[ \t]*(\d+)[ \t]*$", re.MULTILINE)
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
@@ -30,25 +30,12 @@ class Source(Record, frozen=True, kw_only=True):
         identity: what it is, for the record of a run.
         version: ``VERSION.PATCHLEVEL.SUBLEVEL`` of its Makefile.
         lineage: what sources share that differ little from one another, such as a package's name;
-            they are built in one private work tree, see `harness.kernel.slot`.
+            they are built in one private work tree, see `harness.kernel.worktree_pool`.
     """
 
     identity: SourceIdentity
     version: str
     lineage: str
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every step here needs: the cache, the time left, and who listens."""
-
-    workspace: Workspace
-    deadline: Deadline
-    progress: Progress
-
-    def store(self) -> Store:
-        """Return the cache's object store."""
-        return Store.of(self.workspace, self.deadline)
 
 
 def resolve(spec: SourceSpec, context: Context, *, refresh: bool = False) -> Source:
@@ -205,14 +192,14 @@ def _import(path: Path, spec: SourceSpec, context: Context) -> Source:
     # tarfile costs the warm path 10 ms, which has no tarball to read.
     from harness.kernel import tarball
 
-    store = context.store()
+    store = Store.of(context)
     name = Path(spec.where).name if spec.kind == "tar" else path.name
     tree = tarball.import_tarball(path, store, context.workspace, context.deadline, name=name)
     return _source(spec, "", tree, store, context)
 
 
 def _git(spec: SourceSpec, context: Context) -> Source:
-    store = context.store()
+    store = Store.of(context)
     commit = _resolve_revision(spec, store, context.deadline)
     memory = _memory(context, f"git-{digest(spec.where, commit)}")
     known = _recall(memory)
@@ -243,14 +230,14 @@ def _resolve_revision(spec: SourceSpec, store: Store, deadline: Deadline) -> str
         peeled = [commit for name, commit in names.items() if name.endswith("^{}")]
         found = (peeled or list(names.values()))[:1]
     else:
-        git_dir = worktree.git_dir(Path(spec.where))
+        git_dir = user_tree.git_dir(Path(spec.where))
         if git_dir is None:
             raise SourceError(
                 f"--kernel {spec.text}: {spec.where} is no git repository",
                 hint="for a tree without git write tree:PATH",
             )
         revision = ["rev-parse", "--verify", "--quiet", f"{spec.revision}^{{commit}}"]
-        done = worktree.in_repository(git_dir, revision, deadline)
+        done = user_tree.in_repository(git_dir, revision, deadline)
         found = done.stdout.split()
     if not found:
         raise SourceError(
@@ -275,14 +262,14 @@ def _tree(spec: SourceSpec, context: Context) -> Source:
             f"{path} is no kernel source: no Makefile with a VERSION beside a Kconfig",
             hint="point it at the top directory of a Linux tree",
         )
-    store = context.store()
+    store = Store.of(context)
     real = path.resolve()
     lineage = f"tree {real}"
     index = context.workspace.room("sources") / f"tree-{digest(str(real))[:16]}.index"
     with context.workspace.lock(lineage, context.deadline, context.progress):
-        tree = worktree.snapshot(real, index, store, context.workspace, context.deadline)
+        tree = user_tree.snapshot(real, index, store, context.workspace, context.deadline)
     version = kernel_version(makefile)
-    origin = worktree.describe(real, tree, store, context.deadline)
+    origin = user_tree.describe(real, tree, store, context.deadline)
     identity = SourceIdentity(spec=spec.text, kind="tree", origin=origin, tree=tree)
     return Source(identity=identity, version=version, lineage=lineage)
 
@@ -301,13 +288,13 @@ def _memory(context: Context, name: str) -> Path:
 def _recall(memory: Path) -> Source | None:
     """Return what was recorded; None where nothing was, or where an older program wrote it."""
     try:
-        return records.from_json(memory.read_bytes(), Source)
+        return from_json(memory.read_bytes(), Source)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
 
 def _remember(memory: Path, source: Source, context: Context) -> Source:
-    atomic_write(memory, records.to_json(source))
+    atomic_write(memory, to_json(source))
     return source
 
 

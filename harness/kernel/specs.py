@@ -9,7 +9,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 from harness.errors import SpecError
-from harness.records import Record
+from harness.records.base import Record
 
 SourceKind = Literal["debian", "tree", "git", "tar", "image"]
 SeriesKind = Literal["none", "name", "fault", "dir", "mbox", "git", "lore"]

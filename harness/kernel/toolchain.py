@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from harness import command, host, records
+from harness import command, host
 from harness.deadline import Deadline
 from harness.errors import ToolMissing
-from harness.records import Record
+from harness.records.base import Record, from_json, to_json
 from harness.workspace import Workspace, atomic_write
 
 
@@ -49,14 +49,14 @@ def identify(workspace: Workspace, deadline: Deadline) -> str:
     if "" in files:
         require()
     try:
-        known = records.from_json(memory.read_bytes(), Identity)
+        known = from_json(memory.read_bytes(), Identity)
         if known.files == files:
             return known.line
     except (FileNotFoundError, msgspec.DecodeError):
         pass
     versions = [command.run([tool, "--version"], deadline).stdout for tool in ("gcc", "ld")]
     line = "; ".join(text.splitlines()[0].strip() for text in versions)
-    atomic_write(memory, records.to_json(Identity(line=line, files=files)))
+    atomic_write(memory, to_json(Identity(line=line, files=files)))
     return line
 
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The catalogue of probes: what there is, what each shows, and what it needs.
 
-``catalog.toml`` beside this module holds one entry a probe, and one entry becomes one
+``probes/catalog.toml`` holds one entry a probe, and one entry becomes one
 `ProbeSpec` for each huge-page size in its budget::
 
     [[probe]]
     name = "hgm/continue-4k"     # unique; a twin in Python ends in -py
     shows = "..."                # one line: what a PASS shows
     guards = "..."               # the invariant, where no fault in kernel-patches/faults breaks it
-    source = "c/continue_4k.c"   # below guest/; its directory is its language
+    source = "c/continue_4k.c"   # below probes/; its directory is its language
     arguments = []               # before --size; none by default
     needs = ["hgm"]              # features of kernel and guest; none by default
     pages = 1                    # free huge pages, or { 1G = 1, 2M = 3 }; none by default
@@ -16,9 +16,9 @@
     on_request = false           # true: it runs only where a glob of --probe matches it
     budget = { 1G = 60, 2M = 30 }  # seconds, for each size that it runs with
     checkpoints = true           # it asks the host to look at its page tables; false by default
-    on_base = ["FAIL"]           # what it must end with without the patches; ["SKIP"] where it
+    without_series = ["FAIL"]    # what it must end with without the patches; ["SKIP"] where it
                                  # needs "hgm", unstated by default elsewhere
-    spoils = false               # true: it poisons memory, exhausts a pool ...: no probe after it
+    taints_guest = false         # true: it poisons memory or exhausts a pool: no probe after it
 
 At its top stands ``reference``: the seconds that ``c/calibrate.c`` took where the budgets were
 measured. Budgets are multiplied by what a guest takes longer.
@@ -34,13 +34,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from harness import data
 from harness.errors import SpecError
-from harness.records import SIZE_NAMES, HugePages, ProbeSpec
+from harness.records.machine import SIZE_NAMES, HugePages
+from harness.records.probe import ProbeSpec
 
 #: The directory that holds the probes' sources.
-GUEST = Path(__file__).parent / "guest"
+PROBES = data.directory("probes")
 
-_CATALOG = Path(__file__).with_name("catalog.toml")
+_CATALOG = PROBES / "catalog.toml"
 _BYTES = {name: size for size, name in SIZE_NAMES.items()}
 
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+/[a-z0-9-]+$")]
@@ -65,8 +67,8 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
     on_request: bool = False
     checkpoints: bool = False
-    on_base: tuple[Literal["FAIL", "SKIP", "CRASH", "HANG"], ...] = ()
-    spoils: bool = False
+    without_series: tuple[Literal["FAIL", "SKIP", "CRASH", "HANG"], ...] = ()
+    taints_guest: bool = False
 
 
 class _Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -183,8 +185,8 @@ def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
             on_request=entry.on_request,
             budget=seconds,
             checkpoints=entry.checkpoints,
-            on_base=entry.on_base or (("SKIP",) if "hgm" in entry.needs else ()),
-            spoils=entry.spoils,
+            without_series=entry.without_series or (("SKIP",) if "hgm" in entry.needs else ()),
+            taints_guest=entry.taints_guest,
         )
 
 

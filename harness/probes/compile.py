@@ -17,13 +17,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import command
+from harness import cache, command
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import CompileError, ToolMissing
-from harness.kernel import cache
 from harness.probes import catalog
-from harness.progress import Progress
-from harness.records import Kernel, ProbeSpec
+from harness.records.kernel import Kernel
+from harness.records.probe import ProbeSpec
 from harness.workspace import Workspace, atomic_write, digest, file_digest
 
 #: Static: the guest has no C library where the probes run. Small: they travel in an initramfs.
@@ -46,7 +46,7 @@ _COMPILER = "gcc"
 
 #: Go into every guest: they tell what the running kernel has, how slow the guest is, and what the
 #: kernel's books on huge pages say.
-_ALWAYS = ("c/features.c", "c/calibrate.c", "c/ledger.c")
+_ALWAYS = ("c/features.c", "c/calibrate.c", "c/counters.c")
 
 #: What Python probes import.
 _PYTHON_LIBRARY = "python/hgm_probe.py"
@@ -68,26 +68,18 @@ class _Job:
 
 
 def compile_probes(
-    specs: Iterable[ProbeSpec],
-    *,
-    kernel: Kernel,
-    workspace: Workspace,
-    deadline: Deadline,
-    progress: Progress,
-    log: Path,
+    specs: Iterable[ProbeSpec], context: Context, *, kernel: Kernel, log: Path
 ) -> Mapping[str, Path]:
     """Return what belongs into the guest's ``/probes`` for these probes, by file name there.
 
     A C probe's file is a static binary, named by its source's stem; a Python probe's is its source,
-    checked for syntax, with ``hgm_probe.py`` beside it. ``features``, ``calibrate`` and ``ledger``
-    are always among them.
+    checked for syntax, with ``hgm_probe.py`` beside it. ``features``, ``calibrate`` and
+    ``counters`` are always among them.
 
     Args:
         specs: the probes; several may share a source.
         kernel: whose UAPI headers are used; the host's where it has none.
-        workspace: whose cache keeps the binaries.
-        deadline: when the last compiler must have ended.
-        progress: told how many are compiled, if any must be.
+        context: cache, deadline, progress.
         log: the file to which what the compiler says is appended.
 
     Raises:
@@ -100,12 +92,12 @@ def compile_probes(
     if scripts:
         scripts.append(_PYTHON_LIBRARY)
     shell = sorted(source for source in sources if source.endswith(".sh"))
-    jobs = _jobs(sorted(sources.difference(scripts, shell)), kernel, workspace)
+    jobs = _jobs(sorted(sources.difference(scripts, shell)), kernel, context.workspace)
     checked = [
         *(_check_python(script) for script in scripts),
-        *(catalog.GUEST / name for name in shell),
+        *(catalog.PROBES / name for name in shell),
     ]
-    _compile_missing(jobs, workspace, deadline, progress, log)
+    _compile_missing(jobs, context, log)
     for job in jobs:
         cache.touch(job.binary.parent)
     return {path.name: path for path in (*(job.binary for job in jobs), *checked)}
@@ -122,7 +114,7 @@ def first_error(output: str) -> str:
 
 def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_Job]:
     """Return one job a source; the key of each binary is in its path."""
-    directory = catalog.GUEST / "c"
+    directory = catalog.PROBES / "c"
     library = sorted(directory.glob("lib/*.c"))
     headers = ("-isystem", kernel.headers) if kernel.headers else ()
     common = digest(
@@ -133,7 +125,7 @@ def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_J
     )
     compiler = (_COMPILER, *FLAGS, *headers, f"-I{directory}")
     jobs = []
-    for source in (catalog.GUEST / name for name in names):
+    for source in (catalog.PROBES / name for name in names):
         binary = workspace.cache / "probes" / digest(common, *_named(source)) / source.stem
         jobs.append(_Job((*compiler, str(source), *map(str, library)), binary))
     return jobs
@@ -191,17 +183,17 @@ def headers_digest(kernel: Kernel, workspace: Workspace) -> str:
     return whole
 
 
-def _compile_missing(
-    jobs: Iterable[_Job], workspace: Workspace, deadline: Deadline, progress: Progress, log: Path
-) -> None:
+def _compile_missing(jobs: Iterable[_Job], context: Context, log: Path) -> None:
     missing = [job for job in jobs if not job.binary.exists()]
     if not missing:
         return
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        running = [pool.submit(_compile, job, workspace, deadline, log) for job in missing]
+        running = [
+            pool.submit(_compile, job, context.workspace, context.deadline, log) for job in missing
+        ]
         try:
             for done, _ in enumerate(concurrent.futures.as_completed(running), 1):
-                progress.step(done, len(missing), "probes")
+                context.progress.step(done, len(missing), "probes")
             for one in running:  # in order, so that of many errors the same is told each time
                 one.result()
         except BaseException:
@@ -227,7 +219,7 @@ def append(log: Path, text: str) -> None:
 
 
 def _check_python(name: str) -> Path:
-    path = catalog.GUEST / name
+    path = catalog.PROBES / name
     try:
         compile(_read(path), str(path), "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:

@@ -38,8 +38,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from harness import data
 from harness.errors import SpecError
-from harness.records import SIZE_NAMES, ProbeSpec, Record
+from harness.records.base import Record
+from harness.records.machine import SIZE_NAMES
+from harness.records.probe import ProbeSpec
 
 #: Where the guest finds a collection's programs, below the directory of the probes.
 GUEST_DIRECTORY = "kselftest"
@@ -47,7 +50,7 @@ GUEST_DIRECTORY = "kselftest"
 #: What runs a test in the guest, below ``guest/``.
 SCRIPT = "sh/kselftest.sh"
 
-_TABLE = Path(__file__).with_name("kselftest.toml")
+_TABLE = data.directory("probes") / "kselftest.toml"
 _MIB = {name: size >> 20 for size, name in SIZE_NAMES.items()}
 _USERS = {"nobody": "65534"}
 

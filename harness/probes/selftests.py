@@ -16,16 +16,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import command
-from harness.deadline import Deadline
+from harness import cache, command
+from harness.context import Context
 from harness.errors import CompileError, SourceError, SpecError
-from harness.kernel import cache, specs
+from harness.kernel import specs
 from harness.kernel.git import Store
 from harness.kernel.make import first_error
 from harness.probes import catalog, compile, kselftest
 from harness.probes.kselftest import Collection, Inventory, Suite
-from harness.progress import Progress
-from harness.records import Kernel, from_json, to_json
+from harness.records.base import from_json, to_json
+from harness.records.kernel import Kernel
 from harness.workspace import Workspace, atomic_write, digest
 
 #: Raised whenever the same sources would no longer give the same programs.
@@ -35,7 +35,7 @@ _RECIPE = "1"
 _FLAGS = ("-static", "-s")
 
 #: Linked into each program; see there.
-_LINE_BUFFERED = catalog.GUEST / "kselftest" / "line_buffered.c"
+_LINE_BUFFERED = catalog.PROBES / "kselftest" / "line_buffered.c"
 
 #: Libraries that tests ask for, whose arrival on the host changes what can be built.
 _LIBRARIES = tuple(f"/usr/lib/x86_64-linux-gnu/lib{name}.a" for name in ("cap", "numa", "uring"))
@@ -80,23 +80,13 @@ class _Sources:
         return workspace.cache / "probes" / digest(self.key, name)
 
 
-def obtain(
-    wishes: Sequence[str],
-    *,
-    kernel: Kernel,
-    workspace: Workspace,
-    deadline: Deadline,
-    progress: Progress,
-    log: Path,
-) -> Suite:
+def obtain(wishes: Sequence[str], context: Context, *, kernel: Kernel, log: Path) -> Suite:
     """Return the kernel's own tests that are wished for, built unless the cache has them.
 
     Args:
         wishes: words like ``mm`` or ``mm:hugetlb-madvise``.
         kernel: whose tree and UAPI headers are used.
-        workspace: whose cache keeps the programs.
-        deadline: when they must be built.
-        progress: is told how many are built.
+        context: cache, deadline, progress.
         log: the file to which what make says is appended.
 
     Raises:
@@ -108,7 +98,7 @@ def obtain(
     table = kselftest.load()
     suite = Suite()
     for name, patterns in kselftest.parse(wishes, table).items():
-        builder = _Builder(table[name], kernel, workspace, deadline, progress, log)
+        builder = _Builder(table[name], kernel, context, log)
         suite = _joined(suite, _collection(name, table[name], patterns, builder))
     return suite
 
@@ -162,9 +152,7 @@ class _Builder:
 
     collection: Collection
     kernel: Kernel
-    workspace: Workspace
-    deadline: Deadline
-    progress: Progress
+    context: Context
     log: Path
 
     def look(self) -> _Sources:
@@ -179,7 +167,7 @@ class _Builder:
             _RECIPE,
             home,
             *found.values(),
-            compile.headers_digest(self.kernel, self.workspace),
+            compile.headers_digest(self.kernel, self.context.workspace),
             compile.host_identity(*_LIBRARIES),
             _LINE_BUFFERED.read_bytes(),
             *_FLAGS,
@@ -188,9 +176,9 @@ class _Builder:
 
     def inventory(self, sources: _Sources) -> Inventory:
         """Return what the collection's Makefile would build, remembered like a program."""
-        entry = sources.entry(self.workspace, _INVENTORY)
+        entry = sources.entry(self.context.workspace, _INVENTORY)
         if not entry.exists():
-            with self.workspace.unfinished("kselftest") as scratch:
+            with self.context.workspace.unfinished("kselftest") as scratch:
                 self._take_out(sources, scratch)
                 found = self._ask(sources, scratch)
                 self._publish(scratch, entry, _INVENTORY, to_json(found))
@@ -199,10 +187,10 @@ class _Builder:
 
     def build(self, sources: _Sources, names: Iterable[str]) -> dict[str, Path]:
         """Return what the cache has for each name: the file, or `_REASON` in its place."""
-        entries = {name: sources.entry(self.workspace, name) for name in names}
+        entries = {name: sources.entry(self.context.workspace, name) for name in names}
         missing = [name for name, entry in entries.items() if not entry.exists()]
         if missing:
-            with self.workspace.unfinished("kselftest") as scratch:
+            with self.context.workspace.unfinished("kselftest") as scratch:
                 self._take_out(sources, scratch)
                 self._make(sources, scratch, missing)
                 for name in missing:
@@ -213,8 +201,10 @@ class _Builder:
 
     def _listed(self, tree: str, paths: Sequence[str]) -> dict[str, str]:
         """Return the git IDs of those paths that a tree has, in the order of the paths."""
-        store = Store.of(self.workspace, self.deadline)
-        lines = store.git(["ls-tree", tree, "--", *paths], self.deadline).stdout.splitlines()
+        store = Store.of(self.context)
+        lines = store.git(
+            ["ls-tree", tree, "--", *paths], self.context.deadline
+        ).stdout.splitlines()
         ids = {path: meta for meta, _, path in (line.partition("\t") for line in lines)}
         return {path: ids[path] for path in paths if path in ids}
 
@@ -224,8 +214,8 @@ class _Builder:
         source.mkdir()
         (scratch / "out").mkdir()
         checkout = ["checkout", "-q", sources.tree, "--", *sources.paths]
-        store = Store.of(self.workspace, self.deadline)
-        store.git(checkout, self.deadline, index=scratch / "index", work_tree=source)
+        store = Store.of(self.context)
+        store.git(checkout, self.context.deadline, index=scratch / "index", work_tree=source)
 
     def _ask(self, sources: _Sources, scratch: Path) -> Inventory:
         done = self._run(sources, scratch, ["-s", "--eval", _LIST, "hgm-list"])
@@ -244,8 +234,8 @@ class _Builder:
         """Build all programs at once, going on where one does not compile."""
         object_file = scratch / "line_buffered.o"
         compiler = ["gcc", "-O2", "-c", str(_LINE_BUFFERED), "-o", str(object_file)]
-        command.run(compiler, self.deadline)
-        self.progress.note(f"building {len(names)} of the kernel's own tests")
+        command.run(compiler, self.context.deadline)
+        self.context.progress.note(f"building {len(names)} of the kernel's own tests")
         home = scratch / "src" / _SELFTESTS / sources.directory
         targets = [str(scratch / "out" / name) for name in names if not (home / name).exists()]
         if targets:
@@ -254,7 +244,7 @@ class _Builder:
 
     def _collect(self, sources: _Sources, scratch: Path, name: str) -> None:
         """Publish a program, a script of the tree's, or why there is none."""
-        entry, made = sources.entry(self.workspace, name), scratch / "out" / name
+        entry, made = sources.entry(self.context.workspace, name), scratch / "out" / name
         script = scratch / "src" / _SELFTESTS / sources.directory / name
         if script.is_file():
             self._publish(scratch, entry, name, script.read_bytes())
@@ -274,7 +264,7 @@ class _Builder:
         shutil.rmtree(new, ignore_errors=True)  # left where a twin had published it
         new.mkdir()
         atomic_write(new / name, data)
-        self.workspace.publish(new, entry)
+        self.context.workspace.publish(new, entry)
 
     def _run(self, sources: _Sources, scratch: Path, words: Sequence[str]) -> command.Completed:
         """Run make in the collection's directory, and keep what it says."""
@@ -286,6 +276,6 @@ class _Builder:
             *([f"KHDR_INCLUDES={headers}"] if headers else []),
             *words,
         ]
-        done = command.run(argv, self.deadline, env=_ENVIRONMENT, ok=None)
+        done = command.run(argv, self.context.deadline, env=_ENVIRONMENT, ok=None)
         compile.append(self.log, f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}")
         return done

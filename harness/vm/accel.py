@@ -19,11 +19,13 @@ from pathlib import Path
 import msgspec
 
 from harness import command
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError, HarnessError, SpecError
-from harness.guest.packages import Apt
+from harness.image.packages import Apt
 from harness.progress import Progress
-from harness.records import AccelChoice, Record, from_json, to_json
+from harness.records.base import Record, from_json, to_json
+from harness.records.machine import AccelChoice
 from harness.vm import qemu, spec
 from harness.vm.arch import Arch, arch
 from harness.workspace import Workspace, atomic_write, boot_id, digest, newest_first
@@ -55,13 +57,7 @@ class Proof(Record, frozen=True, kw_only=True):
 
 
 def choose(
-    wanted: str,
-    kernels: Iterable[Path],
-    *,
-    workspace: Workspace,
-    deadline: Deadline,
-    progress: Progress,
-    arch_name: str = "x86_64",
+    wanted: str, kernels: Iterable[Path], context: Context, *, arch_name: str = "x86_64"
 ) -> AccelChoice:
     """Return the accelerator to use, proving KVM first where that is not known yet.
 
@@ -69,9 +65,7 @@ def choose(
         wanted: ``auto``, ``kvm`` or ``tcg``.
         kernels: bzImages to prove it with, taken one after another until one says something
             about KVM rather than about itself.
-        workspace: remembers the proof.
-        deadline: when the choice must be made.
-        progress: is told what was proven.
+        context: cache, deadline, progress.
         arch_name: the guest's architecture.
 
     Raises:
@@ -84,7 +78,7 @@ def choose(
         return tcg
     if wanted not in ("auto", "kvm"):
         raise SpecError(f"--accel {wanted!r} is not known", hint="one of auto, kvm, tcg")
-    known = _known(guest, kernels, workspace, deadline, progress)
+    known = _known(guest, kernels, context)
     proof = known or Proof(alive=False, reason="no kernel here shows whether KVM lives")
     if proof.alive:
         return AccelChoice(name="kvm", reason=proof.reason, cpu=proof.cpu)
@@ -94,18 +88,13 @@ def choose(
 
 
 def refuse_dead_kvm(
-    kernels: Iterable[Path],
-    *,
-    workspace: Workspace,
-    deadline: Deadline,
-    progress: Progress,
-    arch_name: str = "x86_64",
+    kernels: Iterable[Path], context: Context, *, arch_name: str = "x86_64"
 ) -> None:
     """Raise AcceleratorError if KVM is known, or can be shown with these kernels, to be dead.
 
     For `--accel kvm` before a kernel is built: a host that cannot is an error in seconds.
     """
-    proof = _known(arch(arch_name), kernels, workspace, deadline, progress)
+    proof = _known(arch(arch_name), kernels, context)
     if proof is not None and not proof.alive:
         raise _refusal(proof)
 
@@ -130,23 +119,17 @@ def unusable() -> Proof | None:
     return None
 
 
-def _known(
-    guest: Arch,
-    kernels: Iterable[Path],
-    workspace: Workspace,
-    deadline: Deadline,
-    progress: Progress,
-) -> Proof | None:
+def _known(guest: Arch, kernels: Iterable[Path], context: Context) -> Proof | None:
     """Return what is known about KVM, proving it if need be; None if no kernel shows anything."""
     useless = unusable()
     if useless is not None:
         return useless
-    path = _proof_path(guest, workspace, deadline)
+    path = _proof_path(guest, context.workspace, context.deadline)
     remembered = _read_proof(path)
     if remembered is not None:
         return remembered
     for kernel in kernels:
-        proof = prove(kernel, guest, deadline, progress)
+        proof = prove(kernel, guest, context.deadline, context.progress)
         if proof is not None:
             atomic_write(path, to_json(proof))
             return proof
@@ -212,37 +195,35 @@ def _starts(kernel: Path, accel: AccelChoice, limit: Deadline) -> str | bool:
     return True
 
 
-def proof_kernels(
-    first: Path | None, workspace: Workspace, deadline: Deadline, progress: Progress
-) -> Iterator[Path]:
+def proof_kernels(first: Path | None, context: Context) -> Iterator[Path]:
     """Yield kernels to prove KVM with: the one at hand, finished ones, the host's, Debian's."""
     if first is not None:
         yield first
-    finished = workspace.room("kernels").glob("*/bzImage")
+    finished = context.workspace.room("kernels").glob("*/bzImage")
     yield from newest_first(finished)[:3]
     hosts = sorted(Path("/boot").glob("vmlinuz-*"))
     yield from (path for path in hosts if os.access(path, os.R_OK))
-    yield from _debian_kernel(workspace, deadline, progress)
+    yield from _debian_kernel(context)
 
 
-def _debian_kernel(workspace: Workspace, deadline: Deadline, progress: Progress) -> Iterator[Path]:
+def _debian_kernel(context: Context) -> Iterator[Path]:
     """Yield Debian's own small kernel, fetched once as a package and not installed.
 
     It serves a host that has built no kernel yet; where it cannot be had, nothing is yielded.
     """
-    home = workspace.room("accel")
+    home = context.workspace.room("accel")
     found = sorted(home.glob("vmlinuz-*"))
     if found:
         yield found[-1]
         return
-    limit = deadline.within(_FETCH_SECONDS, "the fetch of Debian's kernel")
+    limit = context.deadline.within(_FETCH_SECONDS, "the fetch of Debian's kernel")
     try:
-        with workspace.unfinished("kernel") as scratch:
+        with context.workspace.unfinished("kernel") as scratch:
             apt = Apt(scratch, "amd64")
             closure = apt.resolve(["linux-image-cloud-amd64"], limit)
             image = [each for each in closure if _IMAGE_PACKAGE.fullmatch(each.name)]
             (scratch / "tree").mkdir()
-            debs = apt.download(image, limit, progress)
+            debs = apt.download(image, limit, context.progress)
             for name, deb in debs.items():
                 extract = ["dpkg-deb", "--extract", str(deb), str(scratch / "tree")]
                 command.run(extract, limit)
@@ -250,4 +231,4 @@ def _debian_kernel(workspace: Workspace, deadline: Deadline, progress: Progress)
                 kernel.replace(home / kernel.name)
                 yield home / kernel.name
     except (HarnessError, OSError) as error:
-        progress.note(f"no kernel from Debian to prove KVM with: {error}")
+        context.progress.note(f"no kernel from Debian to prove KVM with: {error}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import SpecError
-from harness.records import Record
+from harness.records.base import Record
 
 
 class Arch(Record, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import (
     BootError,
@@ -24,16 +25,16 @@ from harness.errors import (
     HarnessError,
     SshUnreachable,
 )
-from harness.guest.keys import RunKeys, make_keys
-from harness.guest.personal import PersonalFile, personal_archive
+from harness.image.keys import RunKeys, make_keys
+from harness.image.overlay import OverlayFile, personal_archive
 from harness.progress import Progress
-from harness.records import AccelChoice, GuestImage, Kernel, MachineSpec, NodePool
+from harness.records.kernel import Kernel
+from harness.records.machine import AccelChoice, GuestImage, MachineSpec, NodePool
 from harness.vm import pool, qemu
 from harness.vm.console import Console
-from harness.vm.doorbell import Doorbell
 from harness.vm.memory import GuestMemory
 from harness.vm.qmp import Qmp
-from harness.workspace import Workspace
+from harness.vm.wakeup import WakeupEvent
 
 if TYPE_CHECKING:
     from harness.vm.ssh import Ssh
@@ -79,7 +80,7 @@ class BootRequest:
     image: GuestImage
     machine: MachineSpec
     accel: AccelChoice
-    files: Sequence[PersonalFile] = ()
+    files: Sequence[OverlayFile] = ()
     disk: bool = False
     append: tuple[str, ...] = ()
     stuck: Callable[[str], bool] = lambda line: False
@@ -89,7 +90,9 @@ class BootRequest:
 class _Watch:
     """Rings the bells of a guest; called in the threads of its console and its QMP session."""
 
-    def __init__(self, died: Doorbell, stuck: Doorbell, says_stuck: Callable[[str], bool]) -> None:
+    def __init__(
+        self, died: WakeupEvent, stuck: WakeupEvent, says_stuck: Callable[[str], bool]
+    ) -> None:
         self._died, self._stuck, self._says_stuck = died, stuck, says_stuck
         self.holding = False
 
@@ -117,9 +120,9 @@ class Guest:
 
     qemu: qemu.Qemu
     ssh: Ssh
-    died: Doorbell
+    died: WakeupEvent
     memory: GuestMemory
-    stuck: Doorbell
+    stuck: WakeupEvent
     watch: _Watch
     pools: tuple[NodePool, ...] = field(default=())
 
@@ -199,22 +202,13 @@ class Guest:
 
 
 @contextlib.contextmanager
-def booted(
-    request: BootRequest,
-    directory: Path,
-    *,
-    workspace: Workspace,
-    deadline: Deadline,
-    progress: Progress,
-) -> Iterator[Guest]:
+def booted(request: BootRequest, directory: Path, context: Context) -> Iterator[Guest]:
     """Boot a guest and yield it once it is reachable and its huge pages are there.
 
     Args:
         request: what to boot.
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
-        workspace: holds what is private to this guest, which goes away with it.
-        deadline: when it must be reachable.
-        progress: is told how far it is.
+        context: cache, deadline, progress.
 
     Raises:
         QemuError: if QEMU did not start or died.
@@ -222,23 +216,23 @@ def booted(
         PoolShort: if it has fewer huge pages than asked.
     """
     with contextlib.ExitStack() as stack:
-        died, stuck = Doorbell(), Doorbell()
+        died, stuck = WakeupEvent(), WakeupEvent()
         stack.callback(died.close)
         stack.callback(stuck.close)
         watch = _Watch(died, stuck, request.stuck)
         keys = make_keys()
-        private = stack.enter_context(workspace.unfinished("guest"))
+        private = stack.enter_context(context.workspace.unfinished("guest"))
         machine = stack.enter_context(
             qemu.started(
                 request.machine,
                 request.accel,
                 _cargo(request, keys, private),
                 directory,
-                deadline,
+                context.deadline,
                 qemu.Listeners(watch.on_line, died.ring, watch.on_event),
             )
         )
-        machine.resume(deadline)
+        machine.resume(context.deadline)
         # paramiko takes a tenth of a second to import; the guest boots meanwhile.
         from harness.vm.ssh import Ssh
 
@@ -247,9 +241,9 @@ def booted(
         memory = GuestMemory(machine.process, machine.qmp)
         stack.callback(memory.close)
         guest = Guest(machine, ssh, died, memory, stuck, watch)
-        _await_init(guest, request, deadline, progress)
-        _log_in(machine, ssh, keys, deadline)
-        guest.pools = pool.read(ssh, deadline)
+        _await_init(guest, request, context.deadline, context.progress)
+        _log_in(machine, ssh, keys, context.deadline)
+        guest.pools = pool.read(ssh, context.deadline)
         pool.require(request.machine.hugepages, guest.pools, machine.console)
         yield guest
 

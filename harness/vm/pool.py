@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
 from harness.errors import PoolShort
-from harness.records import HugePages, NodePool, size_name
+from harness.records.machine import HugePages, NodePool, size_name
 from harness.vm.console import Console
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import Any
 from harness import command
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, QemuError
-from harness.records import AccelChoice, MachineSpec
+from harness.records.machine import AccelChoice, MachineSpec
 from harness.vm.console import Console
 from harness.vm.qmp import Qmp
 from harness.vm.spec import Launch, qemu_argv

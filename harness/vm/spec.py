@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import SpecError
-from harness.records import HugePages, MachineSpec, Record, size_name
+from harness.records.base import Record
+from harness.records.machine import HugePages, MachineSpec, size_name
 from harness.vm.arch import Arch, arch
 
 #: What `hgm run` reserves when nobody says otherwise.

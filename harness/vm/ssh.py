@@ -23,7 +23,7 @@ import tenacity
 
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, GuestLost, HarnessError, SshUnreachable
-from harness.vm.doorbell import Doorbell
+from harness.vm.wakeup import WakeupEvent
 
 _CHUNK = 65536
 _POLL_SECONDS = 0.05
@@ -37,7 +37,7 @@ _BROKEN = (OSError, EOFError, paramiko.SSHException)
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
-class Patience(Protocol):
+class MovableDeadline(Protocol):
     """How long a command may take, where that depends on what happens meanwhile."""
 
     def fileno(self) -> int:
@@ -69,7 +69,7 @@ class Ssh:
         died: rung when the guest is known to be dead, so that no call waits for it in vain.
     """
 
-    def __init__(self, died: Doorbell) -> None:
+    def __init__(self, died: WakeupEvent) -> None:
         self._died = died
         self._transport: paramiko.Transport | None = None
         self._way: tuple[int, str, paramiko.PKey] | None = None
@@ -107,7 +107,7 @@ class Ssh:
     def run(
         self,
         argv: Sequence[str],
-        deadline: Deadline | Patience,
+        deadline: Deadline | MovableDeadline,
         *,
         stdin: bytes = b"",
         on_stdout: Callable[[bytes], object] | None = None,
@@ -249,7 +249,7 @@ class Ssh:
         channel: paramiko.Channel,
         on_stdout: Callable[[bytes], object],
         on_stderr: Callable[[bytes], object],
-        patience: Patience,
+        patience: MovableDeadline,
     ) -> None:
         """Hand on both streams until the command has ended, the guest died or time is up."""
         deadline = patience.current()
@@ -294,7 +294,7 @@ def unbroken() -> Iterator[None]:
 
 
 def _start(
-    channel: paramiko.Channel, argv: Sequence[str], stdin: bytes, patience: Patience
+    channel: paramiko.Channel, argv: Sequence[str], stdin: bytes, patience: MovableDeadline
 ) -> None:
     """Start a command and give it its input."""
     with unbroken():

@@ -11,8 +11,9 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.context import Context
 from harness.deadline import Deadline
-from harness.kernel import faults, named
+from harness.kernel import faults, registry
 from harness.kernel.git import Store
 from harness.kernel.obtain import KernelRequest, ingredients
 from harness.progress import Silent
@@ -52,11 +53,10 @@ _FILES = (
 
 def source_text(source: str) -> Callable[[str], str]:
     """Return a function that returns a file of a source."""
-    workspace, deadline = Workspace.default(), Deadline.after(1200, "the source")
-    found = ingredients(
-        KernelRequest(source=source), workspace=workspace, deadline=deadline, progress=Silent()
-    )
-    store = Store.of(workspace, deadline)
+    deadline = Deadline.after(1200, "the source")
+    context = Context(Workspace.default(), deadline, Silent())
+    found = ingredients(KernelRequest(source=source), context=context)
+    store = Store.of(context)
 
     def text(path: str) -> str:
         said = store.text(found.source.tree, path, deadline)
@@ -76,7 +76,7 @@ def write(directory: Path, text: Callable[[str], str], fault: str, *, total: int
         total: patches, the fault and the reference included.
     """
     directory.mkdir()
-    reference = Path(named.find(REFERENCE).directory)
+    reference = Path(registry.find(REFERENCE).directory)
     parts = [reference / line for line in (reference / "series").read_text().split()]
     files = iter(_FILES)
     harmless = total - len(parts) - 1

@@ -5,10 +5,10 @@ import contextlib
 import time
 from pathlib import Path
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError
 from harness.progress import Silent
-from harness.session import Tools
 from harness.vm import accel
 from harness.vm.arch import arch
 from harness.workspace import Workspace
@@ -16,7 +16,7 @@ from harness.workspace import Workspace
 
 def test_a_host_without_any_built_kernel_is_proven_with_debians(tmp_path: Path) -> None:
     deadline = Deadline.after(60, "the fetch")
-    kernels = list(accel.proof_kernels(None, Workspace(tmp_path), deadline, Silent()))
+    kernels = list(accel.proof_kernels(None, Context(Workspace(tmp_path), deadline, Silent())))
     assert kernels
     assert kernels[-1].parent == tmp_path / "accel"
     assert accel.prove(kernels[-1], arch("x86_64"), deadline, Silent()) is not None
@@ -24,12 +24,12 @@ def test_a_host_without_any_built_kernel_is_proven_with_debians(tmp_path: Path) 
 
 def test_what_this_host_can_is_proven_once_and_remembered(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    common = Tools(workspace, Deadline.after(60, "the proof"), Silent()).arguments()
+    context = Context(workspace, Deadline.after(60, "the proof"), Silent())
 
     def ask() -> None:
-        kernels = accel.proof_kernels(None, **common)
+        kernels = accel.proof_kernels(None, context)
         with contextlib.suppress(AcceleratorError):  # a dead KVM is as good an answer here
-            accel.refuse_dead_kvm(kernels, **common)
+            accel.refuse_dead_kvm(kernels, context)
 
     ask()
     known = accel.remembered(workspace)

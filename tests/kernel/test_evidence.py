@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import session
+from harness.context import Context
 from harness.evidence.escalation import Escalation
-from harness.probes.run import run_probe
-from harness.records import Capture, ProbeEvidence, ProbeResult, ProbeSpec, from_json
-from harness.results import store
-from harness.session import Bench
+from harness.records.base import from_json
+from harness.records.probe import Capture, ProbeEvidence, ProbeResult, ProbeSpec
+from harness.run import guests, listener, prepare, subject
+from harness.run.prepare import Prepared
+from harness.run.probe import run_probe
+from harness.store import rundir
 from harness.vm.guest import Guest
 from tests.kernel.conftest import Run, machines_left
 
@@ -42,23 +44,23 @@ SPECS = (crash("panic", 20.0), crash("userfaultfd", 2.0), crash("loop", 2.0), cr
 
 
 @pytest.fixture
-def bench(hgm_subject: session.Subject, hgm_tools: session.Tools, tmp_path: Path) -> Bench:
+def prepared(hgm_subject: subject.Subject, hgm_context: Context, tmp_path: Path) -> Prepared:
     """The ordinary kernel with the program that breaks it."""
-    return session.prepare(
-        hgm_subject, SPECS, hgm_tools, tmp_path, session.Onlooker(hgm_tools.progress)
+    return prepare.prepare(
+        hgm_subject, SPECS, hgm_context, tmp_path, listener.NullListener(hgm_context.progress)
     )
 
 
 def capture(run_dir: Path, probe: ProbeResult) -> Capture:
-    return from_json((run_dir / probe.directory / store.CAPTURE).read_bytes(), Capture)
+    return from_json((run_dir / probe.directory / rundir.CAPTURE).read_bytes(), Capture)
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
-def test_each_end_is_told_apart_with_its_place(bench: Bench, tmp_path: Path) -> None:
+def test_each_end_is_told_apart_with_its_place(prepared: Prepared, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    kept = store.RunStore(run_dir)
-    session.run_probes(bench, SPECS, kept)
+    kept = rundir.RunStore(run_dir)
+    guests.run_probes(prepared, SPECS, kept)
     found = {probe.name.removeprefix("crash/"): probe for probe in kept.record.probes}
     assert {name: probe.status for name, probe in found.items()} == {
         "panic": "CRASH",
@@ -80,24 +82,24 @@ def test_each_end_is_told_apart_with_its_place(bench: Bench, tmp_path: Path) -> 
             assert (run_dir / file).stat().st_size > 0
     lists = {step.name: step.outcome for step in capture(run_dir, found["userfaultfd"]).steps}
     assert lists["sysrq-w"] == lists["sysrq-l"] == lists["sysrq-t"] == "ok", lists
-    again = store.rejudge(run_dir)
+    again = rundir.rejudge(run_dir)
     assert again.probes == kept.record.probes
     assert again.splats == ()
-    assert kept.record.slowness >= 1.0
+    assert kept.record.timeout_scale >= 1.0
     assert machines_left() == []
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
 def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(guest: Guest, *arguments: object, **options: object) -> ProbeEvidence:
         threading.Timer(1.0, lambda: os.kill(guest.qemu.process.pid, 9)).start()
         return run_probe(guest, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(session, "run_probe", killed)
-    kept = store.RunStore(tmp_path)
-    session.run_probes(bench, [crash("loop", 60.0)], kept)
+    monkeypatch.setattr(guests, "run_probe", killed)
+    kept = rundir.RunStore(tmp_path)
+    guests.run_probes(prepared, [crash("loop", 60.0)], kept)
     (found,) = kept.record.probes
     assert found.status == "LOST", found.reason
     assert "QEMU ended with exit code 137" in found.reason
@@ -106,13 +108,13 @@ def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
 def test_a_kernel_that_answers_no_sysrq_answers_an_nmi(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Escalation, "_lists", lambda self: None)
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    kept = store.RunStore(run_dir)
-    session.run_probes(bench, [crash("loop", 2.0)], kept)
+    kept = rundir.RunStore(run_dir)
+    guests.run_probes(prepared, [crash("loop", 2.0)], kept)
     (found,) = kept.record.probes
     assert (found.status, found.place) == ("HANG", "user mode, in the probe")
     outcomes = {step.name: step.outcome for step in capture(run_dir, found).steps}

@@ -7,12 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import session
 from harness.errors import BootError, GuestPanicked, SshUnreachable
-from harness.guest.personal import PersonalFile
-from harness.records import Capture, ProbeResult, ProbeSpec, RunRecord
-from harness.results.store import RunStore, judged_again
-from harness.session import Bench
+from harness.image.overlay import OverlayFile
+from harness.records.probe import Capture, ProbeResult, ProbeSpec
+from harness.records.run import RunRecord
+from harness.run import capture as run_capture
+from harness.run import guests
+from harness.run.prepare import Prepared
+from harness.store.rundir import RunStore, judged_again
 from harness.vm.guest import BootRequest, booted
 
 GOOD = "#!/bin/sh\necho 'KTAP version 1'; echo 1..1; echo 'ok 1 it is good'\n"
@@ -34,13 +36,13 @@ def spec(name: str, budget: float = 20.0) -> ProbeSpec:
         source=f"c/{name}.c",
         language="c",
         budget=budget,
-        spoils=name == "spoils",
+        taints_guest=name == "spoils",
     )
 
 
-def run(bench: Bench, tmp_path: Path, scripts: dict[str, str], **budget: float) -> RunRecord:
+def run(prepared: Prepared, tmp_path: Path, scripts: dict[str, str], **budget: float) -> RunRecord:
     """Run shell scripts as probes and return the record."""
-    programs = dict(bench.programs)
+    programs = dict(prepared.programs)
     for name, text in scripts.items():
         programs[name] = tmp_path / name
         programs[name].write_text(text)
@@ -48,12 +50,19 @@ def run(bench: Bench, tmp_path: Path, scripts: dict[str, str], **budget: float) 
     directory.mkdir()
     store = RunStore(directory)
     specs = [spec(name, budget.get(name, 20.0)) for name in scripts]
-    session.run_probes(with_programs(bench, programs), specs, store)
+    guests.run_probes(with_programs(prepared, programs), specs, store)
     return store.record
 
 
-def with_programs(bench: Bench, programs: dict[str, Path]) -> Bench:
-    return Bench(bench.kernel, bench.image, bench.machine, bench.accel, programs, bench.tools)
+def with_programs(prepared: Prepared, programs: dict[str, Path]) -> Prepared:
+    return Prepared(
+        prepared.kernel,
+        prepared.image,
+        prepared.machine,
+        prepared.accel,
+        programs,
+        prepared.context,
+    )
 
 
 def by_name(record: RunRecord) -> dict[str, ProbeResult]:
@@ -61,10 +70,10 @@ def by_name(record: RunRecord) -> dict[str, ProbeResult]:
 
 
 def test_a_crash_and_a_hang_are_told_apart_and_the_rest_gets_a_new_guest(
-    hgm_bench: Bench, tmp_path: Path
+    hgm_prepared: Prepared, tmp_path: Path
 ) -> None:
     scripts = {"crash": CRASH, "good": GOOD, "hang": HANG, "good2": GOOD}
-    record = run(hgm_bench, tmp_path, scripts, hang=3.0)
+    record = run(hgm_prepared, tmp_path, scripts, hang=3.0)
     found = by_name(record)
     assert {name: probe.status for name, probe in found.items()} == {
         "crash": "CRASH",
@@ -78,17 +87,19 @@ def test_a_crash_and_a_hang_are_told_apart_and_the_rest_gets_a_new_guest(
     assert (tmp_path / "run" / "serial.log").read_text().count("Linux version 6.12") == 3
 
 
-def test_what_is_no_ktap_is_a_failure_and_not_a_pass(hgm_bench: Bench, tmp_path: Path) -> None:
-    found = by_name(run(hgm_bench, tmp_path, {"garbage": GARBAGE, "short": SHORT}))
+def test_what_is_no_ktap_is_a_failure_and_not_a_pass(
+    hgm_prepared: Prepared, tmp_path: Path
+) -> None:
+    found = by_name(run(hgm_prepared, tmp_path, {"garbage": GARBAGE, "short": SHORT}))
     assert found["garbage"].status == found["short"].status == "FAIL"
     assert "Segmentation fault, says the probe" in found["garbage"].reason
 
 
 def test_what_a_probe_does_not_give_back_is_a_leak_and_its_guest_is_given_up(
-    hgm_bench: Bench, tmp_path: Path
+    hgm_prepared: Prepared, tmp_path: Path
 ) -> None:
     scripts = {"late": LATE, "good": GOOD, "take": TAKE, "spoils": TAKE, "good2": GOOD}
-    found = by_name(run(hgm_bench, tmp_path, scripts))
+    found = by_name(run(hgm_prepared, tmp_path, scripts))
     assert {name: probe.status for name, probe in found.items()} == {
         "late": "PASS",
         "good": "PASS",
@@ -111,50 +122,56 @@ def test_what_a_probe_does_not_give_back_is_a_leak_and_its_guest_is_given_up(
     assert judged["test/take"].leaks == found["take"].leaks
 
 
-def boot(bench: Bench, tmp_path: Path, **changes: object) -> None:
-    request = BootRequest(bench.kernel, bench.image, bench.machine, bench.accel, **changes)  # type: ignore[arg-type]
-    with booted(request, tmp_path, **bench.tools.arguments()):
+def boot(prepared: Prepared, tmp_path: Path, **changes: object) -> None:
+    request = BootRequest(
+        prepared.kernel,
+        prepared.image,
+        prepared.machine,
+        prepared.accel,
+        **changes,  # type: ignore[arg-type]
+    )
+    with booted(request, tmp_path, prepared.context):
         pass
 
 
-def test_a_panic_in_boot_is_told_with_its_line(hgm_bench: Bench, tmp_path: Path) -> None:
+def test_a_panic_in_boot_is_told_with_its_line(hgm_prepared: Prepared, tmp_path: Path) -> None:
     with pytest.raises(GuestPanicked, match="panicked in boot: Kernel panic - not syncing: "):
-        boot(hgm_bench, tmp_path, append=("rdinit=/nowhere", "root=/dev/none"))
+        boot(hgm_prepared, tmp_path, append=("rdinit=/nowhere", "root=/dev/none"))
     assert "Kernel panic" in (tmp_path / "serial.log").read_text()
 
 
 def test_an_ssh_server_that_never_comes_is_told_with_inits_own_word(
-    hgm_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.vm.guest.LOGIN_SECONDS", 5.0)
-    broken = PersonalFile("/usr/sbin/dropbear", b"#!/bin/busybox sh\nexit 1\n", 0o755)
+    broken = OverlayFile("/usr/sbin/dropbear", b"#!/bin/busybox sh\nexit 1\n", 0o755)
     with pytest.raises(SshUnreachable, match="no SSH server"):
-        boot(hgm_bench, tmp_path, files=(broken,))
+        boot(hgm_prepared, tmp_path, files=(broken,))
 
 
 def test_an_init_that_does_nothing_is_told_with_the_last_line(
-    hgm_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
-    idle = PersonalFile("/init", b"#!/bin/busybox sh\nexec /bin/busybox sleep 1000\n", 0o755)
+    idle = OverlayFile("/init", b"#!/bin/busybox sh\nexec /bin/busybox sleep 1000\n", 0o755)
     with pytest.raises(BootError, match="stood still in boot; its last line: "):
-        boot(hgm_bench, tmp_path, files=(idle,))
+        boot(hgm_prepared, tmp_path, files=(idle,))
 
 
 def test_a_guest_that_stands_still_in_boot_is_looked_at(
-    hgm_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
-    busy = PersonalFile("/init", b"#!/bin/busybox sh\nwhile :; do :; done\n", 0o755)
-    look = functools.partial(session.standstill, hgm_bench, tmp_path)
+    busy = OverlayFile("/init", b"#!/bin/busybox sh\nwhile :; do :; done\n", 0o755)
+    look = functools.partial(run_capture.standstill, hgm_prepared, tmp_path)
     with pytest.raises(BootError, match=r"stood still in boot, in user mode.*; its last line: "):
-        boot(hgm_bench, tmp_path, files=(busy,), standstill=look)
+        boot(hgm_prepared, tmp_path, files=(busy,), standstill=look)
     capture = msgspec.json.decode((tmp_path / "boot" / "capture.json").read_bytes(), type=Capture)
     assert {step.name: step.outcome for step in capture.steps}["registers"] == "ok"
     assert "RIP=" in (tmp_path / "boot" / "registers.txt").read_text()
 
 
-def test_the_record_of_a_run_is_plain_data(hgm_bench: Bench, tmp_path: Path) -> None:
-    record = run(hgm_bench, tmp_path, {"good": GOOD})
+def test_the_record_of_a_run_is_plain_data(hgm_prepared: Prepared, tmp_path: Path) -> None:
+    record = run(hgm_prepared, tmp_path, {"good": GOOD})
     assert msgspec.json.decode((tmp_path / "run" / "result.json").read_bytes(), type=RunRecord)
     assert record.probes[0].status == "PASS"

@@ -12,7 +12,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, DeadlineExpired, GuestLost
 from harness.progress import Silent
-from harness.records import Kernel
+from harness.records.kernel import Kernel
 from harness.vm.console import Console
 from harness.vm.guest import Guest, forwarded_port
 from harness.vm.qmp import Qmp

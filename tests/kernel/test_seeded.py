@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.host import ROOT
 from harness.kernel import faults
@@ -36,9 +37,7 @@ def with_fault(directory: Path, fault: str, base: str = "") -> str:
 def test_a_fault_fits_what_it_stands_on_to_the_line(name: str) -> None:
     checked = check_series(
         KernelRequest(source=STOCK, series=f"fault:{name}"),
-        workspace=Workspace.default(),
-        deadline=Deadline.after(120, "the series"),
-        progress=Silent(),
+        context=Context(Workspace.default(), Deadline.after(120, "the series"), Silent()),
     )
     # A store that has the blobs merges three ways what others would have to refuse.
     assert {patch.end for patch in checked.patches} == {"exact"}

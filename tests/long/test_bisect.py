@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.kernel.git import Store
 from harness.kernel.obtain import KernelRequest, ingredients
@@ -131,11 +132,10 @@ def test_a_fault_that_shows_in_one_run_of_three_is_named(hgm: Hgm, tmp_path: Pat
 
 def _commits(repository: Path, series: Path) -> Path:
     """Make a bare repository whose first commit is the source and whose others are the patches."""
-    workspace, deadline = Workspace.default(), Deadline.after(1200, "the source")
-    found = ingredients(
-        KernelRequest(source=STOCK), workspace=workspace, deadline=deadline, progress=Silent()
-    )
-    store = Store.of(workspace, deadline)
+    deadline = Deadline.after(1200, "the source")
+    context = Context(Workspace.default(), deadline, Silent())
+    found = ingredients(KernelRequest(source=STOCK), context=context)
+    store = Store.of(context)
     subprocess.run(["git", "init", "-q", "--bare", str(repository)], check=True, timeout=60)
     alternates = repository / "objects" / "info" / "alternates"
     alternates.write_text(f"{store.path / 'objects'}\n")

@@ -18,15 +18,20 @@ from typing import NamedTuple
 
 import pytest
 
-from harness import pipeline, session
+from harness import pipeline
+from harness.context import Context
 from harness.deadline import Deadline
+from harness.judge import dmesg
 from harness.kernel.obtain import KernelRequest
 from harness.probes import catalog
-from harness.probes.run import run_probe
-from harness.records import Capture, ProbeEvidence, ProbeResult, ProbeSpec, RunRecord, from_json
-from harness.reports.progress import PlainProgress
-from harness.results import store
-from harness.verdicts import dmesg
+from harness.records.base import from_json
+from harness.records.probe import Capture, ProbeEvidence, ProbeResult, ProbeSpec
+from harness.records.run import RunRecord
+from harness.report.progress import PlainProgress
+from harness.run import guests
+from harness.run.probe import run_probe
+from harness.run.subject import Subject
+from harness.store import rundir
 from harness.vm import spec as machine_spec
 from harness.vm.console import PROMPT
 from harness.vm.guest import Guest
@@ -52,7 +57,7 @@ class Crash(NamedTuple):
             detector of hangs may say.
         place: a pattern that the place must match; empty where there is none.
         said: a pattern that the reason must match.
-        budget: seconds, before the guest's slowness.
+        budget: seconds, before the guest's timeout_scale.
         kernel: which of `KERNELS` it breaks.
     """
 
@@ -217,18 +222,18 @@ def those_of(kernel: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def tools(request: pytest.FixtureRequest) -> Iterator[session.Tools]:
+def context(request: pytest.FixtureRequest) -> Iterator[Context]:
     """Time for two kernels and their guests, and a way to say how far it is."""
     capture = request.config.pluginmanager.get_plugin("capturemanager")
     assert capture is not None
     with capture.global_and_fixture_disabled(), PlainProgress(sys.stderr) as progress:
-        yield session.Tools(Workspace.default(), Deadline.after(_SECONDS, "the crashes"), progress)
+        yield Context(Workspace.default(), Deadline.after(_SECONDS, "the crashes"), progress)
 
 
-def break_guests(kernel: str, names: tuple[str, ...], tools: session.Tools, runs: Path) -> Broken:
+def break_guests(kernel: str, names: tuple[str, ...], context: Context, runs: Path) -> Broken:
     """Run probes that break a kernel, as `hgm run` would if the catalogue had them."""
     features, memory = KERNELS[kernel]
-    subject = session.Subject(
+    wanted = Subject(
         kernel=KernelRequest(
             source=os.environ.get("HGM_CRASH_KERNEL", STOCK),
             series="crashes-6.12",
@@ -237,20 +242,20 @@ def break_guests(kernel: str, names: tuple[str, ...], tools: session.Tools, runs
         machine=machine_spec.machine(machine_spec.parse_hugepages("2M:8"), memory=memory),
     )
     probes = tuple(f"crash/{name}" for name in names)
-    request = pipeline.RunRequest(subject=subject, probes=probes)
-    record = pipeline.run(request, runs, tools)
+    request = pipeline.RunRequest(subject=wanted, probes=probes)
+    record = pipeline.run(request, runs, context)
     return Broken((runs / "latest").resolve(), record)
 
 
 @pytest.fixture(scope="module")
 def broken(
-    tools: session.Tools, tmp_path_factory: pytest.TempPathFactory
+    context: Context, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Broken]]:
     """Break a guest in every way that a kernel is there for; once for each kernel."""
 
     @functools.cache
     def run(kernel: str) -> Broken:
-        return break_guests(kernel, those_of(kernel), tools, tmp_path_factory.mktemp(kernel))
+        return break_guests(kernel, those_of(kernel), context, tmp_path_factory.mktemp(kernel))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HGM_VMCORES", "99")
@@ -268,7 +273,7 @@ def test_a_crash_is_what_it_is_called(broken: Callable[[str], Broken], name: str
     assert crash.kind in kinds if crash.kind else dmesg.STUCK.issuperset(kinds), kinds
     assert re.search(crash.place, found.place), found.place
     assert re.search(crash.said, found.reason), found.reason
-    evidence = from_json(run.file(name, store.EVIDENCE), ProbeEvidence)
+    evidence = from_json(run.file(name, rundir.EVIDENCE), ProbeEvidence)
     assert found.seconds < evidence.budget + 60.0
     for file in found.evidence:
         assert (run.run_dir / file).stat().st_size > 0
@@ -281,7 +286,7 @@ def test_nothing_is_left_running_and_every_guest_is_a_new_one(
     run = broken(kernel)
     assert run.record.verdict == "FAIL", run.record.reason
     assert machines_left() == []
-    console = (run.run_dir / store.SERIAL).read_text(errors="replace")
+    console = (run.run_dir / rundir.SERIAL).read_text(errors="replace")
     assert console.count("Linux version 6.12") == len(those_of(kernel))
 
 
@@ -289,7 +294,7 @@ def test_nothing_is_left_running_and_every_guest_is_a_new_one(
     "name", [name for name, crash in CRASHES.items() if crash.status != "FAIL"]
 )
 def test_what_is_left_is_looked_at(broken: Callable[[str], Broken], name: str) -> None:
-    capture = from_json(broken(CRASHES[name].kernel).file(name, store.CAPTURE), Capture)
+    capture = from_json(broken(CRASHES[name].kernel).file(name, rundir.CAPTURE), Capture)
     outcomes = {step.name: step.outcome for step in capture.steps}
     assert outcomes["registers"] == outcomes["vmcore"] == outcomes["symbols"] == "ok", outcomes
     assert [vcpu.number for vcpu in capture.vcpus] == [0, 1]
@@ -298,7 +303,7 @@ def test_what_is_left_is_looked_at(broken: Callable[[str], Broken], name: str) -
 
 def test_a_hang_is_asked_for_its_lists(broken: Callable[[str], Broken]) -> None:
     run = broken("plain")
-    capture = from_json(run.file("userfaultfd", store.CAPTURE), Capture)
+    capture = from_json(run.file("userfaultfd", rundir.CAPTURE), Capture)
     outcomes = {step.name: step.outcome for step in capture.steps}
     assert outcomes["sysrq-w"] == outcomes["sysrq-l"] == outcomes["sysrq-t"] == "ok", outcomes
     lists = run.file("userfaultfd", "sysrq-t.txt")
@@ -310,7 +315,7 @@ def test_a_hang_is_asked_for_its_lists(broken: Callable[[str], Broken]) -> None:
     "name", [name for name, crash in CRASHES.items() if crash.status == "HANG"]
 )
 def test_every_cpu_of_a_hang_is_seen(broken: Callable[[str], Broken], name: str) -> None:
-    capture = from_json(broken(CRASHES[name].kernel).file(name, store.CAPTURE), Capture)
+    capture = from_json(broken(CRASHES[name].kernel).file(name, rundir.CAPTURE), Capture)
     nmi = next(step.outcome for step in capture.steps if step.name == "nmi")
     assert nmi in ("ok", "not needed: sysrq-l has shown every CPU")
 
@@ -332,7 +337,7 @@ def test_an_old_run_is_judged_again_from_its_files(
     broken: Callable[[str], Broken], kernel: str
 ) -> None:
     run = broken(kernel)
-    again = store.rejudge(run.run_dir)
+    again = rundir.rejudge(run.run_dir)
     assert again.probes == run.record.probes
     assert again.splats == run.record.splats == ()
 
@@ -383,7 +388,7 @@ def test_post_mortem_shows_a_split_mapping(broken: Callable[[str], Broken]) -> N
 
 def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
     broken: Callable[[str], Broken],
-    tools: session.Tools,
+    context: Context,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -391,8 +396,8 @@ def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
         threading.Timer(1.0, lambda: os.kill(guest.qemu.process.pid, 9)).start()
         return run_probe(guest, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(session, "run_probe", killed)
-    found = break_guests("plain", ("user-loop",), tools, tmp_path).probe("user-loop")
+    monkeypatch.setattr(guests, "run_probe", killed)
+    found = break_guests("plain", ("user-loop",), context, tmp_path).probe("user-loop")
     assert found.status == "LOST", found.reason
     assert "QEMU ended with exit code 137" in found.reason
     assert machines_left() == []

@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.command import Completed
+from harness.context import Context
 from harness.errors import SeriesError
 from harness.kernel.git import Store
-from harness.kernel.series import hunks
-from harness.kernel.series.hunks import Misfit
-from harness.kernel.series.outcome import Outcome, read_outcome
+from harness.kernel.series import diagnosis
+from harness.kernel.series.apply_log import Outcome, read_outcome
+from harness.kernel.series.diagnosis import Misfit
 from harness.kernel.series.patch import Patch, printable
-from harness.kernel.source import Context
-from harness.records import How, PatchIdentity, Record
+from harness.records.base import Record
+from harness.records.kernel import How, PatchIdentity
 from harness.workspace import boot_id, digest, newest_first
 
 #: With --fuzz, how many lines of context before and after a change must match at the least.
@@ -75,7 +76,7 @@ class Desk:
         """Yield a desk whose index holds the tree ``base``."""
         with context.workspace.unfinished("series") as room:
             (room / "empty").mkdir()
-            desk = cls(room, context.store(), context)
+            desk = cls(room, Store.of(context), context)
             desk._lay(base)
             yield desk
 
@@ -217,7 +218,7 @@ class Desk:
 
     def _misfits(self, patch: Patch, outcome: Outcome) -> Iterator[Misfit]:
         """Yield the hunks that do not fit, and the files that as a whole do not."""
-        files = hunks.parse(patch.data.decode(errors="replace"), patch.strip)
+        files = diagnosis.parse(patch.data.decode(errors="replace"), patch.strip)
         told = dict(outcome.failed)
         for path, line in told.items():
             text = self._text(path)
@@ -225,7 +226,7 @@ class Desk:
                 misfit
                 for file in files
                 if file.path == path
-                for misfit in hunks.misfits(file, text)
+                for misfit in diagnosis.misfits(file, text)
             ]
             yield from found or [Misfit(path=path, line=line, reason="git finds no place for it")]
         for error in outcome.errors:

@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from harness.context import Context
 from harness.errors import SeriesError
 from harness.kernel.series.applying import Desk, Refusal
 from harness.kernel.series.patch import Patch, Series, printable
-from harness.kernel.source import Context, Source
-from harness.records import How, PatchIdentity, Record
+from harness.kernel.source import Source
+from harness.records.base import Record
+from harness.records.kernel import How, PatchIdentity
 
 End = Literal[How, "conflict", "damaged", "forbidden"]
 
@@ -35,9 +37,9 @@ class PatchCheck(Record, frozen=True, kw_only=True):
     Attributes:
         number: its place in the series, from 1.
         name: its file name or subject.
-        end: `harness.records.PatchIdentity.how`; or ``conflict``: another base could take it, or
-            ``damaged``: git cannot read it as a patch, or ``forbidden``: it reaches out of the
-            tree.
+        end: `harness.records.kernel.PatchIdentity.how`; or ``conflict``: another base could take
+            it, or ``damaged``: git cannot read it as a patch, or ``forbidden``: it reaches out of
+            the tree.
         files: what it changes; empty for one that is damaged.
         applied: its identity in a record; None where it was refused.
         refusal: why it was refused; None where it was not.

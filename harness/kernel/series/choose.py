@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from harness.errors import SeriesError
 from harness.kernel.series.mail import Mail
 from harness.kernel.series.patch import Patch
-from harness.records import Record
+from harness.records.base import Record
 
 
 class Chosen(Record, frozen=True, kw_only=True):

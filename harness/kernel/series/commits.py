@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import command
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import SeriesError
-from harness.kernel import worktree
+from harness.kernel import user_tree
+from harness.kernel.git import Store
 from harness.kernel.series.patch import Patch, printable
-from harness.kernel.source import Context
 from harness.kernel.specs import SeriesSpec
 
 # Whole blobs by their full names, whatever their size and whatever an attribute says.
@@ -34,7 +35,7 @@ def read_commits(spec: SeriesSpec, context: Context) -> tuple[Patch, ...]:
         SeriesError: if the repository or a revision is absent, the range is empty, or it has a
             merge, whose content no patch can hold.
     """
-    git_dir = worktree.git_dir(Path(spec.where))
+    git_dir = user_tree.git_dir(Path(spec.where))
     if git_dir is None:
         raise SeriesError(
             f"--series {spec.text}: {spec.where} is no git repository", hint="check the path"
@@ -62,7 +63,7 @@ def read_commits(spec: SeriesSpec, context: Context) -> tuple[Patch, ...]:
 
 def _commit(spec: SeriesSpec, revision: str, git_dir: Path, deadline: Deadline) -> str:
     argv = ["rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
-    done = worktree.in_repository(git_dir, argv, deadline)
+    done = user_tree.in_repository(git_dir, argv, deadline)
     if done.exit_code != 0:
         raise SeriesError(
             f"--series {spec.text}: {spec.where} has no revision {revision!r}",
@@ -72,7 +73,7 @@ def _commit(spec: SeriesSpec, revision: str, git_dir: Path, deadline: Deadline) 
 
 
 def _read(arguments: list[str], git_dir: Path, deadline: Deadline) -> str:
-    done = worktree.in_repository(git_dir, arguments, deadline)
+    done = user_tree.in_repository(git_dir, arguments, deadline)
     if done.exit_code != 0:
         raise command.failure(done)
     return done.stdout
@@ -95,7 +96,7 @@ def _bring_blobs(patches: Sequence[Patch], git_dir: Path, room: Path, context: C
     theirs = _read(["rev-parse", "--git-path", "objects"], git_dir, context.deadline).strip()
     # Their objects are read as ours: pack-objects in their repository would write into it.
     variables = {
-        **context.store().quarantine(objects),
+        **Store.of(context).quarantine(objects),
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{Path(theirs).absolute()}"',
     }
     argv = ["git", "cat-file", "--batch-check=%(objectname) %(objecttype)"]
@@ -106,4 +107,4 @@ def _bring_blobs(patches: Sequence[Patch], git_dir: Path, room: Path, context: C
     wanted.write_text("".join(f"{name}\n" for name in blobs))
     argv = ["git", "pack-objects", "-q", str(objects / "pack" / "pack")]
     command.run(argv, context.deadline, env=variables, stdin=wanted)
-    context.store().admit(objects)
+    Store.of(context).admit(objects)

@@ -6,11 +6,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from harness.context import Context
 from harness.errors import CommandFailed, SeriesError
+from harness.kernel.git import Store
 from harness.kernel.series import mailbox
 from harness.kernel.series.mail import read_headers
 from harness.kernel.series.patch import Patch
-from harness.kernel.source import Context
 
 
 def read_directory(path: Path, context: Context) -> tuple[Patch, ...]:
@@ -65,7 +66,7 @@ def read_patch_file(file: Path, context: Context) -> bytes:
         mail = room / "mail"
         mail.write_bytes(data)
         try:
-            return mailbox.extract_patch(mail, context.store(), context.deadline)
+            return mailbox.extract_patch(mail, Store.of(context), context.deadline)
         except CommandFailed as error:
             raise SeriesError(f"{file} cannot be read: {error.message}") from error
 

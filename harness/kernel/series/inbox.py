@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from harness import command
-from harness.kernel import worktree
+from harness.context import Context
+from harness.kernel import user_tree
 from harness.kernel.git import environment
 from harness.kernel.series.mail import Place, headers, read_place
-from harness.kernel.source import Context
 
 #: Headers end within this many bytes in any mail that is one.
 _HEAD_BYTES = 1 << 16
@@ -32,7 +32,7 @@ def repositories(path: Path) -> tuple[Path, ...]:
     )
     if epochs:
         return tuple(epochs)
-    own = worktree.git_dir(path) if path.is_dir() else None
+    own = user_tree.git_dir(path) if path.is_dir() else None
     return (own,) if own else ()
 
 

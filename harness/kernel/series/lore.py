@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import command
+from harness.context import Context
 from harness.errors import InfrastructureError, SeriesError
 from harness.kernel import git, specs
 from harness.kernel.series import inbox, mailbox
 from harness.kernel.series.choose import Chosen, choose
 from harness.kernel.series.mail import headers, read_place
-from harness.kernel.source import Context
 from harness.kernel.specs import SeriesSpec
 from harness.workspace import atomic_write, digest
 

@@ -10,7 +10,7 @@ import email.parser
 import re
 
 from harness.kernel.series.patch import printable
-from harness.records import Record
+from harness.records.base import Record
 
 _REPLY = re.compile(r"\s*(?:re|aw|sv|fwd?)(?:\[\d+\])?\s*:", re.IGNORECASE)
 _BRACKETS = re.compile(r"\s*\[([^\]]*)\]")

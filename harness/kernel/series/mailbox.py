@@ -16,11 +16,11 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SeriesError
 from harness.kernel.git import Store
 from harness.kernel.series.mail import Mail, headers, read_headers
-from harness.kernel.source import Context
 
 #: What a packed mailbox may unpack to, bytes: a thread has less, and a bomb has more.
 _LARGEST = 1 << 30
@@ -40,7 +40,7 @@ def read_mails(path: Path, context: Context) -> tuple[Mail, ...]:
     """
     with context.workspace.unfinished("mails") as room:
         return tuple(
-            _read_mail(file, context.store(), context.deadline, str(path))
+            _read_mail(file, Store.of(context), context.deadline, str(path))
             for file in split(path, room, context)
         )
 
@@ -55,7 +55,7 @@ def split(path: Path, room: Path, context: Context) -> Iterator[Path]:
     out.mkdir()
     # -b: a file that does not begin with a From line is one mail.
     argv = ["mailsplit", "-b", "--mboxrd", f"-o{out}", "--", str(_box(path, room))]
-    done = context.store().git(argv, context.deadline, work_tree=room, ok=None)
+    done = Store.of(context).git(argv, context.deadline, work_tree=room, ok=None)
     if "empty mbox" in done.stderr:
         raise SeriesError(f"{path} is empty", hint="save the thread again")
     if done.exit_code != 0:

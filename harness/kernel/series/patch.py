@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from harness.records import Record
+from harness.records.base import Record
 
 
 class Patch(Record, frozen=True, kw_only=True):

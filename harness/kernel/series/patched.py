@@ -7,12 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from harness import records
+from harness.context import Context
 from harness.errors import SeriesError
+from harness.kernel.git import Store
 from harness.kernel.series.applying import Desk, Refusal, explain
 from harness.kernel.series.patch import Patch, Series
-from harness.kernel.source import Context, Source, tree_version
-from harness.records import PatchIdentity, Record, SeriesIdentity
+from harness.kernel.source import Source, tree_version
+from harness.records.base import Record, from_json, to_json
+from harness.records.kernel import PatchIdentity, SeriesIdentity
 from harness.workspace import atomic_write, digest
 
 #: Raised whenever the same patches on the same tree would no longer give the same record.
@@ -54,9 +56,9 @@ def apply(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
     context.progress.stage("series", f"{len(series.patches)} patches")
     tree, applied = _apply_all(series, base, context, fuzz)
     identity = SeriesIdentity(spec=series.spec, patches=applied, tree=tree, notes=series.notes)
-    version = tree_version(context.store(), tree, "the patched source", context.deadline)
+    version = tree_version(Store.of(context), tree, "the patched source", context.deadline)
     patched = Patched(identity=identity, version=version)
-    atomic_write(memory, records.to_json(patched))
+    atomic_write(memory, to_json(patched))
     return patched
 
 
@@ -69,7 +71,7 @@ def _memory(series: Series, base: str, context: Context, fuzz: bool) -> Path:
 
 def _remembered(memory: Path) -> Patched | None:
     try:
-        return records.from_json(memory.read_bytes(), Patched)
+        return from_json(memory.read_bytes(), Patched)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 

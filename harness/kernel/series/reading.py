@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from harness.kernel import faults, named
+from harness.context import Context
+from harness.kernel import faults, registry
 from harness.kernel.faults import Fault
-from harness.kernel.named import NamedSeries
+from harness.kernel.registry import NamedSeries
 from harness.kernel.series import choose, commits, directory, lore, mailbox, resolve
 from harness.kernel.series.patch import Patch, Series
-from harness.kernel.source import Context
 from harness.kernel.specs import SeriesSpec, parse_series
 
 
@@ -49,7 +49,7 @@ def _read(spec: SeriesSpec, context: Context) -> choose.Chosen:
     path = Path(spec.where)
     match spec.kind:
         case "name":
-            return choose.Chosen(patches=_read_named(named.find(spec.where), context))
+            return choose.Chosen(patches=_read_named(registry.find(spec.where), context))
         case "fault":
             return _read_fault(faults.find(spec.where), context)
         case "dir":
@@ -64,7 +64,7 @@ def _read(spec: SeriesSpec, context: Context) -> choose.Chosen:
 
 def _read_named(series: NamedSeries, context: Context) -> tuple[Patch, ...]:
     """Return the patches of a series of our own, behind those of what it goes on top of."""
-    below = _read_named(named.find(series.on), context) if series.on else ()
+    below = _read_named(registry.find(series.on), context) if series.on else ()
     return (*below, *directory.read_directory(Path(series.directory), context))
 
 

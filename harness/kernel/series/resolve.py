@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.errors import SeriesError
 from harness.kernel.series.directory import read_patch_file
 from harness.kernel.series.mail import parse_subject
 from harness.kernel.series.patch import Patch, Series
-from harness.kernel.source import Context
 
 #: What a file of a replacement is called; all others, such as a README, mean nothing.
 SUFFIXES = (".patch", ".diff", ".eml", ".mbox")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import host, selftest
+from harness import host
+from harness.selfcheck import tests as selftest
 
 
 def hgm(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.kernel.obtain import KernelRequest, obtain
-from harness.kernel.source import Context
 from harness.progress import Silent
-from harness.records import Kernel
+from harness.records.kernel import Kernel
 from harness.workspace import Workspace
 
 MAKEFILE = "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 7\nEXTRAVERSION =\n"
@@ -103,9 +103,7 @@ def get(context: Context, make_log: Path, tmp_path: Path) -> Obtain:
     def call(source: str, series: str = "none", *features: str) -> Kernel:
         return obtain(
             KernelRequest(source=source, series=series, features=features),
-            workspace=context.workspace,
-            deadline=context.deadline,
-            progress=context.progress,
+            context=context,
             build_log=tmp_path / "build.log",
         )
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import SourceError
-from harness.kernel.source import Context, resolve
+from harness.kernel.source import resolve
 from harness.kernel.specs import parse_source
 from tests.component.kernel.conftest import run, unfinished
 

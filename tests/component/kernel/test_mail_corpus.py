@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import SeriesError
 from harness.kernel import series
-from harness.kernel.slot import Slot
-from harness.kernel.source import Context, resolve
+from harness.kernel.git import Store
+from harness.kernel.source import resolve
 from harness.kernel.specs import parse_series, parse_source
+from harness.kernel.worktree_pool import Slot
 from tests.component.kernel.conftest import HUGETLB, picture, run
 
 DATA = Path(__file__).parents[2] / "data" / "mail"
@@ -137,7 +139,7 @@ def apply(box: Path, toy: Path, context: Context, *, fuzz: bool = False) -> seri
 
 def changes(patched: series.Patched, toy: Path, context: Context) -> dict[str, str | None]:
     """Return the files in which the patched tree differs from the toy tree."""
-    store, deadline = context.store(), context.deadline
+    store, deadline = Store.of(context), context.deadline
     base = resolve(parse_source(f"tree:{toy}"), context).identity.tree
     argv = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", base, patched.identity.tree]
     names = filter(None, store.git(argv, deadline).stdout.split("\0"))
@@ -207,7 +209,7 @@ def test_fuzz_is_allowed_and_recorded(name: str, toy: Path, context: Context) ->
 def test_latin1_stays_the_byte_it_was(toy: Path, context: Context) -> None:
     patched = apply(DATA / "latin1.mbox", toy, context)
     slot = Slot.of(context.workspace, "test")
-    slot.switch(patched.identity.tree, context.store(), context.deadline)
+    slot.switch(patched.identity.tree, Store.of(context), context.deadline)
     assert (slot.source / "mm/latin1.c").read_bytes() == b"/* M\xfcller */\n"
 
 

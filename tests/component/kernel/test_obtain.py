@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import host
+from harness import cache, host
+from harness.context import Context
 from harness.errors import (
     CommandFailed,
     CompileError,
@@ -25,11 +26,9 @@ from harness.errors import (
     SpecError,
     ToolMissing,
 )
-from harness.kernel import cache
 from harness.kernel.obtain import KernelRequest, obtain
-from harness.kernel.source import Context
 from harness.progress import Silent
-from harness.records import Kernel
+from harness.records.kernel import Kernel
 from tests.component.kernel.conftest import Obtain, run, unfinished
 
 CONFIGURE = "allnoconfig olddefconfig"
@@ -152,12 +151,13 @@ def test_failed_build_says_why_and_leaves_nothing(
 DRIVER = """
 import sys
 from pathlib import Path
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.kernel.obtain import KernelRequest, obtain
 from harness.progress import Silent
 from harness.workspace import Workspace
-obtain(KernelRequest(source=sys.argv[1]), workspace=Workspace(Path(sys.argv[2])),
-       deadline=Deadline.after(60, "x"), progress=Silent(), build_log=Path(sys.argv[3]))
+context = Context(Workspace(Path(sys.argv[2])), Deadline.after(60, "x"), Silent())
+obtain(KernelRequest(source=sys.argv[1]), context, build_log=Path(sys.argv[3]))
 """
 
 
@@ -357,9 +357,7 @@ def test_only_the_tree_of_a_series_goes_into_the_key(
     first, second = (
         obtain(
             each,
-            workspace=context.workspace,
-            deadline=context.deadline,
-            progress=context.progress,
+            context=context,
             build_log=tmp_path / "build.log",
         )
         for each in (request, other)

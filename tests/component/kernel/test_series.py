@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import SeriesError
 from harness.kernel import series
+from harness.kernel.git import Store
 from harness.kernel.series import applying
 from harness.kernel.series.applying import Desk
 from harness.kernel.series.patch import Patch
-from harness.kernel.source import Context, resolve
+from harness.kernel.source import resolve
 from harness.kernel.specs import parse_series, parse_source
 
 PATCH = """\
@@ -53,7 +55,7 @@ def test_sorted_patches_make_a_new_tree(toy: Path, context: Context, tmp_path: P
     )
     result = patched(toy, spec, context)
     assert [patch.name for patch in result.identity.patches] == ["a.patch", "b.patch"]
-    store = context.store()
+    store = Store.of(context)
     text = store.text(result.identity.tree, "mm/hugetlb.c", context.deadline)
     assert text is not None
     assert "int two;" in text
@@ -85,7 +87,7 @@ def test_patches_that_met_the_source_before_are_not_put_on_it_again(
     put.clear()
     changed = series.apply(series.read(parse_series(whole.spec), context), source, context)
     assert put == ["b.patch", "c.patch", "d.patch"]
-    store, tree = context.store(), changed.identity.tree
+    store, tree = Store.of(context), changed.identity.tree
     there = [store.text(tree, f"{name}.c", context.deadline) for name in ("a", "b", "other", "d")]
     assert there == ["int added;\n", None, "int added;\n", "int added;\n"]
 
@@ -221,7 +223,7 @@ def test_mailbox_is_applied_in_its_order(toy: Path, context: Context, tmp_path: 
         "[PATCH 1/2] first",
         "[PATCH 2/2] then",
     ]
-    text = context.store().text(result.identity.tree, "mm/hugetlb.c", context.deadline)
+    text = Store.of(context).text(result.identity.tree, "mm/hugetlb.c", context.deadline)
     assert text is not None
     assert "int zwei;" in text
 

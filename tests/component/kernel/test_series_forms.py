@@ -13,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError, SeriesError
 from harness.kernel import series
+from harness.kernel.git import Store
 from harness.kernel.series.check import SeriesCheck, check
-from harness.kernel.slot import Slot
-from harness.kernel.source import Context, resolve
+from harness.kernel.source import resolve
 from harness.kernel.specs import parse_series, parse_source
+from harness.kernel.worktree_pool import Slot
 from harness.progress import Silent
-from harness.reports import series_check
+from harness.report import series_check
 from harness.workspace import Workspace
 from tests.component.kernel.conftest import picture, run
 
@@ -48,7 +50,7 @@ def put(found: series.Series, toy: Path, context: Context, *, fuzz: bool = False
 
 
 def text(patched: series.Patched, path: str, context: Context) -> str | None:
-    return context.store().text(patched.identity.tree, path, context.deadline)
+    return Store.of(context).text(patched.identity.tree, path, context.deadline)
 
 
 def commit(repository: Path, subject: str, **files: str) -> str:
@@ -221,7 +223,7 @@ def test_three_way_merge_writes_nowhere_else(
     with pytest.raises(SeriesError, match="already exists in this tree"):
         put(found, branch, context)
     assert list(bait.iterdir()) == []
-    assert not (context.store().path / "hooks").exists()
+    assert not (Store.of(context).path / "hooks").exists()
 
 
 def test_tree_with_a_link_in_a_directorys_place_is_checked_out_inside(
@@ -237,7 +239,7 @@ def test_tree_with_a_link_in_a_directorys_place_is_checked_out_inside(
     trees = [resolve(parse_source(f"tree:{each}"), context).identity.tree for each in (linked, toy)]
     slot = Slot.of(context.workspace, "test")
     for tree in (*trees, *trees):
-        slot.switch(tree, context.store(), context.deadline)
+        slot.switch(tree, Store.of(context), context.deadline)
     assert list(victim.iterdir()) == []
     assert (slot.source / "sub/file").read_text() == "x"
 

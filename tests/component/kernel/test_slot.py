@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import SourceError
-from harness.kernel import slot as slots
+from harness.kernel import worktree_pool as slots
 from harness.kernel.build import MARKER
 from harness.kernel.config import ASKED
-from harness.kernel.slot import Slot
-from harness.kernel.source import Context, resolve
+from harness.kernel.git import Store
+from harness.kernel.source import resolve
 from harness.kernel.specs import parse_source
+from harness.kernel.worktree_pool import Slot
 from harness.progress import Silent
 
 
@@ -59,11 +61,11 @@ def test_a_switch_keeps_what_was_built_whatever_ended_the_one_before(
 ) -> None:
     tree = tree_of(toy, context)
     slot = Slot.of(context.workspace, "test")
-    slot.switch(tree, context.store(), context.deadline)
+    slot.switch(tree, Store.of(context), context.deadline)
     built = finished(slot, "a" * 64, "A\n")
     (slot.source / "left-behind").touch()
     (slot.root / "switching").touch()
-    slot.switch(tree, context.store(), context.deadline)
+    slot.switch(tree, Store.of(context), context.deadline)
     assert (built / "vmlinux").read_text() == "a" * 64
     assert not (slot.source / "left-behind").exists()
 
@@ -71,7 +73,7 @@ def test_a_switch_keeps_what_was_built_whatever_ended_the_one_before(
 def test_a_tree_that_would_lead_the_output_elsewhere_is_refused(
     context: Context, tmp_path: Path
 ) -> None:
-    store, deadline = context.store(), context.deadline
+    store, deadline = Store.of(context), context.deadline
     (tmp_path / "target").write_text("/")
     link = ["hash-object", "-w", str(tmp_path / "target")]
     entry = f"120000 blob {store.git(link, deadline).stdout.strip()}\t.build-0123456789abcdef\n"
@@ -84,12 +86,12 @@ def test_a_tree_that_would_lead_the_output_elsewhere_is_refused(
 
 
 def offer(slot: Slot, tree: str, context: Context) -> None:
-    slot.switch(tree, context.store(), context.deadline)
+    slot.switch(tree, Store.of(context), context.deadline)
     slot.offer(tree)
 
 
 def nearest(lineage: str, tree: str, context: Context) -> Slot:
-    return Slot.nearest(context.workspace, lineage, tree, context.store(), context.deadline)
+    return Slot.nearest(context.workspace, lineage, tree, Store.of(context), context.deadline)
 
 
 def test_what_is_near_to_another_lineage_is_built_in_its_slot(
@@ -117,7 +119,7 @@ def test_a_lineage_with_a_slot_stays_in_it(context: Context, toy: Path) -> None:
 def test_a_slot_that_is_not_offered_is_not_shared(context: Context, toy: Path) -> None:
     tree = tree_of(toy, context)
     own, slot = (Slot.of(context.workspace, name) for name in ("clone", "package"))
-    slot.switch(tree, context.store(), context.deadline)
+    slot.switch(tree, Store.of(context), context.deadline)
     assert nearest("clone", tree, context) == own
     slot.offer("0" * 40)  # what the store does not have any more
     assert nearest("clone", tree, context) == own
@@ -135,7 +137,7 @@ def test_a_hand_in_the_work_tree_is_noticed_when_every_file_is_looked_at(
     untouched, changed = slot.source / "scripts/run.sh", slot.source / "mm/other.c"
 
     def switch(tree: str) -> None:
-        slot.switch(tree, context.store(), context.deadline)
+        slot.switch(tree, Store.of(context), context.deadline)
 
     switch(first)
     changed.write_text("int spoilt;\n")
@@ -162,8 +164,8 @@ def test_a_hand_in_the_work_tree_is_noticed_when_every_file_is_looked_at(
 
 def test_what_stands_in_the_way_of_a_switch_is_written_over(context: Context, toy: Path) -> None:
     slot = Slot.of(context.workspace, "test")
-    slot.switch(tree_of(toy, context), context.store(), context.deadline)
+    slot.switch(tree_of(toy, context), Store.of(context), context.deadline)
     (toy / "mm/new.c").write_text("int new;\n")
     (slot.source / "mm/new.c").write_text("somebody's\n")
-    slot.switch(tree_of(toy, context), context.store(), context.deadline)
+    slot.switch(tree_of(toy, context), Store.of(context), context.deadline)
     assert (slot.source / "mm/new.c").read_text() == "int new;\n"

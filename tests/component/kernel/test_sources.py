@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import SourceError
-from harness.kernel.source import Context, Source, resolve
+from harness.kernel.git import Store
+from harness.kernel.source import Source, resolve
 from harness.kernel.specs import parse_source
 from tests.component.kernel.conftest import picture, run, unfinished
 
 
 def names(source: Source, context: Context) -> set[str]:
     listing = ["ls-tree", "-r", "--name-only", source.identity.tree]
-    return set(context.store().git(listing, context.deadline).stdout.splitlines())
+    return set(Store.of(context).git(listing, context.deadline).stdout.splitlines())
 
 
 def tarball(tree: Path, path: Path, mode: str) -> Path:
@@ -122,8 +124,8 @@ def test_truncated_tarball_leaves_nothing(
         resolve(parse_source(f"tar:{path}"), context)
     assert unfinished(context.workspace) == []
     assert list((context.workspace.cache / "sources").iterdir()) == []
-    assert not [path for path in (context.store().path / "objects").rglob("*") if path.is_file()]
-    assert context.store().git(["for-each-ref"], context.deadline).stdout == ""
+    assert not [path for path in (Store.of(context).path / "objects").rglob("*") if path.is_file()]
+    assert Store.of(context).git(["for-each-ref"], context.deadline).stdout == ""
 
 
 @pytest.mark.parametrize("damage", [b"\xff" * 4096, b""], ids=["overwritten", "cut"])

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import CompileError, DeadlineExpired, ToolMissing
 from harness.probes import catalog
 from harness.probes.compile import compile_probes
 from harness.progress import Silent
-from harness.records import ConfigIdentity, Kernel, ProbeSpec, SeriesIdentity, SourceIdentity
+from harness.records.kernel import ConfigIdentity, Kernel, SeriesIdentity, SourceIdentity
+from harness.records.probe import ProbeSpec
 from harness.workspace import Workspace
 
 Compile = Callable[..., Mapping[str, Path]]
@@ -48,9 +50,11 @@ def build(tmp_path: Path) -> Compile:
         return compile_probes(
             [spec(source) for source in sources],
             kernel=of or kernel(),
-            workspace=Workspace(tmp_path / "cache"),
-            deadline=Deadline.after(seconds, "compiling the probes"),
-            progress=Silent(),
+            context=Context(
+                Workspace(tmp_path / "cache"),
+                Deadline.after(seconds, "compiling the probes"),
+                Silent(),
+            ),
             log=tmp_path / "probes.log",
         )
 
@@ -61,8 +65,8 @@ def build(tmp_path: Path) -> Compile:
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of the guest's sources that a test may damage."""
     copy = tmp_path / "guest"
-    shutil.copytree(catalog.GUEST, copy)
-    monkeypatch.setattr(catalog, "GUEST", copy)
+    shutil.copytree(catalog.PROBES, copy)
+    monkeypatch.setattr(catalog, "PROBES", copy)
     return copy
 
 
@@ -70,11 +74,11 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Put a compiler that counts its calls into the PATH, and return how to read the count."""
     real = shutil.which("gcc")
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "gcc").symlink_to(COUNTING_GCC)
+    context = tmp_path / "tools"
+    context.mkdir()
+    (context / "gcc").symlink_to(COUNTING_GCC)
     count = tmp_path / "calls"
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{context}:{os.environ['PATH']}")
     monkeypatch.setenv("COUNTING_GCC_FILE", str(count))
     monkeypatch.setenv("COUNTING_GCC_REAL", str(real))
     return lambda: len(count.read_text().splitlines()) if count.exists() else 0
@@ -85,13 +89,13 @@ def test_the_whole_catalogue_compiles_against_the_hosts_headers(
 ) -> None:
     files = build("c/crash.c", "c/walk.c", *{spec.source for spec in catalog.load()})
     binaries = {name: path for name, path in files.items() if path.suffix != ".py"}
-    assert {path.stem for path in catalog.GUEST.glob("c/*.c")} == set(binaries)
-    assert {path.name for path in catalog.GUEST.glob("python/*.py")} == set(files) - set(binaries)
+    assert {path.stem for path in catalog.PROBES.glob("c/*.c")} == set(binaries)
+    assert {path.name for path in catalog.PROBES.glob("python/*.py")} == set(files) - set(binaries)
     assert all(os.access(path, os.X_OK) for path in binaries.values())
     assert "warning" not in (tmp_path / "probes.log").read_text()
 
 
-ALWAYS = {"calibrate", "features", "ledger"}
+ALWAYS = {"calibrate", "features", "counters"}
 
 
 def test_what_tells_features_speed_and_books_is_always_there(build: Compile) -> None:

@@ -8,9 +8,9 @@ import pytest
 from harness import command
 from harness.command import Completed
 from harness.deadline import Deadline
+from harness.judge import ktap
 from harness.probes import catalog
 from harness.probes.compile import FLAGS
-from harness.verdicts import ktap
 
 SOURCE = Path(__file__).parent / "c" / "outcomes.c"
 
@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parent / "c" / "outcomes.c"
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the program, whose tests are killed after a quarter of a second."""
     binary = tmp_path_factory.mktemp("outcomes") / "outcomes"
-    library = catalog.GUEST / "c"
+    library = catalog.PROBES / "c"
     sources = [str(SOURCE), *map(str, sorted(library.glob("lib/*.c")))]
     argv = ["gcc", *FLAGS, "-DTEST_MS=250", f"-I{library}", *sources, "-o", str(binary)]
     command.run(argv, Deadline.after(120, "the compiler"))

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import SourceError, SpecError
 from harness.kernel.git import Store
 from harness.probes import kselftest, selftests
 from harness.probes.kselftest import Suite
 from harness.progress import Silent
-from harness.records import ConfigIdentity, Kernel, SeriesIdentity, SourceIdentity
+from harness.records.kernel import ConfigIdentity, Kernel, SeriesIdentity, SourceIdentity
 from harness.workspace import Workspace
 
 HELLO = '#include <stdio.h>\n#include "../kselftest.h"\nint main(void) { puts(WORD); return 0; }\n'
@@ -53,7 +54,7 @@ def stored(tmp_path: Path, files: dict[str, str]) -> str:
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(text)
     deadline = Deadline.after(60, "the test")
-    store = Store.of(Workspace(tmp_path / "cache"), deadline)
+    store = Store.of(Context(Workspace(tmp_path / "cache"), deadline, Silent()))
     index = tmp_path / "index"
     store.git(["add", "-A"], deadline, index=index, work_tree=work)
     return store.git(["write-tree"], deadline, index=index, work_tree=work).stdout.strip()
@@ -76,9 +77,9 @@ def obtain(tmp_path: Path) -> Obtain:
         return selftests.obtain(
             wishes,
             kernel=kernel,
-            workspace=Workspace(tmp_path / "cache"),
-            deadline=Deadline.after(60, "the test"),
-            progress=Silent(),
+            context=Context(
+                Workspace(tmp_path / "cache"), Deadline.after(60, "the test"), Silent()
+            ),
             log=tmp_path / "kselftest.log",
         )
 

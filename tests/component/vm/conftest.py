@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import (
-    AccelChoice,
-    ConfigIdentity,
-    GuestImage,
-    Kernel,
-    SeriesIdentity,
-    SourceIdentity,
-)
+from harness.records.kernel import ConfigIdentity, Kernel, SeriesIdentity, SourceIdentity
+from harness.records.machine import AccelChoice, GuestImage
 from harness.vm import spec
 from harness.vm.guest import BootRequest
 

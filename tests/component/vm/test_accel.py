@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from harness import workspace
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError, SpecError
 from harness.progress import Silent
-from harness.records import AccelChoice
+from harness.records.machine import AccelChoice
 from harness.vm import accel
 from harness.workspace import Workspace
 
@@ -41,9 +42,7 @@ def choose(tmp_path: Path, wanted: str = "auto") -> AccelChoice:
     return accel.choose(
         wanted,
         [kernel],
-        workspace=Workspace(tmp_path / "cache"),
-        deadline=Deadline.after(30, "the choice"),
-        progress=Silent(),
+        context=Context(Workspace(tmp_path / "cache"), Deadline.after(30, "the choice"), Silent()),
     )
 
 

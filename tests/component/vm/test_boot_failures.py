@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import (
     BootError,
@@ -21,7 +22,7 @@ from harness.errors import (
     ToolMissing,
 )
 from harness.progress import Silent
-from harness.records import AccelChoice
+from harness.records.machine import AccelChoice
 from harness.vm import guest, qemu, spec
 from harness.vm.guest import BootRequest, booted
 from harness.workspace import Workspace
@@ -35,9 +36,9 @@ def boot(request: BootRequest, tmp_path: Path, seconds: float = 20.0) -> Harness
         booted(
             request,
             run,
-            workspace=Workspace(tmp_path / "cache"),
-            deadline=Deadline.after(seconds, "the boot"),
-            progress=Silent(),
+            context=Context(
+                Workspace(tmp_path / "cache"), Deadline.after(seconds, "the boot"), Silent()
+            ),
         ),
     ):
         pass

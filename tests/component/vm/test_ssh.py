@@ -16,9 +16,9 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import GuestLost
-from harness.guest.keys import make_keys
-from harness.vm.doorbell import Doorbell
+from harness.image.keys import make_keys
 from harness.vm.ssh import Ssh
+from harness.vm.wakeup import WakeupEvent
 
 #: More than a tenth of paramiko's window: so much is acknowledged while it is read.
 _MUCH = 1 << 20
@@ -85,7 +85,7 @@ def pair() -> Iterator[tuple[Ssh, _Server]]:
 
     accepting = threading.Thread(target=serve)
     accepting.start()
-    died = Doorbell()
+    died = WakeupEvent()
     session = Ssh(died)
     session.connect(
         listener.getsockname()[1],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli
+from harness.cli import main
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,6 @@ def test_an_unforeseen_end(
     monkeypatch.setattr("harness.probes.catalog.load", load)
     monkeypatch.setattr("sys.argv", ["hgm", "probes", "list"])
     with pytest.raises(SystemExit) as end:
-        cli.main()
+        main.main()
     assert end.value.code == code
     assert said in capsys.readouterr().err

@@ -8,8 +8,8 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import GuestLost
-from harness.ledger import Books
-from harness.records import ProbeEvidence
+from harness.records.probe import ProbeEvidence
+from harness.run.accounting import LeakCheck
 from harness.vm.guest import Guest
 
 ENDED = ProbeEvidence(
@@ -59,7 +59,7 @@ def test_only_a_guest_that_is_held_died_of_its_probe(
     held: bool, fate: str, ended: str, detail: str
 ) -> None:
     limit = Deadline.after(5.0, "the test")
-    closed = Books(leaving(held, fate), limit).close(ENDED, limit)
+    closed = LeakCheck(leaving(held, fate), limit).close(ENDED, limit)
     assert closed.ended == ended
     assert closed.detail.startswith(detail)
     assert closed.console_to == 20

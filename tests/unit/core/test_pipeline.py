@@ -8,9 +8,9 @@ import pytest
 
 from harness import pipeline
 from harness.errors import INTERNAL, GuestLost
-from harness.records import RunRecord
-from harness.results import store
-from harness.results.store import RunStore
+from harness.records.run import RunRecord
+from harness.store import rundir
+from harness.store.rundir import RunStore
 
 
 def ended(tmp_path: Path, error: BaseException) -> RunRecord:
@@ -30,7 +30,7 @@ def test_what_ends_a_run_is_its_verdict(
     error: BaseException, verdict: str, code: int, reason: str, tmp_path: Path
 ) -> None:
     ended(tmp_path, error)
-    record = store.load(tmp_path)
+    record = rundir.load(tmp_path)
     assert (record.verdict, record.exit_code) == (verdict, code)
     assert reason in record.reason
 
@@ -39,7 +39,7 @@ def test_what_ends_a_run_is_its_verdict(
 def test_a_defect_of_ours_is_recorded_and_goes_on(error: Exception, tmp_path: Path) -> None:
     with pytest.raises(type(error)):
         ended(tmp_path, error)
-    record = store.load(tmp_path)
+    record = rundir.load(tmp_path)
     assert (record.verdict, record.exit_code) == ("ERROR", 3)
     assert record.error == type(error).__name__
     assert record.reason == f"{INTERNAL}: {error!r}"

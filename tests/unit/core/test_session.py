@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 import pytest
 
-from harness import session
 from harness.errors import (
     CommandFailed,
     GuestPanicked,
@@ -11,7 +10,10 @@ from harness.errors import (
     UserError,
 )
 from harness.probes import catalog
-from harness.records import HgmSupport, HugePages, Leak, ProbeResult, ProbeSpec, Splat
+from harness.records.machine import HugePages
+from harness.records.probe import Leak, ProbeResult, ProbeSpec, Splat
+from harness.records.run import HgmSupport
+from harness.run import features, guests
 from harness.vm import spec
 
 ONE_NODE = spec.machine(spec.parse_hugepages("1G:1,2M:4"))
@@ -46,7 +48,7 @@ def probe(**fields: object) -> ProbeSpec:
     ],
 )
 def test_whether_a_kernel_has_hgm_is_its_own_word(answers: str, support: HgmSupport) -> None:
-    assert session.hgm_support(answers) == support
+    assert features.hgm_support(answers) == support
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_whether_a_kernel_has_hgm_is_its_own_word(answers: str, support: HgmSupp
 def test_a_probe_that_a_machine_cannot_run_says_what_it_needs(
     needs: dict[str, object], reason: str
 ) -> None:
-    said = session.unmet_need(probe(**needs), ONE_NODE)
+    said = guests.unmet_need(probe(**needs), ONE_NODE)
     assert said.startswith(reason)
     assert bool(said) == bool(reason)
 
@@ -82,7 +84,7 @@ def test_an_error_is_one_line_whatever_was_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "spoils", "may"),
+    ("result", "taints_guest", "may"),
     [
         ({"status": "PASS"}, False, True),
         ({"status": "SKIP", "reason": "x"}, False, True),
@@ -105,15 +107,15 @@ def test_an_error_is_one_line_whatever_was_quoted() -> None:
     ],
 )
 def test_a_guest_that_is_not_sound_is_not_shared(
-    result: dict[str, object], spoils: bool, may: bool
+    result: dict[str, object], taints_guest: bool, may: bool
 ) -> None:
     ended = ProbeResult(name="g/p/1G", **result)  # type: ignore[arg-type]
-    assert session.may_share(probe(spoils=spoils), ended) == may
+    assert guests.may_share(probe(taints_guest=taints_guest), ended) == may
 
 
 def test_a_probe_that_is_to_be_alone_shares_no_guest() -> None:
     (alone, again) = catalog.repeated([probe()], 2, alone=True)
     ended = ProbeResult(name="g/p/1G", status="PASS")
-    assert session.may_share(probe(), ended)
-    assert not session.may_share(alone, ended)
-    assert not session.may_share(again, ended)
+    assert guests.may_share(probe(), ended)
+    assert not guests.may_share(alone, ended)
+    assert not guests.may_share(again, ended)

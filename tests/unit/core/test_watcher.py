@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from harness.checkpoint import Watcher
 from harness.errors import DeadlineExpired, GuestLost, QemuError
+from harness.run.checkpoint import Watcher
 
 
 def watcher(answer: Exception | None, tmp_path: Path) -> Watcher:

@@ -7,9 +7,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from harness.commands.options import DEFAULT_KERNEL, kernel_options, machine_options, subject_of
-from harness.session import Subject
-from harness.words import subject_words
+from harness.cli.options import DEFAULT_KERNEL, kernel_options, machine_options, subject_of
+from harness.reproducer import subject_words
+from harness.run.subject import Subject
 
 
 def subject(words: tuple[str, ...]) -> Subject:

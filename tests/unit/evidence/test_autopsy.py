@@ -3,20 +3,20 @@
 
 import pytest
 
-from harness.evidence import autopsy
+from harness.evidence import vmcore_report
 
 
 @pytest.mark.parametrize("end", [b"", b"\0"])
 def test_flags_have_the_names_that_the_kernel_gives_them(end: bytes) -> None:
     names = {0: b"rd", 1: b"wr", 3: b"sh", 22: b"ht", 41: b"hm"}
     letters = b"".join(names.get(bit, b"??") + end for bit in range(64))
-    assert autopsy.flag_names(1 << 41 | 0x40000B, letters) == ["rd", "wr", "sh", "ht", "hm"]
-    assert autopsy.flag_names(1 << 63 | 5, letters) == ["rd", "bit 2", "bit 63"]
-    assert autopsy.flag_names(0, letters) == []
+    assert vmcore_report.flag_names(1 << 41 | 0x40000B, letters) == ["rd", "wr", "sh", "ht", "hm"]
+    assert vmcore_report.flag_names(1 << 63 | 5, letters) == ["rd", "bit 2", "bit 63"]
+    assert vmcore_report.flag_names(0, letters) == []
 
 
 def test_flags_of_a_kernel_that_gives_no_names_are_numbers() -> None:
-    assert autopsy.flag_names(0x400008, b"") == ["bit 3", "bit 22"]
+    assert vmcore_report.flag_names(0x400008, b"") == ["bit 3", "bit 22"]
 
 
 def test_a_section_that_cannot_be_read_says_so_and_keeps_what_came_before(capsys: object) -> None:
@@ -24,7 +24,7 @@ def test_a_section_that_cannot_be_read_says_so_and_keeps_what_came_before(capsys
         yield "one line"
         raise LookupError("no such symbol")
 
-    autopsy._section("a part", broken, None)  # type: ignore[arg-type]
+    vmcore_report._section("a part", broken, None)  # type: ignore[arg-type]
     out = capsys.readouterr().out  # type: ignore[attr-defined]
     assert out == (
         "==== a part\none line\nthe rest cannot be read: LookupError: no such symbol\n\n"

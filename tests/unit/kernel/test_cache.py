@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.cache import Entry, limit, parse_size, to_remove
 from harness.errors import SpecError
-from harness.kernel.cache import Entry, limit, parse_size, to_remove
 from harness.kernel.fragments import Fragment
 from harness.kernel.obtain import kernel_key
 

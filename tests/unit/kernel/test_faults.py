@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.kernel import faults, named, specs
+from harness.kernel import faults, registry, specs
 from harness.kernel.faults import Fault
 from harness.probes import catalog
 
@@ -50,7 +50,7 @@ def test_every_patch_is_listed() -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=_named)
 def test_what_a_fault_stands_on_is_there(fault: Fault) -> None:
     assert specs.parse_series(f"fault:{fault.name}").kind == "fault"
-    assert fault.on == "none" or named.find(fault.on)
+    assert fault.on == "none" or registry.find(fault.on)
     features = {path.stem for path in Path("kernel-configs").glob("*.config")}
     assert set(fault.config) <= features
 
@@ -64,10 +64,10 @@ def test_the_probes_that_should_catch_a_fault_are_there(fault: Fault) -> None:
 def test_a_probe_is_named_by_a_fault_or_says_what_it_guards() -> None:
     specs = catalog.load()
     globs = [glob for fault in FAULTS for glob in fault.probes]
-    named = {catalog.family(spec.name) for spec in catalog.select(specs, globs)}
+    registry = {catalog.family(spec.name) for spec in catalog.select(specs, globs)}
     guards = {catalog.family(spec.name) for spec in specs if spec.guards}
-    assert named | guards == {catalog.family(spec.name) for spec in specs}
-    assert not named & guards
+    assert registry | guards == {catalog.family(spec.name) for spec in specs}
+    assert not registry & guards
 
 
 @pytest.mark.parametrize("fault", [f for f in FAULTS if f.on == "none"], ids=_named)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SpecError
-from harness.kernel import named, specs
+from harness.kernel import registry, specs
 
 
 def _listing(directory: Path, text: str) -> Path:
@@ -15,14 +15,14 @@ def _listing(directory: Path, text: str) -> Path:
 
 
 def test_each_listed_series_is_a_quilt_directory_that_is_there() -> None:
-    found = named.load()
+    found = registry.load()
     assert "hgm-6.12" in {series.name for series in found}
     for series in found:
         assert (Path(series.directory) / "series").is_file(), series
 
 
 def test_a_pristine_source_that_a_series_names_gets_it() -> None:
-    series = named.default_for("debian:linux-source-6.12")
+    series = registry.default_for("debian:linux-source-6.12")
     assert series is not None
     assert (series.name, series.gives) == ("hgm-6.12", "hgm")
 
@@ -31,27 +31,27 @@ def test_a_pristine_source_that_a_series_names_gets_it() -> None:
     "source", ["debian:linux-source-6.1", "tree:/src/linux", "git:/src/linux@v6.12", "image:/x"]
 )
 def test_no_other_source_is_patched_unasked(source: str) -> None:
-    assert named.default_for(source) is None
+    assert registry.default_for(source) is None
 
 
 @pytest.mark.parametrize(
     ("series", "expected"), [("hgm-6.12", "hgm"), ("none", "report"), ("dir:/patches", "report")]
 )
 def test_what_a_series_gives_is_expected(series: str, expected: str) -> None:
-    assert named.expectation(series) == expected
+    assert registry.expectation(series) == expected
 
 
 def test_an_unknown_name_says_which_there_are() -> None:
     with pytest.raises(SpecError) as caught:
-        named.find("hgm-6.13")
+        registry.find("hgm-6.13")
     assert "hgm-6.13" in caught.value.message
     assert "hgm-6.12" in (caught.value.hint or "")
 
 
 def test_a_version_it_was_not_made_for_is_said() -> None:
-    assert named.misfit("hgm-6.12", "6.12.117") == ""
-    assert "6.1.170" in named.misfit("hgm-6.12", "6.1.170")
-    assert named.misfit("none", "6.1.170") == ""
+    assert registry.misfit("hgm-6.12", "6.12.117") == ""
+    assert "6.1.170" in registry.misfit("hgm-6.12", "6.1.170")
+    assert registry.misfit("none", "6.1.170") == ""
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_what_could_be_a_path_is_no_name(text: str) -> None:
 )
 def test_a_wrong_list_is_said(tmp_path: Path, text: str) -> None:
     with pytest.raises(SpecError, match=r"series\.toml"):
-        named.load(_listing(tmp_path, text))
+        registry.load(_listing(tmp_path, text))

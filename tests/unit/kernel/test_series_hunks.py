@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.kernel.series.hunks import Misfit, misfits, parse
+from harness.kernel.series.diagnosis import Misfit, misfits, parse
 
 FILE = "".join(f"int line_{number};\n" for number in range(1, 41))
 PATCH = """\

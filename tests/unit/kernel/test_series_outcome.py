@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.kernel.series.outcome import Placed, read_outcome
+from harness.kernel.series.apply_log import Placed, read_outcome
 
 # What git 2.39 says, in order.
 OFFSET = """\

@@ -9,8 +9,8 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import GuestLost
-from harness.probes import calibration
-from harness.probes.run import STALL_GRACE_SECONDS, Budget
+from harness.run import calibration
+from harness.run.probe import STALL_GRACE_SECONDS, Budget
 from harness.vm.guest import Guest
 
 
@@ -56,9 +56,11 @@ def speed(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], float]) -> list[
     return said
 
 
-def budget(clock: Clock, guest: Fake, overall: float = 1000.0, slowness: float = 2.0) -> Budget:
+def budget(
+    clock: Clock, guest: Fake, overall: float = 1000.0, timeout_scale: float = 2.0
+) -> Budget:
     deadline = Deadline(overall, "the run", overall)
-    return Budget(10.0, slowness, cast(Guest, guest), deadline, "the probe")
+    return Budget(10.0, timeout_scale, cast(Guest, guest), deadline, "the probe")
 
 
 def test_it_is_the_catalogues_times_the_slowness(
@@ -100,7 +102,7 @@ def test_a_guest_that_does_not_answer_gets_no_more(
     patience = budget(clock, Fake())
     clock.now = 20.0
     assert patience.current().expired()
-    assert patience.slowness == 2.0
+    assert patience.timeout_scale == 2.0
 
 
 def test_what_the_kernel_calls_stuck_gets_a_moment(
@@ -128,7 +130,7 @@ def test_the_runs_deadline_comes_first(clock: Clock, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("seconds", "slowness"), [(0.1, 1.0), (0.3, 1.0), (0.6, 2.0), (900.0, calibration.MOST)]
+    ("seconds", "timeout_scale"), [(0.1, 1.0), (0.3, 1.0), (0.6, 2.0), (900.0, calibration.MOST)]
 )
-def test_slowness(seconds: float, slowness: float) -> None:
-    assert calibration.slowness(seconds, 0.3) == pytest.approx(slowness)
+def test_slowness(seconds: float, timeout_scale: float) -> None:
+    assert calibration.timeout_scale(seconds, 0.3) == pytest.approx(timeout_scale)

@@ -7,7 +7,8 @@ import pytest
 
 from harness.errors import SpecError
 from harness.probes import catalog
-from harness.records import HugePages, ProbeSpec
+from harness.records.machine import HugePages
+from harness.records.probe import ProbeSpec
 
 ENTRY = """
 [[probe]]
@@ -39,26 +40,26 @@ def test_one_spec_for_each_size_of_the_budget(written: Path) -> None:
         needs=("hgm",),
         pages=(HugePages(size=2**30, count=2),),
         budget=60.0,
-        on_base=("SKIP",),
+        without_series=("SKIP",),
     )
     assert (small.name, small.budget, small.pages[0].size) == ("hgm/one/2M", 30.5, 2**21)
 
 
 @pytest.mark.parametrize(
-    ("more", "on_base"),
+    ("more", "without_series"),
     [
         ("", ()),
         ('needs = ["hgm"]', ("SKIP",)),
         ('needs = ["numa"]', ()),
-        ('on_base = ["FAIL"]', ("FAIL",)),
-        ('needs = ["hgm"]\non_base = ["FAIL"]', ("FAIL",)),
+        ('without_series = ["FAIL"]', ("FAIL",)),
+        ('needs = ["hgm"]\nwithout_series = ["FAIL"]', ("FAIL",)),
     ],
 )
 def test_what_needs_hgm_states_that_it_is_skipped_without(
-    written: Path, more: str, on_base: tuple[str, ...]
+    written: Path, more: str, without_series: tuple[str, ...]
 ) -> None:
     written.write_text(ENTRY + more)
-    assert {spec.on_base for spec in catalog.load(written)} == {on_base}
+    assert {spec.without_series for spec in catalog.load(written)} == {without_series}
 
 
 def test_pages_may_differ_with_the_size(written: Path) -> None:
@@ -178,11 +179,11 @@ def test_a_glob_that_is_near_nothing_says_where_to_look() -> None:
 def test_every_source_is_in_the_catalogue_and_there() -> None:
     listed = {spec.source for spec in catalog.load()}
     found = {
-        str(path.relative_to(catalog.GUEST))
+        str(path.relative_to(catalog.PROBES))
         for pattern in ("c/*.c", "python/*.py")
-        for path in catalog.GUEST.glob(pattern)
+        for path in catalog.PROBES.glob(pattern)
     }
-    ours = {f"c/{name}.c" for name in ("calibrate", "crash", "features", "ledger", "walk")}
+    ours = {f"c/{name}.c" for name in ("calibrate", "crash", "features", "counters", "walk")}
     assert found - listed == {*ours, "python/hgm_probe.py"}
     assert listed - found == set()
 
@@ -203,7 +204,7 @@ def test_what_is_about_hgm_needs_it() -> None:
 def test_each_probe_has_the_time_that_one_test_may_take(
     language: str, library: str, before: str, unit: int
 ) -> None:
-    text = (catalog.GUEST / library).read_text()
+    text = (catalog.PROBES / library).read_text()
     one_test = float(text.partition(before)[2].split()[0]) / unit
     budgets = [spec.budget for spec in catalog.load() if spec.language == language]
     assert min(budgets) >= one_test

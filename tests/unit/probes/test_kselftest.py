@@ -110,7 +110,7 @@ def test_a_test_becomes_a_probe_that_the_guests_script_prepares() -> None:
     )
     assert (spec.rules, spec.budget, spec.nodes, spec.unmet) == ("kselftest", 120, 2, "")
     assert spec.wants_disk
-    assert (catalog.GUEST / spec.source).is_file()
+    assert (catalog.PROBES / spec.source).is_file()
     cow = kselftest.probe("mm", COLLECTION, COLLECTION.test[0], "does not compile: x")
     assert cow.arguments == ("/probes/kselftest/mm", "--pool", "2", "128", "--", "./cow")
     assert (cow.budget, cow.unmet) == (60, "does not compile: x")

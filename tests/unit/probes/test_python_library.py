@@ -15,7 +15,7 @@ from harness.probes import catalog
 @pytest.fixture(scope="module")
 def hgm() -> ModuleType:
     spec = importlib.util.spec_from_file_location(
-        "hgm_probe", catalog.GUEST / "python" / "hgm_probe.py"
+        "hgm_probe", catalog.PROBES / "python" / "hgm_probe.py"
     )
     assert spec is not None
     assert spec.loader is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-from harness.records import NodePool
+from harness.records.machine import NodePool
 from harness.vm.guest import forwarded_port
 from harness.vm.pool import parse_counters, totals
 

@@ -2,7 +2,7 @@
 import pytest
 
 from harness.errors import SpecError
-from harness.records import HugePages
+from harness.records.machine import HugePages
 from harness.vm import spec
 
 GIB = 2**30

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm compare`: what one run shows that another did not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.campaign.compare import Comparison
+    from harness.records.run import RunRecord
+
+
+@click.command()
+@click.argument("before", metavar="BEFORE", type=click.Path(path_type=Path))
+@click.argument("after", metavar="AFTER", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison on standard output.")
+@click.option("--mail", is_flag=True, help="Print text fit to paste into a reply on the list.")
+def compare(before: Path, after: Path, as_json: bool, mail: bool) -> int:
+    """Say what the run AFTER shows that the run BEFORE did not; both are run directories.
+
+    Times are compared where both runs had enough repetitions (`hgm run --repeat`). Exit code 1
+    for a regression alone: a probe that goes wrong and did not, that passed and is skipped, a new
+    complaint of the kernel, or a kernel that is not built or does not boot any more.
+    """
+    from harness.store import rundir
+
+    records = [rundir.judged_again(run) for run in (before, after)]
+    return show(*records, as_json=as_json, mail=mail).exit_code
+
+
+def show(
+    before: RunRecord, after: RunRecord, *, as_json: bool = False, mail: bool = False
+) -> Comparison:
+    """Compare two runs, print what came of it, and return it."""
+    from harness.campaign import compare as campaign
+    from harness.report import compare as report
+    from harness.report import json
+
+    found = campaign.compare(before, after)
+    (report.write_mail if mail else report.write)(
+        found, before, after, sys.stderr if as_json else sys.stdout
+    )
+    if as_json:
+        json.write(found, sys.stdout)
+    return found

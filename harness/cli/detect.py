@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm detect`: do the probes catch what they claim to?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import (
+    kernel_options,
+    machine_options,
+    new_context,
+    new_display,
+    probe_option,
+    runs_option,
+    subject_of,
+    timeout_option,
+)
+
+
+@click.command()
+@kernel_options
+@machine_options
+@timeout_option
+@probe_option
+@runs_option
+@click.option("--list", "only_list", is_flag=True, help="List the faults, and run nothing.")
+@click.option(
+    "--stock",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Run the whole set N times on kernels without a fault (stock and reference, with and "
+    "without debug) and count false alarms.",
+)
+@click.option("--no-faults", is_flag=True, help="Only the kernels without a fault.")
+@click.option(
+    "--markdown",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the table to this file as well.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.argument("globs", nargs=-1, metavar="[FAULT...]")
+def detect(  # noqa: PLR0913 - an argument an option
+    globs: tuple[str, ...],
+    as_json: bool,
+    markdown: Path | None,
+    no_faults: bool,
+    stock: int,
+    only_list: bool,
+    runs_dir: Path,
+    probes: tuple[str, ...],
+    timeout: float,
+    **options: Any,
+) -> int:
+    """Build a kernel for each seeded fault, or for those that match FAULT, and see it caught.
+
+    By default each kernel is asked by the probes that its fault names; --probe '*' runs all of
+    them. Given again, the command goes on where it was interrupted.
+    """
+    from harness.kernel import faults
+    from harness.probes import catalog
+    from harness.report import json
+    from harness.selfcheck import detect as campaign
+    from harness.selfcheck import detect_report as report
+
+    chosen = () if no_faults else campaign.select(faults.load(), globs)
+    if only_list:
+        report.write_list(chosen, sys.stdout)
+        return 0
+    options["series"] = "none"
+    with new_display() as display:
+        context = new_context(timeout, display)
+        found = campaign.detect(subject_of(**options), chosen, probes, stock, runs_dir, context)
+    if markdown is not None:
+        markdown.write_text(report.markdown(found, catalog.load()))
+    report.write(found, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        json.write(found, sys.stdout)
+    return found.exit_code

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm post-mortem`, `hgm bundle` and `hgm replay`: what a run left, looked at again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import new_context, new_display, timeout_option
+from harness.workspace import Workspace
+
+_RUN = click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
+
+
+@click.command("post-mortem")
+@_RUN
+@click.option("--probe", "globs", multiple=True, metavar="GLOB", help="Only these probes' dumps.")
+@click.option(
+    "--vmlinux",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The kernel's ELF file; the cache's by default.",
+)
+@timeout_option
+def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, timeout: float) -> int:
+    """Print what the memory dumps of RUN hold: tasks, stacks, huge pages, page tables."""
+    from harness.evidence import postmortem
+    from harness.store import rundir
+
+    with new_display() as display:
+        context = new_context(timeout, display)
+        dumps = postmortem.dumps(run_dir, globs)
+        record = rundir.load(run_dir)
+        elf = vmlinux or postmortem.vmlinux(record, context.workspace)
+        release = record.kernel.release if record.kernel is not None else ""
+        for dump in dumps:
+            said = postmortem.write(dump, elf, release, context.deadline)
+            click.echo(f"#### {dump.probe}\n{said}", nl=False)
+    return 0
+
+
+@click.command()
+@_RUN
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The archive; hgm-RUN.tar.xz in this directory by default.",
+)
+@click.option("--vmcores", is_flag=True, help="Put memory dumps in as well.")
+@timeout_option
+def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) -> int:
+    """Make one archive of RUN with which somebody else can see the same verdict."""
+    from harness.store import bundle as archive
+
+    target = output or Path(f"hgm-{run_dir.resolve().name}.tar.xz")
+    with new_display() as display:
+        context = new_context(timeout, display)
+        missing = archive.write(
+            run_dir, target, Workspace.default(), context.deadline, vmcores=vmcores
+        )
+    for line in missing:
+        click.echo(f"hgm: not in it: {line}", err=True)
+    click.echo(target)
+    return 0
+
+
+@click.command()
+@click.argument("directory", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option(
+    "--runs-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where the run directory is made.",
+)
+@click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    help="The one that the run had by default.",
+)
+@timeout_option
+def replay(directory: Path, runs_dir: Path, accel: str | None, **options: Any) -> int:
+    """Run an unpacked BUNDLE again, and say whether every probe ends as it did; 0 if so, else 1."""
+    from harness.campaign import replay as campaign
+
+    with new_display() as display:
+        again = campaign.replay(
+            directory, runs_dir, accel or "", new_context(options["timeout"], display)
+        )
+    for probe in again.probes:
+        how = probe.now if probe.then == probe.now else f"{probe.then} -> {probe.now}"
+        click.echo(f"{how:<14} {probe.name}{probe.reason and f': {probe.reason}'}")
+    for note in again.notes:
+        click.echo(f"note           {note}")
+    click.echo(f"record         {again.now.run_dir}")
+    verdict = "the same" if again.same else f"not the same: it was {again.then.verdict}"
+    click.echo(f"{again.now.verdict}: {verdict}")
+    return 0 if again.same else 1

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm guest`: booted guests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from harness.cli.options import (
+    kernel_options,
+    machine_options,
+    new_context,
+    new_display,
+    subject_of,
+    timeout_option,
+)
+
+
+@click.group()
+def guest() -> None:
+    """Booted guests."""
+
+
+@guest.command("shell")
+@kernel_options
+@machine_options
+@timeout_option
+@click.option("--disk/--no-disk", default=True, help="Mount the disk with Python and GNU tools.")
+@click.argument("command", nargs=-1)
+def guest_shell(command: tuple[str, ...], timeout: float, disk: bool, **options: Any) -> int:
+    """Boot a guest with every probe in it, and open a shell in it, or run COMMAND."""
+    from harness.run import shell
+
+    with new_display() as display:
+        context = new_context(timeout, display)
+        return shell.open_shell(subject_of(**options), command, context, display, disk=disk)

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm doctor` and `hgm test`: this host, and this project on it."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from harness.workspace import Workspace
+
+
+@click.command()
+def doctor() -> int:
+    """Say what is missing on this host, and the exact line that installs it."""
+    from harness import doctor as host_doctor
+
+    findings = host_doctor.examine(Workspace.default())
+    host_doctor.write(findings, sys.stdout)
+    return host_doctor.exit_code(findings)
+
+
+@click.command()
+@click.argument("environments", nargs=-1)
+def test(environments: tuple[str, ...]) -> int:
+    """Run the project's own tests: lint, types, unit, component, kernel; all by default.
+
+    One more, long, is run by name only: campaigns over many real kernels.
+    """
+    from harness.selfcheck import tests
+
+    return tests.run(environments)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm inject`: what becomes of a run when this side of it breaks?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness.cli.options import new_context, new_display, runs_option, timeout_option
+
+
+@click.command()
+@timeout_option
+@runs_option
+@click.option("--list", "only_list", is_flag=True, help="List the faults, and inject nothing.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="So many runs are disturbed, the faults dealt out in turn; one of each by default.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="What the moments of the faults are drawn from.",
+)
+@click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="As for `hgm run`.",
+)
+@click.option(
+    "--markdown",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the table to this file as well.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.argument("faults", nargs=-1, metavar="[FAULT...]")
+def inject(  # noqa: PLR0913 - an argument an option
+    faults: tuple[str, ...],
+    as_json: bool,
+    markdown: Path | None,
+    accel: str,
+    seed: int,
+    count: int | None,
+    only_list: bool,
+    runs_dir: Path,
+    timeout: float,
+) -> int:
+    """Disturb real runs from outside, by every fault or by each FAULT, and judge how they end.
+
+    QEMU is killed or stopped, its monitor wedged, SSH reset, the disk full, the console cut, the
+    clock moved, the harness killed. No result may be lost, nothing may be left behind, and the exit
+    code must be right. Given again, the command goes on where it was interrupted.
+    """
+    from harness.report import json
+    from harness.selfcheck.injection import campaign, catalogue, report
+
+    kinds = catalogue.select(faults)
+    if only_list:
+        report.write_list(kinds, sys.stdout)
+        return 0
+    with new_display() as display:
+        context = new_context(timeout, display)
+        words = ("--accel", accel)
+        found = campaign.inject(kinds, count or len(kinds), seed, words, runs_dir, context)
+    if markdown is not None:
+        markdown.write_text(report.markdown(found))
+    report.write(found, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        json.write(found, sys.stdout)
+    return found.exit_code

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm kernel`: sources and builds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import (
+    DEFAULT_KERNEL,
+    kernel_options,
+    kernel_request,
+    new_context,
+    new_display,
+    timeout_option,
+)
+
+
+@click.group()
+def kernel() -> None:
+    """Sources and builds."""
+
+
+@kernel.command("build")
+@kernel_options
+@timeout_option
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), default=Path("build.log"))
+def kernel_build(log: Path, timeout: float, **options: Any) -> int:
+    """Build a kernel, or find it finished, and print where it lies."""
+    from harness.kernel.obtain import obtain
+
+    with new_display() as display:
+        context = new_context(timeout, display)
+        built = obtain(kernel_request(**options), context, build_log=log)
+    click.echo(built.image)
+    return 0
+
+
+@kernel.command("fetch")
+@click.option("--kernel", "source", default=DEFAULT_KERNEL, show_default=True, metavar="SPEC")
+@timeout_option
+def kernel_fetch(source: str, timeout: float) -> int:
+    """Fetch the newest version of a source, which later runs then use, without building it."""
+    from harness.kernel.obtain import fetch
+
+    with new_display() as display:
+        found = fetch(source, new_context(timeout, display))
+    click.echo(f"{found.origin}, tree {found.tree}")
+    return 0

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The options that commands share, and what becomes of them.
+
+Like every module of this package it imports what the stages need inside of functions only, so that
+`--help` and a warm run do not pay for what they do not use.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.deadline import Deadline
+from harness.workspace import Workspace
+
+if TYPE_CHECKING:
+    from harness.context import Context
+    from harness.kernel.obtain import KernelRequest
+    from harness.records.machine import MachineSpec
+    from harness.report.progress import Display
+    from harness.run.subject import Subject
+
+DEFAULT_KERNEL = "debian:linux-source-6.12"
+DEFAULT_TIMEOUT = 7200.0
+
+Command = Callable[..., Any]
+
+
+def kernel_options(function: Command) -> Command:
+    """Add the options that say which kernel."""
+    config = click.option(
+        "--config",
+        "features",
+        multiple=True,
+        metavar="NAME",
+        help="Add a configuration feature (debug, kasan, no-hgm ...) or a fragment file; "
+        "repeatable.",
+    )
+    return source_options(config(function))
+
+
+def source_options(function: Command) -> Command:
+    """Add the options that say which source and which patches."""
+    for option in (
+        click.option(
+            "--resolve",
+            metavar="DIR",
+            default="",
+            help="Patches that replace those of the series whose number or name they have.",
+        ),
+        click.option(
+            "--fuzz", is_flag=True, help="Let a patch apply elsewhere, or with less context."
+        ),
+        click.option(
+            "--mail-from",
+            metavar="PLACE",
+            default="",
+            help="Where lore: finds its mail: an mbox, Maildir or public-inbox, or the URL of one. "
+            "By default lore.kernel.org.",
+        ),
+        click.option(
+            "--first",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Put only the first N patches of the series on; all by default.",
+        ),
+        click.option(
+            "--series",
+            metavar="SPEC",
+            help="Patches to put on top: none, dir:PATH, mbox:PATH, git:REPO@A..B, "
+            "lore:MESSAGE-ID, fault:NAME, or a name from `hgm series list`. By default a source "
+            "that one of our own series names gets that one, and any other none.",
+        ),
+        click.option(
+            "--kernel",
+            default=DEFAULT_KERNEL,
+            show_default=True,
+            metavar="SPEC",
+            help="debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, tar:PATH-OR-URL[#sha256=HEX] "
+            "or image:BZIMAGE.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def machine_options(function: Command) -> Command:
+    """Add the options that say which machine."""
+    for option in (
+        click.option(
+            "--nodes", type=int, default=1, show_default=True, help="NUMA nodes of the guest."
+        ),
+        click.option("--cpus", type=int, default=2, show_default=True, help="CPUs of the guest."),
+        click.option(
+            "--memory", metavar="SIZE", help="Guest memory; sized from --hugepages by default."
+        ),
+        click.option(
+            "--hugepages",
+            default="1G:2,2M:64",
+            show_default=True,
+            metavar="SIZE:COUNT,...",
+            help="Huge pages that the guest reserves at boot.",
+        ),
+        click.option(
+            "--accel",
+            type=click.Choice(["auto", "kvm", "tcg"]),
+            default="auto",
+            show_default=True,
+            help="auto takes KVM where a guest has been seen to live under it, else TCG.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def timeout_option(function: Command) -> Command:
+    """Add the option that bounds the whole command."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=1),
+        default=DEFAULT_TIMEOUT,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time for the whole command.",
+    )(function)
+
+
+def probe_option(function: Command) -> Command:
+    """Add the option that chooses probes."""
+    return click.option(
+        "--probe",
+        "probes",
+        multiple=True,
+        metavar="GLOB",
+        help="Run the probes whose names match; repeatable. All by default.",
+    )(function)
+
+
+def runs_option(function: Command) -> Command:
+    """Add the option that says where run directories go."""
+    return click.option(
+        "--runs-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Where run directories are made.",
+    )(function)
+
+
+def subject_of(accel: str, **options: Any) -> Subject:
+    """Return what is under test, from the options of `kernel_options` and `machine_options`."""
+    from harness.run.subject import Subject
+
+    return Subject(kernel=kernel_request(**options), machine=machine_of(**options), accel=accel)
+
+
+def kernel_request(
+    kernel: str,
+    series: str | None,
+    features: tuple[str, ...] = (),
+    first: int | None = None,
+    **options: Any,
+) -> KernelRequest:
+    """Return which kernel is wanted, from `kernel_options` or `source_options`."""
+    from harness.kernel import registry
+    from harness.kernel.obtain import KernelRequest
+
+    if series is None:
+        ours = registry.default_for(kernel)
+        series = "none" if ours is None else ours.name
+    return KernelRequest(
+        source=kernel,
+        series=series,
+        features=features,
+        first=first,
+        mail_from=options["mail_from"],
+        resolve=options["resolve"],
+        fuzz=options["fuzz"],
+    )
+
+
+def new_context(timeout: float, display: Display) -> Context:
+    """Return the user's cache, the command's deadline, and who is told how far it is."""
+    from harness.context import Context
+
+    return Context(Workspace.default(), Deadline.after(timeout, "the command (--timeout)"), display)
+
+
+def machine_of(
+    hugepages: str, memory: str | None, cpus: int, nodes: int, spare: int = 0, **_: Any
+) -> MachineSpec:
+    """Return the machine that `machine_options` describe, with spare bytes if it is sized here."""
+    from harness.vm import spec
+
+    return spec.machine(
+        spec.parse_hugepages(hugepages),
+        memory=None if memory is None else spec.parse_size(memory, "--memory"),
+        cpus=cpus,
+        nodes=nodes,
+        spare=spare,
+    )
+
+
+def new_display() -> Display:
+    """Return the display of progress that suits standard error."""
+    from harness.report import progress
+
+    return progress.for_stream(sys.stderr)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm probes`: what is tested."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.group()
+def probes() -> None:
+    """What is tested."""
+
+
+@probes.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print the catalogue as JSON.")
+@click.argument("globs", nargs=-1)
+def probes_list(globs: tuple[str, ...], as_json: bool) -> int:
+    """List the probes, or those that match GLOBS, with what each shows."""
+    import msgspec
+
+    from harness.probes import catalog
+    from harness.report import catalog as listing
+
+    chosen = catalog.select(catalog.load(), globs or ("*",))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(chosen), indent=2))
+    else:
+        listing.write(chosen, sys.stdout)
+    return 0

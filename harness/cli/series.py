@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm series`: patches on top of a source."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import (
+    kernel_options,
+    kernel_request,
+    machine_options,
+    new_context,
+    new_display,
+    probe_option,
+    runs_option,
+    source_options,
+    subject_of,
+    timeout_option,
+)
+
+
+@click.group()
+def series() -> None:
+    """Patch series."""
+
+
+@series.command("list")
+def series_list() -> int:
+    """List the series in kernel-patches, which --series takes by name."""
+    from harness.kernel import registry
+    from harness.report import series as listing
+
+    listing.write(registry.load(), sys.stdout)
+    return 0
+
+
+@series.command("try")
+@kernel_options
+@machine_options
+@timeout_option
+@probe_option
+@runs_option
+@click.option("--json", "as_json", is_flag=True, help="Print the trial as JSON.")
+def series_try(
+    as_json: bool, runs_dir: Path, probes: tuple[str, ...], timeout: float, **options: Any
+) -> int:
+    """Build, boot and probe after each patch of a series, and say what each patch changes.
+
+    Given again, the command goes on where it was interrupted. Exit code 1 if a patch does not
+    build, does not boot, or makes a probe go wrong.
+    """
+    from harness.campaign import series_try
+    from harness.report import json
+    from harness.report import series_try as report
+
+    with new_display() as display:
+        context = new_context(timeout, display)
+        done = series_try.try_series(subject_of(**options), probes, runs_dir, context)
+    report.write(done, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        json.write(done, sys.stdout)
+    return done.exit_code
+
+
+@series.command("check")
+@source_options
+@timeout_option
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON on standard output.")
+def series_check(as_json: bool, timeout: float, **options: Any) -> int:
+    """Say how each patch of a series meets a source; nothing is built.
+
+    A patch applies exact, by a 3way merge, or, with --fuzz, at an offset or with fuzz. One that
+    does not is shown with file, hunk and the lines that differ, left out, and the next is tried.
+    Exit code 2 if there was such a one.
+    """
+    from harness.kernel.obtain import check_series
+    from harness.report import json
+    from harness.report import series_check as report
+
+    with new_display() as display:
+        checked = check_series(kernel_request(**options), new_context(timeout, display))
+    report.write(checked, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        json.write(checked, sys.stdout)
+    return report.exit_code(checked)

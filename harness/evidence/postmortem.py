@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm post-mortem`: the memory dumps of a run, opened with drgn."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness import command
+from harness.deadline import Deadline
+from harness.errors import CommandFailed, RecordError
+from harness.records.base import from_json
+from harness.records.probe import Capture, ProbeEvidence
+from harness.records.run import RunRecord
+from harness.store import rundir
+from harness.workspace import Workspace, atomic_write
+
+_PROGRAM = "harness.evidence.vmcore_report"
+
+# Its exit code where it could not open the dump, and said why; any other is a fault of its own.
+_REFUSED = 3
+
+_SYMBOL = re.compile(r"^([0-9a-f]{16}) \w (init_top_pgt|mem_section)$", re.MULTILINE)
+_CR4 = re.compile(r"\bCR4=([0-9a-f]{8})\b")
+_LA57 = 1 << 12
+
+
+class Dump(NamedTuple):
+    """A memory dump of a run.
+
+    Attributes:
+        probe: the probe during which it was made.
+        vmcore: the file.
+        program: the name of the probe's process.
+    """
+
+    probe: str
+    vmcore: Path
+    program: str
+
+
+def dumps(run_dir: Path, globs: Sequence[str] = ()) -> tuple[Dump, ...]:
+    """Return the dumps of a run, or those of the probes that a glob matches.
+
+    Raises:
+        RecordError: if there is none; says why, where that is known.
+    """
+    record = rundir.load(run_dir)
+    chosen = [
+        probe
+        for probe in record.probes
+        if not globs or any(fnmatch.fnmatchcase(probe.name, glob) for glob in globs)
+    ]
+    found = tuple(dump for probe in chosen for dump in _of_probe(run_dir, probe.name))
+    if not found:
+        reasons = [line for probe in chosen for line in _why_not(run_dir, probe.name)]
+        raise RecordError(
+            f"there is no memory dump in {run_dir}{'; ' if reasons else ''}{'; '.join(reasons)}",
+            hint="one is made when a guest hangs or dies; HGM_VMCORES says how many are kept",
+        )
+    return found
+
+
+def vmlinux(record: RunRecord, workspace: Workspace) -> Path:
+    """Return the ELF file of the kernel that ran.
+
+    Raises:
+        RecordError: if it is not in the cache any more, or never was.
+    """
+    key = record.kernel.key if record.kernel is not None else ""
+    path = workspace.cache / "kernels" / key / "vmlinux"
+    if not key or not path.exists():
+        raise RecordError(
+            "the vmlinux of the kernel that ran is not in the cache",
+            hint="build it again with the run's reproduce.sh, or name it with --vmlinux",
+        )
+    return path
+
+
+def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> str:
+    """Return what drgn says about a dump; it is kept beside it as ``post-mortem.txt``.
+
+    Raises:
+        RecordError: if drgn cannot open the dump.
+        DeadlineExpired: if it took too long.
+    """
+    symbols = command.run(["nm", str(vmlinux_path)], deadline).stdout
+    registers = dump.vmcore.with_name("registers.txt")
+    five = five_levels(registers.read_text()) if registers.exists() else False
+    info = vmcoreinfo(symbols, release, five=five)
+    argv = [sys.executable, "-m", _PROGRAM, str(dump.vmcore), str(vmlinux_path)]
+    argv += [dump.program, info]
+    done = command.run(argv, deadline, ok=None)
+    if done.exit_code != 0:
+        refused = done.exit_code == _REFUSED
+        said = (done.stdout if refused else done.stderr).strip().splitlines()
+        raise RecordError(
+            said[-1] if said else f"drgn ended with exit code {done.exit_code}",
+            hint="was it built with `--config debuginfo`?",
+        ) from CommandFailed("drgn", command=argv)
+    atomic_write(dump.vmcore.with_name("post-mortem.txt"), done.stdout)
+    return done.stdout
+
+
+def vmcoreinfo(symbols: str, release: str, *, five: bool) -> str:
+    """Return what drgn must know of a kernel that is not relocated, as the kernel would say it.
+
+    Args:
+        symbols: what ``nm vmlinux`` prints.
+        release: ``uname -r``.
+        five: whether page tables have five levels.
+    """
+    at = {name: address for address, name in _SYMBOL.findall(symbols)}
+    lines = [
+        f"OSRELEASE={release}",
+        "PAGESIZE=4096",
+        f"SYMBOL(swapper_pg_dir)={at.get('init_top_pgt', '0')}",
+        f"SYMBOL(mem_section)={at.get('mem_section', '0')}",
+        f"NUMBER(pgtable_l5_enabled)={int(five)}",
+        "NUMBER(phys_base)=0",
+        "KERNELOFFSET=0",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def five_levels(registers: str) -> bool:
+    """Return whether CR4 in a text of ``info registers`` says LA57."""
+    match = _CR4.search(registers)
+    return match is not None and bool(int(match[1], 16) & _LA57)
+
+
+def _of_probe(run_dir: Path, name: str) -> Iterator[Dump]:
+    directory = run_dir / rundir.directory_for(name)
+    vmcore = directory / "vmcore"
+    if vmcore.exists():
+        evidence = directory / rundir.EVIDENCE
+        program = ""
+        if evidence.exists():
+            program = from_json(evidence.read_bytes(), ProbeEvidence).program
+        yield Dump(name, vmcore, program)
+
+
+def _why_not(run_dir: Path, name: str) -> Iterator[str]:
+    path = run_dir / rundir.directory_for(name) / rundir.CAPTURE
+    if path.exists():
+        for step in from_json(path.read_bytes(), Capture).steps:
+            if step.name == "vmcore":
+                gone = "it has been removed" if step.outcome == "ok" else step.outcome
+                yield f"{name}: {gone}"

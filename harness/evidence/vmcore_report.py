@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What drgn finds in a memory dump.
+
+A program: ``python -m harness.evidence.vmcore_report VMCORE VMLINUX PROBE VMCOREINFO``.
+
+It runs in a process of its own: drgn reads a dump that a hostile guest has made, in C. It prints
+the task that panicked, the stacks of all tasks, the pools of huge pages, and for each process of
+the probe its hugetlb mappings with the page-table entries behind them. What cannot be read is said
+where it would stand, and the rest is printed all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import drgn
+from drgn.helpers.linux.fs import d_path
+from drgn.helpers.linux.hugetlb import for_each_hstate, huge_page_size
+from drgn.helpers.linux.mm import for_each_vma, virt_to_phys
+from drgn.helpers.linux.pid import for_each_task
+from drgn.helpers.linux.sched import task_cpu, task_state_to_char
+
+from harness.evidence import symbols
+from harness.judge import pagetable
+
+_HUGETLB = 0x400000
+
+# show_smap_vma_flags() of fs/proc/task_mmu.c has what smaps calls each bit of vm_flags: 64 times
+# two letters, in newer versions each with a NUL.
+_LETTERS = "mnemonics"
+_BITS = 64
+
+#: Runs of entries that are printed for a mapping; a split huge page can have 262144.
+MAX_RUNS = 64
+
+_L5 = "NUMBER(pgtable_l5_enabled)=1\n"
+_CR4_LA57 = 1 << 12
+
+#: The process that runs a probe in the guest.
+_RUNNER = "hgm-run"
+
+# drgn raises FaultError, LookupError, what a damaged structure makes of Python, and for whatever it
+# has no name for Exception itself.
+_UNREADABLE = (Exception,)
+
+
+def main(argv: list[str]) -> int:
+    """Print the report; return 0, or 3 where the dump cannot be opened."""
+    vmcore, vmlinux, program, vmcoreinfo = argv
+    # The dump need not hold a vmcoreinfo: our kernels are not relocated, so the vmlinux knows it.
+    platform = drgn.Platform(drgn.Architecture.X86_64)
+    prog = drgn.Program(platform, vmcoreinfo=vmcoreinfo)
+    try:
+        prog.set_core_dump(vmcore)
+        prog.load_debug_info([vmlinux])
+    except Exception as error:  # noqa: BLE001 - drgn raises it plain for what libkdumpfile says
+        _say(f"drgn cannot open {vmcore}: {error}")
+        return 3
+    try:
+        prog.type("struct task_struct")
+    except LookupError:
+        _say(f"{vmlinux} has no debug information, so drgn knows no types")
+        return 3
+    for title, part in (
+        ("the task that panicked", panicked),
+        ("all tasks", tasks),
+        ("pools of huge pages", pools),
+    ):
+        _section(title, part, prog)
+    cr4 = _CR4_LA57 if _L5 in vmcoreinfo else 0
+    behind = functools.partial(mappings, program=program, cr4=cr4)
+    _section(f"hugetlb mappings of {program or 'the probe'}", behind, prog)
+    return 0
+
+
+def panicked(prog: Any) -> Iterator[str]:
+    """Yield the task that panicked, with its stack; else what runs on each CPU."""
+    try:
+        crashed = prog.crashed_thread()
+    except ValueError:
+        yield "no task: the kernel had not panicked"
+        return
+    yield _task(crashed.object)
+    yield from _stack(crashed.stack_trace)
+
+
+def tasks(prog: Any) -> Iterator[str]:
+    """Yield every task with its stack."""
+    for task in for_each_task(prog):
+        yield _task(task)
+        yield from _stack(lambda task=task: prog.stack_trace(task))  # type: ignore[misc]
+
+
+def pools(prog: Any) -> Iterator[str]:
+    """Yield each size's pool: whole, and per node."""
+    for hstate in for_each_hstate(prog):
+        size = huge_page_size(hstate).value_()
+        yield (
+            f"{size >> 20} MiB: total {_number(hstate.nr_huge_pages)}, "
+            f"free {_number(hstate.free_huge_pages)}, reserved {_number(hstate.resv_huge_pages)}, "
+            f"surplus {_number(hstate.surplus_huge_pages)}"
+        )
+        for node, count in enumerate(hstate.nr_huge_pages_node):
+            if count.value_():
+                free = _number(hstate.free_huge_pages_node[node])
+                yield f"  node {node}: total {count.value_()}, free {free}"
+
+
+def mappings(prog: Any, program: str, cr4: int) -> Iterator[str]:
+    """Yield the hugetlb mappings of each process of the probe."""
+    seen: set[int] = set()
+    letters = _flag_letters(prog)
+    for task in for_each_task(prog):
+        if not task.mm or task.mm.value_() in seen or not _is_probe(task, program):
+            continue
+        seen.add(task.mm.value_())
+        yield _task(task)
+        found = False
+        for vma in for_each_vma(task.mm):
+            if vma.vm_flags.value_() & _HUGETLB:
+                found = True
+                yield from _mapping(prog, vma, cr4, letters)
+        if not found:
+            yield "  no hugetlb mapping"
+    if not seen:
+        yield "no such process is left"
+
+
+def _is_probe(task: Any, program: str) -> bool:
+    if program and _comm(task) == program:
+        return True
+    parent = task
+    for _ in range(8):
+        parent = parent.real_parent
+        if _comm(parent) == _RUNNER:
+            return True
+        if parent.pid.value_() <= 1:
+            return False
+    return False
+
+
+def _mapping(prog: Any, vma: Any, cr4: int, letters: bytes) -> Iterator[str]:
+    start, end, flags = (_number(getattr(vma, f"vm_{name}")) for name in ("start", "end", "flags"))
+    uffd = ", userfaultfd" if vma.vm_userfaultfd_ctx.ctx else ""
+    yield f"  {start:#x}-{end:#x} {_path(vma)}"
+    yield f"    flags {flags:#x}: {' '.join(flag_names(flags, letters))}{uffd}"
+    read: pagetable.ReadPage = lambda address: prog.read(address, pagetable.PAGE, True)  # noqa: E731
+    walk = pagetable.walk(read, _physical(vma.vm_mm.pgd), cr4, start, end)
+    for level in pagetable.count(walk.runs):
+        yield (
+            f"    {level.level}: {level.present} present, {level.writable} writable, "
+            f"{level.dirty} dirty, {level.uffd_wp} uffd-wp, {level.markers} markers, "
+            f"{level.swap} swap"
+        )
+    if not walk.runs:
+        yield "    nothing is mapped"
+    for run in walk.runs[:MAX_RUNS]:
+        yield f"    {run.address:#x} {pagetable.LEVELS[run.shift]} x{run.entries} {run.raw:#018x}"
+    if len(walk.runs) > MAX_RUNS:
+        yield f"    ... and {len(walk.runs) - MAX_RUNS} more runs of entries"
+
+
+def flag_names(flags: int, letters: bytes) -> list[str]:
+    """Return what smaps calls the bits that are set in vm_flags; those without a name as numbers.
+
+    Args:
+        flags: vm_flags.
+        letters: the kernel's own table of names; empty where it is not known.
+    """
+    width = len(letters) // _BITS
+    bits = [bit for bit in range(_BITS) if flags >> bit & 1]
+    named = {bit: letters[bit * width :][:2].decode(errors="replace") for bit in bits}
+    return [named[bit] if named[bit].isalpha() else f"bit {bit}" for bit in bits]
+
+
+def _flag_letters(prog: Any) -> bytes:
+    """Return the table for `flag_names`, for the bits of vm_flags differ between versions."""
+    for symbol in prog.symbols():
+        # A static of a function: the compiler puts a number behind its name.
+        if symbol.name.partition(".")[0] == _LETTERS and symbol.size in (2 * _BITS, 3 * _BITS):
+            return bytes(prog.read(symbol.address, symbol.size))
+    return b""
+
+
+def _physical(pointer: Any) -> int:
+    return int(virt_to_phys(pointer).value_())
+
+
+def _path(vma: Any) -> str:
+    with contextlib.suppress(*_UNREADABLE):
+        return str(d_path(vma.vm_file.f_path).decode(errors="replace"))
+    return "(its file cannot be read)"
+
+
+def _task(task: Any) -> str:
+    try:
+        return (
+            f"{_comm(task)}[{task.pid.value_()}] state {task_state_to_char(task)} "
+            f"CPU {int(task_cpu(task))}"
+        )
+    except _UNREADABLE as error:
+        return f"a task that cannot be read: {error}"
+
+
+def _comm(task: Any) -> str:
+    return str(task.comm.string_().decode(errors="replace"))
+
+
+def _stack(trace: Callable[[], Any]) -> Iterator[str]:
+    try:
+        frames = list(trace())
+    except _UNREADABLE as error:
+        yield f"  its stack cannot be read: {error}"
+        return
+    for frame in frames:
+        where = ""
+        with contextlib.suppress(*_UNREADABLE):
+            file, line, _ = frame.source()
+            where = f" at {symbols.in_tree(f'{file}:{line}')}"
+        name = frame.name or "?"
+        if not frame.is_inline:
+            with contextlib.suppress(*_UNREADABLE):
+                name = f"{frame.name}+{frame.pc - frame.symbol().address:#x}"
+        yield f"  {name}{where}"
+
+
+def _number(value: Any) -> int:
+    return int(value.value_())
+
+
+def _section(title: str, part: Callable[[Any], Iterator[str]], prog: Any) -> None:
+    _say(f"==== {title}")
+    try:
+        for line in part(prog):
+            _say(line)
+    except _UNREADABLE as error:
+        _say(f"the rest cannot be read: {type(error).__name__}: {error}")
+    _say("")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line.encode("ascii", errors="backslashreplace").decode() + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The ``newc`` cpio format, which is what the kernel unpacks into its first root file system.
+
+Layout: Documentation/driver-api/early-userspace/buffer-format.rst. The kernel reads archives one
+after another, so one run's files can follow a cached archive, as long as each begins on a multiple
+of four bytes; `archive` pads its result accordingly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.image.tree import Entry
+
+_MAGIC = b"070701"
+_TRAILER = "TRAILER!!!"
+
+#: The kernel takes no longer name (N_ALIGN and PATH_MAX in init/initramfs.c).
+_LONGEST_NAME = 4095
+
+
+def archive(entries: Iterable[Entry]) -> bytes:
+    """Return a whole archive, a multiple of 512 bytes long, with the entries in the given order.
+
+    Raises:
+        ValueError: if a path or a file is longer than the format or the kernel takes.
+    """
+    parts = [_member(number, entry) for number, entry in enumerate(entries, start=1)]
+    parts.append(_member(0, Entry(_TRAILER, 0)))
+    return _padded(b"".join(parts), 512)
+
+
+def _member(inode: int, entry: Entry) -> bytes:
+    name = entry.path.encode() + b"\0"
+    if len(name) > _LONGEST_NAME or len(entry.data) >= 1 << 32:
+        raise ValueError(f"{entry.path[:60]!r} is too long for a cpio archive")
+    fields = (
+        inode,
+        entry.mode,
+        0,  # uid
+        0,  # gid
+        1,  # nlink: a larger one would make the kernel look for hard links
+        0,  # mtime
+        len(entry.data),
+        0,  # major and minor number of the device it was read from
+        0,
+        *entry.device,
+        len(name),
+        0,  # checksum, unused in this variant
+    )
+    header = _MAGIC + b"".join(b"%08X" % field for field in fields)
+    return _padded(header + name, 4) + _padded(entry.data, 4)
+
+
+def _padded(data: bytes, unit: int) -> bytes:
+    return data + bytes(-len(data) % unit)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The two SSH keys of one run: the guest's, which is pinned, and the only one that may log in.
+
+Both are Ed25519, whose signatures are the cheapest for an emulated CPU. They are made for one run,
+live in memory and in the guest's memory, and are worth nothing afterwards.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from harness.image.overlay import OverlayFile
+
+_ALGORITHM = b"ssh-ed25519"
+
+#: Where the guest's init and SSH server look.
+HOST_KEY_PATH = "/etc/dropbear/dropbear_ed25519_host_key"
+AUTHORIZED_KEYS_PATH = "/root/.ssh/authorized_keys"
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """The keys of one run.
+
+    Attributes:
+        host_private: the guest's key in dropbear's own format.
+        host_public: its public half as in ``known_hosts``, without a host name.
+        client_private: the host's key as an OpenSSH private key in PEM.
+        client_public: its public half as in ``authorized_keys``.
+    """
+
+    host_private: bytes
+    host_public: str
+    client_private: str
+    client_public: str
+
+    def guest_files(self) -> tuple[OverlayFile, ...]:
+        """Return what the guest needs of them, readable by its root alone."""
+        return (
+            OverlayFile(HOST_KEY_PATH, self.host_private, 0o600),
+            OverlayFile(AUTHORIZED_KEYS_PATH, f"{self.client_public}\n".encode(), 0o600),
+        )
+
+
+def make_keys() -> RunKeys:
+    """Return two new keys from the host's random number generator."""
+    host, client = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    return RunKeys(
+        host_private=dropbear_key(host),
+        host_public=_public_line(host),
+        client_private=client.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        ).decode(),
+        client_public=_public_line(client),
+    )
+
+
+def dropbear_key(key: Ed25519PrivateKey) -> bytes:
+    """Return a private key as dropbear stores it.
+
+    That is the SSH string ``ssh-ed25519``, then the string seed plus public key, 32 bytes each
+    (``buf_put_ed25519_priv_key`` in dropbear's ed25519.c).
+    """
+    public = key.public_key().public_bytes_raw()
+    return _string(_ALGORITHM) + _string(key.private_bytes_raw() + public)
+
+
+def _string(data: bytes) -> bytes:
+    """Return an SSH string: four bytes of length, most significant first, and the data."""
+    return struct.pack(">I", len(data)) + data
+
+
+def _public_line(key: Ed25519PrivateKey) -> str:
+    return (
+        key.public_key()
+        .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        .decode()
+    )

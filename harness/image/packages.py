@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Debian packages as file trees, without root and without installing anything.
+
+apt resolves against an empty list of installed packages, so the answer does not depend on what the
+host has; it reads the host's package lists and writes to a directory of its own. No maintainer
+script ever runs.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import command
+from harness.deadline import Deadline
+from harness.errors import CommandFailed, InfrastructureError
+from harness.image import tree
+from harness.image.tree import Entry
+from harness.progress import Progress
+from harness.records.base import Record
+from harness.workspace import file_digest
+
+#: Where apt keeps the lists that `apt-get update` fetches.
+LISTS = Path("/var/lib/apt/lists")
+
+_URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>\S+)$")
+
+
+class Package(Record, frozen=True, kw_only=True):
+    """One Debian package, exactly.
+
+    Attributes:
+        name: such as ``libc6``.
+        version: with the epoch.
+        size: bytes of the .deb file.
+        sha256: of the .deb file.
+    """
+
+    name: str
+    version: str
+    size: int
+    sha256: str
+
+
+class Apt:
+    """apt with a state of its own.
+
+    Args:
+        directory: for its caches; it must exist and stay while the object is used.
+        architecture: Debian's name of the guest's architecture, such as ``amd64``.
+        lists: the package lists to read.
+    """
+
+    def __init__(self, directory: Path, architecture: str, lists: Path = LISTS) -> None:
+        self._directory = directory
+        (directory / "lists").mkdir()
+        status = directory / "status"
+        status.touch()
+        settings = {
+            "APT::Architecture": architecture,
+            "APT::Install-Recommends": "false",
+            "APT::Sandbox::User": "root",  # else apt run by root wants to become another user
+            "Acquire::ForceHash": "SHA256",
+            "Debug::NoLocking": "true",
+            "Dir::Cache": str(directory),
+            "Dir::State": str(directory),
+            "Dir::State::lists": str(lists),
+            "Dir::State::status": str(status),
+        }
+        options = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+        self._argv = ("apt-get", "-qq", *options)
+
+    def resolve(self, names: Sequence[str], deadline: Deadline) -> tuple[Package, ...]:
+        """Return the named packages and all that they depend on, sorted by name.
+
+        Raises:
+            InfrastructureError: if apt does not know one of them.
+        """
+        try:
+            done = command.run([*self._argv, "--print-uris", "install", *names], deadline)
+        except CommandFailed as error:
+            raise _apt_error(error) from None
+        return parse_uris(done.stdout)
+
+    def download(
+        self, packages: Sequence[Package], deadline: Deadline, progress: Progress
+    ) -> dict[str, Path]:
+        """Fetch packages and return each one's .deb file by its name, the hashes checked.
+
+        Raises:
+            InfrastructureError: if one cannot be had, or is not the file that was resolved.
+        """
+        home = self._directory / "debs"
+        home.mkdir()
+        exact = [f"{package.name}={package.version}" for package in packages]
+        total = len(packages)
+
+        def arrived(line: str) -> None:
+            if line.startswith("Get:"):
+                progress.step(int(line[4:].partition(" ")[0]), total, "packages")
+
+        try:
+            command.run(
+                [*self._argv, "-q=1", "download", *exact], deadline, cwd=home, on_line=arrived
+            )
+        except CommandFailed as error:
+            raise _apt_error(error) from None
+        debs = {deb.name.partition("_")[0]: deb for deb in home.iterdir()}
+        for package in packages:
+            verify(debs[package.name], package)
+        return debs
+
+
+def parse_uris(text: str) -> tuple[Package, ...]:
+    """Return the packages in the output of ``apt-get --print-uris``, sorted by name.
+
+    Raises:
+        InfrastructureError: if a line is not of the known form.
+    """
+    return tuple(sorted(map(_package, text.splitlines()), key=lambda one: one.name))
+
+
+def _package(line: str) -> Package:
+    match = _URI_LINE.match(line)
+    if match is None:
+        raise InfrastructureError(f"apt-get answered in an unknown form: {line[:120]!r}")
+    name, version, _ = urllib.parse.unquote(match["file"]).split("_")
+    return Package(name=name, version=version, size=int(match["size"]), sha256=match["sha256"])
+
+
+def verify(deb: Path, package: Package) -> None:
+    """Raise InfrastructureError unless the file is exactly that package."""
+    if file_digest(deb) != package.sha256:
+        raise InfrastructureError(
+            f"the package {package.name} {package.version} arrived damaged: {deb.name} has another "
+            "SHA-256 than apt's list says",
+            hint="run `sudo apt-get update` and try again",
+        )
+
+
+def contents(deb: Path, scratch: Path, deadline: Deadline) -> dict[str, Entry]:
+    """Return the file tree of a package.
+
+    Args:
+        deb: the package.
+        scratch: a path for a temporary file.
+        deadline: when it must be done.
+
+    Raises:
+        InfrastructureError: if the package is damaged.
+    """
+    with (
+        scratch.open("w+b") as archive,
+        command.start(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=archive) as process,
+    ):
+        if process.wait(deadline) != 0:
+            raise InfrastructureError(f"dpkg-deb cannot read {deb.name}", command=process.argv)
+        archive.seek(0)
+        try:
+            return tree.read_tar(archive)
+        except (tarfile.TarError, ValueError) as error:
+            raise InfrastructureError(f"{deb.name}: {error}") from None
+
+
+def fetch(
+    apt: Apt, wanted: Sequence[Package], scratch: Path, deadline: Deadline, progress: Progress
+) -> dict[str, dict[str, Entry]]:
+    """Return the file tree of each package, by the package's name."""
+    debs = apt.download(wanted, deadline, progress)
+    return {name: contents(deb, scratch, deadline) for name, deb in sorted(debs.items())}
+
+
+def _apt_error(error: CommandFailed) -> InfrastructureError:
+    said = error.message.partition(": E: ")[2] or error.message
+    return InfrastructureError(
+        f"apt-get: {said}",
+        hint="refresh its package lists with `sudo apt-get update`",
+        command=error.command,
+    )

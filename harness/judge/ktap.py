@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Read KTAP, the test output format of the kernel, from whatever a probe printed.
+
+The format is Documentation/dev-tools/ktap.rst of Linux, version 1; the headers of TAP 13 and 14
+and kselftest's dialect of them are understood too. `parse` never raises: what it cannot trust it
+names in `KtapDocument.problems`, and the judge decides what that means.
+
+Lines that are none of KTAP's are allowed anywhere by the format, because kernel messages may come
+in between; they never change a result.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.judge.lines import Line, split, stamp
+from harness.records.base import Record
+from harness.records.probe import Subtest
+
+Directive = Literal["", "SKIP", "TODO", "XFAIL", "TIMEOUT", "ERROR"]
+
+#: What can be wrong with a document.
+Kind = Literal[
+    "no-version",  # results, but no version line opens them
+    "second-version",  # a version line inside a document that has one
+    "no-plan",
+    "second-plan",
+    "too-few",  # fewer results than planned
+    "too-many",
+    "no-number",  # a result line without a number, which is not counted
+    "out-of-order",
+    "no-parent",  # subtests whose own result never came
+    "too-deep",
+    "cut",  # the last line has no end
+    "garbage-before",  # lines of no known form before the first version line
+    "garbage-after",  # the same after the last planned result
+]
+
+#: Begins the reason of a result that failed where that was expected, and so counts as skipped.
+EXPECTED = "expected to fail"
+
+#: Nesting that no test has; deeper lines are refused so that no reader needs a deep stack.
+MAX_DEPTH = 16
+
+_DIRECTIVES: dict[str, Directive] = {
+    "SKIP": "SKIP",
+    "TODO": "TODO",
+    "XFAIL": "XFAIL",
+    "TIMEOUT": "TIMEOUT",
+    "ERROR": "ERROR",
+}
+
+# Numbers have at most nine digits: longer ones are noise, and int() refuses very long ones.
+_VERSION = re.compile(r"(?:K?TAP version [0-9]{1,9})\Z")
+_PLAN = re.compile(r"1\.\.([0-9]{1,9})(?:\s*#\s*SKIP\b:?\s*(.*))?\Z", re.IGNORECASE)
+_RESULT = re.compile(r"(not ok|ok)(?: +([0-9]{1,9})(?: +(?:- *)?(?=\S)([^#]*))?\s*(?:#(.*))?)\Z")
+_UNNUMBERED = re.compile(r"not ok(?:\s|\Z)|ok\Z|ok +(?:-|#)")
+_SUBTEST = re.compile(r"# Subtest: *(.*)\Z")
+_DIRECTIVE = re.compile(r"([A-Za-z]+)\b:?\s*(.*)\Z", re.DOTALL)
+
+# What a record keeps of the diagnostics of one subtest; the KTAP file has all of them.
+_KEPT_LINES = 5
+_KEPT_CHARACTERS = 1000
+
+
+class KtapProblem(Record, frozen=True, kw_only=True):
+    """One reason not to trust a document.
+
+    Attributes:
+        kind: what is wrong.
+        line: number of the line, from 1; 0 where it is about the whole text.
+        text: one line for people.
+    """
+
+    kind: Kind
+    line: int
+    text: str
+
+
+class KtapDocument(Record, frozen=True, kw_only=True):
+    """A run of results at one level of nesting.
+
+    Attributes:
+        version: the version line; empty where there is none.
+        name: what a ``# Subtest:`` line calls it; empty where there is none.
+        plan: number of results announced; None without a plan.
+        skipped: reason of a plan such as ``1..0 # SKIP no hugetlb``; None without one.
+        results: in the order they came.
+        diagnostics: diagnostic lines after the last result, without their ``#``.
+        problems: of this document and all below it; kept in the outermost one only.
+        unknown: lines of no known form; kept in the outermost document only.
+    """
+
+    version: str = ""
+    name: str = ""
+    plan: int | None = None
+    skipped: str | None = None
+    results: tuple[KtapResult, ...] = ()
+    diagnostics: tuple[str, ...] = ()
+    problems: tuple[KtapProblem, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Return the problems as lines for people."""
+        return tuple(problem.text for problem in self.problems)
+
+    @property
+    def empty(self) -> bool:
+        """Return whether the text held no KTAP at all."""
+        return not (self.version or self.results or self.plan is not None)
+
+
+class KtapResult(Record, frozen=True, kw_only=True):
+    """One result line, what came before it, and the results nested in it.
+
+    Attributes:
+        number: as printed; None where the line never came (see ``no-parent``).
+        ok: what the line says before any directive is heeded.
+        description: the test's name; may be empty.
+        directive: empty, or one that the format knows.
+        reason: what follows the directive, or the ``#`` where there is none.
+        diagnostics: diagnostic lines since the result before it, without their ``#``.
+        subtests: the document nested in it.
+    """
+
+    number: int | None
+    ok: bool
+    description: str = ""
+    directive: Directive = ""
+    reason: str = ""
+    diagnostics: tuple[str, ...] = ()
+    subtests: KtapDocument | None = None
+
+
+def parse(text: str) -> KtapDocument:
+    """Return the results in ``text``; never raises."""
+    parser = _Parser()
+    lines = split(text)
+    for line in lines:
+        parser.feed(line)
+    if lines and not lines[-1].ended:
+        parser.complain("cut", lines[-1].number, f"the last line has no end: {lines[-1].text!r}")
+    return parser.finish()
+
+
+def status(result: KtapResult) -> Literal["PASS", "FAIL", "SKIP"]:
+    """Return what a result line means once its directive is heeded.
+
+    A test that is expected to fail and does (XFAIL, or TODO with ``not ok``) shows nothing about
+    the kernel, so it counts as skipped. TIMEOUT and ERROR are failures, whatever precedes them.
+    """
+    if result.directive in ("SKIP", "XFAIL"):
+        return "SKIP"
+    if result.directive in ("TIMEOUT", "ERROR"):
+        return "FAIL"
+    if result.directive == "TODO" and not result.ok:
+        return "SKIP"
+    return "PASS" if result.ok else "FAIL"
+
+
+def flatten(document: KtapDocument) -> tuple[Subtest, ...]:
+    """Return every result line as a `Subtest`, nested ones before their parent."""
+    found: list[Subtest] = []
+    _flatten(document, "", found)
+    return tuple(found)
+
+
+def _flatten(document: KtapDocument, prefix: str, found: list[Subtest]) -> None:
+    for index, result in enumerate(document.results, 1):
+        name = prefix + (result.description or f"test {result.number or index}")
+        if result.subtests is not None:
+            _flatten(result.subtests, f"{name} > ", found)
+        found.append(Subtest(name=name, status=status(result), reason=_reason(result)))
+
+
+def _reason(result: KtapResult) -> str:
+    """Return why a result is what it is; diagnostics of a PASS stay in the KTAP file."""
+    said = [result.reason] if result.reason else []
+    if result.directive in ("XFAIL", "TODO") and status(result) == "SKIP":
+        said.insert(0, EXPECTED)
+    elif result.directive in ("TIMEOUT", "ERROR"):
+        said.insert(0, result.directive)
+    if status(result) == "FAIL" or not said:
+        said += result.diagnostics[:_KEPT_LINES] if status(result) != "PASS" else ()
+    if result.number is None:
+        said.insert(0, "its result line is missing")
+    return "; ".join(said)[:_KEPT_CHARACTERS]
+
+
+@dataclass
+class _Block:
+    """A document while it is read."""
+
+    indent: int
+    version: str = ""
+    name: str = ""
+    plan: int | None = None
+    skipped: str | None = None
+    results: list[KtapResult] = field(default_factory=list)
+    diagnostics: list[str] = field(default_factory=list)
+    nested: KtapDocument | None = None
+    nested_name: str = ""
+    last_number: int = 0
+
+    def take_diagnostics(self) -> tuple[str, ...]:
+        taken = tuple(self.diagnostics)
+        self.diagnostics.clear()
+        return taken
+
+    def complete(self) -> bool:
+        return self.plan is not None and len(self.results) >= self.plan
+
+
+class _Parser:
+    """Reads line by line; keeps the documents that are open, the outermost first."""
+
+    def __init__(self) -> None:
+        self.open: list[_Block] = []
+        self.problems: list[KtapProblem] = []
+        self.unknown: list[str] = []
+
+    def complain(self, kind: Kind, line: int, text: str) -> None:
+        where = f"line {line}: {text}" if line else text
+        self.problems.append(KtapProblem(kind=kind, line=line, text=where))
+
+    def feed(self, line: Line) -> None:
+        from_kernel, said = stamp(line.text)
+        body = said.strip(" \t")
+        indent = len(said) - len(said.lstrip(" "))
+        if _VERSION.match(body):
+            self._version(body, indent, line.number)
+        elif plan := _PLAN.match(body):
+            self._plan(plan, indent, line.number)
+        elif result := _RESULT.match(body):
+            self._result(result, indent, line.number)
+        elif _UNNUMBERED.match(body):
+            self._enter(indent, line.number)
+            self.complain("no-number", line.number, f"a result without a number: {body[:80]!r}")
+        elif body.startswith("# checkpoint "):
+            pass  # said to the host, and no reason for any result; `verdicts.checkpoint` reads it
+        elif body.startswith("#"):
+            self._diagnostic(body, indent)
+        elif body:
+            self._stray(line.text, line.number, from_kernel=from_kernel)
+
+    def finish(self) -> KtapDocument:
+        while len(self.open) > 1:
+            self._close()
+        root = self.open[0] if self.open else _Block(0)
+        if self.open:
+            self._seal(root)
+        return _freeze(root, tuple(self.problems), tuple(self.unknown))
+
+    def _version(self, body: str, indent: int, number: int) -> None:
+        while len(self.open) > 1 and self.open[-1].indent > indent:
+            self._close()
+        top = self.open[-1] if self.open else None
+        if top is None or indent > top.indent:
+            self._open(_Block(indent, version=body), number)
+        elif top.version or top.results:
+            self.complain("second-version", number, f"a second version line: {body}")
+        else:
+            top.version = body
+
+    def _plan(self, plan: re.Match[str], indent: int, number: int) -> None:
+        block = self._enter(indent, number)
+        if block.plan is not None:
+            self.complain("second-plan", number, f"a second plan: {plan[0][:80]}")
+            return
+        block.plan = int(plan[1])
+        block.skipped = plan[2]
+
+    def _result(self, match: re.Match[str], indent: int, number: int) -> None:
+        block = self._enter(indent, number)
+        count = int(match[2])
+        expected = block.last_number + 1
+        if count != expected:
+            self.complain(
+                "out-of-order", number, f"result {count} where {expected} was expected: {match[0]}"
+            )
+        block.last_number = count
+        directive, reason = _directive(match[4])
+        block.results.append(
+            KtapResult(
+                number=count,
+                ok=match[1] == "ok",
+                description=(match[3] or "").strip(),
+                directive=directive,
+                reason=reason,
+                diagnostics=block.take_diagnostics(),
+                subtests=block.nested,
+            )
+        )
+        block.nested, block.nested_name = None, ""
+
+    def _diagnostic(self, body: str, indent: int) -> None:
+        if not self.open:
+            self._stray(body, 0, from_kernel=True)
+            return
+        block = next((b for b in reversed(self.open) if b.indent <= indent), self.open[0])
+        name = _SUBTEST.match(body)
+        if name is None:
+            block.diagnostics.append(body[1:].strip())
+        elif block is self.open[0] or block.name or block.results or indent > block.indent:
+            block.nested_name = name[1].strip()
+        else:
+            block.name = name[1].strip()
+
+    def _stray(self, text: str, number: int, *, from_kernel: bool) -> None:
+        self.unknown.append(text)
+        if from_kernel:
+            return
+        kind: Kind | None = None
+        if not self.open:
+            kind = "garbage-before"
+        elif self.open[0].complete():
+            kind = "garbage-after"
+        if kind is not None and not any(problem.kind == kind for problem in self.problems):
+            self.complain(kind, number, f"no line of KTAP: {text[:80]!r}")
+
+    def _enter(self, indent: int, number: int) -> _Block:
+        """Return the document that a line with this indentation belongs to."""
+        while len(self.open) > 1 and self.open[-1].indent > indent:
+            self._close()
+        if not self.open or indent > self.open[-1].indent:
+            named = bool(self.open and self.open[-1].nested_name)
+            self._open(_Block(indent), number)
+            if not named:
+                self.complain("no-version", number, "results without a version line before them")
+        return self.open[-1]
+
+    def _open(self, block: _Block, number: int) -> None:
+        if len(self.open) == MAX_DEPTH:
+            self.complain("too-deep", number, f"nested deeper than {MAX_DEPTH} levels")
+            return
+        if self.open:
+            parent = self.open[-1]
+            self._adopt(parent)
+            block.name, parent.nested_name = parent.nested_name, ""
+        self.open.append(block)
+
+    def _close(self) -> None:
+        block = self.open.pop()
+        self._seal(block)
+        self.open[-1].nested = _freeze(block)
+
+    def _adopt(self, block: _Block) -> None:
+        """Keep nested results whose own result line never came; they cannot make a PASS."""
+        if block.nested is None:
+            return
+        name = block.nested.name
+        self.complain(
+            "no-parent", 0, f"the result of the subtests of {name or 'a test'} is missing"
+        )
+        block.results.append(
+            KtapResult(
+                number=None,
+                ok=False,
+                description=name,
+                diagnostics=block.take_diagnostics(),
+                subtests=block.nested,
+            )
+        )
+        block.nested = None
+
+    def _seal(self, block: _Block) -> None:
+        """Compare a document that has ended with its plan."""
+        self._adopt(block)
+        where = f" in {block.name}" if block.name else ""
+        had = sum(result.number is not None for result in block.results)
+        if block.plan is None:
+            self.complain("no-plan", 0, f"no plan (1..N){where}")
+        elif had < block.plan:
+            self.complain("too-few", 0, f"{had} of {block.plan} planned results{where}")
+        elif had > block.plan:
+            self.complain("too-many", 0, f"{had} results, {block.plan} planned{where}")
+
+
+def _directive(data: str | None) -> tuple[Directive, str]:
+    """Return the directive and the reason after a result's ``#``."""
+    said = (data or "").strip()
+    match = _DIRECTIVE.match(said)
+    known = _DIRECTIVES.get(match[1].upper()) if match else None
+    return (known, match[2].strip()) if match and known else ("", said)
+
+
+def _freeze(
+    block: _Block, problems: tuple[KtapProblem, ...] = (), unknown: tuple[str, ...] = ()
+) -> KtapDocument:
+    return KtapDocument(
+        version=block.version,
+        name=block.name,
+        plan=block.plan,
+        skipped=block.skipped,
+        results=tuple(block.results),
+        diagnostics=block.take_diagnostics(),
+        problems=problems,
+        unknown=unknown,
+    )

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where a patch and a file differ, for people to read. git alone decides what applies.
+
+Pure functions over texts. Lines end at line feeds and at nothing else: the kernel has form feeds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from harness.records.base import Record
+
+_HEADER = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+
+#: Lines that are everywhere and so tell no place: blank ones, braces, ends of comments.
+_COMMON = re.compile(r"[\s{}();*/]*\Z")
+
+#: A difference is shown to at most this many lines, with so much context around each change.
+_SHOWN_LINES = 24
+_SHOWN_CONTEXT = 2
+
+#: No more of a hunk is compared; what a patch says of its size is not to cost us minutes.
+_COMPARED_LINES = 400
+
+
+class Hunk(Record, frozen=True, kw_only=True):
+    """One hunk.
+
+    Attributes:
+        number: from 1 in its file.
+        old_start: the line of the old file where it begins, as its header says.
+        new_start: the same in the new file.
+        lines: its lines, each with the sign in front.
+    """
+
+    number: int
+    old_start: int
+    new_start: int
+    lines: tuple[str, ...]
+
+    @property
+    def old(self) -> list[str]:
+        """Return the lines that the patch expects."""
+        return [line[1:] for line in self.lines if not line.startswith("+")]
+
+    @property
+    def new(self) -> list[str]:
+        """Return the lines that the patch leaves."""
+        return [line[1:] for line in self.lines if not line.startswith("-")]
+
+
+class FilePatch(Record, frozen=True, kw_only=True):
+    """What a patch does to the text of one file.
+
+    Attributes:
+        path: the old file's path without the stripped components; the new one's if it is new.
+        hunks: in order.
+    """
+
+    path: str
+    hunks: tuple[Hunk, ...]
+
+
+class Misfit(Record, frozen=True, kw_only=True):
+    """A hunk that a file does not have the lines for.
+
+    Attributes:
+        path: the file.
+        hunk: the hunk's number in that file, from 1; 0 where the file as a whole does not fit.
+        line: the line of the old file where the hunk begins, as its header says.
+        reason: one line.
+        difference: ``-`` lines that the patch expects, ``+`` lines that the file has, `` `` both.
+    """
+
+    path: str
+    reason: str
+    hunk: int = 0
+    line: int = 0
+    difference: tuple[str, ...] = ()
+
+
+def parse(patch: str, strip: int = 1) -> tuple[FilePatch, ...]:
+    """Return the text hunks of a patch by file; what is no unified diff is passed over."""
+    found: list[FilePatch] = []
+    lines = patch.split("\n")
+    old, position = "", 0
+    while position < len(lines):
+        line = lines[position]
+        if line.startswith("--- "):
+            old = line
+        elif line.startswith("+++ ") and old:
+            path = _path(old, strip) or _path(line, strip)
+            hunks, position = _hunks(lines, position + 1)
+            found.append(FilePatch(path=path, hunks=tuple(hunks)))
+            old = ""
+            continue
+        position += 1
+    return tuple(found)
+
+
+def _hunks(lines: Sequence[str], position: int) -> tuple[list[Hunk], int]:
+    """Return the hunks that begin at ``position``, and the position behind the last of them."""
+    hunks: list[Hunk] = []
+    while position < len(lines) and (header := _HEADER.match(lines[position])):
+        old_left, new_left = int(header[2] or 1), int(header[4] or 1)
+        body: list[str] = []
+        position += 1
+        while position < len(lines) and (old_left > 0 or new_left > 0):
+            line = lines[position] or " "
+            if line[0] not in " +-\\":
+                break
+            old_left -= line[0] in " -"
+            new_left -= line[0] in " +"
+            if line[0] != "\\":
+                body.append(line)
+            position += 1
+        if position < len(lines) and lines[position].startswith("\\"):
+            position += 1
+        hunk = Hunk(
+            number=len(hunks) + 1,
+            old_start=int(header[1]),
+            new_start=int(header[3]),
+            lines=tuple(body),
+        )
+        hunks.append(hunk)
+    return hunks, position
+
+
+def _path(line: str, strip: int) -> str:
+    """Return the path of a ``---`` or ``+++`` line; empty for /dev/null."""
+    name = line[4:].split("\t")[0].rstrip("\r")
+    return "" if name == "/dev/null" else "/".join(name.split("/")[strip:])
+
+
+def misfits(patch: FilePatch, text: str) -> Iterator[Misfit]:
+    """Yield each hunk of a file's patch whose lines are nowhere in the file, and why.
+
+    Args:
+        patch: the patch of one file.
+        text: that file as it is before the patch.
+    """
+    lines = text.split("\n")
+    shift = 0
+    for hunk in patch.hunks:
+        expected = max(0, hunk.old_start - 1) + shift
+        found = _nearest(hunk.old, lines, expected)
+        if found is not None:
+            shift += found - expected
+            continue
+        applied = len(hunk.old) != len(hunk.new) or hunk.old != hunk.new
+        if applied and _nearest(hunk.new, lines, expected) is not None:
+            reason = "the file has these changes already"
+        else:
+            reason = "the file has other lines than the patch expects"
+        yield Misfit(
+            path=patch.path,
+            hunk=hunk.number,
+            line=hunk.old_start,
+            reason=reason,
+            difference=_difference(hunk.old, lines, expected),
+        )
+
+
+def _nearest(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int | None:
+    """Return where ``wanted`` stands in ``lines``, nearest to ``expected``; None if nowhere."""
+    if not wanted:
+        return expected
+    last = len(lines) - len(wanted)
+    starts = [at for at in range(last + 1) if lines[at] == wanted[0]]
+    fitting = [at for at in starts if list(lines[at : at + len(wanted)]) == list(wanted)]
+    return min(fitting, key=lambda at: abs(at - expected), default=None)
+
+
+def _difference(wanted: Sequence[str], lines: Sequence[str], expected: int) -> tuple[str, ...]:
+    """Return how ``wanted`` differs from the place in ``lines`` that is most like it."""
+    wanted = wanted[:_COMPARED_LINES]
+    start = _likeliest(wanted, lines, expected)
+    margin = 5
+    low, high = max(0, start - margin), start + len(wanted) + margin
+    window = list(lines[low:high])
+    matcher = difflib.SequenceMatcher(None, wanted, window, autojunk=False)
+    blocks = [block for block in matcher.get_matching_blocks() if block.size]
+    if not blocks:
+        window = list(lines[start : start + len(wanted)])
+    else:  # what stands outside of the first and last common line is no part of the difference
+        first, last = blocks[0], blocks[-1]
+        left = max(0, first.b - first.a)
+        right = last.b + last.size + (len(wanted) - last.a - last.size)
+        window = window[left:right]
+    shown = difflib.unified_diff(wanted, window, n=_SHOWN_CONTEXT, lineterm="")
+    body = [line for line in shown if not line.startswith(("--- ", "+++ ", "@@"))]
+    if len(body) > _SHOWN_LINES:
+        body = [*body[:_SHOWN_LINES], f" ... and {len(body) - _SHOWN_LINES} lines more"]
+    return tuple(body)
+
+
+def _likeliest(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int:
+    """Return the place in ``lines`` where most of ``wanted`` stands; ``expected`` if none does."""
+    places: dict[str, list[int]] = {}
+    for at, line in enumerate(lines):
+        if not _COMMON.match(line):
+            places.setdefault(line, []).append(at)
+    votes = Counter(at - index for index, line in enumerate(wanted) for at in places.get(line, ()))
+    if not votes:
+        return max(0, min(expected, len(lines) - 1))
+    best = max(votes, key=lambda start: (votes[start], -abs(start - expected)))
+    return max(0, best)

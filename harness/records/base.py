@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The base of every record, and its JSON."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every record: immutable, compared by value, keyword arguments only."""
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def to_json(record: Record) -> bytes:
+    """Return a record as indented JSON with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def from_json(data: bytes, kind: type[AnyRecord]) -> AnyRecord:
+    """Return the record that `to_json` wrote.
+
+    Raises:
+        msgspec.DecodeError: if the data is no JSON, or no such record.
+    """
+    return msgspec.json.decode(data, type=kind)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What was booted: huge pages, memory, CPUs, accelerator and guest image."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.records.base import Record
+
+
+class GuestImage(Record, frozen=True, kw_only=True):
+    """A guest image in the cache.
+
+    Attributes:
+        key: content hash of the recipe and of every package in it.
+        initramfs: absolute path of the cpio archive that every guest boots.
+        disk: absolute path of the read-only squashfs that is mounted when asked for.
+        manifest: absolute path of a JSON file that names each package with version and SHA-256.
+    """
+
+    key: str
+    initramfs: str
+    disk: str
+    manifest: str
+
+
+class HugePages(Record, frozen=True, kw_only=True):
+    """Huge pages of one size.
+
+    Attributes:
+        size: bytes of one page: 2**21 or 2**30 on x86-64.
+        count: how many pages.
+    """
+
+    size: int
+    count: int
+
+
+class NodePool(Record, frozen=True, kw_only=True):
+    """What one NUMA node of the guest has of one size, read from its sysfs.
+
+    Attributes:
+        size: bytes of one page.
+        node: node number.
+        total: ``nr_hugepages``.
+        free: ``free_hugepages``.
+    """
+
+    size: int
+    node: int
+    total: int
+    free: int
+
+
+class MachineSpec(Record, frozen=True, kw_only=True):
+    """The machine to boot, before an accelerator or a kernel is chosen.
+
+    Attributes:
+        hugepages: what the guest reserves at boot.
+        memory: bytes of guest memory, all nodes together.
+        cpus: virtual CPUs.
+        nodes: NUMA nodes; memory, CPUs and huge pages are dealt out evenly.
+        arch: the guest's architecture, as ``uname -m`` prints it.
+    """
+
+    hugepages: tuple[HugePages, ...]
+    memory: int
+    cpus: int = 2
+    nodes: int = 1
+    arch: str = "x86_64"
+
+
+class AccelChoice(Record, frozen=True, kw_only=True):
+    """Which accelerator runs the guest, and why.
+
+    Attributes:
+        name: ``kvm`` or ``tcg``.
+        reason: one line.
+        cpu: the CPU model to use with it, as QEMU's ``-cpu`` takes it.
+    """
+
+    name: Literal["kvm", "tcg"]
+    reason: str
+    cpu: str
+
+
+class PoolSummary(Record, frozen=True, kw_only=True):
+    """The huge pages of one run.
+
+    Attributes:
+        asked: pages by size name, such as ``{"1G": 2, "2M": 64}``.
+        got: the same, read from the guest's sysfs; empty before the guest was reached.
+        nodes: the same, per NUMA node.
+    """
+
+    asked: dict[str, int]
+    got: dict[str, int] = {}  # noqa: RUF012 - msgspec copies it
+    nodes: tuple[NodePool, ...] = ()
+
+
+#: Names of the huge-page sizes that x86-64 has, by bytes.
+SIZE_NAMES = {2**21: "2M", 2**30: "1G"}
+
+
+def size_name(size: int) -> str:
+    """Return ``1G`` for 2**30 and so on; the number of bytes where it has no name."""
+    return SIZE_NAMES.get(size, str(size))

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The record of a run, which is what ``result.json`` holds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.records.base import Record
+from harness.records.kernel import Kernel, KernelSummary
+from harness.records.machine import AccelChoice, GuestImage, MachineSpec, PoolSummary
+from harness.records.probe import ProbeResult, ProbeSpec, Splat
+
+#: Version of the layout of ``result.json``.
+SCHEMA = 1
+
+
+#: How a run can end: as expected, not as expected, by an error before a verdict, or cut.
+Verdict = Literal["PASS", "FAIL", "ERROR", "INTERRUPTED", "CUT"]
+
+
+class Ingredients(Record, frozen=True, kw_only=True):
+    """What a run was made of, for whoever does it again elsewhere: ``ingredients.json``.
+
+    Attributes:
+        kernel: the kernel, with the paths of its parts.
+        image: the guest image, with the paths of its parts.
+        machine: what was booted.
+        accel: what ran it.
+        specs: the probes, in the order they run.
+        programs: host paths of what lay in the guest's ``/probes``, by path there.
+        digests: SHA-256 of each of them, by the same path.
+    """
+
+    kernel: Kernel
+    image: GuestImage
+    machine: MachineSpec
+    accel: AccelChoice
+    specs: tuple[ProbeSpec, ...]
+    programs: dict[str, str]
+    digests: dict[str, str]
+
+
+class HgmSupport(Record, frozen=True, kw_only=True):
+    """Whether the kernel that ran has high-granularity mapping, by its own word.
+
+    Attributes:
+        present: True or False; None before it was asked.
+        evidence: what the kernel answered, such as ``MADV_SPLIT: EINVAL``.
+    """
+
+    present: bool | None = None
+    evidence: str = ""
+
+
+class StageTime(Record, frozen=True, kw_only=True):
+    """How long one stage took.
+
+    Attributes:
+        name: ``kernel``, ``image``, ``probes``, ``accel``, ``boot``, ``run``, ``end``.
+        seconds: wall time.
+    """
+
+    name: str
+    seconds: float
+
+
+class RunRecord(Record, frozen=True, kw_only=True):
+    """The whole of ``result.json``.
+
+    It is rewritten, whole and atomically, whenever something becomes known. Until the run's last
+    write its verdict is CUT, so a run that was killed needs nobody to say so afterwards.
+
+    Attributes:
+        schema: `SCHEMA`.
+        verdict: see `Verdict`.
+        exit_code: what the command ended with; 3 while the verdict is CUT.
+        reason: one line.
+        error: which kind of error (`harness.errors`) ended the run early, such as
+            ``CompileError``; empty where none did.
+        error_seconds: wall time of the program that failed, where it is a make that did not build
+            the kernel; else 0.
+        stage: the stage that was under way when this was written; ``done`` at the end; ``kernel``
+            too where it was only to be built.
+        started: UTC, ISO 8601.
+        seconds: wall time so far.
+        harness: version of this program.
+        command: the argv that reproduces the run.
+        expect: ``report``, ``hgm`` or ``stock``.
+        kernel: None before the kernel is there.
+        hgm: whether the kernel has the feature.
+        accel: None before the choice was made.
+        machine: what was booted.
+        hugepages: asked and got.
+        qemu: QEMU's command line; empty before it was started.
+        qemu_version: such as ``7.2.22``.
+        image: key of the guest image.
+        run_dir: absolute path of the run directory.
+        probes: in the order they ran; one that was selected and did not run is LOST.
+        splats: complaints outside of any probe.
+        stages: how long each stage took.
+        notes: lines that a reader of the result should see.
+        timeout_scale: how many times longer than where the budgets were measured the slowest guest
+            took for the same work; budgets are multiplied by it. 0 before it was measured.
+    """
+
+    schema: int = SCHEMA
+    verdict: Verdict = "CUT"
+    exit_code: int = 3
+    reason: str = ""
+    error: str = ""
+    error_seconds: float = 0.0
+    stage: str = "start"
+    started: str = ""
+    seconds: float = 0.0
+    harness: str = ""
+    command: tuple[str, ...] = ()
+    expect: Literal["report", "hgm", "stock"] = "report"
+    kernel: KernelSummary | None = None
+    hgm: HgmSupport = HgmSupport()
+    accel: AccelChoice | None = None
+    machine: MachineSpec | None = None
+    hugepages: PoolSummary | None = None
+    qemu: tuple[str, ...] = ()
+    qemu_version: str = ""
+    image: str = ""
+    run_dir: str = ""
+    probes: tuple[ProbeResult, ...] = ()
+    splats: tuple[Splat, ...] = ()
+    stages: tuple[StageTime, ...] = ()
+    notes: tuple[str, ...] = ()
+    timeout_scale: float = 0.0

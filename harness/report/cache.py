@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the cache holds, as people want to read it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from harness.cache import Entry
+
+
+def write(entries: Sequence[Entry], root: Path, limit: int, stream: TextIO) -> None:
+    """Write a line an entry, compiled probes together, and how much of the limit is taken."""
+    probes = [entry for entry in entries if entry.kind == "probe"]
+    if probes:
+        size = gib(sum(entry.size for entry in probes))
+        stream.write(f"{size:>10}  {len(probes)} compiled probes\n")
+    for entry in entries:
+        if entry.kind == "probe":
+            continue
+        used = datetime.datetime.fromtimestamp(entry.used).astimezone()
+        name = Path(entry.path).relative_to(root)
+        mark = "  in use" if entry.pinned else ""
+        stream.write(f"{gib(entry.size):>10}  {used:%Y-%m-%d %H:%M}  {name}{mark}\n")
+    total = sum(entry.size for entry in entries)
+    stream.write(f"{gib(total):>10}  of {gib(limit)} in {root}\n")
+
+
+def gib(size: int) -> str:
+    """Return a number of bytes in GiB with two decimals."""
+    return f"{size / 2**30:.2f} GiB"

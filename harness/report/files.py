@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The reports that lie in the run directory beside ``result.json``."""
+
+from __future__ import annotations
+
+from harness.report import junit, reproduce
+from harness.store.rundir import RunStore
+
+JUNIT = "junit.xml"
+REPRODUCE = "reproduce.sh"
+
+
+def write_reproduce(store: RunStore) -> None:
+    """Write ``reproduce.sh``, executable; call it early and again when more is known."""
+    store.write(REPRODUCE, reproduce.render(store.record), executable=True)
+
+
+def write_junit(store: RunStore) -> None:
+    """Write ``junit.xml`` as the record is now."""
+    store.write(JUNIT, junit.render(store.record))

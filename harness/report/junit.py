@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The record as JUnit XML, which every CI server reads.
+
+A probe is a test case, in the suite of its group. FAIL is a failure, SKIP is skipped; CRASH, HANG
+and LOST are errors. Subtests stand in the case's ``system-out``, a line each: as cases of their own
+they would change a suite's numbers with every kernel, and what can be run alone is the probe. The
+suite ``run`` has one case for the verdict, so that a kernel which is not the expected one, a
+complaint outside of any probe, or a run that was cut fails here too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+from harness.records.probe import ProbeResult, Splat
+from harness.records.run import RunRecord
+from harness.report.text import groups, verdict_line
+
+# The suite of the verdict's own case.
+_RUN = "run"
+
+# Written by junitparser only where lxml is installed.
+_DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render(record: RunRecord) -> bytes:
+    """Return the whole JUnit document, UTF-8."""
+    document: Any = JUnitXml("hgm")  # partly without type annotations
+    for group, probes in groups(record.probes):
+        suite = TestSuite(group)
+        suite.timestamp = record.started
+        for probe in probes:
+            suite.add_testcase(_case(group, probe))
+        document.add_testsuite(suite)
+    run = TestSuite(_RUN)
+    run.timestamp = record.started
+    run.add_testcase(_verdict(record))
+    document.add_testsuite(run)
+    document.update_statistics()
+    data = bytes(document.tostring())
+    return data if data.startswith(b"<?xml") else _DECLARATION + data
+
+
+def _case(group: str, probe: ProbeResult) -> TestCase:
+    case = TestCase(probe.name.removeprefix(f"{group}/"), classname=group, time=probe.seconds)
+    outcome = _outcome(probe)
+    if outcome is not None:
+        case.result = [outcome]
+    case.system_out = _xml("\n".join(_details(probe)))
+    return case
+
+
+def _outcome(probe: ProbeResult) -> Failure | Skipped | Error | None:
+    if probe.status == "PASS":
+        return None
+    kinds: dict[str, type[Failure | Skipped]] = {"FAIL": Failure, "SKIP": Skipped}
+    kind = kinds.get(probe.status, Error)
+    return kind(_xml(probe.reason), probe.status)
+
+
+def _details(probe: ProbeResult) -> Iterator[str]:
+    if probe.directory:
+        yield f"evidence: {probe.directory}"
+    for subtest in probe.subtests:
+        yield f"{subtest.status} {subtest.name}" + (f": {subtest.reason}" if subtest.reason else "")
+    yield from _blocks(probe.splats)
+
+
+def _blocks(splats: tuple[Splat, ...]) -> Iterator[str]:
+    for splat in splats:
+        yield f"--- {splat.kind} on the console, byte {splat.offset}"
+        yield from splat.block
+
+
+def _verdict(record: RunRecord) -> TestCase:
+    case = TestCase("verdict", classname=_RUN, time=record.seconds)
+    if record.verdict != "PASS":
+        kind = Failure if record.verdict == "FAIL" else Error
+        case.result = [kind(_xml(verdict_line(record)), record.verdict)]
+    case.system_out = _xml(
+        "\n".join([verdict_line(record), *record.notes, *_blocks(record.splats)])
+    )
+    return case
+
+
+def _xml(text: str) -> str:
+    """Return a text without the characters that XML 1.0 forbids."""
+    return _FORBIDDEN.sub("", text)

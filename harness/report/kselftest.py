@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own tests of one or more runs as a page of Markdown, to be kept in ``docs/``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from harness.campaign import result_diff
+from harness.records.probe import ProbeResult
+from harness.records.run import RunRecord
+from harness.report import text
+from harness.report.reproduce import short_command
+
+PREFIX = "kselftest/"
+
+#: Addresses and process numbers say nothing to the reader of a table.
+_NOISE = re.compile(r"\b0x[0-9a-f]{6,}\b")
+
+
+def write(runs: Sequence[RunRecord], stream: TextIO) -> None:
+    """Write the page: what ran, the counts, a row for each test, then what differs.
+
+    Args:
+        runs: one or more; the first is what the others are compared with.
+        stream: takes the page.
+    """
+    stream.write("\n".join(lines(runs)) + "\n")
+
+
+def lines(runs: Sequence[RunRecord]) -> Iterator[str]:
+    """Yield the page's lines."""
+    yield "<!-- SPDX-License-Identifier: GPL-2.0-only -->"
+    yield "<!-- Written by `hgm kselftest table`; do not edit. -->"
+    yield "# The kernel's own tests"
+    yield ""
+    for number, run in enumerate(runs, 1):
+        yield from _about(run, number)
+    yield ""
+    yield from _table(runs)
+    if len(runs) > 1:
+        yield ""
+        yield from _differences(runs)
+
+
+def _about(run: RunRecord, number: int) -> Iterator[str]:
+    yield f"{number}. {run.started[:10]}, `{short_command(run)}`"
+    for name, value in text.head(run):
+        if name in ("kernel", "series", "config", "accel", "pool", "HGM"):
+            yield f"   - {name}: {value}"
+    tests = [probe for probe in run.probes if probe.name.startswith(PREFIX)]
+    counts = {s: sum(p.status == s for p in tests) for s in dict.fromkeys(p.status for p in tests)}
+    said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    yield f"   - {len(tests)} tests: {said}"
+    for note in run.notes:
+        if not note.startswith("console: "):
+            yield f"   - {note}"
+
+
+def _table(runs: Sequence[RunRecord]) -> Iterator[str]:
+    numbers = [str(n) for n, _ in enumerate(runs, 1)] if len(runs) > 1 else ["status"]
+    yield f"| test | {' | '.join(numbers)} | results | time | reason |"
+    yield f"|---|{'---|' * len(numbers)}---:|---:|---|"
+    for name in result_diff.names(runs, PREFIX):
+        probes = [next((p for p in run.probes if p.name == name), None) for run in runs]
+        shown = next(probe for probe in probes if probe is not None)
+        cells = " | ".join(probe.status if probe else "" for probe in probes)
+        yield (
+            f"| {name.removeprefix(PREFIX)} | {cells} | {_counts(shown)} "
+            f"| {shown.seconds:.1f} s | {_plain(shown.reason)} |"
+        )
+
+
+def _counts(probe: ProbeResult) -> str:
+    """Return how many of a test's own results passed, such as ``31/33``."""
+    if not probe.subtests:
+        return ""
+    return f"{sum(s.status == 'PASS' for s in probe.subtests)}/{len(probe.subtests)}"
+
+
+def _differences(runs: Sequence[RunRecord]) -> Iterator[str]:
+    found = result_diff.differences(runs, PREFIX)
+    yield "## Differences"
+    yield ""
+    if not found:
+        yield "None: every test, and every result inside of it, ended the same in each run."
+        return
+    for each in found:
+        yield f"- {each.name.removeprefix(PREFIX)}"
+        for number, (status, reason) in enumerate(zip(each.statuses, each.reasons, strict=True), 1):
+            yield f"  - {number}: {status or 'absent'} {_plain(reason)}".rstrip()
+
+
+def _plain(reason: str) -> str:
+    """Return a reason that cannot break a row."""
+    return _NOISE.sub("0x…", reason).replace("|", "\\|").replace("<", "&lt;")

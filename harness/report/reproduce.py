@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The record as a shell script that does the run again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from harness.records.run import RunRecord
+from harness.report.text import head
+
+
+def render(record: RunRecord) -> str:
+    """Return the script: the exact command, and as comments what it met the first time."""
+    return "\n".join([*_lines(record), ""])
+
+
+def _lines(record: RunRecord) -> Iterator[str]:
+    yield "#!/bin/sh"
+    yield "# SPDX-License-Identifier: GPL-2.0-only"
+    yield f"# Does again what hgm {record.harness} did on {record.started}.".replace("  ", " ")
+    for name, value in head(record):
+        yield _comment(f"{name:<8} {value}")
+    if record.kernel is not None:
+        yield _comment(f"source   {record.kernel.source.tree or record.kernel.source.origin}")
+        for patch in record.kernel.series.patches:
+            how = "" if patch.how == "exact" else f", {patch.how}"
+            yield _comment(f"patch    {patch.digest} {patch.resolved or patch.name}{how}")
+    if record.qemu:
+        yield _comment(f"qemu     {record.qemu_version}")
+        yield _comment(shlex.join(record.qemu))
+    yield "exec " + shlex.join(record.command) + ' "$@"'
+
+
+def short_command(record: RunRecord) -> str:
+    """Return a run's command without the directories that it was given in and wrote to."""
+    words = list(record.command)
+    if words[:2] == ["env", "-C"]:
+        words = words[3:]
+    if "--runs-dir" in words:
+        at = words.index("--runs-dir")
+        del words[at : at + 2]
+    return shlex.join(["./hgm", *words[1:]])
+
+
+def _comment(text: str) -> str:
+    """Return a text as one comment; a line break in it must not start a command."""
+    return "# " + " ".join(text.split("\n")).replace("\r", " ").rstrip()

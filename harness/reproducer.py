@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A subject as options of `hgm`: what `harness.cli.options` reads, the other way round.
+
+What is as it would be anyway is left out, but for the source and the series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.kernel.obtain import KernelRequest
+from harness.records.machine import MachineSpec, size_name
+from harness.run.subject import Subject
+from harness.vm import spec
+
+
+def subject_words(subject: Subject) -> tuple[str, ...]:
+    """Return the options that name a kernel, its machine and what runs it."""
+    return (
+        *kernel_words(subject.kernel),
+        *machine_words(subject.machine),
+        *_unless("--accel", subject.accel, "auto"),
+    )
+
+
+def kernel_words(request: KernelRequest) -> tuple[str, ...]:
+    """Return the options that name a kernel."""
+    return (
+        *("--kernel", request.source, "--series", request.series),
+        *_unless("--mail-from", request.mail_from, ""),
+        *_unless("--resolve", request.resolve, ""),
+        *(("--fuzz",) if request.fuzz else ()),
+        *(("--first", str(request.first)) if request.first is not None else ()),
+        *(word for feature in request.features for word in ("--config", feature)),
+    )
+
+
+def machine_words(machine: MachineSpec) -> tuple[str, ...]:
+    """Return the options that name a machine."""
+    pages = ",".join(f"{size_name(each.size)}:{each.count}" for each in machine.hugepages)
+    sized = spec.machine(machine.hugepages, cpus=machine.cpus, nodes=machine.nodes).memory
+    return (
+        *_unless("--hugepages", pages, spec.DEFAULT_HUGEPAGES),
+        *_unless("--memory", str(machine.memory), str(sized)),
+        *_unless("--cpus", str(machine.cpus), str(spec.DEFAULT_CPUS)),
+        *_unless("--nodes", str(machine.nodes), str(spec.DEFAULT_NODES)),
+    )
+
+
+def probe_words(globs: Iterable[str]) -> tuple[str, ...]:
+    """Return the options that choose probes."""
+    return tuple(word for glob in globs for word in ("--probe", glob))
+
+
+def _unless(option: str, value: str, usual: str) -> tuple[str, ...]:
+    return () if value == usual else (option, value)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The books of one guest: read before and after each probe, in the session that runs them."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from harness.deadline import Deadline
+from harness.errors import CommandFailed, DeadlineExpired, GuestLost
+from harness.judge import accounting
+from harness.records.probe import AccountingReading, ProbeEvidence
+from harness.run.probe import COUNTERS
+from harness.vm.guest import Guest
+
+#: Seconds in which a difference may still go away: the kernel frees huge pages, and what a dead
+#: process held, from work queues.
+SETTLE_SECONDS = 5.0
+
+_AGAIN_SECONDS = 0.1
+_READ_SECONDS = 20.0
+
+
+class LeakCheck:
+    """What a guest's kernel says of its huge pages, from one probe to the next.
+
+    A reading after one probe is the reading before the next, so that a probe costs one.
+
+    Args:
+        guest: a live guest that holds the program ``counters``.
+        deadline: when the first reading must be there.
+
+    Raises:
+        CommandFailed: if the program does not run.
+        GuestLost: if the guest died.
+    """
+
+    def __init__(self, guest: Guest, deadline: Deadline) -> None:
+        self._guest = guest
+        self._before = self._read(deadline)
+
+    def close(self, evidence: ProbeEvidence, deadline: Deadline) -> ProbeEvidence:
+        """Return a probe's evidence with the readings before and after it.
+
+        A difference is looked at again until it is gone, or has lasted for SETTLE_SECONDS. A probe
+        that did not end by itself, or whose guest does not answer any more, has no second reading.
+
+        Args:
+            evidence: how the probe ended.
+            deadline: the run's.
+        """
+        if evidence.ended != "exit":
+            return evidence
+        began = time.monotonic()
+        settled = deadline.within(SETTLE_SECONDS, "the pool's return")
+        try:
+            after = self._read(deadline)
+            while accounting.differences(self._before, after) and not settled.expired():
+                select.select([self._guest.died], [], [], _AGAIN_SECONDS)
+                after = self._read(deadline)
+        except (GuestLost, DeadlineExpired, CommandFailed) as error:
+            return self._lost(evidence, error.message)
+        reading = AccountingReading(
+            before=dict(self._before),
+            after=dict(after),
+            seconds=round(time.monotonic() - began, 3),
+        )
+        self._before = after
+        return msgspec.structs.replace(evidence, accounting=reading)
+
+    def _lost(self, evidence: ProbeEvidence, why: str) -> ProbeEvidence:
+        """Say that the guest went away after the probe's end, before its books were read."""
+        self._guest.last_words()
+        return msgspec.structs.replace(
+            evidence,
+            ended="guest-died" if self._guest.held else "lost",
+            console_to=self._guest.console.size,
+            detail=f"after its end: {self._guest.fate() or why}",
+        )
+
+    def _read(self, deadline: Deadline) -> Mapping[str, int]:
+        limit = deadline.within(_READ_SECONDS, "the guest's books on huge pages")
+        return accounting.parse(self._guest.ssh.run([COUNTERS], limit, check=True).stdout)

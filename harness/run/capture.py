@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""When a guest is looked at from outside: a probe that hung, died or left a splat, a stuck boot."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import msgspec
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, HarnessError
+from harness.evidence import vmcore
+from harness.evidence.escalation import Escalation
+from harness.judge import blame, dmesg
+from harness.records.base import to_json
+from harness.records.probe import Capture, ProbeEvidence
+from harness.run.prepare import Prepared
+from harness.store.rundir import CAPTURE, RunStore
+from harness.vm.guest import Guest
+from harness.workspace import atomic_write
+
+#: Seconds that one short command in the guest may take.
+QUESTION_SECONDS = 60.0
+
+_QUIET_SECONDS = 0.3
+
+
+_ANEW_SECONDS = 10.0
+
+
+#: The first process, as the kernel prints its name.
+_INIT = "init"
+
+
+def standstill(prepared: Prepared, run_dir: Path, host: Guest) -> str:
+    """Ask a guest that stands still in boot for all it can tell; return where, in a few words."""
+    prepared.context.progress.note("the guest stands still in boot: looking at it")
+    directory = run_dir / "boot"
+    directory.mkdir(exist_ok=True)
+    try:
+        host.hold_when_dead()
+    except HarnessError:  # no step of the look could do without it either
+        return "a QEMU whose monitor does not answer"
+    escalation = Escalation(
+        guest=host,
+        kernel=prepared.kernel,
+        run_dir=run_dir,
+        directory=directory,
+        console_from=host.console.start,
+        policy=vmcore.policy(),
+    )
+    capture = escalation.hang()
+    atomic_write(directory / CAPTURE, to_json(capture))
+    before = dmesg.scan(host.console.text(end=capture.console_from))
+    return blame.of_hang(_INIT, host.console.text(capture.console_from), before, capture)
+
+
+def captured(
+    prepared: Prepared, host: Guest, evidence: ProbeEvidence, store: RunStore, directory: Path
+) -> tuple[ProbeEvidence, Capture | None]:
+    """Learn what can be learnt about a probe that hung, died or made the kernel complain."""
+    splats = dmesg.scan(host.console.text(evidence.console_from))
+    if evidence.ended == "exit" and not splats:
+        return evidence, None
+    if evidence.ended == "lost" and not splats and host.ssh.answers_anew(_anew(prepared)):
+        why = f"{evidence.detail}, and the guest answers another connection"
+        return msgspec.structs.replace(evidence, detail=why), None
+    escalation = Escalation(
+        guest=host,
+        kernel=prepared.kernel,
+        run_dir=store.run_dir,
+        directory=directory,
+        console_from=evidence.console_from,
+        policy=vmcore.policy(),
+        timeout_scale=evidence.timeout_scale,
+    )
+    prepared.context.progress.note(f"{evidence.name}: looking at the guest ({evidence.ended})")
+    if evidence.ended == "exit":
+        with contextlib.suppress(DeadlineExpired):  # the end of what it is saying
+            host.console.wait_quiet(
+                _QUIET_SECONDS,
+                prepared.context.deadline.within(QUESTION_SECONDS, "a question to the guest"),
+            )
+        return evidence, escalation.complaint()
+    if evidence.ended in ("budget", "stalled") or not host.died.rung:
+        return evidence, escalation.hang()
+    capture = escalation.crash()
+    return msgspec.structs.replace(evidence, console_to=capture.console_to), capture
+
+
+def _anew(prepared: Prepared) -> Deadline:
+    return prepared.context.deadline.within(_ANEW_SECONDS, "another SSH login")

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The host's part of a checkpoint: stop the guest, walk the probe's page tables, let it go on.
+
+The probe has pinned itself to a vCPU and spins in user mode (`harness.judge.checkpoint`). The
+vCPU's page tables are the probe's if they lead to its beacon, a page that holds a number made up
+for this checkpoint; if another process or a handler of interrupts has the vCPU, the guest goes on
+for a moment and is stopped again. The host lets the probe go by writing into the beacon, so that
+nothing but memory is between the two; a probe that nobody lets go fails by its own deadline.
+
+Every page of the guest that was read is kept beside the evidence: `harness.judge.checkpoint`
+judges it again from there, and whatever is asked of the page tables later can be answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, GuestLost, QemuError
+from harness.judge import checkpoint
+from harness.judge.checkpoint import Checkpoint
+from harness.records.probe import CheckpointEvidence
+from harness.store import rundir
+from harness.vm.guest import Guest
+
+#: More of them in one probe are not answered: it bounds what a guest can make the host keep.
+MOST = 256
+
+#: Seconds to find the probe and read its tables; it gives up by itself after ten of its own.
+_FIND_SECONDS = 6.0
+
+#: Seconds that the guest runs before it is stopped again, where it was not the probe that ran.
+_AGAIN_SECONDS = 0.02
+
+_RELEASED = struct.pack("<Q", 1)
+_RELEASE_OFFSET = 8
+
+
+class _Found(NamedTuple):
+    """The vCPU that runs the probe, its registers, and where its beacon is in guest memory."""
+
+    cpu: int
+    cr3: int
+    cr4: int
+    cpl: int
+    beacon: int
+
+
+class Watcher:
+    """Takes a probe's standard output as it comes and answers its checkpoints.
+
+    Args:
+        guest: the guest in which the probe runs.
+        cpus: how many vCPUs it has.
+        directory: the probe's; takes the evidence.
+    """
+
+    def __init__(self, guest: Guest, cpus: int, directory: Path) -> None:
+        self._guest = guest
+        self._cpus = cpus
+        self._directory = directory
+        self._rest = b""
+        self._number = 0
+
+    def feed(self, chunk: bytes, deadline: Deadline) -> None:
+        """Take more of the output, of a probe that must end by the deadline.
+
+        Raises:
+            GuestLost: if the guest died, does not go on after it was stopped, or its QEMU does not
+                answer.
+        """
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"# " + checkpoint.PREFIX.encode()):
+                self._answer(line[2:].decode(errors="replace").rstrip("\r"), deadline)
+
+    def _answer(self, line: str, deadline: Deadline) -> None:
+        self._number += 1
+        began = time.monotonic()
+        keeper = _Keeper(self._guest.memory.page)
+        evidence = CheckpointEvidence(number=self._number, line=line)
+        try:
+            said = checkpoint.parse(line)
+            if self._number > MOST:
+                raise ValueError(f"more than {MOST} checkpoints in one probe")
+            limit = deadline.within(_FIND_SECONDS, "finding the probe on a vCPU")
+            evidence = self._look(evidence, said, keeper, limit)
+        except (ValueError, DeadlineExpired, KeyError) as error:
+            evidence = msgspec.structs.replace(evidence, problem=str(error))
+            if isinstance(error, DeadlineExpired):
+                self._require_monitor()
+        except QemuError as error:
+            raise GuestLost(f"at a checkpoint: {error.message}") from None
+        seconds = round(time.monotonic() - began, 6)
+        evidence = msgspec.structs.replace(evidence, seconds=seconds)
+        rundir.keep_checkpoint(self._directory, evidence, keeper.pages)
+
+    def _require_monitor(self) -> None:
+        """Tell a probe that was never found from a QEMU that answers nothing.
+
+        Raises:
+            GuestLost: if QEMU does not answer.
+        """
+        limit = Deadline.after(_FIND_SECONDS, "a sign of life")
+        try:
+            self._guest.qmp.execute("query-status", deadline=limit)
+        except (DeadlineExpired, QemuError) as error:
+            raise GuestLost(f"at a checkpoint: {error.message}") from None
+
+    def _look(
+        self, evidence: CheckpointEvidence, said: Checkpoint, keeper: _Keeper, limit: Deadline
+    ) -> CheckpointEvidence:
+        """Stop the guest until it is the probe that runs, and read all that a judge will ask for.
+
+        Raises:
+            DeadlineExpired: if the probe was never the one that ran.
+        """
+        self._guest.memory.open(limit)
+        while True:
+            with self._stopped(limit) as since:
+                found = self._find(said, keeper, limit)
+                if found is not None:
+                    evidence = msgspec.structs.replace(
+                        evidence, cpu=found.cpu, cr3=found.cr3, cr4=found.cr4, cpl=found.cpl
+                    )
+                    with contextlib.suppress(KeyError):  # out of memory: the judge will say so
+                        checkpoint.gather(evidence, keeper.read)
+                    self._guest.memory.write(found.beacon + _RELEASE_OFFSET, _RELEASED)
+            if found is not None:
+                stopped = round(time.monotonic() - since, 6)
+                return msgspec.structs.replace(evidence, stopped=stopped)
+            keeper.forget()
+            limit.check()
+            select.select([self._guest.died], [], [], _AGAIN_SECONDS)
+
+    @contextlib.contextmanager
+    def _stopped(self, limit: Deadline) -> Iterator[float]:
+        """Keep the guest from running, and yield since when."""
+        self._guest.qmp.execute("stop", deadline=limit)
+        try:
+            yield time.monotonic()
+        finally:
+            try:
+                self._guest.qmp.execute("cont", deadline=Deadline.after(_FIND_SECONDS, "cont"))
+            except DeadlineExpired as error:
+                raise QemuError(f"the guest does not go on: {error.message}") from None
+
+    def _find(self, said: Checkpoint, keeper: _Keeper, limit: Deadline) -> _Found | None:
+        """Return where the probe is: on the vCPU that it names, most of the time."""
+        for cpu in sorted(range(self._cpus), key=lambda each: each != said.cpu):
+            at = self._guest.memory.registers(cpu, limit)
+            with contextlib.suppress(KeyError):  # another process's tables, which lead elsewhere
+                beacon = checkpoint.beacon_is_lit(keeper.read, at.cr3, at.cr4, said)
+                if beacon is not None:
+                    return _Found(cpu, at.cr3, at.cr4, at.cpl, beacon)
+        return None
+
+
+class _Keeper:
+    """Reads pages of the guest, and keeps each that was read."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self.pages: dict[int, bytes] = {}
+
+    def read(self, address: int) -> bytes:
+        """Return a page; the same bytes however often it is asked for."""
+        if address not in self.pages:
+            self.pages[address] = self._read(address)
+        return self.pages[address]
+
+    def forget(self) -> None:
+        """Drop what was read before the guest went on."""
+        self.pages.clear()

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The probes of a run in guests.
+
+It takes one guest as long as that stays sound. A guest in which a probe crashed, hung, was lost,
+left a splat, or left the pools other than it found them is never used again, nor is one whose probe
+taints it by design or is to be alone; the probes that are left get a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness import cache
+from harness.deadline import Deadline
+from harness.image.overlay import OverlayFile
+from harness.judge import dmesg
+from harness.records.machine import MachineSpec, PoolSummary, size_name
+from harness.records.probe import ProbeResult, ProbeSpec
+from harness.run import calibration
+from harness.run.accounting import LeakCheck
+from harness.run.capture import QUESTION_SECONDS, captured, standstill
+from harness.run.checkpoint import Watcher
+from harness.run.features import hgm_support
+from harness.run.prepare import Prepared
+from harness.run.probe import FEATURES, GUEST_DIRECTORY, MOUNT_DISK, run_probe
+from harness.store.rundir import RunStore
+from harness.vm import pool
+from harness.vm.guest import BootRequest, Guest, booted
+
+
+def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) -> None:
+    """Run every probe that this machine can run, and put all results into the record.
+
+    Raises:
+        HarnessError: if a guest could not be booted; results so far are in the record.
+    """
+    left: list[ProbeSpec] = []
+    for spec in specs:
+        reason = unmet_need(spec, prepared.machine)
+        if reason:
+            store.add_probe(ProbeResult(name=spec.name, status="SKIP", reason=reason))
+        else:
+            left.append(spec)
+    total = len(left)
+    while left:
+        disk = any(spec.wants_disk for spec in left)
+        with guest_with_probes(prepared, store.run_dir, disk=disk) as host:
+            timeout_scale = _meet(prepared, host, store)
+            leak_check = LeakCheck(host, prepared.context.deadline)
+            while left:
+                prepared.context.progress.step(total - len(left), total, "probes")
+                if not _run_one(prepared, host, left.pop(0), store, leak_check, timeout_scale):
+                    break
+            else:
+                prepared.context.progress.step(total, total, "probes")
+                host.power_off(prepared.context.progress)
+    store.keep_outside_splats()
+
+
+def unmet_need(spec: ProbeSpec, machine: MachineSpec) -> str:
+    """Return why a machine cannot run a probe, or nothing if it can."""
+    if spec.unmet:
+        return spec.unmet
+    if spec.nodes > machine.nodes:
+        return f"needs {spec.nodes} NUMA nodes and the machine has {machine.nodes} (--nodes)"
+    have = {pages.size: pages.count for pages in machine.hugepages}
+    for pages in spec.pages:
+        if have.get(pages.size, 0) < pages.count:
+            name = size_name(pages.size)
+            return f"needs {pages.count} huge pages of {name} (--hugepages {name}:{pages.count})"
+    return ""
+
+
+@contextlib.contextmanager
+def guest_with_probes(prepared: Prepared, directory: Path, *, disk: bool) -> Iterator[Guest]:
+    """Boot a guest that holds the bench's programs, its disk mounted if it is asked for.
+
+    Args:
+        bench: all that it needs.
+        directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
+        disk: whether Python and the GNU tools are wanted.
+
+    Raises:
+        HarnessError: if it was not reached, or has not what it should have.
+    """
+    request = BootRequest(
+        kernel=prepared.kernel,
+        image=prepared.image,
+        machine=prepared.machine,
+        accel=prepared.accel,
+        files=tuple(
+            OverlayFile(f"{GUEST_DIRECTORY}/{name}", path.read_bytes(), 0o755)
+            for name, path in prepared.programs.items()
+        ),
+        disk=disk,
+        stuck=dmesg.is_stuck,
+        standstill=functools.partial(standstill, prepared, directory),
+    )
+    with (
+        cache.pin(Path(prepared.kernel.image).parent),
+        cache.pin(Path(prepared.image.initramfs).parent),
+        booted(request, directory, prepared.context) as host,
+    ):
+        if disk:
+            host.ssh.run([MOUNT_DISK], _soon(prepared), check=True)
+        yield host
+
+
+def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
+    """Note in the record what there is to know about a guest that was just reached.
+
+    Returns:
+        By how much its probes' budgets are multiplied.
+    """
+    host.hold_when_dead()
+    store.update(
+        qemu=host.qemu.argv,
+        qemu_version=host.qemu.version,
+        hugepages=PoolSummary(
+            asked=pool.by_size(prepared.machine.hugepages),
+            got=pool.totals(host.pools),
+            nodes=host.pools,
+        ),
+    )
+    if store.record.hgm.present is None:
+        answers = host.ssh.run([FEATURES], _soon(prepared), check=True).stdout
+        store.update(hgm=hgm_support(answers))
+    timeout_scale = round(calibration.measure(host.ssh, _soon(prepared)), 2)
+    if timeout_scale > store.record.timeout_scale:
+        store.update(timeout_scale=timeout_scale)
+    return timeout_scale
+
+
+def _run_one(
+    prepared: Prepared,
+    host: Guest,
+    spec: ProbeSpec,
+    store: RunStore,
+    leak_check: LeakCheck,
+    timeout_scale: float,
+) -> bool:
+    """Run one probe, judge it, and return whether its guest may run another."""
+    directory = store.probe_directory(spec.name)
+    watcher = Watcher(host, prepared.machine.cpus, directory)
+    evidence = run_probe(
+        host,
+        spec,
+        directory,
+        prepared.context.deadline,
+        timeout_scale=timeout_scale,
+        on_output=watcher.feed,
+    )
+    evidence = leak_check.close(evidence, prepared.context.deadline)
+    evidence, capture = captured(prepared, host, evidence, store, directory)
+    result = store.conclude(evidence, capture)
+    prepared.context.progress.note(
+        f"{result.status:<5} {result.name}" + (result.reason and f": {result.reason}")
+    )
+    return may_share(spec, result)
+
+
+def may_share(spec: ProbeSpec, result: ProbeResult) -> bool:
+    """Return whether the guest in which a probe ran may run another one."""
+    ended = result.status in ("PASS", "FAIL", "SKIP")
+    return ended and not (result.splats or result.leaks or spec.taints_guest or spec.alone)
+
+
+def _soon(prepared: Prepared) -> Deadline:
+    return prepared.context.deadline.within(QUESTION_SECONDS, "a question to the guest")

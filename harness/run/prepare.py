@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a subject to all that a guest needs: kernel, image, probes and accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.context import Context
+from harness.image import image
+from harness.kernel.obtain import obtain
+from harness.probes.compile import compile_probes
+from harness.probes.kselftest import Suite
+from harness.records.kernel import Kernel, KernelSummary
+from harness.records.machine import AccelChoice, GuestImage, MachineSpec
+from harness.records.probe import ProbeSpec
+from harness.records.run import Ingredients
+from harness.run.listener import StageListener
+from harness.run.subject import Subject
+from harness.vm import accel
+from harness.workspace import file_digest
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a guest needs, ready.
+
+    Attributes:
+        kernel: the kernel under test.
+        image: the guest image.
+        machine: the machine.
+        accel: what runs it.
+        programs: host paths of what goes into the guest's ``/probes``, by path there.
+        context: cache, deadline, progress.
+        specs: the probes that the guest holds, the kernel's own tests among them.
+    """
+
+    kernel: Kernel
+    image: GuestImage
+    machine: MachineSpec
+    accel: AccelChoice
+    programs: Mapping[str, Path]
+    context: Context
+    specs: tuple[ProbeSpec, ...] = ()
+
+
+def ingredients(prepared: Prepared, specs: Sequence[ProbeSpec]) -> Ingredients:
+    """Return what a run with these probes is made of."""
+    return Ingredients(
+        kernel=prepared.kernel,
+        image=prepared.image,
+        machine=prepared.machine,
+        accel=prepared.accel,
+        specs=tuple(specs),
+        programs={name: str(path) for name, path in prepared.programs.items()},
+        digests={name: file_digest(path) for name, path in prepared.programs.items()},
+    )
+
+
+def prepare(
+    subject: Subject,
+    specs: Sequence[ProbeSpec],
+    context: Context,
+    directory: Path,
+    listener: StageListener,
+    kselftests: Sequence[str] = (),
+) -> Prepared:
+    """Get the kernel, the image, the probes and the accelerator ready.
+
+    Args:
+        subject: what is under test.
+        specs: the probes that the guest shall hold.
+        context: cache, deadline, progress.
+        directory: takes ``build.log`` and ``probes.log``.
+        listener: is told what becomes known.
+        kselftests: the kernel's own tests that the guest shall hold as well.
+
+    Raises:
+        HarnessError: if a stage failed.
+    """
+    if subject.accel == "kvm":  # an error in seconds, not after a build
+        listener.begin("accel")
+        accel.refuse_dead_kvm(accel.proof_kernels(None, context), context)
+    kernel = build(subject, context, directory, listener)
+    listener.begin("image")
+    guest_image = image.obtain(context)
+    listener.know(image=guest_image.key)
+    listener.begin("probes", f"{len(specs)} selected")
+    own = _own_tests(kselftests, kernel, directory / "kselftest.log", context, listener)
+    everything = (*specs, *own.specs)
+    programs = dict(own.programs)
+    programs |= compile_probes(everything, context, kernel=kernel, log=directory / "probes.log")
+    listener.begin("accel")
+    candidates = accel.proof_kernels(Path(kernel.image), context)
+    chosen = accel.choose(subject.accel, candidates, context, arch_name=subject.machine.arch)
+    listener.know(accel=chosen)
+    context.progress.note(f"{chosen.name}: {chosen.reason}")
+    return Prepared(kernel, guest_image, subject.machine, chosen, programs, context, everything)
+
+
+def build(subject: Subject, context: Context, directory: Path, listener: StageListener) -> Kernel:
+    """Get the kernel ready, and no more.
+
+    Args:
+        subject: what is under test.
+        context: cache, deadline, progress.
+        directory: takes ``build.log``.
+        listener: is told what becomes known.
+
+    Raises:
+        HarnessError: if it cannot be had.
+    """
+    listener.begin("kernel", subject.kernel.source)
+    kernel = obtain(subject.kernel, context, build_log=directory / "build.log")
+    listener.know(kernel=_summary(kernel))
+    return kernel
+
+
+def _own_tests(
+    wishes: Sequence[str], kernel: Kernel, log: Path, context: Context, listener: StageListener
+) -> Suite:
+    if not wishes:
+        return Suite()
+    from harness.probes import selftests  # which a run without them does without
+
+    listener.begin("kselftest", " ".join(wishes))
+    suite = selftests.obtain(wishes, context, kernel=kernel, log=log)
+    listener.know(notes=suite.notes)
+    return suite
+
+
+def _summary(kernel: Kernel) -> KernelSummary:
+    return KernelSummary(
+        release=kernel.release,
+        key=kernel.key,
+        source=kernel.source,
+        series=kernel.series,
+        config=kernel.configuration,
+        toolchain=kernel.toolchain,
+        cached=kernel.cached,
+        build_seconds=kernel.build_seconds,
+        make_seconds=kernel.make_seconds,
+    )

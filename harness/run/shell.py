@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest for a person: booted like any other, with a terminal, or one command, in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import sys
+import tempfile
+import termios
+import tty
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import paramiko
+
+from harness.context import Context
+from harness.errors import GuestLost
+from harness.probes import catalog
+from harness.report.progress import Display
+from harness.run import guests, listener, prepare, subject
+from harness.vm.ssh import unbroken
+
+_CHUNK = 65536
+
+
+def open_shell(
+    subject: subject.Subject,
+    command: Sequence[str],
+    context: Context,
+    display: Display,
+    *,
+    disk: bool,
+) -> int:
+    """Boot a guest with every probe in it and connect this terminal to it.
+
+    Args:
+        subject: which kernel on which machine.
+        command: what to run instead of a login shell; its words reach the guest unchanged.
+        context: cache, deadline, progress.
+        display: ended before the terminal belongs to the guest.
+        disk: whether Python and the GNU tools are wanted.
+
+    Returns:
+        The command's exit code, or the shell's.
+
+    Raises:
+        HarnessError: if a stage failed, or the guest was lost.
+    """
+    with tempfile.TemporaryDirectory(prefix="hgm-shell-") as name:
+        directory = Path(name)
+        specs = catalog.load()
+        bench = prepare.prepare(
+            subject, specs, context, directory, listener.NullListener(context.progress)
+        )
+        context.progress.stage("guest")
+        with guests.guest_with_probes(bench, directory, disk=disk) as host:
+            if command:
+                answer = host.ssh.run(
+                    command,
+                    context.deadline,
+                    on_stdout=_writer(sys.stdout.fileno()),
+                    on_stderr=_writer(sys.stderr.fileno()),
+                )
+                return answer.exit_code
+            context.progress.note("probes are in /probes; leave with exit, which ends the guest")
+            display.__exit__(None, None, None)
+            with host.ssh.terminal(*_size()) as channel:
+                code = _connect(channel)
+            if code < 0:
+                raise GuestLost("the guest, or the connection to it, ended before its shell did")
+            return code
+
+
+def _writer(descriptor: int) -> Callable[[bytes], object]:
+    return lambda data: os.write(descriptor, data)
+
+
+def _size() -> tuple[int, int]:
+    size = shutil.get_terminal_size()
+    return size.columns, size.lines
+
+
+def _connect(channel: paramiko.Channel) -> int:
+    """Carry bytes both ways until the shell ends; return its exit code, -1 if it gave none."""
+    keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
+    with _raw(keyboard), selectors.DefaultSelector() as selector:
+        selector.register(channel, selectors.EVENT_READ)
+        with contextlib.suppress(PermissionError):  # a plain file is always ready, says epoll
+            selector.register(keyboard, selectors.EVENT_READ)
+        while not channel.closed:
+            for key, _ in selector.select(timeout=1.0):
+                if key.fileobj is channel:
+                    with unbroken():
+                        data = channel.recv(_CHUNK)
+                    if not data:
+                        return channel.recv_exit_status()
+                    os.write(screen, data)
+                    continue
+                typed = os.read(keyboard, _CHUNK)
+                with unbroken():
+                    if typed:
+                        channel.sendall(typed)
+                    else:
+                        channel.shutdown_write()
+                        selector.unregister(keyboard)
+    return channel.recv_exit_status()
+
+
+@contextlib.contextmanager
+def _raw(descriptor: int) -> Iterator[None]:
+    """Hand every key to the guest, Ctrl-C as well, if this is a terminal at all."""
+    if not os.isatty(descriptor):
+        yield
+        return
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setraw(descriptor)
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

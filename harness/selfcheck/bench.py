@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Speed claims: ratios of interleaved rounds, in one run on one machine."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness.context import Context
+from harness.host import ROOT
+from harness.probes import catalog
+from harness.reproducer import probe_words, subject_words
+from harness.run import listener, prepare, subject
+from harness.selfcheck.baseline import bare_boot, must_end_well, timeout_words
+
+_ROUND_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Two things measured in turn.
+
+    Attributes:
+        what: name of what is judged.
+        base: name of what it is compared with.
+        seconds: wall times of ``what``, a round each.
+        base_seconds: wall times of ``base``, a round each.
+    """
+
+    what: str
+    base: str
+    seconds: tuple[float, ...]
+    base_seconds: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Return the ratio of the medians."""
+        return statistics.median(self.seconds) / statistics.median(self.base_seconds)
+
+    def text(self) -> str:
+        """Return the result for people, a line each for both and the ratio."""
+        lines = [
+            f"{name:<24} median {statistics.median(times):.2f} s  "
+            f"({', '.join(f'{each:.2f}' for each in times)})"
+            for name, times in ((self.what, self.seconds), (self.base, self.base_seconds))
+        ]
+        rounds = len(self.seconds)
+        return "\n".join([*lines, f"ratio {self.ratio:.2f} (medians of {rounds} rounds, in turn)"])
+
+
+def measure(
+    what: str, run: Callable[[], None], base: str, run_base: Callable[[], None], rounds: int
+) -> Ratio:
+    """Run both in turn, ``rounds`` times each, after one of each that does not count."""
+    run_base()
+    run()
+    pairs = [(_seconds(run_base), _seconds(run)) for _ in range(rounds)]
+    return Ratio(what, base, tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs))
+
+
+def boot(subject: subject.Subject, probe: str, rounds: int, context: Context) -> Ratio:
+    """Compare a whole `hgm run --probe` with a bare boot of the same kernel and machine.
+
+    Raises:
+        InfrastructureError: if a round of either does not end well.
+    """
+    with tempfile.TemporaryDirectory(prefix="hgm-bench-") as name:
+        directory = Path(name)
+        specs = catalog.select(catalog.load(), (probe,))
+        bench = prepare.prepare(
+            subject, specs, context, directory, listener.NullListener(context.progress)
+        )
+        bare = bare_boot(
+            bench.kernel, bench.image, bench.machine, bench.accel, str(directory / "serial.log")
+        )
+        subject = msgspec.structs.replace(subject, accel=bench.accel.name)
+        hgm = (
+            *(str(ROOT / "hgm"), "run", *subject_words(subject), *probe_words((probe,))),
+            *(*timeout_words(context), "--runs-dir", str(directory / "runs")),
+        )
+
+        def run_once(argv: tuple[str, ...]) -> Callable[[], None]:
+            return lambda: must_end_well(
+                argv, context.deadline.within(_ROUND_SECONDS, "a round of the benchmark")
+            )
+
+        context.progress.stage("bench", f"{rounds} rounds of each")
+        return measure(
+            f"hgm run --probe {probe}", run_once(hgm), "bare boot", run_once(bare), rounds
+        )
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a bisection adds to the makes and boots that it needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from harness.campaign.bisect import Bisection
+from harness.campaign.evaluate import Look
+from harness.context import Context
+from harness.errors import SpecError
+from harness.kernel.obtain import KernelRequest, ingredients, obtain
+from harness.probes import catalog
+from harness.records.base import from_json
+from harness.records.run import Ingredients
+from harness.reproducer import probe_words, subject_words
+from harness.run.subject import Subject
+from harness.selfcheck.baseline import Tree, bare_boot, cost, hgm, own_cache
+from harness.selfcheck.bench import Ratio
+from harness.store.rundir import INGREDIENTS
+from harness.workspace import Workspace
+
+
+def bisect(subject: Subject, probes: Sequence[str], context: Context) -> tuple[Ratio, ...]:
+    """Compare a bisection with bare makes and boots of the kernels it looked at, in its order.
+
+    Both begin with the two ends built, which does not count: what is between is incremental. The
+    developer's tree goes from one kernel to the next as the bisection went; the time this takes is
+    not counted, nor is that of the configuration. A kernel is made where the bisection made one,
+    and booted for each of its runs.
+
+    Args:
+        subject: the series, its source and the machine.
+        probes: the question: which patch made one of these go wrong.
+        context: cache, deadline, progress.
+
+    Returns:
+        The ratio of the whole command's wall time to that of makes and boots; that of its makes to
+        theirs, if there were any; and that of its guests, who run probes, to theirs.
+
+    Raises:
+        UserError: if there is no such probe, no series or no culprit, or a kernel does not build.
+        InfrastructureError: if a make or a boot fails.
+    """
+    catalog.select(catalog.load(), probes)
+    if not ingredients(subject.kernel, context).patches[: subject.kernel.first]:
+        raise SpecError("there is no series to bisect", hint="give --series")
+    base = msgspec.structs.replace(subject.kernel, first=0)
+    with own_cache(context.workspace) as own:
+        tree = _ends_built((base, subject.kernel), own, context)
+        context.progress.stage("bench", "hgm bisect")
+        runs = own.cache / "runs"
+        words = ("bisect", *subject_words(subject), *probe_words(probes))
+        wall = hgm((*words, "--runs-dir", str(runs)), own, context, ok=(0, 1)).wall
+        found = from_json(next(runs.glob("bisect-*/bisect.json")).read_bytes(), Bisection)
+        if found.outcome != "found":
+            raise SpecError(
+                f"{found.question} has no culprit ({found.outcome}): {found.evidence}",
+                hint="measure a series whose last kernel is bad and whose source is not",
+            )
+        makes, boots = _by_hand(found, tree, context)
+    needed = f"{len(makes)} bare makes and {len(boots)} boots"
+    whole = Ratio("hgm bisect", needed, (wall,), (sum(makes) + sum(boots),))
+    guests = Ratio("its guests", "bare boots", (found.guest_seconds,), (sum(boots),))
+    if not makes:
+        return whole, guests
+    return whole, Ratio("its makes", "bare makes", (found.make_seconds,), (sum(makes),)), guests
+
+
+def _by_hand(found: Bisection, tree: Tree, context: Context) -> tuple[list[float], list[float]]:
+    """Make and boot what a bisection did; return the seconds of each make and of each boot."""
+    makes, boots = [], []
+    for number, look in enumerate(found.looks, 1):
+        context.progress.stage("bench", f"{number} of {len(found.looks)}: {look.candidate.name}")
+        made_of = _made_of(look)
+        if look.built:
+            makes.append(tree.build(made_of.kernel).wall)
+        argv = bare_boot(made_of.kernel, made_of.image, made_of.machine, made_of.accel, os.devnull)
+        boots += [cost(argv, context).wall for _ in range(look.runs)]
+    return makes, boots
+
+
+def _ends_built(ends: Sequence[KernelRequest], own: Workspace, context: Context) -> Tree:
+    """Build kernels by the harness, and then in a developer's tree, which is returned."""
+    inner = dataclasses.replace(context, workspace=own)
+    context.progress.stage("bench", "both ends, built by the harness")
+    kernels = [obtain(end, inner, build_log=Path("build.log")) for end in ends]
+    context.progress.stage("bench", "both ends, built by make")
+    tree = Tree(own, context)
+    for kernel in kernels:
+        tree.build(kernel)
+    return tree
+
+
+def _made_of(look: Look) -> Ingredients:
+    """Return what the run of a look was made of.
+
+    Raises:
+        SpecError: if it had no kernel.
+    """
+    path = Path(look.run_dir) / INGREDIENTS
+    if not path.exists():
+        raise SpecError(
+            f"{look.candidate.name} was not built: {look.reason}",
+            hint="measure a series of which every kernel builds",
+        )
+    return from_json(path.read_bytes(), Ingredients)

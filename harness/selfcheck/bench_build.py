@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the harness adds to make: a whole build, and one changed line up to the verdict."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.context import Context
+from harness.kernel.obtain import KernelRequest, ingredients, obtain
+from harness.records.base import from_json
+from harness.records.kernel import Kernel
+from harness.reproducer import kernel_words, probe_words
+from harness.selfcheck.baseline import Tree, hgm, own_cache
+from harness.selfcheck.bench import Ratio
+
+_EDITED = "mm/hugetlb.c"
+_PROBE = "baseline/memfd-alias/2M"
+
+
+def build(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio, ...]:
+    """Compare a whole `hgm kernel build` with a bare make of the same targets, in turn.
+
+    Each has a copy of the source to itself, every other round the bare make comes first, and what
+    one has written is on the disk before the other begins.
+
+    Returns:
+        The ratio of wall times; that of make's wall time alone, without the private copy of the
+        source and its configuration; and that of processor times.
+
+    Raises:
+        CommandFailed: if a build fails.
+    """
+    kernel = obtain(request, context, build_log=Path(os.devnull))
+    ours, make_seconds, bare = [], [], []
+
+    def harness_builds() -> None:
+        with own_cache(context.workspace) as own:
+            words = ("kernel", "build", *kernel_words(request), "--log", os.devnull)
+            ours.append(hgm(words, own, context))
+            make_seconds.append(_made_in(next((own.cache / "kernels").iterdir())))
+
+    def developer_builds() -> None:
+        with own_cache(context.workspace) as own:
+            bare.append(Tree(own, context).build(kernel, "headers_install"))
+
+    sides = [("hgm kernel build", harness_builds), ("make", developer_builds)]
+    for number in range(rounds):
+        for name, build_once in sides:
+            context.progress.stage("bench", f"round {number + 1} of {rounds}: {name}")
+            build_once()
+        sides.reverse()
+    wall = [each.wall for each in bare]
+    return (
+        _ratio("hgm kernel build", [each.wall for each in ours], wall),
+        _ratio("its make", make_seconds, wall),
+        _ratio("its CPU time", [each.cpu for each in ours], [each.cpu for each in bare]),
+    )
+
+
+def _ratio(what: str, seconds: Sequence[float], base: Sequence[float]) -> Ratio:
+    return Ratio(what, "bare make", tuple(seconds), tuple(base))
+
+
+def edit(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio, Ratio]:
+    """Compare one changed line, from `hgm run` to its verdict, with a bare incremental make.
+
+    The line is put into a copy of the source; each build directory has all the rest built.
+
+    Returns:
+        The ratio of the makes that built all the rest; that of the changed line.
+
+    Raises:
+        CommandFailed: if a build or a run fails.
+    """
+    parts = ingredients(request, context)
+    with own_cache(context.workspace) as own:
+        context.progress.stage("bench", "a copy of the source")
+        tree = Tree(own, context)
+        tree.switch(parts.source.tree)
+        edited = KernelRequest(source=f"tree:{tree.source}", features=request.features)
+        run = ("run", *kernel_words(edited), *probe_words((_PROBE,)))
+        run = (*run, "--runs-dir", str(own.cache / "runs"))
+        context.progress.stage("bench", "everything built once by each")
+        hgm(run, own, context)
+        built = next((own.cache / "kernels").iterdir())
+        tree.configure(built / "config")
+        everything = _ratio("make of everything", [_made_in(built)], [tree.make().wall])
+        pairs = []
+        for number in range(rounds):
+            context.progress.stage("bench", f"round {number + 1} of {rounds}")
+            line = f'static const char hgm_bench_{number}[] __used = "{number}";\n'
+            with (tree.source / _EDITED).open("a") as file:
+                file.write(line)
+            base = tree.make()
+            pairs.append((hgm(run, own, context), base))
+    what = "one line, to the verdict"
+    line_ratio = _ratio(what, [each.wall for each, _ in pairs], [base.wall for _, base in pairs])
+    return everything, line_ratio
+
+
+def edit_text(everything: Ratio, one: Ratio) -> str:
+    """Return the result of `edit` for people: a line's limit is on what is added, no ratio."""
+    more = [a - b for a, b in zip(one.seconds, one.base_seconds, strict=True)]
+    each = ", ".join(f"{seconds:.1f}" for seconds in more)
+    added = f"added {statistics.median(more):.1f} s (median; {each})"
+    return "\n".join((everything.text(), one.text(), added))
+
+
+def _made_in(entry: Path) -> float:
+    """Return the seconds that make took for a kernel of the cache."""
+    return from_json((entry / "manifest.json").read_bytes(), Kernel).make_seconds

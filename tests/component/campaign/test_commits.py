@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""git's own bisection over a real repository that is not to be touched."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.campaign import commits
+from harness.deadline import Deadline
+from harness.errors import SourceError
+
+COMMITS = 12
+
+
+def _git(repository: Path, *words: str) -> str:
+    identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost.invalid"]
+    done = subprocess.run(
+        ["git", "-C", str(repository), *identity, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    path = tmp_path / "linux"
+    path.mkdir()
+    _git(path, "init", "-q")
+    for number in range(COMMITS + 1):
+        (path / "file").write_text(f"{number}\n")
+        _git(path, "add", "file")
+        _git(path, "commit", "-qm", f"commit {number}")
+    return path
+
+
+@pytest.fixture
+def deadline() -> Deadline:
+    return Deadline.after(60, "a test")
+
+
+def _number(walk: commits.Walk, commit: str) -> int:
+    return int(walk.candidate(commit).name.split()[1])
+
+
+def _state(repository: Path) -> set[str]:
+    return {str(path) for path in (repository / ".git").rglob("*")}
+
+
+@pytest.mark.parametrize("culprit", [1, 7, COMMITS])
+def test_the_culprit_is_named_and_the_repository_as_it_was(
+    repository: Path, tmp_path: Path, deadline: Deadline, culprit: int
+) -> None:
+    before = _state(repository)
+    history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", deadline)
+    clone = tmp_path / "clone"
+    looked = 0
+    with commits.bisection(history, clone, deadline) as walk:
+        while (commit := walk.following()) is not None:
+            looked += 1
+            walk.tell(commit, "bad" if _number(walk, commit) >= culprit else "good")
+        (found,) = walk.suspects
+        assert _number(walk, found) == culprit
+        assert _number(walk, walk.parent(found)) == culprit - 1
+        assert "file | 2 +-" in walk.diffstat(found)
+        assert looked <= walk.most_tests()
+    assert not clone.exists()
+    assert _state(repository) == before
+    assert _git(repository, "status", "--porcelain") == ""
+
+
+def test_skipped_commits_stay_suspects_oldest_first(
+    repository: Path, tmp_path: Path, deadline: Deadline
+) -> None:
+    history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", deadline)
+    with commits.bisection(history, tmp_path / "clone", deadline) as walk:
+        while (commit := walk.following()) is not None:
+            number = _number(walk, commit)
+            walk.tell(commit, "skip" if number in (5, 6) else "bad" if number > 6 else "good")
+        assert [_number(walk, commit) for commit in walk.suspects] == [5, 6, 7]
+
+
+def test_a_clone_that_a_killed_process_left_is_in_nobodys_way(
+    repository: Path, tmp_path: Path, deadline: Deadline
+) -> None:
+    history = commits.history(repository, "HEAD~2", "HEAD", deadline)
+    (tmp_path / "clone" / "objects").mkdir(parents=True)
+    with commits.bisection(history, tmp_path / "clone", deadline) as walk:
+        assert walk.following() is not None
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "words"),
+    [
+        ("HEAD", "HEAD~2", "is not before"),
+        ("HEAD", "HEAD", "is not before"),
+        ("nonesuch", "HEAD", "has no revision 'nonesuch'"),
+        ("--all", "HEAD", "has no revision '--all'"),
+    ],
+)
+def test_wrong_ends(
+    repository: Path, tmp_path: Path, deadline: Deadline, good: str, bad: str, words: str
+) -> None:
+    def begin() -> None:
+        history = commits.history(repository, good, bad, deadline)
+        with commits.bisection(history, tmp_path / "clone", deadline):
+            raise AssertionError("it began")
+
+    with pytest.raises(SourceError, match=words):
+        begin()
+
+
+def test_no_repository(tmp_path: Path, deadline: Deadline) -> None:
+    with pytest.raises(SourceError, match="is no git repository"):
+        commits.history(tmp_path, "a", "b", deadline)

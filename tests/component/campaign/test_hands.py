@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Hands that reach into another process, which is a small Python program here."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InfrastructureError
+from harness.selfcheck.injection import actions
+
+
+@pytest.fixture
+def reader() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket, int]]:
+    """Yield a process that prints what its socket says, our end, and its file descriptor."""
+    ours, theirs = socket.socketpair()
+    program = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1]))\n"
+    program += "try: print(s.recv(100))\nexcept OSError as e: print(type(e).__name__)"
+    with ours, theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdout=subprocess.PIPE,
+            env={**os.environ, actions.MARK: "component-test"},
+        )
+        number = theirs.fileno()
+        theirs.close()
+        try:
+            yield process, ours, number
+        finally:
+            process.kill()
+            process.communicate()
+
+
+Reader = tuple[subprocess.Popen[bytes], socket.socket, int]
+
+
+def test_the_processes_of_a_run_are_found_by_their_mark(reader: Reader) -> None:
+    assert reader[0].pid in actions.marked("component-test")
+    assert actions.marked("component-tes") == {}
+    with pytest.raises(actions.Missed, match="no QEMU"):
+        actions.qemu("component-test")
+
+
+def test_a_socket_is_found_from_its_other_end_and_shut(reader: Reader) -> None:
+    process, ours, number = reader
+    assert actions.far_end(process.pid, number, os.getpid()) == ours.fileno()
+    with pytest.raises(actions.Missed, match="not connected"):
+        actions.far_end(process.pid, number, process.pid)
+    with actions.borrowed(process.pid, number) as sock:
+        sock.shutdown(socket.SHUT_RDWR)
+    assert process.communicate(timeout=10)[0] == b"b''\n"
+
+
+def test_what_is_said_with_a_borrowed_socket_reaches_its_other_end(reader: Reader) -> None:
+    process, _, number = reader
+    with actions.borrowed(os.getpid(), actions.far_end(process.pid, number, os.getpid())) as sock:
+        sock.send(b"[")
+    assert process.communicate(timeout=10)[0] == b"b'['\n"
+
+
+def test_a_process_that_is_gone_is_missed(reader: Reader) -> None:
+    process, _, number = reader
+    process.kill()
+    process.wait()
+    with pytest.raises(actions.Missed), actions.borrowed(process.pid, number):
+        pass
+    with pytest.raises(actions.Missed):
+        actions.send(process.pid, signal.SIGTERM)
+    with pytest.raises(actions.Missed):
+        actions.channel(process.pid, "qmp")
+
+
+def test_a_tcp_connection_is_reset_under_its_owner() -> None:
+    program = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+    program += "s.sendall(b'x')\ntry: print(s.recv(100))\nexcept OSError as e: print(e)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(server.getsockname()[1])], stdout=subprocess.PIPE
+        )
+        with server.accept()[0] as accepted:
+            assert accepted.recv(1) == b"x"
+            actions.reset_ssh(process.pid)
+            said = process.communicate(timeout=10)[0]
+            assert b"x" not in said
+            with pytest.raises(actions.Missed):
+                actions.reset_ssh(process.pid)
+
+
+def test_half_of_a_file_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with pytest.raises(actions.Missed):
+        actions.cut_file(path)
+    path.write_bytes(bytes(100))
+    actions.cut_file(path)
+    assert path.stat().st_size == 50
+
+
+def test_the_clock_on_the_wall_jumps_and_the_others_do_not(tmp_path: Path) -> None:
+    offset = tmp_path / "clock"
+    env = actions.clock_environment(actions.clock_library(tmp_path), offset)
+    program = "import time\nfor _ in range(2):\n"
+    program += " print(time.time(), time.monotonic(), flush=True); time.sleep(.01); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, **env},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        seen = []
+        for jump in (86400, 0):
+            seen.append([float(word) for word in process.stdout.readline().split()])
+            actions.set_clock(offset, jump)
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+    assert abs(seen[0][0] - time.time()) < 3600
+    assert seen[1][0] - seen[0][0] > 86000
+    assert seen[1][1] - seen[0][1] < 3600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_small_disk_is_full_inside_and_never_seen_outside(tmp_path: Path) -> None:
+    with actions.small_disk(tmp_path, 1 << 20) as holder:
+        inside = actions.inside(holder, tmp_path)
+        actions.fill(inside / "filler")
+        with pytest.raises(OSError, match="No space left"):
+            (inside / "more").write_bytes(b"x")
+        assert list(tmp_path.iterdir()) == []
+        assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    assert not inside.exists()
+    with pytest.raises(InfrastructureError), actions.small_disk(tmp_path / "absent", 1):
+        pass

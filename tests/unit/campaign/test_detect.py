@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""When a fault counts as caught, and what is a false alarm."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.errors import SpecError
+from harness.kernel import faults
+from harness.kernel.faults import Catch, Fault
+from harness.records.probe import CheckpointResult, ProbeSpec, Splat
+from harness.records.run import HgmSupport, RunRecord
+from harness.selfcheck import detect
+from harness.selfcheck import detect_report as report
+from harness.selfcheck.detect import Detection
+from tests.unit.campaign.records import NO_BOOT, NO_BUILD, ended, probed
+
+FAULT = Fault(
+    name="wrong-subpage",
+    seeds="the page after the right one",
+    kind="wrong subpage mapped",
+    on="hgm-6.12",
+    caught=(
+        Catch(probe="hgm/continue-4k/*", status=("FAIL",)),
+        Catch(probe="hgm/stress", status=("CRASH",), complaint="bad page map"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome", "by"),
+    [
+        (probed({"hgm/continue-4k/1G": "FAIL"}), "caught", "hgm/continue-4k/1G: FAIL"),
+        (probed({"hgm/continue-4k/1G": "CRASH"}), "missed", ""),  # not as its list says
+        (probed({"hgm/split/1G": "FAIL"}), "missed", ""),  # not the probe of its list
+        (probed({"hgm/continue-4k/1G": "PASS"}), "missed", ""),
+        (probed({"hgm/continue-4k/1G": "SKIP"}), "missed", ""),
+        (probed({"hgm/stress/2M": "CRASH"}), "missed", ""),  # without the complaint
+        (probed({"hgm/continue-4k/2M#2": "FAIL"}), "caught", "hgm/continue-4k/2M#2: FAIL"),
+        (NO_BUILD, "no build", ""),
+        (NO_BOOT, "no boot", ""),
+    ],
+)
+def test_a_fault_is_caught_only_as_its_list_says(record: RunRecord, outcome: str, by: str) -> None:
+    row = detect.row(FAULT, record)
+    assert (row.outcome, row.by) == (outcome, by)
+
+
+def test_a_complaint_of_the_kernel_can_be_asked_for() -> None:
+    record = probed({"hgm/stress/2M": "CRASH"})
+    splat = Splat(
+        kind="bad-page", title="BUG: bad page map", block=("BUG: bad page map in x",), offset=0
+    )
+    probe = msgspec.structs.replace(record.probes[0], splats=(splat,))
+    row = detect.row(FAULT, msgspec.structs.replace(record, probes=(probe,)))
+    assert row.by == "hgm/stress/2M: CRASH"
+
+
+@pytest.mark.parametrize(
+    ("record", "count"),
+    [
+        (probed({"a/b/2M": "PASS", "a/c/2M": "SKIP"}), 0),
+        (probed({"a/b/2M": "FAIL", "a/c/2M": "LOST"}), 2),
+        (probed({"a/b/2M": "PASS"}, splats=("WARNING: x",)), 1),
+        (ended("PoolShort", "guest"), 1),
+    ],
+)
+def test_what_is_a_false_alarm(record: RunRecord, count: int) -> None:
+    assert len(detect.alarms("none", record, expect_hgm=False)) == count
+
+
+def test_a_reference_kernel_without_its_feature_is_an_alarm() -> None:
+    record = probed({"a/b/2M": "PASS"})
+    assert len(detect.alarms("hgm-6.12", record, expect_hgm=True)) == 1
+    has = msgspec.structs.replace(record, hgm=HgmSupport(present=True, evidence="MADV_SPLIT: ok"))
+    assert detect.alarms("hgm-6.12", has, expect_hgm=True) == []
+
+
+def test_what_the_walk_from_outside_found_can_be_asked_for() -> None:
+    fault = msgspec.structs.replace(
+        FAULT, caught=(Catch(probe="a/b", status=("FAIL",), complaint="^wrong subpage"),)
+    )
+    record = probed({"a/b/2M": "FAIL"})
+    assert detect.row(fault, record).outcome == "missed"
+    look = CheckpointResult(number=1, name="x", problems=("wrong subpage: 0x1",))
+    probe = msgspec.structs.replace(record.probes[0], checkpoints=(look,))
+    assert detect.row(fault, msgspec.structs.replace(record, probes=(probe,))).by == "a/b/2M: FAIL"
+
+
+@pytest.mark.parametrize(("one_in", "boots"), [(1, 1), (2, 7), (3, 12)])
+def test_what_does_not_always_show_is_looked_for_more_often(one_in: int, boots: int) -> None:
+    assert detect.looks(one_in) == boots
+    assert (1 - 1 / one_in) ** boots <= 0.01
+
+
+def test_kernels_of_one_configuration_and_series_are_built_one_after_the_other() -> None:
+    ordered = [(fault.config, fault.on) for fault in detect.in_order(faults.load())]
+    assert ordered == sorted(ordered)
+    assert ordered[0][0] == ()
+
+
+def test_faults_are_chosen_by_name_or_class() -> None:
+    other = msgspec.structs.replace(FAULT, name="leak", kind="reservation leaked")
+    both = (FAULT, other)
+    assert detect.select(both, ()) == both
+    assert detect.select(both, ("leak",)) == (other,)
+    assert detect.select(both, ("wrong*",)) == (FAULT,)
+    with pytest.raises(SpecError, match="nonesuch"):
+        detect.select(both, ("nonesuch",))
+
+
+def _detection(*records: RunRecord) -> Detection:
+    return Detection(
+        source="debian:linux-source-6.12",
+        release="6.12.117",
+        rows=tuple(detect.row(FAULT, record) for record in records),
+        unfaulted={"none": 2},
+        alarms=(),
+        directory="/runs/detect",
+    )
+
+
+def test_the_exit_code_wants_every_fault_caught() -> None:
+    caught, missed = probed({"hgm/continue-4k/1G": "FAIL"}), probed({"hgm/split/1G": "FAIL"})
+    assert _detection(caught).exit_code == 0
+    assert _detection(caught, missed).exit_code == 1
+    alarm = detect.Alarm(kernel="none", what="a/b: FAIL: x", run_dir="/r")
+    assert msgspec.structs.replace(_detection(caught), alarms=(alarm,)).exit_code == 1
+
+
+def _page(record: RunRecord) -> str:
+    specs = (
+        ProbeSpec(name="hgm/continue-4k/1G", shows="", source="", language="c"),
+        ProbeSpec(name="a/b/2M", shows="", source="", language="c", guards="the peace"),
+    )
+    return report.markdown(_detection(record), specs)
+
+
+def test_the_page_has_a_row_a_fault_and_a_row_a_probe() -> None:
+    page = _page(probed({"hgm/continue-4k/1G": "FAIL", "a/b/2M": "PASS"}))
+    assert (
+        "| wrong-subpage | wrong subpage mapped | base | caught | hgm/continue-4k/1G: FAIL |"
+        in page
+    )
+    assert "hgm/continue-4k/1G   F\n" in page
+    assert "a/b/2M               .\n" in page
+    assert "- none: 2 runs" in page
+    assert "PASS: 1 of 1 faults caught, 0 false alarms in 2 runs without a fault." in page
+
+
+def test_the_page_says_what_each_probe_caught_or_guards() -> None:
+    page = _page(probed({"hgm/continue-4k/1G": "FAIL", "a/b/2M": "FAIL"}))
+    assert "| hgm/continue-4k | wrong-subpage |  |" in page
+    assert "| a/b | - | the peace |" in page
+
+
+def test_all_probes_that_noticed_a_fault_are_kept_in_the_order_of_its_list() -> None:
+    record = probed({"hgm/split/2M": "FAIL", "hgm/continue-4k/2M": "FAIL", "hgm/stress/2M": "FAIL"})
+    caught = (*FAULT.caught, Catch(probe="hgm/split/*", status=("FAIL",)))
+    row = detect.row(msgspec.structs.replace(FAULT, caught=caught), record)
+    assert row.noticed == ("hgm/continue-4k/2M", "hgm/split/2M")
+
+
+GOOD = """
+[x]
+seeds = "s"
+class = "c"
+on = "none"
+caught = [{ probe = "a/b", status = ["FAIL"] }]
+"""
+
+
+def test_a_list_of_faults(tmp_path: Path) -> None:
+    (tmp_path / "faults.toml").write_text(GOOD)
+    (tmp_path / "x.patch").write_text("")
+    (fault,) = faults.load(tmp_path)
+    assert (fault.name, fault.kind, fault.on, fault.config) == ("x", "c", "none", ())
+    assert fault.caught == (Catch(probe="a/b", status=("FAIL",)),)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD.replace('"FAIL"', '"PASS"'), "PASS"),
+        (GOOD.replace("caught = [{", "caught = []\nodd = [{"), "odd"),
+        (GOOD.replace('[{ probe = "a/b", status = ["FAIL"] }]', "[]"), "nothing is said"),
+        (GOOD.replace("class", "klass"), "klass"),
+        (GOOD + '\n[y]\nseeds="s"\nclass="c"\non="none"\ncaught=[]\n', r"there is no y\.patch"),
+        (GOOD.replace('["FAIL"] }', '["FAIL"], complaint = "(" }'), "no pattern"),
+        ("[x", "faults.toml"),
+    ],
+)
+def test_a_wrong_list_of_faults_is_said(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "faults.toml").write_text(text)
+    (tmp_path / "x.patch").write_text("")
+    with pytest.raises(SpecError, match=words):
+        faults.load(tmp_path)

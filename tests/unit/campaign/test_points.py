@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a campaign remembers, and what it does again."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness import pipeline
+from harness.campaign import state
+from harness.campaign.state import Points
+from harness.cli.run import _run_request, run
+from harness.context import Context
+from harness.deadline import Deadline
+from harness.errors import CampaignStopped, SpecError
+from harness.kernel.obtain import KernelRequest
+from harness.pipeline import RunRequest
+from harness.progress import Silent
+from harness.records.base import to_json
+from harness.records.run import RunRecord
+from harness.run.subject import Subject
+from harness.vm import spec
+from harness.workspace import Workspace
+from tests.unit.campaign.records import NO_BOOT, NO_BUILD, NO_SERIES, ended, probed
+
+REQUEST = RunRequest(
+    subject=Subject(
+        kernel=KernelRequest(source="tree:/src"),
+        machine=spec.machine(spec.parse_hugepages("2M:1")),
+    )
+)
+CUT = RunRecord()
+
+
+class Pipeline:
+    """Stands in for the pipeline: leaves the records it is given, one a run, and `latest`."""
+
+    def __init__(self, *records: RunRecord) -> None:
+        self.left = list(records)
+
+    def run(self, request: RunRequest, runs: Path, context: Context) -> RunRecord:
+        record = self.left.pop(0)
+        directory = runs / f"{len(list(runs.glob('*'))):03}"
+        directory.mkdir(parents=True)
+        (directory / "result.json").write_bytes(to_json(record))
+        (runs / "latest").unlink(missing_ok=True)
+        (runs / "latest").symlink_to(directory.name)
+        return record
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context(Workspace(tmp_path / "cache"), Deadline.after(60, "a test"), Silent())
+
+
+@pytest.mark.parametrize(
+    "record", [probed(a_x="PASS"), probed(a_x="FAIL"), NO_SERIES, NO_BUILD, NO_BOOT]
+)
+def test_what_was_decided_is_not_done_again(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, record: RunRecord
+) -> None:
+    monkeypatch.setattr(pipeline, "run", Pipeline(record).run)
+    first = Points(tmp_path / "try", context).once("0001", REQUEST)
+    again = Points(tmp_path / "try", context).once("0001", REQUEST)  # the pipeline has no more
+    assert first == again == record
+
+
+def test_a_point_that_was_cut_is_done_again(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Points(tmp_path / "try", context)
+    cut = tmp_path / "try" / "0001" / "000"
+    cut.mkdir(parents=True)
+    (cut / "result.json").write_bytes(to_json(CUT))
+    monkeypatch.setattr(pipeline, "run", Pipeline(probed(a_x="PASS")).run)
+    assert memory.runs("0001") == ()
+    assert memory.once("0001", REQUEST).verdict == "PASS"
+    assert (tmp_path / "try" / "0001" / "latest").is_symlink()  # and is no second run
+    assert len(memory.runs("0001")) == 1
+
+
+def test_an_interrupted_point_ends_the_campaign(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted = RunRecord(verdict="INTERRUPTED", exit_code=130)
+    monkeypatch.setattr(pipeline, "run", Pipeline(interrupted).run)
+    memory = Points(tmp_path / "try", context)
+    with pytest.raises(KeyboardInterrupt):
+        memory.once("0001", REQUEST)
+    assert memory.runs("0001") == ()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ended("NoSpace", "kernel"),
+        ended("ToolMissing", "kernel"),
+        ended("QemuError", "guest"),
+        ended("PoolShort", "guest"),
+        ended("CompileError", "probes", 2),  # a probe of ours, not the kernel
+        ended("DeadlineExpired", "kernel"),
+    ],
+)
+def test_a_failure_of_this_host_is_no_verdict(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, record: RunRecord
+) -> None:
+    monkeypatch.setattr(pipeline, "run", Pipeline(record).run)
+    memory = Points(tmp_path / "try", context)
+    with pytest.raises(CampaignStopped, match="0001"):
+        memory.once("0001", REQUEST)
+    assert memory.runs("0001") == ()
+
+
+@pytest.mark.parametrize("error", ["SpecError", "SourceError"])
+def test_a_mistake_that_a_point_shows_is_the_users(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    monkeypatch.setattr(pipeline, "run", Pipeline(ended(error, "kernel", 2)).run)
+    memory = Points(tmp_path / "try", context)
+    with pytest.raises(SpecError, match="point 0001: why"):
+        memory.once("0001", REQUEST)
+    assert memory.runs("0001") == ()
+
+
+@pytest.mark.parametrize("times", [1, 7])
+@pytest.mark.parametrize("series", ["none", "hgm-6.12"])
+def test_the_command_of_a_point_asks_for_the_same_run(times: int, series: str) -> None:
+    kernel = KernelRequest(source="tree:/src", series=series, first=3, fuzz=True, resolve="/r")
+    subject = Subject(kernel=kernel, machine=REQUEST.subject.machine, accel="tcg")
+    asked = state.repeated(state.request(subject, ("hgm/x", "b")), times)
+    words = asked.command[asked.command.index("run") + 1 :]
+    options = run.make_context("hgm run", list(words)).params
+    for name in ("as_json", "runs_dir", "timeout", "against"):  # what is no part of the request
+        del options[name]
+    again = _run_request((), **options)
+    assert msgspec.structs.replace(again, command=asked.command) == asked
+
+
+def test_a_damaged_record_is_as_none(tmp_path: Path, context: Context) -> None:
+    memory = Points(tmp_path / "try", context)
+    (tmp_path / "try" / "0001" / "000").mkdir(parents=True)
+    (tmp_path / "try" / "0001" / "000" / "result.json").write_text('{"schema": 1, "verd')
+    assert memory.runs("0001") == ()
+
+
+def test_the_same_question_has_the_same_directory(tmp_path: Path, context: Context) -> None:
+    class Identity(msgspec.Struct):
+        what: str
+
+    seen = []
+    for what in ("a", "a", "b"):
+        with state.campaign("try", "dir:/p/q", Identity(what), tmp_path, context) as memory:
+            seen.append(memory.directory)
+    assert seen[0] == seen[1] != seen[2]
+    assert seen[0].name.startswith("try-dir-p-q-")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run's record answers to each question."""
+
+import pytest
+
+from harness.campaign.predicate import Answer, Question, ask
+from harness.kernel.obtain import KernelRequest
+from harness.records.run import RunRecord
+from harness.run.subject import Subject
+from harness.vm import spec
+from tests.unit.campaign.records import NO_BOOT, NO_BUILD, NO_SERIES, probed
+
+PROBE = Question(probes=("hgm/x",))
+HANG = Question(probes=("hgm/x",), statuses=("HANG",))
+LIKE = Question(probes=("hgm/x",), signature="its FA.L")
+SPLAT = Question(about="splat")
+LOCKDEP = Question(about="splat", signature="circular locking")
+BUILD = Question(about="build")
+BOOT = Question(about="boot")
+
+SUBJECT = Subject(kernel=KernelRequest(source="tree:/src"), machine=spec.machine(()))
+
+
+@pytest.mark.parametrize(
+    ("question", "record", "answer"),
+    [
+        (PROBE, probed(hgm_x_2M="PASS"), "good"),
+        (PROBE, probed(hgm_x_2M="FAIL"), "bad"),
+        (PROBE, probed(hgm_x_2M="CRASH"), "bad"),
+        (PROBE, probed(hgm_x_2M="HANG"), "bad"),
+        (PROBE, probed(hgm_x_2M="LOST"), "untestable"),
+        (PROBE, probed(hgm_x_2M="SKIP"), "absent"),
+        (PROBE, probed(hgm_x_1G="SKIP", hgm_x_2M="PASS"), "good"),
+        (PROBE, probed({"hgm/x/2M": "PASS", "hgm/x/2M#2": "FAIL"}), "bad"),
+        (PROBE, probed(hgm_other_2M="FAIL", hgm_x_2M="PASS"), "good"),
+        (PROBE, NO_BUILD, "untestable"),
+        (PROBE, NO_BOOT, "untestable"),
+        (HANG, probed(hgm_x_2M="HANG"), "bad"),
+        (HANG, probed(hgm_x_2M="FAIL"), "untestable"),
+        (HANG, probed(hgm_x_2M="PASS"), "good"),
+        (LIKE, probed(hgm_x_2M="FAIL"), "bad"),
+        (LIKE, probed(hgm_x_2M="CRASH"), "untestable"),
+        (SPLAT, probed(hgm_x_2M="PASS"), "good"),
+        (SPLAT, probed(hgm_x_2M="PASS", splats=("WARNING: a",)), "bad"),
+        (SPLAT, NO_BUILD, "untestable"),
+        (LOCKDEP, probed(hgm_x_2M="PASS", splats=("WARNING: a",)), "good"),
+        (LOCKDEP, probed(hgm_x_2M="PASS", splats=("possible circular locking",)), "bad"),
+        (PROBE, NO_SERIES, "untestable"),
+        (BUILD, NO_SERIES, "untestable"),
+        (BOOT, NO_SERIES, "untestable"),
+        (BUILD, NO_BUILD, "bad"),
+        (BUILD, RunRecord(verdict="PASS", exit_code=0, stage="kernel"), "good"),
+        (BUILD, NO_BOOT, "good"),
+        (BUILD, probed(hgm_x_2M="FAIL"), "good"),
+        (BOOT, NO_BUILD, "untestable"),
+        (BOOT, NO_BOOT, "bad"),
+        (BOOT, probed(hgm_x_2M="FAIL"), "good"),
+    ],
+)
+def test_answer(question: Question, record: RunRecord, answer: Answer) -> None:
+    assert ask(question, record).answer == answer
+
+
+def test_a_kernel_runs_no_more_than_it_takes() -> None:
+    assert PROBE.request(SUBJECT).probes == ("hgm/x",)
+    assert not PROBE.request(SUBJECT).build_only
+    assert len(BOOT.request(SUBJECT).probes) == 1
+    build = BUILD.request(SUBJECT)
+    assert build.build_only
+    assert build.command[-6:] == ("kernel", "build", "--kernel", "tree:/src", "--series", "none")
+
+
+def test_the_reason_is_the_first_evidence() -> None:
+    assert ask(PROBE, probed(hgm_x_2M="FAIL")).reason == "hgm/x/2M: FAIL: its FAIL"
+    assert ask(SPLAT, probed(splats=("WARNING: a", "BUG: b"))).reason == "WARNING: a"

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A checkpoint's verdict: whoever disagrees with the page tables is named."""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+import pytest
+
+from harness.judge import checkpoint
+from harness.judge.pagetable import UFFD_WP
+from harness.records.probe import CheckpointEvidence, CheckpointResult
+from tests.unit.judge.tables import LEAF, Tables
+
+VA, PA = 0x7F12_4000_0000, 0x1_4000_0000
+MIB2, KIB4 = 1 << 21, 1 << 12
+BEACON, BEACON_AT = 0x7F20_0000_0000, 0x50_0000
+CLAIMS, CLAIMS_AT = 0x7F20_0010_0000, 0x60_0000
+TOKEN = 0xFEED_FACE_CAFE_BEEF
+PRESENT, PROTECTED = 1 << 63, 1 << 57
+MARKER_WP = 31 << 59 | (~1 & (1 << 50) - 1) << 9
+
+LINE = (
+    f"checkpoint cpu=1 start={VA:#x} length={MIB2:#x} page={MIB2:#x} beacon={BEACON:#x} "
+    f"token={TOKEN:#x} pagemap={CLAIMS:#x} smaps=pud:0,pmd:0,pte:8192,all:8192 "
+    "want=pte:2,present:2,wp:0 name=two pages, and more"
+)
+
+
+class Scene:
+    """A probe's memory: two base pages of a 2 MiB page, its beacon, and what pagemap claims."""
+
+    def __init__(self) -> None:
+        self.tables = Tables()
+        self.line = LINE
+        self.claims = [0] * 512
+        for page in (3, 4):
+            self.tables.map(VA + page * KIB4, PA + page * KIB4)
+            self.claims[page] = PRESENT | PA + page * KIB4 >> 12
+        self.tables.map(BEACON, BEACON_AT)
+        self.tables.fill(BEACON_AT, struct.pack("<2Q", TOKEN, 0))
+        self.tables.map(CLAIMS, CLAIMS_AT)
+
+    def evidence(self) -> CheckpointEvidence:
+        self.tables.fill(CLAIMS_AT, struct.pack("<512Q", *self.claims))
+        return CheckpointEvidence(
+            number=4, line=self.line, cr3=self.tables.cr3, cr4=self.tables.cr4
+        )
+
+    def judged(self) -> CheckpointResult:
+        return checkpoint.judge(self.evidence(), self.tables.read)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_a_kernel_that_tells_the_truth_has_no_problem(scene: Scene) -> None:
+    result = scene.judged()
+    assert result.problems == ()
+    assert (result.number, result.name) == (4, "two pages, and more")
+    assert (result.start, result.length, result.page) == (VA, MIB2, MIB2)
+    assert [(level.level, level.present) for level in result.levels] == [("pte", 2)]
+
+
+@pytest.mark.parametrize(
+    ("page", "claim", "problem"),
+    [
+        (3, 0, "pagemap calls page 3 absent, the page tables present at 0x140003000"),
+        (9, PRESENT | 0x140009, "page 9 present at 0x140009000, the page tables absent"),
+        (4, PRESENT | 0x140005, "page 4 present at 0x140005000, the page tables present at 0x140"),
+        (4, PRESENT | PROTECTED | 0x140004, "page 4 present and protected at"),
+        (9, PROTECTED, "page 9 absent and protected, the page tables absent"),
+    ],
+)
+def test_a_lie_in_pagemap_is_found(scene: Scene, page: int, claim: int, problem: str) -> None:
+    scene.claims[page] = claim
+    assert problem in scene.judged().problems[0]
+
+
+def test_many_lies_in_pagemap_are_one_line(scene: Scene) -> None:
+    scene.claims[5:105] = [PRESENT] * 100
+    (problem,) = scene.judged().problems
+    assert "page 5" in problem
+    assert "(and 99 more)" in problem
+
+
+def test_bits_of_pagemap_that_are_not_in_page_tables_do_not_matter(scene: Scene) -> None:
+    scene.claims[3] |= 1 << 61 | 1 << 55 | 1 << 56
+    assert scene.judged().problems == ()
+
+
+def test_a_pagemap_without_frames_is_compared_without_them(scene: Scene) -> None:
+    scene.claims = [claim & PRESENT for claim in scene.claims]
+    assert scene.judged().problems == ()
+    scene.claims[7] = PRESENT
+    assert "page 7" in scene.judged().problems[0]
+
+
+def test_write_protection_is_compared_on_present_entries_and_markers(scene: Scene) -> None:
+    scene.line = LINE.replace("wp:0", "wp:2")
+    scene.tables.map(VA + 4 * KIB4, PA + 4 * KIB4, flags=LEAF & ~2 | UFFD_WP)
+    scene.tables.put(VA + 5 * KIB4, MARKER_WP)
+    scene.claims[4] |= PROTECTED
+    scene.claims[5] = PROTECTED
+    assert scene.judged().problems == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "lie", "problem"),
+    [
+        ("pte:8192", "pte:4096", "smaps has 4 kB mapped by PTE entries, the page tables 8 kB"),
+        ("pmd:0", "pmd:2097152", "smaps has 2048 kB mapped by PMD entries, the page tables 0 kB"),
+        ("all:8192", "all:0", "smaps has 0 kB mapped in all, the page tables 8 kB"),
+    ],
+)
+def test_a_lie_in_smaps_is_found(scene: Scene, said: str, lie: str, problem: str) -> None:
+    scene.line = LINE.replace(said, lie)
+    assert scene.judged().problems == (problem,)
+
+
+def test_what_smaps_does_not_say_is_not_compared(scene: Scene) -> None:
+    scene.line = LINE.replace("pud:0,pmd:0,pte:8192,all:8192", "pud:-1,pmd:-1,pte:-1,all:8192")
+    assert scene.judged().problems == ()
+
+
+def test_a_page_that_is_moved_or_poisoned_is_still_the_mappings(scene: Scene) -> None:
+    scene.tables.put(VA + 8 * KIB4, 28 << 59)
+    scene.line = LINE.replace("all:8192", "all:12288")
+    assert scene.judged().problems == ()
+
+
+@pytest.mark.parametrize(
+    ("want", "problem"),
+    [
+        ("pte:3", "the page tables hold 2 PTE entries, the probe expected 3"),
+        ("pmd:1", "the page tables hold 0 PMD entries, the probe expected 1"),
+        ("present:512", "the page tables hold 2 base pages present, the probe expected 512"),
+        ("wp:1", "the page tables hold 0 base pages write-protected, the probe expected 1"),
+    ],
+)
+def test_what_the_probe_believes_is_compared(scene: Scene, want: str, problem: str) -> None:
+    scene.line = LINE.replace("pte:2,present:2,wp:0", want)
+    assert scene.judged().problems == (problem,)
+
+
+def test_a_wrong_subpage_is_found_though_everybody_says_it_is_right(scene: Scene) -> None:
+    scene.tables.map(VA + 4 * KIB4, PA + 7 * KIB4)
+    assert any("wrong subpage" in problem for problem in scene.judged().problems)
+    scene.claims[4] = PRESENT | PA + 7 * KIB4 >> 12  # pagemap tells it as it is
+    (problem,) = scene.judged().problems
+    assert "wrong subpage: 0x7f1240004000 (page 4 of its huge page) maps 0x140007000" in problem
+
+
+def test_ordinary_memory_may_lie_anywhere(scene: Scene) -> None:
+    scene.tables.map(VA + 4 * KIB4, PA + 7 * KIB4)
+    scene.claims[4] = PRESENT | PA + 7 * KIB4 >> 12
+    scene.line = LINE.replace(f"page={MIB2:#x}", f"page={KIB4:#x}")
+    assert scene.judged().problems == ()
+
+
+@pytest.mark.parametrize("beacon", [(TOKEN + 1, 0), (TOKEN, 1)])
+def test_another_processs_tables_are_not_taken_for_the_probes(
+    scene: Scene, beacon: tuple[int, int]
+) -> None:
+    scene.tables.fill(BEACON_AT, struct.pack("<2Q", *beacon))
+    assert scene.judged().problems == ("the page tables that were walked are not the probe's",)
+
+
+def test_tables_that_lead_out_of_memory_are_a_problem_and_no_error(scene: Scene) -> None:
+    scene.tables.put(VA, 0xDEAD_0000_0067, 21)
+    assert scene.judged().problems == (
+        "page tables lead to 0xdead00000000, which is no memory of the guest",
+    )
+
+
+def test_claims_that_are_not_in_memory_are_a_problem(scene: Scene) -> None:
+    scene.tables.put(CLAIMS, 0)
+    assert scene.judged().problems == ("what the probe says of pagemap is not in its memory",)
+
+
+def test_a_host_that_could_not_look_is_a_problem(scene: Scene) -> None:
+    evidence = msgspec.structs.replace(scene.evidence(), problem="finding the probe took too long")
+    result = checkpoint.judge(evidence, scene.tables.read)
+    assert result.problems == ("finding the probe took too long",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("cpu=1", "cpu=", "damaged"),
+        ("token=", "tokne=", "damaged"),
+        (" name=two", "", "damaged"),
+        (f"start={VA:#x}", f"start={VA + 1:#x}", "no range of pages"),
+        (f"page={MIB2:#x}", "page=0x3000", "no range of pages"),
+        (f"length={MIB2:#x}", "length=0x0", "or empty"),
+        (f"length={MIB2:#x}", f"length={8 << 30:#x}", "longer than 4 GiB"),
+        ("pte:2,", "xyz:2,", "'xyz:2', which has no meaning"),
+        ("pte:2,", "pte:,", "'pte:', which has no meaning"),
+        ("all:8192", "wp:1", "'wp:1', which has no meaning"),
+    ],
+)
+def test_a_line_that_asks_for_nonsense_is_refused(before: str, after: str, problem: str) -> None:
+    line = LINE.replace(before, after, 1)
+    assert line != LINE
+    with pytest.raises(ValueError, match=problem):
+        checkpoint.parse(line)
+    result = checkpoint.judge(CheckpointEvidence(number=1, line=line), lambda address: b"")
+    assert problem in result.problems[0]

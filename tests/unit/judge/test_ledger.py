@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The books before and after a probe."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.judge.accounting import describe, differences, parse
+from harness.records.probe import Leak
+
+FREE = "pool.1G.node0.free"
+TABLES = "meminfo.PageTables"
+BOOKS = {TABLES: 232, FREE: 2, "cgroup.1G.used": 0}
+
+
+def test_a_reading_is_read_line_by_line() -> None:
+    text = f"{TABLES} 232\n{FREE} 2\nnonsense\npool.2M.reserved -1\n{FREE}x y\ncut 1"
+    assert parse(text) == {TABLES: 232, FREE: 2, "pool.2M.reserved": -1, "cut": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "leaks"),
+    [
+        ({}, ()),
+        ({FREE: 1}, (Leak(what=FREE, before=2, after=1),)),
+        ({FREE: 3}, (Leak(what=FREE, before=2, after=3),)),
+        ({"cgroup.1G.used": 1 << 30}, (Leak(what="cgroup.1G.used", before=0, after=1 << 30),)),
+        ({TABLES: 248}, ()),
+        ({TABLES: 216}, ()),
+        ({TABLES: 252}, (Leak(what=TABLES, before=232, after=252),)),
+        ({TABLES: 212}, (Leak(what=TABLES, before=232, after=212),)),
+        ({"pool.2M.node1.free": 4}, (Leak(what="pool.2M.node1.free", before=None, after=4),)),
+    ],
+)
+def test_what_is_not_where_it_was_is_a_leak(
+    changed: dict[str, int], leaks: tuple[Leak, ...]
+) -> None:
+    assert differences(BOOKS, BOOKS | changed) == leaks
+
+
+def test_what_is_gone_is_a_leak() -> None:
+    (leak,) = differences(BOOKS, {TABLES: 232, FREE: 2})
+    assert describe(leak) == "cgroup.1G.used 0 -> absent"
+
+
+def test_two_empty_readings_do_not_differ() -> None:
+    assert differences({}, {}) == ()

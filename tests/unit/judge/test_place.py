@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where it hung: recorded answers of our kernels to sysrq w, d, l and t, and small ones by hand."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.judge import blame, dmesg
+from harness.judge.lines import decode
+from harness.records.probe import Capture, Splat, Vcpu
+
+DATA = Path(__file__).parents[2] / "data" / "hang"
+CONSOLES = DATA.parent / "console"
+
+SPIN = """\
+[    9.000000] NMI backtrace for cpu 1
+[    9.000000] CPU: 1 UID: 0 PID: 57 Comm: fault Not tainted 6.12.0 #1
+[    9.000000] RIP: 0010:native_queued_spin_lock_slowpath+0x5/0x10
+[    9.000000] Call Trace:
+[    9.000000]  <NMI>
+[    9.000000]  ? nmi_cpu_backtrace+0x1/0x2
+[    9.000000]  </NMI>
+[    9.000000]  _raw_spin_lock+0x3/0x8
+[    9.000000]  page_table_deadlock+0x33/0x60
+[    9.000000]  hgm_faults_write+0x9/0x60
+"""
+
+PANICKED = """\
+[    9.000000] CPU: 0 UID: 0 PID: 57 Comm: fault Not tainted 6.12.0 #1
+[    9.000000] Call Trace:
+[    9.000000]  <NMI>
+[    9.000000]  panic+0x1/0x2
+[    9.000000]  exc_nmi+0x1/0x2
+[    9.000000] RIP: 0010:interrupts_off_loop+0x2/0x8
+[    9.000000]  </NMI>
+[    9.000000]  <TASK>
+[    9.000000]  hgm_faults_write+0x9/0x60
+"""
+
+# How the stack of a system call ends, however the CPU was seen there.
+IN_A_SYSCALL = """\
+[    9.000000]  do_syscall_64+0x6d/0x140
+[    9.000000]  entry_SYSCALL_64_after_hwframe+0x4b/0x53
+[    9.000000] RIP: 0033:0x47b7a0
+[    9.000000]  </TASK>
+"""
+
+USER_MODE = """\
+[    9.000000] NMI backtrace for cpu 1
+[    9.000000] CPU: 1 UID: 0 PID: 57 Comm: fault Not tainted 6.12.0 #1
+[    9.000000] RIP: 0033:0x40176a
+"""
+
+USER_MODE_UNDER_AN_NMI = """\
+[    9.000000] CPU: 0 UID: 0 PID: 57 Comm: fault Not tainted 6.12.0 #1
+[    9.000000] Call Trace:
+[    9.000000]  <NMI>
+[    9.000000]  panic+0x1/0x2
+[    9.000000]  asm_exc_nmi+0x1/0x2
+[    9.000000] RIP: 0033:0x40176a
+"""
+
+WAITING = """\
+[    9.000000] task:fault           state:S stack:0     pid:56    tgid:56    ppid:40     flags:0x0
+[    9.000000] Call Trace:
+[    9.000000]  schedule+0x1/0x2
+[    9.000000]  do_poll+0x1/0x2
+"""
+
+SPINNING = (
+    "page_table_deadlock at mm/hgm_faults.c:112, waiting in "
+    "native_queued_spin_lock_slowpath, on CPU 1"
+)
+
+BLOCKED = """\
+[    9.000000] task:hgm-run         state:S stack:0     pid:40    tgid:40    ppid:30     flags:0x0
+[    9.000000] Call Trace:
+[    9.000000]  __schedule+0x1/0x2
+[    9.000000]  do_wait+0x1/0x2
+[    9.000000] task:python3         state:D stack:0     pid:41    ppid:40     flags:0x0
+[    9.000000] Call Trace:
+[    9.000000]  <TASK>
+[    9.000000]  __schedule+0x1/0x2
+[    9.000000]  schedule+0x1/0x2
+[    9.000000]  hugetlb_fault+0x12/0xa0
+"""
+
+SYMBOLS = {
+    "page_table_deadlock+0x33/0x60": ("page_table_deadlock at mm/hgm_faults.c:112",),
+    "hugetlb_fault+0x12/0xa0": ("lock_it at mm/x.h:1", "hugetlb_fault at mm/hugetlb.c:812"),
+    "0xffffffff81000072": ("hugetlb_fault+0x12/0xa0 at mm/hugetlb.c:812",),
+}
+
+
+def capture(*vcpus: Vcpu) -> Capture:
+    return Capture(why="hang", symbols=SYMBOLS, vcpus=vcpus)
+
+
+@pytest.mark.parametrize(
+    ("log", "where", "waiters"),
+    [
+        ("userfaultfd", "handle_userfault+0x3dc/0x780, state S", ("fault[57]",)),
+        ("user-loop", "user mode, in the probe", ()),
+    ],
+)
+def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
+    text = decode((DATA / f"{log}.log").read_bytes())
+    assert blame.of_hang("fault", text, (), Capture(why="hang")) == where
+    assert blame.waiters(text) == waiters
+
+
+@pytest.mark.parametrize(
+    ("level", "where"),
+    [
+        (3, "user mode, in the probe"),
+        (0, "rcu_sched_clock_irq+0x19d/0xab0, on CPU 1"),  # a handler may well be what hangs
+    ],
+)
+def test_a_tick_is_not_where_a_loop_in_user_mode_hangs(level: int, where: str) -> None:
+    text = decode((DATA / "user-loop-in-a-tick.log").read_bytes())
+    seen = (
+        Vcpu(number=0, pc=0xFFFFFFFF812A28A3, level=0, halted=True, busy=0.01),
+        Vcpu(number=1, pc=0x40190A, level=level, halted=False, busy=0.99),
+    )
+    assert blame.of_hang("crash", text, (), Capture(why="hang", vcpus=seen)) == where
+
+
+@pytest.mark.parametrize(
+    ("console", "where"),
+    [
+        (
+            SPIN,
+            SPINNING,
+        ),
+        (PANICKED, "interrupts_off_loop+0x2/0x8, on CPU 0"),
+        (BLOCKED, "hugetlb_fault at mm/hugetlb.c:812, state D"),
+        (
+            BLOCKED + SPIN.replace("fault Not", "other Not"),
+            "hugetlb_fault at mm/hugetlb.c:812, state D",
+        ),
+        (SPIN + IN_A_SYSCALL, SPINNING),
+        (USER_MODE, "user mode, in the probe"),
+        (USER_MODE_UNDER_AN_NMI, "user mode, in the probe"),
+        (WAITING + USER_MODE, "user mode, in the probe"),
+        (WAITING, "do_poll+0x1/0x2, state S"),
+        (BLOCKED + USER_MODE, "hugetlb_fault at mm/hugetlb.c:812, state D"),
+        ("", ""),
+    ],
+)
+def test_of_hang(console: str, where: str) -> None:
+    assert blame.of_hang("fault", console, (), capture()) == where
+
+
+def complaint(kind: str, text: str) -> Splat:
+    block = tuple(line.partition("] ")[2] for line in text.splitlines())
+    return Splat(kind=kind, title=block[0], block=block, offset=0)
+
+
+def test_what_noticed_a_hang_says_where_if_the_capture_does_not() -> None:
+    lockup = complaint("hard-lockup", SPIN + IN_A_SYSCALL)
+    assert blame.of_hang("fault", "", (lockup,), capture()) == SPINNING
+    assert blame.of_hang("fault", WAITING, (lockup,), capture()) == "do_poll+0x1/0x2, state S"
+
+
+@pytest.mark.parametrize(
+    ("log", "program", "where"),
+    [
+        ("soft-lockup", "init", "lkdtm_SOFTLOCKUP+0x9/0x10, on CPU 0"),
+        ("rcu-stall", "insmod", "provoke_init+0x8c7/0x1000, on CPU 0"),
+        ("hung-task", "init", "lkdtm_HUNG_TASK+0x44/0x50, state D"),
+        ("hard-lockup", "crash", "lkdtm_HARDLOCKUP+0x3/0x10, on CPU 0"),
+        ("hard-lockup-then-rcu-stall", "crash", "interrupts_off_loop+0x3/0x10, on CPU 1"),
+    ],
+)
+def test_recorded_reports_of_what_noticed_a_hang(log: str, program: str, where: str) -> None:
+    found = dmesg.scan(decode((CONSOLES / f"{log}.log").read_bytes()))
+    assert blame.of_hang(program, "", found, Capture(why="hang")) == where
+
+
+def test_what_a_probe_complained_of_before_is_not_where_it_hangs() -> None:
+    warned = complaint("warning", SPIN.replace("native_queued_spin_lock_slowpath", "warned"))
+    vcpu = Vcpu(number=1, pc=0xFFFFFFFF81000072, level=0, halted=False)
+    where = blame.of_hang("fault", "", (warned,), capture(vcpu))
+    assert where == "hugetlb_fault at mm/hugetlb.c:812, on CPU 1"
+    assert blame.of_hang("fault", SPIN, (warned,), capture(vcpu)) == SPINNING
+
+
+@pytest.mark.parametrize(
+    ("vcpus", "where"),
+    [
+        ((Vcpu(number=0, pc=0xFFFFFFFF81000072, level=0, halted=True),), ""),
+        (
+            (
+                Vcpu(number=0, pc=0x401000, level=3, halted=False, busy=1.0),
+                Vcpu(number=1, pc=0xFFFFFFFF81000072, level=0, halted=False, busy=0.9),
+            ),
+            "hugetlb_fault at mm/hugetlb.c:812, on CPU 1",
+        ),
+        (
+            (Vcpu(number=0, pc=0x401000, level=3, halted=False),),
+            "user mode at 0x401000, on CPU 0",
+        ),
+        (
+            (Vcpu(number=0, pc=0xFFFFFFFF81999999, level=0, halted=False),),
+            "0xffffffff81999999, on CPU 0",
+        ),
+    ],
+)
+def test_program_counters_speak_where_the_kernel_does_not(
+    vcpus: tuple[Vcpu, ...], where: str
+) -> None:
+    assert blame.of_hang("fault", "", (), capture(*vcpus)) == where
+
+
+def test_a_crash_is_where_its_fatal_complaint_says() -> None:
+    block = ("kernel BUG at mm/hugetlb.c:812!", "RIP: 0010:hugetlb_fault+0x12/0xa0")
+    splat = Splat(kind="bug", title=block[0], block=block, offset=0)
+    assert blame.of_crash((splat,), capture()) == "hugetlb_fault at mm/hugetlb.c:812"
+    assert blame.of_crash((splat,), None) == "hugetlb_fault+0x12/0xa0"
+    assert blame.of_crash((), None) == ""
+
+
+@given(
+    st.text() | st.lists(st.sampled_from((SPIN + PANICKED + BLOCKED).splitlines())).map("\n".join)
+)
+def test_never_raises(text: str) -> None:
+    blame.of_hang("fault", text, (), capture())
+    blame.waiters(text)

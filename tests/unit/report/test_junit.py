@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""JUnit XML, checked by reading it again with a parser that is not the writer."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import msgspec
+import pytest
+
+from harness.records.run import RunRecord, Verdict
+from harness.report import junit
+from tests.unit.report.records import CUT, PASSED, PROBES, RUN
+
+
+def read(record: RunRecord) -> ElementTree.Element:
+    return ElementTree.fromstring(junit.render(record))  # noqa: S314 - we wrote it ourselves
+
+
+def case(root: ElementTree.Element, suite: str, name: str) -> ElementTree.Element:
+    found = root.find(f"testsuite[@name='{suite}']/testcase[@name='{name}']")
+    assert found is not None
+    return found
+
+
+def test_a_suite_for_each_group_and_one_for_the_run() -> None:
+    suites = read(RUN).findall("testsuite")
+    assert [suite.get("name") for suite in suites] == ["base", "hgm", "run"]
+    assert [suite.get("tests") for suite in suites] == ["2", "4", "1"]
+
+
+def test_numbers_of_the_whole() -> None:
+    root = read(RUN)
+    names = ("tests", "failures", "errors", "skipped")
+    assert [root.get(name) for name in names] == ["7", "2", "3", "1"]
+
+
+@pytest.mark.parametrize(
+    ("suite", "name", "tag", "message"),
+    [
+        ("base", "alias/1G", "failure", "two: got 0x41; <want> & 0x42"),
+        ("hgm", "split/1G", "skipped", "MADV_SPLIT: EINVAL"),
+        ("hgm", "continue-4k/1G", "error", "kernel BUG at a.c:1!"),
+        ("hgm", "hole/1G", "error", "took longer than 30 s"),
+        ("hgm", "fork/1G", "error", "never ran"),
+    ],
+)
+def test_what_a_probe_becomes(suite: str, name: str, tag: str, message: str) -> None:
+    outcome = case(read(RUN), suite, name).find(tag)
+    assert outcome is not None
+    assert outcome.get("message") == message
+
+
+def test_a_pass_has_no_outcome() -> None:
+    root = read(PASSED)
+    assert {child.tag for child in case(root, "base", "map/1G")} == {"system-out"}
+    assert {child.tag for child in case(root, "run", "verdict")} == {"system-out"}
+    assert case(root, "base", "map/1G").get("time") == "0.5"
+
+
+def test_evidence_stands_in_system_out() -> None:
+    said = case(read(RUN), "base", "alias/1G").findtext("system-out")
+    assert said == (
+        "evidence: probes/base+alias+1G\nPASS one\nFAIL two: got 0x41\n"
+        "--- warning on the console, byte 4711\n"
+        "------------[ cut here ]------------\nWARNING: CPU: 1 PID: 41 at mm/hugetlb.c:812"
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "tag"),
+    [("FAIL", "failure"), ("ERROR", "error"), ("INTERRUPTED", "error"), ("CUT", "error")],
+)
+def test_a_run_that_did_not_pass_fails_here_too(verdict: Verdict, tag: str) -> None:
+    record = msgspec.structs.replace(PASSED, verdict=verdict)
+    assert case(read(record), "run", "verdict").find(tag) is not None
+
+
+def test_a_run_without_probes() -> None:
+    assert read(CUT).get("tests") == "1"
+
+
+def test_what_xml_forbids_is_left_out() -> None:
+    odd = msgspec.structs.replace(PROBES[1], reason="a\x00b\x1bc\ufffed\ud800e\U0001f600")
+    root = read(msgspec.structs.replace(RUN, probes=(odd,)))
+    outcome = case(root, "base", "alias/1G").find("failure")
+    assert outcome is not None
+    assert outcome.get("message") == "abcde\U0001f600"

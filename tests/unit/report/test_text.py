@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The report that people see, in a pipe and on a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import msgspec
+import pytest
+
+from harness.records.kernel import ConfigIdentity, KernelSummary, SourceIdentity
+from harness.records.machine import PoolSummary
+from harness.records.probe import ProbeResult
+from harness.records.run import RunRecord
+from harness.report import json, text
+from tests.unit.report.records import CUT, PASSED, PROBES, RUN
+
+GOLDEN = """\
+kernel   6.12.117, debian:linux-source-6.12 (6.12.117-1), built in 312 s
+series   dir:/tmp/series: 1 patch
+config   base + debug (sha256 0123456789ab)
+         HGM is not known to 6.12
+accel    tcg: no KVM guest reached the kernel in 8 s
+pool     2 of 2 x 1G, 64 of 64 x 2M
+HGM      kernel has no HGM (MADV_SPLIT: EINVAL)
+
+base
+  PASS   base/map/1G      0.50 s
+  FAIL   base/alias/1G    1.25 s  two: got 0x41; <want> & 0x42
+
+hgm
+  SKIP   hgm/split/1G          0.25 s  MADV_SPLIT: EINVAL
+  CRASH  hgm/continue-4k/1G    0.00 s  kernel BUG at a.c:1!
+  HANG   hgm/hole/1G          30.00 s  took longer than 30 s
+  LOST   hgm/fork/1G           0.00 s  never ran
+
+kernel   complained outside of any probe: WARNING: CPU: 1 PID: 41 at mm/hugetlb.c:812 f+0x1/0x2
+note     the guest's clock ran slow
+record   /runs/one
+FAIL: hgm/continue-4k/1G CRASH (and 3 more): kernel BUG at a.c:1! (42.2 s)
+"""
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_report() -> None:
+    assert text.plain(RUN) == GOLDEN
+
+
+def test_a_run_that_was_cut() -> None:
+    assert text.plain(CUT) == (
+        "HGM      HGM support not known\n"
+        "record   /runs/two\n"
+        "CUT: the run was cut in stage kernel (3.0 s)\n"
+    )
+
+
+def test_a_pipe_gets_the_plain_report_and_long_reasons_stay_whole() -> None:
+    long = msgspec.structs.replace(PROBES[1], reason="word " * 200)
+    stream = io.StringIO()
+    text.write(msgspec.structs.replace(RUN, probes=(long,)), stream)
+    assert f"  {long.reason.rstrip()}\n" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_terminal_gets_colours_and_every_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Terminal()
+    text.write(RUN, stream)
+    shown = stream.getvalue()
+    assert "\x1b[1;31mFAIL\x1b[0m" in shown
+    for probe in RUN.probes:
+        assert probe.name in shown
+        assert probe.reason in shown
+    assert RUN.reason in shown
+
+
+def test_square_brackets_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    odd = msgspec.structs.replace(PROBES[1], reason="[red]at [probe:41][/red]")
+    stream = Terminal()
+    text.write(msgspec.structs.replace(RUN, probes=(odd,)), stream)
+    assert "[red]at [probe:41][/red]" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "cached", "expected"),
+    [
+        ("debian", False, "6.12, spec (origin), built in 7 s"),
+        ("debian", True, "6.12, spec (origin), from the cache"),
+        ("image", False, "6.12, spec (origin), not built here"),
+    ],
+)
+def test_kernel_line(kind: str, cached: bool, expected: str) -> None:
+    assert RUN.kernel is not None
+    kernel = KernelSummary(
+        release="6.12",
+        key="",
+        source=SourceIdentity(spec="spec", kind=kind, origin="origin"),
+        series=RUN.kernel.series,
+        config=ConfigIdentity(known=False),
+        cached=cached,
+        build_seconds=7.0,
+    )
+    lines = dict(text.head(RunRecord(kernel=kernel)))
+    assert lines["kernel"] == expected
+    assert lines["config"] == "unknown"
+
+
+def test_a_short_pool_shows() -> None:
+    asked = {"1G": 2, "2M": 64}
+    short = RunRecord(hugepages=PoolSummary(asked=asked, got={"1G": 1, "2M": 64}))
+    assert dict(text.head(short))["pool"] == "1 of 2 x 1G, 64 of 64 x 2M"
+    unread = RunRecord(hugepages=PoolSummary(asked=asked))
+    assert dict(text.head(unread))["pool"] == "2 x 1G asked, 64 x 2M asked"
+
+
+def test_json_is_the_record() -> None:
+    stream = io.StringIO()
+    json.write(PASSED, stream)
+    assert msgspec.json.decode(stream.getvalue(), type=RunRecord) == PASSED
+
+
+def test_probes_of_a_run_that_never_got_to_them_are_counted_and_not_listed() -> None:
+    unrun = tuple(ProbeResult(name=f"g/{n}", status="LOST", reason="not run") for n in range(40))
+    record = msgspec.structs.replace(RUN, verdict="ERROR", reason="no compiler", probes=unrun)
+    shown = text.plain(record)
+    assert "probes   none of 40 was run" in shown
+    assert "g/7" not in shown
+
+
+def test_hashes_are_cut_to_what_tells_two_apart() -> None:
+    assert RUN.kernel is not None
+    source = SourceIdentity(spec="tree:/t", kind="tree", origin=f"commit {'ab' * 20}")
+    kernel = msgspec.structs.replace(RUN.kernel, source=source)
+    shown = text.plain(msgspec.structs.replace(RUN, kernel=kernel))
+    assert f"(commit {'ab' * 6})" in shown
