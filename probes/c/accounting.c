@@ -13,25 +13,25 @@ static void pool_follows(void)
 	int fd = huge_memfd(1), uffd;
 	char *alias = map_shared(fd, huge_size(), RESERVED), *primary;
 
-	expect_pool(&before, 0, 1, "mapped");
+	assert_pool(&before, 0, 1, "mapped");
 	primary = map_split(fd, 0, 0, &uffd);
-	expect_pool(&before, 0, 1, "split");
+	assert_pool(&before, 0, 1, "split");
 	fill_pages(alias, 0, 8, FILLING);
-	expect_pool(&before, -1, 0, "written");
+	assert_pool(&before, -1, 0, "written");
 	for (size_t page = 0; page < 8; page++)
-		expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_pool(&before, -1, 0, "continued");
+		assert_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_pool(&before, -1, 0, "continued");
 	collapse(primary, huge_size());
-	expect_pool(&before, -1, 0, "collapsed");
-	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
-	expect_pool(&before, -1, 0, "dropped");
-	expect_continue(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_pool(&before, -1, 0, "collapsed");
+	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	assert_pool(&before, -1, 0, "dropped");
+	assert_continue(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	unmap(alias, huge_size());
 	close(fd);
-	expect_pool(&before, -1, 0, "held by one base page");
+	assert_pool(&before, -1, 0, "held by one base page");
 	unmap(primary, huge_size());
 	close(uffd);
-	expect_pool(&before, 0, 0, "at the end");
+	assert_pool(&before, 0, 0, "at the end");
 }
 
 /* A fault of a base page without a userfaultfd uses the reservation, and one page. */
@@ -42,14 +42,14 @@ static void reservation_is_used(void)
 	char *start = map_shared(fd, huge_size(), RESERVED);
 
 	split(start, huge_size());
-	expect_pool(&before, 0, 1, "reserved");
+	assert_pool(&before, 0, 1, "reserved");
 	fill_pages(start, 77, 1, FILLING);
-	expect_pool(&before, -1, 0, "used");
+	assert_pool(&before, -1, 0, "used");
 	check_zero(start, 0, 77);
 	check_pages(start, 77, 1, FILLING);
 	unmap(start, huge_size());
 	close(fd);
-	expect_pool(&before, 0, 0, "at the end");
+	assert_pool(&before, 0, 0, "at the end");
 }
 
 /* A reservation that was never used comes back as well. */
@@ -61,13 +61,13 @@ static void reservation_is_returned(void)
 
 	split(start, huge_size());
 	uffd_register(uffd, start, huge_size(), UFFDIO_REGISTER_MODE_MINOR);
-	expect_continue(uffd, start, BASE_PAGE, EFAULT, -EFAULT);
-	expect_error(advise(start, huge_size(), MADV_COLLAPSE), 0);
-	expect_pool(&before, 0, 1, "refused");
+	assert_continue(uffd, start, BASE_PAGE, EFAULT, -EFAULT);
+	assert_error(advise(start, huge_size(), MADV_COLLAPSE), 0);
+	assert_pool(&before, 0, 1, "refused");
 	unmap(start, huge_size());
 	close(fd);
 	close(uffd);
-	expect_pool(&before, 0, 0, "at the end");
+	assert_pool(&before, 0, 0, "at the end");
 }
 
 /* As many tables as there are ranges of 2 MiB with fine entries, and none when they are gone. */
@@ -79,22 +79,22 @@ static void tables_follow(void)
 	int64_t before = status_bytes("VmPTE"), global = meminfo_bytes("PageTables"), now;
 
 	for (size_t i = 0; i < count; i++)
-		expect_continue(uffd, primary + i * PMD_PAGE, BASE_PAGE, 0, BASE_PAGE);
+		assert_continue(uffd, primary + i * PMD_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	now = status_bytes("VmPTE") - before;
 	/* One table a range, at most one more for the level between. */
-	expect(now >= (int64_t)(count * BASE_PAGE) && now <= (int64_t)((count + 2) * BASE_PAGE),
+	assert_that(now >= (int64_t)(count * BASE_PAGE) && now <= (int64_t)((count + 2) * BASE_PAGE),
 	       "VmPTE grew by %lld bytes for %zu tables", (long long)now, count);
 	now = meminfo_bytes("PageTables") - global;
-	expect(now >= (int64_t)(count * BASE_PAGE), "PageTables grew by %lld bytes for %zu tables",
+	assert_that(now >= (int64_t)(count * BASE_PAGE), "PageTables grew by %lld bytes for %zu tables",
 	       (long long)now, count);
 	/* Once more: no table is made twice. */
 	now = status_bytes("VmPTE");
 	for (size_t i = 0; i < count; i++)
-		expect_continue(uffd, primary + i * PMD_PAGE + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect(status_bytes("VmPTE") == now, "VmPTE grew for tables that were there");
+		assert_continue(uffd, primary + i * PMD_PAGE + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_that(status_bytes("VmPTE") == now, "VmPTE grew for tables that were there");
 	unmap(primary, huge_size());
 	now = status_bytes("VmPTE") - before;
-	expect(now <= 2 * (int64_t)BASE_PAGE, "%lld bytes are left", (long long)now);
+	assert_that(now <= 2 * (int64_t)BASE_PAGE, "%lld bytes are left", (long long)now);
 }
 
 /* Fills and drops in turns: what one round leaves behind, a hundred would show. */
@@ -109,21 +109,21 @@ static void nothing_adds_up(void)
 
 	for (size_t round = 0; round < 101; round++) {
 		for (size_t offset = 0; offset < huge_size(); offset += step)
-			expect_continue(uffd, primary + offset, BASE_PAGE, 0, BASE_PAGE);
+			assert_continue(uffd, primary + offset, BASE_PAGE, 0, BASE_PAGE);
 		if (round % 2)
 			collapse(primary, huge_size());
-		expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+		assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
 		if (round == 0) {
 			tables = status_bytes("VmPTE");
 			global = meminfo_bytes("PageTables");
 		}
 	}
-	expect(status_bytes("VmPTE") == tables, "VmPTE grew by %lld bytes",
+	assert_that(status_bytes("VmPTE") == tables, "VmPTE grew by %lld bytes",
 	       (long long)(status_bytes("VmPTE") - tables));
-	expect(meminfo_bytes("PageTables") - global < 50 * (int64_t)BASE_PAGE,
+	assert_that(meminfo_bytes("PageTables") - global < 50 * (int64_t)BASE_PAGE,
 	       "PageTables grew by %lld bytes", (long long)(meminfo_bytes("PageTables") - global));
-	expect_pool(&before, 0, 0, "after all rounds");
-	expect(status_bytes("HugetlbPages") == 0, "%lld bytes are counted as mapped",
+	assert_pool(&before, 0, 0, "after all rounds");
+	assert_that(status_bytes("HugetlbPages") == 0, "%lld bytes are counted as mapped",
 	       (long long)status_bytes("HugetlbPages"));
 }
 

@@ -32,7 +32,7 @@ static int64_t group_bytes(const char *what)
 	FILE *file = fopen(group_file(what), "re");
 	long long value;
 
-	expect(file && fscanf(file, "%lld", &value) == 1, "%s: %s", group_file(what),
+	assert_that(file && fscanf(file, "%lld", &value) == 1, "%s: %s", group_file(what),
 	       error_name(errno));
 	fclose(file);
 	return value;
@@ -42,7 +42,7 @@ static void write_file(const char *path, const char *text)
 {
 	int file = open(path, O_WRONLY | O_CLOEXEC);
 
-	expect(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s",
+	assert_that(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s",
 	       path, error_name(errno));
 	close(file);
 }
@@ -72,16 +72,16 @@ static void in_group(void (*run)(void))
 	rmdir(GROUP); /* that of a test that failed */
 	if (access("/sys/fs/cgroup/cgroup.procs", W_OK) != 0)
 		probe_skip("/sys/fs/cgroup: %s", error_name(errno));
-	expect(mkdir(GROUP, 0700) == 0, "mkdir " GROUP ": %s", error_name(errno));
+	assert_that(mkdir(GROUP, 0700) == 0, "mkdir " GROUP ": %s", error_name(errno));
 	if (access(group_file("max"), W_OK) != 0)
 		probe_skip("%s: %s", group_file("max"), error_name(errno));
 	inside = run;
 	child_end(child_start(enter_and_run));
-	expect(group_bytes("current") == 0, "%lld bytes are charged after the end",
+	assert_that(group_bytes("current") == 0, "%lld bytes are charged after the end",
 	       (long long)group_bytes("current"));
-	expect(group_bytes("rsvd.current") == 0, "%lld bytes are reserved after the end",
+	assert_that(group_bytes("rsvd.current") == 0, "%lld bytes are reserved after the end",
 	       (long long)group_bytes("rsvd.current"));
-	expect(rmdir(GROUP) == 0, "rmdir: %s", error_name(errno));
+	assert_that(rmdir(GROUP) == 0, "rmdir: %s", error_name(errno));
 }
 
 /* The file's first huge page, by fine entries or by one. */
@@ -99,27 +99,27 @@ static void charge(void)
 	int fd = huge_memfd(1), uffd;
 	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;
 
-	expect(group_bytes("current") == 0, "charged before anything is there");
+	assert_that(group_bytes("current") == 0, "charged before anything is there");
 	fill_pages(alias, 0, 8, FILLING);
-	expect(group_bytes("current") == (int64_t)huge_size(), "%lld bytes are charged",
+	assert_that(group_bytes("current") == (int64_t)huge_size(), "%lld bytes are charged",
 	       (long long)group_bytes("current"));
 	if (is_split) {
 		primary = map_split(fd, 0, 0, &uffd);
 		for (size_t page = 0; page < 8; page++)
-			expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+			assert_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 		collapse(primary, huge_size());
 	} else {
 		primary = map_it(fd, 1);
 	}
 	check_pages(primary, 0, 8, FILLING);
-	expect(group_bytes("current") == (int64_t)huge_size(), "%lld bytes after a second mapping",
+	assert_that(group_bytes("current") == (int64_t)huge_size(), "%lld bytes after a second mapping",
 	       (long long)group_bytes("current"));
 	unmap(primary, huge_size());
 	unmap(alias, huge_size());
-	expect(group_bytes("current") == (int64_t)huge_size(), "%lld bytes while the file lives",
+	assert_that(group_bytes("current") == (int64_t)huge_size(), "%lld bytes while the file lives",
 	       (long long)group_bytes("current"));
 	punch(fd, 0, 1);
-	expect(group_bytes("current") == 0, "%lld bytes after the file is empty",
+	assert_that(group_bytes("current") == 0, "%lld bytes after the file is empty",
 	       (long long)group_bytes("current"));
 }
 
@@ -133,8 +133,8 @@ static void over_the_limit(void)
 	alias = map_shared(fd, 2 * huge_size(), UNRESERVED);
 	fill_pages(alias, 0, 8, FILLING);
 	primary = map_it(fd, 2);
-	expect(access_signal(alias + huge_size(), TOUCH_WRITE) == SIGBUS, "no SIGBUS");
-	expect(group_bytes("current") == (int64_t)huge_size(), "%lld bytes are charged",
+	assert_that(access_signal(alias + huge_size(), TOUCH_WRITE) == SIGBUS, "no SIGBUS");
+	assert_that(group_bytes("current") == (int64_t)huge_size(), "%lld bytes are charged",
 	       (long long)group_bytes("current"));
 	if (is_split) {
 		/* Without a userfaultfd the fault in the split mapping is the kernel's. */
@@ -142,7 +142,7 @@ static void over_the_limit(void)
 		primary = map_shared(fd, 2 * huge_size(), UNRESERVED);
 		split(primary, 2 * huge_size());
 	}
-	expect(access_signal(primary + huge_size(), TOUCH_READ) == SIGBUS, "no SIGBUS");
+	assert_that(access_signal(primary + huge_size(), TOUCH_READ) == SIGBUS, "no SIGBUS");
 	check_pages(primary, 0, 8, FILLING);
 	check_pages(alias, 0, 8, FILLING);
 }
@@ -155,14 +155,14 @@ static void over_the_reservation(void)
 
 	limit("rsvd.max", 1);
 	start = map_shared(fd, huge_size(), RESERVED);
-	expect(group_bytes("rsvd.current") == (int64_t)huge_size(), "%lld bytes are reserved",
+	assert_that(group_bytes("rsvd.current") == (int64_t)huge_size(), "%lld bytes are reserved",
 	       (long long)group_bytes("rsvd.current"));
 	if (is_split)
 		split(start, huge_size());
-	expect(mmap(NULL, 2 * huge_size(), PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED &&
+	assert_that(mmap(NULL, 2 * huge_size(), PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED &&
 	       errno == ENOMEM, "a second reservation: %s", error_name(errno));
 	fill_pages(start, 0, 8, FILLING);
-	expect(group_bytes("rsvd.current") == (int64_t)huge_size(), "%lld bytes when it is used",
+	assert_that(group_bytes("rsvd.current") == (int64_t)huge_size(), "%lld bytes when it is used",
 	       (long long)group_bytes("rsvd.current"));
 	check_pages(start, 0, 8, FILLING);
 }

@@ -21,9 +21,9 @@ static void check_contents(const char *huge)
 }
 
 /* One entry of the huge page's own size, and no finer one, says smaps and sees the host. */
-static void expect_one_entry(const char *huge)
+static void assert_one_entry(const char *huge)
 {
-	expect_whole(huge, huge_size());
+	assert_whole(huge, huge_size());
 	checkpoint(huge, huge_size(), "%s", huge_size() == PUD_PAGE ? "pud:1,pmd:0,pte:0,wp:0"
 								     : "pmd:1,pte:0,wp:0");
 }
@@ -35,15 +35,15 @@ static void full_page(void)
 
 	/* Page by page where that is quick, so that there are fine entries to collapse. */
 	for (size_t page = 0; page < PMD_PAGE / BASE_PAGE; page++)
-		expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+		assert_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	checkpoint(primary, huge_size(), "pud:0,pmd:0,pte:%zu", PMD_PAGE / BASE_PAGE);
 	if (huge_size() > PMD_PAGE)
-		expect_continue(uffd, primary + PMD_PAGE, huge_size() - PMD_PAGE, 0,
+		assert_continue(uffd, primary + PMD_PAGE, huge_size() - PMD_PAGE, 0,
 				huge_size() - PMD_PAGE);
 	collapse(primary, huge_size());
-	expect_one_entry(primary);
+	assert_one_entry(primary);
 	check_contents(primary);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 static void holes_become_mapped(void)
@@ -51,13 +51,13 @@ static void holes_become_mapped(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	collapse(primary, huge_size());
-	expect_one_entry(primary);
-	expect(pagemap_present(primary, huge_pages()) == huge_pages(), "%zu pages are present",
+	assert_one_entry(primary);
+	assert_that(pagemap_present(primary, huge_pages()) == huge_pages(), "%zu pages are present",
 	       pagemap_present(primary, huge_pages()));
 	check_contents(primary);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 static void interface_stays(void)
@@ -65,10 +65,10 @@ static void interface_stays(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	collapse(primary, huge_size());
-	expect(smaps_has_flag(primary, "hm"), "VmFlags lacks hm");
-	expect_continue(uffd, primary, BASE_PAGE, EEXIST, -EEXIST);
+	assert_that(smaps_has_flag(primary, "hm"), "VmFlags lacks hm");
+	assert_continue(uffd, primary, BASE_PAGE, EEXIST, -EEXIST);
 }
 
 static void never_split(void)
@@ -76,7 +76,7 @@ static void never_split(void)
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
 
 	collapse(start, huge_size());
-	expect(!smaps_has_flag(start, "hm"), "VmFlags has hm");
+	assert_that(!smaps_has_flag(start, "hm"), "VmFlags has hm");
 	check_contents(start);
 }
 
@@ -84,7 +84,7 @@ static void cannot_be_split(void)
 {
 	char *start = map_private_huge(UNRESERVED);
 
-	expect_error(advise(start, huge_size(), MADV_COLLAPSE), EINVAL);
+	assert_error(advise(start, huge_size(), MADV_COLLAPSE), EINVAL);
 }
 
 int main(int argc, char **argv)

@@ -32,7 +32,7 @@ static void *count_up(void *argument)
 	while (!atomic_load(&stop)) {
 		uint64_t seen = *word;
 
-		expect(seen == writer->count, "page %zu counts %llu, expected %llu", writer->page,
+		assert_that(seen == writer->count, "page %zu counts %llu, expected %llu", writer->page,
 		       (unsigned long long)seen, (unsigned long long)writer->count);
 		*word = ++writer->count;
 	}
@@ -52,8 +52,8 @@ static void split_entries(size_t page)
 {
 	char *start = primary + page * BASE_PAGE;
 
-	expect_error(uffd_protect(uffd, start, BASE_PAGE, true), 0);
-	expect_error(uffd_protect(uffd, start, BASE_PAGE, false), 0);
+	assert_error(uffd_protect(uffd, start, BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, start, BASE_PAGE, false), 0);
 }
 
 static void under_access(void)
@@ -65,30 +65,30 @@ static void under_access(void)
 	primary = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
 	for (size_t page = 0; page < PAGES; page++) {
 		*(uint64_t *)(alias + page * BASE_PAGE + 0x200) = 0;
-		expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+		assert_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	}
-	expect_error(pthread_create(&reader, NULL, read_on, NULL), 0);
+	assert_error(pthread_create(&reader, NULL, read_on, NULL), 0);
 	for (size_t i = 0; i < COUNT_OF(writers); i++) {
 		writers[i] = (struct writer){ .page = 1 + i * 20 };
-		expect_error(pthread_create(&writers[i].thread, NULL, count_up, &writers[i]), 0);
+		assert_error(pthread_create(&writers[i].thread, NULL, count_up, &writers[i]), 0);
 	}
 	for (size_t round = 0; round < ROUNDS; round++) {
 		collapse(primary, huge_size());
-		expect_whole(primary, huge_size());
+		assert_whole(primary, huge_size());
 		/* A page that nobody writes, so that nobody is held by its protection. */
 		split_entries(PAGES - 1);
-		expect(smaps_bytes(primary, "HugetlbPteMapped") == (int64_t)PMD_PAGE,
+		assert_that(smaps_bytes(primary, "HugetlbPteMapped") == (int64_t)PMD_PAGE,
 		       "the protection of one page left no fine entries");
 	}
 	atomic_store(&stop, true);
 	pthread_join(reader, NULL);
 	for (size_t i = 0; i < COUNT_OF(writers); i++) {
 		pthread_join(writers[i].thread, NULL);
-		expect(*(uint64_t *)(alias + writers[i].page * BASE_PAGE + 0x200) ==
+		assert_that(*(uint64_t *)(alias + writers[i].page * BASE_PAGE + 0x200) ==
 		       writers[i].count, "writes of page %zu were lost", writers[i].page);
-		expect(writers[i].count > 0, "nothing was written");
+		assert_that(writers[i].count > 0, "nothing was written");
 	}
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* Who waits for a page that the collapse maps is served by it. */
@@ -98,12 +98,12 @@ static void held_reader(void)
 
 	primary = map_split(fd, 0, 0, &uffd);
 	touch_start(&touch, primary + 9 * BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, primary + 9 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_fault(uffd, primary + 9 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
 	collapse(primary, huge_size());
-	expect_error(uffd_wake(uffd, primary, huge_size()), 0);
+	assert_error(uffd_wake(uffd, primary, huge_size()), 0);
 	touch_end(&touch);
 	check_pages(primary, 9, 1, FILLING);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* Continues and collapses of one huge page at once: every page ends mapped. */
@@ -113,7 +113,7 @@ static void *continue_all(void *unused)
 	for (size_t page = 0; page < PMD_PAGE / BASE_PAGE; page++) {
 		int error = uffd_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE).error;
 
-		expect(error == 0 || error == EEXIST, "page %zu: %s", page, error_name(error));
+		assert_that(error == 0 || error == EEXIST, "page %zu: %s", page, error_name(error));
 	}
 	return NULL;
 }
@@ -123,14 +123,14 @@ static void against_continue(void)
 	pthread_t thread;
 
 	primary = map_split(fd, 0, 0, &uffd);
-	expect_error(pthread_create(&thread, NULL, continue_all, NULL), 0);
+	assert_error(pthread_create(&thread, NULL, continue_all, NULL), 0);
 	collapse(primary, huge_size());
 	pthread_join(thread, NULL);
-	expect(pagemap_present(primary, huge_pages()) == huge_pages(), "%zu pages are present",
+	assert_that(pagemap_present(primary, huge_pages()) == huge_pages(), "%zu pages are present",
 	       pagemap_present(primary, huge_pages()));
 	check_pages(primary, 0, PMD_PAGE / BASE_PAGE, FILLING);
 	collapse(primary, huge_size());
-	expect_whole(primary, huge_size());
+	assert_whole(primary, huge_size());
 }
 
 int main(int argc, char **argv)

@@ -21,9 +21,9 @@ static char *map_both_modes(int file, int *uffd)
 	return map_split(file, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, uffd);
 }
 
-static void expect_mark(const char *primary, size_t page, bool want)
+static void assert_mark(const char *primary, size_t page, bool want)
 {
-	expect(pagemap_protected(primary + page * BASE_PAGE) == want, "page %zu", page);
+	assert_that(pagemap_protected(primary + page * BASE_PAGE) == want, "page %zu", page);
 }
 
 /* A large entry is protected as a whole, and collapsed in part. */
@@ -32,16 +32,16 @@ static void part_of_an_entry(void)
 	int uffd;
 	char *primary = map_both_modes(fd, &uffd);
 
-	expect_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
-	expect_error(uffd_protect(uffd, primary, huge_size(), true), 0);
+	assert_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
+	assert_error(uffd_protect(uffd, primary, huge_size(), true), 0);
 	collapse(primary + 4 * BASE_PAGE, 2 * BASE_PAGE);
-	expect_mark(primary, 3, true);
-	expect_mark(primary, 4, false);
-	expect_mark(primary, 5, false);
-	expect_mark(primary, 6, true);
-	expect_mark(primary, huge_pages() - 1, true);
+	assert_mark(primary, 3, true);
+	assert_mark(primary, 4, false);
+	assert_mark(primary, 5, false);
+	assert_mark(primary, 6, true);
+	assert_mark(primary, huge_pages() - 1, true);
 	fill_pages(primary, 4, 2, FILLING);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 	check_pages(primary, 0, 8, FILLING);
 }
 
@@ -51,11 +51,11 @@ static void nothing_written(void)
 	int uffd, empty = huge_memfd(1);
 	char *primary = map_both_modes(empty, &uffd);
 
-	expect_error(uffd_protect(uffd, primary + BASE_PAGE, 2 * BASE_PAGE, true), 0);
-	expect_mark(primary, 1, true);
+	assert_error(uffd_protect(uffd, primary + BASE_PAGE, 2 * BASE_PAGE, true), 0);
+	assert_mark(primary, 1, true);
 	collapse(primary, huge_size());
-	expect_mark(primary, 1, false);
-	expect(pagemap_present(primary, 8) == 0, "something is mapped");
+	assert_mark(primary, 1, false);
+	assert_that(pagemap_present(primary, 8) == 0, "something is mapped");
 }
 
 #ifdef UFFDIO_POISON
@@ -65,7 +65,7 @@ static void poison(int uffd, char *start)
 
 	if (!(uffd_offered() & UFFD_FEATURE_POISON))
 		probe_skip("UFFD_FEATURE_POISON is not offered");
-	expect(ioctl(uffd, UFFDIO_POISON, &argument) == 0, "%s", error_name(errno));
+	assert_that(ioctl(uffd, UFFDIO_POISON, &argument) == 0, "%s", error_name(errno));
 }
 #else
 static void poison(int uffd, char *start)
@@ -90,11 +90,11 @@ static void poisoned_page(void)
 	char *primary = map_both_modes(fd, &uffd);
 
 	poison(uffd, primary);
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	probe_note("MADV_COLLAPSE: %s", error_name(advise(primary, huge_size(), MADV_COLLAPSE)));
-	expect(is_readable(primary), "page 0");
-	expect(!is_readable(primary + BASE_PAGE), "page 1 lost its poison");
-	expect(!is_readable(primary + huge_size() - BASE_PAGE), "the last page lost its poison");
+	assert_that(is_readable(primary), "page 0");
+	assert_that(!is_readable(primary + BASE_PAGE), "page 1 lost its poison");
+	assert_that(!is_readable(primary + huge_size() - BASE_PAGE), "the last page lost its poison");
 	check_pages(primary, 0, 1, FILLING);
 }
 

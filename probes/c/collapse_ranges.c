@@ -25,11 +25,11 @@ static void one_table(void)
 	if (huge_size() == PMD_PAGE)
 		probe_skip("2 MiB are the whole of a 2 MiB page, which hgm/collapse has");
 	for (size_t page = 0; page < 8; page++)
-		expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_continue(uffd, primary + 3 * PMD_PAGE, BASE_PAGE, 0, BASE_PAGE);
+		assert_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 3 * PMD_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	collapse(primary, PMD_PAGE);
-	expect_mapped(primary, 0, PMD_PAGE, BASE_PAGE);
-	expect(pagemap_present(primary, huge_pages()) == PMD_PAGE / BASE_PAGE + 1, "%zu present",
+	assert_mapped(primary, 0, PMD_PAGE, BASE_PAGE);
+	assert_that(pagemap_present(primary, huge_pages()) == PMD_PAGE / BASE_PAGE + 1, "%zu present",
 	       pagemap_present(primary, huge_pages()));
 	check_pages(primary, 0, 1, FILLING);
 	check_zero(primary, 1, 511);
@@ -41,16 +41,16 @@ static void marks_are_gone(void)
 	char *primary = map_both_modes(&uffd);
 	struct touch touch;
 
-	expect_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
-	expect_error(uffd_protect(uffd, primary + 2 * BASE_PAGE, 8 * BASE_PAGE, true), 0);
+	assert_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_error(uffd_protect(uffd, primary + 2 * BASE_PAGE, 8 * BASE_PAGE, true), 0);
 	collapse(primary, huge_size());
-	expect(pagemap_protected_count(primary, huge_pages()) == 0, "%zu marks are left",
+	assert_that(pagemap_protected_count(primary, huge_pages()) == 0, "%zu marks are left",
 	       pagemap_protected_count(primary, huge_pages()));
 	touch_start(&touch, primary + 3 * BASE_PAGE + 0x80, TOUCH_WRITE);
 	touch_end(&touch);
 	touch_start(&touch, primary + 8 * BASE_PAGE + 0x80, TOUCH_WRITE);
 	touch_end(&touch);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* One large entry that is protected as a whole is already the largest: the mark goes all the same. */
@@ -59,11 +59,11 @@ static void protected_entry(void)
 	int uffd;
 	char *primary = map_both_modes(&uffd);
 
-	expect_continue(uffd, primary, huge_size(), 0, huge_size());
-	expect_error(uffd_protect(uffd, primary, huge_size(), true), 0);
+	assert_continue(uffd, primary, huge_size(), 0, huge_size());
+	assert_error(uffd_protect(uffd, primary, huge_size(), true), 0);
 	collapse(primary, huge_size());
-	expect_whole(primary, huge_size());
-	expect(pagemap_protected_count(primary, huge_pages()) == 0, "marks are left");
+	assert_whole(primary, huge_size());
+	assert_that(pagemap_protected_count(primary, huge_pages()) == 0, "marks are left");
 }
 
 /* Nothing was mapped at all. */
@@ -73,10 +73,10 @@ static void from_nothing(void)
 	char *primary = map_both_modes(&uffd);
 
 	collapse(primary, huge_size());
-	expect_whole(primary, huge_size());
+	assert_whole(primary, huge_size());
 	check_pages(primary, 0, 1, FILLING);
 	check_zero(primary, 1, 511);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* A huge page that the file does not have is nothing that could be mapped. */
@@ -87,8 +87,8 @@ static void hole_in_the_file(void)
 	char *primary = map_split(own, 0, 0, &uffd);
 
 	collapse(primary, huge_size());
-	expect_mapped(primary, 0, 0, 0);
-	expect_pool(&before, 0, 0, "after the collapse");
+	assert_mapped(primary, 0, 0, 0);
+	assert_pool(&before, 0, 0, "after the collapse");
 }
 
 /* A new collapse of the same page, after each kind of fine entry. */
@@ -101,9 +101,9 @@ static void again_and_again(void)
 		size_t page = huge_pages() * round / 8;
 
 		collapse(primary, huge_size());
-		expect_whole(primary, huge_size());
-		expect_error(uffd_protect(uffd, primary + page * BASE_PAGE, BASE_PAGE, true), 0);
-		expect(pagemap_protected_count(primary, huge_pages()) == 1, "more are protected");
+		assert_whole(primary, huge_size());
+		assert_error(uffd_protect(uffd, primary + page * BASE_PAGE, BASE_PAGE, true), 0);
+		assert_that(pagemap_protected_count(primary, huge_pages()) == 1, "more are protected");
 	}
 }
 
@@ -118,13 +118,13 @@ static void tables_are_freed(void)
 
 	before = status_bytes("VmPTE");
 	for (size_t offset = 0; offset < huge_size(); offset += step)
-		expect_continue(uffd, primary + offset, BASE_PAGE, 0, BASE_PAGE);
+		assert_continue(uffd, primary + offset, BASE_PAGE, 0, BASE_PAGE);
 	full = status_bytes("VmPTE");
-	expect(full - before >= (int64_t)(tables * BASE_PAGE), "%lld bytes for %zu tables",
+	assert_that(full - before >= (int64_t)(tables * BASE_PAGE), "%lld bytes for %zu tables",
 	       (long long)(full - before), tables);
 	collapse(primary, huge_size());
 	after = status_bytes("VmPTE");
-	expect(full - after >= (int64_t)(tables * BASE_PAGE),
+	assert_that(full - after >= (int64_t)(tables * BASE_PAGE),
 	       "of %lld bytes of tables %lld are left", (long long)(full - before),
 	       (long long)(after - before));
 }

@@ -31,14 +31,14 @@ static void show_only(const char *primary, size_t first, size_t end)
 }
 
 /* COUNT pages from FIRST on are there with their contents, and no others are. */
-static void expect_only(char *primary, size_t first, size_t count)
+static void assert_only(char *primary, size_t first, size_t count)
 {
 	size_t present = pagemap_present(primary, huge_pages());
 	size_t in_core = mincore_present(primary, huge_pages());
 
-	expect(present == count, "pagemap shows %zu pages, expected %zu", present, count);
-	expect(in_core == count, "mincore shows %zu pages, expected %zu", in_core, count);
-	expect(pagemap_present(primary + first * BASE_PAGE, count) == count,
+	assert_that(present == count, "pagemap shows %zu pages, expected %zu", present, count);
+	assert_that(in_core == count, "mincore shows %zu pages, expected %zu", in_core, count);
+	assert_that(pagemap_present(primary + first * BASE_PAGE, count) == count,
 	       "pagemap shows others than the %zu from page %zu on", count, first);
 	show_only(primary, first, first + count);
 	check_pages(primary, first, count, FILLING);
@@ -50,9 +50,9 @@ static void continue_pages(size_t first, size_t count)
 	char *primary = map_split(fd, 0, 0, &uffd);
 	size_t length = count * BASE_PAGE;
 
-	expect_continue(uffd, primary + first * BASE_PAGE, length, 0, length);
-	expect_only(primary, first, count);
-	expect_no_fault(uffd);
+	assert_continue(uffd, primary + first * BASE_PAGE, length, 0, length);
+	assert_only(primary, first, count);
+	assert_no_fault(uffd);
 }
 
 static void one_page(void)
@@ -96,10 +96,10 @@ static void held_reader(void)
 	struct touch touch;
 
 	touch_start(&touch, primary + 9 * BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, primary + 9 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, primary + 9 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_fault(uffd, primary + 9 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, primary + 9 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&touch);
-	expect_only(primary, 9, 1);
+	assert_only(primary, 9, 1);
 }
 
 static void mapped_twice(void)
@@ -107,10 +107,10 @@ static void mapped_twice(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, primary + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_continue(uffd, primary + 2 * BASE_PAGE, BASE_PAGE, EEXIST, -EEXIST);
-	expect_continue(uffd, primary + 2 * BASE_PAGE, 2 * BASE_PAGE, EEXIST, -EEXIST);
-	expect_only(primary, 2, 1);
+	assert_continue(uffd, primary + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 2 * BASE_PAGE, BASE_PAGE, EEXIST, -EEXIST);
+	assert_continue(uffd, primary + 2 * BASE_PAGE, 2 * BASE_PAGE, EEXIST, -EEXIST);
+	assert_only(primary, 2, 1);
 }
 
 /* As for every userfaultfd ioctl: EAGAIN with the bytes that were done. */
@@ -119,9 +119,9 @@ static void runs_into_mapped(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, primary + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_continue(uffd, primary, 4 * BASE_PAGE, EAGAIN, 2 * BASE_PAGE);
-	expect_only(primary, 0, 3);
+	assert_continue(uffd, primary + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, 4 * BASE_PAGE, EAGAIN, 2 * BASE_PAGE);
+	assert_only(primary, 0, 3);
 }
 
 static void unaligned(void)
@@ -129,9 +129,9 @@ static void unaligned(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect(uffd_continue(uffd, primary + 512, BASE_PAGE).error == EINVAL, "start");
-	expect(uffd_continue(uffd, primary, BASE_PAGE + 512).error == EINVAL, "length");
-	expect(pagemap_present(primary, huge_pages()) == 0, "something was mapped");
+	assert_that(uffd_continue(uffd, primary + 512, BASE_PAGE).error == EINVAL, "start");
+	assert_that(uffd_continue(uffd, primary, BASE_PAGE + 512).error == EINVAL, "length");
+	assert_that(pagemap_present(primary, huge_pages()) == 0, "something was mapped");
 }
 
 int main(int argc, char **argv)

@@ -18,10 +18,10 @@ static void over_the_boundary(void)
 	int uffd;
 	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
 
-	expect_continue(uffd, primary + (boundary - 8) * BASE_PAGE, 16 * BASE_PAGE, 0,
+	assert_continue(uffd, primary + (boundary - 8) * BASE_PAGE, 16 * BASE_PAGE, 0,
 			16 * BASE_PAGE);
-	expect(pagemap_present(primary + (boundary - 8) * BASE_PAGE, 16) == 16, "not all present");
-	expect_mapped(primary, 0, 0, 16 * BASE_PAGE);
+	assert_that(pagemap_present(primary + (boundary - 8) * BASE_PAGE, 16) == 16, "not all present");
+	assert_mapped(primary, 0, 0, 16 * BASE_PAGE);
 	check_copy(primary + (boundary - 4) * BASE_PAGE, boundary - 4, 1, FILLING);
 	check_copy(primary + boundary * BASE_PAGE, boundary, 1, FILLING);
 	checkpoint(primary, 2 * huge_size(), "pud:0,pte:16,present:16");
@@ -34,8 +34,8 @@ static void both_in_one_call(void)
 	int uffd;
 	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
 
-	expect_continue(uffd, primary, 2 * huge_size(), 0, 2 * huge_size());
-	expect_whole(primary, 2 * huge_size());
+	assert_continue(uffd, primary, 2 * huge_size(), 0, 2 * huge_size());
+	assert_whole(primary, 2 * huge_size());
 	check_copy(primary, 0, 1, FILLING);
 	check_copy(primary + huge_size(), huge_pages(), 1, FILLING);
 }
@@ -48,9 +48,9 @@ static void one_and_a_half(void)
 	int uffd;
 	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
 
-	expect_continue(uffd, primary, huge_size() + half, 0, huge_size() + half);
-	expect_mapped(primary, is_pud ? PUD_PAGE : 0, is_pud ? half : PMD_PAGE, is_pud ? 0 : half);
-	expect(pagemap_present(primary + huge_size() + half, huge_pages() / 2) == 0,
+	assert_continue(uffd, primary, huge_size() + half, 0, huge_size() + half);
+	assert_mapped(primary, is_pud ? PUD_PAGE : 0, is_pud ? half : PMD_PAGE, is_pud ? 0 : half);
+	assert_that(pagemap_present(primary + huge_size() + half, huge_pages() / 2) == 0,
 	       "more was mapped");
 }
 
@@ -61,9 +61,9 @@ static void overlap_in_the_second(void)
 	int uffd;
 	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
 
-	expect_continue(uffd, primary + done, BASE_PAGE, 0, BASE_PAGE);
-	expect_continue(uffd, primary, 2 * huge_size(), EAGAIN, done);
-	expect(pagemap_present(primary, 2 * huge_pages()) == huge_pages() + 3, "%zu are present",
+	assert_continue(uffd, primary + done, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, 2 * huge_size(), EAGAIN, done);
+	assert_that(pagemap_present(primary, 2 * huge_pages()) == huge_pages() + 3, "%zu are present",
 	       pagemap_present(primary, 2 * huge_pages()));
 }
 
@@ -72,9 +72,9 @@ static void second_page_of_the_file(void)
 	int uffd;
 	char *primary = map_split_part(fd, 1, 1, 0, 0, &uffd);
 
-	expect_continue(uffd, primary + 4 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 4 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_copy(primary + 4 * BASE_PAGE, huge_pages() + 4, 1, FILLING);
-	expect_continue(uffd, primary + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
+	assert_continue(uffd, primary + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
 	check_copy(primary + huge_size() - 4 * BASE_PAGE, 2 * huge_pages() - 4, 1, FILLING);
 	check_copy(primary + huge_size() / 2, huge_pages() + huge_pages() / 2, 1, FILLING);
 }

@@ -23,13 +23,13 @@ static void hostile_ranges(void)
 	int uffd;
 	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
 
-	expect_continue(uffd, primary, 0, EINVAL, 0);
-	expect_continue(uffd, primary + 1, BASE_PAGE, EINVAL, 0);
-	expect_continue(uffd, primary, BASE_PAGE + 1, EINVAL, 0);
-	expect_continue(uffd, primary, -BASE_PAGE, EINVAL, 0);
-	expect_continue(uffd, primary, 1UL << 62, EINVAL, 0);
-	expect_continue(uffd, (void *)-BASE_PAGE, 2 * BASE_PAGE, EINVAL, 0);
-	expect_mapped(primary, 0, 0, 0);
+	assert_continue(uffd, primary, 0, EINVAL, 0);
+	assert_continue(uffd, primary + 1, BASE_PAGE, EINVAL, 0);
+	assert_continue(uffd, primary, BASE_PAGE + 1, EINVAL, 0);
+	assert_continue(uffd, primary, -BASE_PAGE, EINVAL, 0);
+	assert_continue(uffd, primary, 1UL << 62, EINVAL, 0);
+	assert_continue(uffd, (void *)-BASE_PAGE, 2 * BASE_PAGE, EINVAL, 0);
+	assert_mapped(primary, 0, 0, 0);
 }
 
 static void unknown_mode(void)
@@ -38,8 +38,8 @@ static void unknown_mode(void)
 	char *primary = map_split(fd, 0, 0, &uffd);
 	struct uffd_result result = uffd_continue_mode(uffd, primary, BASE_PAGE, 1UL << 40);
 
-	expect(result.error == EINVAL, "got %s", error_name(result.error));
-	expect_mapped(primary, 0, 0, 0);
+	assert_that(result.error == EINVAL, "got %s", error_name(result.error));
+	assert_mapped(primary, 0, 0, 0);
 }
 
 static void outside_of_the_mapping(void)
@@ -48,9 +48,9 @@ static void outside_of_the_mapping(void)
 	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
 
 	unmap(primary + huge_size(), huge_size());
-	expect_continue(uffd, primary + huge_size(), BASE_PAGE, ENOENT, -ENOENT);
-	expect_continue(uffd, primary + huge_size() - BASE_PAGE, 2 * BASE_PAGE, ENOENT, -ENOENT);
-	expect_mapped(primary, 0, 0, 0);
+	assert_continue(uffd, primary + huge_size(), BASE_PAGE, ENOENT, -ENOENT);
+	assert_continue(uffd, primary + huge_size() - BASE_PAGE, 2 * BASE_PAGE, ENOENT, -ENOENT);
+	assert_mapped(primary, 0, 0, 0);
 }
 
 static void not_registered(void)
@@ -58,9 +58,9 @@ static void not_registered(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_error(uffd_unregister(uffd, primary, huge_size()), 0);
-	expect_continue(uffd, primary, BASE_PAGE, ENOENT, -ENOENT);
-	expect_mapped(primary, 0, 0, 0);
+	assert_error(uffd_unregister(uffd, primary, huge_size()), 0);
+	assert_continue(uffd, primary, BASE_PAGE, ENOENT, -ENOENT);
+	assert_mapped(primary, 0, 0, 0);
 }
 
 /* The page cache has nothing to map: EFAULT, as for a whole huge page. */
@@ -70,11 +70,11 @@ static void hole_in_the_file(void)
 	int uffd;
 	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
 
-	expect_continue(uffd, primary + huge_size(), BASE_PAGE, EFAULT, -EFAULT);
-	expect_continue(uffd, primary + huge_size(), huge_size(), EFAULT, -EFAULT);
-	expect_continue(uffd, primary + huge_size() - BASE_PAGE, 2 * BASE_PAGE, EAGAIN, BASE_PAGE);
-	expect_mapped(primary, 0, 0, BASE_PAGE);
-	expect_pool(&before, 0, 0, "after the refusals");
+	assert_continue(uffd, primary + huge_size(), BASE_PAGE, EFAULT, -EFAULT);
+	assert_continue(uffd, primary + huge_size(), huge_size(), EFAULT, -EFAULT);
+	assert_continue(uffd, primary + huge_size() - BASE_PAGE, 2 * BASE_PAGE, EAGAIN, BASE_PAGE);
+	assert_mapped(primary, 0, 0, BASE_PAGE);
+	assert_pool(&before, 0, 0, "after the refusals");
 }
 
 static void closed(void)
@@ -83,9 +83,9 @@ static void closed(void)
 	char *primary = map_split(fd, 0, 0, &uffd);
 
 	close(uffd);
-	expect(uffd_continue(uffd, primary, BASE_PAGE).error == EBADF, "a closed descriptor");
-	expect(uffd_continue(fd, primary, BASE_PAGE).error == ENOTTY, "one of another kind");
-	expect_mapped(primary, 0, 0, 0);
+	assert_that(uffd_continue(uffd, primary, BASE_PAGE).error == EBADF, "a closed descriptor");
+	assert_that(uffd_continue(fd, primary, BASE_PAGE).error == ENOTTY, "one of another kind");
+	assert_mapped(primary, 0, 0, 0);
 }
 
 int main(int argc, char **argv)

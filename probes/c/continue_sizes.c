@@ -29,11 +29,11 @@ static void continue_at(size_t first, size_t count)
 	if (first + count > huge_pages() || count == huge_pages())
 		return;
 	primary = map_split(fd, 0, 0, &uffd);
-	expect_continue(uffd, primary + first * BASE_PAGE, length, 0, length);
-	expect_mapped(primary, 0, large * BASE_PAGE, (count - large) * BASE_PAGE);
-	expect(pagemap_present(primary + first * BASE_PAGE, count) == count,
+	assert_continue(uffd, primary + first * BASE_PAGE, length, 0, length);
+	assert_mapped(primary, 0, large * BASE_PAGE, (count - large) * BASE_PAGE);
+	assert_that(pagemap_present(primary + first * BASE_PAGE, count) == count,
 	       "pages %zu+%zu are not all present", first, count);
-	expect(pagemap_present(primary, huge_pages()) == count, "pages %zu+%zu: %zu are present",
+	assert_that(pagemap_present(primary, huge_pages()) == count, "pages %zu+%zu: %zu are present",
 	       first, count, pagemap_present(primary, huge_pages()));
 	check_pages(primary, first, count, FILLING);
 	unmap(primary, huge_size());

@@ -17,10 +17,10 @@ static void refused(void)
 	char *primary = map_shared(fd, huge_size(), UNRESERVED);
 
 	uffd_register(uffd, primary, huge_size(), UFFDIO_REGISTER_MODE_MINOR);
-	expect_continue(uffd, primary, BASE_PAGE, EINVAL, -EINVAL);
-	expect_continue(uffd, primary + BASE_PAGE, huge_size() - BASE_PAGE, EINVAL, -EINVAL);
-	expect(pagemap_present(primary, huge_pages()) == 0, "something was mapped");
-	expect_continue(uffd, primary, huge_size(), 0, huge_size());
+	assert_continue(uffd, primary, BASE_PAGE, EINVAL, -EINVAL);
+	assert_continue(uffd, primary + BASE_PAGE, huge_size() - BASE_PAGE, EINVAL, -EINVAL);
+	assert_that(pagemap_present(primary, huge_pages()) == 0, "something was mapped");
+	assert_continue(uffd, primary, huge_size(), 0, huge_size());
 	check_pages(primary, 0, huge_pages(), FILLING);
 }
 

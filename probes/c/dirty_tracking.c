@@ -24,8 +24,8 @@ static char *map_clean(bool faulted)
 	uffd_register(uffd, start, huge_size(), UFFDIO_REGISTER_MODE_WP);
 	if (faulted)
 		check_pages(start, 0, 1, FILLING);
-	expect_error(uffd_protect(uffd, start, huge_size(), true), 0);
-	expect(pagemap_protected_count(start, huge_pages()) == huge_pages(), "%zu are clean",
+	assert_error(uffd_protect(uffd, start, huge_size(), true), 0);
+	assert_that(pagemap_protected_count(start, huge_pages()) == huge_pages(), "%zu are clean",
 	       pagemap_protected_count(start, huge_pages()));
 	return start;
 }
@@ -36,9 +36,9 @@ static void dirty(char *start, const size_t *pages, size_t count)
 	for (size_t i = 0; i < count; i++)
 		fill_pages(start, pages[i], 1, REFILLING);
 	for (size_t i = 0; i < count; i++)
-		expect(!pagemap_protected(start + pages[i] * BASE_PAGE), "page %zu is clean",
+		assert_that(!pagemap_protected(start + pages[i] * BASE_PAGE), "page %zu is clean",
 		       pages[i]);
-	expect(pagemap_protected_count(start, huge_pages()) == huge_pages() - count,
+	assert_that(pagemap_protected_count(start, huge_pages()) == huge_pages() - count,
 	       "%zu pages are dirty, expected %zu",
 	       huge_pages() - pagemap_protected_count(start, huge_pages()), count);
 	for (size_t i = 0; i < count; i++) {
@@ -66,7 +66,7 @@ static void reading_is_not_writing(void)
 	char *start = map_clean(false);
 
 	check_pages(start, 0, 64, FILLING);
-	expect(pagemap_protected_count(start, huge_pages()) == huge_pages(), "%zu are clean",
+	assert_that(pagemap_protected_count(start, huge_pages()) == huge_pages(), "%zu are clean",
 	       pagemap_protected_count(start, huge_pages()));
 }
 
@@ -79,9 +79,9 @@ static void two_rounds(void)
 
 	split(start, huge_size());
 	uffd_register(uffd, start, huge_size(), UFFDIO_REGISTER_MODE_WP);
-	expect_error(uffd_protect(uffd, start, huge_size(), true), 0);
+	assert_error(uffd_protect(uffd, start, huge_size(), true), 0);
 	dirty(start, first, COUNT_OF(first));
-	expect_error(uffd_protect(uffd, start, huge_size(), true), 0);
+	assert_error(uffd_protect(uffd, start, huge_size(), true), 0);
 	dirty(start, second, COUNT_OF(second));
 }
 
@@ -91,7 +91,7 @@ static void other_mapping_is_not_tracked(void)
 	char *start = map_clean(true), *alias = map_shared(fd, huge_size(), UNRESERVED);
 
 	fill_pages(alias, 4, 1, REFILLING);
-	expect(pagemap_protected_count(start, huge_pages()) == huge_pages(),
+	assert_that(pagemap_protected_count(start, huge_pages()) == huge_pages(),
 	       "a write through the other mapping was tracked");
 	check_pages(start, 4, 1, REFILLING);
 	fill_pages(alias, 4, 1, FILLING);

@@ -25,7 +25,7 @@ static void *unmap_it(void *unused)
 static void *drop_it(void *unused)
 {
 	(void)unused;
-	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
 	return NULL;
 }
 
@@ -33,14 +33,14 @@ static void *move_it(void *to)
 {
 	void *moved = mremap(primary, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED, to);
 
-	expect(moved == to, "mremap: %s", error_name(errno));
+	assert_that(moved == to, "mremap: %s", error_name(errno));
 	return NULL;
 }
 
 static void *remove_it(void *unused)
 {
 	(void)unused;
-	expect_error(advise(primary, huge_size(), MADV_REMOVE), 0);
+	assert_error(advise(primary, huge_size(), MADV_REMOVE), 0);
 	return NULL;
 }
 
@@ -49,15 +49,15 @@ static struct uffd_msg event_of(void *(*call)(void *), void *argument, unsigned 
 	struct uffd_msg message;
 	pthread_t thread;
 
-	expect_error(pthread_create(&thread, NULL, call, argument), 0);
+	assert_error(pthread_create(&thread, NULL, call, argument), 0);
 	message = uffd_next_event(uffd, event);
 	pthread_join(thread, NULL);
 	return message;
 }
 
-static void expect_range(uint64_t start, uint64_t end)
+static void assert_range(uint64_t start, uint64_t end)
 {
-	expect(start == (uintptr_t)primary && end == start + huge_size(),
+	assert_that(start == (uintptr_t)primary && end == start + huge_size(),
 	       "%#llx-%#llx, expected %p+%#zx", (unsigned long long)start,
 	       (unsigned long long)end, primary, huge_size());
 }
@@ -82,19 +82,19 @@ static void fork_event(void)
 	int child_uffd;
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_FORK, 0, &uffd);
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
-	expect_error(pthread_create(&thread, NULL, fork_it, NULL), 0);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_error(pthread_create(&thread, NULL, fork_it, NULL), 0);
 	message = uffd_next_event(uffd, UFFD_EVENT_FORK);
 	child_uffd = (int)message.arg.fork.ufd;
 	/* The child's fault comes to the child's userfaultfd, at the base page's address. */
-	expect_fault(child_uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(child_uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_fault(child_uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(child_uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	pthread_join(thread, NULL);
-	expect_mapped(primary, 0, 0, BASE_PAGE);
+	assert_mapped(primary, 0, 0, BASE_PAGE);
 	/* The parent's goes on as before. */
 	touch_start(&touch, primary + BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, primary + BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, primary + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_fault(uffd, primary + BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, primary + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&touch);
 }
 
@@ -106,16 +106,16 @@ static void remap_event(void)
 	struct touch touch;
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_REMAP, 0, &uffd);
-	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	message = event_of(move_it, to, UFFD_EVENT_REMAP);
-	expect(message.arg.remap.from == (uintptr_t)primary &&
+	assert_that(message.arg.remap.from == (uintptr_t)primary &&
 	       message.arg.remap.to == (uintptr_t)to && message.arg.remap.len == huge_size(),
 	       "from %#llx to %#llx, %#llx bytes", (unsigned long long)message.arg.remap.from,
 	       (unsigned long long)message.arg.remap.to, (unsigned long long)message.arg.remap.len);
-	expect_mapped(to, 0, 0, BASE_PAGE);
+	assert_mapped(to, 0, 0, BASE_PAGE);
 	touch_start(&touch, to + 5 * BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, to + 5 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, to + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_fault(uffd, to + 5 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, to + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&touch);
 }
 
@@ -124,10 +124,10 @@ static void unmap_event(void)
 	struct uffd_msg message;
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_UNMAP, 0, &uffd);
-	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	message = event_of(unmap_it, NULL, UFFD_EVENT_UNMAP);
-	expect_range(message.arg.remove.start, message.arg.remove.end);
-	expect(access_signal(primary + 3 * BASE_PAGE, TOUCH_READ) != 0, "it is still there");
+	assert_range(message.arg.remove.start, message.arg.remove.end);
+	assert_that(access_signal(primary + 3 * BASE_PAGE, TOUCH_READ) != 0, "it is still there");
 }
 
 static void dontneed_event(void)
@@ -135,11 +135,11 @@ static void dontneed_event(void)
 	struct uffd_msg message;
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_REMOVE, 0, &uffd);
-	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	message = event_of(drop_it, NULL, UFFD_EVENT_REMOVE);
-	expect_range(message.arg.remove.start, message.arg.remove.end);
-	expect_mapped(primary, 0, 0, 0);
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_range(message.arg.remove.start, message.arg.remove.end);
+	assert_mapped(primary, 0, 0, 0);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(primary, 0, 1, FILLING);
 }
 
@@ -148,10 +148,10 @@ static void remove_event(void)
 	struct uffd_msg message;
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_REMOVE, 0, &uffd);
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	message = event_of(remove_it, NULL, UFFD_EVENT_REMOVE);
-	expect_range(message.arg.remove.start, message.arg.remove.end);
-	expect_continue(uffd, primary, BASE_PAGE, EFAULT, -EFAULT);
+	assert_range(message.arg.remove.start, message.arg.remove.end);
+	assert_continue(uffd, primary, BASE_PAGE, EFAULT, -EFAULT);
 }
 
 int main(int argc, char **argv)

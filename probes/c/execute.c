@@ -44,7 +44,7 @@ static int call(const char *page)
 
 static void protect(char *start, int protection)
 {
-	expect(mprotect(start, huge_size(), protection) == 0, "%s", error_name(errno));
+	assert_that(mprotect(start, huge_size(), protection) == 0, "%s", error_name(errno));
 }
 
 static void by_mprotect(void)
@@ -53,13 +53,13 @@ static void by_mprotect(void)
 	char *primary = map_split(fd, 0, 0, &uffd);
 	char *page = primary + CODE_PAGE * BASE_PAGE;
 
-	expect_continue(uffd, page, BASE_PAGE, 0, BASE_PAGE);
-	expect(call(page) == -SIGSEGV, "it ran without PROT_EXEC");
+	assert_continue(uffd, page, BASE_PAGE, 0, BASE_PAGE);
+	assert_that(call(page) == -SIGSEGV, "it ran without PROT_EXEC");
 	protect(primary, PROT_READ | PROT_EXEC);
-	expect(call(page) == 42, "got %d", call(page));
+	assert_that(call(page) == 42, "got %d", call(page));
 	protect(primary, PROT_READ | PROT_WRITE);
-	expect(call(page) == -SIGSEGV, "it runs after PROT_EXEC was taken away");
-	expect_no_fault(uffd);
+	assert_that(call(page) == -SIGSEGV, "it runs after PROT_EXEC was taken away");
+	assert_no_fault(uffd);
 }
 
 /* Entries that are made later, and the one that a collapse makes, obey as well. */
@@ -69,14 +69,14 @@ static void by_later_entries(void)
 	char *primary = map_split(fd, 0, 0, &uffd);
 	char *page = primary + CODE_PAGE * BASE_PAGE;
 
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	protect(primary, PROT_READ | PROT_EXEC);
-	expect_continue(uffd, page, BASE_PAGE, 0, BASE_PAGE);
-	expect(call(page) == 42, "got %d", call(page));
+	assert_continue(uffd, page, BASE_PAGE, 0, BASE_PAGE);
+	assert_that(call(page) == 42, "got %d", call(page));
 	collapse(primary, huge_size());
-	expect(call(page) == 42, "got %d", call(page));
+	assert_that(call(page) == 42, "got %d", call(page));
 	protect(primary, PROT_READ);
-	expect(call(page) == -SIGSEGV, "it runs after PROT_EXEC was taken away");
+	assert_that(call(page) == -SIGSEGV, "it runs after PROT_EXEC was taken away");
 }
 
 int main(int argc, char **argv)

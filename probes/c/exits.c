@@ -18,23 +18,23 @@ static void fill_file(void)
 /* What the process that is going to end was doing. */
 static void half_filled(char *primary, int uffd)
 {
-	expect_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	assert_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
 	if (huge_size() == PUD_PAGE)
-		expect_continue(uffd, primary + PMD_PAGE, PMD_PAGE, 0, PMD_PAGE);
+		assert_continue(uffd, primary + PMD_PAGE, PMD_PAGE, 0, PMD_PAGE);
 }
 
 static void with_marks(char *primary, int uffd)
 {
 	half_filled(primary, uffd);
-	expect_error(uffd_protect(uffd, primary, 8 * BASE_PAGE, true), 0);
-	expect_error(uffd_protect(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, primary, 8 * BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, true), 0);
 }
 
 static void collapsed(char *primary, int uffd)
 {
 	half_filled(primary, uffd);
 	collapse(primary, huge_size());
-	expect_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
 }
 
 /* One thread held by a fault, another by a protection. */
@@ -44,9 +44,9 @@ static void with_held_threads(char *primary, int uffd)
 
 	with_marks(primary, uffd);
 	touch_start(&hole, primary + 20 * BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, primary + 20 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_fault(uffd, primary + 20 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
 	touch_start(&held, primary + BASE_PAGE, TOUCH_WRITE);
-	expect_fault(uffd, primary + BASE_PAGE, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_fault(uffd, primary + BASE_PAGE, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
 }
 
 static void (*scenario)(char *primary, int uffd);
@@ -75,14 +75,14 @@ static void run(void (*what)(char *primary, int uffd))
 		is_killed = round % 2;
 		child = child_start(doomed);
 		if (is_killed)
-			expect(waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
+			assert_that(waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
 			       WTERMSIG(status) == SIGKILL, "status %#x", status);
 		else
 			child_end(child);
 	}
-	expect_pool(&before, 0, 0, "afterwards");
+	assert_pool(&before, 0, 0, "afterwards");
 	/* Each process had three tables or more; what is allowed is the noise of others. */
-	expect(meminfo_bytes("PageTables") - tables <= 10 * (int64_t)BASE_PAGE,
+	assert_that(meminfo_bytes("PageTables") - tables <= 10 * (int64_t)BASE_PAGE,
 	       "page tables grew by %lld bytes", (long long)(meminfo_bytes("PageTables") - tables));
 	check_pages(map_shared(fd, huge_size(), UNRESERVED), 0, 1, FILLING);
 }
@@ -116,9 +116,9 @@ static void last_user(void)
 	fd = own;
 	scenario = with_marks;
 	is_killed = true;
-	expect(waitpid(child_start(doomed), NULL, 0) > 0, "%s", error_name(errno));
+	assert_that(waitpid(child_start(doomed), NULL, 0) > 0, "%s", error_name(errno));
 	close(own);
-	expect_pool(&before, 0, 0, "afterwards");
+	assert_pool(&before, 0, 0, "afterwards");
 	fd = kept;
 }
 

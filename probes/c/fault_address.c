@@ -18,8 +18,8 @@ static void fault_at(int uffd, char *primary, size_t page, size_t offset, size_t
 	struct touch touch;
 
 	touch_start(&touch, start + offset, TOUCH_READ);
-	expect_fault(uffd, start + seen, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	assert_fault(uffd, start + seen, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&touch);
 	check_pages(primary, page, 1, FILLING);
 }
@@ -50,9 +50,9 @@ static void write_fault(void)
 	struct touch touch;
 
 	touch_start(&touch, primary + 6 * BASE_PAGE + 0x40, TOUCH_WRITE);
-	expect_fault(uffd, primary + 6 * BASE_PAGE,
+	assert_fault(uffd, primary + 6 * BASE_PAGE,
 		     UFFD_PAGEFAULT_FLAG_MINOR | UFFD_PAGEFAULT_FLAG_WRITE);
-	expect_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&touch);
 }
 
@@ -64,8 +64,8 @@ static void unsplit_neighbour(void)
 
 	uffd_register(uffd, primary, huge_size(), UFFDIO_REGISTER_MODE_MINOR);
 	touch_start(&touch, primary + 5 * BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, primary, huge_size(), 0, huge_size());
+	assert_fault(uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, primary, huge_size(), 0, huge_size());
 	touch_end(&touch);
 }
 

@@ -15,7 +15,7 @@ static char *map_some(int file, size_t count)
 	char *start = map_split_part(file, 0, count, UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
 				     UFFDIO_REGISTER_MODE_WP, &uffd);
 
-	expect_continue(uffd, start, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	assert_continue(uffd, start, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
 	return start;
 }
 
@@ -25,11 +25,11 @@ static void part_of_a_page(void)
 	int own = filled_memfd(512, FILLING);
 	char *start = map_some(own, 1);
 
-	expect(fallocate(own, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BASE_PAGE,
+	assert_that(fallocate(own, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BASE_PAGE,
 			 2 * BASE_PAGE) == 0, "%s", error_name(errno));
-	expect_mapped(start, 0, 0, 3 * BASE_PAGE);
+	assert_mapped(start, 0, 0, 3 * BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
-	expect(fallocate(own, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BASE_PAGE) == 0, "%s",
+	assert_that(fallocate(own, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BASE_PAGE) == 0, "%s",
 	       error_name(errno));
 	check_zero(start, 0, 1);
 }
@@ -40,14 +40,14 @@ static void punched(void)
 	int own = filled_memfd(512, FILLING);
 	char *start = map_some(own, 1);
 
-	expect_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, true), 0);
 	punch(own, 0, 1);
-	expect_pool(&before, 0, 0, "after the punch");
-	expect_mapped(start, 0, 0, 0);
-	expect_continue(uffd, start, BASE_PAGE, EFAULT, -EFAULT);
+	assert_pool(&before, 0, 0, "after the punch");
+	assert_mapped(start, 0, 0, 0);
+	assert_continue(uffd, start, BASE_PAGE, EFAULT, -EFAULT);
 	/* What comes instead is a new page. */
 	*map_shared(own, huge_size(), UNRESERVED) = 0;
-	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
 	check_zero(start, 0, 1);
 }
 
@@ -58,12 +58,12 @@ static void cut_off(void)
 	int own = filled_memfd_of(2, 512, FILLING);
 	char *start = map_some(own, 2);
 
-	expect_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
-	expect(ftruncate(own, (off_t)huge_size()) == 0, "%s", error_name(errno));
-	expect_pool(&before, -1, 0, "after the cut");
-	expect_mapped(start, 0, 0, 3 * BASE_PAGE);
-	expect(access_signal(start + huge_size(), TOUCH_READ) == SIGBUS, "no SIGBUS");
-	expect_continue(uffd, start + huge_size(), BASE_PAGE, EFAULT, -EFAULT);
+	assert_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
+	assert_that(ftruncate(own, (off_t)huge_size()) == 0, "%s", error_name(errno));
+	assert_pool(&before, -1, 0, "after the cut");
+	assert_mapped(start, 0, 0, 3 * BASE_PAGE);
+	assert_that(access_signal(start + huge_size(), TOUCH_READ) == SIGBUS, "no SIGBUS");
+	assert_continue(uffd, start + huge_size(), BASE_PAGE, EFAULT, -EFAULT);
 	check_pages(start, 0, 1, FILLING);
 }
 
@@ -73,13 +73,13 @@ static void emptied_and_filled(void)
 	char *start = map_some(own, 1), *alias = map_shared(own, huge_size(), UNRESERVED);
 
 	check_pages(alias, 0, 1, FILLING);
-	expect(ftruncate(own, 0) == 0, "%s", error_name(errno));
-	expect_mapped(start, 0, 0, 0);
-	expect(access_signal(start, TOUCH_READ) == SIGBUS, "no SIGBUS in the split mapping");
-	expect(access_signal(alias, TOUCH_READ) == SIGBUS, "no SIGBUS in the other mapping");
-	expect(ftruncate(own, (off_t)huge_size()) == 0, "%s", error_name(errno));
+	assert_that(ftruncate(own, 0) == 0, "%s", error_name(errno));
+	assert_mapped(start, 0, 0, 0);
+	assert_that(access_signal(start, TOUCH_READ) == SIGBUS, "no SIGBUS in the split mapping");
+	assert_that(access_signal(alias, TOUCH_READ) == SIGBUS, "no SIGBUS in the other mapping");
+	assert_that(ftruncate(own, (off_t)huge_size()) == 0, "%s", error_name(errno));
 	fill_pages(alias, 5, 1, FILLING);
-	expect_continue(uffd, start + 4 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_continue(uffd, start + 4 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
 	check_zero(start, 4, 1);
 	check_pages(start, 5, 1, FILLING);
 }
@@ -92,10 +92,10 @@ static void removed(void)
 	char *start = map_some(own, 1);
 
 	collapse(start, huge_size());
-	expect_error(advise(start, huge_size(), MADV_REMOVE), 0);
-	expect_mapped(start, 0, 0, 0);
-	expect_pool(&before, 0, 0, "after MADV_REMOVE");
-	expect_continue(uffd, start, BASE_PAGE, EFAULT, -EFAULT);
+	assert_error(advise(start, huge_size(), MADV_REMOVE), 0);
+	assert_mapped(start, 0, 0, 0);
+	assert_pool(&before, 0, 0, "after MADV_REMOVE");
+	assert_continue(uffd, start, BASE_PAGE, EFAULT, -EFAULT);
 }
 
 int main(int argc, char **argv)

@@ -18,25 +18,25 @@ static void fill_file(void)
 /* Without the fork event the child has no userfaultfd: all of the file comes by itself. */
 static void child_sees_all(void)
 {
-	expect(smaps_has_flag(primary, "hm"), "the child's VmFlags lack hm");
+	assert_that(smaps_has_flag(primary, "hm"), "the child's VmFlags lack hm");
 	check_pages(primary, 0, 16, FILLING);
 	check_pages(primary, huge_pages() - 1, 1, FILLING);
-	expect(pagemap_protected_count(primary, 16) == 0, "the child has marks");
+	assert_that(pagemap_protected_count(primary, 16) == 0, "the child has marks");
 	fill_pages(primary, 6, 1, REFILLING);
 }
 
 static void in_modes(uint64_t features, uint64_t modes, bool protect)
 {
 	primary = map_split(fd, features, modes, &uffd);
-	expect_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
 	if (protect)
-		expect_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
+		assert_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
 	child_end(child_start(child_sees_all));
-	expect_mapped(primary, 0, 0, 4 * BASE_PAGE);
-	expect_no_fault(uffd);
-	expect(pagemap_protected_count(primary, 16) == protect, "the parent's marks changed");
+	assert_mapped(primary, 0, 0, 4 * BASE_PAGE);
+	assert_no_fault(uffd);
+	assert_that(pagemap_protected_count(primary, 16) == protect, "the parent's marks changed");
 	check_pages(primary, 0, 4, FILLING);
-	expect_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(primary, 6, 1, REFILLING);
 	fill_pages(primary, 6, 1, FILLING);
 }
@@ -59,23 +59,23 @@ static void minor_and_missing(void)
 static void not_registered(void)
 {
 	primary = map_split(fd, 0, 0, &uffd);
-	expect_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
-	expect_error(uffd_unregister(uffd, primary, huge_size()), 0);
+	assert_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_error(uffd_unregister(uffd, primary, huge_size()), 0);
 	child_end(child_start(child_sees_all));
-	expect_mapped(primary, 0, 0, 4 * BASE_PAGE);
+	assert_mapped(primary, 0, 0, 4 * BASE_PAGE);
 	fill_pages(primary, 6, 1, FILLING);
 }
 
 /* What was copied for the child: entries, marks on pages and on holes. */
 static void child_has_copies(void)
 {
-	expect_mapped(primary, 0, 0, 4 * BASE_PAGE);
+	assert_mapped(primary, 0, 0, 4 * BASE_PAGE);
 	for (size_t page = 0; page < 8; page++)
-		expect(pagemap_protected(primary + page * BASE_PAGE) == (page == 1 || page == 6),
+		assert_that(pagemap_protected(primary + page * BASE_PAGE) == (page == 1 || page == 6),
 		       "the child's mark of page %zu is wrong", page);
 	check_pages(primary, 0, 4, FILLING);
 	fill_pages(primary, 2, 1, REFILLING);
-	expect(pagemap_present(primary, 8) == 4, "%zu pages are present in the child",
+	assert_that(pagemap_present(primary, 8) == 4, "%zu pages are present in the child",
 	       pagemap_present(primary, 8));
 }
 
@@ -93,29 +93,29 @@ static void with_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
 			    UFFDIO_REGISTER_MODE_WP, &uffd);
-	expect_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
-	expect_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
-	expect_error(uffd_protect(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, true), 0);
-	expect_error(pthread_create(&thread, NULL, fork_it, NULL), 0);
+	assert_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, true), 0);
+	assert_error(pthread_create(&thread, NULL, fork_it, NULL), 0);
 	child_uffd = (int)uffd_next_event(uffd, UFFD_EVENT_FORK).arg.fork.ufd;
 	pthread_join(thread, NULL);
-	expect_no_fault(child_uffd);
-	expect_mapped(primary, 0, 0, 4 * BASE_PAGE);
+	assert_no_fault(child_uffd);
+	assert_mapped(primary, 0, 0, 4 * BASE_PAGE);
 	check_pages(primary, 2, 1, REFILLING);
 	fill_pages(primary, 2, 1, FILLING);
-	expect(pagemap_protected_count(primary, 8) == 2, "the parent's marks changed");
+	assert_that(pagemap_protected_count(primary, 8) == 2, "the parent's marks changed");
 }
 
 static void full_and_collapsed(void)
 {
 	primary = map_split(fd, 0, 0, &uffd);
-	expect_continue(uffd, primary, huge_size() - BASE_PAGE, 0, huge_size() - BASE_PAGE);
+	assert_continue(uffd, primary, huge_size() - BASE_PAGE, 0, huge_size() - BASE_PAGE);
 	child_end(child_start(child_sees_all));
 	fill_pages(primary, 6, 1, FILLING);
 	collapse(primary, huge_size());
 	child_end(child_start(child_sees_all));
 	fill_pages(primary, 6, 1, FILLING);
-	expect_whole(primary, huge_size());
+	assert_whole(primary, huge_size());
 	check_pages(primary, 0, huge_pages(), FILLING);
 }
 
@@ -132,13 +132,13 @@ static void returned_to_the_pool(void)
 	int own = filled_memfd(512, FILLING);
 
 	primary = map_split(own, 0, 0, &uffd);
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	child_end(child_start(child_sees_one));
-	expect_pool(&before, -1, 0, "after the child");
+	assert_pool(&before, -1, 0, "after the child");
 	unmap(primary, huge_size());
 	close(own);
 	close(uffd);
-	expect_pool(&before, 0, 0, "after the parent's last mapping");
+	assert_pool(&before, 0, 0, "after the parent's last mapping");
 }
 
 int main(int argc, char **argv)

@@ -14,13 +14,13 @@
 #define FORKS 20
 #define USED 64
 
-#define worked(condition) expect(condition, "%s", error_name(errno))
+#define worked(condition) assert_that(condition, "%s", error_name(errno))
 
 static char *page;
 
 static void has_the_page(void)
 {
-	expect(*(volatile char *)page == 1, "the child has %d where its parent wrote 1", *page);
+	assert_that(*(volatile char *)page == 1, "the child has %d where its parent wrote 1", *page);
 }
 
 static void use_and_free(int fd)

@@ -6,7 +6,7 @@
  * A probe is a table of tests. Each test runs in a child process of its own:
  * whatever it maps, registers or holds is gone when it ends, however it ends,
  * and one that waits too long is killed. A test that returns has passed; it
- * ends early through probe_fail(), probe_skip() or expect().
+ * ends early through probe_fail(), probe_skip() or assert_that().
  *
  * Helpers named after an action (map_shared(), uffd_open(), split()) fail the
  * test when the kernel refuses; those that return a result or an error number
@@ -105,7 +105,7 @@ void child_end(pid_t child);
 /* "EINVAL" for EINVAL, "ok" for 0. */
 const char *error_name(int error);
 
-#define expect(condition, format, ...)                                          \
+#define assert_that(condition, format, ...)                                          \
 	do {                                                                    \
 		if (!(condition))                                               \
 			probe_fail("%s:%d: %s: " format, __FILE_NAME__,         \
@@ -113,7 +113,7 @@ const char *error_name(int error);
 	} while (0)
 
 /* The call's error number must be WANT; 0 means that it must succeed. */
-#define expect_error(call, want)                                                \
+#define assert_error(call, want)                                                \
 	do {                                                                    \
 		int got_ = (call), want_ = (want);                              \
 		if (got_ != want_)                                              \
@@ -227,10 +227,10 @@ char *map_split_part(int fd, size_t first, size_t count, uint64_t features, uint
 		     int *uffd);
 
 /* Fails the test unless the continue gave ERROR and DONE. */
-#define expect_continue(uffd, start, length, want_error, want_done)             \
+#define assert_continue(uffd, start, length, want_error, want_done)             \
 	do {                                                                    \
 		struct uffd_result result_ = uffd_continue(uffd, start, length); \
-		expect(result_.error == (want_error) &&                         \
+		assert_that(result_.error == (want_error) &&                         \
 		       result_.done == (int64_t)(want_done),                    \
 		       "got %s, mapped %lld", error_name(result_.error),        \
 		       (long long)result_.done);                                \
@@ -240,13 +240,13 @@ char *map_split_part(int fd, size_t first, size_t count, uint64_t features, uint
 struct uffd_fault uffd_next_fault(int uffd);
 
 /* Fails the test unless the next fault has this address and these flags. */
-void expect_fault(int uffd, const char *address, uint64_t flags);
+void assert_fault(int uffd, const char *address, uint64_t flags);
 
 /* The next message, which must be of this event; fails the test if none comes in EVENT_MS. */
 struct uffd_msg uffd_next_event(int uffd, unsigned int event);
 
 /* Fails the test if a fault message waits. */
-void expect_no_fault(int uffd);
+void assert_no_fault(int uffd);
 
 /*
  * A thread that reads or writes eight bytes, and may be held by a fault
@@ -291,13 +291,13 @@ bool smaps_has_flag(const void *address, const char *letters);
 
 
 /* Fails the test unless smaps shows the mapping with just these bytes by entries of each size. */
-#define expect_mapped(start, by_pud, by_pmd, by_pte) \
+#define assert_mapped(start, by_pud, by_pmd, by_pte) \
 	check_mapped(__LINE__, start, by_pud, by_pmd, by_pte)
 void check_mapped(int line, const void *start, size_t by_pud, size_t by_pmd, size_t by_pte);
 
 /* All of the mapping, of LENGTH bytes, is mapped by entries of the huge page's own size. */
-#define expect_whole(start, length) \
-	expect_mapped(start, huge_size() == PUD_PAGE ? (length) : 0, \
+#define assert_whole(start, length) \
+	assert_mapped(start, huge_size() == PUD_PAGE ? (length) : 0, \
 		      huge_size() == PUD_PAGE ? 0 : (length), 0)
 
 /* A field of /proc/self/status or /proc/meminfo, in bytes; -1 if there is no such field. */
@@ -314,7 +314,7 @@ struct pool {
 struct pool pool_now(void);
 
 /* Fails the test unless the pool has changed by FREE and RESERVED, and not otherwise, since. */
-void expect_pool(const struct pool *before, long free, long reserved, const char *when);
+void assert_pool(const struct pool *before, long free, long reserved, const char *when);
 
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (1ULL << 63)

@@ -20,13 +20,13 @@ static void every_other_page(void)
 	char *primary = map_split(fd, 0, 0, &uffd);
 
 	for (size_t page = 0; page < PAGES; page += 2)
-		expect_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+		assert_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	server_start(&server, uffd, BASE_PAGE);
 	check_pages(primary, 0, PAGES, FILLING);
 	server_end(&server);
-	expect(server.count == PAGES / 2, "%zu faults", server.count);
+	assert_that(server.count == PAGES / 2, "%zu faults", server.count);
 	for (size_t i = 0; i < server.count; i++)
-		expect(server.faults[i] == primary + (2 * i + 1) * BASE_PAGE,
+		assert_that(server.faults[i] == primary + (2 * i + 1) * BASE_PAGE,
 		       "fault %zu is at %p, the huge page at %p", i, server.faults[i], primary);
 }
 
@@ -36,8 +36,8 @@ static void fault_at(int uffd, char *primary, size_t page)
 	struct touch touch;
 
 	touch_start(&touch, start, TOUCH_READ);
-	expect_fault(uffd, start, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	assert_fault(uffd, start, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&touch);
 }
 
@@ -48,12 +48,12 @@ static void around_a_range(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, primary + first * BASE_PAGE, count * BASE_PAGE, 0,
+	assert_continue(uffd, primary + first * BASE_PAGE, count * BASE_PAGE, 0,
 			count * BASE_PAGE);
 	fault_at(uffd, primary, first - 1);
 	fault_at(uffd, primary, first + count);
 	check_pages(primary, first - 1, count + 2, FILLING);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 int main(int argc, char **argv)

@@ -39,7 +39,7 @@ static void read_all(size_t distance, size_t step)
 
 	for (size_t i = 0; i < READERS; i++) {
 		readers[i] = (struct reader){ .first = i * distance, .step = step };
-		expect_error(pthread_create(&readers[i].thread, NULL, read_pages, &readers[i]), 0);
+		assert_error(pthread_create(&readers[i].thread, NULL, read_pages, &readers[i]), 0);
 	}
 	for (size_t i = 0; i < READERS; i++)
 		pthread_join(readers[i].thread, NULL);
@@ -55,11 +55,11 @@ static void one_server(void)
 	read_all(1, READERS);
 	server_end(&server);
 	if (huge_pages() < READERS * PAGES) /* they wrap around and share pages */
-		expect(pagemap_present(primary, huge_pages()) == huge_pages(), "not all present");
+		assert_that(pagemap_present(primary, huge_pages()) == huge_pages(), "not all present");
 	else
-		expect(pagemap_present(primary, READERS * PAGES) == READERS * PAGES, "%zu present",
+		assert_that(pagemap_present(primary, READERS * PAGES) == READERS * PAGES, "%zu present",
 		       pagemap_present(primary, READERS * PAGES));
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /*
@@ -91,7 +91,7 @@ static void *answer(void *argument)
 		if (result.error == EEXIST)
 			uffd_wake(uffd, page, BASE_PAGE);
 		else
-			expect(result.error == 0, "%s", error_name(result.error));
+			assert_that(result.error == 0, "%s", error_name(result.error));
 		answerer->answered++;
 	}
 	return NULL;
@@ -105,10 +105,10 @@ static void four_servers(void)
 	int stop[2];
 
 	primary = map_split(fd, 0, 0, &uffd);
-	expect(pipe(stop) == 0, "%s", error_name(errno));
+	assert_that(pipe(stop) == 0, "%s", error_name(errno));
 	for (size_t i = 0; i < COUNT_OF(answerers); i++) {
 		answerers[i] = (struct answerer){ .stop = stop[0] };
-		expect_error(pthread_create(&answerers[i].thread, NULL, answer, &answerers[i]), 0);
+		assert_error(pthread_create(&answerers[i].thread, NULL, answer, &answerers[i]), 0);
 	}
 	read_all(0, 1);
 	close(stop[1]);
@@ -116,10 +116,10 @@ static void four_servers(void)
 		pthread_join(answerers[i].thread, NULL);
 		answered += answerers[i].answered;
 	}
-	expect(answered >= PAGES, "only %zu faults were answered", answered);
-	expect(pagemap_present(primary, huge_pages()) == PAGES, "%zu pages are present",
+	assert_that(answered >= PAGES, "only %zu faults were answered", answered);
+	assert_that(pagemap_present(primary, huge_pages()) == PAGES, "%zu pages are present",
 	       pagemap_present(primary, huge_pages()));
-	expect_mapped(primary, 0, 0, PAGES * BASE_PAGE);
+	assert_mapped(primary, 0, 0, PAGES * BASE_PAGE);
 }
 
 /* One continue of 2 MiB answers all who wait in it. */
@@ -134,7 +134,7 @@ static void large_answers(void)
 	if (server.error == EEXIST)
 		server.error = 0;
 	server_end(&server);
-	expect(server.count >= READERS / 2, "%zu faults", server.count);
+	assert_that(server.count >= READERS / 2, "%zu faults", server.count);
 }
 
 int main(int argc, char **argv)

@@ -16,8 +16,8 @@ static void block_size(void)
 {
 	struct stat file;
 
-	expect(fstat(open_file(1), &file) == 0, "%s", error_name(errno));
-	expect(file.st_blksize == (blksize_t)huge_size(), "st_blksize is %ld",
+	assert_that(fstat(open_file(1), &file) == 0, "%s", error_name(errno));
+	assert_that(file.st_blksize == (blksize_t)huge_size(), "st_blksize is %ld",
 	       (long)file.st_blksize);
 }
 
@@ -39,8 +39,8 @@ static void whole_pages_only(void)
 	char *start = map_shared(fd, 2 * huge_size(), UNRESERVED);
 	void *odd = mmap(NULL, huge_size(), PROT_READ, MAP_SHARED, fd, BASE_PAGE);
 
-	expect(odd == MAP_FAILED && errno == EINVAL, "mmap at offset 4 KiB gave %p", odd);
-	expect(munmap(start, BASE_PAGE) != 0 && errno == EINVAL, "munmap of 4 KiB");
+	assert_that(odd == MAP_FAILED && errno == EINVAL, "mmap at offset 4 KiB gave %p", odd);
+	assert_that(munmap(start, BASE_PAGE) != 0 && errno == EINVAL, "munmap of 4 KiB");
 }
 
 int main(int argc, char **argv)

@@ -61,7 +61,7 @@ static int poison_error(char *page)
 	if (is_injected)
 		return inject(page);
 	advice = 0;
-	expect(signal_of(advise_poison, page) != SIGSEGV, "MADV_HWPOISON gave SIGSEGV");
+	assert_that(signal_of(advise_poison, page) != SIGSEGV, "MADV_HWPOISON gave SIGSEGV");
 	return advice;
 }
 
@@ -69,7 +69,7 @@ static void poison(char *page)
 {
 	int error = poison_error(page);
 
-	expect(!is_injected || error == 0, INJECT ": %s", error_name(error));
+	assert_that(!is_injected || error == 0, INJECT ": %s", error_name(error));
 	if (error != 0)
 		probe_skip("MADV_HWPOISON: %s", error_name(error));
 }
@@ -90,19 +90,19 @@ static void half_filled(void)
 
 	alias = map_shared(fd, huge_size(), UNRESERVED);
 	check_pages(alias, 0, 1, FILLING);
-	expect_continue(uffd, primary + (BAD - 1) * BASE_PAGE, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	assert_continue(uffd, primary + (BAD - 1) * BASE_PAGE, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
 	poison(primary + BAD * BASE_PAGE);
-	expect(access_signal(primary + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
+	assert_that(access_signal(primary + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
 	       "the split mapping reads the bad page");
-	expect(access_signal(alias + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
+	assert_that(access_signal(alias + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
 	       "the other mapping reads the bad page");
-	expect(!is_readable_from_afar(primary + BAD * BASE_PAGE), "the kernel reads the bad page");
+	assert_that(!is_readable_from_afar(primary + BAD * BASE_PAGE), "the kernel reads the bad page");
 	result = uffd_continue(uffd, primary + BAD * BASE_PAGE, BASE_PAGE);
-	expect(result.error != 0, "the bad page was continued");
-	expect(access_signal(primary + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
+	assert_that(result.error != 0, "the bad page was continued");
+	assert_that(access_signal(primary + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
 	       "the bad page came back");
 	unmap(primary, huge_size());
-	expect(access_signal(alias + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
+	assert_that(access_signal(alias + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
 	       "the bad page is read after munmap");
 }
 
@@ -115,12 +115,12 @@ static void not_collapsed(void)
 	only_with_many_pages();
 	fd = filled_memfd(1, FILLING);
 	primary = map_split(fd, 0, 0, &uffd);
-	expect_continue(uffd, primary + (BAD - 1) * BASE_PAGE, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	assert_continue(uffd, primary + (BAD - 1) * BASE_PAGE, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
 	poison(primary + BAD * BASE_PAGE);
 	error = advise(primary, huge_size(), MADV_COLLAPSE);
 	probe_note("MADV_COLLAPSE: %s", error_name(error));
-	expect(error != 0, "MADV_COLLAPSE succeeded over a bad page");
-	expect(access_signal(primary + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
+	assert_that(error != 0, "MADV_COLLAPSE succeeded over a bad page");
+	assert_that(access_signal(primary + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
 	       "the bad page was mapped");
 }
 
@@ -129,7 +129,7 @@ static char *inherited;
 
 static void child_reads(void)
 {
-	expect(access_signal(inherited + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
+	assert_that(access_signal(inherited + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
 	       "the child reads the bad page");
 }
 
@@ -141,11 +141,11 @@ static void child_and_newcomer(void)
 	only_with_many_pages();
 	fd = filled_memfd(1, FILLING);
 	inherited = map_split(fd, 0, 0, &uffd);
-	expect_continue(uffd, inherited, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
+	assert_continue(uffd, inherited, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
 	poison(inherited + BAD * BASE_PAGE);
 	child_end(child_start(child_reads));
 	later = map_shared(fd, huge_size(), UNRESERVED);
-	expect(access_signal(later + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
+	assert_that(access_signal(later + BAD * BASE_PAGE, TOUCH_READ) == SIGBUS,
 	       "a new mapping reads the bad page");
 }
 
@@ -175,14 +175,14 @@ static void against_collapse(void)
 		pthread_t collapsing;
 		int error;
 
-		expect_continue(uffd, start, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
+		assert_continue(uffd, start, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
 		atomic_store(&stop, false);
 		atomic_store(&collapses, 0);
-		expect_error(pthread_create(&collapsing, NULL, collapse_on, start), 0);
+		assert_error(pthread_create(&collapsing, NULL, collapse_on, start), 0);
 		while (atomic_load(&collapses) <= race)
 			sched_yield();
 		error = poison_error(start + BAD * BASE_PAGE);
-		expect(error == 0 || error == EBUSY, "%s", error_name(error));
+		assert_that(error == 0 || error == EBUSY, "%s", error_name(error));
 		atomic_store(&stop, true);
 		pthread_join(collapsing, NULL);
 		close(uffd);

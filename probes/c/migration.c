@@ -23,7 +23,7 @@ static int node_of(char *page)
 	void *pages[] = { page };
 	int status = -1;
 
-	expect(syscall(SYS_move_pages, 0, 1UL, pages, NULL, &status, 0) == 0, "move_pages: %s",
+	assert_that(syscall(SYS_move_pages, 0, 1UL, pages, NULL, &status, 0) == 0, "move_pages: %s",
 	       error_name(errno));
 	return status;
 }
@@ -38,7 +38,7 @@ static int move_to(char *page, int node)
 	int status = -EBUSY;
 	long refused = syscall(SYS_move_pages, 0, 1UL, pages, &node, &status, MPOL_MF_MOVE_ALL);
 
-	expect(refused == 0 || refused == 1, "move_pages: %s", error_name(errno));
+	assert_that(refused == 0 || refused == 1, "move_pages: %s", error_name(errno));
 	return status;
 }
 
@@ -57,27 +57,27 @@ static void whole_page(void)
 
 	fill_pages(start, 0, PAGES, FILLING);
 	from = node_of(start);
-	expect(from == 0 || from == 1, "node %d", from);
+	assert_that(from == 0 || from == 1, "node %d", from);
 	to = 1 - from;
-	expect(move_to(start, to) == to, "not moved");
-	expect(node_of(start) == to && node_of(start + huge_size() - BASE_PAGE) == to,
+	assert_that(move_to(start, to) == to, "not moved");
+	assert_that(node_of(start) == to && node_of(start + huge_size() - BASE_PAGE) == to,
 	       "it is on node %d", node_of(start));
 	check_pages(start, 0, PAGES, FILLING);
 	check_zero(start, PAGES, 16);
-	expect_error(bind_to(start, from), 0);
-	expect(node_of(start) == from, "mbind left it on node %d", node_of(start));
+	assert_error(bind_to(start, from), 0);
+	assert_that(node_of(start) == from, "mbind left it on node %d", node_of(start));
 	check_pages(start, 0, PAGES, FILLING);
 }
 
 /* Both mappings and the node must fit together after whatever the kernel did. */
-static void expect_intact(char *primary, char *alias, int uffd)
+static void assert_intact(char *primary, char *alias, int uffd)
 {
 	check_pages(primary, 0, PAGES / 2, FILLING);
 	check_pages(alias, 0, PAGES, FILLING);
-	expect_mapped(primary, 0, 0, PAGES / 2 * BASE_PAGE);
-	expect(node_of(primary) == node_of(alias), "two mappings of one page on nodes %d and %d",
+	assert_mapped(primary, 0, 0, PAGES / 2 * BASE_PAGE);
+	assert_that(node_of(primary) == node_of(alias), "two mappings of one page on nodes %d and %d",
 	       node_of(primary), node_of(alias));
-	expect_continue(uffd, primary + PAGES / 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + PAGES / 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(primary, PAGES / 2, 1, FILLING);
 }
 
@@ -88,11 +88,11 @@ static void half_filled(void)
 
 	fill_pages(alias, 0, PAGES, FILLING);
 	primary = map_split(fd, 0, 0, &uffd);
-	expect_continue(uffd, primary, PAGES / 2 * BASE_PAGE, 0, PAGES / 2 * BASE_PAGE);
+	assert_continue(uffd, primary, PAGES / 2 * BASE_PAGE, 0, PAGES / 2 * BASE_PAGE);
 	from = node_of(primary);
 	moved = move_to(primary, 1 - from);
-	expect(moved == 1 - from || moved == -EBUSY, "move_pages: status %d", moved);
-	expect_intact(primary, alias, uffd);
+	assert_that(moved == 1 - from || moved == -EBUSY, "move_pages: status %d", moved);
+	assert_intact(primary, alias, uffd);
 }
 
 static void half_filled_mbind(void)
@@ -102,11 +102,11 @@ static void half_filled_mbind(void)
 
 	fill_pages(alias, 0, PAGES, FILLING);
 	primary = map_split(fd, 0, 0, &uffd);
-	expect_continue(uffd, primary, PAGES / 2 * BASE_PAGE, 0, PAGES / 2 * BASE_PAGE);
+	assert_continue(uffd, primary, PAGES / 2 * BASE_PAGE, 0, PAGES / 2 * BASE_PAGE);
 	error = bind_to(primary, 1 - node_of(primary));
-	expect(error == 0 || error == EIO, "mbind: %s", error_name(error));
+	assert_that(error == 0 || error == EIO, "mbind: %s", error_name(error));
 	/* The policy may have cut the VMA; what it maps is what counts. */
-	expect_intact(primary, alias, uffd);
+	assert_intact(primary, alias, uffd);
 }
 
 /* Collapsed it is a whole page again. */
@@ -117,13 +117,13 @@ static void collapsed(void)
 
 	fill_pages(alias, 0, PAGES, FILLING);
 	primary = map_split(fd, 0, 0, &uffd);
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	collapse(primary, huge_size());
 	from = node_of(primary);
-	expect(move_to(primary, 1 - from) == 1 - from, "not moved");
-	expect(node_of(alias) == 1 - from, "the other mapping is on node %d", node_of(alias));
+	assert_that(move_to(primary, 1 - from) == 1 - from, "not moved");
+	assert_that(node_of(alias) == 1 - from, "the other mapping is on node %d", node_of(alias));
 	check_pages(primary, 0, PAGES, FILLING);
-	expect_whole(primary, huge_size());
+	assert_whole(primary, huge_size());
 }
 
 int main(int argc, char **argv)

@@ -28,11 +28,11 @@ static void fault_is_answered(void)
 	struct touch touch;
 
 	touch_start(&touch, primary + 5 * BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, primary, huge_size(), 0, huge_size());
+	assert_fault(uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, primary, huge_size(), 0, huge_size());
 	touch_end(&touch);
 	check_pages(primary, 0, huge_pages(), FILLING);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 static void write_fault_is_answered(void)
@@ -42,8 +42,8 @@ static void write_fault_is_answered(void)
 	struct touch touch;
 
 	touch_start(&touch, primary + 64, TOUCH_WRITE);
-	expect_fault(uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR | UFFD_PAGEFAULT_FLAG_WRITE);
-	expect_continue(uffd, primary, huge_size(), 0, huge_size());
+	assert_fault(uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_continue(uffd, primary, huge_size(), 0, huge_size());
 	touch_end(&touch);
 }
 
@@ -55,8 +55,8 @@ static void exact_address(void)
 	struct touch touch;
 
 	touch_start(&touch, touched, TOUCH_READ);
-	expect_fault(uffd, touched, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, primary, huge_size(), 0, huge_size());
+	assert_fault(uffd, touched, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, primary, huge_size(), 0, huge_size());
 	touch_end(&touch);
 }
 
@@ -65,8 +65,8 @@ static void mapped_twice(void)
 	int uffd;
 	char *primary = map_registered(fd, 0, &uffd);
 
-	expect_continue(uffd, primary, huge_size(), 0, huge_size());
-	expect_continue(uffd, primary, huge_size(), EEXIST, -EEXIST);
+	assert_continue(uffd, primary, huge_size(), 0, huge_size());
+	assert_continue(uffd, primary, huge_size(), EEXIST, -EEXIST);
 }
 
 static void nothing_to_map(void)
@@ -74,7 +74,7 @@ static void nothing_to_map(void)
 	int uffd;
 	char *primary = map_registered(huge_memfd(1), 0, &uffd);
 
-	expect_continue(uffd, primary, huge_size(), EFAULT, -EFAULT);
+	assert_continue(uffd, primary, huge_size(), EFAULT, -EFAULT);
 }
 
 int main(int argc, char **argv)

@@ -10,8 +10,8 @@ static void offers_continue(void)
 	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
 	uint64_t ioctls;
 
-	expect_error(uffd_try_register(uffd, start, huge_size(), MINOR, &ioctls), 0);
-	expect(ioctls & 1ULL << _UFFDIO_CONTINUE, "ioctls are %#llx",
+	assert_error(uffd_try_register(uffd, start, huge_size(), MINOR, &ioctls), 0);
+	assert_that(ioctls & 1ULL << _UFFDIO_CONTINUE, "ioctls are %#llx",
 	       (unsigned long long)ioctls);
 }
 
@@ -20,8 +20,8 @@ static void whole_pages_only(void)
 	int uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS);
 	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
 
-	expect_error(uffd_try_register(uffd, start, BASE_PAGE, MINOR, NULL), EINVAL);
-	expect_error(uffd_try_register(uffd, start + BASE_PAGE, huge_size() - BASE_PAGE,
+	assert_error(uffd_try_register(uffd, start, BASE_PAGE, MINOR, NULL), EINVAL);
+	assert_error(uffd_try_register(uffd, start + BASE_PAGE, huge_size() - BASE_PAGE,
 				       MINOR, NULL), EINVAL);
 }
 
@@ -30,7 +30,7 @@ static void not_anonymous(void)
 	int uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS);
 	char *start = map_anonymous(PMD_PAGE, 0);
 
-	expect_error(uffd_try_register(uffd, start, PMD_PAGE, MINOR, NULL), EINVAL);
+	assert_error(uffd_try_register(uffd, start, PMD_PAGE, MINOR, NULL), EINVAL);
 }
 
 static void one_owner(void)
@@ -40,7 +40,7 @@ static void one_owner(void)
 	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
 
 	uffd_register(first, start, huge_size(), MINOR);
-	expect_error(uffd_try_register(second, start, huge_size(), MINOR, NULL), EBUSY);
+	assert_error(uffd_try_register(second, start, huge_size(), MINOR, NULL), EBUSY);
 }
 
 int main(int argc, char **argv)

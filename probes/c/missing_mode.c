@@ -44,16 +44,16 @@ static void copy_answers(void)
 	from = source();
 	primary = map_missing(0, &uffd);
 	touch_start(&touch, primary + 7 * BASE_PAGE + 0x100, TOUCH_READ);
-	expect_fault(uffd, primary + 7 * BASE_PAGE, 0);
-	expect(uffd_copy(uffd, primary + 7 * BASE_PAGE, from, BASE_PAGE).error == EINVAL,
+	assert_fault(uffd, primary + 7 * BASE_PAGE, 0);
+	assert_that(uffd_copy(uffd, primary + 7 * BASE_PAGE, from, BASE_PAGE).error == EINVAL,
 	       "UFFDIO_COPY of a base page");
-	expect(touch_is_held(&touch), "the refused copy woke the reader");
-	expect_error(uffd_copy(uffd, primary, from, huge_size()).error, 0);
+	assert_that(touch_is_held(&touch), "the refused copy woke the reader");
+	assert_error(uffd_copy(uffd, primary, from, huge_size()).error, 0);
 	touch_end(&touch);
 	check_pages(primary, 0, 16, FILLING);
 	check_zero(primary, 16, huge_pages() - 16);
-	expect_whole(primary, huge_size());
-	expect_no_fault(uffd);
+	assert_whole(primary, huge_size());
+	assert_no_fault(uffd);
 	punch(fd, 0, 1);
 }
 
@@ -66,13 +66,13 @@ static void write_fault(void)
 
 	primary = map_missing(0, &uffd);
 	touch_start(&touch, primary + huge_size() - 8, TOUCH_WRITE);
-	expect_fault(uffd, primary + huge_size() - BASE_PAGE, UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_fault(uffd, primary + huge_size() - BASE_PAGE, UFFD_PAGEFAULT_FLAG_WRITE);
 	fill_pages(alias, 0, 16, FILLING);
-	expect(touch_is_held(&touch), "nobody has woken the writer");
-	expect_error(uffd_wake(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE), 0);
+	assert_that(touch_is_held(&touch), "nobody has woken the writer");
+	assert_error(uffd_wake(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE), 0);
 	touch_end(&touch);
 	check_pages(primary, 0, 16, FILLING);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 	punch(fd, 0, 1);
 }
 
@@ -85,7 +85,7 @@ static void file_has_it(void)
 	fill_pages(alias, 0, 8, FILLING);
 	primary = map_missing(0, &uffd);
 	check_pages(primary, 0, 8, FILLING);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 	punch(fd, 0, 1);
 }
 
@@ -97,9 +97,9 @@ static void others_are_refused(void)
 		.range = { .start = (uintptr_t)primary, .len = huge_size() },
 	};
 
-	expect_error(ioctl(uffd, UFFDIO_ZEROPAGE, &zero) ? errno : 0, EINVAL);
-	expect_continue(uffd, primary, BASE_PAGE, EFAULT, -EFAULT);
-	expect_mapped(primary, 0, 0, 0);
+	assert_error(ioctl(uffd, UFFDIO_ZEROPAGE, &zero) ? errno : 0, EINVAL);
+	assert_continue(uffd, primary, BASE_PAGE, EFAULT, -EFAULT);
+	assert_mapped(primary, 0, 0, 0);
 }
 
 int main(int argc, char **argv)

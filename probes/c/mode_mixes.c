@@ -24,17 +24,17 @@ static void minor_answered(int uffd, struct touch *touch, uint64_t write, uint64
 	char *page = (char *)((uintptr_t)touch->address & -BASE_PAGE);
 	struct uffd_result result;
 
-	expect_fault(uffd, page, UFFD_PAGEFAULT_FLAG_MINOR | write);
+	assert_fault(uffd, page, UFFD_PAGEFAULT_FLAG_MINOR | write);
 	result = uffd_continue_mode(uffd, page, BASE_PAGE, mode);
-	expect(result.error == 0 && result.done == BASE_PAGE, "%s", error_name(result.error));
+	assert_that(result.error == 0 && result.done == BASE_PAGE, "%s", error_name(result.error));
 }
 
 static void protect_answered(int uffd, struct touch *touch)
 {
 	char *page = (char *)((uintptr_t)touch->address & -BASE_PAGE);
 
-	expect_fault(uffd, page, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
-	expect_error(uffd_protect(uffd, page, BASE_PAGE, false), 0);
+	assert_fault(uffd, page, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_error(uffd_protect(uffd, page, BASE_PAGE, false), 0);
 }
 
 static void minor_or_missing(void)
@@ -47,10 +47,10 @@ static void minor_or_missing(void)
 	minor_answered(uffd, &first, 0, 0);
 	touch_end(&first);
 	touch_start(&second, primary + huge_size() + 3 * BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, primary + huge_size() + 3 * BASE_PAGE, 0);
+	assert_fault(uffd, primary + huge_size() + 3 * BASE_PAGE, 0);
 	check_pages(primary, 3, 1, FILLING);
 	/* Held for good: the child that this test is ends with it. */
-	expect(touch_is_held(&second), "nobody has answered");
+	assert_that(touch_is_held(&second), "nobody has answered");
 }
 
 static void write_to_a_hole(void)
@@ -62,7 +62,7 @@ static void write_to_a_hole(void)
 	touch_start(&touch, primary + 5 * BASE_PAGE + 0x80, TOUCH_WRITE);
 	minor_answered(uffd, &touch, UFFD_PAGEFAULT_FLAG_WRITE, 0);
 	touch_end(&touch);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* Continued with protection, the same write faults a second time. */
@@ -76,7 +76,7 @@ static void continued_with_protection(void)
 	minor_answered(uffd, &touch, UFFD_PAGEFAULT_FLAG_WRITE, UFFDIO_CONTINUE_MODE_WP);
 	protect_answered(uffd, &touch);
 	touch_end(&touch);
-	expect(!pagemap_protected(page), "it is still protected");
+	assert_that(!pagemap_protected(page), "it is still protected");
 	check_pages(primary, 6, 1, FILLING);
 }
 
@@ -87,15 +87,15 @@ static void protected_hole(void)
 	int uffd;
 	char *primary = map_all_modes(&uffd);
 
-	expect_error(uffd_protect(uffd, primary, 16 * BASE_PAGE, true), 0);
-	expect(pagemap_present(primary, 16) == 0, "protecting holes mapped them");
+	assert_error(uffd_protect(uffd, primary, 16 * BASE_PAGE, true), 0);
+	assert_that(pagemap_present(primary, 16) == 0, "protecting holes mapped them");
 	touch_start(&touch, primary + 7 * BASE_PAGE, TOUCH_READ);
 	minor_answered(uffd, &touch, 0, UFFDIO_CONTINUE_MODE_WP);
 	touch_end(&touch);
-	expect(pagemap_protected(primary + 7 * BASE_PAGE), "UFFDIO_CONTINUE_MODE_WP left no mark");
-	expect(pagemap_protected_count(primary, 16) == 16, "%zu of 16 marks are left",
+	assert_that(pagemap_protected(primary + 7 * BASE_PAGE), "UFFDIO_CONTINUE_MODE_WP left no mark");
+	assert_that(pagemap_protected_count(primary, 16) == 16, "%zu of 16 marks are left",
 	       pagemap_protected_count(primary, 16));
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* A range continued with protection, by entries of 2 MiB where they fit. */
@@ -107,12 +107,12 @@ static void range_with_protection(void)
 	struct uffd_result result = uffd_continue_mode(uffd, primary, PMD_PAGE,
 						       UFFDIO_CONTINUE_MODE_WP);
 
-	expect(result.error == 0 && result.done == (int64_t)PMD_PAGE, "%s",
+	assert_that(result.error == 0 && result.done == (int64_t)PMD_PAGE, "%s",
 	       error_name(result.error));
-	expect(pagemap_protected_count(primary, pages) == pages, "%zu of %zu are protected",
+	assert_that(pagemap_protected_count(primary, pages) == pages, "%zu of %zu are protected",
 	       pagemap_protected_count(primary, pages), pages);
 	if (huge_size() == PUD_PAGE)
-		expect(pagemap_protected_count(primary + PMD_PAGE, pages) == 0, "more was protected");
+		assert_that(pagemap_protected_count(primary + PMD_PAGE, pages) == 0, "more was protected");
 	check_pages(primary, 0, 64, FILLING);
 }
 
@@ -123,11 +123,11 @@ static void three_states(void)
 	int uffd;
 	char *primary = map_all_modes(&uffd);
 
-	expect_continue(uffd, primary + 21 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
-	expect_error(uffd_protect(uffd, primary + 21 * BASE_PAGE, BASE_PAGE, true), 0);
+	assert_continue(uffd, primary + 21 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_error(uffd_protect(uffd, primary + 21 * BASE_PAGE, BASE_PAGE, true), 0);
 	touch_start(&open, primary + 22 * BASE_PAGE + 0x80, TOUCH_WRITE);
 	touch_end(&open);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 	touch_start(&held, primary + 21 * BASE_PAGE + 0x80, TOUCH_WRITE);
 	protect_answered(uffd, &held);
 	touch_end(&held);

@@ -18,14 +18,14 @@ static char *map_mixed(uint64_t features, uint64_t modes, int *uffd)
 {
 	char *start = map_split(fd, features, modes, uffd);
 
-	expect_continue(*uffd, start, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
-	expect_continue(*uffd, start + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
+	assert_continue(*uffd, start, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_continue(*uffd, start + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
 	return start;
 }
 
 static void protect(char *start, int protection)
 {
-	expect(mprotect(start, huge_size(), protection) == 0, "mprotect: %s", error_name(errno));
+	assert_that(mprotect(start, huge_size(), protection) == 0, "mprotect: %s", error_name(errno));
 }
 
 static const size_t *mapped_pages(void)
@@ -40,14 +40,14 @@ static const size_t *mapped_pages(void)
 }
 
 /* Each mapped page, and the last word of it, gives these signals. */
-static void expect_signals(char *start, int reading, int writing)
+static void assert_signals(char *start, int reading, int writing)
 {
 	for (size_t i = 0; i < 4; i++) {
 		char *word = start + mapped_pages()[i] * BASE_PAGE + 0x100;
 
-		expect(access_signal(word, TOUCH_READ) == reading, "reading page %zu",
+		assert_that(access_signal(word, TOUCH_READ) == reading, "reading page %zu",
 		       mapped_pages()[i]);
-		expect(access_signal(word, TOUCH_WRITE) == writing, "writing page %zu",
+		assert_that(access_signal(word, TOUCH_WRITE) == writing, "writing page %zu",
 		       mapped_pages()[i]);
 	}
 }
@@ -57,14 +57,14 @@ static void read_only(void)
 	int uffd;
 	char *start = map_mixed(0, 0, &uffd);
 
-	expect_signals(start, 0, 0);
+	assert_signals(start, 0, 0);
 	protect(start, PROT_READ);
-	expect_signals(start, 0, SIGSEGV);
+	assert_signals(start, 0, SIGSEGV);
 	check_pages(start, 0, 2, FILLING);
 	check_pages(start, huge_pages() / 2, huge_pages() / 2, FILLING);
 	protect(start, PROT_READ | PROT_WRITE);
-	expect_signals(start, 0, 0);
-	expect_no_fault(uffd);
+	assert_signals(start, 0, 0);
+	assert_no_fault(uffd);
 }
 
 static void no_access(void)
@@ -73,11 +73,11 @@ static void no_access(void)
 	char *start = map_mixed(0, 0, &uffd);
 
 	protect(start, PROT_NONE);
-	expect_signals(start, SIGSEGV, SIGSEGV);
+	assert_signals(start, SIGSEGV, SIGSEGV);
 	protect(start, PROT_READ | PROT_WRITE);
-	expect_signals(start, 0, 0);
+	assert_signals(start, 0, 0);
 	check_pages(start, 0, 2, FILLING);
-	expect(pagemap_present(start, huge_pages()) == huge_pages() / 2 + 2, "%zu are present",
+	assert_that(pagemap_present(start, huge_pages()) == huge_pages() / 2 + 2, "%zu are present",
 	       pagemap_present(start, huge_pages()));
 }
 
@@ -88,11 +88,11 @@ static void continued_read_only(void)
 	char *start = map_split(fd, 0, 0, &uffd);
 
 	protect(start, PROT_READ);
-	expect_continue(uffd, start + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, start + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(start, 1, 1, FILLING);
-	expect(access_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE) == SIGSEGV, "it was written");
+	assert_that(access_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE) == SIGSEGV, "it was written");
 	protect(start, PROT_READ | PROT_WRITE);
-	expect(access_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE) == 0, "it cannot be written");
+	assert_that(access_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE) == 0, "it cannot be written");
 }
 
 static void marks_hold(void)
@@ -101,14 +101,14 @@ static void marks_hold(void)
 	char *start = map_mixed(UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
 	struct touch touch;
 
-	expect_error(uffd_protect(uffd, start + BASE_PAGE, 4 * BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, start + BASE_PAGE, 4 * BASE_PAGE, true), 0);
 	protect(start, PROT_READ);
 	protect(start, PROT_READ | PROT_WRITE);
-	expect(pagemap_protected_count(start, 8) == 4, "%zu of 4 marks",
+	assert_that(pagemap_protected_count(start, 8) == 4, "%zu of 4 marks",
 	       pagemap_protected_count(start, 8));
 	touch_start(&touch, start + BASE_PAGE + 0x100, TOUCH_WRITE);
-	expect_fault(uffd, start + BASE_PAGE, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
-	expect_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, false), 0);
+	assert_fault(uffd, start + BASE_PAGE, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, false), 0);
 	touch_end(&touch);
 }
 
@@ -131,11 +131,11 @@ static void parts(void)
 	int uffd;
 	char *start = map_mixed(0, 0, &uffd);
 
-	expect(mprotect(start, BASE_PAGE, PROT_READ) == -1 && errno == EINVAL, "%s",
+	assert_that(mprotect(start, BASE_PAGE, PROT_READ) == -1 && errno == EINVAL, "%s",
 	       error_name(errno));
-	expect(mprotect(start + BASE_PAGE, BASE_PAGE, PROT_READ) == -1 && errno == EINVAL, "%s",
+	assert_that(mprotect(start + BASE_PAGE, BASE_PAGE, PROT_READ) == -1 && errno == EINVAL, "%s",
 	       error_name(errno));
-	expect_signals(start, 0, 0);
+	assert_signals(start, 0, 0);
 }
 
 int main(int argc, char **argv)

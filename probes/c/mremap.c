@@ -24,7 +24,7 @@ static char *move(char *from, size_t length)
 	char *to = place(length);
 	void *moved = mremap(from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 
-	expect(moved == to, "mremap: %s", error_name(errno));
+	assert_that(moved == to, "mremap: %s", error_name(errno));
 	return to;
 }
 
@@ -34,14 +34,14 @@ static void entries_move(void)
 	int uffd;
 	char *from = map_split(fd, 0, 0, &uffd), *to;
 
-	expect_continue(uffd, from, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
+	assert_continue(uffd, from, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
 	if (is_pud)
-		expect_continue(uffd, from + 2 * PMD_PAGE, PMD_PAGE, 0, PMD_PAGE);
+		assert_continue(uffd, from + 2 * PMD_PAGE, PMD_PAGE, 0, PMD_PAGE);
 	to = move(from, huge_size());
-	expect(smaps_has_flag(to, "hm"), "VmFlags lacks hm");
-	expect_mapped(to, 0, is_pud ? PMD_PAGE : 0, 6 * BASE_PAGE);
+	assert_that(smaps_has_flag(to, "hm"), "VmFlags lacks hm");
+	assert_mapped(to, 0, is_pud ? PMD_PAGE : 0, 6 * BASE_PAGE);
 	checkpoint(to, huge_size(), "pud:0,pte:6");
-	expect(access_signal(from, TOUCH_READ) == SIGSEGV, "the old place is still mapped");
+	assert_that(access_signal(from, TOUCH_READ) == SIGSEGV, "the old place is still mapped");
 	check_pages(to, 0, 1, FILLING);
 	check_zero(to, 1, 5);
 	if (is_pud)
@@ -54,12 +54,12 @@ static void holes_after(void)
 	int uffd;
 	char *to = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, to, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, to, BASE_PAGE, 0, BASE_PAGE);
 	to = move(to, huge_size());
-	expect(!smaps_has_flag(to, "ui"), "it is still registered");
+	assert_that(!smaps_has_flag(to, "ui"), "it is still registered");
 	check_zero(to, 7, 1);
 	check_zero(to, huge_pages() - 1, 1);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* Marks without a userfaultfd would hold nobody, but mean something to who asks pagemap. */
@@ -68,13 +68,13 @@ static void marks_after(void)
 	int uffd;
 	char *to = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
 
-	expect_continue(uffd, to, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
-	expect_error(uffd_protect(uffd, to, 8 * BASE_PAGE, true), 0);
+	assert_continue(uffd, to, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_error(uffd_protect(uffd, to, 8 * BASE_PAGE, true), 0);
 	to = move(to, huge_size());
-	expect(pagemap_protected_count(to, 8) == 0, "%zu marks are left",
+	assert_that(pagemap_protected_count(to, 8) == 0, "%zu marks are left",
 	       pagemap_protected_count(to, 8));
-	expect(access_signal(to + BASE_PAGE + 0x80, TOUCH_WRITE) == 0, "it cannot be written");
-	expect(access_signal(to + 6 * BASE_PAGE + 0x80, TOUCH_WRITE) == 0, "nor can the hole");
+	assert_that(access_signal(to + BASE_PAGE + 0x80, TOUCH_WRITE) == 0, "it cannot be written");
+	assert_that(access_signal(to + 6 * BASE_PAGE + 0x80, TOUCH_WRITE) == 0, "nor can the hole");
 	check_pages(to, 0, 1, FILLING);
 }
 
@@ -83,15 +83,15 @@ static void to_and_fro(void)
 	int uffd;
 	char *start = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, start, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
+	assert_continue(uffd, start, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
 	for (size_t round = 0; round < 6; round++) {
 		start = move(start, huge_size());
-		expect_mapped(start, 0, 0, 6 * BASE_PAGE);
+		assert_mapped(start, 0, 0, 6 * BASE_PAGE);
 		check_pages(start, 0, 1, FILLING);
 	}
 	collapse(start, huge_size());
 	start = move(start, huge_size());
-	expect_whole(start, huge_size());
+	assert_whole(start, huge_size());
 }
 
 /* One of two huge pages moves; the other keeps its entries. */
@@ -100,14 +100,14 @@ static void one_of_two(void)
 	int uffd;
 	char *start = map_split_part(fd, 0, 2, 0, 0, &uffd), *second;
 
-	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
-	expect_continue(uffd, start + huge_size(), 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, start + huge_size(), 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
 	second = move(start + huge_size(), huge_size());
-	expect_mapped(start, 0, 0, BASE_PAGE);
-	expect_mapped(second, 0, 0, 2 * BASE_PAGE);
+	assert_mapped(start, 0, 0, BASE_PAGE);
+	assert_mapped(second, 0, 0, 2 * BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
 	check_copy(second, huge_pages(), 1, FILLING);
-	expect_continue(uffd, start + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, start + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 }
 
 static void shrunk(void)
@@ -115,12 +115,12 @@ static void shrunk(void)
 	int uffd;
 	char *start = map_split_part(fd, 0, 2, 0, 0, &uffd);
 
-	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
-	expect_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
-	expect(mremap(start, 2 * huge_size(), huge_size(), 0) == start, "%s", error_name(errno));
-	expect_mapped(start, 0, 0, BASE_PAGE);
+	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
+	assert_that(mremap(start, 2 * huge_size(), huge_size(), 0) == start, "%s", error_name(errno));
+	assert_mapped(start, 0, 0, BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
-	expect(access_signal(start + huge_size(), TOUCH_READ) == SIGSEGV, "not unmapped");
+	assert_that(access_signal(start + huge_size(), TOUCH_READ) == SIGSEGV, "not unmapped");
 }
 
 static void refused(void)
@@ -128,15 +128,15 @@ static void refused(void)
 	int uffd;
 	char *start = map_split(fd, 0, 0, &uffd), *to = place(huge_size());
 
-	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
-	expect(mremap(start, huge_size(), 2 * huge_size(), MREMAP_MAYMOVE) == MAP_FAILED,
+	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	assert_that(mremap(start, huge_size(), 2 * huge_size(), MREMAP_MAYMOVE) == MAP_FAILED,
 	       "a huge mapping grew");
-	expect(mremap(start, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+	assert_that(mremap(start, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
 		      to + BASE_PAGE) == MAP_FAILED && errno == EINVAL, "to an odd address: %s",
 	       error_name(errno));
-	expect(mremap(start + BASE_PAGE, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+	assert_that(mremap(start + BASE_PAGE, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
 		      to) == MAP_FAILED, "from an odd address");
-	expect_mapped(start, 0, 0, BASE_PAGE);
+	assert_mapped(start, 0, 0, BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
 }
 

@@ -24,7 +24,7 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-static void expect_buffer(size_t first, size_t count)
+static void assert_buffer(size_t first, size_t count)
 {
 	check_copy(buffer, first, count, FILLING);
 }
@@ -36,14 +36,14 @@ static void spliced(void)
 	char *primary = map_split(fd, 0, 0, &uffd);
 	struct iovec part = { primary + 10 * BASE_PAGE, PAGES * BASE_PAGE };
 
-	expect_continue(uffd, primary + 10 * BASE_PAGE, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
-	expect(pipe(ends) == 0, "%s", error_name(errno));
-	expect(vmsplice(ends[1], &part, 1, 0) == (ssize_t)sizeof(buffer), "%s", error_name(errno));
-	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
-	expect_mapped(primary, 0, 0, 0);
-	expect(read(ends[0], buffer, sizeof(buffer)) == (ssize_t)sizeof(buffer), "%s",
+	assert_continue(uffd, primary + 10 * BASE_PAGE, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
+	assert_that(pipe(ends) == 0, "%s", error_name(errno));
+	assert_that(vmsplice(ends[1], &part, 1, 0) == (ssize_t)sizeof(buffer), "%s", error_name(errno));
+	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	assert_mapped(primary, 0, 0, 0);
+	assert_that(read(ends[0], buffer, sizeof(buffer)) == (ssize_t)sizeof(buffer), "%s",
 	       error_name(errno));
-	expect_buffer(10, PAGES);
+	assert_buffer(10, PAGES);
 }
 
 /* The last reference to a huge page may be a pipe's; reading it gives the page back. */
@@ -54,16 +54,16 @@ static void pipe_is_the_last(void)
 	char *primary = map_split(own, 0, 0, &uffd);
 	struct iovec part = { primary + huge_size() - BASE_PAGE, BASE_PAGE };
 
-	expect_continue(uffd, part.iov_base, BASE_PAGE, 0, BASE_PAGE);
-	expect(pipe(ends) == 0, "%s", error_name(errno));
-	expect(vmsplice(ends[1], &part, 1, 0) == (ssize_t)BASE_PAGE, "%s", error_name(errno));
+	assert_continue(uffd, part.iov_base, BASE_PAGE, 0, BASE_PAGE);
+	assert_that(pipe(ends) == 0, "%s", error_name(errno));
+	assert_that(vmsplice(ends[1], &part, 1, 0) == (ssize_t)BASE_PAGE, "%s", error_name(errno));
 	unmap(primary, huge_size());
 	close(own);
 	close(uffd);
-	expect_pool(&before, -1, 0, "while the pipe holds it");
-	expect(read(ends[0], buffer, BASE_PAGE) == (ssize_t)BASE_PAGE, "%s", error_name(errno));
-	expect_buffer(huge_pages() - 1, 1);
-	expect_pool(&before, 0, 0, "after it was read");
+	assert_pool(&before, -1, 0, "while the pipe holds it");
+	assert_that(read(ends[0], buffer, BASE_PAGE) == (ssize_t)BASE_PAGE, "%s", error_name(errno));
+	assert_buffer(huge_pages() - 1, 1);
+	assert_pool(&before, 0, 0, "after it was read");
 }
 
 /* A ring with what one request at a time needs of its shared memory. */
@@ -79,7 +79,7 @@ static char *map_ring(int fd, size_t length, off_t offset)
 {
 	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
 
-	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
 	return start;
 }
 
@@ -119,7 +119,7 @@ static int ring_request(struct ring *ring, unsigned char opcode, int file, char 
 	};
 	ring->array[index] = index;
 	__atomic_store_n(ring->tail, *ring->tail + 1, __ATOMIC_RELEASE);
-	expect(syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1,
+	assert_that(syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1,
 	       "io_uring_enter: %s", error_name(errno));
 	result = ring->done[*ring->done_head & *ring->done_mask].res;
 	__atomic_store_n(ring->done_head, *ring->done_head + 1, __ATOMIC_RELEASE);
@@ -135,7 +135,7 @@ static int register_buffer(const struct ring *ring, char *start, size_t length)
 
 static void unregister_buffers(const struct ring *ring)
 {
-	expect(syscall(SYS_io_uring_register, ring->fd, IORING_UNREGISTER_BUFFERS, NULL, 0) == 0, "%s",
+	assert_that(syscall(SYS_io_uring_register, ring->fd, IORING_UNREGISTER_BUFFERS, NULL, 0) == 0, "%s",
 	       error_name(errno));
 }
 
@@ -146,14 +146,14 @@ static void fixed_buffer(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 4 * BASE_PAGE;
 
-	expect_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
-	expect_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
-	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	assert_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
+	assert_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
+	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
 	unregister_buffers(&ring);
-	expect_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
-	expect_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
+	assert_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
+	assert_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
 	collapse(primary, huge_size());
-	expect_whole(primary, huge_size());
+	assert_whole(primary, huge_size());
 	unregister_buffers(&ring);
 	check_pages(primary, 0, 16, FILLING);
 }
@@ -165,21 +165,21 @@ static void ring_io(void)
 	int file = memfd_create("plain", MFD_CLOEXEC), uffd;
 	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 6 * BASE_PAGE;
 
-	expect_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
-	expect_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
-	expect(ring_request(&ring, IORING_OP_WRITE_FIXED, file, page, sizeof(buffer)) == (int)sizeof(buffer),
+	assert_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
+	assert_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
+	assert_that(ring_request(&ring, IORING_OP_WRITE_FIXED, file, page, sizeof(buffer)) == (int)sizeof(buffer),
 	       "not all of it");
-	expect(pread(file, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
+	assert_that(pread(file, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
 	       error_name(errno));
-	expect_buffer(6, PAGES);
+	assert_buffer(6, PAGES);
 	/* The other way, after the mapping was dropped: into the pages that the ring holds. */
 	memset(buffer, 0, sizeof(buffer));
-	expect(pwrite(file, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
+	assert_that(pwrite(file, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
 	       error_name(errno));
-	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
-	expect(ring_request(&ring, IORING_OP_READ_FIXED, file, page, sizeof(buffer)) == (int)sizeof(buffer),
+	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	assert_that(ring_request(&ring, IORING_OP_READ_FIXED, file, page, sizeof(buffer)) == (int)sizeof(buffer),
 	       "not all of it");
-	expect_continue(uffd, primary + 5 * BASE_PAGE, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
+	assert_continue(uffd, primary + 5 * BASE_PAGE, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
 	check_zero(primary, 6, PAGES);
 	check_pages(primary, 5, 1, FILLING);
 	check_pages(primary, 10, 1, FILLING);
@@ -194,12 +194,12 @@ static void direct_io(void)
 
 	if (disk < 0)
 		probe_skip("/dev/vda: %s (the guest has no disk)", error_name(errno));
-	expect_continue(uffd, page - BASE_PAGE, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
-	expect(pread(disk, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
+	assert_continue(uffd, page - BASE_PAGE, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
+	assert_that(pread(disk, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
 	       error_name(errno));
-	expect(pread(disk, page, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
+	assert_that(pread(disk, page, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
 	       error_name(errno));
-	expect(memcmp(map_shared(fd, huge_size(), UNRESERVED) + 6 * BASE_PAGE, buffer,
+	assert_that(memcmp(map_shared(fd, huge_size(), UNRESERVED) + 6 * BASE_PAGE, buffer,
 		      sizeof(buffer)) == 0, "the file does not show what the disk has");
 	check_pages(primary, 5, 1, FILLING);
 	check_pages(primary, 10, 1, FILLING);

@@ -11,13 +11,13 @@ static void shared_file(void)
 	int fd = huge_memfd(1);
 	char *start = map_shared(fd, huge_size(), RESERVED);
 
-	expect_pool(&before, 0, 1, "mapped");
+	assert_pool(&before, 0, 1, "mapped");
 	*start = 1;
-	expect_pool(&before, -1, 0, "touched");
+	assert_pool(&before, -1, 0, "touched");
 	unmap(start, huge_size());
-	expect_pool(&before, -1, 0, "unmapped");
+	assert_pool(&before, -1, 0, "unmapped");
 	close(fd);
-	expect_pool(&before, 0, 0, "closed");
+	assert_pool(&before, 0, 0, "closed");
 }
 
 static void private_memory(void)
@@ -25,11 +25,11 @@ static void private_memory(void)
 	struct pool before = pool_now();
 	char *start = map_private_huge(RESERVED);
 
-	expect_pool(&before, 0, 1, "mapped");
+	assert_pool(&before, 0, 1, "mapped");
 	*start = 1;
-	expect_pool(&before, -1, 0, "touched");
+	assert_pool(&before, -1, 0, "touched");
 	unmap(start, huge_size());
-	expect_pool(&before, 0, 0, "unmapped");
+	assert_pool(&before, 0, 0, "unmapped");
 }
 
 static void hole(void)
@@ -37,10 +37,10 @@ static void hole(void)
 	struct pool before = pool_now();
 	int fd = huge_memfd(1);
 
-	expect(fallocate(fd, 0, 0, (off_t)huge_size()) == 0, "%s", error_name(errno));
-	expect_pool(&before, -1, 0, "allocated");
+	assert_that(fallocate(fd, 0, 0, (off_t)huge_size()) == 0, "%s", error_name(errno));
+	assert_pool(&before, -1, 0, "allocated");
 	punch(fd, 0, 1);
-	expect_pool(&before, 0, 0, "punched");
+	assert_pool(&before, 0, 0, "punched");
 }
 
 int main(int argc, char **argv)

@@ -19,8 +19,8 @@ static char *map_left_alone(void)
 	int uffd;
 	char *start = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, start + 4 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
-	expect_error(uffd_unregister(uffd, start, huge_size()), 0);
+	assert_continue(uffd, start + 4 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_error(uffd_unregister(uffd, start, huge_size()), 0);
 	return start;
 }
 
@@ -31,7 +31,7 @@ static void touched(void)
 	check_pages(start, 3, 4, FILLING);
 	check_pages(start, huge_pages() - 1, 1, FILLING);
 	check_pages(start, 0, huge_pages(), FILLING);
-	expect(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
+	assert_that(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
 	       pagemap_present(start, huge_pages()));
 }
 
@@ -42,20 +42,20 @@ static void never_touched(void)
 
 	split(start, huge_size());
 	check_pages(start, 9, 1, FILLING);
-	expect_whole(start, huge_size());
+	assert_whole(start, huge_size());
 }
 
 static void populated(void)
 {
 	char *start = map_left_alone();
 
-	expect_error(advise(start, huge_size(), MADV_POPULATE_WRITE), 0);
-	expect(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
+	assert_error(advise(start, huge_size(), MADV_POPULATE_WRITE), 0);
+	assert_that(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
 	       pagemap_present(start, huge_pages()));
 	check_pages(start, 0, huge_pages(), FILLING);
-	expect_error(advise(start, huge_size(), MADV_DONTNEED), 0);
-	expect_error(advise(start, huge_size(), MADV_POPULATE_READ), 0);
-	expect_whole(start, huge_size());
+	assert_error(advise(start, huge_size(), MADV_DONTNEED), 0);
+	assert_error(advise(start, huge_size(), MADV_POPULATE_READ), 0);
+	assert_whole(start, huge_size());
 }
 
 static void locked(void)
@@ -64,11 +64,11 @@ static void locked(void)
 	char *start = map_left_alone();
 
 	setrlimit(RLIMIT_MEMLOCK, &all);
-	expect(mlock(start, huge_size()) == 0, "mlock: %s", error_name(errno));
-	expect(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
+	assert_that(mlock(start, huge_size()) == 0, "mlock: %s", error_name(errno));
+	assert_that(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
 	       pagemap_present(start, huge_pages()));
 	check_pages(start, 0, 16, FILLING);
-	expect(munlock(start, huge_size()) == 0, "munlock: %s", error_name(errno));
+	assert_that(munlock(start, huge_size()) == 0, "munlock: %s", error_name(errno));
 	check_pages(start, 0, 16, FILLING);
 }
 
@@ -79,7 +79,7 @@ static void split_when_full(void)
 
 	check_pages(start, 0, 1, FILLING);
 	split(start, huge_size());
-	expect_whole(start, huge_size());
+	assert_whole(start, huge_size());
 	check_pages(start, 0, huge_pages(), FILLING);
 }
 

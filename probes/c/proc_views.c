@@ -16,7 +16,7 @@ static void fill_file(void)
 }
 
 /* By whatever entries: all views must count these pages of the mapping. */
-static void expect_views(char *start, size_t pages)
+static void assert_views(char *start, size_t pages)
 {
 	size_t bytes = pages * BASE_PAGE;
 	int64_t by_size = smaps_bytes(start, "HugetlbPudMapped") +
@@ -26,13 +26,13 @@ static void expect_views(char *start, size_t pages)
 	size_t present = pagemap_present(start, huge_pages());
 	size_t in_core = mincore_present(start, huge_pages());
 
-	expect(by_size == (int64_t)bytes, "smaps by size: %lld bytes, expected %zu",
+	assert_that(by_size == (int64_t)bytes, "smaps by size: %lld bytes, expected %zu",
 	       (long long)by_size, bytes);
-	expect(total == (int64_t)bytes, "smaps in total: %lld bytes, expected %zu",
+	assert_that(total == (int64_t)bytes, "smaps in total: %lld bytes, expected %zu",
 	       (long long)total, bytes);
-	expect(present == pages, "pagemap: %zu pages, expected %zu", present, pages);
-	expect(in_core == pages, "mincore: %zu pages, expected %zu", in_core, pages);
-	expect(status_bytes("HugetlbPages") == (int64_t)bytes, "status: %lld bytes, expected %zu",
+	assert_that(present == pages, "pagemap: %zu pages, expected %zu", present, pages);
+	assert_that(in_core == pages, "mincore: %zu pages, expected %zu", in_core, pages);
+	assert_that(status_bytes("HugetlbPages") == (int64_t)bytes, "status: %lld bytes, expected %zu",
 	       (long long)status_bytes("HugetlbPages"), bytes);
 }
 
@@ -43,21 +43,21 @@ static void as_it_fills(void)
 				  &uffd);
 	size_t half = huge_pages() / 2;
 
-	expect_views(primary, 0);
-	expect_continue(uffd, primary + BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
-	expect_views(primary, 2);
+	assert_views(primary, 0);
+	assert_continue(uffd, primary + BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_views(primary, 2);
 	checkpoint(primary, huge_size(), "pud:0,pmd:0,pte:2,present:2");
-	expect_continue(uffd, primary + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
-	expect_views(primary, half + 2);
-	expect_error(uffd_protect(uffd, primary + 8 * BASE_PAGE, 8 * BASE_PAGE, true), 0);
-	expect_views(primary, half + 2);
-	expect_error(uffd_protect(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, true), 0);
-	expect_views(primary, half + 2);
+	assert_continue(uffd, primary + huge_size() / 2, huge_size() / 2, 0, huge_size() / 2);
+	assert_views(primary, half + 2);
+	assert_error(uffd_protect(uffd, primary + 8 * BASE_PAGE, 8 * BASE_PAGE, true), 0);
+	assert_views(primary, half + 2);
+	assert_error(uffd_protect(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, true), 0);
+	assert_views(primary, half + 2);
 	collapse(primary, huge_size());
-	expect_views(primary, huge_pages());
+	assert_views(primary, huge_pages());
 	checkpoint(primary, huge_size(), "pte:0,present:%zu,wp:0", huge_pages());
-	expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
-	expect_views(primary, 0);
+	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+	assert_views(primary, 0);
 }
 
 /* Both show which page; the frames of one huge page follow each other. */
@@ -70,12 +70,12 @@ static void frames(void)
 
 	check_pages(whole, 0, 1, FILLING);
 	first = pagemap_entry(whole) & PAGEMAP_FRAME;
-	expect(first != 0, "pagemap hides frames: the probe is not run as root");
+	assert_that(first != 0, "pagemap hides frames: the probe is not run as root");
 	for (size_t i = 0; i < COUNT_OF(pages); i++) {
 		char *page = primary + pages[i] * BASE_PAGE;
 
-		expect_continue(uffd, page, BASE_PAGE, 0, BASE_PAGE);
-		expect((pagemap_entry(page) & PAGEMAP_FRAME) == first + pages[i],
+		assert_continue(uffd, page, BASE_PAGE, 0, BASE_PAGE);
+		assert_that((pagemap_entry(page) & PAGEMAP_FRAME) == first + pages[i],
 		       "page %zu is frame %#llx, expected %#llx", pages[i],
 		       (unsigned long long)(pagemap_entry(page) & PAGEMAP_FRAME),
 		       (unsigned long long)(first + pages[i]));
@@ -88,14 +88,14 @@ static void shared_or_not(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd), *second;
 
-	expect_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
-	expect(pagemap_entry(primary) & PAGEMAP_EXCLUSIVE, "pagemap calls it shared");
-	expect(smaps_bytes(primary, "Private_Hugetlb") == 3 * (int64_t)BASE_PAGE, "%lld bytes private",
+	assert_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	assert_that(pagemap_entry(primary) & PAGEMAP_EXCLUSIVE, "pagemap calls it shared");
+	assert_that(smaps_bytes(primary, "Private_Hugetlb") == 3 * (int64_t)BASE_PAGE, "%lld bytes private",
 	       (long long)smaps_bytes(primary, "Private_Hugetlb"));
 	second = map_shared(fd, huge_size(), UNRESERVED);
 	check_pages(second, 0, 1, FILLING);
-	expect(!(pagemap_entry(primary) & PAGEMAP_EXCLUSIVE), "pagemap calls it exclusive");
-	expect(smaps_bytes(primary, "Shared_Hugetlb") == 3 * (int64_t)BASE_PAGE, "%lld bytes shared",
+	assert_that(!(pagemap_entry(primary) & PAGEMAP_EXCLUSIVE), "pagemap calls it exclusive");
+	assert_that(smaps_bytes(primary, "Shared_Hugetlb") == 3 * (int64_t)BASE_PAGE, "%lld bytes shared",
 	       (long long)smaps_bytes(primary, "Shared_Hugetlb"));
 }
 
@@ -122,13 +122,13 @@ static void numa_maps(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd), line[512];
 
-	expect_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	assert_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
 	numa_line(primary, line, sizeof(line));
-	expect(strstr(line, " huge "), "no 'huge' in: %s", line);
-	expect(strstr(line, "=1 kernelpagesize_kB"), "not one page of a node: %s", line);
+	assert_that(strstr(line, " huge "), "no 'huge' in: %s", line);
+	assert_that(strstr(line, "=1 kernelpagesize_kB"), "not one page of a node: %s", line);
 	collapse(primary, huge_size());
 	numa_line(primary, line, sizeof(line));
-	expect(strstr(line, "=1 kernelpagesize_kB"), "not one page of a node: %s", line);
+	assert_that(strstr(line, "=1 kernelpagesize_kB"), "not one page of a node: %s", line);
 }
 
 static int64_t rollup_bytes(const char *field)
@@ -137,7 +137,7 @@ static int64_t rollup_bytes(const char *field)
 	int64_t bytes = -1;
 	char line[256];
 
-	expect(file, "%s", error_name(errno));
+	assert_that(file, "%s", error_name(errno));
 	while (fgets(line, sizeof(line), file))
 		if (strncmp(line, field, strlen(field)) == 0 && line[strlen(field)] == ':')
 			bytes = atoll(line + strlen(field) + 1) * 1024;
@@ -150,11 +150,11 @@ static void rollup(void)
 	int uffd, other_uffd;
 	char *primary = map_split(fd, 0, 0, &uffd), *other = map_split(fd, 0, 0, &other_uffd);
 
-	expect_continue(uffd, primary, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
-	expect_continue(other_uffd, other, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
-	expect(rollup_bytes("HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
+	assert_continue(uffd, primary, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_continue(other_uffd, other, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	assert_that(rollup_bytes("HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
 	       (long long)rollup_bytes("HugetlbPteMapped"));
-	expect(rollup_bytes("Shared_Hugetlb") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
+	assert_that(rollup_bytes("Shared_Hugetlb") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
 	       (long long)rollup_bytes("Shared_Hugetlb"));
 }
 

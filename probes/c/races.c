@@ -18,7 +18,7 @@ static void fill_file(void)
 }
 
 /* What an ioctl may say of a range that comes and goes. */
-static void expect_one_of(const char *what, int error, const int *allowed, size_t count)
+static void assert_one_of(const char *what, int error, const int *allowed, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (error == allowed[i])
@@ -35,11 +35,11 @@ static void *hammer(void *unused)
 	while (!atomic_load(&stop)) {
 		char *start = primary + page * BASE_PAGE;
 
-		expect_one_of("continue", uffd_continue(uffd, start, BASE_PAGE).error, allowed,
+		assert_one_of("continue", uffd_continue(uffd, start, BASE_PAGE).error, allowed,
 			      COUNT_OF(allowed));
-		expect_one_of("protect", uffd_protect(uffd, start, 3 * BASE_PAGE, page & 1),
+		assert_one_of("protect", uffd_protect(uffd, start, 3 * BASE_PAGE, page & 1),
 			      allowed, COUNT_OF(allowed));
-		expect_one_of("collapse", advise(primary, huge_size(), MADV_COLLAPSE), allowed,
+		assert_one_of("collapse", advise(primary, huge_size(), MADV_COLLAPSE), allowed,
 			      COUNT_OF(allowed));
 		page = (page + 37) % (huge_pages() - 3);
 	}
@@ -51,7 +51,7 @@ static pthread_t hammer_start(void)
 	pthread_t thread;
 
 	primary = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
-	expect_error(pthread_create(&thread, NULL, hammer, NULL), 0);
+	assert_error(pthread_create(&thread, NULL, hammer, NULL), 0);
 	return thread;
 }
 
@@ -64,9 +64,9 @@ static void hammer_end(pthread_t thread)
 	atomic_store(&stop, true);
 	pthread_join(thread, NULL);
 	fresh = map_split(fd, 0, 0, &other);
-	expect_continue(other, fresh, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(other, fresh, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(fresh, 0, 1, FILLING);
-	expect_mapped(fresh, 0, 0, BASE_PAGE);
+	assert_mapped(fresh, 0, 0, BASE_PAGE);
 }
 
 static void against_unmap(void)
@@ -79,7 +79,7 @@ static void against_unmap(void)
 		unmap(primary, huge_size());
 		again = mmap(primary, huge_size(), PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, 0);
-		expect(again == primary, "mmap: %s", error_name(errno));
+		assert_that(again == primary, "mmap: %s", error_name(errno));
 		split(primary, huge_size());
 		uffd_register(uffd, primary, huge_size(),
 			      UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP);
@@ -92,7 +92,7 @@ static void against_dontneed(void)
 	pthread_t thread = hammer_start();
 
 	for (size_t round = 0; round < ROUNDS; round++)
-		expect_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
+		assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
 	hammer_end(thread);
 }
 
@@ -101,7 +101,7 @@ static void against_protection(void)
 	pthread_t thread = hammer_start();
 
 	for (size_t round = 0; round < ROUNDS; round++)
-		expect(mprotect(primary, huge_size(), round & 1 ? PROT_READ | PROT_WRITE :
+		assert_that(mprotect(primary, huge_size(), round & 1 ? PROT_READ | PROT_WRITE :
 				PROT_READ) == 0, "mprotect: %s", error_name(errno));
 	hammer_end(thread);
 }
@@ -113,9 +113,9 @@ static void against_readers_of_proc(void)
 	for (size_t round = 0; round < ROUNDS / 20; round++) {
 		int64_t bytes = smaps_bytes(primary, "HugetlbPteMapped");
 
-		expect(bytes >= 0 && bytes <= (int64_t)huge_size(), "%lld bytes", (long long)bytes);
-		expect(pagemap_present(primary, huge_pages()) <= huge_pages(), "too many");
-		expect(mincore_present(primary, huge_pages()) <= huge_pages(), "too many");
+		assert_that(bytes >= 0 && bytes <= (int64_t)huge_size(), "%lld bytes", (long long)bytes);
+		assert_that(pagemap_present(primary, huge_pages()) <= huge_pages(), "too many");
+		assert_that(mincore_present(primary, huge_pages()) <= huge_pages(), "too many");
 	}
 	hammer_end(thread);
 }
@@ -144,7 +144,7 @@ static void *continue_all(void *unused)
 		struct uffd_result result = uffd_continue(uffd, primary + page * BASE_PAGE,
 							  BASE_PAGE);
 
-		expect(result.error == 0 || result.error == EEXIST, "%s",
+		assert_that(result.error == 0 || result.error == EEXIST, "%s",
 		       error_name(result.error));
 		if (!result.error)
 			atomic_fetch_add(&mapped, 1);
@@ -158,12 +158,12 @@ static void against_each_other(void)
 
 	primary = map_split(fd, 0, 0, &uffd);
 	for (size_t i = 0; i < COUNT_OF(threads); i++)
-		expect_error(pthread_create(&threads[i], NULL, continue_all, NULL), 0);
+		assert_error(pthread_create(&threads[i], NULL, continue_all, NULL), 0);
 	for (size_t i = 0; i < COUNT_OF(threads); i++)
 		pthread_join(threads[i], NULL);
-	expect(atomic_load(&mapped) == PMD_PAGE / BASE_PAGE, "%zu pages were mapped",
+	assert_that(atomic_load(&mapped) == PMD_PAGE / BASE_PAGE, "%zu pages were mapped",
 	       atomic_load(&mapped));
-	expect_mapped(primary, 0, 0, PMD_PAGE);
+	assert_mapped(primary, 0, 0, PMD_PAGE);
 }
 
 int main(int argc, char **argv)

@@ -164,9 +164,9 @@ static void check_all(void)
 	int64_t seen = smaps_bytes(primary, "Shared_Hugetlb") +
 		       smaps_bytes(primary, "Private_Hugetlb");
 
-	expect(seen == (int64_t)bytes, "smaps shows %lld bytes, expected %zu", (long long)seen,
+	assert_that(seen == (int64_t)bytes, "smaps shows %lld bytes, expected %zu", (long long)seen,
 	       bytes);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* The pages that are looked at; all of 1 GiB takes too long to be done each time. */
@@ -176,7 +176,7 @@ static void check_some(void)
 
 	check_pages_from(0, part);
 	check_pages_from(pages - part, part);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* ---- doing one operation, to the kernel and to the model -------------- */
@@ -227,7 +227,7 @@ static void do_continue(const struct op *op)
 				    protect ? UFFDIO_CONTINUE_MODE_WP : 0);
 	if (error && count)
 		error = EAGAIN;
-	expect(result.error == error && result.done == done,
+	assert_that(result.error == error && result.done == done,
 	       "got %s, mapped %lld, expected %s, %lld", error_name(result.error),
 	       (long long)result.done, error_name(error), (long long)done);
 	memset(model.mapped + op->page, true, count);
@@ -236,7 +236,7 @@ static void do_continue(const struct op *op)
 
 static void do_protect(const struct op *op)
 {
-	expect_error(uffd_protect(uffd, primary + op->page * BASE_PAGE, op->count * BASE_PAGE,
+	assert_error(uffd_protect(uffd, primary + op->page * BASE_PAGE, op->count * BASE_PAGE,
 				  op->kind == WP), 0);
 	set(model.marked, op, op->kind == WP);
 }
@@ -252,8 +252,8 @@ static void answer_minor(const struct op *unit, uint64_t flags)
 {
 	char *start = primary + unit->page * BASE_PAGE;
 
-	expect_fault(uffd, start, UFFD_PAGEFAULT_FLAG_MINOR | flags);
-	expect_continue(uffd, start, unit->count * BASE_PAGE, 0, unit->count * BASE_PAGE);
+	assert_fault(uffd, start, UFFD_PAGEFAULT_FLAG_MINOR | flags);
+	assert_continue(uffd, start, unit->count * BASE_PAGE, 0, unit->count * BASE_PAGE);
 	set(model.mapped, unit, true);
 	set(model.marked, unit, false);
 }
@@ -262,8 +262,8 @@ static void answer_protected(const struct op *unit)
 {
 	char *start = primary + unit->page * BASE_PAGE;
 
-	expect_fault(uffd, start, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
-	expect_error(uffd_protect(uffd, start, unit->count * BASE_PAGE, false), 0);
+	assert_fault(uffd, start, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_error(uffd_protect(uffd, start, unit->count * BASE_PAGE, false), 0);
 	set(model.marked, unit, false);
 }
 
@@ -283,7 +283,7 @@ static void do_access(const struct op *op)
 	else if (write && model.marked[op->page])
 		answer_protected(&unit);
 	seen = touch_end(&touch);
-	expect(seen == 0, "byte 0x100 of page %zu shows %#llx", op->page, (unsigned long long)seen);
+	assert_that(seen == 0, "byte 0x100 of page %zu shows %#llx", op->page, (unsigned long long)seen);
 	if (write)
 		new_value(primary, op->page);
 	check_value("the primary mapping", primary, op->page);
@@ -320,7 +320,7 @@ static void do_vmread(const struct op *op)
 		count++;
 	local = (struct iovec){ buffer, count * BASE_PAGE };
 	remote = (struct iovec){ primary + op->page * BASE_PAGE, count * BASE_PAGE };
-	expect(process_vm_readv(getpid(), &local, 1, &remote, 1, 0) ==
+	assert_that(process_vm_readv(getpid(), &local, 1, &remote, 1, 0) ==
 	       (ssize_t)(count * BASE_PAGE), "%s", error_name(errno));
 	for (size_t i = 0; i < count; i++)
 		check_copy_of("process_vm_readv()", (char *)buffer[i], op->page + i);
@@ -336,9 +336,9 @@ static void see_contents(void)
 
 static void do_readonly(void)
 {
-	expect(mprotect(primary, pages * BASE_PAGE, PROT_READ) == 0, "%s", error_name(errno));
+	assert_that(mprotect(primary, pages * BASE_PAGE, PROT_READ) == 0, "%s", error_name(errno));
 	check_some();
-	expect(mprotect(primary, pages * BASE_PAGE, PROT_READ | PROT_WRITE) == 0, "%s",
+	assert_that(mprotect(primary, pages * BASE_PAGE, PROT_READ | PROT_WRITE) == 0, "%s",
 	       error_name(errno));
 }
 
@@ -351,7 +351,7 @@ static void do_remap(void)
 
 	do_protect(&all);
 	to = mremap(primary, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
-	expect(to != MAP_FAILED, "mremap: %s", error_name(errno));
+	assert_that(to != MAP_FAILED, "mremap: %s", error_name(errno));
 	primary = to;
 	register_primary();
 }
@@ -366,7 +366,7 @@ static void do_side(const struct op *op)
 	uffd_register(uffd, side, length, UFFDIO_REGISTER_MODE_MINOR);
 	if (model.cached[op->page / huge_pages()] &&
 	    model.cached[(op->page + op->count - 1) / huge_pages()] && op->count <= huge_pages()) {
-		expect_continue(uffd, side + op->page * BASE_PAGE, op->count * BASE_PAGE, 0,
+		assert_continue(uffd, side + op->page * BASE_PAGE, op->count * BASE_PAGE, 0,
 				op->count * BASE_PAGE);
 		for (size_t page = op->page; page < op->page + op->count; page++)
 			if (looked_at(page))
@@ -377,7 +377,7 @@ static void do_side(const struct op *op)
 
 static void do_reregister(void)
 {
-	expect_error(uffd_unregister(uffd, primary, pages * BASE_PAGE), 0);
+	assert_error(uffd_unregister(uffd, primary, pages * BASE_PAGE), 0);
 	memset(model.marked, false, pages);
 	register_primary();
 }
@@ -391,7 +391,7 @@ static void do_dontneed(const struct op *op)
 {
 	struct op huge = huge_of(op->page);
 
-	expect_error(advise(primary + huge.page * BASE_PAGE, huge_size(), MADV_DONTNEED), 0);
+	assert_error(advise(primary + huge.page * BASE_PAGE, huge_size(), MADV_DONTNEED), 0);
 	set(model.mapped, &huge, false);
 }
 
@@ -412,8 +412,8 @@ static void do_punch(const struct op *op)
 
 static void do_truncate(void)
 {
-	expect(ftruncate(file, 0) == 0, "%s", error_name(errno));
-	expect(ftruncate(file, (off_t)(pages * BASE_PAGE)) == 0, "%s", error_name(errno));
+	assert_that(ftruncate(file, 0) == 0, "%s", error_name(errno));
+	assert_that(ftruncate(file, (off_t)(pages * BASE_PAGE)) == 0, "%s", error_name(errno));
 	for (size_t page = 0; page < pages; page += huge_pages()) {
 		struct op huge = huge_of(page);
 
@@ -622,7 +622,7 @@ static long file_pages(void)
 {
 	struct stat status;
 
-	expect(fstat(file, &status) == 0, "%s", error_name(errno));
+	assert_that(fstat(file, &status) == 0, "%s", error_name(errno));
 	return (long)(status.st_blocks * 512 / (blkcnt_t)huge_size());
 }
 
@@ -662,7 +662,7 @@ static bool passes(const struct sequence *sequence, bool loud)
 	running = sequence;
 	fflush(stdout);
 	pid = fork();
-	expect(pid >= 0, "fork: %s", error_name(errno));
+	assert_that(pid >= 0, "fork: %s", error_name(errno));
 	if (pid == 0)
 		child(loud);
 	waitpid(pid, &status, 0);
@@ -787,7 +787,7 @@ static void set_up(void)
 	file = huge_memfd(huge_count);
 	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	expect(progress != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(progress != MAP_FAILED, "mmap: %s", error_name(errno));
 }
 
 static void replay(void)

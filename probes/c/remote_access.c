@@ -30,7 +30,7 @@ static ssize_t transfer(bool write, char *primary, size_t first, size_t count)
 }
 
 /* What the buffer holds must be pages FIRST to FIRST + COUNT. */
-static void expect_buffer(size_t first, size_t count, unsigned int seed)
+static void assert_buffer(size_t first, size_t count, unsigned int seed)
 {
 	check_copy(buffer, first, count, seed);
 }
@@ -42,8 +42,8 @@ static char *map_mixed(int *uffd, size_t *boundary)
 
 	*boundary = huge_size() == PUD_PAGE ? PMD_PAGE / BASE_PAGE : 64;
 	for (size_t page = *boundary - PAGES; page < *boundary; page++)
-		expect_continue(*uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_continue(*uffd, primary + *boundary * BASE_PAGE, PMD_PAGE / 2, 0, PMD_PAGE / 2);
+		assert_continue(*uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(*uffd, primary + *boundary * BASE_PAGE, PMD_PAGE / 2, 0, PMD_PAGE / 2);
 	return primary;
 }
 
@@ -53,9 +53,9 @@ static void read_pages(void)
 	int uffd;
 	char *primary = map_mixed(&uffd, &boundary);
 
-	expect(transfer(false, primary, boundary - 3, PAGES) == (ssize_t)sizeof(buffer), "%s",
+	assert_that(transfer(false, primary, boundary - 3, PAGES) == (ssize_t)sizeof(buffer), "%s",
 	       error_name(errno));
-	expect_buffer(boundary - 3, PAGES, FILLING);
+	assert_buffer(boundary - 3, PAGES, FILLING);
 }
 
 static void write_pages(void)
@@ -66,7 +66,7 @@ static void write_pages(void)
 
 	alias = map_shared(fd, huge_size(), UNRESERVED);
 	fill_copy(buffer, boundary - 3, PAGES, REFILLING);
-	expect(transfer(true, primary, boundary - 3, PAGES) == (ssize_t)sizeof(buffer), "%s",
+	assert_that(transfer(true, primary, boundary - 3, PAGES) == (ssize_t)sizeof(buffer), "%s",
 	       error_name(errno));
 	check_pages(alias, boundary - 3, PAGES, REFILLING);
 	check_pages(alias, boundary - 4, 1, FILLING);
@@ -81,15 +81,15 @@ static void through_a_file(void)
 	char *primary = map_mixed(&uffd, &boundary), *alias;
 	off_t at = (off_t)(uintptr_t)(primary + (boundary - 2) * BASE_PAGE);
 
-	expect(mem >= 0, "/proc/self/mem: %s", error_name(errno));
-	expect(pread(mem, buffer, 4 * BASE_PAGE, at) == 4 * (ssize_t)BASE_PAGE, "%s",
+	assert_that(mem >= 0, "/proc/self/mem: %s", error_name(errno));
+	assert_that(pread(mem, buffer, 4 * BASE_PAGE, at) == 4 * (ssize_t)BASE_PAGE, "%s",
 	       error_name(errno));
-	expect_buffer(boundary - 2, 4, FILLING);
+	assert_buffer(boundary - 2, 4, FILLING);
 	/* Across the end of a base page. */
-	expect(pwrite(mem, "hugetlb", 7, at + (off_t)BASE_PAGE - 3 + 0x400) == 7, "%s",
+	assert_that(pwrite(mem, "hugetlb", 7, at + (off_t)BASE_PAGE - 3 + 0x400) == 7, "%s",
 	       error_name(errno));
 	alias = map_shared(fd, huge_size(), UNRESERVED);
-	expect(memcmp(alias + (boundary - 1) * BASE_PAGE - 3 + 0x400, "hugetlb", 7) == 0,
+	assert_that(memcmp(alias + (boundary - 1) * BASE_PAGE - 3 + 0x400, "hugetlb", 7) == 0,
 	       "the other mapping does not show what was written");
 }
 
@@ -109,15 +109,15 @@ static void hole_is_a_fault(void)
 	pthread_t thread;
 	ssize_t done = 0;
 
-	expect_continue(uffd, primary + 20 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 20 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	hole = primary + 20 * BASE_PAGE;
-	expect_error(pthread_create(&thread, NULL, read_hole, &done), 0);
-	expect_fault(uffd, primary + 21 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, primary + 21 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_error(pthread_create(&thread, NULL, read_hole, &done), 0);
+	assert_fault(uffd, primary + 21 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, primary + 21 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	pthread_join(thread, NULL);
-	expect(done == 2 * (ssize_t)BASE_PAGE, "%zd bytes", done);
-	expect_buffer(20, 2, FILLING);
-	expect_mapped(primary, 0, 0, 2 * BASE_PAGE);
+	assert_that(done == 2 * (ssize_t)BASE_PAGE, "%zd bytes", done);
+	assert_buffer(20, 2, FILLING);
+	assert_mapped(primary, 0, 0, 2 * BASE_PAGE);
 }
 
 /* Full, and by one entry: every 37th page from afar. */
@@ -126,16 +126,16 @@ static void full_and_collapsed(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, primary, huge_size() - BASE_PAGE, 0, huge_size() - BASE_PAGE);
+	assert_continue(uffd, primary, huge_size() - BASE_PAGE, 0, huge_size() - BASE_PAGE);
 	for (size_t page = 0; page + PAGES < huge_pages(); page += huge_pages() / 37) {
-		expect(transfer(false, primary, page, PAGES) == (ssize_t)sizeof(buffer), "%s",
+		assert_that(transfer(false, primary, page, PAGES) == (ssize_t)sizeof(buffer), "%s",
 		       error_name(errno));
-		expect_buffer(page, PAGES, FILLING);
+		assert_buffer(page, PAGES, FILLING);
 	}
 	collapse(primary, huge_size());
-	expect(transfer(false, primary, huge_pages() - PAGES, PAGES) == (ssize_t)sizeof(buffer),
+	assert_that(transfer(false, primary, huge_pages() - PAGES, PAGES) == (ssize_t)sizeof(buffer),
 	       "%s", error_name(errno));
-	expect_buffer(huge_pages() - PAGES, PAGES, FILLING);
+	assert_buffer(huge_pages() - PAGES, PAGES, FILLING);
 }
 
 int main(int argc, char **argv)

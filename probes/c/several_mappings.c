@@ -19,12 +19,12 @@ static void two_split_mappings(void)
 	int first_uffd, second_uffd;
 	char *first = map_split(fd, 0, 0, &first_uffd), *second = map_split(fd, 0, 0, &second_uffd);
 
-	expect_continue(first_uffd, first, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
-	expect_continue(second_uffd, second + 2 * BASE_PAGE, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
-	expect_mapped(first, 0, 0, 4 * BASE_PAGE);
-	expect_mapped(second, 0, 0, 4 * BASE_PAGE);
-	expect(!(pagemap_entry(first + 4 * BASE_PAGE) & PAGEMAP_PRESENT), "page 4 came to the first");
-	expect(!(pagemap_entry(second) & PAGEMAP_PRESENT), "page 0 came to the second");
+	assert_continue(first_uffd, first, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_continue(second_uffd, second + 2 * BASE_PAGE, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_mapped(first, 0, 0, 4 * BASE_PAGE);
+	assert_mapped(second, 0, 0, 4 * BASE_PAGE);
+	assert_that(!(pagemap_entry(first + 4 * BASE_PAGE) & PAGEMAP_PRESENT), "page 4 came to the first");
+	assert_that(!(pagemap_entry(second) & PAGEMAP_PRESENT), "page 0 came to the second");
 	checkpoint(first, huge_size(), "pud:0,pmd:0,pte:4,present:4");
 	checkpoint(second, huge_size(), "pud:0,pmd:0,pte:4,present:4");
 	check_pages(first, 0, 4, FILLING);
@@ -38,14 +38,14 @@ static void three_granularities(void)
 	char *fine = map_split(fd, 0, 0, &fine_uffd), *pmd = map_split(fd, 0, 0, &pmd_uffd);
 	char *whole = map_shared(fd, huge_size(), UNRESERVED);
 
-	expect_continue(fine_uffd, fine + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_continue(pmd_uffd, pmd, PMD_PAGE, 0, PMD_PAGE);
+	assert_continue(fine_uffd, fine + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(pmd_uffd, pmd, PMD_PAGE, 0, PMD_PAGE);
 	fill_pages(whole, 5, 1, REFILLING);
 	check_pages(fine, 5, 1, REFILLING);
 	check_pages(pmd, 5, 1, REFILLING);
 	fill_pages(fine, 5, 1, FILLING);
 	check_pages(whole, 5, 1, FILLING);
-	expect((pagemap_entry(fine + 5 * BASE_PAGE) & PAGEMAP_FRAME) ==
+	assert_that((pagemap_entry(fine + 5 * BASE_PAGE) & PAGEMAP_FRAME) ==
 	       (pagemap_entry(whole + 5 * BASE_PAGE) & PAGEMAP_FRAME), "not the same frame");
 }
 
@@ -54,11 +54,11 @@ static void one_goes_away(void)
 	int first_uffd, second_uffd;
 	char *first = map_split(fd, 0, 0, &first_uffd), *second = map_split(fd, 0, 0, &second_uffd);
 
-	expect_continue(first_uffd, first, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
-	expect_continue(second_uffd, second, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_continue(first_uffd, first, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_continue(second_uffd, second, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
 	unmap(second, huge_size());
 	check_pages(first, 0, 4, FILLING);
-	expect_continue(first_uffd, first + 4 * BASE_PAGE, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
+	assert_continue(first_uffd, first + 4 * BASE_PAGE, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
 	check_pages(first, 0, 8, FILLING);
 }
 
@@ -69,13 +69,13 @@ static void last_fine_entry(void)
 	int own = filled_memfd(512, FILLING), uffd;
 	char *primary = map_split(own, 0, 0, &uffd);
 
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	close(own);
-	expect_pool(&before, -1, 0, "with one base page mapped");
+	assert_pool(&before, -1, 0, "with one base page mapped");
 	check_pages(primary, 0, 1, FILLING);
 	unmap(primary, huge_size());
 	close(uffd);
-	expect_pool(&before, 0, 0, "unmapped");
+	assert_pool(&before, 0, 0, "unmapped");
 }
 
 /* Both halves of one file's page, in two ranges of one mapping that overlap in the file. */
@@ -86,9 +86,9 @@ static void one_userfaultfd(void)
 
 	split(second, huge_size());
 	uffd_register(uffd, second, huge_size(), UFFDIO_REGISTER_MODE_MINOR);
-	expect_continue(uffd, first, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
-	expect_continue(uffd, second, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
-	expect_continue(uffd, second + BASE_PAGE, BASE_PAGE, EEXIST, -EEXIST);
+	assert_continue(uffd, first, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_continue(uffd, second, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_continue(uffd, second + BASE_PAGE, BASE_PAGE, EEXIST, -EEXIST);
 	check_pages(first, 0, 2, FILLING);
 	check_pages(second, 0, 2, FILLING);
 }

@@ -2,11 +2,11 @@
 /* What /proc/PID/smaps says about an ordinary shared mapping of a huge page. */
 #include "hgm_probe.h"
 
-static void expect_field(const char *start, const char *field, int64_t want)
+static void assert_field(const char *start, const char *field, int64_t want)
 {
 	int64_t bytes = smaps_bytes(start, field);
 
-	expect(bytes == want, "%s is %lld kB, expected %lld kB", field,
+	assert_that(bytes == want, "%s is %lld kB, expected %lld kB", field,
 	       (long long)bytes / 1024, (long long)want / 1024);
 }
 
@@ -20,24 +20,24 @@ static void page_sizes(void)
 {
 	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
 
-	expect_field(start, "Size", (int64_t)huge_size());
-	expect_field(start, "KernelPageSize", (int64_t)huge_size());
-	expect_field(start, "MMUPageSize", (int64_t)huge_size());
-	expect(smaps_has_flag(start, "ht"), "VmFlags lacks ht");
-	expect(smaps_has_flag(start, "sh"), "VmFlags lacks sh");
-	expect(!smaps_has_flag(start, "hm"), "VmFlags has hm before any MADV_SPLIT");
+	assert_field(start, "Size", (int64_t)huge_size());
+	assert_field(start, "KernelPageSize", (int64_t)huge_size());
+	assert_field(start, "MMUPageSize", (int64_t)huge_size());
+	assert_that(smaps_has_flag(start, "ht"), "VmFlags lacks ht");
+	assert_that(smaps_has_flag(start, "sh"), "VmFlags lacks sh");
+	assert_that(!smaps_has_flag(start, "hm"), "VmFlags has hm before any MADV_SPLIT");
 }
 
 static void touched(void)
 {
 	char *start = map_shared(huge_memfd(1), huge_size(), RESERVED);
 
-	expect(hugetlb_bytes(start) == 0, "%lld bytes before the first touch",
+	assert_that(hugetlb_bytes(start) == 0, "%lld bytes before the first touch",
 	       (long long)hugetlb_bytes(start));
 	*start = 1;
-	expect(hugetlb_bytes(start) == (int64_t)huge_size(), "%lld bytes after it",
+	assert_that(hugetlb_bytes(start) == (int64_t)huge_size(), "%lld bytes after it",
 	       (long long)hugetlb_bytes(start));
-	expect_field(start, "Rss", 0);
+	assert_field(start, "Rss", 0);
 }
 
 int main(int argc, char **argv)

@@ -11,11 +11,11 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-static void expect_field(const char *start, const char *field, size_t want)
+static void assert_field(const char *start, const char *field, size_t want)
 {
 	int64_t bytes = smaps_bytes(start, field);
 
-	expect(bytes == (int64_t)want, "%s is %lld bytes, expected %zu", field,
+	assert_that(bytes == (int64_t)want, "%s is %lld bytes, expected %zu", field,
 	       (long long)bytes, want);
 }
 
@@ -23,9 +23,9 @@ static void unsplit(void)
 {
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
 
-	expect_mapped(start, 0, 0, 0);
+	assert_mapped(start, 0, 0, 0);
 	check_pages(start, 0, 1, FILLING);
-	expect_whole(start, huge_size());
+	assert_whole(start, huge_size());
 }
 
 static void base_pages(void)
@@ -33,11 +33,11 @@ static void base_pages(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_mapped(primary, 0, 0, 0);
-	expect_continue(uffd, primary + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_mapped(primary, 0, 0, BASE_PAGE);
-	expect_continue(uffd, primary + 5 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
-	expect_mapped(primary, 0, 0, 3 * BASE_PAGE);
+	assert_mapped(primary, 0, 0, 0);
+	assert_continue(uffd, primary + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_mapped(primary, 0, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 5 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_mapped(primary, 0, 0, 3 * BASE_PAGE);
 }
 
 /* The largest entries that fit are used: 2 MiB in one step is one PMD entry. */
@@ -46,12 +46,12 @@ static void largest_entries(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
-	expect_mapped(primary, 0, PMD_PAGE, 0);
+	assert_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
+	assert_mapped(primary, 0, PMD_PAGE, 0);
 	if (huge_size() == PMD_PAGE)
 		return;
-	expect_continue(uffd, primary + PMD_PAGE, PMD_PAGE + BASE_PAGE, 0, PMD_PAGE + BASE_PAGE);
-	expect_mapped(primary, 0, 2 * PMD_PAGE, BASE_PAGE);
+	assert_continue(uffd, primary + PMD_PAGE, PMD_PAGE + BASE_PAGE, 0, PMD_PAGE + BASE_PAGE);
+	assert_mapped(primary, 0, 2 * PMD_PAGE, BASE_PAGE);
 }
 
 static void page_sizes_stay(void)
@@ -59,9 +59,9 @@ static void page_sizes_stay(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
-	expect_field(primary, "KernelPageSize", huge_size());
-	expect_field(primary, "MMUPageSize", huge_size());
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_field(primary, "KernelPageSize", huge_size());
+	assert_field(primary, "MMUPageSize", huge_size());
 }
 
 int main(int argc, char **argv)

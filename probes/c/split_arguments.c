@@ -16,31 +16,31 @@ static char *map_with(int protection, int flags, int file)
 {
 	void *start = mmap(NULL, huge_size(), protection, flags | MAP_NORESERVE, file, 0);
 
-	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
 	return start;
 }
 
-static void expect_split(char *start)
+static void assert_split(char *start)
 {
 	split(start, huge_size());
-	expect(smaps_has_flag(start, "hm"), "VmFlags lacks hm");
+	assert_that(smaps_has_flag(start, "hm"), "VmFlags lacks hm");
 }
 
 static void no_access(void)
 {
-	expect_split(map_with(PROT_NONE, MAP_SHARED, fd));
+	assert_split(map_with(PROT_NONE, MAP_SHARED, fd));
 }
 
 static void read_only(void)
 {
-	expect_split(map_with(PROT_READ, MAP_SHARED, fd));
+	assert_split(map_with(PROT_READ, MAP_SHARED, fd));
 }
 
 static void shared_anonymous(void)
 {
 	int log2 = __builtin_ctzl(huge_size());
 
-	expect_split(map_with(PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS |
+	assert_split(map_with(PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS |
 			      MAP_HUGETLB | log2 << MAP_HUGE_SHIFT, -1));
 }
 
@@ -51,29 +51,29 @@ static void system_v(void)
 			log2 << MAP_HUGE_SHIFT | 0600);
 	char *start;
 
-	expect(id >= 0, "shmget: %s", error_name(errno));
+	assert_that(id >= 0, "shmget: %s", error_name(errno));
 	start = shmat(id, NULL, 0);
 	shmctl(id, IPC_RMID, NULL);
-	expect(start != (void *)-1, "shmat: %s", error_name(errno));
-	expect_split(start);
+	assert_that(start != (void *)-1, "shmat: %s", error_name(errno));
+	assert_split(start);
 }
 
 static void no_length(void)
 {
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
 
-	expect_error(advise(start, 0, MADV_SPLIT), 0);
-	expect(!smaps_has_flag(start, "hm"), "VmFlags has hm");
+	assert_error(advise(start, 0, MADV_SPLIT), 0);
+	assert_that(!smaps_has_flag(start, "hm"), "VmFlags has hm");
 }
 
 static void wrapping(void)
 {
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
 
-	expect_error(advise(start, -huge_size(), MADV_SPLIT), EINVAL);
-	expect_error(advise(start, SIZE_MAX, MADV_SPLIT), EINVAL);
-	expect_error(advise((void *)-huge_size(), 2 * huge_size(), MADV_SPLIT), EINVAL);
-	expect(!smaps_has_flag(start, "hm"), "VmFlags has hm after the refusals");
+	assert_error(advise(start, -huge_size(), MADV_SPLIT), EINVAL);
+	assert_error(advise(start, SIZE_MAX, MADV_SPLIT), EINVAL);
+	assert_error(advise((void *)-huge_size(), 2 * huge_size(), MADV_SPLIT), EINVAL);
+	assert_that(!smaps_has_flag(start, "hm"), "VmFlags has hm after the refusals");
 }
 
 /* As for every other advice: ENOMEM, and what is mapped was advised. */
@@ -82,9 +82,9 @@ static void gap(void)
 	char *start = map_shared(fd, 3 * huge_size(), UNRESERVED);
 
 	unmap(start + huge_size(), huge_size());
-	expect_error(advise(start, 3 * huge_size(), MADV_SPLIT), ENOMEM);
-	expect(smaps_has_flag(start, "hm"), "what is before the gap lacks hm");
-	expect(smaps_has_flag(start + 2 * huge_size(), "hm"), "what is after the gap lacks hm");
+	assert_error(advise(start, 3 * huge_size(), MADV_SPLIT), ENOMEM);
+	assert_that(smaps_has_flag(start, "hm"), "what is before the gap lacks hm");
+	assert_that(smaps_has_flag(start + 2 * huge_size(), "hm"), "what is after the gap lacks hm");
 }
 
 static void unmapped(void)
@@ -92,7 +92,7 @@ static void unmapped(void)
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
 
 	unmap(start, huge_size());
-	expect_error(advise(start, huge_size(), MADV_SPLIT), ENOMEM);
+	assert_error(advise(start, huge_size(), MADV_SPLIT), ENOMEM);
 }
 
 int main(int argc, char **argv)

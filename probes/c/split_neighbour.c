@@ -29,12 +29,12 @@ static void parts_are_refused(void)
 	int uffd;
 	char *start = map_half_split(&uffd);
 
-	expect_continue(uffd, start, BASE_PAGE, EINVAL, -EINVAL);
-	expect_continue(uffd, start + huge_size() - BASE_PAGE, BASE_PAGE, EINVAL, -EINVAL);
-	expect_error(uffd_protect(uffd, start, BASE_PAGE, true), EINVAL);
-	expect_mapped(start, 0, 0, 0);
-	expect_continue(uffd, start, huge_size(), 0, huge_size());
-	expect_whole(start, huge_size());
+	assert_continue(uffd, start, BASE_PAGE, EINVAL, -EINVAL);
+	assert_continue(uffd, start + huge_size() - BASE_PAGE, BASE_PAGE, EINVAL, -EINVAL);
+	assert_error(uffd_protect(uffd, start, BASE_PAGE, true), EINVAL);
+	assert_mapped(start, 0, 0, 0);
+	assert_continue(uffd, start, huge_size(), 0, huge_size());
+	assert_whole(start, huge_size());
 	check_pages(start, 0, 1, FILLING);
 }
 
@@ -44,10 +44,10 @@ static void split_one_takes_parts(void)
 	char *start = map_half_split(&uffd);
 	size_t page = huge_pages() + STRIDE;
 
-	expect_continue(uffd, start + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, start + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(start, page, 1, FILLING);
-	expect_mapped(start + huge_size(), 0, 0, BASE_PAGE);
-	expect_mapped(start, 0, 0, 0);
+	assert_mapped(start + huge_size(), 0, 0, BASE_PAGE);
+	assert_mapped(start, 0, 0, 0);
 }
 
 /* The VMA was cut: no ioctl reaches over the cut. */
@@ -56,9 +56,9 @@ static void across_the_cut(void)
 	int uffd;
 	char *start = map_half_split(&uffd);
 
-	expect_continue(uffd, start, 2 * huge_size(), ENOENT, -ENOENT);
-	expect_continue(uffd, start + huge_size() - BASE_PAGE, 2 * BASE_PAGE, ENOENT, -ENOENT);
-	expect(pagemap_present(start, 2 * huge_pages()) == 0, "something was mapped");
+	assert_continue(uffd, start, 2 * huge_size(), ENOENT, -ENOENT);
+	assert_continue(uffd, start + huge_size() - BASE_PAGE, 2 * BASE_PAGE, ENOENT, -ENOENT);
+	assert_that(pagemap_present(start, 2 * huge_pages()) == 0, "something was mapped");
 }
 
 static void fault_addresses(void)
@@ -68,11 +68,11 @@ static void fault_addresses(void)
 	struct touch first, second;
 
 	touch_start(&first, start + 5 * BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, start, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_fault(uffd, start, UFFD_PAGEFAULT_FLAG_MINOR);
 	touch_start(&second, start + huge_size() + 5 * BASE_PAGE, TOUCH_READ);
-	expect_fault(uffd, start + huge_size() + 5 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
-	expect_continue(uffd, start, huge_size(), 0, huge_size());
-	expect_continue(uffd, start + huge_size(), huge_size(), 0, huge_size());
+	assert_fault(uffd, start + huge_size() + 5 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, start, huge_size(), 0, huge_size());
+	assert_continue(uffd, start + huge_size(), huge_size(), 0, huge_size());
 	touch_end(&first);
 	touch_end(&second);
 }
@@ -84,9 +84,9 @@ static void both_split(void)
 	char *start = map_half_split(&uffd);
 
 	split(start, huge_size());
-	expect_continue(uffd, start + huge_size() - BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
-	expect_mapped(start, 0, 0, BASE_PAGE);
+	assert_continue(uffd, start + huge_size() - BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
+	assert_mapped(start, 0, 0, BASE_PAGE);
 	check_pages(start, huge_pages(), 1, FILLING);
 }
 

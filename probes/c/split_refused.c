@@ -8,7 +8,7 @@ static void private_hugetlb(void)
 {
 	char *start = map_private_huge(UNRESERVED);
 
-	expect_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
+	assert_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
 }
 
 static void private_file(void)
@@ -16,33 +16,33 @@ static void private_file(void)
 	void *start = mmap(NULL, huge_size(), PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_NORESERVE, huge_memfd(1), 0);
 
-	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
-	expect_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
+	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
 }
 
 static void anonymous(void)
 {
 	char *start = map_anonymous(huge_size(), MAP_NORESERVE);
 
-	expect_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
+	assert_error(advise(start, huge_size(), MADV_SPLIT), EINVAL);
 }
 
 static void ordinary_file(void)
 {
 	int fd = memfd_create("hgm-probe", MFD_CLOEXEC);
 
-	expect(ftruncate(fd, PMD_PAGE) == 0, "%s", error_name(errno));
-	expect_error(advise(map_shared(fd, PMD_PAGE, UNRESERVED), PMD_PAGE, MADV_SPLIT), EINVAL);
+	assert_that(ftruncate(fd, PMD_PAGE) == 0, "%s", error_name(errno));
+	assert_error(advise(map_shared(fd, PMD_PAGE, UNRESERVED), PMD_PAGE, MADV_SPLIT), EINVAL);
 }
 
 static void unaligned(void)
 {
 	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
 
-	expect_error(advise(start + 1, BASE_PAGE, MADV_SPLIT), EINVAL);
-	expect_error(advise(start + BASE_PAGE, huge_size() - BASE_PAGE, MADV_SPLIT), EINVAL);
-	expect_error(advise(start, BASE_PAGE, MADV_SPLIT), EINVAL);
-	expect(!smaps_has_flag(start, "hm"), "VmFlags has hm after the refusals");
+	assert_error(advise(start + 1, BASE_PAGE, MADV_SPLIT), EINVAL);
+	assert_error(advise(start + BASE_PAGE, huge_size() - BASE_PAGE, MADV_SPLIT), EINVAL);
+	assert_error(advise(start, BASE_PAGE, MADV_SPLIT), EINVAL);
+	assert_that(!smaps_has_flag(start, "hm"), "VmFlags has hm after the refusals");
 }
 
 int main(int argc, char **argv)

@@ -17,11 +17,11 @@ static char *map_aligned(int fd)
 			  -1, 0);
 	void *start;
 
-	expect(area != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(area != MAP_FAILED, "mmap: %s", error_name(errno));
 	area = (char *)(((uintptr_t)area + PUD_PAGE - 1) & -PUD_PAGE);
 	start = mmap(area, PUD_PAGE, PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0);
-	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
 	return start;
 }
 
@@ -43,8 +43,8 @@ static void other_mapping_stays(void)
 {
 	map_both();
 	split(primary, PUD_PAGE);
-	expect_mapped(primary, 0, 0, 0);
-	expect_mapped(alias, 0, PAGES * PMD_PAGE, 0);
+	assert_mapped(primary, 0, 0, 0);
+	assert_mapped(alias, 0, PAGES * PMD_PAGE, 0);
 	check_pages(alias, 0, PAGES * huge_pages(), FILLING);
 }
 
@@ -55,11 +55,11 @@ static void fine_entries_are_private(void)
 	map_both();
 	split(primary, PUD_PAGE);
 	uffd_register(uffd, primary, PUD_PAGE, UFFDIO_REGISTER_MODE_MINOR);
-	expect_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect_mapped(primary, 0, 0, BASE_PAGE);
-	expect_mapped(alias, 0, PAGES * PMD_PAGE, 0);
+	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_mapped(primary, 0, 0, BASE_PAGE);
+	assert_mapped(alias, 0, PAGES * PMD_PAGE, 0);
 	check_pages(primary, 3, 1, FILLING);
-	expect_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(alias, 0, PAGES * huge_pages(), FILLING);
 }
 
@@ -69,12 +69,12 @@ static void never_shared_again(void)
 	map_both();
 	split(primary, PUD_PAGE);
 	split(alias, PUD_PAGE);
-	expect_error(advise(primary, PUD_PAGE, MADV_DONTNEED), 0);
-	expect_error(advise(alias, PUD_PAGE, MADV_DONTNEED), 0);
+	assert_error(advise(primary, PUD_PAGE, MADV_DONTNEED), 0);
+	assert_error(advise(alias, PUD_PAGE, MADV_DONTNEED), 0);
 	check_pages(primary, 0, 1, FILLING);
 	check_pages(alias, huge_pages(), 1, FILLING);
-	expect_mapped(primary, 0, PMD_PAGE, 0);
-	expect_mapped(alias, 0, PMD_PAGE, 0);
+	assert_mapped(primary, 0, PMD_PAGE, 0);
+	assert_mapped(alias, 0, PMD_PAGE, 0);
 	unmap(primary, PUD_PAGE);
 	check_pages(alias, 0, 2 * huge_pages(), FILLING);
 }

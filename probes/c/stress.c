@@ -138,10 +138,10 @@ static void look(const char *mapping, size_t page)
 	is_guarded = true;
 	if (sigsetjmp(behind, 1) == 0) {
 		seen = words[0];
-		expect(seen == 0 || seen == stamp_of(page), "page %zu shows %#llx", page,
+		assert_that(seen == 0 || seen == stamp_of(page), "page %zu shows %#llx", page,
 		       (unsigned long long)seen);
 		seen = words[511];
-		expect(seen == 0 || seen == stamp_of(page), "page %zu ends with %#llx", page,
+		assert_that(seen == 0 || seen == stamp_of(page), "page %zu ends with %#llx", page,
 		       (unsigned long long)seen);
 	}
 	is_guarded = false;
@@ -224,7 +224,7 @@ static void do_punch(void)
 static void do_truncate(void)
 {
 	if (ftruncate(fd, (off_t)(random_below(file_pages() + 1) * huge_size())) == 0)
-		expect(ftruncate(fd, (off_t)length()) == 0, "%s", error_name(errno));
+		assert_that(ftruncate(fd, (off_t)length()) == 0, "%s", error_name(errno));
 }
 
 static void do_mprotect(void)
@@ -263,7 +263,7 @@ static void do_fork(void)
 	if (child < 0)
 		return;
 	waitpid(child, &status, 0);
-	expect(!WIFEXITED(status) || WEXITSTATUS(status) == 0, "a child failed");
+	assert_that(!WIFEXITED(status) || WEXITSTATUS(status) == 0, "a child failed");
 }
 
 /* Moves a mapping of LENGTH bytes to a place that nobody else can take meanwhile. */
@@ -310,7 +310,7 @@ static void read_all(const char *path)
 	int file = open(path, O_RDONLY | O_CLOEXEC);
 	char buffer[4096];
 
-	expect(file >= 0, "%s: %s", path, error_name(errno));
+	assert_that(file >= 0, "%s: %s", path, error_name(errno));
 	while (read(file, buffer, sizeof(buffer)) > 0)
 		;
 	close(file);
@@ -474,7 +474,7 @@ static pid_t start_process(void)
 {
 	pid_t child = fork();
 
-	expect(child >= 0, "fork: %s", error_name(errno));
+	assert_that(child >= 0, "fork: %s", error_name(errno));
 	if (child == 0)
 		process();
 	return child;
@@ -492,7 +492,7 @@ static void kill_some(void)
 			kill(victim, SIGKILL);
 		close(ends.fd);
 		waitpid(victim, &status, 0);
-		expect(!WIFEXITED(status) || WEXITSTATUS(status) == 0, "a process failed");
+		assert_that(!WIFEXITED(status) || WEXITSTATUS(status) == 0, "a process failed");
 	}
 }
 
@@ -506,8 +506,8 @@ static void run_all(void)
 		start_process();
 	kill_some();
 	for (int i = 0; i < PROCESSES; i++) {
-		expect(wait(&status) > 0, "wait: %s", error_name(errno));
-		expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x of a process",
+		assert_that(wait(&status) > 0, "wait: %s", error_name(errno));
+		assert_that(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x of a process",
 		       (unsigned int)status);
 	}
 }
@@ -521,12 +521,12 @@ static long page_tables(void)
 
 	read_all("/proc/sys/vm/stat_refresh");
 	file = fopen("/proc/meminfo", "re");
-	expect(file, "/proc/meminfo: %s", error_name(errno));
+	assert_that(file, "/proc/meminfo: %s", error_name(errno));
 	while (kib < 0 && fgets(line, sizeof(line), file))
 		if (sscanf(line, "PageTables: %ld kB", &kib) != 1)
 			kib = -1;
 	fclose(file);
-	expect(kib >= 0, "/proc/meminfo has no PageTables");
+	assert_that(kib >= 0, "/proc/meminfo has no PageTables");
 	return kib << 10;
 }
 
@@ -563,10 +563,10 @@ static void everything_at_once(void)
 	run_all();
 	close(fd);
 	after = counters();
-	expect(after.free == before.free, "%+ld", after.free - before.free);
-	expect(after.reserved == before.reserved, "%+ld", after.reserved - before.reserved);
-	expect(after.surplus == before.surplus, "%+ld", after.surplus - before.surplus);
-	expect(after.page_tables <= before.page_tables + PAGE_TABLES_SLACK, "%+ld bytes",
+	assert_that(after.free == before.free, "%+ld", after.free - before.free);
+	assert_that(after.reserved == before.reserved, "%+ld", after.reserved - before.reserved);
+	assert_that(after.surplus == before.surplus, "%+ld", after.surplus - before.surplus);
+	assert_that(after.page_tables <= before.page_tables + PAGE_TABLES_SLACK, "%+ld bytes",
 	       after.page_tables - before.page_tables);
 }
 

@@ -18,8 +18,8 @@ static char *map_two(int *uffd)
 	char *start = map_split_part(fd, 0, 2, UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
 				     UFFDIO_REGISTER_MODE_WP, uffd);
 
-	expect_continue(*uffd, start, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
-	expect_continue(*uffd, start + huge_size(), 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
+	assert_continue(*uffd, start, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
+	assert_continue(*uffd, start + huge_size(), 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
 	return start;
 }
 
@@ -29,8 +29,8 @@ static void first_of_two(void)
 	char *start = map_two(&uffd);
 
 	unmap(start, huge_size());
-	expect(access_signal(start, TOUCH_READ) == SIGSEGV, "it is still mapped");
-	expect_mapped(start + huge_size(), 0, 0, 3 * BASE_PAGE);
+	assert_that(access_signal(start, TOUCH_READ) == SIGSEGV, "it is still mapped");
+	assert_mapped(start + huge_size(), 0, 0, 3 * BASE_PAGE);
 	check_pages(start, huge_pages(), 1, FILLING);
 }
 
@@ -40,10 +40,10 @@ static void second_of_two(void)
 	char *start = map_two(&uffd);
 
 	unmap(start + huge_size(), huge_size());
-	expect(access_signal(start + huge_size(), TOUCH_READ) == SIGSEGV, "it is still mapped");
-	expect_mapped(start, 0, 0, 2 * BASE_PAGE);
+	assert_that(access_signal(start + huge_size(), TOUCH_READ) == SIGSEGV, "it is still mapped");
+	assert_mapped(start, 0, 0, 2 * BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
-	expect_continue(uffd, start + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, start + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 }
 
 static void parts_are_refused(void)
@@ -51,11 +51,11 @@ static void parts_are_refused(void)
 	int uffd;
 	char *start = map_two(&uffd);
 
-	expect(munmap(start + BASE_PAGE, BASE_PAGE) == -1 && errno == EINVAL, "the middle");
-	expect(munmap(start, BASE_PAGE) == -1 && errno == EINVAL, "the beginning");
-	expect(munmap(start + huge_size() - BASE_PAGE, BASE_PAGE) == -1 && errno == EINVAL,
+	assert_that(munmap(start + BASE_PAGE, BASE_PAGE) == -1 && errno == EINVAL, "the middle");
+	assert_that(munmap(start, BASE_PAGE) == -1 && errno == EINVAL, "the beginning");
+	assert_that(munmap(start + huge_size() - BASE_PAGE, BASE_PAGE) == -1 && errno == EINVAL,
 	       "the end");
-	expect(smaps_bytes(start, "HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
+	assert_that(smaps_bytes(start, "HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
 	       (long long)smaps_bytes(start, "HugetlbPteMapped"));
 	check_pages(start, 0, 1, FILLING);
 }
@@ -65,10 +65,10 @@ static void dropped(void)
 	int uffd;
 	char *start = map_two(&uffd);
 
-	expect_error(advise(start, huge_size(), MADV_DONTNEED), 0);
-	expect_mapped(start, 0, 0, 3 * BASE_PAGE);
-	expect(pagemap_present(start, huge_pages()) == 0, "something is left");
-	expect_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
+	assert_error(advise(start, huge_size(), MADV_DONTNEED), 0);
+	assert_mapped(start, 0, 0, 3 * BASE_PAGE);
+	assert_that(pagemap_present(start, huge_pages()) == 0, "something is left");
+	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
 	check_pages(start, huge_pages(), 1, FILLING);
 }
@@ -79,11 +79,11 @@ static void dropped_with_marks(void)
 	int uffd;
 	char *start = map_two(&uffd);
 
-	expect_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, true), 0);
-	expect_error(advise(start, huge_size(), MADV_DONTNEED), 0);
-	expect(pagemap_protected(start + BASE_PAGE), "page 1 lost its mark");
-	expect(!pagemap_protected(start), "page 0 got a mark");
-	expect(pagemap_present(start, huge_pages()) == 0, "something is present");
+	assert_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, true), 0);
+	assert_error(advise(start, huge_size(), MADV_DONTNEED), 0);
+	assert_that(pagemap_protected(start + BASE_PAGE), "page 1 lost its mark");
+	assert_that(!pagemap_protected(start), "page 0 got a mark");
+	assert_that(pagemap_present(start, huge_pages()) == 0, "something is present");
 }
 
 static void parts_are_not_dropped(void)
@@ -91,10 +91,10 @@ static void parts_are_not_dropped(void)
 	int uffd;
 	char *start = map_two(&uffd);
 
-	expect_error(advise(start + BASE_PAGE, BASE_PAGE, MADV_DONTNEED), EINVAL);
+	assert_error(advise(start + BASE_PAGE, BASE_PAGE, MADV_DONTNEED), EINVAL);
 	/* A length is rounded down to huge pages, here to nothing. */
-	expect_error(advise(start, BASE_PAGE, MADV_DONTNEED), 0);
-	expect(smaps_bytes(start, "HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
+	assert_error(advise(start, BASE_PAGE, MADV_DONTNEED), 0);
+	assert_that(smaps_bytes(start, "HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
 	       (long long)smaps_bytes(start, "HugetlbPteMapped"));
 }
 
@@ -109,9 +109,9 @@ static void mapped_anew(void)
 	unmap(start, 2 * huge_size());
 	again = mmap(start, huge_size(), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, (off_t)huge_size());
-	expect(again == start, "mmap: %s", error_name(errno));
-	expect_mapped(start, 0, 0, 0);
-	expect(!smaps_has_flag(start, "hm"), "the new mapping is split");
+	assert_that(again == start, "mmap: %s", error_name(errno));
+	assert_mapped(start, 0, 0, 0);
+	assert_that(!smaps_has_flag(start, "hm"), "the new mapping is split");
 	check_copy(start, huge_pages(), 1, FILLING);
 }
 
@@ -127,13 +127,13 @@ static void dropped_from_the_tlb(void)
 	char *start = map_split_part(fd, 0, 1, UFFD_FEATURE_SIGBUS, 0, &uffd);
 
 	for (size_t first = 0; first < 8 * count; first += count) {
-		expect_continue(uffd, start + first * BASE_PAGE, count * BASE_PAGE, 0,
+		assert_continue(uffd, start + first * BASE_PAGE, count * BASE_PAGE, 0,
 				count * BASE_PAGE);
 		for (size_t i = first; i < first + count; i++)
 			(void)*(volatile char *)(start + i * BASE_PAGE);
-		expect_error(advise(start, huge_size(), MADV_DONTNEED), 0);
+		assert_error(advise(start, huge_size(), MADV_DONTNEED), 0);
 		for (size_t i = first; i < first + count; i++)
-			expect(access_signal(start + i * BASE_PAGE, TOUCH_READ) == SIGBUS,
+			assert_that(access_signal(start + i * BASE_PAGE, TOUCH_READ) == SIGBUS,
 			       "page %zu can still be read", i);
 	}
 }

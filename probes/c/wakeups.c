@@ -16,7 +16,7 @@ static void fill_file(void)
 static void hold(struct touch *touch, int uffd, char *page)
 {
 	touch_start(touch, page, TOUCH_READ);
-	expect_fault(uffd, page, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_fault(uffd, page, UFFD_PAGEFAULT_FLAG_MINOR);
 }
 
 static void own_page_only(void)
@@ -27,14 +27,14 @@ static void own_page_only(void)
 
 	hold(&first, uffd, primary + 5 * BASE_PAGE);
 	hold(&second, uffd, primary + 6 * BASE_PAGE);
-	expect_continue(uffd, primary + 7 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	expect(touch_is_held(&first) && touch_is_held(&second), "page 7 woke one of them");
-	expect_continue(uffd, primary + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_continue(uffd, primary + 7 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_that(touch_is_held(&first) && touch_is_held(&second), "page 7 woke one of them");
+	assert_continue(uffd, primary + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&first);
-	expect(touch_is_held(&second), "page 5 woke the reader of page 6");
-	expect_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_that(touch_is_held(&second), "page 5 woke the reader of page 6");
+	assert_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&second);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 /* One continue of a range lets everybody in it go. */
@@ -46,10 +46,10 @@ static void range_wakes_all(void)
 
 	for (size_t i = 0; i < COUNT_OF(touches); i++)
 		hold(&touches[i], uffd, primary + (3 + 5 * i) * BASE_PAGE);
-	expect_continue(uffd, primary, 64 * BASE_PAGE, 0, 64 * BASE_PAGE);
+	assert_continue(uffd, primary, 64 * BASE_PAGE, 0, 64 * BASE_PAGE);
 	for (size_t i = 0; i < COUNT_OF(touches); i++)
 		touch_end(&touches[i]);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 static void explicit_wake(void)
@@ -61,11 +61,11 @@ static void explicit_wake(void)
 
 	hold(&touch, uffd, page);
 	result = uffd_continue_mode(uffd, page, BASE_PAGE, UFFDIO_CONTINUE_MODE_DONTWAKE);
-	expect(result.error == 0 && result.done == BASE_PAGE, "%s", error_name(result.error));
-	expect(touch_is_held(&touch), "UFFDIO_CONTINUE_MODE_DONTWAKE woke it");
-	expect_error(uffd_wake(uffd, page - BASE_PAGE, BASE_PAGE), 0);
-	expect(touch_is_held(&touch), "a wake of the page before woke it");
-	expect_error(uffd_wake(uffd, page, BASE_PAGE), 0);
+	assert_that(result.error == 0 && result.done == BASE_PAGE, "%s", error_name(result.error));
+	assert_that(touch_is_held(&touch), "UFFDIO_CONTINUE_MODE_DONTWAKE woke it");
+	assert_error(uffd_wake(uffd, page - BASE_PAGE, BASE_PAGE), 0);
+	assert_that(touch_is_held(&touch), "a wake of the page before woke it");
+	assert_error(uffd_wake(uffd, page, BASE_PAGE), 0);
 	touch_end(&touch);
 }
 
@@ -90,11 +90,11 @@ static void unregistering(void)
 	char *primary = map_split(fd, 0, 0, &uffd);
 
 	hold(&touch, uffd, primary);
-	expect_error(uffd_unregister(uffd, primary, huge_size()), 0);
-	expect_error(uffd_wake(uffd, primary, huge_size()), 0);
+	assert_error(uffd_unregister(uffd, primary, huge_size()), 0);
+	assert_error(uffd_wake(uffd, primary, huge_size()), 0);
 	touch_end(&touch);
 	check_pages(primary, 0, 1, FILLING);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 }
 
 int main(int argc, char **argv)

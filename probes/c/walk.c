@@ -14,8 +14,8 @@ static char *full_range(void)
 {
 	char *start = map_anonymous(PUD_PAGE, 0);
 
-	expect_error(advise(start, PUD_PAGE, MADV_NOHUGEPAGE), 0);
-	expect_error(advise(start, PUD_PAGE, MADV_POPULATE_READ), 0);
+	assert_error(advise(start, PUD_PAGE, MADV_NOHUGEPAGE), 0);
+	assert_error(advise(start, PUD_PAGE, MADV_POPULATE_READ), 0);
 	return start;
 }
 

@@ -27,18 +27,18 @@ static void protect_page(int uffd, char *page)
 
 	if (error == EINVAL)
 		probe_skip("UFFDIO_WRITEPROTECT of 4 KiB: %s", error_name(error));
-	expect_error(error, 0);
+	assert_error(error, 0);
 }
 
 /* A write to PAGE must be held by its protection, and go on when that is lifted. */
-static void expect_held(int uffd, char *primary, size_t page)
+static void assert_held(int uffd, char *primary, size_t page)
 {
 	char *start = primary + page * BASE_PAGE;
 	struct touch touch;
 
 	touch_start(&touch, start + 0x40, TOUCH_WRITE);
-	expect_fault(uffd, start, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
-	expect_error(uffd_protect(uffd, start, BASE_PAGE, false), 0);
+	assert_fault(uffd, start, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_error(uffd_protect(uffd, start, BASE_PAGE, false), 0);
 	touch_end(&touch);
 }
 
@@ -47,15 +47,15 @@ static void one_page(void)
 	int uffd;
 	char *primary = map_both_modes(&uffd);
 
-	expect_continue(uffd, primary, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
+	assert_continue(uffd, primary, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
 	protect_page(uffd, primary + 3 * BASE_PAGE);
 	checkpoint(primary, huge_size(), "pte:8,present:8,wp:1");
 	check_pages(primary, 0, 8, FILLING);
 	fill_pages(primary, 0, 3, REFILLING);
 	fill_pages(primary, 4, 4, REFILLING);
-	expect_no_fault(uffd);
+	assert_no_fault(uffd);
 	check_pages(primary, 3, 1, FILLING);
-	expect_held(uffd, primary, 3);
+	assert_held(uffd, primary, 3);
 	fill_pages(primary, 0, 8, FILLING);
 }
 
@@ -65,13 +65,13 @@ static void part_of_an_entry(void)
 	int uffd;
 	char *primary = map_both_modes(&uffd);
 
-	expect_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
+	assert_continue(uffd, primary, PMD_PAGE, 0, PMD_PAGE);
 	protect_page(uffd, primary + 7 * BASE_PAGE);
 	checkpoint(primary, huge_size(), "pte:%zu,wp:1", PMD_PAGE / BASE_PAGE);
 	fill_pages(primary, 6, 1, FILLING);
 	fill_pages(primary, 8, 1, FILLING);
-	expect_no_fault(uffd);
-	expect_held(uffd, primary, 7);
+	assert_no_fault(uffd);
+	assert_held(uffd, primary, 7);
 	check_pages(primary, 0, PMD_PAGE / BASE_PAGE, FILLING);
 }
 
@@ -82,13 +82,13 @@ static void protected_before(void)
 	char *primary = map_both_modes(&uffd);
 	size_t last = huge_pages() - 1;
 
-	expect_error(uffd_protect(uffd, primary, huge_size(), true), 0);
-	expect_continue(uffd, primary + 4 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	assert_error(uffd_protect(uffd, primary, huge_size(), true), 0);
+	assert_continue(uffd, primary + 4 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(primary, 4, 1, FILLING);
 	checkpoint(primary, huge_size(), "present:1,wp:%zu", last);
-	expect(pagemap_protected(primary + 3 * BASE_PAGE), "page 3 lost its mark");
-	expect(pagemap_protected(primary + 5 * BASE_PAGE), "page 5 lost its mark");
-	expect(pagemap_protected(primary + last * BASE_PAGE), "page %zu lost its mark", last);
+	assert_that(pagemap_protected(primary + 3 * BASE_PAGE), "page 3 lost its mark");
+	assert_that(pagemap_protected(primary + 5 * BASE_PAGE), "page 5 lost its mark");
+	assert_that(pagemap_protected(primary + last * BASE_PAGE), "page %zu lost its mark", last);
 }
 
 int main(int argc, char **argv)

@@ -20,24 +20,24 @@ def held_reader() -> None:
     for page in (9, 10, hgm.huge_pages() - 1):
         start = hgm.address_of(primary) + page * hgm.BASE_PAGE
         touch = hgm.Touch(start)
-        hgm.expect_fault(uffd, start, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
-        hgm.expect_continue(uffd, start, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
-        hgm.expect(touch.end() == hgm.stamp(page, FILLING), f"page {page} showed another's")
+        hgm.assert_fault(uffd, start, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
+        hgm.assert_continue(uffd, start, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
+        hgm.assert_that(touch.end() == hgm.stamp(page, FILLING), f"page {page} showed another's")
     hgm.checkpoint(primary, "pmd:0,pte:3,present:3")
 
 
 def whole_page() -> None:
     primary, uffd = hgm.map_registered(fd, is_split=True)
     start = hgm.address_of(primary)
-    hgm.expect_continue(uffd, start, hgm.huge_size(), 0, hgm.huge_size())
+    hgm.assert_continue(uffd, start, hgm.huge_size(), 0, hgm.huge_size())
     hgm.check_pages(primary, 0, hgm.huge_pages(), FILLING)
 
 
 def mapped_twice() -> None:
     primary, uffd = hgm.map_registered(fd, is_split=True)
     start = hgm.address_of(primary) + 2 * hgm.BASE_PAGE
-    hgm.expect_continue(uffd, start, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
-    hgm.expect_continue(uffd, start, hgm.BASE_PAGE, errno.EEXIST, -errno.EEXIST)
+    hgm.assert_continue(uffd, start, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
+    hgm.assert_continue(uffd, start, hgm.BASE_PAGE, errno.EEXIST, -errno.EEXIST)
 
 
 hgm.run(

@@ -19,11 +19,13 @@ def fault_at(features: int, page: int, offset: int, seen: int) -> None:
     primary, uffd = hgm.map_registered(fd, is_split=True, features=features)
     start = hgm.address_of(primary) + page * hgm.BASE_PAGE
     touch = hgm.Touch(start + offset)
-    hgm.expect_fault(uffd, start + seen, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
-    hgm.expect_continue(uffd, start, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
+    hgm.assert_fault(uffd, start + seen, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
+    hgm.assert_continue(uffd, start, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
     touch.end()
-    hgm.expect_no_fault(uffd)
-    hgm.expect(hgm.pagemap_pages(primary, hgm.PAGEMAP_PRESENT, FILLED) == [page], "other pages")
+    hgm.assert_no_fault(uffd)
+    hgm.assert_that(
+        hgm.pagemap_pages(primary, hgm.PAGEMAP_PRESENT, FILLED) == [page], "other pages"
+    )
 
 
 def base_page() -> None:
@@ -39,14 +41,14 @@ def write_fault() -> None:
     start = hgm.address_of(primary) + 6 * hgm.BASE_PAGE
     touch = hgm.Touch(start + 0x40, 0x1234)
     flags = hgm.UFFD_PAGEFAULT_FLAG_MINOR | hgm.UFFD_PAGEFAULT_FLAG_WRITE
-    hgm.expect_fault(uffd, start, flags)
-    hgm.expect(touch.is_held(), "the writer was not held")
-    hgm.expect_continue(uffd, start, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
+    hgm.assert_fault(uffd, start, flags)
+    hgm.assert_that(touch.is_held(), "the writer was not held")
+    hgm.assert_continue(uffd, start, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
     touch.end()
     hgm.check_pages(primary, 6, 1, FILLING)
     alias = hgm.map_shared(fd, hgm.huge_size())
     at = 6 * hgm.BASE_PAGE + 0x40
-    hgm.expect(alias[at : at + 2] == b"\x34\x12", "the other mapping does not show the write")
+    hgm.assert_that(alias[at : at + 2] == b"\x34\x12", "the other mapping does not show the write")
 
 
 hgm.run(

@@ -30,15 +30,15 @@ def in_child(primary: hgm.mmap.mmap) -> int:
 def half_filled() -> None:
     primary, uffd = hgm.map_registered(fd, is_split=True)
     start = hgm.address_of(primary)
-    hgm.expect_continue(uffd, start, 4 * hgm.BASE_PAGE, 0, 4 * hgm.BASE_PAGE)
+    hgm.assert_continue(uffd, start, 4 * hgm.BASE_PAGE, 0, 4 * hgm.BASE_PAGE)
     child = os.fork()
     if child == 0:
         os._exit(in_child(primary))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    hgm.expect(code == 0, f"the child ended with {code}")
-    hgm.expect_no_fault(uffd)
-    hgm.expect_mapped(primary, pte=4 * hgm.BASE_PAGE)
-    hgm.expect_continue(uffd, start + 6 * hgm.BASE_PAGE, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
+    hgm.assert_that(code == 0, f"the child ended with {code}")
+    hgm.assert_no_fault(uffd)
+    hgm.assert_mapped(primary, pte=4 * hgm.BASE_PAGE)
+    hgm.assert_continue(uffd, start + 6 * hgm.BASE_PAGE, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
     hgm.check_pages(primary, 6, 1, REFILLING)
     hgm.check_pages(primary, 0, 4, FILLING)
 

@@ -79,7 +79,7 @@ def skip(text: str) -> NoReturn:
     raise Skip(text)
 
 
-def expect(condition: bool, text: str) -> None:
+def assert_that(condition: bool, text: str) -> None:
     """Fail the test unless the condition holds."""
     if not condition:
         fail(text)
@@ -331,13 +331,13 @@ def hgm_error() -> int:
 def collapse(memory: mmap.mmap) -> None:
     """Collapse the whole mapping, or fail the test."""
     error = advise(memory, MADV_COLLAPSE)
-    expect(error == 0, f"MADV_COLLAPSE: {error_name(error)}")
+    assert_that(error == 0, f"MADV_COLLAPSE: {error_name(error)}")
 
 
 def split(memory: mmap.mmap) -> None:
     """Split the whole mapping, or fail the test."""
     error = advise(memory, MADV_SPLIT)
-    expect(error == 0, f"MADV_SPLIT: {error_name(error)}")
+    assert_that(error == 0, f"MADV_SPLIT: {error_name(error)}")
 
 
 # ---- userfaultfd ------------------------------------------------------------------------------
@@ -474,7 +474,7 @@ def uffd_protect(uffd: int, start: int, length: int, *, on: bool) -> int:
     return 0
 
 
-def expect_continue(uffd: int, start: int, length: int, error: int, mapped: int) -> None:
+def assert_continue(uffd: int, start: int, length: int, error: int, mapped: int) -> None:
     """Continue the range; fail the test unless it gave just this."""
     got = uffd_continue(uffd, start, length)
     if got != (error, mapped):
@@ -489,18 +489,18 @@ def next_fault(uffd: int) -> UffdMsg:
     if not _readable(uffd, EVENT_SECONDS):
         fail(f"no fault message within {EVENT_SECONDS:g} s")
     message = UffdMsg.from_buffer_copy(os.read(uffd, ctypes.sizeof(UffdMsg)))
-    expect(message.event == UFFD_EVENT_PAGEFAULT, f"event {message.event:#x}")
+    assert_that(message.event == UFFD_EVENT_PAGEFAULT, f"event {message.event:#x}")
     return message
 
 
-def expect_no_fault(uffd: int) -> None:
+def assert_no_fault(uffd: int) -> None:
     """Fail the test if a message waits."""
     if _readable(uffd, 0):
         message = next_fault(uffd)
         fail(f"unexpected fault at {message.address:#x} with flags {message.flags:#x}")
 
 
-def expect_fault(uffd: int, address: int, flags: int) -> None:
+def assert_fault(uffd: int, address: int, flags: int) -> None:
     """Fail the test unless the next message is of a fault at the address, with the flags."""
     message = next_fault(uffd)
     if (message.address, message.flags) != (address, flags):
@@ -580,7 +580,7 @@ def pagemap_read(start: int, count: int) -> mmap.mmap:
     fd = os.open("/proc/self/pagemap", os.O_RDONLY)
     done = os.preadv(fd, [memoryview(memory)[: count * 8]], start // BASE_PAGE * 8)
     os.close(fd)
-    expect(done == count * 8, f"/proc/self/pagemap gave {done} bytes")
+    assert_that(done == count * 8, f"/proc/self/pagemap gave {done} bytes")
     return memory
 
 
@@ -605,12 +605,12 @@ def mincore_pages(memory: mmap.mmap, count: int | None = None) -> list[int]:
     return [page for page, state in enumerate(states.raw) if state & 1]
 
 
-def expect_mapped(memory: mmap.mmap, **want: int) -> None:
+def assert_mapped(memory: mmap.mmap, **want: int) -> None:
     """Fail the test unless smaps counts these bytes: ``pud=``, ``pmd=``, ``pte=``; 0 if unsaid."""
     got = smaps_mapped(address_of(memory), len(memory))
     for level in ("pud", "pmd", "pte"):
         seen, wanted = got.get(level), want.get(level, 0)
-        expect(seen == wanted, f"smaps: {seen} bytes by {level} entries, expected {wanted}")
+        assert_that(seen == wanted, f"smaps: {seen} bytes by {level} entries, expected {wanted}")
 
 
 def whole_level() -> str:
@@ -645,7 +645,7 @@ def checkpoint(memory: mmap.mmap, want: str = "") -> None:
     while not words[1] and time.monotonic() < end:
         pass  # in user mode, so that the vCPU has this process's page tables
     os.sched_setaffinity(0, allowed)
-    expect(bool(words[1]), f"the host did not look within {CHECKPOINT_SECONDS:g} s")
+    assert_that(bool(words[1]), f"the host did not look within {CHECKPOINT_SECONDS:g} s")
 
 
 def run(

@@ -19,23 +19,23 @@ def fault_is_answered() -> None:
     primary, uffd = hgm.map_registered(fd)
     start = hgm.address_of(primary)
     touch = hgm.Touch(start + 5 * hgm.BASE_PAGE)
-    hgm.expect_fault(uffd, start, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
-    hgm.expect_continue(uffd, start, hgm.huge_size(), 0, hgm.huge_size())
-    hgm.expect(touch.end() == hgm.stamp(5, FILLING), "the held read saw something else")
+    hgm.assert_fault(uffd, start, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
+    hgm.assert_continue(uffd, start, hgm.huge_size(), 0, hgm.huge_size())
+    hgm.assert_that(touch.end() == hgm.stamp(5, FILLING), "the held read saw something else")
     hgm.check_pages(primary, 0, hgm.huge_pages(), FILLING)
 
 
 def mapped_twice() -> None:
     primary, uffd = hgm.map_registered(fd)
     start = hgm.address_of(primary)
-    hgm.expect_continue(uffd, start, hgm.huge_size(), 0, hgm.huge_size())
-    hgm.expect_continue(uffd, start, hgm.huge_size(), errno.EEXIST, -errno.EEXIST)
+    hgm.assert_continue(uffd, start, hgm.huge_size(), 0, hgm.huge_size())
+    hgm.assert_continue(uffd, start, hgm.huge_size(), errno.EEXIST, -errno.EEXIST)
 
 
 def part_is_refused() -> None:
     primary, uffd = hgm.map_registered(fd)
     start = hgm.address_of(primary)
-    hgm.expect_continue(uffd, start, hgm.BASE_PAGE, errno.EINVAL, -errno.EINVAL)
+    hgm.assert_continue(uffd, start, hgm.BASE_PAGE, errno.EINVAL, -errno.EINVAL)
 
 
 hgm.run(

@@ -53,19 +53,19 @@ def on_demand() -> None:
     guest.start()
     for page in order():
         address = start + page * hgm.BASE_PAGE
-        hgm.expect_fault(uffd, address, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
+        hgm.assert_fault(uffd, address, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
         hgm.fill_pages(alias, page, 1, FILLING)
-        hgm.expect_continue(uffd, address, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
+        hgm.assert_continue(uffd, address, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
     guest.join(hgm.EVENT_SECONDS)
-    hgm.expect(not guest.is_alive(), "the guest's thread is still held")
+    hgm.assert_that(not guest.is_alive(), "the guest's thread is still held")
     wanted = [hgm.stamp(page, FILLING) for page in order()]
-    hgm.expect(guest.seen == wanted, f"it saw {[hgm.describe(value) for value in guest.seen]}")
-    hgm.expect_mapped(primary, pte=PAGES * hgm.BASE_PAGE)
+    hgm.assert_that(guest.seen == wanted, f"it saw {[hgm.describe(value) for value in guest.seen]}")
+    hgm.assert_mapped(primary, pte=PAGES * hgm.BASE_PAGE)
     hgm.collapse(primary)
-    hgm.expect_mapped(primary, **{hgm.whole_level(): hgm.huge_size()})
+    hgm.assert_mapped(primary, **{hgm.whole_level(): hgm.huge_size()})
     for page in order():
         hgm.check_pages(primary, page, 1, FILLING)
-    hgm.expect_no_fault(uffd)
+    hgm.assert_no_fault(uffd)
 
 
 hgm.run(

@@ -13,36 +13,36 @@ def fill_file() -> None:
     fd = hgm.filled_memfd(FILLING, 1)
 
 
-def expect_views(memory: hgm.mmap.mmap, pages: list[int], **by_level: int) -> None:
+def assert_views(memory: hgm.mmap.mmap, pages: list[int], **by_level: int) -> None:
     """Of the mapping's first 2 MiB, these pages and no others are there; smaps is of all of it."""
     count = hgm.SIZES["2M"] // hgm.BASE_PAGE
     present = hgm.pagemap_pages(memory, hgm.PAGEMAP_PRESENT, count)
-    hgm.expect(present == pages, f"pagemap: {present}, expected {pages}")
+    hgm.assert_that(present == pages, f"pagemap: {present}, expected {pages}")
     in_core = hgm.mincore_pages(memory, count)
-    hgm.expect(in_core == pages, f"mincore: {in_core}, expected {pages}")
-    hgm.expect_mapped(memory, **by_level)
+    hgm.assert_that(in_core == pages, f"mincore: {in_core}, expected {pages}")
+    hgm.assert_mapped(memory, **by_level)
 
 
 def as_it_fills() -> None:
     primary, uffd = hgm.map_registered(fd, is_split=True)
     start = hgm.address_of(primary)
-    expect_views(primary, [])
-    hgm.expect_continue(uffd, start + 3 * hgm.BASE_PAGE, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
-    expect_views(primary, [3], pte=hgm.BASE_PAGE)
-    hgm.expect_continue(uffd, start + 5 * hgm.BASE_PAGE, 8192, 0, 8192)
-    expect_views(primary, [3, 5, 6], pte=3 * hgm.BASE_PAGE)
+    assert_views(primary, [])
+    hgm.assert_continue(uffd, start + 3 * hgm.BASE_PAGE, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
+    assert_views(primary, [3], pte=hgm.BASE_PAGE)
+    hgm.assert_continue(uffd, start + 5 * hgm.BASE_PAGE, 8192, 0, 8192)
+    assert_views(primary, [3, 5, 6], pte=3 * hgm.BASE_PAGE)
     hgm.checkpoint(primary, "pmd:0,pte:3,present:3")
     hgm.collapse(primary)
-    expect_views(primary, [*range(512)], **{hgm.whole_level(): hgm.huge_size()})
-    hgm.expect(hgm.advise(primary, hgm.mmap.MADV_DONTNEED) == 0, "MADV_DONTNEED")
-    expect_views(primary, [])
+    assert_views(primary, [*range(512)], **{hgm.whole_level(): hgm.huge_size()})
+    hgm.assert_that(hgm.advise(primary, hgm.mmap.MADV_DONTNEED) == 0, "MADV_DONTNEED")
+    assert_views(primary, [])
 
 
 def in_one_step() -> None:
     primary, uffd = hgm.map_registered(fd, is_split=True)
     length = hgm.SIZES["2M"]
-    hgm.expect_continue(uffd, hgm.address_of(primary), length, 0, length)
-    expect_views(primary, [*range(512)], pmd=length)
+    hgm.assert_continue(uffd, hgm.address_of(primary), length, 0, length)
+    assert_views(primary, [*range(512)], pmd=length)
 
 
 hgm.run(

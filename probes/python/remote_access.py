@@ -25,7 +25,7 @@ def map_four() -> tuple[hgm.mmap.mmap, int]:
     """Return a mapping with base pages 2 to 5 continued, and where it starts."""
     primary, uffd = hgm.map_registered(fd, is_split=True)
     start = hgm.address_of(primary)
-    hgm.expect_continue(uffd, start + 2 * hgm.BASE_PAGE, 4 * hgm.BASE_PAGE, 0, 4 * hgm.BASE_PAGE)
+    hgm.assert_continue(uffd, start + 2 * hgm.BASE_PAGE, 4 * hgm.BASE_PAGE, 0, 4 * hgm.BASE_PAGE)
     return primary, start
 
 
@@ -38,21 +38,21 @@ def vm_readv() -> None:
     one, none = ctypes.c_ulong(1), ctypes.c_ulong(0)
     libc, here, there = hgm.libc, ctypes.byref(local), ctypes.byref(remote)
     done = libc.process_vm_readv(os.getpid(), here, one, there, one, none)
-    hgm.expect(done == length, f"{done} bytes: {hgm.error_name(ctypes.get_errno())}")
+    hgm.assert_that(done == length, f"{done} bytes: {hgm.error_name(ctypes.get_errno())}")
     seen = memoryview(buffer).cast("B").cast("Q")[:: hgm.BASE_PAGE // 8].tolist()
     wanted = hgm.stamps(2, 4, FILLING).tolist()
-    hgm.expect(seen == wanted, f"read {[hgm.describe(value) for value in seen]}")
-    hgm.expect_mapped(primary, pte=length)
+    hgm.assert_that(seen == wanted, f"read {[hgm.describe(value) for value in seen]}")
+    hgm.assert_mapped(primary, pte=length)
 
 
 def proc_mem() -> None:
     primary, start = map_four()
     mem = os.open("/proc/self/mem", os.O_RDWR)
     at = 3 * hgm.BASE_PAGE - 3 + 0x400
-    hgm.expect(os.pwrite(mem, b"hugetlb", start + at) == 7, "a short write")
-    hgm.expect(os.pread(mem, 7, start + at) == b"hugetlb", "it reads something else")
+    hgm.assert_that(os.pwrite(mem, b"hugetlb", start + at) == 7, "a short write")
+    hgm.assert_that(os.pread(mem, 7, start + at) == b"hugetlb", "it reads something else")
     alias = hgm.map_shared(fd, hgm.huge_size())
-    hgm.expect(alias[at : at + 7] == b"hugetlb", "the other mapping does not show it")
+    hgm.assert_that(alias[at : at + 7] == b"hugetlb", "the other mapping does not show it")
     hgm.check_pages(primary, 2, 4, FILLING)
 
 

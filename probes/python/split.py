@@ -7,9 +7,9 @@ import mmap
 import hgm_probe as hgm
 
 
-def expect_refused(memory: mmap.mmap) -> None:
+def assert_refused(memory: mmap.mmap) -> None:
     error = hgm.advise(memory, hgm.MADV_SPLIT)
-    hgm.expect(error == errno.EINVAL, f"MADV_SPLIT: {hgm.error_name(error)}, expected EINVAL")
+    hgm.assert_that(error == errno.EINVAL, f"MADV_SPLIT: {hgm.error_name(error)}, expected EINVAL")
 
 
 def shared_memfd() -> None:
@@ -18,12 +18,12 @@ def shared_memfd() -> None:
 
 def private_memfd() -> None:
     flags = mmap.MAP_PRIVATE | hgm.MAP_NORESERVE
-    expect_refused(mmap.mmap(hgm.huge_memfd(1), hgm.huge_size(), flags=flags))
+    assert_refused(mmap.mmap(hgm.huge_memfd(1), hgm.huge_size(), flags=flags))
 
 
 def anonymous() -> None:
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | hgm.MAP_NORESERVE
-    expect_refused(mmap.mmap(-1, hgm.huge_size(), flags=flags))
+    assert_refused(mmap.mmap(-1, hgm.huge_size(), flags=flags))
 
 
 hgm.run(

@@ -41,7 +41,7 @@ static struct beacon *light_beacon(void)
 {
 	struct beacon *beacon = (void *)map_anonymous(BASE_PAGE, 0);
 
-	expect(getrandom(&beacon->token, sizeof(beacon->token), 0) == sizeof(beacon->token),
+	assert_that(getrandom(&beacon->token, sizeof(beacon->token), 0) == sizeof(beacon->token),
 	       "getrandom: %s", error_name(errno));
 	return beacon;
 }
@@ -73,7 +73,7 @@ static int pin(cpu_set_t *saved)
 
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
-	expect(cpu >= 0 && sched_getaffinity(0, sizeof(*saved), saved) == 0 &&
+	assert_that(cpu >= 0 && sched_getaffinity(0, sizeof(*saved), saved) == 0 &&
 	       sched_setaffinity(0, sizeof(one), &one) == 0, "%s", error_name(errno));
 	return cpu;
 }
@@ -103,7 +103,7 @@ static void look(const char *start, size_t length, size_t page, const char *want
 	sched_setaffinity(0, sizeof(saved), &saved);
 	unmap(beacon, BASE_PAGE);
 	unmap(pagemap, bytes);
-	expect(released, "the host did not look within %d s", CHECKPOINT_MS / 1000);
+	assert_that(released, "the host did not look within %d s", CHECKPOINT_MS / 1000);
 }
 
 void checkpoint_of(const char *start, size_t length, size_t page, const char *format, ...)

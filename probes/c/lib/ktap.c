@@ -179,7 +179,7 @@ pid_t child_start(void (*run)(void))
 {
 	pid_t child = fork();
 
-	expect(child >= 0, "fork: %s", error_name(errno));
+	assert_that(child >= 0, "fork: %s", error_name(errno));
 	if (child == 0)
 		run_in_child(run);
 	return child;

@@ -26,7 +26,7 @@ int huge_memfd(size_t count)
 {
 	int fd = huge_memfd_of(huge_size(), count);
 
-	expect(fd >= 0, "memfd_create: %s", error_name(-fd));
+	assert_that(fd >= 0, "memfd_create: %s", error_name(-fd));
 	return fd;
 }
 
@@ -35,15 +35,15 @@ int detached_file(const char *filesystem, const char *pagesize)
 	int context = fsopen(filesystem, FSOPEN_CLOEXEC);
 	int mount, file;
 
-	expect(context >= 0, "fsopen: %s", error_name(errno));
-	expect((!pagesize ||
+	assert_that(context >= 0, "fsopen: %s", error_name(errno));
+	assert_that((!pagesize ||
 		fsconfig(context, FSCONFIG_SET_STRING, "pagesize", pagesize, 0) == 0) &&
 	       fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0,
 	       "fsconfig: %s", error_name(errno));
 	mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
-	expect(mount >= 0, "fsmount: %s", error_name(errno));
+	assert_that(mount >= 0, "fsmount: %s", error_name(errno));
 	file = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	expect(file >= 0, "openat: %s", error_name(errno));
+	assert_that(file >= 0, "openat: %s", error_name(errno));
 	close(mount);
 	close(context);
 	return file;
@@ -56,7 +56,7 @@ int hugetlbfs_file(size_t count)
 
 	snprintf(pagesize, sizeof(pagesize), "%zu", huge_size());
 	file = detached_file("hugetlbfs", pagesize);
-	expect(ftruncate(file, (off_t)(count * huge_size())) == 0, "%s", error_name(errno));
+	assert_that(ftruncate(file, (off_t)(count * huge_size())) == 0, "%s", error_name(errno));
 	return file;
 }
 
@@ -66,7 +66,7 @@ char *map_part(int fd, size_t first, size_t length, enum reserve reserve)
 	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, flags, fd,
 			   (off_t)(first * huge_size()));
 
-	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
 	return start;
 }
 
@@ -80,7 +80,7 @@ char *map_anonymous(size_t length, int extra_flags)
 	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | extra_flags, -1, 0);
 
-	expect(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
 	return start;
 }
 
@@ -93,12 +93,12 @@ char *map_private_huge(enum reserve reserve)
 
 void unmap(void *start, size_t length)
 {
-	expect(munmap(start, length) == 0, "%s", error_name(errno));
+	assert_that(munmap(start, length) == 0, "%s", error_name(errno));
 }
 
 void punch(int fd, size_t first, size_t count)
 {
-	expect(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	assert_that(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			 (off_t)(first * huge_size()), (off_t)(count * huge_size())) == 0,
 	       "fallocate: %s", error_name(errno));
 }

@@ -31,7 +31,7 @@ static bool smaps_field(const void *address, const char *name, char *value, size
 	bool found = false;
 	char line[512];
 
-	expect(file, "/proc/self/smaps: %s", error_name(errno));
+	assert_that(file, "/proc/self/smaps: %s", error_name(errno));
 	seek_mapping(file, address);
 	while (!found && fgets(line, sizeof(line), file)) {
 		found = strncmp(line, name, length) == 0 && line[length] == ':';
@@ -55,7 +55,7 @@ bool smaps_has_flag(const void *address, const char *letters)
 {
 	char value[256], *rest = value, *word;
 
-	expect(smaps_field(address, "VmFlags", value, sizeof(value)), "no such field");
+	assert_that(smaps_field(address, "VmFlags", value, sizeof(value)), "no such field");
 	while ((word = strsep(&rest, " \n")))
 		if (strcmp(word, letters) == 0)
 			return true;
@@ -86,7 +86,7 @@ static int64_t file_bytes(const char *path, const char *field)
 	int64_t bytes = -1;
 	char line[256];
 
-	expect(file, "%s: %s", path, error_name(errno));
+	assert_that(file, "%s: %s", path, error_name(errno));
 	while (bytes < 0 && fgets(line, sizeof(line), file))
 		if (strncmp(line, field, length) == 0 && line[length] == ':')
 			bytes = atoll(line + length + 1) * 1024;
@@ -140,7 +140,7 @@ struct smaps_mapped smaps_mapped(const void *start, size_t length)
 	bool inside = false, in_part = false;
 	char line[512];
 
-	expect(file, "/proc/self/smaps: %s", error_name(errno));
+	assert_that(file, "/proc/self/smaps: %s", error_name(errno));
 	while (fgets(line, sizeof(line), file)) {
 		if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
 			inside = from >= first && to <= end;
@@ -162,8 +162,8 @@ long pool_counter(const char *name)
 	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/%s",
 		 huge_size() / 1024, name);
 	file = fopen(path, "re");
-	expect(file, "%s: %s", path, error_name(errno));
-	expect(fscanf(file, "%ld", &value) == 1, "%s holds no number", path);
+	assert_that(file, "%s: %s", path, error_name(errno));
+	assert_that(fscanf(file, "%ld", &value) == 1, "%s holds no number", path);
 	fclose(file);
 	return value;
 }
@@ -178,11 +178,11 @@ struct pool pool_now(void)
 	};
 }
 
-void expect_pool(const struct pool *before, long free, long reserved, const char *when)
+void assert_pool(const struct pool *before, long free, long reserved, const char *when)
 {
 	struct pool now = pool_now();
 
-	expect(now.total == before->total && now.surplus == before->surplus,
+	assert_that(now.total == before->total && now.surplus == before->surplus,
 	       "%s: total %+ld, surplus %+ld", when, now.total - before->total,
 	       now.surplus - before->surplus);
 	if (now.free - before->free != free || now.reserved - before->reserved != reserved)
@@ -197,12 +197,12 @@ void pagemap_read(const void *start, size_t count, uint64_t *entries)
 	size_t length = count * sizeof(*entries), done = 0;
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
-	expect(fd >= 0, "/proc/self/pagemap: %s", error_name(errno));
+	assert_that(fd >= 0, "/proc/self/pagemap: %s", error_name(errno));
 	while (done < length) {
 		ssize_t got = pread(fd, (char *)entries + done, length - done,
 				    offset + (off_t)done);
 
-		expect(got > 0, "/proc/self/pagemap: %s", error_name(errno));
+		assert_that(got > 0, "/proc/self/pagemap: %s", error_name(errno));
 		done += (size_t)got;
 	}
 	close(fd);
@@ -221,7 +221,7 @@ static size_t pagemap_count(const void *start, size_t count, uint64_t bit)
 	uint64_t *entries = calloc(count, sizeof(*entries));
 	size_t found = 0;
 
-	expect(entries, "%s", error_name(errno));
+	assert_that(entries, "%s", error_name(errno));
 	pagemap_read(start, count, entries);
 	for (size_t i = 0; i < count; i++)
 		found += (entries[i] & bit) != 0;
@@ -249,7 +249,7 @@ size_t mincore_present(void *start, size_t count)
 	unsigned char *states = calloc(count, 1);
 	size_t present = 0;
 
-	expect(states && mincore(start, count * BASE_PAGE, states) == 0, "%s",
+	assert_that(states && mincore(start, count * BASE_PAGE, states) == 0, "%s",
 	       error_name(errno));
 	for (size_t i = 0; i < count; i++)
 		present += states[i] & 1;

@@ -28,7 +28,7 @@ static int handshake(uint64_t features, uint64_t *offered)
 
 	if (uffd < 0)
 		probe_skip("userfaultfd: %s", error_name(errno));
-	expect_error(error_of(ioctl(uffd, UFFDIO_API, &api)), 0);
+	assert_error(error_of(ioctl(uffd, UFFDIO_API, &api)), 0);
 	*offered = api.features;
 	return uffd;
 }
@@ -66,7 +66,7 @@ int uffd_try_register(int uffd, void *start, size_t length, uint64_t mode, uint6
 
 void uffd_register(int uffd, void *start, size_t length, uint64_t mode)
 {
-	expect_error(uffd_try_register(uffd, start, length, mode, NULL), 0);
+	assert_error(uffd_try_register(uffd, start, length, mode, NULL), 0);
 }
 
 int uffd_unregister(int uffd, void *start, size_t length)
@@ -145,7 +145,7 @@ static bool read_message(int uffd, struct uffd_msg *message)
 
 	if (length < 0 && errno == EAGAIN)
 		return false;
-	expect(length == sizeof(*message), "read gave %zd", length);
+	assert_that(length == sizeof(*message), "read gave %zd", length);
 	return true;
 }
 
@@ -156,7 +156,7 @@ struct uffd_msg uffd_next_event(int uffd, unsigned int event)
 
 	if (poll(&waiting, 1, EVENT_MS) <= 0 || !read_message(uffd, &message))
 		probe_fail("no message within %d s, expected event %#x", EVENT_MS / 1000, event);
-	expect(message.event == event, "event %#x, expected %#x", message.event, event);
+	assert_that(message.event == event, "event %#x, expected %#x", message.event, event);
 	return message;
 }
 
@@ -166,7 +166,7 @@ static bool read_fault(int uffd, struct uffd_fault *fault)
 
 	if (!read_message(uffd, &message))
 		return false;
-	expect(message.event == UFFD_EVENT_PAGEFAULT, "event %#x", message.event);
+	assert_that(message.event == UFFD_EVENT_PAGEFAULT, "event %#x", message.event);
 	fault->address = (char *)(uintptr_t)message.arg.pagefault.address;
 	fault->flags = message.arg.pagefault.flags;
 	return true;
@@ -182,7 +182,7 @@ struct uffd_fault uffd_next_fault(int uffd)
 	return fault;
 }
 
-void expect_fault(int uffd, const char *address, uint64_t flags)
+void assert_fault(int uffd, const char *address, uint64_t flags)
 {
 	struct uffd_fault fault = uffd_next_fault(uffd);
 
@@ -192,7 +192,7 @@ void expect_fault(int uffd, const char *address, uint64_t flags)
 			   (unsigned long long)flags, fault.address - address);
 }
 
-void expect_no_fault(int uffd)
+void assert_no_fault(int uffd)
 {
 	struct uffd_fault fault;
 
@@ -205,7 +205,7 @@ static int new_eventfd(void)
 {
 	int fd = eventfd(0, EFD_CLOEXEC);
 
-	expect(fd >= 0, "eventfd: %s", error_name(errno));
+	assert_that(fd >= 0, "eventfd: %s", error_name(errno));
 	return fd;
 }
 
@@ -227,7 +227,7 @@ void touch_start(struct touch *touch, void *address, enum touch_kind kind)
 	touch->kind = kind;
 	touch->value = 0;
 	touch->done = new_eventfd();
-	expect_error(pthread_create(&touch->thread, NULL, touch_run, touch), 0);
+	assert_error(pthread_create(&touch->thread, NULL, touch_run, touch), 0);
 }
 
 bool touch_is_held(const struct touch *touch)
@@ -282,7 +282,7 @@ void server_start(struct server *server, int uffd, size_t granule)
 	server->uffd = uffd;
 	server->granule = granule;
 	server->stop = new_eventfd();
-	expect_error(pthread_create(&server->thread, NULL, server_run, server), 0);
+	assert_error(pthread_create(&server->thread, NULL, server_run, server), 0);
 }
 
 void server_end(struct server *server)
@@ -290,5 +290,5 @@ void server_end(struct server *server)
 	eventfd_write(server->stop, 1);
 	pthread_join(server->thread, NULL);
 	close(server->stop);
-	expect_error(server->error, 0);
+	assert_error(server->error, 0);
 }
