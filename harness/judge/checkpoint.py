@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a probe's page tables say, against what the kernel under test says of them. Pure.
 
-A probe that wants to be looked at prints a line and spins (``docs/writing-a-probe.md``)::
+A probe that wants to be looked at prints a line and spins (``docs/howto/writing-a-probe.md``)::
 
     # checkpoint cpu=1 start=0x7f3ec0000000 length=0x40000000 page=0x40000000 beacon=0x7f3f00021000
       token=0x5bd1e995a2c3d4e7 pagemap=0x7f3eb0000000 smaps=pud:0,pmd:0,pte:12288,all:12288

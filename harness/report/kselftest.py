@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own tests of one or more runs as a page of Markdown, to be kept in ``docs/``."""
+"""The kernel's own tests of one or more runs as a page of Markdown, for ``docs/results``."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _NAME_LENGTH = 15
 
 _FLUSH_SECONDS = 5.0
 
-#: What a probe is told whose checkpoints somebody answers; see ``docs/writing-a-probe.md``.
+#: What a probe is told whose checkpoints somebody answers; see ``docs/howto/writing-a-probe.md``.
 LISTENING = ("--checkpoints", "host")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the probes caught: lines for people, and the table for ``docs/`` in Markdown."""
+"""What the probes caught: lines for people, and the table for ``docs/results`` in Markdown."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def verdict_line(found: Detection) -> str:
 
 
 def markdown(found: Detection, specs: Sequence[ProbeSpec]) -> str:
-    """Return the page for ``docs/detection.md``; the catalogue's probes say what they guard."""
+    """Return the page for ``docs/results``; the catalogue's probes say what they guard."""
     return "\n".join(_page(found, specs)) + "\n"
 
 

@@ -3,7 +3,7 @@
 
 ::
 
-    result.json               the record (docs/result-schema.md); rewritten on each change
+    result.json               the record (docs/reference/result-schema.md); rewritten on each change
     probes/NAME/ktap          standard output of the probe, as it came
     probes/NAME/stderr        its standard error
     probes/NAME/evidence.json how it ended, and which part of serial.log is its

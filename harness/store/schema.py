@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The JSON schema of ``result.json``, for readers in other languages.
 
-``python -m harness.store.schema`` prints it; ``docs/result.schema.json`` is that output, and a
-test keeps it so.
+``python -m harness.store.schema`` prints it; ``docs/reference/result.schema.json`` is that output,
+and a test keeps it so.
 """
 
 from __future__ import annotations

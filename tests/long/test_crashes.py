@@ -3,7 +3,7 @@
 
 LKDTM and kernel-patches/crashes-6.12 do the breaking, of a plain kernel and of one with every
 check. All that break a kernel run in one go; a test each then looks at what the record says.
-docs/evidence.md has the table of these.
+docs/results has the tables of its runs.
 """
 
 import functools

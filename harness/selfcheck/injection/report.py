@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How disturbed runs ended: lines for people, and the table for ``docs/`` in Markdown."""
+"""How disturbed runs ended: lines for people, and the table for ``docs/results`` in Markdown."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def verdict_line(found: Injections) -> str:
 
 
 def markdown(found: Injections) -> str:
-    """Return the page for ``docs/injection-table.md``."""
+    """Return the page for ``docs/results``."""
     return "\n".join(_page(found)) + "\n"
 
 

@@ -30,7 +30,7 @@ from harness.store.rundir import (
 )
 from tests.unit.report.records import PASSED, RUN
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[3] / "docs" / "reference"
 
 KTAP = b"KTAP version 1\n1..1\nok 1 one\n"
 WARNING = "[    1.000000] WARNING: CPU: 1 PID: 4 at mm/hugetlb.c:8 f+0x1/0x2\n"
@@ -312,7 +312,7 @@ def test_evidence_that_cannot_be_read(
 
 def test_the_published_schema_is_current() -> None:
     assert (DOCS / "result.schema.json").read_bytes() == schema.json_schema(), (
-        "run: python -m harness.store.schema > docs/result.schema.json"
+        "run: python -m harness.store.schema > docs/reference/result.schema.json"
     )
 
 
