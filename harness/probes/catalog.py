@@ -88,6 +88,12 @@ def load(path: Path = _CATALOG) -> tuple[ProbeSpec, ...]:
     return tuple(spec for entry in entries for spec in _specs(entry))
 
 
+def files(source: str) -> list[Path]:
+    """Return the files of a probe: its source and, in C, those of ``c/STEM/`` if that is there."""
+    path = PROBES / source
+    return [path, *sorted(path.with_suffix("").glob("*.[ch]"))]
+
+
 def reference(path: Path = _CATALOG) -> float:
     """Return the seconds that the calibration took where the budgets were measured.
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Compile probes on the host, each once per content, into programs that need nothing of the guest.
 
-A C probe becomes one static binary in the cache, at ``probes/KEY/STEM``. Its key is made of
-everything that can change it: the source, the library below ``guest/c/lib``, the flags, the
-compiler with its C library, and the UAPI headers. Those are hashed by content rather than by
-kernel, so that a kernel whose headers did not change needs no probe compiled again.
+A C probe becomes one static binary in the cache, at ``probes/KEY/STEM``. It is ``c/STEM.c`` and,
+where there is such a directory, the files of ``c/STEM/``. Its key is made of everything that can
+change it: these sources, the library in ``c/lib``, the flags, the compiler with its C library, and
+the UAPI headers. Those are hashed by content rather than by kernel, so that a kernel whose headers
+did not change needs no probe compiled again.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _ERROR = re.compile(r"^.*(?:(?:fatal )?error:|undefined reference).*$", re.MULTI
 
 @dataclass(frozen=True)
 class _Job:
-    """One C source to be compiled: the compiler's arguments, and where the binary belongs."""
+    """One C probe to be compiled: the compiler's arguments, and where the binary belongs."""
 
     argv: tuple[str, ...]
     binary: Path
@@ -113,7 +114,7 @@ def first_error(output: str) -> str:
 
 
 def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_Job]:
-    """Return one job a source; the key of each binary is in its path."""
+    """Return one job a probe; the key of each binary is in its path."""
     directory = catalog.PROBES / "c"
     library = sorted(directory.glob("lib/*.c"))
     headers = ("-isystem", kernel.headers) if kernel.headers else ()
@@ -125,9 +126,12 @@ def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_J
     )
     compiler = (_COMPILER, *FLAGS, *headers, f"-I{directory}")
     jobs = []
-    for source in (catalog.PROBES / name for name in names):
-        binary = workspace.cache / "probes" / digest(common, *_named(source)) / source.stem
-        jobs.append(_Job((*compiler, str(source), *map(str, library)), binary))
+    for name in names:
+        files = catalog.files(name)
+        key = digest(common, *(part for file in files for part in _named(file)))
+        binary = workspace.cache / "probes" / key / Path(name).stem
+        compiled = (*(file for file in files if file.suffix == ".c"), *library)
+        jobs.append(_Job((*compiler, *map(str, compiled)), binary))
     return jobs
 
 

@@ -139,10 +139,13 @@ def _files(run_dir: Path, made_of: Ingredients, *, vmcores: bool) -> Iterator[tu
     for name, program in made_of.programs.items():
         yield Path(program), f"programs/{name}"
     for source in sorted({spec.source for spec in made_of.specs}):
-        if (catalog.PROBES / source).is_file():
-            yield catalog.PROBES / source, f"source/{source}"
+        yield from ((file, _inside(file)) for file in catalog.files(source) if file.is_file())
     for library in (catalog.PROBES / "c/hgm_probe.h", *sorted(catalog.PROBES.glob("c/lib/*.c"))):
-        yield library, f"source/{library.relative_to(catalog.PROBES)}"
+        yield library, _inside(library)
+
+
+def _inside(file: Path) -> str:
+    return f"source/{file.relative_to(catalog.PROBES)}"
 
 
 def _series(

@@ -134,6 +134,23 @@ def test_a_changed_library_compiles_all_again(
     assert calls() == 2 * (len(ALWAYS) + 1)
 
 
+def test_a_probe_of_several_sources_is_one_binary(
+    build: Compile, calls: Callable[[], int], sources: Path
+) -> None:
+    (sources / "c/split").mkdir()
+    (sources / "c/split/limits.h").write_text("#define LIMIT 7\nint limit(void);\n")
+    (sources / "c/split/limits.c").write_text(
+        '#include "limits.h"\nint limit(void) { return LIMIT; }\n'
+    )
+    with (sources / "c/split.c").open("a") as file:
+        file.write('#include "split/limits.h"\nint (*needs_it)(void) = limit;\n')
+    first = build("c/split.c", "c/smaps.c")["split"]
+    assert calls() == len(ALWAYS) + 2
+    (sources / "c/split/limits.h").write_text("#define LIMIT 8\nint limit(void);\n")
+    assert build("c/split.c", "c/smaps.c")["split"] != first
+    assert calls() == len(ALWAYS) + 3
+
+
 def test_headers_count_by_their_content(
     build: Compile, calls: Callable[[], int], tmp_path: Path
 ) -> None:
