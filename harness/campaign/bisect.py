@@ -21,7 +21,7 @@ from harness.campaign.evaluate import Candidate, Look, Looker
 from harness.campaign.predicate import Answer, Question
 from harness.context import Context
 from harness.errors import SpecError
-from harness.kernel.obtain import Ingredients, KernelRequest, ingredients, patch_stat
+from harness.kernel.obtain import KernelRequest, ingredients, patch_stat
 from harness.pipeline import RunRequest
 from harness.records.base import Record
 from harness.run.subject import Subject
@@ -110,14 +110,6 @@ class Bisection(Record, frozen=True, kw_only=True):
         return 0 if self.outcome == "found" else 1
 
 
-class _Identity(msgspec.Struct, frozen=True):
-    """What makes two bisections the same one."""
-
-    subject: Subject
-    ends: Ingredients | tuple[str, str]
-    question: Question
-
-
 @dataclass(frozen=True)
 class Hunt:
     """A bisection under way.
@@ -194,7 +186,7 @@ def bisect_series(plan: Plan, runs: Path, context: Context) -> Bisection:
         )
     names = ["the source alone", *(patch.name for patch in patches)]
     candidates = [Candidate(point=f"{n:04}", name=name) for n, name in enumerate(names)]
-    identity = _Identity(plan.subject, parts, plan.question)
+    identity = (plan.subject, parts, plan.question)
     with state.campaign("bisect", kernel.series, identity, runs, context) as memory:
         looker = Looker(plan.question, memory, context)
         found = _search(candidates, Hunt(plan, looker, lambda each: _of_series(plan, each)))
@@ -270,7 +262,7 @@ def bisect_commits(plan: Plan, history: History, runs: Path, context: Context) -
         UserError: if the repository or a revision is not there, or good is not before bad.
         CampaignStopped: if this host could not run a point.
     """
-    identity = _Identity(plan.subject, (history.good, history.bad), plan.question)
+    identity = (plan.subject, (history.good, history.bad), plan.question)
     label = f"{history.path.name}-{history.bad[:12]}"
     with state.campaign("bisect", label, identity, runs, context) as memory:
         looker = Looker(plan.question, memory, context)

@@ -9,7 +9,7 @@ import msgspec
 
 from harness.campaign import state, strategy
 from harness.campaign.predicate import Answer, Opinion, Question, ask
-from harness.campaign.state import Points
+from harness.campaign.state import CampaignState
 from harness.context import Context
 from harness.pipeline import RunRequest
 from harness.records.base import Record
@@ -70,7 +70,7 @@ class Looker:
         context: cache, deadline, progress.
     """
 
-    def __init__(self, question: Question, memory: Points, context: Context) -> None:
+    def __init__(self, question: Question, memory: CampaignState, context: Context) -> None:
         self.question = question
         self.looks: list[Look] = []
         self._memory = memory

@@ -15,7 +15,7 @@ import msgspec
 
 from harness.campaign import state
 from harness.context import Context
-from harness.kernel.obtain import Ingredients, ingredients
+from harness.kernel.obtain import ingredients
 from harness.pipeline import RunRequest
 from harness.probes.catalog import plain_name
 from harness.records.base import Record
@@ -76,14 +76,6 @@ class Trial(Record, frozen=True, kw_only=True):
     directory: str
 
 
-class _Identity(msgspec.Struct, frozen=True):
-    """What makes two trials the same one."""
-
-    subject: Subject
-    ingredients: Ingredients
-    probes: tuple[str, ...]
-
-
 def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Context) -> Trial:
     """Build, boot and probe a source after each patch of a series; what was done before is kept.
 
@@ -99,7 +91,7 @@ def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Con
     """
     parts = ingredients(subject.kernel, context)
     patches = parts.patches[: subject.kernel.first]
-    identity = _Identity(subject, parts, tuple(probes))
+    identity = (subject, parts, tuple(probes))
     with state.campaign("try", subject.kernel.series, identity, runs, context) as memory:
         steps = []
         for number in range(len(patches) + 1):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The memory of a campaign: which of its points were run, read from the run directories themselves.
+"""The state of a campaign: which of its points were run, read from the run directories themselves.
 
 ::
 
@@ -36,7 +36,7 @@ _OF_THE_BOOT = ("guest", ("GuestPanicked", "GuestSilent", "SshUnreachable", "Gue
 _UNFINISHED = ("CUT", "INTERRUPTED")
 
 
-class Points:
+class CampaignState:
     """The runs of one campaign.
 
     Args:
@@ -128,14 +128,15 @@ def lack(record: RunRecord) -> Literal["", "no build", "no boot"]:
 
 @contextlib.contextmanager
 def campaign(
-    kind: str, label: str, identity: msgspec.Struct, runs: Path, context: Context
-) -> Iterator[Points]:
-    """Open the directory of a campaign, the same for the same question, for this process alone.
+    kind: str, label: str, identity: Sequence[object], runs: Path, context: Context
+) -> Iterator[CampaignState]:
+    """Open the directory of a campaign, the same for the same identity, and lock it.
 
     Args:
         kind: ``try`` or ``bisect``.
         label: what a person looks for in the name.
-        identity: everything that makes it this campaign and no other.
+        identity: what two campaigns must share to be the same one; msgspec must be able to encode
+            it.
         runs: where run directories are made.
         context: cache, deadline, progress.
     """
@@ -143,7 +144,7 @@ def campaign(
     directory = runs.absolute() / f"{kind}-{readable(label)}-{key}"
     lock = f"campaigns/{digest(str(directory))[:16]}"
     with context.workspace.lock(lock, context.deadline, context.progress):
-        yield Points(directory, context)
+        yield CampaignState(directory, context)
 
 
 def request(subject: Subject, probes: Sequence[str], *, build_only: bool = False) -> RunRequest:

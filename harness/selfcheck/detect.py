@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from harness.campaign import state
-from harness.campaign.state import Points
+from harness.campaign.state import CampaignState
 from harness.context import Context
 from harness.errors import SpecError
 from harness.kernel.faults import Catch, Fault
@@ -110,11 +110,6 @@ class Detection(Record, frozen=True, kw_only=True):
         return 0 if not self.alarms and all(row.outcome == "caught" for row in self.rows) else 1
 
 
-class _Identity(msgspec.Struct, frozen=True):
-    subject: Subject
-    probes: tuple[str, ...]
-
-
 def select(faults: Sequence[Fault], globs: Sequence[str]) -> tuple[Fault, ...]:
     """Return the faults whose name or class a glob matches; all without any glob.
 
@@ -123,7 +118,7 @@ def select(faults: Sequence[Fault], globs: Sequence[str]) -> tuple[Fault, ...]:
     """
     for glob in globs:
         if not any(_matches(fault, glob) for fault in faults):
-            raise SpecError(f"{glob!r} matches no fault", hint="`hgm detect --list` shows all")
+            raise SpecError(f"{glob!r} matches no fault", hint="see `hgm selfcheck detect --list`")
     return tuple(f for f in faults if not globs or any(_matches(f, glob) for glob in globs))
 
 
@@ -159,7 +154,7 @@ def detect(
     for globs in chosen.values():
         catalog.select(catalog.load(), globs)  # what names no probe is said before a build
     rows, release = [], ""
-    identity = _Identity(subject, tuple(probes))
+    identity = (subject, tuple(probes))
     with state.campaign("detect", "faults", identity, runs, context) as memory:
         for number, fault in enumerate(in_order(faults), 1):
             context.progress.stage("detect", f"{number} of {len(faults)}: {fault.name}")
@@ -191,7 +186,7 @@ def looks(one_in: int) -> int:
     return 1 if one_in == 1 else math.ceil(math.log(0.01) / math.log(1 - 1 / one_in))
 
 
-def _look(fault: Fault, memory: Points, point: str, request: RunRequest) -> RunRecord:
+def _look(fault: Fault, memory: CampaignState, point: str, request: RunRequest) -> RunRecord:
     """Return the first run that caught a fault, or the last of as many as it should take."""
     done = list(memory.runs(point))
     while True:
@@ -258,7 +253,7 @@ def _caught(catch: Catch, probe: ProbeResult) -> bool:
 
 
 def _false_alarms(
-    subject: Subject, stock: int, memory: Points, context: Context
+    subject: Subject, stock: int, memory: CampaignState, context: Context
 ) -> tuple[dict[str, int], tuple[Alarm, ...]]:
     """Run every probe so many times on kernels without a fault, and return what went wrong."""
     counts: dict[str, int] = {}

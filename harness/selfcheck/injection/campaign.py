@@ -19,8 +19,6 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 import harness
 from harness.campaign import state
 from harness.context import Context
@@ -56,13 +54,6 @@ class Injections(Record, frozen=True, kw_only=True):
         return 0 if all(row.outcome == "right" for row in (*self.rows, self.after)) else 1
 
 
-class _Identity(msgspec.Struct, frozen=True):
-    seed: int
-    kinds: tuple[str, ...]
-    words: tuple[str, ...]
-    harness: str
-
-
 def inject(
     kinds: Sequence[Kind],
     count: int,
@@ -84,7 +75,7 @@ def inject(
     Raises:
         CampaignStopped: if a run that nobody disturbs does not pass here.
     """
-    identity = _Identity(seed, tuple(kind.name for kind in kinds), tuple(words), _code())
+    identity = (seed, tuple(kind.name for kind in kinds), tuple(words), _code())
     with state.campaign("inject", "faults", identity, runs, context) as memory:
         prepared = Prepared(memory.directory, seed, tuple(words), context)
         context.progress.stage("inject", "a run that nobody disturbs")

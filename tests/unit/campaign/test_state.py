@@ -8,7 +8,7 @@ import pytest
 
 from harness import pipeline
 from harness.campaign import state
-from harness.campaign.state import Points
+from harness.campaign.state import CampaignState
 from harness.cli.run import _run_request, run
 from harness.context import Context
 from harness.deadline import Deadline
@@ -60,15 +60,15 @@ def test_what_was_decided_is_not_done_again(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, record: RunRecord
 ) -> None:
     monkeypatch.setattr(pipeline, "run", Pipeline(record).run)
-    first = Points(tmp_path / "try", context).once("0001", REQUEST)
-    again = Points(tmp_path / "try", context).once("0001", REQUEST)  # the pipeline has no more
+    first = CampaignState(tmp_path / "try", context).once("0001", REQUEST)
+    again = CampaignState(tmp_path / "try", context).once("0001", REQUEST)
     assert first == again == record
 
 
 def test_a_point_that_was_cut_is_done_again(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory = Points(tmp_path / "try", context)
+    memory = CampaignState(tmp_path / "try", context)
     cut = tmp_path / "try" / "0001" / "000"
     cut.mkdir(parents=True)
     (cut / "result.json").write_bytes(to_json(CUT))
@@ -84,7 +84,7 @@ def test_an_interrupted_point_ends_the_campaign(
 ) -> None:
     interrupted = RunRecord(verdict="INTERRUPTED", exit_code=130)
     monkeypatch.setattr(pipeline, "run", Pipeline(interrupted).run)
-    memory = Points(tmp_path / "try", context)
+    memory = CampaignState(tmp_path / "try", context)
     with pytest.raises(KeyboardInterrupt):
         memory.once("0001", REQUEST)
     assert memory.runs("0001") == ()
@@ -105,7 +105,7 @@ def test_a_failure_of_this_host_is_no_verdict(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, record: RunRecord
 ) -> None:
     monkeypatch.setattr(pipeline, "run", Pipeline(record).run)
-    memory = Points(tmp_path / "try", context)
+    memory = CampaignState(tmp_path / "try", context)
     with pytest.raises(CampaignStopped, match="0001"):
         memory.once("0001", REQUEST)
     assert memory.runs("0001") == ()
@@ -116,7 +116,7 @@ def test_a_mistake_that_a_point_shows_is_the_users(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
     monkeypatch.setattr(pipeline, "run", Pipeline(ended(error, "kernel", 2)).run)
-    memory = Points(tmp_path / "try", context)
+    memory = CampaignState(tmp_path / "try", context)
     with pytest.raises(SpecError, match="point 0001: why"):
         memory.once("0001", REQUEST)
     assert memory.runs("0001") == ()
@@ -137,19 +137,18 @@ def test_the_command_of_a_point_asks_for_the_same_run(times: int, series: str) -
 
 
 def test_a_damaged_record_is_as_none(tmp_path: Path, context: Context) -> None:
-    memory = Points(tmp_path / "try", context)
+    memory = CampaignState(tmp_path / "try", context)
     (tmp_path / "try" / "0001" / "000").mkdir(parents=True)
     (tmp_path / "try" / "0001" / "000" / "result.json").write_text('{"schema": 1, "verd')
     assert memory.runs("0001") == ()
 
 
-def test_the_same_question_has_the_same_directory(tmp_path: Path, context: Context) -> None:
-    class Identity(msgspec.Struct):
-        what: str
-
+def test_a_campaign_with_the_same_identity_has_the_same_directory(
+    tmp_path: Path, context: Context
+) -> None:
     seen = []
     for what in ("a", "a", "b"):
-        with state.campaign("try", "dir:/p/q", Identity(what), tmp_path, context) as memory:
+        with state.campaign("try", "dir:/p/q", (what,), tmp_path, context) as memory:
             seen.append(memory.directory)
     assert seen[0] == seen[1] != seen[2]
     assert seen[0].name.startswith("try-dir-p-q-")
