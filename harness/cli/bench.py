@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm bench`: what things cost, measured in one run on one machine."""
+"""`hgm selfcheck bench`: what things cost, measured in one run on one machine."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm detect`: do the probes catch what they claim to?"""
+"""`hgm selfcheck detect`: do the probes catch what they claim to?"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm inject`: what becomes of a run when this side of it breaks?"""
+"""`hgm selfcheck inject`: what becomes of a run when this side of it breaks?"""
 
 from __future__ import annotations
 

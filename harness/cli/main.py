@@ -14,21 +14,19 @@ import click
 
 import harness
 from harness.cli import (
-    bench,
     bisect,
     cache,
     compare,
-    detect,
     draw,
     evidence,
     guest,
     host,
     image,
-    inject,
     kernel,
     kselftest,
     probes,
     run,
+    selfcheck,
     series,
 )
 from harness.errors import INTERNAL, HarnessError, NoSpace
@@ -61,9 +59,7 @@ for command in (
     cache.cache,
     bisect.bisect,
     bisect.bisect_step,
-    detect.detect,
-    inject.inject,
-    bench.bench,
+    selfcheck.selfcheck,
     evidence.post_mortem,
     evidence.bundle,
     evidence.replay,

@@ -116,5 +116,5 @@ def find(name: str) -> Fault:
     if name in faults:
         return faults[name]
     near = difflib.get_close_matches(name, faults, n=3)
-    hint = f"near it: {', '.join(near)}" if near else "`hgm detect --list` shows all of them"
+    hint = f"near it: {', '.join(near)}" if near else "see `hgm selfcheck detect --list`"
     raise SpecError(f"--series fault:{name}: there is no such fault", hint=hint)

@@ -261,7 +261,7 @@ class _Follower(_TextSpawn):
     """pexpect over what the reading thread has seen, so that waiting for text steals none of it.
 
     It keeps the time itself: pexpect counts on the clock on the wall, and one that was set ahead
-    would make a guest silent that speaks (seen with `hgm inject`).
+    would make a guest silent that speaks (seen with `hgm selfcheck inject`).
     """
 
     def __init__(self, console: Console, start: int, deadline: Deadline) -> None:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What `hgm bench walk` measures: checkpoints of one base page, and of 1 GiB
+ * What `hgm selfcheck bench walk` measures: checkpoints of one base page, and of 1 GiB
  * that is full of 4 KiB entries. They all map the zero page, so that the range
  * costs no memory and no two entries make a run: the most that a walk can be.
  */

@@ -23,7 +23,7 @@ def rows(run: Run) -> list[dict[str, Any]]:
 def test_disturbed_runs_end_right_and_are_not_done_twice(
     hgm: Callable[..., Run], tmp_path: Path
 ) -> None:
-    words = ("inject", "--seed", "5", "--json", "--runs-dir", str(tmp_path), *FAULTS)
+    words = ("selfcheck", "inject", "--seed", "5", "--json", "--runs-dir", str(tmp_path), *FAULTS)
     run = hgm(*words)
     assert run.code == 0, run.err
     first = rows(run)
@@ -35,7 +35,7 @@ def test_disturbed_runs_end_right_and_are_not_done_twice(
 
 def test_a_wedged_monitor_is_told_as_what_it_is(hgm: Callable[..., Run], tmp_path: Path) -> None:
     words = ("--seed", WEDGED_IN_BOOT, "--json", "--runs-dir", str(tmp_path))
-    (row,) = rows(hgm("inject", *words, "qmp-wedged"))
+    (row,) = rows(hgm("selfcheck", "inject", *words, "qmp-wedged"))
     assert row["moment"]["stage"] == "boot"
     assert row["outcome"] == "right"
     assert row["exit_code"] == 3

@@ -237,7 +237,7 @@ def select(names: Sequence[str]) -> tuple[Kind, ...]:
     known = {kind.name: kind for kind in KINDS}
     for name in names:
         if name not in known:
-            raise SpecError(f"{name!r} is no fault", hint="`hgm inject --list` shows all")
+            raise SpecError(f"{name!r} is no fault", hint="`hgm selfcheck inject --list` shows all")
     return tuple(known[name] for name in dict.fromkeys(names)) or KINDS
 
 

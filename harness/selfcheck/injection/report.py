@@ -62,7 +62,7 @@ def _page(found: Injections) -> Iterator[str]:
     yield "# How disturbed runs ended"
     yield ""
     asked = f"--count {len(found.rows)} --seed {found.seed}"
-    yield f"Made by `hgm inject {asked} --markdown` on {today};"
+    yield f"Made by `hgm selfcheck inject {asked} --markdown` on {today};"
     yield f"host {found.host}, guest {found.release}."
     yield f"{verdict_line(found)}."
     yield ""

@@ -186,7 +186,7 @@ def test_the_report_counts_what_was_right_and_names_what_was_not() -> None:
     assert text[1] == "ssh-reset  1 of 2 right; 1 ERROR (3), 1 FAIL (1)"
     assert text[-1] == "FAIL: 1 of 2 disturbed runs ended right, the run after them: PASS"
     page = report.markdown(found(good, bad))
-    assert "`hgm inject --count 2 --seed 3 --markdown`" in page
+    assert "`hgm selfcheck inject --count 2 --seed 3 --markdown`" in page
     assert "| 1 of 2 | 0 | 0 | 2 | 1 ERROR (3), 1 FAIL (1) | 2 | 4.0 |" in page
     assert "- 002 `ssh-reset`: a is HANG" in page
 

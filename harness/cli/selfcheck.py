@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm selfcheck`: how we know that the harness is right."""
+
+from __future__ import annotations
+
+import click
+
+from harness.cli import bench, detect, inject
+
+
+@click.group()
+def selfcheck() -> None:
+    """Check the harness itself: what it costs, what its probes catch, how it fails."""
+
+
+for command in (bench.bench, detect.detect, inject.inject):
+    selfcheck.add_command(command)
