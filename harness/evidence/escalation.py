@@ -102,10 +102,10 @@ class Escalation:
     def crash(self) -> Capture:
         """Keep what is left of a guest that died; QEMU ends, after the guest's last words."""
         began = self.guest.console.size
-        if self.guest.held:
+        if self.guest.paused_after_death:
             self._step("registers", self._registers)
             self._step("vmcore", self._dump)
-            self.guest.let_go()
+            self.guest.resume_and_end()
         else:
             gone = "QEMU is gone, and the guest's memory with it"
             self._steps.append(CaptureStep(name="vmcore", outcome=gone))

@@ -24,7 +24,7 @@ class OverlayFile:
     mode: int = 0o644
 
 
-def personal_archive(files: Sequence[OverlayFile]) -> bytes:
+def overlay_archive(files: Sequence[OverlayFile]) -> bytes:
     """Return a cpio archive to append to ``GuestImage.initramfs``.
 
     The kernel unpacks both, one after the other. Directories that the files need are made, with

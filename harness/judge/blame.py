@@ -202,7 +202,7 @@ def of_crash(splats: Sequence[Splat], capture: Capture | None) -> str:
     return _of_vcpus(capture) if capture is not None else ""
 
 
-def of_complaint(splats: Sequence[Splat], capture: Capture | None) -> str:
+def of_splat(splats: Sequence[Splat], capture: Capture | None) -> str:
     """Return where the first complaint of the kernel comes from; may be empty."""
     symbols = capture.symbols if capture is not None else {}
     wheres = (dmesg.culprit(splat.block) for splat in splats[:1])

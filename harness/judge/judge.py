@@ -42,7 +42,7 @@ import msgspec
 
 from harness.judge import accounting, blame, checkpoint, dmesg, kselftest, ktap, partial
 from harness.judge.lines import clean, short
-from harness.judge.partial import Opinion, aside
+from harness.judge.partial import PartialVerdict, aside
 from harness.records.probe import (
     Capture,
     CheckpointResult,
@@ -86,7 +86,7 @@ class RunVerdict(NamedTuple):
     reason: str
 
 
-class Heard(NamedTuple):
+class ConsoleSlice(NamedTuple):
     """What the console showed of a probe, decoded by `lines.decode`.
 
     Attributes:
@@ -108,7 +108,7 @@ def judge_probe(
     evidence: ProbeEvidence,
     text: str,
     stderr: str,
-    heard: Heard,
+    console: ConsoleSlice,
     checkpoints: Sequence[CheckpointResult] = (),
 ) -> ProbeResult:
     """Return what one probe says about the kernel.
@@ -117,7 +117,7 @@ def judge_probe(
         evidence: how it ended.
         text: its standard output, which should be KTAP.
         stderr: its standard error.
-        heard: what the serial console showed meanwhile.
+        console: what the serial console showed meanwhile.
         checkpoints: what its page tables looked like from outside, in the order it asked.
 
     Returns:
@@ -126,10 +126,10 @@ def judge_probe(
     """
     splats = tuple(
         msgspec.structs.replace(splat, offset=splat.offset + evidence.console_from)
-        for splat in dmesg.scan(heard.text)
-        if splat.offset < heard.length
+        for splat in dmesg.scan(console.text)
+        if splat.offset < console.length
     )
-    splats += _gap(evidence, heard)
+    splats += _gap(evidence, console)
     leaks = _leaks(evidence)
     document = ktap.parse(text)
     subtests = ktap.flatten(document)
@@ -137,7 +137,7 @@ def judge_probe(
         subtests = kselftest.results(text)
     status, reason = (
         _crash(evidence, splats)
-        or _unfinished(evidence, splats, subtests, heard)
+        or _unfinished(evidence, splats, subtests, console)
         or _complained(
             _leaked(
                 _disputed(
@@ -157,58 +157,62 @@ def judge_probe(
         splats=splats,
         checkpoints=tuple(checkpoints),
         leaks=leaks,
-        place=_place(status, evidence, splats, heard),
+        place=_place(status, evidence, splats, console),
         without_series=evidence.without_series,
     )
 
 
-def _gap(evidence: ProbeEvidence, heard: Heard) -> tuple[Splat, ...]:
+def _gap(evidence: ProbeEvidence, console: ConsoleSlice) -> tuple[Splat, ...]:
     """Return a finding where the file of the console ends before the probe did."""
-    if not heard.missing:
+    if not console.missing:
         return ()
-    title = f"{heard.missing} bytes of the console during the probe are missing"
+    title = f"{console.missing} bytes of the console during the probe are missing"
     return (Splat(kind="console-gap", title=title, block=(title,), offset=evidence.console_to),)
 
 
-def _place(status: Status, evidence: ProbeEvidence, splats: Sequence[Splat], heard: Heard) -> str:
+def _place(
+    status: Status, evidence: ProbeEvidence, splats: Sequence[Splat], console: ConsoleSlice
+) -> str:
     """Return where the kernel stood if it hung, died or complained."""
-    if status == "HANG" and heard.capture is not None:
-        return blame.of_hang(evidence.program, heard.captured, splats, heard.capture)
+    if status == "HANG" and console.capture is not None:
+        return blame.of_hang(evidence.program, console.captured, splats, console.capture)
     if status == "CRASH":
-        return blame.of_crash(splats, heard.capture)
-    return blame.of_complaint(splats, heard.capture)
+        return blame.of_crash(splats, console.capture)
+    return blame.of_splat(splats, console.capture)
 
 
-def _crash(evidence: ProbeEvidence, splats: Sequence[Splat]) -> Opinion | None:
+def _crash(evidence: ProbeEvidence, splats: Sequence[Splat]) -> PartialVerdict | None:
     """Rule 1. The first fatal complaint is the cause; a panic is often only its consequence."""
     fatal = next((splat for splat in splats if dmesg.is_fatal(splat)), None)
     if fatal is not None:
-        return Opinion("CRASH", fatal.title)
+        return PartialVerdict("CRASH", fatal.title)
     if evidence.ended != "guest-died":
         return None
     said = splats[0].title if splats else ""
-    return Opinion("CRASH", said or evidence.detail or "the guest died without a word")
+    return PartialVerdict("CRASH", said or evidence.detail or "the guest died without a word")
 
 
 def _unfinished(
     evidence: ProbeEvidence,
     splats: Sequence[Splat],
     subtests: Sequence[Subtest],
-    heard: Heard,
-) -> Opinion | None:
+    console: ConsoleSlice,
+) -> PartialVerdict | None:
     """Rules 2 and 3."""
     if evidence.ended == "exit":
         return None
     reached = f"after {subtests[-1].name}" if subtests else "before its first result"
-    alive = heard.capture is not None and bool(heard.capture.vcpus)
+    alive = console.capture is not None and bool(console.capture.vcpus)
     if evidence.ended in ("budget", "stalled") or (evidence.ended == "lost" and alive):
-        return Opinion("HANG", "; ".join(_hang(evidence, splats, reached, heard)))
+        return PartialVerdict("HANG", "; ".join(_hang(evidence, splats, reached, console)))
     detail = evidence.detail or "the guest stopped answering"
-    return Opinion("LOST", "; ".join([f"{detail}, {reached}", *(s.title for s in splats[:1])]))
+    return PartialVerdict(
+        "LOST", "; ".join([f"{detail}, {reached}", *(s.title for s in splats[:1])])
+    )
 
 
 def _hang(
-    evidence: ProbeEvidence, splats: Sequence[Splat], reached: str, heard: Heard
+    evidence: ProbeEvidence, splats: Sequence[Splat], reached: str, console: ConsoleSlice
 ) -> list[str]:
     """Return what is known about a hang, the most telling first."""
     said = {
@@ -217,10 +221,10 @@ def _hang(
         "lost": f"{evidence.detail or 'SSH stopped answering'}, and the machine goes on",
     }
     parts = [f"{said[evidence.ended]}, {reached}"]
-    if heard.capture is not None:
-        where = blame.of_hang(evidence.program, heard.captured, splats, heard.capture)
+    if console.capture is not None:
+        where = blame.of_hang(evidence.program, console.captured, splats, console.capture)
         parts += [f"in {where}"] if where else []
-        waiting = blame.waiters(heard.text + heard.captured)
+        waiting = blame.waiters(console.text + console.captured)
         parts += [f"waits for userfaultfd: {', '.join(waiting)}"] if waiting else []
     stuck = [splat for splat in splats if splat.kind in dmesg.STUCK] or list(splats)
     return parts + [splat.title for splat in stuck[:1]]
@@ -232,59 +236,61 @@ def _judge_output(
     subtests: tuple[Subtest, ...],
     text: str,
     stderr: str,
-) -> Opinion:
+) -> PartialVerdict:
     """Rules 4 to 11, for a probe that ended by itself."""
     code = evidence.exit_code
     if code is None:
-        return Opinion("FAIL", "its exit code is not known")
+        return PartialVerdict("FAIL", "its exit code is not known")
     if name := _signal_name(code):
-        return Opinion("FAIL", _killed(name, subtests, stderr))
+        return PartialVerdict("FAIL", _killed(name, subtests, stderr))
     if evidence.rules == "kselftest":
         return kselftest.judge(code, document, subtests, text, stderr)
     if document.empty:
-        return Opinion("FAIL", _no_ktap(code, text, stderr))
+        return PartialVerdict("FAIL", _no_ktap(code, text, stderr))
     bad = [subtest for subtest in subtests if subtest.status == "FAIL"]
     if bad:
-        return Opinion("FAIL", partial.failed(bad, code))
+        return PartialVerdict("FAIL", partial.failed(bad, code))
     for problem in document.problems:
         if problem.kind not in TOLERATED:
-            return Opinion("FAIL", f"damaged KTAP: {problem.text}{aside(stderr)}")
+            return PartialVerdict("FAIL", f"damaged KTAP: {problem.text}{aside(stderr)}")
     return _judge_code(code, document, subtests, stderr)
 
 
 def _judge_code(
     code: int, document: ktap.KtapDocument, subtests: tuple[Subtest, ...], stderr: str
-) -> Opinion:
+) -> PartialVerdict:
     """Rules 8 to 11, for whole KTAP without a failure."""
     skipped = [subtest for subtest in subtests if subtest.status == "SKIP"]
     unexplained = [subtest.name for subtest in skipped if not subtest.reason]
     if unexplained:
-        return Opinion("FAIL", f"skipped without a reason: {unexplained[0]}")
+        return PartialVerdict("FAIL", f"skipped without a reason: {unexplained[0]}")
     reasons = [subtest.reason for subtest in skipped]
     if document.skipped is not None:
         reasons.insert(0, document.skipped)
     nothing_tested = len(skipped) == len(subtests)
     if code not in (0, SKIP_CODE):
-        return Opinion("FAIL", f"no result is `not ok`, yet exit code {code}{aside(stderr)}")
+        return PartialVerdict("FAIL", f"no result is `not ok`, yet exit code {code}{aside(stderr)}")
     if code == SKIP_CODE or nothing_tested:
         if not reasons or not reasons[0]:
-            return Opinion("FAIL", f"tested nothing and gave no reason (exit code {code})")
-        return Opinion("SKIP", reasons[0])
-    return Opinion("PASS", "")
+            return PartialVerdict("FAIL", f"tested nothing and gave no reason (exit code {code})")
+        return PartialVerdict("SKIP", reasons[0])
+    return PartialVerdict("PASS", "")
 
 
-def _complained(opinion: Opinion, splats: Sequence[Splat]) -> Opinion:
+def _complained(verdict: PartialVerdict, splats: Sequence[Splat]) -> PartialVerdict:
     """Let no probe pass during which the kernel complained."""
     if not splats:
-        return opinion
-    parts = [opinion.reason] if opinion.status == "FAIL" else []
+        return verdict
+    parts = [verdict.reason] if verdict.status == "FAIL" else []
     more = f" (and {len(splats) - 1} more)" if len(splats) > 1 else ""
     parts.append(f"kernel: {splats[0].title}{more}")
-    return Opinion("FAIL", "; ".join(parts))
+    return PartialVerdict("FAIL", "; ".join(parts))
 
 
-def _disputed(opinion: Opinion, text: str, checkpoints: Sequence[CheckpointResult]) -> Opinion:
-    """Turn an opinion into a FAIL if the page tables, seen from outside, say otherwise."""
+def _disputed(
+    verdict: PartialVerdict, text: str, checkpoints: Sequence[CheckpointResult]
+) -> PartialVerdict:
+    """Turn an verdict into a FAIL if the page tables, seen from outside, say otherwise."""
     asked = sum(line.startswith(_CHECKPOINT) for line in text.split("\n"))
     lines = [
         f"page tables, checkpoint {each.number}{each.name and f' ({each.name})'}: {problem}"
@@ -294,10 +300,10 @@ def _disputed(opinion: Opinion, text: str, checkpoints: Sequence[CheckpointResul
     if asked != len(checkpoints):
         lines.append(f"the host looked at {len(checkpoints)} of {asked} checkpoints")
     if not lines:
-        return opinion
+        return verdict
     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-    parts = [opinion.reason] if opinion.status == "FAIL" else []
-    return Opinion("FAIL", "; ".join([*parts, f"{lines[0]}{more}"]))
+    parts = [verdict.reason] if verdict.status == "FAIL" else []
+    return PartialVerdict("FAIL", "; ".join([*parts, f"{lines[0]}{more}"]))
 
 
 def _leaks(evidence: ProbeEvidence) -> tuple[Leak, ...]:
@@ -306,14 +312,14 @@ def _leaks(evidence: ProbeEvidence) -> tuple[Leak, ...]:
     return accounting.differences(evidence.accounting.before, evidence.accounting.after)
 
 
-def _leaked(opinion: Opinion, leaks: Sequence[Leak]) -> Opinion:
+def _leaked(verdict: PartialVerdict, leaks: Sequence[Leak]) -> PartialVerdict:
     """Let no probe pass after which something is missing."""
     if not leaks:
-        return opinion
-    parts = [opinion.reason] if opinion.status == "FAIL" else []
+        return verdict
+    parts = [verdict.reason] if verdict.status == "FAIL" else []
     more = f" (and {len(leaks) - 3} more)" if len(leaks) > 3 else ""
     parts.append(f"leak: {', '.join(map(accounting.describe, leaks[:3]))}{more}")
-    return Opinion("FAIL", "; ".join(parts))
+    return PartialVerdict("FAIL", "; ".join(parts))
 
 
 def _signal_name(code: int) -> str:

@@ -30,7 +30,7 @@ from typing import Literal
 from harness.judge import ktap
 from harness.judge.ktap import KtapDocument
 from harness.judge.lines import clean, short
-from harness.judge.partial import Opinion, aside, failed, last_line
+from harness.judge.partial import PartialVerdict, aside, failed, last_line
 from harness.records.probe import Subtest
 
 PASS_CODE, FAIL_CODE, XFAIL_CODE, XPASS_CODE, SKIP_CODE = range(5)
@@ -83,7 +83,7 @@ def results(text: str) -> tuple[Subtest, ...]:
 
 def judge(
     code: int, document: KtapDocument, subtests: Sequence[Subtest], text: str, stderr: str
-) -> Opinion:
+) -> PartialVerdict:
     """Return what a test says that ended by itself, and by no signal.
 
     Args:
@@ -95,37 +95,39 @@ def judge(
     """
     bad = [subtest for subtest in subtests if subtest.status == "FAIL"]
     if bad:
-        return Opinion("FAIL", failed(bad, code))
+        return PartialVerdict("FAIL", failed(bad, code))
     if code == SKIP_CODE:
-        return Opinion("SKIP", _skip_reason(document, subtests, text, stderr))
+        return PartialVerdict("SKIP", _skip_reason(document, subtests, text, stderr))
     if code == PASS_CODE:
         return _success(document, subtests, text, stderr)
     if code in (XFAIL_CODE, XPASS_CODE) and _expected(document):
         if code == XFAIL_CODE:
-            return Opinion("SKIP", f"expected to fail, and does: {_expected(document)}")
-        return Opinion("PASS", f"passed where a failure was expected: {_expected(document)}")
+            return PartialVerdict("SKIP", f"expected to fail, and does: {_expected(document)}")
+        return PartialVerdict("PASS", f"passed where a failure was expected: {_expected(document)}")
     said = _said_failed(text, stderr) or last_line(stderr) or _last_words(text)
-    return Opinion("FAIL", f"exit code {code}: {short(said, 200) or 'it printed nothing'}")
+    return PartialVerdict("FAIL", f"exit code {code}: {short(said, 200) or 'it printed nothing'}")
 
 
 def _success(
     document: KtapDocument, subtests: Sequence[Subtest], text: str, stderr: str
-) -> Opinion:
+) -> PartialVerdict:
     """Rules 3 to 6."""
     said = _said_failed(text, stderr)
     if said:
-        return Opinion("FAIL", f"printed a failure, yet exit code 0: {short(said, 200)}")
+        return PartialVerdict("FAIL", f"printed a failure, yet exit code 0: {short(said, 200)}")
     missing = next((p.text for p in document.problems if p.kind == "too-few"), "")
     if missing:
-        return Opinion("FAIL", f"{missing}, yet exit code 0{aside(stderr)}")
+        return PartialVerdict("FAIL", f"{missing}, yet exit code 0{aside(stderr)}")
     skipped = [subtest for subtest in subtests if subtest.status == "SKIP"]
     if document.skipped is not None or (skipped and len(skipped) == len(subtests)):
-        return Opinion("SKIP", _skip_reason(document, subtests, text, stderr))
+        return PartialVerdict("SKIP", _skip_reason(document, subtests, text, stderr))
     left_out = [subtest for subtest in skipped if not subtest.reason.startswith(ktap.EXPECTED)]
     if left_out:
         first = f"{left_out[0].name}: {left_out[0].reason}".strip(": ")
-        return Opinion("PASS", f"{len(left_out)} of {len(subtests)} results skipped: {first}")
-    return Opinion("PASS", "" if subtests else "by its exit code; it prints no results")
+        return PartialVerdict(
+            "PASS", f"{len(left_out)} of {len(subtests)} results skipped: {first}"
+        )
+    return PartialVerdict("PASS", "" if subtests else "by its exit code; it prints no results")
 
 
 def _skip_reason(

@@ -10,7 +10,7 @@ from harness.judge.lines import clean, short
 from harness.records.probe import Status, Subtest
 
 
-class Opinion(NamedTuple):
+class PartialVerdict(NamedTuple):
     """A status and its reason, on the way to a `ProbeResult`."""
 
     status: Status

@@ -73,12 +73,12 @@ class LeakCheck:
 
     def _lost(self, evidence: ProbeEvidence, why: str) -> ProbeEvidence:
         """Say that the guest went away after the probe's end, before its books were read."""
-        self._guest.last_words()
+        self._guest.drain_console()
         return msgspec.structs.replace(
             evidence,
-            ended="guest-died" if self._guest.held else "lost",
+            ended="guest-died" if self._guest.paused_after_death else "lost",
             console_to=self._guest.console.size,
-            detail=f"after its end: {self._guest.fate() or why}",
+            detail=f"after its end: {self._guest.end_reason() or why}",
         )
 
     def _read(self, deadline: Deadline) -> Mapping[str, int]:

@@ -33,13 +33,13 @@ _ANEW_SECONDS = 10.0
 _INIT = "init"
 
 
-def standstill(prepared: Prepared, run_dir: Path, host: Guest) -> str:
+def locate_stall(prepared: Prepared, run_dir: Path, host: Guest) -> str:
     """Ask a guest that stands still in boot for all it can tell; return where, in a few words."""
     prepared.context.progress.note("the guest stands still in boot: looking at it")
     directory = run_dir / "boot"
     directory.mkdir(exist_ok=True)
     try:
-        host.hold_when_dead()
+        host.pause_on_death()
     except HarnessError:  # no step of the look could do without it either
         return "a QEMU whose monitor does not answer"
     escalation = Escalation(
@@ -63,7 +63,7 @@ def captured(
     splats = dmesg.scan(host.console.text(evidence.console_from))
     if evidence.ended == "exit" and not splats:
         return evidence, None
-    if evidence.ended == "lost" and not splats and host.ssh.answers_anew(_anew(prepared)):
+    if evidence.ended == "lost" and not splats and host.ssh.accepts_new_connection(_anew(prepared)):
         why = f"{evidence.detail}, and the guest answers another connection"
         return msgspec.structs.replace(evidence, detail=why), None
     escalation = Escalation(
@@ -83,7 +83,7 @@ def captured(
                 prepared.context.deadline.within(QUESTION_SECONDS, "a question to the guest"),
             )
         return evidence, escalation.complaint()
-    if evidence.ended in ("budget", "stalled") or not host.died.rung:
+    if evidence.ended in ("budget", "stalled") or not host.died.is_set():
         return evidence, escalation.hang()
     capture = escalation.crash()
     return msgspec.structs.replace(evidence, console_to=capture.console_to), capture

@@ -21,7 +21,7 @@ from harness.records.machine import MachineSpec, PoolSummary, size_name
 from harness.records.probe import ProbeResult, ProbeSpec
 from harness.run import calibration
 from harness.run.accounting import LeakCheck
-from harness.run.capture import QUESTION_SECONDS, captured, standstill
+from harness.run.capture import QUESTION_SECONDS, captured, locate_stall
 from harness.run.checkpoint import Watcher
 from harness.run.features import hgm_support
 from harness.run.prepare import Prepared
@@ -97,7 +97,7 @@ def guest_with_probes(prepared: Prepared, directory: Path, *, disk: bool) -> Ite
         ),
         disk=disk,
         stuck=dmesg.is_stuck,
-        standstill=functools.partial(standstill, prepared, directory),
+        locate_stall=functools.partial(locate_stall, prepared, directory),
     )
     with (
         cache.pin(Path(prepared.kernel.image).parent),
@@ -115,7 +115,7 @@ def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
     Returns:
         By how much its probes' budgets are multiplied.
     """
-    host.hold_when_dead()
+    host.pause_on_death()
     store.update(
         qemu=host.qemu.argv,
         qemu_version=host.qemu.version,

@@ -101,7 +101,7 @@ class Budget:
         """Return when the probe must have ended."""
         if self._overall.expired():
             return self._overall
-        if self._guest.stuck.rung and not self.stalled:
+        if self._guest.stuck.is_set() and not self.stalled:
             self.stalled = True
             moment = Deadline.after(STALL_GRACE_SECONDS * self.timeout_scale, self._what)
             self._limit = min(self._limit, moment, key=lambda limit: limit.at)
@@ -175,9 +175,9 @@ def run_probe(
             ended = "stalled" if budget.stalled else "budget"
             detail = "" if budget.stalled else error.message
         except GuestLost as error:
-            guest.last_words()
-            ended = "guest-died" if guest.held else "lost"
-            detail = guest.fate() or error.message
+            guest.drain_console()
+            ended = "guest-died" if guest.paused_after_death else "lost"
+            detail = guest.end_reason() or error.message
     return ProbeEvidence(
         name=spec.name,
         rules=spec.rules,

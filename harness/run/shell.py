@@ -21,7 +21,7 @@ from harness.errors import GuestLost
 from harness.probes import catalog
 from harness.report.progress import Display
 from harness.run import guests, listener, prepare, subject
-from harness.vm.ssh import unbroken
+from harness.vm.ssh import as_guest_lost
 
 _CHUNK = 65536
 
@@ -93,14 +93,14 @@ def _connect(channel: paramiko.Channel) -> int:
         while not channel.closed:
             for key, _ in selector.select(timeout=1.0):
                 if key.fileobj is channel:
-                    with unbroken():
+                    with as_guest_lost():
                         data = channel.recv(_CHUNK)
                     if not data:
                         return channel.recv_exit_status()
                     os.write(screen, data)
                     continue
                 typed = os.read(keyboard, _CHUNK)
-                with unbroken():
+                with as_guest_lost():
                     if typed:
                         channel.sendall(typed)
                     else:

@@ -32,7 +32,7 @@ import msgspec
 
 from harness.errors import NoSpace, RecordError
 from harness.judge import checkpoint, dmesg, lines
-from harness.judge.judge import Heard, judge_probe, judge_run
+from harness.judge.judge import ConsoleSlice, judge_probe, judge_run
 from harness.judge.pagetable import Run
 from harness.probes.catalog import matches
 from harness.records.base import from_json, to_json
@@ -389,18 +389,20 @@ def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResul
         for seen, pages in read_checkpoints(run_dir / directory)
     )
     capture = _capture(run_dir / directory)
-    heard = _heard(evidence, capture, console)
-    result = judge_probe(evidence, texts[0], texts[1], heard, checkpoints=looks)
+    console_slice = _console_slice(evidence, capture, console)
+    result = judge_probe(evidence, texts[0], texts[1], console_slice, checkpoints=looks)
     files = [step.file for step in capture.steps if step.file] if capture is not None else []
     return msgspec.structs.replace(result, directory=directory, evidence=tuple(files))
 
 
-def _heard(evidence: ProbeEvidence, capture: Capture | None, console: bytes) -> Heard:
+def _console_slice(
+    evidence: ProbeEvidence, capture: Capture | None, console: bytes
+) -> ConsoleSlice:
     """Return a probe's part of the console: what a capture provoked is no complaint of its own."""
     hung = capture is not None and capture.why == "hang"
     end = evidence.console_to if hung else _guest_end(console, evidence.console_to)
     captured = console[capture.console_from : capture.console_to] if capture and hung else b""
-    return Heard(
+    return ConsoleSlice(
         text=lines.decode(console[evidence.console_from : end]),
         length=evidence.console_to - evidence.console_from,
         capture=capture,

@@ -186,8 +186,8 @@ def _starts(kernel: Path, accel: AccelChoice, limit: Deadline) -> str | bool:
     machine = spec.machine((), memory=2**30, cpus=1)
     with tempfile.TemporaryDirectory(prefix="hgm-proof-") as name:
         try:
-            cargo = qemu.Cargo(str(kernel))
-            with qemu.started(machine, accel, cargo, Path(name), limit) as running:
+            files = qemu.BootFiles(str(kernel))
+            with qemu.started(machine, accel, files, Path(name), limit) as running:
                 running.resume(limit)
                 running.console.expect(BANNER, limit)
         except HarnessError as error:

@@ -26,7 +26,7 @@ from harness.errors import (
     SshUnreachable,
 )
 from harness.image.keys import RunKeys, make_keys
-from harness.image.overlay import OverlayFile, personal_archive
+from harness.image.overlay import OverlayFile, overlay_archive
 from harness.progress import Progress
 from harness.records.kernel import Kernel
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec, NodePool
@@ -72,7 +72,7 @@ class BootRequest:
         disk: whether the read-only disk is attached.
         append: more words for the kernel's command line.
         stuck: whether a line of the console says that something makes no progress.
-        standstill: is given a guest that stands still in boot, over QMP and its console only, and
+        locate_stall: is given a guest that stands still in boot, over QMP and its console only, and
             returns where, in a few words.
     """
 
@@ -84,7 +84,7 @@ class BootRequest:
     disk: bool = False
     append: tuple[str, ...] = ()
     stuck: Callable[[str], bool] = lambda line: False
-    standstill: Callable[[Guest], str] = lambda guest: ""
+    locate_stall: Callable[[Guest], str] = lambda guest: ""
 
 
 class _Watch:
@@ -94,15 +94,15 @@ class _Watch:
         self, died: WakeupEvent, stuck: WakeupEvent, says_stuck: Callable[[str], bool]
     ) -> None:
         self._died, self._stuck, self._says_stuck = died, stuck, says_stuck
-        self.holding = False
+        self.pausing_on_death = False
 
     def on_line(self, line: str) -> None:
-        if not self._stuck.rung and self._says_stuck(line):
-            self._stuck.ring()
+        if not self._stuck.is_set() and self._says_stuck(line):
+            self._stuck.set()
 
     def on_event(self, event: dict[str, Any]) -> None:
-        if self.holding and event["event"] in _END_EVENTS:
-            self._died.ring()
+        if self.pausing_on_death and event["event"] in _END_EVENTS:
+            self._died.set()
 
 
 @dataclass
@@ -137,12 +137,12 @@ class Guest:
         return self.qemu.qmp
 
     @property
-    def held(self) -> bool:
+    def paused_after_death(self) -> bool:
         """Return whether it is dead, and QEMU still has its memory and registers."""
         ends = [event for event in self.qmp.events() if event["event"] in _END_EVENTS]
-        return self.watch.holding and bool(ends) and not self.console.ended
+        return self.watch.pausing_on_death and bool(ends) and not self.console.ended
 
-    def fate(self) -> str:
+    def end_reason(self) -> str:
         """Return how the machine ended, in one line; empty while it runs."""
         for event in self.qmp.events():
             if event["event"] == "GUEST_PANICKED":
@@ -156,14 +156,14 @@ class Guest:
             self.qemu.process.wait(Deadline.after(_QUIET_SECONDS, "QEMU's exit code"))
         return self.qemu.death().message
 
-    def hold_when_dead(self) -> None:
+    def pause_on_death(self) -> None:
         """From now on have QEMU keep what is left of the guest if it panics or resets itself."""
         self._on_death("pause")
-        self.watch.holding = True
+        self.watch.pausing_on_death = True
 
-    def let_go(self) -> None:
+    def resume_and_end(self) -> None:
         """Let a guest that is held go on with its end, and QEMU end with it."""
-        self.watch.holding = False
+        self.watch.pausing_on_death = False
         with contextlib.suppress(HarnessError):  # it is killed a moment later all the same
             self._on_death("go")
             self.qmp.execute("cont", deadline=Deadline.after(_ACTION_SECONDS, "its end"))
@@ -178,11 +178,11 @@ class Guest:
             deadline=Deadline.after(_ACTION_SECONDS, "QEMU's set-action"),
         )
 
-    def last_words(self) -> None:
+    def drain_console(self) -> None:
         """Give a dying guest a moment to finish its sentence on the console."""
         limit = Deadline.after(_LAST_WORDS_SECONDS, "the guest's last words")
         with contextlib.suppress(DeadlineExpired):
-            if self.held:
+            if self.paused_after_death:
                 self.console.wait_quiet(_QUIET_SECONDS, limit)
             else:
                 self.console.wait_ended(limit)
@@ -191,8 +191,8 @@ class Guest:
         """End the guest as its kernel would have it; say so and go on if it will not."""
         limit = Deadline.after(_POWER_OFF_SECONDS, "the guest's power-off")
         try:
-            if self.watch.holding:
-                self.watch.holding = False
+            if self.watch.pausing_on_death:
+                self.watch.pausing_on_death = False
                 self._on_death("go")
             with contextlib.suppress(GuestLost):  # the session ends before its exit code comes
                 self.ssh.run(["poweroff", "-f"], limit)
@@ -226,10 +226,10 @@ def booted(request: BootRequest, directory: Path, context: Context) -> Iterator[
             qemu.started(
                 request.machine,
                 request.accel,
-                _cargo(request, keys, private),
+                _boot_files(request, keys, private),
                 directory,
                 context.deadline,
-                qemu.Listeners(watch.on_line, died.ring, watch.on_event),
+                qemu.Listeners(watch.on_line, died.set, watch.on_event),
             )
         )
         machine.resume(context.deadline)
@@ -256,14 +256,14 @@ def forwarded_port(text: str) -> int:
     return int(match[1])
 
 
-def _cargo(request: BootRequest, keys: RunKeys, private: Path) -> qemu.Cargo:
+def _boot_files(request: BootRequest, keys: RunKeys, private: Path) -> qemu.BootFiles:
     initrd = private / "initrd"
     with initrd.open("wb") as file:
         initrd.chmod(0o600)
         file.write(Path(request.image.initramfs).read_bytes())
-        file.write(personal_archive([*keys.guest_files(), *request.files]))
+        file.write(overlay_archive([*keys.guest_files(), *request.files]))
     disk = request.image.disk if request.disk else ""
-    return qemu.Cargo(request.kernel.image, str(initrd), disk, request.append)
+    return qemu.BootFiles(request.kernel.image, str(initrd), disk, request.append)
 
 
 def _await_init(guest: Guest, request: BootRequest, deadline: Deadline, progress: Progress) -> None:
@@ -300,7 +300,7 @@ def _boot_failure(guest: Guest, request: BootRequest, error: HarnessError) -> Ha
     if isinstance(error, GuestLost):
         how = "ended in boot"
     else:
-        place = request.standstill(guest)
+        place = request.locate_stall(guest)
         how = "stood still in boot" + (f", in {place}" if place else "")
     return BootError(
         f"the guest {how}; its last line: {last}",

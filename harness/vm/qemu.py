@@ -29,7 +29,7 @@ _BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Cargo:
+class BootFiles:
     """What a machine is loaded with.
 
     Attributes:
@@ -110,7 +110,7 @@ class Qemu:
 def started(
     machine: MachineSpec,
     accel: AccelChoice,
-    cargo: Cargo,
+    files: BootFiles,
     directory: Path,
     deadline: Deadline,
     listeners: Listeners = Listeners(),
@@ -120,7 +120,7 @@ def started(
     Args:
         machine: what to boot.
         accel: what runs it.
-        cargo: what it is loaded with.
+        files: what it is loaded with.
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
         deadline: when it must answer on QMP.
         listeners: who is told what.
@@ -138,10 +138,10 @@ def started(
                 machine=machine,
                 accel=accel.name,
                 cpu=accel.cpu,
-                kernel=cargo.kernel,
-                initrd=cargo.initrd,
-                disk=cargo.disk,
-                append=cargo.append,
+                kernel=files.kernel,
+                initrd=files.initrd,
+                disk=files.disk,
+                append=files.append,
                 qmp_fd=qmp_theirs.fileno(),
                 console_fd=console_theirs.fileno(),
             )

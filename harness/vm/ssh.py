@@ -89,7 +89,7 @@ class Ssh:
         retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_BROKEN),
             wait=tenacity.wait_fixed(0.05),
-            stop=lambda _: deadline.expired() or self._died.rung,
+            stop=lambda _: deadline.expired() or self._died.is_set(),
             reraise=True,
         )
         key = paramiko.Ed25519Key.from_private_key(io.StringIO(client_key))
@@ -169,13 +169,13 @@ class Ssh:
     def terminal(self, columns: int, lines: int) -> Iterator[paramiko.Channel]:
         """Yield a channel with a login shell on a terminal of that size.
 
-        What is asked of the channel is to be asked within `unbroken`.
+        What is asked of the channel is to be asked within `as_guest_lost`.
 
         Raises:
             GuestLost: if the guest gave none.
         """
         with self._session(Deadline.after(_TERMINAL_SECONDS, "the terminal")) as channel:
-            with unbroken():
+            with as_guest_lost():
                 channel.get_pty(os.environ.get("TERM", "vt100"), columns, lines)
                 channel.invoke_shell()
             yield channel
@@ -186,13 +186,13 @@ class Ssh:
             self._transport.close()
             self._transport = None
 
-    def answers_anew(self, deadline: Deadline) -> bool:
+    def accepts_new_connection(self, deadline: Deadline) -> bool:
         """Return whether the guest lets us in over another connection.
 
         If it does, a session that broke off says something about its connection and nothing about
         the guest. The session itself stays broken.
         """
-        if self._way is None or self._died.rung:
+        if self._way is None or self._died.is_set():
             return False
         try:
             self._login(*self._way, deadline).close()
@@ -233,7 +233,7 @@ class Ssh:
                 channel.close()
 
     def _opened(self, deadline: Deadline) -> paramiko.Channel:
-        if self._transport is None or self._died.rung:
+        if self._transport is None or self._died.is_set():
             raise GuestLost("the guest is gone")
         while True:
             try:
@@ -272,13 +272,13 @@ class Ssh:
         _hand_on(channel, on_stdout, on_stderr)
 
     def _check(self, deadline: Deadline) -> None:
-        if self._died.rung:
+        if self._died.is_set():
             raise GuestLost("the guest died")
         deadline.check()
 
 
 @contextlib.contextmanager
-def unbroken() -> Iterator[None]:
+def as_guest_lost() -> Iterator[None]:
     """Say of a connection that ends meanwhile that the guest is lost.
 
     Raises:
@@ -297,7 +297,7 @@ def _start(
     channel: paramiko.Channel, argv: Sequence[str], stdin: bytes, patience: MovableDeadline
 ) -> None:
     """Start a command and give it its input."""
-    with unbroken():
+    with as_guest_lost():
         # The one string there is: SSH hands the remote shell a line, quoted word by word.
         channel.exec_command(shlex.join(argv))
         if stdin:
@@ -338,10 +338,10 @@ def _hand_on(
     # What is read is acknowledged now and then, so that reading can break off as well; what takes
     # the bytes may have troubles of its own, a full disk for one.
     while channel.recv_ready():
-        with unbroken():
+        with as_guest_lost():
             chunk = channel.recv(_CHUNK)
         on_stdout(chunk)
     while channel.recv_stderr_ready():
-        with unbroken():
+        with as_guest_lost():
             chunk = channel.recv_stderr(_CHUNK)
         on_stderr(chunk)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How one thread tells another that the guest is dead."""
+"""How one thread tells another that the guest is dead or stuck."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ import os
 
 
 class WakeupEvent:
-    """A one-way flag that another thread sets and that a selector can wait for."""
+    """A flag that one thread sets, once, and that a selector in another can wait for."""
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.rung = False
+        self._set = False
 
     def fileno(self) -> int:
         """Return the file descriptor that becomes readable when the flag is set."""
         return self._fd
 
-    def ring(self) -> None:
+    def is_set(self) -> bool:
+        """Return whether the flag is set."""
+        return self._set
+
+    def set(self) -> None:
         """Set the flag."""
-        self.rung = True
+        self._set = True
         os.eventfd_write(self._fd, 1)
 
     def close(self) -> None:
-        """Give the file descriptor back."""
+        """Close the file descriptor."""
         os.close(self._fd)

@@ -163,9 +163,9 @@ def test_a_guest_that_stands_still_in_boot_is_looked_at(
 ) -> None:
     monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
     busy = OverlayFile("/init", b"#!/bin/busybox sh\nwhile :; do :; done\n", 0o755)
-    look = functools.partial(run_capture.standstill, hgm_prepared, tmp_path)
+    look = functools.partial(run_capture.locate_stall, hgm_prepared, tmp_path)
     with pytest.raises(BootError, match=r"stood still in boot, in user mode.*; its last line: "):
-        boot(hgm_prepared, tmp_path, files=(busy,), standstill=look)
+        boot(hgm_prepared, tmp_path, files=(busy,), locate_stall=look)
     capture = msgspec.json.decode((tmp_path / "boot" / "capture.json").read_bytes(), type=Capture)
     assert {step.name: step.outcome for step in capture.steps}["registers"] == "ok"
     assert "RIP=" in (tmp_path / "boot" / "registers.txt").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness import command
 from harness.deadline import Deadline
 from harness.image import cpio, tree
-from harness.image.overlay import OverlayFile, personal_archive
+from harness.image.overlay import OverlayFile, overlay_archive
 
 ENTRIES = tree.with_parents(
     {
@@ -63,7 +63,7 @@ def test_the_contents(tmp_path: Path) -> None:
 
 def test_a_personal_archive_follows_the_image(tmp_path: Path) -> None:
     base = cpio.archive(ENTRIES.values())
-    second = personal_archive([OverlayFile("/probes/x", b"x", 0o755)])
+    second = overlay_archive([OverlayFile("/probes/x", b"x", 0o755)])
     archive = tmp_path / "second.cpio"
     archive.write_bytes((base + second)[len(base) :])
     assert len(base) % 4 == 0

@@ -23,7 +23,7 @@ ENDED = ProbeEvidence(
 )
 
 
-def leaving(held: bool, fate: str) -> Guest:
+def leaving(paused: bool, reason: str) -> Guest:
     """Return a guest whose books can be read once, and that is gone afterwards."""
     answers = iter([SimpleNamespace(stdout="pool.2M.node0.free 64\n")])
 
@@ -37,29 +37,29 @@ def leaving(held: bool, fate: str) -> Guest:
         Guest,
         SimpleNamespace(
             ssh=SimpleNamespace(run=run),
-            died=SimpleNamespace(rung=True),
-            held=held,
-            fate=lambda: fate,
-            last_words=lambda: None,
+            died=SimpleNamespace(is_set=lambda: True),
+            paused_after_death=paused,
+            end_reason=lambda: reason,
+            drain_console=lambda: None,
             console=SimpleNamespace(size=20),
         ),
     )
 
 
 @pytest.mark.parametrize(
-    ("held", "fate", "ended", "detail"),
+    ("paused", "reason", "ended", "detail"),
     [
-        # QEMU holds what is left of a guest that died by itself; one that was killed left nothing.
+        # QEMU pauses a guest that died by itself; a QEMU that was killed kept nothing.
         (True, "the kernel panicked", "guest-died", "after its end: the kernel panicked"),
         (False, "QEMU ended with exit code 137", "lost", "after its end: QEMU ended with exit"),
         (False, "", "lost", "after its end: the guest died"),
     ],
 )
-def test_only_a_guest_that_is_held_died_of_its_probe(
-    held: bool, fate: str, ended: str, detail: str
+def test_only_a_guest_paused_after_death_died_of_its_probe(
+    paused: bool, reason: str, ended: str, detail: str
 ) -> None:
     limit = Deadline.after(5.0, "the test")
-    closed = LeakCheck(leaving(held, fate), limit).close(ENDED, limit)
+    closed = LeakCheck(leaving(paused, reason), limit).close(ENDED, limit)
     assert closed.ended == ended
     assert closed.detail.startswith(detail)
     assert closed.console_to == 20

@@ -8,16 +8,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.image import keys
-from harness.image.overlay import OverlayFile, personal_archive
+from harness.image.overlay import OverlayFile, overlay_archive
 
 
 def test_the_same_files_make_the_same_bytes_in_any_order() -> None:
     files = [OverlayFile("/probes/a", b"1", 0o755), OverlayFile("root/.ssh/b", b"2", 0o600)]
-    assert personal_archive(files) == personal_archive(files[::-1])
+    assert overlay_archive(files) == overlay_archive(files[::-1])
 
 
 def test_directories_come_before_what_is_in_them() -> None:
-    data = personal_archive([OverlayFile("/probes/c/a", b"1")])
+    data = overlay_archive([OverlayFile("/probes/c/a", b"1")])
     places = [data.index(name + b"\0") for name in (b"probes", b"probes/c", b"probes/c/a")]
     assert places == sorted(places)
 
@@ -25,12 +25,12 @@ def test_directories_come_before_what_is_in_them() -> None:
 @pytest.mark.parametrize("path", ["", "/", "/probes/../../x"])
 def test_a_path_that_is_none(path: str) -> None:
     with pytest.raises(ValueError, match=r"no file's path|leaves the tree"):
-        personal_archive([OverlayFile(path, b"")])
+        overlay_archive([OverlayFile(path, b"")])
 
 
 def test_a_path_given_twice() -> None:
     with pytest.raises(ValueError, match="given twice"):
-        personal_archive([OverlayFile("/a", b"1"), OverlayFile("a", b"2")])
+        overlay_archive([OverlayFile("/a", b"1"), OverlayFile("a", b"2")])
 
 
 def test_dropbears_key_format() -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 import pytest
 
-from harness.judge.judge import Heard, describe_hgm, judge_probe, judge_run, tally
+from harness.judge.judge import ConsoleSlice, describe_hgm, judge_probe, judge_run, tally
 from harness.records.probe import (
     AccountingReading,
     Capture,
@@ -61,7 +61,7 @@ def judged(
     detail: str = "",
 ) -> ProbeResult:
     evidence = msgspec.structs.replace(EVIDENCE, ended=ended, exit_code=code, detail=detail)
-    return judge_probe(evidence, ktap, stderr, Heard(console, len(console.encode())))
+    return judge_probe(evidence, ktap, stderr, ConsoleSlice(console, len(console.encode())))
 
 
 @pytest.mark.parametrize(
@@ -389,14 +389,14 @@ def test_page_tables_that_disagree_make_a_failure(
     ktap: str, code: int, checkpoints: tuple[CheckpointResult, ...], status: Status, reason: str
 ) -> None:
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=code)
-    result = judge_probe(evidence, ktap, "", Heard("", 0), checkpoints)
+    result = judge_probe(evidence, ktap, "", ConsoleSlice("", 0), checkpoints)
     assert (result.status, result.reason, result.checkpoints) == (status, reason, checkpoints)
 
 
 def test_a_checkpoints_line_is_no_reason_of_a_result() -> None:
     text = BAD.replace("# got", "# checkpoint cpu=0 start=0x7f\n# got")
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=1)
-    result = judge_probe(evidence, text, "", Heard("", 0), (AGREED,))
+    result = judge_probe(evidence, text, "", ConsoleSlice("", 0), (AGREED,))
     assert result.subtests[1].reason == "got 0x41; want 0x42"
 
 
@@ -425,19 +425,19 @@ def test_what_does_not_come_back_is_a_failure(
     ktap: str, code: int, accounting: AccountingReading | None, status: Status, reason: str
 ) -> None:
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=code, accounting=accounting)
-    result = judge_probe(evidence, ktap, "", Heard("", 0))
+    result = judge_probe(evidence, ktap, "", ConsoleSlice("", 0))
     assert (result.status, result.reason) == (status, reason)
     assert bool(result.leaks) == (accounting is LEAKED)
 
 
 def test_a_probe_that_spoils_its_guest_leaks_nothing() -> None:
     evidence = msgspec.structs.replace(EVIDENCE, accounting=LEAKED, taints_guest=True)
-    result = judge_probe(evidence, GOOD, "", Heard("", 0))
+    result = judge_probe(evidence, GOOD, "", ConsoleSlice("", 0))
     assert (result.status, result.leaks) == ("PASS", ())
 
 
 def test_a_console_that_was_cut_short_is_a_finding() -> None:
-    result = judge_probe(EVIDENCE, GOOD, "", Heard("", 1000, missing=400))
+    result = judge_probe(EVIDENCE, GOOD, "", ConsoleSlice("", 1000, missing=400))
     assert (result.status, result.reason) == (
         "FAIL",
         "kernel: 400 bytes of the console during the probe are missing",
@@ -447,9 +447,9 @@ def test_a_console_that_was_cut_short_is_a_finding() -> None:
 
 def test_a_complaint_that_began_before_the_end_is_whole() -> None:
     text = WARNING + "[    1.000001] Call Trace:\n[    1.000002]  g+0x1/0x2\n"
-    result = judge_probe(EVIDENCE, GOOD, "", Heard(text, len(WARNING)))
+    result = judge_probe(EVIDENCE, GOOD, "", ConsoleSlice(text, len(WARNING)))
     assert result.splats[0].block[-1] == " g+0x1/0x2"
-    assert judge_probe(EVIDENCE, GOOD, "", Heard(text, 0)).splats == ()
+    assert judge_probe(EVIDENCE, GOOD, "", ConsoleSlice(text, 0)).splats == ()
 
 
 CAPTURE = Capture(why="hang", vcpus=(Vcpu(number=0, pc=0xFFFFFFFF81000000, level=0, halted=False),))
@@ -480,5 +480,5 @@ def test_what_was_captured_tells_a_hang_from_a_loss(
     ended: Ended, capture: Capture | None, status: Status, reason: str
 ) -> None:
     evidence = msgspec.structs.replace(EVIDENCE, ended=ended, exit_code=None)
-    result = judge_probe(evidence, GOOD, "", Heard("", 0, capture))
+    result = judge_probe(evidence, GOOD, "", ConsoleSlice("", 0, capture))
     assert (result.status, result.reason) == (status, reason)

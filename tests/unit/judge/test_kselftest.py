@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.judge.judge import Heard, judge_probe
+from harness.judge.judge import ConsoleSlice, judge_probe
 from harness.judge.lines import decode
 from harness.records.probe import ProbeEvidence, ProbeResult
 
@@ -48,7 +48,7 @@ WARNING = "[    1.000000] WARNING: CPU: 1 PID: 4 at mm/hugetlb.c:8 f+0x1/0x2\n"
 
 def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeResult:
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=code)
-    return judge_probe(evidence, text, stderr, Heard(console, len(console)))
+    return judge_probe(evidence, text, stderr, ConsoleSlice(console, len(console)))
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_a_test_of_the_kernels_own(result: ProbeResult, status: str, reason: str
 
 def test_without_its_rules_the_same_output_is_no_ktap() -> None:
     evidence = msgspec.structs.replace(EVIDENCE, rules="ktap")
-    assert judge_probe(evidence, "done\n", "", Heard("", 0)).status == "FAIL"
-    assert judge_probe(EVIDENCE, "done\n", "", Heard("", 0)).status == "PASS"
+    assert judge_probe(evidence, "done\n", "", ConsoleSlice("", 0)).status == "FAIL"
+    assert judge_probe(EVIDENCE, "done\n", "", ConsoleSlice("", 0)).status == "PASS"
 
 
 DATA = Path(__file__).parents[2] / "data" / "kselftest"
@@ -151,7 +151,7 @@ def test_what_real_tests_printed_in_our_guests(case: Path) -> None:
     expected = json.loads((case / "expected.json").read_text())
     stdout, stderr = (decode((case / name).read_bytes()) for name in ("stdout", "stderr"))
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=expected["exit_code"])
-    result = judge_probe(evidence, stdout, stderr, Heard("", 0))
+    result = judge_probe(evidence, stdout, stderr, ConsoleSlice("", 0))
     found = {s: sum(t.status == s for t in result.subtests) for s in ("PASS", "FAIL", "SKIP")}
     assert (result.status, result.reason) == (expected["status"], expected["reason"])
     assert found == expected["results"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""When a probe is given up: a clock by hand, and a guest that only has a bell and a speed."""
+"""When a probe runs out of time: a fake clock, and a guest with a wakeup event and a speed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,21 +12,14 @@ from harness.errors import GuestLost
 from harness.run import calibration
 from harness.run.probe import STALL_GRACE_SECONDS, Budget
 from harness.vm.guest import Guest
-
-
-@dataclass
-class Bell:
-    rung: bool = False
-
-    def fileno(self) -> int:
-        return 7
+from harness.vm.wakeup import WakeupEvent
 
 
 @dataclass
 class Fake:
     """What `Budget` asks of a guest."""
 
-    stuck: Bell = field(default_factory=Bell)
+    stuck: WakeupEvent = field(default_factory=WakeupEvent)
     ssh: object = None
 
 
@@ -67,29 +60,29 @@ def test_it_is_the_catalogues_times_the_slowness(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = speed(monkeypatch, lambda: 2.0)
-    patience = budget(clock, Fake())
-    assert patience.current().at == patience.limit.at == 20.0
+    limit = budget(clock, Fake())
+    assert limit.current().at == limit.limit.at == 20.0
     clock.now = 19.9
-    assert not patience.current().expired()
+    assert not limit.current().expired()
     assert asked == []
     clock.now = 20.1
-    assert patience.current().expired()
-    assert patience.current().expired()
+    assert limit.current().expired()
+    assert limit.current().expired()
     assert asked == [2.0], "it is measured again once, and is no slower"
 
 
-def test_a_guest_that_has_become_slower_gets_what_is_its_due(
+def test_a_guest_that_has_become_slower_gets_more_time(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([3.0, 5.0, 4.0])
     speed(monkeypatch, lambda: next(answers))
-    patience = budget(clock, Fake())
-    for now, limit in ((20.0, 30.0), (30.0, 50.0)):
+    limit = budget(clock, Fake())
+    for now, moved_to in ((20.0, 30.0), (30.0, 50.0)):
         clock.now = now
-        assert patience.current().at == limit
-    assert patience.seconds == 50.0
+        assert limit.current().at == moved_to
+    assert limit.seconds == 50.0
     clock.now = 50.0
-    assert patience.current().expired()
+    assert limit.current().expired()
 
 
 def test_a_guest_that_does_not_answer_gets_no_more(
@@ -99,10 +92,10 @@ def test_a_guest_that_does_not_answer_gets_no_more(
         raise GuestLost("the guest's SSH server does not answer")
 
     speed(monkeypatch, lost)
-    patience = budget(clock, Fake())
+    limit = budget(clock, Fake())
     clock.now = 20.0
-    assert patience.current().expired()
-    assert patience.timeout_scale == 2.0
+    assert limit.current().expired()
+    assert limit.timeout_scale == 2.0
 
 
 def test_what_the_kernel_calls_stuck_gets_a_moment(
@@ -110,22 +103,22 @@ def test_what_the_kernel_calls_stuck_gets_a_moment(
 ) -> None:
     asked = speed(monkeypatch, lambda: 30.0)
     guest = Fake()
-    patience = budget(clock, guest)
+    limit = budget(clock, guest)
     clock.now = 1.0
-    guest.stuck.rung = True
-    assert patience.current().at == 1.0 + 2.0 * STALL_GRACE_SECONDS
-    assert patience.stalled
+    guest.stuck.set()
+    assert limit.current().at == 1.0 + 2.0 * STALL_GRACE_SECONDS
+    assert limit.stalled
     clock.now = 12.0
-    assert patience.current().expired()
+    assert limit.current().expired()
     assert asked == [], "a busy host is no excuse for what the kernel says itself"
 
 
 def test_the_runs_deadline_comes_first(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = speed(monkeypatch, lambda: 30.0)
-    patience = budget(clock, Fake(), overall=15.0)
-    assert patience.current().what == "the run"
+    limit = budget(clock, Fake(), overall=15.0)
+    assert limit.current().what == "the run"
     clock.now = 25.0
-    assert patience.current().what == "the run"
+    assert limit.current().what == "the run"
     assert asked == []
 
 
