@@ -5,7 +5,7 @@ A probe that wants to be looked at prints a line and spins (``docs/howto/writing
 
     # checkpoint cpu=1 start=0x7f3ec0000000 length=0x40000000 page=0x40000000 beacon=0x7f3f00021000
       token=0x5bd1e995a2c3d4e7 pagemap=0x7f3eb0000000 smaps=pud:0,pmd:0,pte:12288,all:12288
-      want=pte:3 name=so do 8 KiB
+      want=pte:3 name=UFFDIO_CONTINUE of 8 KiB maps two base pages
 
 ``pagemap`` is where in its own memory it has put what /proc/self/pagemap says of the range, eight
 bytes a base page; ``smaps`` are bytes by the size of their entries and all together, as far as the

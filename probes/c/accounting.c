@@ -130,11 +130,16 @@ static void nothing_adds_up(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "the pool follows each step of a huge page's life", pool_follows },
-		{ "a fault of a base page uses the reservation of its huge page", reservation_is_used },
-		{ "an unused reservation comes back", reservation_is_returned },
-		{ "there are as many tables as fine entries need", tables_follow },
-		{ "filling and dropping a hundred times leaves nothing", nothing_adds_up },
+		{ "free and reserved huge pages are right at each step of a split huge page's life",
+		  pool_follows },
+		{ "a fault on one base page of a split mapping uses the reserved huge page",
+		  reservation_is_used },
+		{ "munmap of a split mapping returns a reservation that was never used",
+		  reservation_is_returned },
+		{ "VmPTE grows by one page table for each 2 MiB that has a 4 KiB entry",
+		  tables_follow },
+		{ "101 rounds of UFFDIO_CONTINUE and MADV_DONTNEED leak no page table or huge page",
+		  nothing_adds_up },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

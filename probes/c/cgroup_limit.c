@@ -185,9 +185,11 @@ static void reserved(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a huge page is charged once, and no longer than the file has it", charged },
-		{ "beyond the limit is SIGBUS, and what was there stays", limited },
-		{ "a reservation beyond the limit is ENOMEM", reserved },
+		{ "a hugetlb cgroup is charged once for a huge page, until the file frees it",
+		  charged },
+		{ "a fault beyond hugetlb.max is SIGBUS and leaves the first huge page mapped",
+		  limited },
+		{ "mmap beyond hugetlb.rsvd.max is ENOMEM", reserved },
 	};
 	const char *mapping = probe_option(argc, argv, "--mapping");
 

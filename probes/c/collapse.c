@@ -90,11 +90,15 @@ static void cannot_be_split(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a full page becomes one entry", full_page },
-		{ "holes become mapped, zero where never written", holes_become_mapped },
-		{ "what MADV_SPLIT allowed stays allowed", interface_stays },
-		{ "a mapping that was never split needs nothing", never_split },
-		{ "private hugetlb is refused", cannot_be_split },
+		{ "MADV_COLLAPSE of a fully mapped huge page leaves one entry and its contents",
+		  full_page },
+		{ "MADV_COLLAPSE maps the unmapped base pages, zero where never written",
+		  holes_become_mapped },
+		{ "after MADV_COLLAPSE the mapping is still split: UFFDIO_CONTINUE of 4 KiB is EEXIST",
+		  interface_stays },
+		{ "MADV_COLLAPSE of a mapping that was never split succeeds and does not split it",
+		  never_split },
+		{ "MADV_COLLAPSE of a private hugetlb mapping is EINVAL", cannot_be_split },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

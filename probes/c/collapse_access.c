@@ -136,9 +136,11 @@ static void against_continue(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "readers and writers go on, and no write is lost", under_access },
-		{ "a held reader is served", held_reader },
-		{ "continues at the same time end with everything mapped", against_continue },
+		{ "MADV_COLLAPSE under readers and writers loses no write", under_access },
+		{ "a reader blocked in a minor fault continues after MADV_COLLAPSE and UFFDIO_WAKE",
+		  held_reader },
+		{ "MADV_COLLAPSE concurrent with UFFDIO_CONTINUE leaves every base page mapped",
+		  against_continue },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -101,9 +101,12 @@ static void poisoned_page(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a collapse of a part of a protected entry leaves the other marks", part_of_an_entry },
-		{ "marks go where there is nothing to map", nothing_written },
-		{ "poisoned pages stay poisoned", poisoned_page },
+		{ "MADV_COLLAPSE of 8 KiB clears the write protection of those two base pages only",
+		  part_of_an_entry },
+		{ "MADV_COLLAPSE clears write protection where the file has no huge page",
+		  nothing_written },
+		{ "base pages poisoned by UFFDIO_POISON stay poisoned after MADV_COLLAPSE",
+		  poisoned_page },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

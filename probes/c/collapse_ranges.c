@@ -132,13 +132,20 @@ static void tables_are_freed(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "2 MiB of a 1 GiB page become one entry", one_table },
-		{ "write-protect marks in the range are gone", marks_are_gone },
-		{ "so is the mark of an entry that is the largest already", protected_entry },
-		{ "where nothing was mapped the whole page is", from_nothing },
-		{ "a hole in the file stays one and takes nothing from the pool", hole_in_the_file },
-		{ "collapse and protection in turns", again_and_again },
-		{ "the tables of fine entries are freed", tables_are_freed },
+		{ "MADV_COLLAPSE of 2 MiB of a 1 GiB page leaves one PMD entry and the rest unchanged",
+		  one_table },
+		{ "MADV_COLLAPSE clears write protection of its range, mapped or not",
+		  marks_are_gone },
+		{ "MADV_COLLAPSE clears write protection of a huge page that one entry maps",
+		  protected_entry },
+		{ "MADV_COLLAPSE of a split huge page with nothing mapped maps all of it",
+		  from_nothing },
+		{ "MADV_COLLAPSE over a hole in the file maps nothing and takes no huge page",
+		  hole_in_the_file },
+		{ "MADV_COLLAPSE after each UFFDIO_WRITEPROTECT of 4 KiB leaves one entry",
+		  again_and_again },
+		{ "MADV_COLLAPSE frees the page tables of the 4 KiB entries it replaces",
+		  tables_are_freed },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -137,17 +137,22 @@ static void unaligned(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "one page appears, alone and with its contents", one_page },
-		{ "so does the last page", last_page },
-		{ "so do 8 KiB", two_pages },
-		{ "so do 2 MiB", pmd_range },
-		{ "so does all but the first and the last page", odd_range },
-		{ "so does the whole huge page", whole_page },
-		{ "a held reader goes on with its page alone", held_reader },
-		{ "a page that is mapped is EEXIST", mapped_twice },
-		{ "a range that runs into a mapped page is EAGAIN and says how far it came",
+		{ "UFFDIO_CONTINUE of 4 KiB maps that base page only, with its contents",
+		  one_page },
+		{ "UFFDIO_CONTINUE of the last 4 KiB of a huge page maps that base page only",
+		  last_page },
+		{ "UFFDIO_CONTINUE of 8 KiB maps two base pages", two_pages },
+		{ "UFFDIO_CONTINUE of the last 2 MiB of a huge page maps those 512 base pages",
+		  pmd_range },
+		{ "UFFDIO_CONTINUE of all but the first and the last base page maps just those",
+		  odd_range },
+		{ "UFFDIO_CONTINUE of the whole huge page maps all of it", whole_page },
+		{ "UFFDIO_CONTINUE of 4 KiB wakes the reader blocked on that base page",
+		  held_reader },
+		{ "UFFDIO_CONTINUE that starts at a mapped base page is EEXIST", mapped_twice },
+		{ "UFFDIO_CONTINUE that runs into a mapped base page is EAGAIN with the bytes done",
 		  runs_into_mapped },
-		{ "less than a base page is EINVAL", unaligned },
+		{ "UFFDIO_CONTINUE not aligned to the base page is EINVAL", unaligned },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -82,11 +82,14 @@ static void second_page_of_the_file(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a range over the boundary of two huge pages", over_the_boundary },
-		{ "two huge pages in one call are two entries", both_in_one_call },
-		{ "one and a half", one_and_a_half },
-		{ "a mapped page in the second one is EAGAIN", overlap_in_the_second },
-		{ "a mapping of the file's second huge page shows that", second_page_of_the_file },
+		{ "UFFDIO_CONTINUE of 64 KiB across two huge pages maps 16 base pages",
+		  over_the_boundary },
+		{ "UFFDIO_CONTINUE of two huge pages maps each by one entry", both_in_one_call },
+		{ "UFFDIO_CONTINUE of one and a half huge pages maps both", one_and_a_half },
+		{ "UFFDIO_CONTINUE of two huge pages is EAGAIN where the second is partly mapped",
+		  overlap_in_the_second },
+		{ "UFFDIO_CONTINUE in a mapping of the file's second huge page maps that page",
+		  second_page_of_the_file },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -91,12 +91,15 @@ static void closed(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "empty, unaligned, huge and wrapping ranges are EINVAL", hostile_ranges },
-		{ "an unknown mode is EINVAL", unknown_mode },
-		{ "what is not mapped is ENOENT", outside_of_the_mapping },
-		{ "what is not registered is ENOENT", not_registered },
-		{ "a hole in the file is EFAULT, or EAGAIN with what came before", hole_in_the_file },
-		{ "a closed userfaultfd is EBADF, another file ENOTTY", closed },
+		{ "UFFDIO_CONTINUE of an empty, unaligned, oversized or wrapping range is EINVAL",
+		  hostile_ranges },
+		{ "UFFDIO_CONTINUE with an unknown mode bit is EINVAL", unknown_mode },
+		{ "UFFDIO_CONTINUE beyond the end of the mapping is ENOENT",
+		  outside_of_the_mapping },
+		{ "UFFDIO_CONTINUE of an unregistered mapping is ENOENT", not_registered },
+		{ "UFFDIO_CONTINUE of a hole in the file is EFAULT, or EAGAIN after pages it mapped",
+		  hole_in_the_file },
+		{ "UFFDIO_CONTINUE on a closed descriptor is EBADF, on a memfd ENOTTY", closed },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -88,10 +88,14 @@ static void ends(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "4 KiB to 68 KiB around a boundary", small },
-		{ "1 MiB to 2 MiB less one page", medium },
-		{ "2 MiB and more, aligned and not", large },
-		{ "at the first and the last page", ends },
+		{ "UFFDIO_CONTINUE of 4 KiB to 68 KiB at four alignments maps just that range",
+		  small },
+		{ "UFFDIO_CONTINUE of 1 MiB to 2 MiB - 4 KiB at four alignments maps just that range",
+		  medium },
+		{ "UFFDIO_CONTINUE of 2 MiB and more at four alignments uses PMD entries where they fit",
+		  large },
+		{ "UFFDIO_CONTINUE at the start and at the end of a huge page maps just that range",
+		  ends },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -27,7 +27,8 @@ static void refused(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a continue of a part is EINVAL, of the whole it works", refused },
+		{ "UFFDIO_CONTINUE of part of an unsplit huge page is EINVAL, of all of it succeeds",
+		  refused },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

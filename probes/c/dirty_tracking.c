@@ -100,11 +100,15 @@ static void other_mapping_is_not_tracked(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "the written base pages are dirty, and no others", written_pages_alone },
-		{ "so they are where nothing was mapped", through_holes },
-		{ "reading makes nothing dirty", reading_is_not_writing },
-		{ "a second round starts clean", two_rounds },
-		{ "writes through another mapping are not this mapping's", other_mapping_is_not_tracked },
+		{ "UFFD_FEATURE_WP_ASYNC: writes make just the written base pages dirty",
+		  written_pages_alone },
+		{ "UFFD_FEATURE_WP_ASYNC: writes to unmapped base pages make just those dirty",
+		  through_holes },
+		{ "UFFD_FEATURE_WP_ASYNC: reads make no base page dirty", reading_is_not_writing },
+		{ "UFFD_FEATURE_WP_ASYNC: write-protecting again makes all base pages clean",
+		  two_rounds },
+		{ "UFFD_FEATURE_WP_ASYNC: writes through another mapping are not tracked",
+		  other_mapping_is_not_tracked },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

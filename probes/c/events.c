@@ -157,11 +157,15 @@ static void remove_event(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "fork gives the child a userfaultfd that answers base pages", fork_event },
-		{ "mremap takes the registration and the entries along", remap_event },
-		{ "munmap tells its range", unmap_event },
-		{ "MADV_DONTNEED tells its range and leaves the file", dontneed_event },
-		{ "MADV_REMOVE tells its range and empties the file", remove_event },
+		{ "UFFD_EVENT_FORK gives a userfaultfd that continues base pages of the child",
+		  fork_event },
+		{ "UFFD_EVENT_REMAP: the registration and the 4 KiB entries move with mremap",
+		  remap_event },
+		{ "UFFD_EVENT_UNMAP carries the range of munmap", unmap_event },
+		{ "UFFD_EVENT_REMOVE of MADV_DONTNEED carries its range; the file keeps its page",
+		  dontneed_event },
+		{ "UFFD_EVENT_REMOVE of MADV_REMOVE carries its range; the file loses its page",
+		  remove_event },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

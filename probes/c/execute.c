@@ -82,8 +82,9 @@ static void by_later_entries(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "mprotect() gives and takes PROT_EXEC", by_mprotect },
-		{ "a continue and a collapse obey PROT_EXEC", by_later_entries },
+		{ "mprotect gives and takes PROT_EXEC of a 4 KiB entry", by_mprotect },
+		{ "entries of UFFDIO_CONTINUE and MADV_COLLAPSE follow the mapping's PROT_EXEC",
+		  by_later_entries },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

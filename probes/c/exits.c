@@ -125,11 +125,16 @@ static void last_user(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "half filled", while_half_filled },
-		{ "with protected pages and holes", while_protected },
-		{ "collapsed, and split again", while_collapsed },
-		{ "with threads that are held", while_threads_are_held },
-		{ "the pool gets the huge page back", last_user },
+		{ "a process that exits with a partly mapped huge page leaks nothing",
+		  while_half_filled },
+		{ "a process that exits with write-protected base pages and holes leaks nothing",
+		  while_protected },
+		{ "a process that exits with a write-protected page after MADV_COLLAPSE leaks nothing",
+		  while_collapsed },
+		{ "a process that exits with threads blocked in userfaultfd faults leaks nothing",
+		  while_threads_are_held },
+		{ "killing the last process that maps a split huge page returns it to the pool",
+		  last_user },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -72,10 +72,13 @@ static void unsplit_neighbour(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "the address is the base page's", base_page },
-		{ "UFFD_FEATURE_EXACT_ADDRESS gives the address that was touched", exact },
-		{ "a write fault is told apart", write_fault },
-		{ "without MADV_SPLIT the address is the huge page's", unsplit_neighbour },
+		{ "a minor fault in a split mapping reports the address of the base page",
+		  base_page },
+		{ "with UFFD_FEATURE_EXACT_ADDRESS a minor fault reports the accessed address",
+		  exact },
+		{ "a write fault in a split mapping has UFFD_PAGEFAULT_FLAG_WRITE", write_fault },
+		{ "a minor fault in an unsplit mapping reports the address of the huge page",
+		  unsplit_neighbour },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

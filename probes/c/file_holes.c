@@ -101,11 +101,15 @@ static void removed(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a hole of base pages is zero, and its entries stay", part_of_a_page },
-		{ "a hole of a huge page takes its entries, and its page back to the pool", punched },
-		{ "a huge page that is cut off is SIGBUS, the one before it stays", cut_off },
-		{ "a file that is emptied and filled again shows the new contents", emptied_and_filled },
-		{ "MADV_REMOVE of a collapsed huge page", removed },
+		{ "punching a hole of base pages zeroes them and keeps their entries",
+		  part_of_a_page },
+		{ "punching a hole of a huge page unmaps it and returns it to the pool", punched },
+		{ "a huge page cut off by ftruncate is SIGBUS; the one before it stays mapped",
+		  cut_off },
+		{ "a file that ftruncate emptied and that is filled again shows the new contents",
+		  emptied_and_filled },
+		{ "MADV_REMOVE of a collapsed huge page unmaps it and returns it to the pool",
+		  removed },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -144,13 +144,20 @@ static void returned_to_the_pool(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "minor mode", minor },
-		{ "minor and write-protect mode", minor_and_protected },
-		{ "minor and missing mode", minor_and_missing },
-		{ "no registration", not_registered },
-		{ "write-protect mode with the fork event: entries and marks are copied", with_event },
-		{ "nearly full, and collapsed", full_and_collapsed },
-		{ "the pool gets the page back after both", returned_to_the_pool },
+		{ "fork in minor mode: the child sees the whole file, the parent keeps its entries",
+		  minor },
+		{ "fork in write-protect mode: the child has no protection, the parent keeps its own",
+		  minor_and_protected },
+		{ "fork in missing mode: the child sees the whole file, the parent keeps its entries",
+		  minor_and_missing },
+		{ "fork of an unregistered split mapping: child and parent see the whole file",
+		  not_registered },
+		{ "fork with UFFD_EVENT_FORK copies entries and write protection to the child",
+		  with_event },
+		{ "fork of an almost full and of a collapsed huge page: the child sees the whole file",
+		  full_and_collapsed },
+		{ "a huge page that child and parent unmapped returns to the pool",
+		  returned_to_the_pool },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -51,7 +51,7 @@ static void every_child(void)
 }
 
 static const struct probe_test tests[] = {
-	{ "every child of fork() has the private page of its parent", every_child },
+	{ "every child of fork sees its parent's private huge page", every_child },
 };
 
 int main(int argc, char **argv)

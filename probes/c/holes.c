@@ -59,8 +59,10 @@ static void around_a_range(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "of 2 MiB with every other page continued the others fault", every_other_page },
-		{ "the pages around a continued range fault", around_a_range },
+		{ "reading 2 MiB with every other base page mapped faults once on each of the others",
+		  every_other_page },
+		{ "the base pages just before and after a continued range still fault",
+		  around_a_range },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

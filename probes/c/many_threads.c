@@ -140,9 +140,12 @@ static void large_answers(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "eight readers of neighbouring pages, one handler", one_server },
-		{ "eight readers of the same pages, four handlers", four_servers },
-		{ "eight readers, a handler that continues larger ranges", large_answers },
+		{ "eight readers of neighbouring base pages, one handler thread: all read their contents",
+		  one_server },
+		{ "eight readers of the same base pages, four handler threads: each page is mapped once",
+		  four_servers },
+		{ "eight readers, a handler that continues 64 KiB or 2 MiB: all read their contents",
+		  large_answers },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -46,9 +46,11 @@ static void whole_pages_only(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "the file's block size is the huge page's", block_size },
-		{ "a fresh huge page is zero and keeps what is written", zero_then_contents },
-		{ "parts of a huge page are neither mapped nor unmapped", whole_pages_only },
+		{ "st_blksize of a hugetlb file is the size of the huge page", block_size },
+		{ "a new huge page reads as zero and keeps what is written to it",
+		  zero_then_contents },
+		{ "mmap at offset 4 KiB and munmap of 4 KiB of a hugetlb file are EINVAL",
+		  whole_pages_only },
 	};
 	const char *backing = probe_option(argc, argv, "--backing");
 

@@ -39,8 +39,9 @@ static void alias_outlives_primary(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "every page shows what the other mapping wrote", both_directions },
-		{ "the alias keeps the contents when the primary is unmapped",
+		{ "two shared mappings of a hugetlb memfd show each other's writes",
+		  both_directions },
+		{ "munmap of one shared mapping leaves the contents of the other",
 		  alias_outlives_primary },
 	};
 

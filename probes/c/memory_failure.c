@@ -193,10 +193,13 @@ static void against_collapse(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "nobody reads the bad page of a half filled huge page", half_filled },
-		{ "MADV_COLLAPSE does not map it", not_collapsed },
-		{ "neither a child nor a new mapping reads it", child_and_newcomer },
-		{ "it and MADV_COLLAPSE do not wait for each other", against_collapse },
+		{ "a poisoned base page of a partly mapped huge page can be neither read nor continued",
+		  half_filled },
+		{ "MADV_COLLAPSE over a poisoned base page fails and does not map it",
+		  not_collapsed },
+		{ "a poisoned base page is SIGBUS in a forked child and in a new mapping",
+		  child_and_newcomer },
+		{ "memory failure and MADV_COLLAPSE do not deadlock", against_collapse },
 	};
 	const char *by = probe_option(argc, argv, "--by");
 

@@ -129,12 +129,16 @@ static void collapsed(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test whole[] = {
-		{ "a huge page moves by move_pages and mbind", whole_page },
+		{ "move_pages and mbind move a huge page to another node with its contents",
+		  whole_page },
 	};
 	static const struct probe_test split_ones[] = {
-		{ "half filled, move_pages", half_filled },
-		{ "half filled, mbind", half_filled_mbind },
-		{ "collapsed", collapsed },
+		{ "move_pages of a partly mapped huge page moves it or is EBUSY; its contents stay",
+		  half_filled },
+		{ "mbind of a partly mapped huge page moves it or is EIO; its contents stay",
+		  half_filled_mbind },
+		{ "move_pages moves a collapsed huge page to another node with its contents",
+		  collapsed },
 	};
 	const char *mapping = probe_option(argc, argv, "--mapping");
 

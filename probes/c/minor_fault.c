@@ -80,11 +80,14 @@ static void nothing_to_map(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a read fault has the huge page's address and is answered", fault_is_answered },
-		{ "a write fault is told apart", write_fault_is_answered },
-		{ "UFFD_FEATURE_EXACT_ADDRESS gives the address that was touched", exact_address },
-		{ "a second continue of the page is EEXIST", mapped_twice },
-		{ "a continue where the file has no page is EFAULT", nothing_to_map },
+		{ "a minor fault of a read reports the huge page's address; UFFDIO_CONTINUE ends it",
+		  fault_is_answered },
+		{ "a minor fault of a write has UFFD_PAGEFAULT_FLAG_WRITE; UFFDIO_CONTINUE ends it",
+		  write_fault_is_answered },
+		{ "with UFFD_FEATURE_EXACT_ADDRESS a minor fault reports the accessed address",
+		  exact_address },
+		{ "UFFDIO_CONTINUE of a mapped huge page is EEXIST", mapped_twice },
+		{ "UFFDIO_CONTINUE of a hole in the file is EFAULT", nothing_to_map },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

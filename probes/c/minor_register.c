@@ -46,10 +46,11 @@ static void one_owner(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "minor mode is registered and offers UFFDIO_CONTINUE", offers_continue },
-		{ "a part of an unsplit huge page is refused", whole_pages_only },
-		{ "anonymous memory is refused", not_anonymous },
-		{ "a second userfaultfd is refused", one_owner },
+		{ "UFFDIO_REGISTER of hugetlb in minor mode offers UFFDIO_CONTINUE",
+		  offers_continue },
+		{ "UFFDIO_REGISTER of part of an unsplit huge page is EINVAL", whole_pages_only },
+		{ "UFFDIO_REGISTER of anonymous memory in minor mode is EINVAL", not_anonymous },
+		{ "UFFDIO_REGISTER with a second userfaultfd is EBUSY", one_owner },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

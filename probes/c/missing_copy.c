@@ -67,9 +67,10 @@ static void whole_pages_only(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a missing fault is answered by a copy", fault_is_answered },
-		{ "a second copy to the page is EEXIST", copied_twice },
-		{ "a copy of 4 KiB is EINVAL", whole_pages_only },
+		{ "a missing fault reports the huge page's address; UFFDIO_COPY of it ends the fault",
+		  fault_is_answered },
+		{ "UFFDIO_COPY to a mapped huge page is EEXIST", copied_twice },
+		{ "UFFDIO_COPY of 4 KiB to a hugetlb mapping is EINVAL", whole_pages_only },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -105,10 +105,14 @@ static void others_are_refused(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a base page's fault is answered by a copy of the huge page", copy_answers },
-		{ "a write fault goes on when the file has the page", write_fault },
-		{ "what the file has is not missing", file_has_it },
-		{ "UFFDIO_ZEROPAGE is EINVAL, UFFDIO_CONTINUE of nothing EFAULT", others_are_refused },
+		{ "a missing fault reports the base page's address; UFFDIO_COPY of the huge page ends it",
+		  copy_answers },
+		{ "UFFDIO_WAKE ends a missing fault of a write once the file has the page",
+		  write_fault },
+		{ "in missing mode a page that the file has is mapped without a message",
+		  file_has_it },
+		{ "in missing mode UFFDIO_ZEROPAGE is EINVAL, UFFDIO_CONTINUE of a hole EFAULT",
+		  others_are_refused },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

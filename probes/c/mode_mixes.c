@@ -140,12 +140,17 @@ static void three_states(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a hole is minor where the file has the page, missing where not", minor_or_missing },
-		{ "a write to a hole is one minor fault", write_to_a_hole },
-		{ "continued with protection it is a write-protect fault after", continued_with_protection },
-		{ "a protected hole is a minor fault, and stays protected if asked", protected_hole },
-		{ "a range is continued with protection", range_with_protection },
-		{ "neighbours in three states give three kinds of answers", three_states },
+		{ "in all modes at once a hole is a minor fault where the file has the page, else missing",
+		  minor_or_missing },
+		{ "in all modes at once a write to a hole is one minor fault", write_to_a_hole },
+		{ "after UFFDIO_CONTINUE_MODE_WP the same write raises a write-protect fault",
+		  continued_with_protection },
+		{ "reading a write-protected hole is a minor fault; UFFDIO_CONTINUE_MODE_WP keeps it",
+		  protected_hole },
+		{ "UFFDIO_CONTINUE_MODE_WP of 2 MiB write-protects just that range",
+		  range_with_protection },
+		{ "a hole, a write-protected and a writable base page side by side fault as they should",
+		  three_states },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

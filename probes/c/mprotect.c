@@ -141,12 +141,15 @@ static void parts(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "read-only holds for every entry, and not after", read_only },
-		{ "so does no access", no_access },
-		{ "what is continued in a read-only mapping is read-only", continued_read_only },
-		{ "write-protect marks outlive it", marks_hold },
-		{ "base pages can be executed", executable },
-		{ "parts of a huge page are EINVAL", parts },
+		{ "mprotect to PROT_READ makes writes to every entry SIGSEGV until it is lifted",
+		  read_only },
+		{ "mprotect to PROT_NONE makes accesses to every entry SIGSEGV until it is lifted",
+		  no_access },
+		{ "UFFDIO_CONTINUE in a read-only mapping installs a read-only entry",
+		  continued_read_only },
+		{ "userfaultfd write protection of base pages outlives mprotect", marks_hold },
+		{ "mprotect to PROT_EXEC makes base pages executable", executable },
+		{ "mprotect of part of a split huge page is EINVAL and changes nothing", parts },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -143,13 +143,20 @@ static void refused(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "entries of all sizes move with their contents", entries_move },
-		{ "holes can be touched afterwards", holes_after },
-		{ "write-protect marks do not outlive the registration", marks_after },
-		{ "to and fro, and collapsed", to_and_fro },
-		{ "one of two huge pages moves alone", one_of_two },
-		{ "a mapping that shrinks keeps its first huge page", shrunk },
-		{ "growth and parts of a huge page are refused, and change nothing", refused },
+		{ "mremap of a split mapping moves entries of all sizes with their contents",
+		  entries_move },
+		{ "mremap ends the registration: holes are then faulted in without a message",
+		  holes_after },
+		{ "mremap drops userfaultfd write protection together with the registration",
+		  marks_after },
+		{ "six mremaps of a split mapping, and one after MADV_COLLAPSE, keep its entries",
+		  to_and_fro },
+		{ "mremap of one of two split huge pages leaves the entries of the other",
+		  one_of_two },
+		{ "mremap that shrinks a split mapping to one huge page keeps its entries",
+		  shrunk },
+		{ "mremap to grow or to move part of a split huge page fails and changes nothing",
+		  refused },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

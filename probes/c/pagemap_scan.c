@@ -145,10 +145,12 @@ static void part_of_an_entry(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "present base pages are regions", present_pages },
-		{ "written base pages are regions", written_pages },
-		{ "no more pages are reported and protected than asked for", no_more_than_asked },
-		{ "a part of a large entry is protected", part_of_an_entry },
+		{ "PAGEMAP_SCAN reports runs of present base pages as regions", present_pages },
+		{ "PAGEMAP_SCAN reports runs of written base pages as regions", written_pages },
+		{ "PAGEMAP_SCAN with max_pages 1 reports and write-protects one base page",
+		  no_more_than_asked },
+		{ "PAGEMAP_SCAN write-protects four base pages inside a large entry and no others",
+		  part_of_an_entry },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -209,11 +209,14 @@ static void direct_io(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "pages in a pipe outlive the mapping", spliced },
-		{ "a pipe is the last to hold a huge page, and gives it back", pipe_is_the_last },
-		{ "a fixed buffer of io_uring outlives MADV_DONTNEED and MADV_COLLAPSE", fixed_buffer },
-		{ "reads and writes through a fixed buffer", ring_io },
-		{ "O_DIRECT reads into base pages", direct_io },
+		{ "base pages in a pipe (vmsplice) keep their contents after MADV_DONTNEED",
+		  spliced },
+		{ "a huge page held by a pipe alone returns to the pool when the pipe is read",
+		  pipe_is_the_last },
+		{ "an io_uring fixed buffer of base pages outlives MADV_DONTNEED and MADV_COLLAPSE",
+		  fixed_buffer },
+		{ "io_uring reads into a fixed buffer of base pages and writes from it", ring_io },
+		{ "O_DIRECT reads a disk into base pages of a split huge page", direct_io },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -46,9 +46,11 @@ static void hole(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a shared file reserves, takes and returns its page", shared_file },
-		{ "private memory reserves, takes and returns its page", private_memory },
-		{ "a punched hole returns its page", hole },
+		{ "a huge page of a shared file is reserved by mmap, used by a write, freed by close",
+		  shared_file },
+		{ "a private huge page is reserved by mmap, used by a write, freed by munmap",
+		  private_memory },
+		{ "punching a hole returns a huge page to the pool", hole },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

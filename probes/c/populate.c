@@ -86,11 +86,14 @@ static void split_when_full(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "holes beside fine entries come when they are touched", touched },
-		{ "an untouched huge page comes in one entry", never_touched },
-		{ "MADV_POPULATE_READ and _WRITE map all that is missing", populated },
-		{ "so does mlock", locked },
-		{ "MADV_SPLIT of what is mapped leaves it mapped", split_when_full },
+		{ "without a userfaultfd, accesses map the holes beside 4 KiB entries", touched },
+		{ "without a userfaultfd, the first access maps a split huge page by one entry",
+		  never_touched },
+		{ "MADV_POPULATE_READ and MADV_POPULATE_WRITE map all of a split huge page",
+		  populated },
+		{ "mlock maps all of a split huge page", locked },
+		{ "MADV_SPLIT of a mapped huge page leaves it mapped by one entry",
+		  split_when_full },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

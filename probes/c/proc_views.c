@@ -161,11 +161,13 @@ static void rollup(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "they agree while a huge page fills, collapses and goes", as_it_fills },
-		{ "pagemap shows the frames of the huge page", frames },
-		{ "exclusive and shared are told apart", shared_or_not },
-		{ "numa_maps counts one huge page", numa_maps },
-		{ "smaps_rollup adds mappings up", rollup },
+		{ "smaps, pagemap, mincore and status agree as a huge page fills, collapses and goes",
+		  as_it_fills },
+		{ "pagemap shows the huge page's consecutive frames for its base pages", frames },
+		{ "pagemap and smaps tell an exclusively mapped huge page from a shared one",
+		  shared_or_not },
+		{ "numa_maps counts a split huge page as one page", numa_maps },
+		{ "smaps_rollup adds up the 4 KiB entries of two split mappings", rollup },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -169,12 +169,18 @@ static void against_each_other(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "against munmap and mmap", against_unmap },
-		{ "against MADV_DONTNEED", against_dontneed },
-		{ "against mprotect", against_protection },
-		{ "against readers of smaps, pagemap and mincore", against_readers_of_proc },
-		{ "against fork", against_fork },
-		{ "four threads that continue the same pages", against_each_other },
+		{ "continues, protections and collapses racing with munmap and mmap do no damage",
+		  against_unmap },
+		{ "continues, protections and collapses racing with MADV_DONTNEED do no damage",
+		  against_dontneed },
+		{ "continues, protections and collapses racing with mprotect do no damage",
+		  against_protection },
+		{ "smaps, pagemap and mincore count no more than is there while entries come and go",
+		  against_readers_of_proc },
+		{ "continues, protections and collapses racing with fork do no damage",
+		  against_fork },
+		{ "of four threads that continue the same base pages one maps each, the others get EEXIST",
+		  against_each_other },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

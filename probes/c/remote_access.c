@@ -141,11 +141,15 @@ static void full_and_collapsed(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "process_vm_readv over fine and large entries", read_pages },
-		{ "process_vm_writev writes those pages and no others", write_pages },
-		{ "/proc/self/mem reads and writes", through_a_file },
-		{ "a hole is a fault at its address, and is answered", hole_is_a_fault },
-		{ "nearly full, and collapsed", full_and_collapsed },
+		{ "process_vm_readv reads across 4 KiB and larger entries", read_pages },
+		{ "process_vm_writev writes the base pages it was given and no others",
+		  write_pages },
+		{ "/proc/self/mem reads and writes across base pages of a split huge page",
+		  through_a_file },
+		{ "process_vm_readv of a hole is a minor fault and ends after UFFDIO_CONTINUE",
+		  hole_is_a_fault },
+		{ "process_vm_readv reads an almost full and a collapsed huge page",
+		  full_and_collapsed },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -96,11 +96,14 @@ static void one_userfaultfd(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "two split mappings have entries of their own", two_split_mappings },
-		{ "mappings of three granularities show the same memory", three_granularities },
-		{ "one that goes away leaves the other's", one_goes_away },
-		{ "one base page holds the huge page, and gives it back", last_fine_entry },
-		{ "two mappings with one userfaultfd", one_userfaultfd },
+		{ "two split mappings of one file have entries of their own", two_split_mappings },
+		{ "mappings of one file by 4 KiB, by 2 MiB and whole show the same memory",
+		  three_granularities },
+		{ "munmap of one split mapping leaves the entries of the other", one_goes_away },
+		{ "one mapped base page keeps a huge page; munmap returns it to the pool",
+		  last_fine_entry },
+		{ "two split mappings with one userfaultfd are continued separately",
+		  one_userfaultfd },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

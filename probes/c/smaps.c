@@ -43,8 +43,9 @@ static void touched(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "the sizes and flags are hugetlb's", page_sizes },
-		{ "a touched page is counted as hugetlb and not in Rss", touched },
+		{ "smaps shows the huge page's size and the flags of a shared, unsplit hugetlb mapping",
+		  page_sizes },
+		{ "smaps counts an accessed huge page as hugetlb and not in Rss", touched },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

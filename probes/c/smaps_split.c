@@ -67,10 +67,12 @@ static void page_sizes_stay(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "an unsplit page is one entry", unsplit },
-		{ "base pages are counted one by one", base_pages },
-		{ "2 MiB in one step are one entry", largest_entries },
-		{ "KernelPageSize and MMUPageSize stay the huge page's", page_sizes_stay },
+		{ "smaps counts an unsplit huge page as mapped by one entry of its size", unsplit },
+		{ "smaps HugetlbPteMapped counts each continued base page", base_pages },
+		{ "smaps HugetlbPmdMapped counts 2 MiB that were continued in one call",
+		  largest_entries },
+		{ "smaps KernelPageSize and MMUPageSize of a split mapping stay the huge page's",
+		  page_sizes_stay },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -48,11 +48,11 @@ static void maps_nothing(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a shared memfd is split", memfd },
-		{ "a shared hugetlbfs file is split", hugetlbfs },
-		{ "a range of huge pages is split and its neighbours are not", only_the_range },
-		{ "splitting again is accepted", twice },
-		{ "splitting maps nothing", maps_nothing },
+		{ "MADV_SPLIT of a shared memfd sets flag hm in smaps", memfd },
+		{ "MADV_SPLIT of a shared hugetlbfs file sets flag hm in smaps", hugetlbfs },
+		{ "MADV_SPLIT of one huge page does not split its neighbours", only_the_range },
+		{ "MADV_SPLIT of a split mapping succeeds", twice },
+		{ "MADV_SPLIT maps nothing", maps_nothing },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -98,14 +98,16 @@ static void unmapped(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a mapping without any access is split", no_access },
-		{ "a mapping for reading only is split", read_only },
-		{ "shared anonymous hugetlb is split", shared_anonymous },
-		{ "System V shared memory is split", system_v },
-		{ "an empty range is accepted and splits nothing", no_length },
-		{ "a range that wraps around is EINVAL", wrapping },
-		{ "a range with a gap is ENOMEM and split around it", gap },
-		{ "a range that is not mapped is ENOMEM", unmapped },
+		{ "MADV_SPLIT of a PROT_NONE mapping sets flag hm in smaps", no_access },
+		{ "MADV_SPLIT of a read-only mapping sets flag hm in smaps", read_only },
+		{ "MADV_SPLIT of shared anonymous hugetlb memory sets flag hm in smaps",
+		  shared_anonymous },
+		{ "MADV_SPLIT of System V shared hugetlb memory sets flag hm in smaps", system_v },
+		{ "MADV_SPLIT of an empty range succeeds and splits nothing", no_length },
+		{ "MADV_SPLIT of a range that wraps around is EINVAL", wrapping },
+		{ "MADV_SPLIT of a range with a gap is ENOMEM and splits both sides of the gap",
+		  gap },
+		{ "MADV_SPLIT of an unmapped range is ENOMEM", unmapped },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -93,11 +93,16 @@ static void both_split(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "parts of the neighbour are EINVAL, the whole of it is continued", parts_are_refused },
-		{ "parts of the split huge page are continued", split_one_takes_parts },
-		{ "a continue over the boundary is ENOENT and maps nothing", across_the_cut },
-		{ "each has its own kind of fault address", fault_addresses },
-		{ "when both are split both take parts", both_split },
+		{ "UFFDIO_CONTINUE of part of an unsplit neighbour is EINVAL, of all of it succeeds",
+		  parts_are_refused },
+		{ "UFFDIO_CONTINUE of 4 KiB of a split huge page maps nothing of its neighbour",
+		  split_one_takes_parts },
+		{ "UFFDIO_CONTINUE across a split and an unsplit huge page is ENOENT and maps nothing",
+		  across_the_cut },
+		{ "faults report the base page in a split huge page, the huge page in its neighbour",
+		  fault_addresses },
+		{ "after MADV_SPLIT of both neighbours UFFDIO_CONTINUE of 4 KiB succeeds in each",
+		  both_split },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -48,11 +48,11 @@ static void unaligned(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "private anonymous hugetlb is refused", private_hugetlb },
-		{ "a private mapping of a hugetlb file is refused", private_file },
-		{ "ordinary anonymous memory is refused", anonymous },
-		{ "an ordinary shared file is refused", ordinary_file },
-		{ "a part of a huge page is refused", unaligned },
+		{ "MADV_SPLIT of private anonymous hugetlb memory is EINVAL", private_hugetlb },
+		{ "MADV_SPLIT of a private mapping of a hugetlb file is EINVAL", private_file },
+		{ "MADV_SPLIT of ordinary anonymous memory is EINVAL", anonymous },
+		{ "MADV_SPLIT of a shared mapping of an ordinary file is EINVAL", ordinary_file },
+		{ "MADV_SPLIT of part of a huge page is EINVAL", unaligned },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

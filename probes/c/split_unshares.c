@@ -82,9 +82,11 @@ static void never_shared_again(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "the other mapping keeps its entries", other_mapping_stays },
-		{ "fine entries appear in the split mapping alone", fine_entries_are_private },
-		{ "split mappings do not share again", never_shared_again },
+		{ "MADV_SPLIT of a mapping with a shared PMD table leaves the other mapping's entries",
+		  other_mapping_stays },
+		{ "4 KiB entries do not appear in a mapping that shared the PMD table before",
+		  fine_entries_are_private },
+		{ "split mappings do not share a PMD table again", never_shared_again },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -573,7 +573,8 @@ static void everything_at_once(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "faults, continues, protects, collapses, unmaps, forks at once", everything_at_once },
+		{ "concurrent faults, ioctls, collapses, unmaps and forks keep contents and pool intact",
+		  everything_at_once },
 	};
 	const char *text = probe_option(argc, argv, "--seconds");
 

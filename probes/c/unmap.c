@@ -141,14 +141,21 @@ static void dropped_from_the_tlb(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "the first of two is unmapped, the second stays", first_of_two },
-		{ "the second of two is unmapped, the first stays", second_of_two },
-		{ "munmap of parts is EINVAL and unmaps nothing", parts_are_refused },
-		{ "MADV_DONTNEED unmaps one huge page and leaves the file", dropped },
-		{ "MADV_DONTNEED leaves nothing in the TLB", dropped_from_the_tlb },
-		{ "marks outlive MADV_DONTNEED, on their pages alone", dropped_with_marks },
-		{ "MADV_DONTNEED of parts unmaps nothing", parts_are_not_dropped },
-		{ "an address that is mapped anew shows nothing of before", mapped_anew },
+		{ "munmap of the first of two split huge pages leaves the entries of the second",
+		  first_of_two },
+		{ "munmap of the second of two split huge pages leaves the entries of the first",
+		  second_of_two },
+		{ "munmap of part of a split huge page is EINVAL and unmaps nothing",
+		  parts_are_refused },
+		{ "MADV_DONTNEED unmaps one split huge page, which the file keeps, and not the next",
+		  dropped },
+		{ "after MADV_DONTNEED no base page is readable through a stale TLB entry",
+		  dropped_from_the_tlb },
+		{ "userfaultfd write protection outlives MADV_DONTNEED, on its base page only",
+		  dropped_with_marks },
+		{ "MADV_DONTNEED of part of a split huge page unmaps nothing",
+		  parts_are_not_dropped },
+		{ "mmap where a split mapping was shows none of its entries", mapped_anew },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

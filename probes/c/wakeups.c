@@ -100,11 +100,15 @@ static void unregistering(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a continue wakes the readers of its pages alone", own_page_only },
-		{ "a continue of a range wakes all who wait in it", range_wakes_all },
-		{ "UFFDIO_WAKE is by the base page", explicit_wake },
-		{ "closing the userfaultfd lets them go on", closing },
-		{ "so do UFFDIO_UNREGISTER and a wake", unregistering },
+		{ "UFFDIO_CONTINUE of 4 KiB wakes only the reader blocked on that base page",
+		  own_page_only },
+		{ "UFFDIO_CONTINUE of 256 KiB wakes every reader blocked in that range",
+		  range_wakes_all },
+		{ "UFFDIO_WAKE of 4 KiB wakes only the reader blocked on that base page",
+		  explicit_wake },
+		{ "closing the userfaultfd lets a blocked reader continue", closing },
+		{ "UFFDIO_UNREGISTER and UFFDIO_WAKE let a blocked reader continue",
+		  unregistering },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -94,9 +94,12 @@ static void protected_before(void)
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "a write to the protected page is held, to its neighbours not", one_page },
-		{ "a part of a 2 MiB entry is protected", part_of_an_entry },
-		{ "a continue inside a protected huge page leaves the other marks", protected_before },
+		{ "a write to a write-protected base page blocks, writes to its neighbours do not",
+		  one_page },
+		{ "UFFDIO_WRITEPROTECT of 4 KiB inside a 2 MiB entry protects just that base page",
+		  part_of_an_entry },
+		{ "UFFDIO_CONTINUE in a write-protected huge page leaves its other pages protected",
+		  protected_before },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -51,9 +51,15 @@ def marks_go() -> None:
 
 hgm.run(
     [
-        hgm.Test("holes become mapped, zero where never written", holes_become_mapped),
-        hgm.Test("what MADV_SPLIT allowed stays allowed", interface_stays),
-        hgm.Test("write-protect marks are gone", marks_go),
+        hgm.Test(
+            "MADV_COLLAPSE maps the unmapped base pages, zero where never written",
+            holes_become_mapped,
+        ),
+        hgm.Test(
+            "after MADV_COLLAPSE the mapping is still split: UFFDIO_CONTINUE of 4 KiB is EEXIST",
+            interface_stays,
+        ),
+        hgm.Test("MADV_COLLAPSE clears write protection of its range", marks_go),
     ],
     needs_hgm=True,
     setup=fill_file,

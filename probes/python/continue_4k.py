@@ -42,9 +42,11 @@ def mapped_twice() -> None:
 
 hgm.run(
     [
-        hgm.Test("a held reader goes on with its page alone", held_reader),
-        hgm.Test("the whole huge page appears with its contents", whole_page),
-        hgm.Test("a page that is mapped is EEXIST", mapped_twice),
+        hgm.Test(
+            "UFFDIO_CONTINUE of 4 KiB wakes the reader blocked on that base page", held_reader
+        ),
+        hgm.Test("UFFDIO_CONTINUE of the whole huge page maps all of it", whole_page),
+        hgm.Test("UFFDIO_CONTINUE of a mapped base page is EEXIST", mapped_twice),
     ],
     needs_hgm=True,
     setup=fill_file,

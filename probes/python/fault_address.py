@@ -53,9 +53,13 @@ def write_fault() -> None:
 
 hgm.run(
     [
-        hgm.Test("the address is the base page's", base_page),
-        hgm.Test("UFFD_FEATURE_EXACT_ADDRESS gives the address that was touched", exact),
-        hgm.Test("a write fault is told apart", write_fault),
+        hgm.Test(
+            "a minor fault in a split mapping reports the address of the base page", base_page
+        ),
+        hgm.Test(
+            "with UFFD_FEATURE_EXACT_ADDRESS a minor fault reports the accessed address", exact
+        ),
+        hgm.Test("a write fault in a split mapping has UFFD_PAGEFAULT_FLAG_WRITE", write_fault),
     ],
     needs_hgm=True,
     setup=fill_file,

@@ -44,7 +44,12 @@ def half_filled() -> None:
 
 
 hgm.run(
-    [hgm.Test("the child sees the whole file, the parent keeps its entries", half_filled)],
+    [
+        hgm.Test(
+            "fork in minor mode: the child sees the whole file, the parent keeps its entries",
+            half_filled,
+        )
+    ],
     needs_hgm=True,
     setup=fill_file,
 )

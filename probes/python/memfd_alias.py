@@ -15,4 +15,6 @@ def both_directions() -> None:
     hgm.check_pages(primary, 0, hgm.huge_pages(), REFILLING)
 
 
-hgm.run([hgm.Test("every page shows what the other mapping wrote", both_directions)])
+hgm.run(
+    [hgm.Test("two shared mappings of a hugetlb memfd show each other's writes", both_directions)]
+)

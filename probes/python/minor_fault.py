@@ -40,9 +40,12 @@ def part_is_refused() -> None:
 
 hgm.run(
     [
-        hgm.Test("a read fault has the huge page's address and is answered", fault_is_answered),
-        hgm.Test("a second continue of the page is EEXIST", mapped_twice),
-        hgm.Test("a continue of a part is EINVAL", part_is_refused),
+        hgm.Test(
+            "a minor fault of a read reports the huge page's address; UFFDIO_CONTINUE ends it",
+            fault_is_answered,
+        ),
+        hgm.Test("UFFDIO_CONTINUE of a mapped huge page is EEXIST", mapped_twice),
+        hgm.Test("UFFDIO_CONTINUE of part of an unsplit huge page is EINVAL", part_is_refused),
     ],
     setup=fill_file,
 )

@@ -69,7 +69,12 @@ def on_demand() -> None:
 
 
 hgm.run(
-    [hgm.Test("base pages arrive on demand, and the huge page is whole afterwards", on_demand)],
+    [
+        hgm.Test(
+            "post-copy: 32 base pages arrive on demand, then MADV_COLLAPSE maps the huge page",
+            on_demand,
+        )
+    ],
     needs_hgm=True,
     setup=make_file,
 )

@@ -47,8 +47,12 @@ def in_one_step() -> None:
 
 hgm.run(
     [
-        hgm.Test("as a huge page fills, collapses and goes", as_it_fills),
-        hgm.Test("2 MiB in one step", in_one_step),
+        hgm.Test(
+            "smaps, pagemap and mincore agree as a huge page fills, collapses and goes", as_it_fills
+        ),
+        hgm.Test(
+            "smaps, pagemap and mincore show 2 MiB that were continued in one call", in_one_step
+        ),
     ],
     needs_hgm=True,
     setup=fill_file,

@@ -58,8 +58,10 @@ def proc_mem() -> None:
 
 hgm.run(
     [
-        hgm.Test("process_vm_readv over four base pages", vm_readv),
-        hgm.Test("/proc/self/mem writes and reads", proc_mem),
+        hgm.Test("process_vm_readv reads four base pages of a split huge page", vm_readv),
+        hgm.Test(
+            "/proc/self/mem writes and reads across base pages of a split huge page", proc_mem
+        ),
     ],
     needs_hgm=True,
     setup=fill_file,

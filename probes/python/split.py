@@ -28,9 +28,9 @@ def anonymous() -> None:
 
 hgm.run(
     [
-        hgm.Test("a shared memfd is split", shared_memfd),
-        hgm.Test("a private mapping of a hugetlb file is refused", private_memfd),
-        hgm.Test("ordinary anonymous memory is refused", anonymous),
+        hgm.Test("MADV_SPLIT of a shared memfd succeeds", shared_memfd),
+        hgm.Test("MADV_SPLIT of a private mapping of a hugetlb file is EINVAL", private_memfd),
+        hgm.Test("MADV_SPLIT of ordinary anonymous memory is EINVAL", anonymous),
     ],
     needs_hgm=True,
 )

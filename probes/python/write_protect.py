@@ -60,8 +60,14 @@ def marks_of_holes() -> None:
 
 hgm.run(
     [
-        hgm.Test("a write to the protected page is held, to its neighbours not", one_page),
-        hgm.Test("holes are marked, and a continue leaves the others' marks", marks_of_holes),
+        hgm.Test(
+            "a write to a write-protected base page blocks, writes to its neighbours do not",
+            one_page,
+        ),
+        hgm.Test(
+            "UFFDIO_WRITEPROTECT protects holes; UFFDIO_CONTINUE of one leaves the others so",
+            marks_of_holes,
+        ),
     ],
     needs_hgm=True,
     setup=fill_file,

@@ -82,11 +82,14 @@ def test_a_wrong_subpage_is_found_from_outside_though_smaps_and_pagemap_look_rig
         if not probe["name"].startswith("hgm/continue-4k"):
             continue
         problems = {look["name"]: look["problems"] for look in probe["checkpoints"]}
-        lie, wrong = problems["one page appears, alone and with its contents"]
+        lie, wrong = problems[
+            "UFFDIO_CONTINUE of 4 KiB maps that base page only, with its contents"
+        ]
         assert lie.startswith("pagemap calls page 3 present at 0x")
         assert wrong.startswith("wrong subpage: 0x")
         assert "(page 3 of its huge page)" in wrong
         assert not any("smaps" in each for each in (lie, wrong))
-        assert problems["so does the whole huge page"] == []  # one entry, and the right one
+        # One entry, and the right one.
+        assert problems["UFFDIO_CONTINUE of the whole huge page maps all of it"] == []
     again = hgm("judge", run.record["run_dir"], "--json")
     assert json.loads(again.out)["probes"] == run.record["probes"]

@@ -16,12 +16,13 @@ from tests.unit.judge.tables import LEAF
 
 VA, PA = 0x7F12_4000_0000, 0x1_4000_0000
 GIB, MIB2, KIB4 = 1 << 30, 1 << 21, 1 << 12
+NAME = "UFFDIO_CONTINUE of 8 KiB maps two base pages"
 MARKER_WP = 31 << 59 | (~1 & (1 << 50) - 1) << 9
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def result(length: int = GIB, **fields: object) -> CheckpointResult:
-    known = {"number": 2, "name": "so do 8 KiB", "start": VA, "length": length, "page": length}
+    known = {"number": 2, "name": NAME, "start": VA, "length": length, "page": length}
     return CheckpointResult(**{**known, **fields})  # type: ignore[arg-type]
 
 
@@ -92,7 +93,7 @@ def test_a_pipe_gets_plain_lines() -> None:
     made = drawn(Run(VA, 12, 2, PA | LEAF), levels=levels, problems=("pagemap [red]lies[/red]",))
     page_map.write((made,), stream)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "hgm/x/1G, checkpoint 2: so do 8 KiB"
+    assert lines[0] == f"hgm/x/1G, checkpoint 2: {NAME}"
     assert lines[1].endswith("1 GiB: 2 PTE, 1 of all entries write-protected")
     assert lines[2] == f"{'+0':>10}  ▁▁{'··' * 31}"
     assert "  disagreement: pagemap [red]lies[/red]" in lines
