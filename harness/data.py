@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where the data files lie: beside ``harness/`` in a checkout, inside the package in a wheel."""
+"""Where the data files are: beside ``harness/`` in a checkout, inside the package in a wheel."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-#: The checkout, or what holds the installed package.
-ROOT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+_PACKAGED = _PACKAGE / "_data"
 
-_PACKAGED = Path(__file__).resolve().parent / "_data"
+#: The checkout that this code is in; None if it was installed from a wheel.
+CHECKOUT = None if _PACKAGED.is_dir() else _PACKAGE.parent
 
 
 def directory(name: str) -> Path:
     """Return the absolute path of ``kernel-configs``, ``kernel-patches`` or another of them."""
-    packaged = _PACKAGED / name
-    return packaged if packaged.is_dir() else ROOT / name
+    return (CHECKOUT or _PACKAGED) / name

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import data
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: The oldest Python that the harness runs on; Debian 12 has it.
@@ -53,9 +55,17 @@ class HostError(Exception):
     """The host cannot be made ready; the message is one line that says what to do."""
 
 
+def program() -> str:
+    """Return the path of the checkout's ``hgm``, or of ``hgm-harness`` installed from a wheel."""
+    if data.CHECKOUT is not None:
+        return str(data.CHECKOUT / "hgm")
+    script = Path(sys.executable).with_name("hgm-harness")
+    return str(script) if script.exists() else script.name  # with `pip --user` it is in PATH
+
+
 def command_line(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the argv of hgm with these words that works from anywhere, with paths meant here."""
-    return ("env", "-C", str(Path.cwd()), str(ROOT / "hgm"), *words)
+    """Return an argv that runs `hgm WORDS` from any directory as if it were this one."""
+    return ("env", "-C", str(Path.cwd()), program(), *words)
 
 
 def packages() -> list[HostPackage]:

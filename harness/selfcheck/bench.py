@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from harness import host
 from harness.context import Context
-from harness.host import ROOT
 from harness.probes import catalog
 from harness.reproducer import probe_words, subject_words
 from harness.run import listener, prepare, subject
@@ -81,7 +81,7 @@ def boot(subject: subject.Subject, probe: str, rounds: int, context: Context) ->
         )
         subject = msgspec.structs.replace(subject, accel=bench.accel.name)
         hgm = (
-            *(str(ROOT / "hgm"), "run", *subject_words(subject), *probe_words((probe,))),
+            *(host.program(), "run", *subject_words(subject), *probe_words((probe,))),
             *(*timeout_words(context), "--runs-dir", str(directory / "runs")),
         )
 

@@ -15,17 +15,17 @@ from pathlib import Path
 import click
 from junitparser import JUnitXml, TestSuite
 
-from harness import command
+from harness import command, data
 from harness.deadline import Deadline
-from harness.host import ROOT
+from harness.errors import UserError
 
 ENVIRONMENTS = ("lint", "types", "unit", "component", "kernel")
 
 #: What takes too long for every change, and is run by name only.
 BY_NAME = ("long",)
 
-#: What the `kernel` environment writes.
-KERNEL_REPORT = ROOT / ".tox" / "kernel-junit.xml"
+#: What the `kernel` environment writes, in the checkout.
+_KERNEL_REPORT = ".tox/kernel-junit.xml"
 
 _SECONDS = 85 * 60.0
 _DAY = 86400.0
@@ -36,22 +36,26 @@ def run(environments: Sequence[str]) -> int:
 
     Raises:
         click.UsageError: if an environment is not known.
+        UserError: if this is not a checkout; a wheel holds no tests.
     """
     for name in environments:
         if name not in (*ENVIRONMENTS, *BY_NAME):
             known = ", ".join((*ENVIRONMENTS, *BY_NAME))
             raise click.UsageError(f"no test environment {name!r}: {known}")
+    if data.CHECKOUT is None:
+        raise UserError("an installed wheel holds no tests", hint="type ./hgm test in a checkout")
     chosen = tuple(environments) or ENVIRONMENTS
-    KERNEL_REPORT.unlink(missing_ok=True)
+    report = data.CHECKOUT / _KERNEL_REPORT
+    report.unlink(missing_ok=True)
     seconds = _SECONDS if chosen == ENVIRONMENTS else _DAY
     argv = [sys.executable, "-m", "tox", "run", "-e", ",".join(chosen)]
-    with command.start(argv, cwd=ROOT, stdout=1, stderr=2) as tox:
+    with command.start(argv, cwd=data.CHECKOUT, stdout=1, stderr=2) as tox:
         code = tox.wait(Deadline.after(seconds, "tox"))
     if code != 0:
         return 1
     if "kernel" not in chosen:
         return 0
-    fault = kernel_fault(KERNEL_REPORT)
+    fault = kernel_fault(report)
     if fault:
         click.echo(f"hgm: the real-kernel tests do not count: {fault}", err=True)
         return 1

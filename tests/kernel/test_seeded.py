@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import data
 from harness.context import Context
 from harness.deadline import Deadline
-from harness.host import ROOT
 from harness.kernel import faults
 from harness.kernel.obtain import KernelRequest, check_series
 from harness.progress import Silent
@@ -19,7 +19,7 @@ from tests.kernel.conftest import STOCK, Run
 
 Hgm = Callable[..., Run]
 
-PATCHES = ROOT / "kernel-patches"
+PATCHES = data.directory("kernel-patches")
 
 
 def with_fault(directory: Path, fault: str, base: str = "") -> str:
