@@ -28,7 +28,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\Z", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-class Entry(Record, frozen=True, kw_only=True):
+class CacheEntry(Record, frozen=True, kw_only=True):
     """One thing in the cache that can be removed by itself.
 
     Attributes:
@@ -103,7 +103,7 @@ def touch(path: Path) -> None:
         os.utime(path)
 
 
-def entries(workspace: Workspace, *, remembered: bool = False) -> tuple[Entry, ...]:
+def entries(workspace: Workspace, *, remembered: bool = False) -> tuple[CacheEntry, ...]:
     """Return everything in the cache that can be removed, longest unused first.
 
     Args:
@@ -134,8 +134,8 @@ def _everything(workspace: Workspace) -> Iterator[tuple[str, Path]]:
             yield kind, workspace.cache / room
 
 
-def _entry(kind: str, path: Path, size: int) -> Entry:
-    return Entry(
+def _entry(kind: str, path: Path, size: int) -> CacheEntry:
+    return CacheEntry(
         kind=kind,
         path=str(path),
         size=size,
@@ -220,7 +220,7 @@ def _claim(path: Path) -> bool:
     return True
 
 
-def to_remove(found: Sequence[Entry], keep: int) -> tuple[Entry, ...]:
+def to_remove(found: Sequence[CacheEntry], keep: int) -> tuple[CacheEntry, ...]:
     """Return which entries go so that at most ``keep`` bytes stay: the longest unused first.
 
     The sources go last, however long unused: everything else can be made from them.
@@ -238,7 +238,7 @@ def to_remove(found: Sequence[Entry], keep: int) -> tuple[Entry, ...]:
 
 def prune(
     workspace: Workspace, keep: int, progress: Progress, *, remembered: bool = False
-) -> tuple[Entry, ...]:
+) -> tuple[CacheEntry, ...]:
     """Remove what was not used for longest until at most ``keep`` bytes stay; return what went.
 
     What a process has pinned or locked stays. For ``remembered`` see `entries`.
@@ -254,7 +254,7 @@ def prune(
     return gone
 
 
-def _remove(workspace: Workspace, entry: Entry) -> bool:
+def _remove(workspace: Workspace, entry: CacheEntry) -> bool:
     """Remove an entry if nobody uses it; return whether it went."""
     path = Path(entry.path)
     now = Deadline.after(0, "a look at a lock")

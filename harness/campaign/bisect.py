@@ -21,7 +21,7 @@ from harness.campaign.evaluate import Candidate, Look, Looker
 from harness.campaign.predicate import Answer, Question
 from harness.context import Context
 from harness.errors import SpecError
-from harness.kernel.obtain import KernelRequest, ingredients, patch_stat
+from harness.kernel.obtain import KernelRequest, patch_stat, resolve_request
 from harness.pipeline import RunRequest
 from harness.records.base import Record
 from harness.run.subject import Subject
@@ -178,7 +178,7 @@ def bisect_series(plan: Plan, runs: Path, context: Context) -> Bisection:
         CampaignStopped: if this host could not run a point.
     """
     kernel = plan.subject.kernel
-    parts = ingredients(kernel, context)
+    parts = resolve_request(kernel, context)
     patches = parts.patches[: kernel.first]
     if not patches:
         raise SpecError(

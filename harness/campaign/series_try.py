@@ -15,7 +15,7 @@ import msgspec
 
 from harness.campaign import state
 from harness.context import Context
-from harness.kernel.obtain import ingredients
+from harness.kernel.obtain import resolve_request
 from harness.pipeline import RunRequest
 from harness.probes.catalog import plain_name
 from harness.records.base import Record
@@ -89,7 +89,7 @@ def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Con
         UserError: if the series cannot be read, or does not apply as a whole.
         CampaignStopped: if this host could not run a point.
     """
-    parts = ingredients(subject.kernel, context)
+    parts = resolve_request(subject.kernel, context)
     patches = parts.patches[: subject.kernel.first]
     identity = (subject, parts, tuple(probes))
     with state.campaign("try", subject.kernel.series, identity, runs, context) as memory:

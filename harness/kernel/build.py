@@ -1,50 +1,122 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a configured build directory to a finished kernel, whatever ended the build before."""
+"""From a patched source and its fragments to a finished kernel in the cache."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from harness.errors import UserError
+import msgspec
+
+from harness import cache
+from harness.context import Context
+from harness.kernel import config, finished, fragments, interrupted
+from harness.kernel.finished import BuildInputs
+from harness.kernel.git import Store
 from harness.kernel.make import Make
+from harness.kernel.worktree_pool import Worktree
 from harness.progress import Progress
-from harness.workspace import boot_id
-
-#: In a build directory: there while make may be writing.
-MARKER = ".hgm-building"
+from harness.records.kernel import Kernel
 
 
-@contextlib.contextmanager
-def guarded(build: Path) -> Iterator[None]:
-    """Hold a build directory so that whatever ends the work in it leaves no trap for the next.
+def build(inputs: BuildInputs, context: Context, log: Path) -> Kernel:
+    """Build a kernel under its work tree's lock and publish it.
 
-    A marker file stands while make may be writing. One that is found on the way in means that a
-    run was cut; what it had not finished is removed.
-    """
-    marker = build / MARKER
-    if marker.exists():
-        mend(build, marker)
-    marker.write_text(boot_id())
-    try:
-        yield
-    except UserError:
-        marker.unlink()  # make ended by itself, and had removed what it had not finished
-        raise
-    marker.unlink()
-
-
-def compile_kernel(make: Make, headers: Path, progress: Progress) -> None:
-    """Build bzImage and install the UAPI headers.
+    A process that waited for the lock may find that the kernel has been built meanwhile.
 
     Args:
-        make: for the source and build directory.
-        headers: receives ``include``.
-        progress: is told of the objects.
+        inputs: what it is built from.
+        context: cache, deadline, progress.
+        log: takes make's output.
+
+    Raises:
+        ConfigError: for a symbol that this source cannot have.
+        CompileError: with the first error of the build.
     """
+    workspace, progress, deadline = context.workspace, context.progress, context.deadline
+    worktree = _worktree(inputs, context)
+    with workspace.lock(worktree.lock, deadline, progress):
+        known = finished.find(inputs, workspace)
+        if known is not None:
+            return known
+        began = time.monotonic()
+        progress.stage("checkout", inputs.patched.version)
+        depends = _switch(inputs, worktree, context)
+        with workspace.unfinished("kernel") as new:
+            kernel = _make(inputs, worktree, depends, context, log, new)
+            kernel = msgspec.structs.replace(kernel, build_seconds=time.monotonic() - began)
+            kernel = finished.publish(kernel, new, workspace)
+        for used in (worktree.root, workspace.cache / "ccache"):
+            cache.touch(used)
+    return kernel
+
+
+def _worktree(inputs: BuildInputs, context: Context) -> Worktree:
+    """Return where to build."""
+    workspace, lineage = context.workspace, inputs.source.lineage
+    if _is_developers(inputs):
+        return Worktree.of(workspace, lineage)
+    tree, store = inputs.patched.identity.tree, Store.of(context)
+    return Worktree.nearest(workspace, lineage, tree, store, context.deadline)
+
+
+def _is_developers(inputs: BuildInputs) -> bool:
+    """Return whether the source is a tree that is worked on: it shares its work tree with none."""
+    return inputs.source.identity.kind == "tree"
+
+
+def _switch(inputs: BuildInputs, worktree: Worktree, context: Context) -> tuple[str, ...]:
+    """Make the work tree hold the patched tree; return the lines of it that Kconfig reads."""
+    tree, store = inputs.patched.identity.tree, Store.of(context)
+    with ThreadPoolExecutor(1) as other:  # git reads the tree for both, on a core each
+        depends = other.submit(config.inputs, tree, store, context.deadline)
+        worktree.switch(tree, store, context.deadline)
+        if not _is_developers(inputs):
+            worktree.offer(tree)
+        return depends.result()
+
+
+def _make(
+    inputs: BuildInputs,
+    worktree: Worktree,
+    depends: Sequence[str],
+    context: Context,
+    log: Path,
+    new: Path,
+) -> Kernel:
+    """Configure and compile in a work tree; copy the kernel's parts to ``new``."""
+    version, deadline = inputs.patched.version, context.deadline
+    requests, notes = fragments.merge(inputs.wanted, version)
+    asked = "".join(f"{request.line()}\n" for request in requests)
+    output = worktree.build(inputs.build_key, asked, deadline)
+    variables = fragments.debug_objects(inputs.wanted)
+    make = Make(worktree.source, output, deadline, log, context.workspace.cache, variables)
+    with interrupted.guarded(output):
+        context.progress.stage("config", " ".join(fragment.name for fragment in inputs.wanted))
+        text = config.make_config(asked, make, depends)
+        notes += config.account(requests, text, worktree.source, depends, version, make.kconfig)
+        context.progress.stage("build", version)
+        began = time.monotonic()
+        _compile(make, new / "headers", context.progress)
+        make_seconds = time.monotonic() - began
+    _collect(output, new)
+    return Kernel(
+        key=inputs.key,
+        release=(output / "include/config/kernel.release").read_text().strip(),
+        image="",
+        toolchain=inputs.tools,
+        source=inputs.source.identity,
+        series=inputs.patched.identity,
+        configuration=finished.config_identity(inputs.features, new / "config", notes),
+        make_seconds=make_seconds,
+    )
+
+
+def _compile(make: Make, headers: Path, progress: Progress) -> None:
+    """Build bzImage and install the UAPI headers into ``headers``."""
     full = not (make.build / "vmlinux").exists()
     install = f"INSTALL_HDR_PATH={headers}"
     objects = make.run([install, "bzImage", "headers_install"], progress)
@@ -52,55 +124,9 @@ def compile_kernel(make: Make, headers: Path, progress: Progress) -> None:
         make.remember(objects)
 
 
-def mend(build: Path, marker: Path) -> None:
-    """Remove from a build directory what an interrupted make may have left half-written.
-
-    If the host has been started anew since, nothing in the directory can be trusted to have
-    reached the disk, and all of it goes.
-    """
-    if marker.read_text() != boot_id():
-        shutil.rmtree(build)
-        build.mkdir()
-        return
-    for path in list(half_written(build, marker.stat().st_mtime_ns)):
-        path.unlink(missing_ok=True)
-
-
-def half_written(build: Path, since: int) -> Iterator[Path]:
-    """Yield the files that make began after ``since`` and did not provably finish.
-
-    Kbuild writes ``.NAME.cmd`` after it has made NAME, and removes ``.NAME.d`` after that
-    (scripts/Kbuild.include: cmd_and_fixdep). Without a ``.cmd`` of its own a file was finished
-    only if Kbuild moved it into place, as it does with headers.
-
-    Args:
-        build: the output directory.
-        since: nanoseconds since the epoch, on the file system's clock.
-    """
-    for directory, _, files in os.walk(build):
-        names = set(files)
-        for name in files:
-            path = Path(directory, name)
-            if name.endswith((".cmd", ".d")) or path.is_symlink():
-                continue
-            made = path.stat().st_mtime_ns
-            if made < since:
-                continue
-            record = Path(directory, f".{name}.cmd")
-            if record.name not in names:
-                if _is_object(path):
-                    yield path
-            elif record.stat().st_mtime_ns < made or f".{name}.d" in names:
-                yield path
-
-
-def _is_object(path: Path) -> bool:
-    return path.suffix in (".o", ".a", ".so", ".bin") or os.access(path, os.X_OK)
-
-
-def collect(directory: Path, new: Path) -> None:
+def _collect(output: Path, new: Path) -> None:
     """Copy what a finished build made into a new cache entry."""
     parts = {"arch/x86/boot/bzImage": "bzImage", "vmlinux": "vmlinux"}
     parts |= {"System.map": "System.map", ".config": "config"}
     for made, name in parts.items():
-        shutil.copyfile(directory / made, new / name)
+        shutil.copyfile(output / made, new / name)

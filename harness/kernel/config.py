@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From fragments to a final ``.config`` in a build directory, with every request accounted for."""
+"""From config requests to a final ``.config``, and the reason for each request not met."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any
 from harness.deadline import Deadline
 from harness.errors import ConfigError
 from harness.kernel import fragments
-from harness.kernel.fragments import Wish
+from harness.kernel.fragments import ConfigRequest
 from harness.kernel.git import Store
 from harness.kernel.make import Make
 from harness.workspace import atomic_write, digest
 
-#: In a build directory: what was asked for, a symbol a line.
+#: In a build directory: the requested symbols, one per line.
 ASKED = ".hgm-asked.config"
 
-#: In a build directory: finished configurations, each under the hash of what it was made from.
+#: In a build directory: finished configurations, each named by the hash of its inputs.
 _KEPT = ".hgm-configs"
 
 _INPUT = re.compile(r"\t(?:Makefile$|arch/x86/Makefile|scripts/|(?:.*/)?Kconfig[^/]*$)")
@@ -29,34 +29,33 @@ _DEFINES = re.compile(r"^[ \t]*(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
 
 
 def inputs(tree: str, store: Store, deadline: Deadline) -> tuple[str, ...]:
-    """Return what of a tree a configuration depends on: a line of mode, blob ID and path each.
+    """Return the files of a tree that a configuration depends on: mode, blob ID and path each.
 
-    That is every Kconfig file, the Makefiles that give Kconfig its variables, and the scripts that
-    Kconfig runs to ask the compiler. The compiler itself is part of the build directory's name.
+    These are every Kconfig file, the Makefiles that set Kconfig's variables, and the scripts with
+    which Kconfig tests the compiler. The compiler itself is part of the build directory's name.
     """
     lines = store.git(["ls-tree", "-r", tree], deadline).stdout.splitlines()
     return tuple(line for line in lines if _INPUT.search(line))
 
 
-def make_config(wishes: Iterable[Wish], make: Make, depends: Sequence[str]) -> str:
+def make_config(asked: str, make: Make, depends: Sequence[str]) -> str:
     """Write the build directory's ``.config`` and return its text.
 
-    What nobody asked for is off where it can be, else at its default. Kconfig takes 4 s, so what it
-    made for the same wishes and inputs is kept and taken again: a bisection goes to and fro over
-    the patch that adds a symbol.
+    A symbol that is not requested is off if it can be, else at its default. Kconfig takes 4 s, so
+    its result is kept and used again for the same requests and inputs: a bisection goes to and fro
+    across the patch that adds a symbol.
 
     Args:
-        wishes: what is asked for.
+        asked: the requested symbols, one per line.
         make: for the source and build directory.
         depends: what `inputs` returned.
     """
-    asked, final = make.build / ASKED, make.build / ".config"
-    wanted = "".join(f"{wish.line()}\n" for wish in wishes)
-    kept = make.build / _KEPT / digest(wanted, *depends)
-    asked.write_text(wanted)
+    requested, final = make.build / ASKED, make.build / ".config"
+    kept = make.build / _KEPT / digest(asked, *depends)
+    requested.write_text(asked)
     text = _recall(kept)
     if text is None:
-        make.run([f"KCONFIG_ALLCONFIG={asked}", "allnoconfig", "olddefconfig"])
+        make.run([f"KCONFIG_ALLCONFIG={requested}", "allnoconfig", "olddefconfig"])
         text = final.read_text()
         kept.parent.mkdir(exist_ok=True)
         atomic_write(kept, f"{digest(text)}\n{text}")
@@ -66,7 +65,7 @@ def make_config(wishes: Iterable[Wish], make: Make, depends: Sequence[str]) -> s
 
 
 def _recall(kept: Path) -> str | None:
-    """Return a configuration that was kept; None if there is none, or not the whole of it."""
+    """Return a configuration that was kept; None if there is none, or it is damaged."""
     if not kept.exists():
         return None
     checksum, _, text = kept.read_text(errors="replace").partition("\n")
@@ -74,52 +73,52 @@ def _recall(kept: Path) -> str | None:
 
 
 def account(
-    wishes: Iterable[Wish],
+    requests: Iterable[ConfigRequest],
     config: str,
     source: Path,
     depends: Sequence[str],
     version: str,
     tools: Callable[[], Mapping[str, str]],
 ) -> tuple[str, ...]:
-    """Compare what was asked with what was got, and return a note for each optional miss.
+    """Return a note for each optional request that the final configuration does not meet.
 
     Args:
-        wishes: what was asked for.
+        requests: what was requested.
         config: the final configuration.
         source: the kernel's source.
         depends: what `inputs` returned for it.
         version: of the kernel, for messages.
-        tools: gives Kconfig's environment, see `explain`.
+        tools: returns Kconfig's environment, see `explain`.
 
     Raises:
-        ConfigError: naming every symbol that is missing and the dependency that was not met.
+        ConfigError: naming every required symbol that is missing and its unmet dependency.
     """
-    missed = fragments.unmet(wishes, config)
+    missed = fragments.unmet(requests, config)
     if not missed:
         return ()
     known = defined(source, depends)
-    unknown = {wish.symbol for wish in missed} - known
+    unknown = {request.symbol for request in missed} - known
     reasons = dict.fromkeys(unknown, f"kernel {version} has no such symbol")
-    asked = {wish.symbol for wish in missed} - unknown
+    asked = {request.symbol for request in missed} - unknown
     if asked:
         reasons |= explain(asked, config, source, tools())
-    lines = {wish.symbol: _miss(wish, config, reasons[wish.symbol]) for wish in missed}
-    required = [lines[wish.symbol] for wish in missed if not wish.optional]
+    lines = {request.symbol: _miss(request, config, reasons[request.symbol]) for request in missed}
+    required = [lines[request.symbol] for request in missed if not request.optional]
     if required:
         raise ConfigError(
-            f"this kernel cannot have what was asked for: {'; '.join(required)}",
-            hint="ask for the dependency too, or mark the symbol with `# hgm: optional`",
+            f"this kernel cannot have the requested configuration: {'; '.join(required)}",
+            hint="request the dependency too, or mark the symbol with `# hgm: optional`",
         )
     return tuple(lines.values())
 
 
-def _miss(wish: Wish, config: str, reason: str) -> str:
-    got = fragments.values(config).get(wish.symbol, "n")
-    return f"CONFIG_{wish.symbol}={wish.value} ({wish.where}) became {got}: {reason}"
+def _miss(request: ConfigRequest, config: str, reason: str) -> str:
+    got = fragments.values(config).get(request.symbol, "n")
+    return f"CONFIG_{request.symbol}={request.value} ({request.where}) became {got}: {reason}"
 
 
 def defined(source: Path, depends: Iterable[str]) -> set[str]:
-    """Return every symbol that some Kconfig file of a source defines, for any architecture."""
+    """Return every symbol that a Kconfig file of a source defines, for any architecture."""
     paths = (Path(source, line.partition("\t")[2]) for line in depends)
     texts = (path.read_text(errors="replace") for path in paths if path.name.startswith("Kconfig"))
     return {name for text in texts for name in _DEFINES.findall(text)}
@@ -128,13 +127,13 @@ def defined(source: Path, depends: Iterable[str]) -> set[str]:
 def explain(
     symbols: Iterable[str], config: str, source: Path, tools: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return for each symbol why it does not have the value that was asked for.
+    """Return for each symbol why it does not have the requested value.
 
     Args:
         symbols: names without ``CONFIG_``.
         config: the final configuration.
         source: the kernel's source.
-        tools: the variables that the kernel's Makefile gives its Kconfig: ARCH, CC, LD ...
+        tools: the variables that the kernel's Makefile gives to Kconfig: ARCH, CC, LD ...
     """
     kconfig = _load(config, source, tools)
     return {name: _reason(kconfig, name) for name in symbols}
@@ -142,10 +141,10 @@ def explain(
 
 def _load(config: str, source: Path, tools: Mapping[str, str]) -> Any:
     """Return kconfiglib's model of a kernel's symbols with a configuration loaded."""
-    import kconfiglib  # 60 ms that only a missing symbol is worth
+    import kconfiglib  # 60 ms, needed only for a missing symbol
 
     class Reader(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no types
-        """Reads what kconfiglib 14.1 does not know as the older form that it does."""
+        """Gives kconfiglib 14.1 the older form of syntax that it does not know."""
 
         def _open(self, filename: str, mode: str) -> Any:
             if mode != "r":
@@ -179,7 +178,7 @@ def modernised(text: str) -> str:
 
 
 def _reason(kconfig: Any, name: str) -> str:
-    """Return one symbol's unmet dependency in Kconfig's own words."""
+    """Return one symbol's unmet dependency in Kconfig's syntax."""
     symbol = kconfig.syms.get(name)
     if symbol is None or not symbol.nodes:
         return "this architecture has no such symbol"
@@ -205,7 +204,7 @@ def _reason(kconfig: Any, name: str) -> str:
 
 
 def _false_terms(expression: Any) -> list[str]:
-    """Return those parts of a conjunction that are not met, each with its symbols' values."""
+    """Return the parts of a conjunction that are not met, each with its symbols' values."""
     import kconfiglib
 
     def shown(item: Any) -> str:

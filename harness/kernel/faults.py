@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The seeded faults in ``kernel-patches/faults``: each breaks a kernel in one known way.
 
-``faults.toml`` there says of each what it seeds, what it is put on, and what should notice it; the
-patch is ``NAME.patch`` beside it. ``--series fault:NAME`` takes the base and the fault together.
+``faults.toml`` says what each seeds, what it applies to, and what should notice it; the patch is
+``NAME.patch`` in the same directory. ``--series fault:NAME`` is its base with the fault on top.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.errors import SpecError
 from harness.kernel.registry import DIRECTORY as _KERNEL_PATCHES
 from harness.records.base import Record
 
-#: Where the faults live.
+#: Where the faults are.
 DIRECTORY = _KERNEL_PATCHES / "faults"
 
 
@@ -27,46 +27,39 @@ class Catch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         probe: a glob over probe names, as ``--probe`` takes it.
-        status: with which statuses a probe that matches notices it.
-        complaint: a regular expression that the reason, a line of what the kernel said meanwhile,
-            or what the walk from outside found must match as well; empty for any.
+        status: the statuses of a matching probe that count.
+        pattern: a regular expression that the reason, a line of the kernel's log during the probe,
+            or a finding of the page-table walk must match as well; empty for any.
     """
 
     probe: str
     status: tuple[Literal["FAIL", "CRASH", "HANG"], ...]
-    complaint: str = ""
+    pattern: str = ""
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    seeds: str
-    kind: str = msgspec.field(name="class")
-    on: str
-    caught: tuple[Catch, ...]
-    config: tuple[str, ...] = ()
-    one_in: int = 1
-
-
-class Fault(Record, frozen=True, kw_only=True):
+class Fault(
+    Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"kind": "class"}
+):
     """One seeded fault.
 
     Attributes:
-        name: what stands after ``fault:``.
         seeds: one line: what is wrong in the kernel.
         kind: its class, such as ``wrong subpage mapped``.
-        on: the series that it is put on, by name; ``none`` for the source alone.
+        on: the registered series that it applies on top of; ``none`` for the source alone.
         caught: any of these is a catch.
-        config: features that the kernel needs for it to be seen, such as ``debug``.
+        config: features that the kernel needs for the fault to show, such as ``debug``.
         one_in: it shows in one boot of so many.
+        name: what follows ``fault:``; the name of its table in ``faults.toml``.
         patch: absolute path of its patch.
     """
 
-    name: str
     seeds: str
     kind: str
     on: str
     caught: tuple[Catch, ...]
     config: tuple[str, ...] = ()
     one_in: int = 1
+    name: str = ""
     patch: str = ""
 
     @property
@@ -79,31 +72,33 @@ def load(directory: Path = DIRECTORY) -> tuple[Fault, ...]:
     """Return every seeded fault, in the order of the file.
 
     Raises:
-        SpecError: if the list cannot be read, an entry of it is wrong, or a patch is not there.
+        SpecError: if it cannot be read, one of its tables is wrong, or a patch is missing.
     """
     path = directory / "faults.toml"
     try:
-        entries = msgspec.toml.decode(path.read_bytes(), type=dict[str, _Entry])
+        tables = msgspec.toml.decode(path.read_bytes(), type=dict[str, Fault])
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise SpecError(f"{path}: {error}", hint="mend the list of faults") from None
-    return tuple(_fault(name, entry, directory) for name, entry in entries.items())
+        raise SpecError(f"{path}: {error}", hint="correct the list of faults") from None
+    return tuple(_checked(name, fault, directory) for name, fault in tables.items())
 
 
-def _fault(name: str, entry: _Entry, directory: Path) -> Fault:
+def _checked(name: str, fault: Fault, directory: Path) -> Fault:
     patch = directory / f"{name}.patch"
     where = f"{directory / 'faults.toml'}: {name}"
     if not patch.is_file():
         raise SpecError(
-            f"{where}: there is no {patch.name}", hint="add the patch or drop the entry"
+            f"{where}: there is no {patch.name}", hint="add the patch or remove the table"
         )
-    if not entry.caught:
-        raise SpecError(f"{where}: nothing is said to catch it", hint="name a probe in `caught`")
-    for catch in entry.caught:
+    if not fault.caught:
+        raise SpecError(f"{where}: `caught` is empty", hint="name a probe that catches it")
+    for catch in fault.caught:
         try:
-            re.compile(catch.complaint)
+            re.compile(catch.pattern)
         except re.error as error:
-            raise SpecError(f"{where}: {catch.complaint!r} is no pattern: {error}") from None
-    return Fault(name=name, patch=str(patch), **msgspec.structs.asdict(entry))
+            raise SpecError(
+                f"{where}: {catch.pattern!r} is not a regular expression: {error}"
+            ) from None
+    return msgspec.structs.replace(fault, name=name, patch=str(patch))
 
 
 def find(name: str) -> Fault:
@@ -116,5 +111,5 @@ def find(name: str) -> Fault:
     if name in faults:
         return faults[name]
     near = difflib.get_close_matches(name, faults, n=3)
-    hint = f"near it: {', '.join(near)}" if near else "see `hgm selfcheck detect --list`"
+    hint = f"similar: {', '.join(near)}" if near else "see `hgm selfcheck detect --list`"
     raise SpecError(f"--series fault:{name}: there is no such fault", hint=hint)

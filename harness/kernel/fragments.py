@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Configuration fragments: what is asked for, of which versions, and what came of it.
+"""Configuration fragments: which symbols are requested, and for which kernel versions.
 
 A fragment is a plain Kconfig fragment. A comment on the line before a symbol may say more::
 
@@ -8,8 +8,8 @@ A fragment is a plain Kconfig fragment. A comment on the line before a symbol ma
     # hgm: until 6.4
     # hgm: since 6.5 optional
 
-A line of its own names objects that are compiled with debug information, whichever directory they
-are in; a flag that the kernel's Makefiles give one of that name is lost and must be named with it::
+A line of its own names objects to compile with debug information, in any directory. Flags that the
+kernel's Makefiles set for an object of that name are lost, so repeat them after ``=``::
 
     # hgm-debug-info: hugetlb memory core=-fno-omit-frame-pointer
 """
@@ -24,10 +24,10 @@ from harness import data
 from harness.errors import ConfigError, SpecError
 from harness.records.base import Record
 
-#: Where the named fragments lie.
+#: Where the named fragments are.
 DIRECTORY = data.directory("kernel-configs")
 
-#: Asked for in every kernel, before the features.
+#: Part of every kernel, before the features.
 ALWAYS = ("base", "hgm")
 
 _SET = re.compile(r"CONFIG_(\w+)=(.*)")
@@ -37,7 +37,7 @@ _DEBUG_INFO = re.compile(r"#\s*hgm-debug-info:(.*)")
 _SINCE_UNTIL = re.compile(r"(since|until)\s+(\d+\.\d+)")
 
 
-class Wish(Record, frozen=True, kw_only=True):
+class ConfigRequest(Record, frozen=True, kw_only=True):
     """One requested symbol.
 
     Attributes:
@@ -45,8 +45,8 @@ class Wish(Record, frozen=True, kw_only=True):
         value: as in a ``.config``, quotes included; ``n`` for not set.
         where: ``file:line`` of the request.
         optional: whether the build may go on without it.
-        since: first ``(VERSION, PATCHLEVEL)`` it belongs to; None for no limit.
-        until: last one it belongs to; None for no limit.
+        since: first ``(VERSION, PATCHLEVEL)`` it is for; None for no limit.
+        until: last one it is for; None for no limit.
     """
 
     symbol: str
@@ -73,8 +73,8 @@ class Fragment(Record, frozen=True, kw_only=True):
     """One fragment file.
 
     Attributes:
-        name: as it was asked for: a name, or a path.
-        path: where it lies.
+        name: as the caller gave it: a name, or a path.
+        path: where it is.
         text: its contents.
     """
 
@@ -106,39 +106,40 @@ def _load_one(name: str, directory: Path) -> Fragment:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         named = ", ".join(sorted(file.stem for file in directory.glob("*.config")))
         raise SpecError(
-            f"--config {name!r}: {reason}", hint=f"there are {named}; or give a path to X.config"
+            f"--config {name!r}: {reason}",
+            hint=f"fragments are {named}; or give the path of a .config file",
         ) from error
 
 
-def parse(fragment: Fragment) -> tuple[Wish, ...]:
-    """Return what a fragment asks for, in its order.
+def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
+    """Return the requests of a fragment, in its order.
 
     Raises:
         ConfigError: if a line is neither a symbol, nor a comment, nor a known directive.
     """
-    wishes: list[Wish] = []
+    requests: list[ConfigRequest] = []
     pending: list[str] = []
     for number, raw in enumerate(fragment.text.splitlines(), 1):
         line, where = raw.strip(), f"{fragment.path}:{number}"
         if directive := _DIRECTIVE.match(line):
             pending.append(directive[1].strip())
             continue
-        request = _request(line)
-        if request is not None:
-            wishes.append(_wish(*request, where, " ".join(pending)))
+        setting = _setting(line)
+        if setting is not None:
+            requests.append(_config_request(*setting, where, " ".join(pending)))
             pending = []
         elif line and not line.startswith("#"):
             raise ConfigError(
-                f"{where}: {line!r} is no CONFIG_ line", hint="write CONFIG_X=y or a comment"
+                f"{where}: {line!r} is not a CONFIG_ line", hint="write CONFIG_X=y or a comment"
             )
         elif pending:
             raise ConfigError(f"{where}: an hgm directive without a symbol on the next line")
     if pending:
         raise ConfigError(f"{fragment.path}: its last hgm directive has no symbol")
-    return tuple(wishes)
+    return tuple(requests)
 
 
-def _request(line: str) -> tuple[str, str] | None:
+def _setting(line: str) -> tuple[str, str] | None:
     if match := _SET.fullmatch(line):
         return match[1], match[2].strip()
     if match := _UNSET.fullmatch(line):
@@ -146,7 +147,7 @@ def _request(line: str) -> tuple[str, str] | None:
     return None
 
 
-def _wish(symbol: str, value: str, where: str, directives: str) -> Wish:
+def _config_request(symbol: str, value: str, where: str, directives: str) -> ConfigRequest:
     limits = {key: _numbers(version) for key, version in _SINCE_UNTIL.findall(directives)}
     rest = set(_SINCE_UNTIL.sub(" ", directives).replace(",", " ").split())
     if rest - {"optional"}:
@@ -154,7 +155,7 @@ def _wish(symbol: str, value: str, where: str, directives: str) -> Wish:
             f"{where}: unknown hgm directive {' '.join(sorted(rest - {'optional'}))!r}",
             hint="known are `optional`, `since X.Y` and `until X.Y`",
         )
-    return Wish(
+    return ConfigRequest(
         symbol=symbol,
         value=value,
         where=where,
@@ -165,7 +166,7 @@ def _wish(symbol: str, value: str, where: str, directives: str) -> Wish:
 
 
 def debug_objects(fragments: Iterable[Fragment]) -> tuple[str, ...]:
-    """Return make's variables that give the objects which fragments name debug information."""
+    """Return make's variables that add debug information to the objects that fragments name."""
     found: dict[str, str] = {}
     for fragment in fragments:
         for line in fragment.text.splitlines():
@@ -177,42 +178,45 @@ def debug_objects(fragments: Iterable[Fragment]) -> tuple[str, ...]:
 
 
 def nearest(wanted: str, known: Mapping[str, str]) -> str:
-    """Return which configuration differs in the fewest lines; empty without any.
+    """Return the known configuration that differs in the fewest lines; empty if there is none.
 
     Args:
-        wanted: a configuration, a symbol a line.
+        wanted: a configuration, a symbol per line.
         known: others, by name.
     """
     lines = set(wanted.splitlines())
     return min(known, key=lambda name: len(lines ^ set(known[name].splitlines())), default="")
 
 
-def merge(fragments: Iterable[Fragment], version: str) -> tuple[tuple[Wish, ...], tuple[str, ...]]:
-    """Return what the fragments ask of a version, later ones winning, and notes on what is left.
+def merge(
+    fragments: Iterable[Fragment], version: str
+) -> tuple[tuple[ConfigRequest, ...], tuple[str, ...]]:
+    """Return the requests for a version, later fragments winning, and notes on those left out.
 
     Args:
         fragments: in order.
         version: ``VERSION.PATCHLEVEL...`` of the kernel.
     """
-    wanted: dict[str, Wish] = {}
-    left: dict[str, Wish] = {}
+    wanted: dict[str, ConfigRequest] = {}
+    left: dict[str, ConfigRequest] = {}
     for fragment in fragments:
-        for wish in parse(fragment):
-            if wish.fits(version):
-                wanted[wish.symbol] = wish
+        for request in parse(fragment):
+            if request.fits(version):
+                wanted[request.symbol] = request
             else:
-                left[wish.symbol] = wish
-    notes = [_left_out(wish, version) for name, wish in left.items() if name not in wanted]
+                left[request.symbol] = request
+    notes = [_left_out(request, version) for name, request in left.items() if name not in wanted]
     return tuple(wanted.values()), tuple(notes)
 
 
-def _left_out(wish: Wish, version: str) -> str:
+def _left_out(request: ConfigRequest, version: str) -> str:
     limits = [
         f"{word} {limit[0]}.{limit[1]}"
-        for word, limit in (("since", wish.since), ("until", wish.until))
+        for word, limit in (("since", request.since), ("until", request.until))
         if limit is not None
     ]
-    return f"CONFIG_{wish.symbol}: not asked of {version}; its fragment says {' '.join(limits)}"
+    said = " ".join(limits)
+    return f"CONFIG_{request.symbol}: not requested for {version}: its fragment says {said}"
 
 
 def values(config: str) -> dict[str, str]:
@@ -221,14 +225,14 @@ def values(config: str) -> dict[str, str]:
     return {match[1]: match[2] for match in found if match and match[2] != "n"}
 
 
-def unmet(wishes: Iterable[Wish], config: str) -> tuple[Wish, ...]:
-    """Return the wishes that a final ``.config`` does not fulfil."""
+def unmet(requests: Iterable[ConfigRequest], config: str) -> tuple[ConfigRequest, ...]:
+    """Return the requests that a final ``.config`` does not meet."""
     got = values(config)
-    return tuple(w for w in wishes if not same_value(w.value, got.get(w.symbol, "n")))
+    return tuple(r for r in requests if not same_value(r.value, got.get(r.symbol, "n")))
 
 
 def same_value(wanted: str, got: str) -> bool:
-    """Return whether two values are the same; numbers are, however they are written."""
+    """Return whether two values are equal; numbers are compared as numbers."""
     if wanted == got or (wanted in ('""', "n") and got in ('""', "n")):
         return True
     try:

@@ -14,63 +14,55 @@ from harness import data
 from harness.errors import SpecError
 from harness.records.base import Record
 
-#: Where our own series live.
+#: Where our own series are.
 DIRECTORY = data.directory("kernel-patches")
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    shows: str
-    made_for: str
-    on: str = ""
-    default_for: tuple[str, ...] = ()
-    gives: Literal["hgm", ""] = ""
-
-
-class NamedSeries(Record, frozen=True, kw_only=True):
-    """One series of our own.
+class RegisteredSeries(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One series of ``kernel-patches``.
 
     Attributes:
-        name: what ``--series`` takes.
-        directory: absolute path of its quilt directory.
         shows: one line: what it is.
         made_for: what the version of a kernel that it fits begins with, such as ``6.12.``.
-        on: the series of ours that it goes on top of, by name; empty for the source alone.
-        default_for: the ``--kernel`` specs that get it where no series is asked for.
-        gives: the feature that a kernel with it has; empty where it is none that we know.
+        on: the registered series that it applies on top of; empty for the source alone.
+        default_for: the ``--kernel`` specs that get it if no series is given.
+        gives: the feature that a kernel with it has; empty if it has none that we test.
+        name: what ``--series`` takes; the name of its table in ``series.toml``.
+        directory: absolute path of its quilt directory.
     """
 
-    name: str
-    directory: str
     shows: str
     made_for: str
     on: str = ""
     default_for: tuple[str, ...] = ()
     gives: Literal["hgm", ""] = ""
+    name: str = ""
+    directory: str = ""
 
 
-def load(directory: Path = DIRECTORY) -> tuple[NamedSeries, ...]:
+def load(directory: Path = DIRECTORY) -> tuple[RegisteredSeries, ...]:
     """Return every series that ``series.toml`` lists.
 
     Raises:
-        SpecError: if it cannot be read, or an entry of it is wrong.
+        SpecError: if it cannot be read, or one of its tables is wrong.
     """
     path = directory / "series.toml"
     try:
-        entries = msgspec.toml.decode(path.read_bytes(), type=dict[str, _Entry])
+        tables = msgspec.toml.decode(path.read_bytes(), type=dict[str, RegisteredSeries])
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise SpecError(f"{path}: {error}", hint="mend the list of series") from None
+        raise SpecError(f"{path}: {error}", hint="correct the list of series") from None
     return tuple(
-        NamedSeries(name=name, directory=str(directory / name), **msgspec.structs.asdict(entry))
-        for name, entry in entries.items()
+        msgspec.structs.replace(series, name=name, directory=str(directory / name))
+        for name, series in tables.items()
     )
 
 
 @functools.cache
-def _ours() -> tuple[NamedSeries, ...]:
+def _ours() -> tuple[RegisteredSeries, ...]:
     return load()
 
 
-def find(name: str) -> NamedSeries:
+def find(name: str) -> RegisteredSeries:
     """Return the series of that name.
 
     Raises:
@@ -82,26 +74,27 @@ def find(name: str) -> NamedSeries:
     near = difflib.get_close_matches(name, names, n=1) or list(names)
     raise SpecError(
         f"--series {name!r}: kernel-patches has no series of that name",
-        hint=f"it has {', '.join(near)}; a path is written dir:PATH or mbox:PATH",
+        hint=f"it has {', '.join(near)}; write a path as dir:PATH or mbox:PATH",
     )
 
 
-def default_for(source: str) -> NamedSeries | None:
-    """Return the series that a ``--kernel`` spec gets if none is asked for; None for most.
+def default_for(source: str) -> RegisteredSeries | None:
+    """Return the series that a ``--kernel`` spec gets if none is given; None for most.
 
-    Only a pristine source that we know by name gets one: nobody's own tree is patched unasked.
+    Only a pristine source that is listed by name gets one: a user's own tree is never patched
+    without ``--series``.
     """
     return next((series for series in _ours() if source in series.default_for), None)
 
 
 def expectation(series: str) -> Literal["hgm", "report"]:
-    """Return what a kernel with a ``--series`` spec is expected to have, by our own word."""
+    """Return the default of ``--expect`` for a ``--series`` spec."""
     known = {each.name: each.gives for each in _ours()}
     return "hgm" if known.get(series) == "hgm" else "report"
 
 
-def misfit(series: str, version: str) -> str:
-    """Return what to say of a ``--series`` spec on a version; empty where there is nothing."""
+def version_warning(series: str, version: str) -> str:
+    """Return a warning if a registered series was made for another version; else nothing."""
     for each in _ours():
         if each.name == series and not version.startswith(each.made_for):
             return f"series {series} was made for {each.made_for}x and this is {version}"

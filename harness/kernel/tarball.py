@@ -33,7 +33,7 @@ _DECOMPRESSORS: tuple[tuple[bytes, tuple[str, ...]], ...] = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class ImportedFile:
     """One file of a tarball, already in the store's stream.
 
     Attributes:
@@ -151,9 +151,11 @@ def decompressor(path: Path) -> tuple[str, ...]:
     return next((argv for magic, argv in _DECOMPRESSORS if head.startswith(magic)), ())
 
 
-def _blobs(stream: IO[bytes], sink: IO[bytes], deadline: Deadline, name: str) -> Iterator[Entry]:
+def _blobs(
+    stream: IO[bytes], sink: IO[bytes], deadline: Deadline, name: str
+) -> Iterator[ImportedFile]:
     """Write every file's contents to fast-import and yield where each belongs."""
-    known: dict[str, Entry] = {}
+    known: dict[str, ImportedFile] = {}
     numbers = itertools.count(1)
     try:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictInfo) as archive:
@@ -162,13 +164,13 @@ def _blobs(stream: IO[bytes], sink: IO[bytes], deadline: Deadline, name: str) ->
                 path = safe_path(member.name, name)
                 if member.islnk():
                     twin = known[safe_path(member.linkname, name)]
-                    entry = Entry(path, twin.mode, twin.mark)
+                    entry = ImportedFile(path, twin.mode, twin.mark)
                 elif member.issym():
-                    entry = Entry(path, "120000", next(numbers))
+                    entry = ImportedFile(path, "120000", next(numbers))
                     _write_blob(sink, entry.mark, os.fsencode(member.linkname))
                 elif member.isreg():
                     mode = "100755" if member.mode & 0o100 else "100644"
-                    entry = Entry(path, mode, next(numbers))
+                    entry = ImportedFile(path, mode, next(numbers))
                     file = archive.extractfile(member)
                     _write_blob(sink, entry.mark, file.read() if file else b"")
                 else:
@@ -200,7 +202,7 @@ def safe_path(path: str, name: str) -> str:
     return "/".join(parts)
 
 
-def without_top(entries: Iterable[Entry], name: str) -> tuple[Entry, ...]:
+def without_top(entries: Iterable[ImportedFile], name: str) -> tuple[ImportedFile, ...]:
     """Return the entries without the one directory that holds all of them, if there is one.
 
     Raises:
@@ -212,10 +214,10 @@ def without_top(entries: Iterable[Entry], name: str) -> tuple[Entry, ...]:
     tops = {entry.path.partition("/")[0] for entry in found}
     if len(tops) > 1 or any("/" not in entry.path for entry in found):
         return found
-    return tuple(Entry(e.path.partition("/")[2], e.mode, e.mark) for e in found)
+    return tuple(ImportedFile(e.path.partition("/")[2], e.mode, e.mark) for e in found)
 
 
-def _commit(reference: str, entries: Iterable[Entry]) -> bytes:
+def _commit(reference: str, entries: Iterable[ImportedFile]) -> bytes:
     """Return fast-import's commit of the entries; its author and time are the same everywhere."""
     head = f"commit {reference}\ncommitter hgm <hgm@localhost> 0 +0000\ndata 0\n".encode()
     lines = [

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Private work trees that go from one git tree to another, touching only what differs.
+"""A pool of private work trees that switch from one git tree to another.
 
-Each lineage of sources has a slot in the cache, or works in that of another that is much the same::
+A switch writes only the files that differ, so make finds everything else as it left it and rebuilds
+only what changed. Each lineage of sources has a work tree in the cache, or shares a similar one::
 
-    trees/SLOT/src             the work tree
-    trees/SLOT/src/.build-KEY  make's output directory for one set of fragments and one toolchain
-    trees/SLOT/index           git's memory of the work tree
-    trees/SLOT/offered         ID of the tree it holds, where other lineages may build there too
-    trees/SLOT/seen            which boot of the host, and when, last saw every file to be as it was
-    trees/SLOT/switching       there while a switch is under way
+    trees/NAME/src             the work tree
+    trees/NAME/src/.build-KEY  make's output directory for one set of fragments and one toolchain
+    trees/NAME/index           git's index of the work tree
+    trees/NAME/offered         ID of the git tree that it holds, if other lineages may build there
+    trees/NAME/seen            boot ID (and by its mtime, when) of the last check of every file
+    trees/NAME/switching       exists during a switch
 
-so that make finds everything as it left it and rebuilds what changed. A slot is used under its
-lock only.
+A work tree is used only under its lock.
 
-An output directory lies right in the work tree since Kbuild then names every source relative to it:
-ccache need not look up what each of a thousand included files is called elsewhere, which was more
-than half of what it cost, and what one slot compiled is good for all.
+An output directory is inside the work tree so that Kbuild names every source relative to it. Then
+ccache need not map the path of each included file (more than half of its cost), and an object
+compiled in one work tree is valid in all of them.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from harness.cache import OUTPUT
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SourceError
 from harness.kernel import fragments
-from harness.kernel.build import MARKER
 from harness.kernel.config import ASKED
 from harness.kernel.git import Store
+from harness.kernel.interrupted import MARKER
 from harness.workspace import Workspace, atomic_write, boot_id, digest, newest_first
 
-#: Files in which a tree may differ from the one that a slot holds to be built there: more than a
-#: long series changes, and fewer than a stable kernel gets in half a year.
-_NEAR = 500
+#: A tree may differ from the one in a shared work tree in this many files: more than a long series
+#: changes, and fewer than a stable kernel changes in half a year.
+_MOST_DIFFERING = 500
 
-#: For how many seconds a work tree of which every file was looked at is believed to be as it was.
-#: What somebody's hand does to it while make runs is noticed no sooner.
+#: Seconds for which a work tree is trusted after every file was checked. A change made by hand
+#: while make runs is noticed no sooner.
 _SEEN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Slot:
+class Worktree:
     """One private work tree with its build directories.
 
     Attributes:
@@ -56,28 +56,27 @@ class Slot:
     root: Path
 
     @classmethod
-    def of(cls, workspace: Workspace, lineage: str) -> Slot:
-        """Return the slot of a lineage; ``debian linux-source-6.12`` has one, a tree has one."""
+    def of(cls, workspace: Workspace, lineage: str) -> Worktree:
+        """Return a lineage's own work tree; see `harness.kernel.source.Source.lineage`."""
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", lineage)[-40:].strip("-")
         return cls(workspace.cache / "trees" / f"{readable}-{digest(lineage)[:8]}")
 
     @classmethod
     def nearest(
         cls, workspace: Workspace, lineage: str, tree: str, store: Store, deadline: Deadline
-    ) -> Slot:
-        """Return where to build a tree: its lineage's own slot, else one offered that is not far.
+    ) -> Worktree:
+        """Return where to build a tree: the lineage's own work tree, or a similar one offered.
 
-        A clone of a repository that was built before, or a package's source in a repository, need
-        not be written out and built as a whole: that took 60 s where this takes 10. A slot that is
-        in use is not waited for.
+        Switching a similar tree took 10 s where writing out and building a new one took 60 s. A
+        work tree that is in use is not waited for.
         """
         own = cls.of(workspace, lineage)
         if own.source.exists():
             return own
         others = newest_first(own.root.parent.glob("*/offered"))
-        for slot in (cls(path.parent) for path in others):
-            if not workspace.locked(slot.lock) and slot._is_near(tree, store, deadline):
-                return slot
+        for worktree in (cls(path.parent) for path in others):
+            if not workspace.locked(worktree.lock) and worktree._is_near(tree, store, deadline):
+                return worktree
         return own
 
     def _is_near(self, tree: str, store: Store, deadline: Deadline) -> bool:
@@ -87,29 +86,29 @@ class Slot:
             return False  # pruned a moment ago
         names = ["diff-tree", "-r", "--no-renames", "--name-only", "-z", held, tree]
         done = store.git(names, deadline, ok=None)
-        return done.exit_code == 0 and done.stdout.count("\0") <= _NEAR
+        return done.exit_code == 0 and done.stdout.count("\0") <= _MOST_DIFFERING
 
     @property
     def source(self) -> Path:
-        """Return the work tree."""
+        """Return the top of the work tree."""
         return self.root / "src"
 
     @property
     def lock(self) -> str:
-        """Return the name of the lock that guards the slot."""
+        """Return the name of the lock that guards it."""
         return f"trees/{self.root.name}"
 
     def build(self, key: str, asked: str, deadline: Deadline) -> Path:
-        """Return the build directory for a configuration key, made if it was not there.
+        """Return the build directory for a configuration key, made if it does not exist.
 
-        A new one begins as a copy of the finished one with the nearest configuration: Kbuild notes
-        which objects depend on which symbol, and makes only those again that differ. A feature that
-        adds a driver is built in a minute; one that changes every compilation costs no less.
+        A new one starts as a copy of the finished one with the nearest configuration: Kbuild tracks
+        which objects depend on which symbol and remakes only those that differ. A feature that adds
+        a driver is built in a minute; one that changes every compilation costs no less.
 
         Args:
-            key: made of all that kernels share that can be built in one directory.
-            asked: the symbols that are asked for, a line each.
-            deadline: when it must be there.
+            key: hash of what all kernels built in that directory share.
+            asked: the requested symbols, one per line.
+            deadline: when it must exist.
         """
         path = self.source / f"{OUTPUT}{key[:16]}"
         if not path.is_dir():
@@ -134,13 +133,13 @@ class Slot:
         part.rename(path)
 
     def switch(self, tree: str, store: Store, deadline: Deadline) -> None:
-        """Make the work tree hold exactly a git tree; files that are the same are not touched.
+        """Make the work tree hold exactly a git tree; files that do not differ are not touched.
 
-        Whether they are the same is asked of each, which takes 0.16 s, but not again within
-        seconds: a bisection may look at a kernel in two.
+        Checking every file takes 0.16 s and is skipped for `_SEEN_SECONDS` after the last check: a
+        step of a bisection may take two seconds.
 
         Raises:
-            SourceError: if it has something where output directories lie.
+            SourceError: if the tree has a file where output directories are.
         """
         _require_room(tree, store, deadline)
         index, marker = self.root / "index", self.root / "switching"
@@ -152,13 +151,13 @@ class Slot:
         if interrupted or not self._seen() or not self._update(tree, store, deadline):
             interrupted = self._reset(tree, store, deadline) or interrupted
         if interrupted:
-            # What the interrupted switch had added, and this tree does not have.
+            # Files that the interrupted switch added and this tree does not have.
             clean = ["clean", "-ffdxq", f"--exclude=/{OUTPUT}*"]
             store.git(clean, deadline, index=index, work_tree=self.source)
         marker.unlink()
 
     def _seen(self) -> bool:
-        """Return whether every file was looked at a moment ago."""
+        """Return whether every file was checked a moment ago."""
         seen = self.root / "seen"
         return (
             seen.exists()
@@ -174,7 +173,7 @@ class Slot:
         return done.exit_code == 0
 
     def _reset(self, tree: str, store: Store, deadline: Deadline) -> bool:
-        """Look at every file and write those that differ; return whether all were written anew."""
+        """Check every file and write those that differ; return whether all had to be written."""
         index, seen = self.root / "index", self.root / "seen"
         seen.unlink(missing_ok=True)
         reset = ["read-tree", "--reset", "-u", tree]
@@ -190,15 +189,15 @@ class Slot:
         return damaged
 
     def offer(self, tree: str) -> None:
-        """Let lineages without a slot build here what is near to ``tree``, which it holds now."""
+        """Let lineages that have no work tree build here; ``tree`` is what it holds now."""
         atomic_write(self.root / "offered", tree)
 
 
 def _require_room(tree: str, store: Store, deadline: Deadline) -> None:
-    """Refuse a tree that could lead make's output elsewhere by a link of its own."""
+    """Refuse a tree with a link of its own where make's output directory would be."""
     top = store.git(["ls-tree", "--name-only", "-z", tree], deadline).stdout.split("\0")
     if taken := [name for name in top if name.startswith(OUTPUT)]:
         raise SourceError(
-            f"the source has {taken[0]!r} at its top, where make's output directories lie",
-            hint="no kernel has; look at the patch or the tree that brings it",
+            f"the source has {taken[0]!r} at its top, where make's output directories are created",
+            hint="remove it from the tree or from the patch that adds it; no kernel has one",
         )

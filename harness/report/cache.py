@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from harness.cache import Entry
+from harness.cache import CacheEntry
 
 
-def write(entries: Sequence[Entry], root: Path, limit: int, stream: TextIO) -> None:
+def write(entries: Sequence[CacheEntry], root: Path, limit: int, stream: TextIO) -> None:
     """Write a line an entry, compiled probes together, and how much of the limit is taken."""
     probes = [entry for entry in entries if entry.kind == "probe"]
     if probes:

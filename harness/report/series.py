@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from harness.kernel.registry import NamedSeries
+from harness.kernel.registry import RegisteredSeries
 
 
-def write(found: Sequence[NamedSeries], stream: TextIO) -> None:
+def write(found: Sequence[RegisteredSeries], stream: TextIO) -> None:
     """Write name, version and meaning of each series, a line each."""
     width = max((len(series.name) for series in found), default=0)
     for series in found:

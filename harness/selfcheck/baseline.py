@@ -24,7 +24,7 @@ from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from harness.kernel.git import Store
-from harness.kernel.worktree_pool import Slot
+from harness.kernel.worktree_pool import Worktree
 from harness.records.kernel import Kernel
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec
 from harness.vm import spec
@@ -82,19 +82,19 @@ class Tree:
     """
 
     def __init__(self, own: Workspace, context: Context) -> None:
-        self._slot = Slot(own.cache / "developer")
+        self._worktree = Worktree(own.cache / "developer")
         self._bare = own.cache / "bare"
         self._context = context
 
     @property
     def source(self) -> Path:
         """Return where its files are."""
-        return self._slot.source
+        return self._worktree.source
 
     def switch(self, tree: str) -> None:
         """Make its files those of a git tree; what is so already stays as it is."""
         store = Store.of(self._context)
-        self._slot.switch(tree, store, self._context.deadline)
+        self._worktree.switch(tree, store, self._context.deadline)
 
     def configure(self, config: Path) -> None:
         """Take over a configuration; the same one again changes nothing."""

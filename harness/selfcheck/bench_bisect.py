@@ -14,7 +14,7 @@ from harness.campaign.bisect import Bisection
 from harness.campaign.evaluate import Look
 from harness.context import Context
 from harness.errors import SpecError
-from harness.kernel.obtain import KernelRequest, ingredients, obtain
+from harness.kernel.obtain import KernelRequest, obtain, resolve_request
 from harness.probes import catalog
 from harness.records.base import from_json
 from harness.records.run import Ingredients
@@ -48,7 +48,7 @@ def bisect(subject: Subject, probes: Sequence[str], context: Context) -> tuple[R
         InfrastructureError: if a make or a boot fails.
     """
     catalog.select(catalog.load(), probes)
-    if not ingredients(subject.kernel, context).patches[: subject.kernel.first]:
+    if not resolve_request(subject.kernel, context).patches[: subject.kernel.first]:
         raise SpecError("there is no series to bisect", hint="give --series")
     base = msgspec.structs.replace(subject.kernel, first=0)
     with own_cache(context.workspace) as own:

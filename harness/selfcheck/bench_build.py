@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.context import Context
-from harness.kernel.obtain import KernelRequest, ingredients, obtain
+from harness.kernel.obtain import KernelRequest, obtain, resolve_request
 from harness.records.base import from_json
 from harness.records.kernel import Kernel
 from harness.reproducer import kernel_words, probe_words
@@ -75,7 +75,7 @@ def edit(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio, 
     Raises:
         CommandFailed: if a build or a run fails.
     """
-    parts = ingredients(request, context)
+    parts = resolve_request(request, context)
     with own_cache(context.workspace) as own:
         context.progress.stage("bench", "a copy of the source")
         tree = Tree(own, context)

@@ -249,7 +249,7 @@ def _caught(catch: Catch, probe: ProbeResult) -> bool:
         return False
     said = [probe.reason, *(line for splat in probe.splats for line in splat.block)]
     said += [problem for look in probe.checkpoints for problem in look.problems]
-    return not catch.complaint or any(re.search(catch.complaint, line) for line in said)
+    return not catch.pattern or any(re.search(catch.pattern, line) for line in said)
 
 
 def _false_alarms(

@@ -15,7 +15,7 @@ from harness.context import Context
 from harness.deadline import Deadline
 from harness.kernel import faults, registry
 from harness.kernel.git import Store
-from harness.kernel.obtain import KernelRequest, ingredients
+from harness.kernel.obtain import KernelRequest, resolve_request
 from harness.progress import Silent
 from harness.workspace import Workspace
 
@@ -55,7 +55,7 @@ def source_text(source: str) -> Callable[[str], str]:
     """Return a function that returns a file of a source."""
     deadline = Deadline.after(1200, "the source")
     context = Context(Workspace.default(), deadline, Silent())
-    found = ingredients(KernelRequest(source=source), context=context)
+    found = resolve_request(KernelRequest(source=source), context=context)
     store = Store.of(context)
 
     def text(path: str) -> str:

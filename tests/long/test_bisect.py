@@ -17,7 +17,7 @@ import pytest
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.kernel.git import Store
-from harness.kernel.obtain import KernelRequest, ingredients
+from harness.kernel.obtain import KernelRequest, resolve_request
 from harness.progress import Silent
 from harness.workspace import Workspace
 from tests.kernel import synthetic
@@ -134,7 +134,7 @@ def _commits(repository: Path, series: Path) -> Path:
     """Make a bare repository whose first commit is the source and whose others are the patches."""
     deadline = Deadline.after(1200, "the source")
     context = Context(Workspace.default(), deadline, Silent())
-    found = ingredients(KernelRequest(source=STOCK), context=context)
+    found = resolve_request(KernelRequest(source=STOCK), context=context)
     store = Store.of(context)
     subprocess.run(["git", "init", "-q", "--bare", str(repository)], check=True, timeout=60)
     alternates = repository / "objects" / "info" / "alternates"

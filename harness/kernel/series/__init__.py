@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a series spec to a patched git tree, with no work tree that a patch could reach out of.
+"""From a series spec to a patched git tree.
 
-``reading`` turns any form of a series into patches in order, ``applying`` puts them on a tree, and
-``check`` does so to the end even where some do not fit, and says how each of them met the tree.
+``reading`` turns any form of a series into patches in order, ``applying`` applies them to a tree,
+and ``check`` applies all that fit and reports on each.
 """
 
 from __future__ import annotations

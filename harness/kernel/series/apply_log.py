@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What ``git apply --verbose`` said, taken apart. Pure functions over its standard error."""
+"""Parses the standard error of ``git apply --verbose``. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _DAMAGED = re.compile(
     r"|lacks filename|No valid patches|unable to find filename"
 )
 
-#: What git says of a file that another base could have otherwise; all else no base can mend.
+#: Errors that another base tree could avoid; all others are the patch's own fault.
 _BASE = re.compile(
     r"does not exist in index|already exists in index|does not apply|does not match"
     r"|full index line|the patch applies to|cannot be read|removal patch leaves|wrong type"
 )
 
-#: A path that leaves the tree, whatever else is wrong with it.
+#: A path that leaves the tree.
 _OUTSIDE = re.compile(r"(?:^|[/' ])\.\./")
 
-#: Words that only say why the next way is tried.
+#: Errors after which git tries another way by itself.
 _PASSING = re.compile(r"while searching for|repository lacks the necessary blob")
 
 
 class Placed(Record, frozen=True, kw_only=True):
-    """A hunk that git found elsewhere than where the patch says.
+    """A hunk that git applied elsewhere than where the patch says.
 
     Attributes:
         path: the file.
-        hunk: its number in that file, from 1; 0 where git did not say.
-        offset: lines from where it was expected; 0 where lines of its context differ.
-        line: where it was found, from 1.
-        context: how many lines of context before and after still had to match; -1 for all.
+        hunk: its number in that file, from 1; 0 if git did not say.
+        line: where it was applied, from 1.
+        offset: lines from where it was expected; 0 if lines of its context differ.
+        context: how many lines of context before and after matched; -1 for all.
     """
 
     path: str
@@ -50,23 +50,23 @@ class Placed(Record, frozen=True, kw_only=True):
     context: int = -1
 
     def text(self) -> str:
-        """Return it in words."""
+        """Return it in one line."""
         where = f"{self.path} hunk {self.hunk}" if self.hunk else f"{self.path} line {self.line}"
         if self.context >= 0:
             return f"{where} with {self.context} line{'s'[: self.context != 1]} of context"
         return f"{where} at {self.line} ({self.offset:+d})"
 
 
-class Outcome(Record, frozen=True, kw_only=True):
-    """How git applied a patch, or why not.
+class ApplyLog(Record, frozen=True, kw_only=True):
+    """What git reported about applying a patch.
 
     Attributes:
-        applied: whether it did.
+        applied: whether it applied.
         merged: files that were merged three ways.
-        placed: hunks that are not exactly where the patch says.
+        placed: hunks that were not applied exactly where the patch says.
         failed: (file, line of the old file) of the first hunk of each file that does not fit.
-        errors: what else git complained about, a line each.
-        damaged: what is wrong with the patch itself; empty where nothing is.
+        errors: git's other errors, a line each.
+        damaged: what is wrong with the patch itself; empty if nothing is.
     """
 
     applied: bool
@@ -78,22 +78,22 @@ class Outcome(Record, frozen=True, kw_only=True):
 
     @property
     def exact(self) -> bool:
-        """Return whether every hunk stood where the patch says."""
+        """Return whether every hunk applied where the patch says."""
         return self.applied and not self.placed
 
     @property
     def conflict(self) -> bool:
-        """Return whether it did not apply to this base, yet might to another."""
+        """Return whether it did not apply to this base, but might to another."""
         return not self.applied and not self.damaged and not self.hopeless
 
     @property
     def hopeless(self) -> tuple[str, ...]:
-        """Return the errors that no other base would mend, such as a path out of the tree."""
+        """Return the errors that no other base would avoid, such as a path out of the tree."""
         return tuple(e for e in self.errors if not _BASE.search(e) or _OUTSIDE.search(e))
 
 
-def read_outcome(exit_code: int, said: str) -> Outcome:
-    """Return what became of a patch from git's exit code and standard error (in English)."""
+def read_apply_log(exit_code: int, said: str) -> ApplyLog:
+    """Return git's report from its exit code and standard error (in English)."""
     path = ""
     merged: list[str] = []
     placed: list[Placed] = []
@@ -119,7 +119,7 @@ def read_outcome(exit_code: int, said: str) -> Outcome:
                 damaged = damaged or _without_room(match[1])
             elif not _PASSING.search(match[1]):
                 errors.append(match[1])
-    return Outcome(
+    return ApplyLog(
         applied=exit_code == 0,
         merged=tuple(merged),
         placed=tuple(placed),
@@ -130,7 +130,7 @@ def read_outcome(exit_code: int, said: str) -> Outcome:
 
 
 def _reduce(placed: list[Placed], path: str, line: int, context: int) -> None:
-    """Note that the hunk at ``line`` had its context reduced; git's offset of it means nothing."""
+    """Note that the context of the hunk at ``line`` was reduced; its offset is then meaningless."""
     if placed and placed[-1].path == path and placed[-1].line == line:
         last = placed.pop()
         placed.append(Placed(path=path, hunk=last.hunk, line=line, context=context))
@@ -139,5 +139,5 @@ def _reduce(placed: list[Placed], path: str, line: int, context: int) -> None:
 
 
 def _without_room(error: str) -> str:
-    """Return git's words without the path of the private file that held the patch."""
+    """Return git's error without the path of the private file that held the patch."""
     return re.sub(r"at /\S+:(\d+)", r"at line \1", error.split(" (allow with")[0])

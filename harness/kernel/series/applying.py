@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Patches onto a tree, in a git index that has no work tree a patch could reach out of.
+"""Applies patches to a tree in a scratch index: there is no work tree to write outside of.
 
-A patch is tried as it is; where that fails, or succeeds only elsewhere in a file, it is merged
-three ways with the blobs it was made from, if the store has them; then, and only if the caller
-allows it, it may stand elsewhere or with less context. git does all of it, and its word alone
-decides.
+A patch is applied as it is; if that fails, or succeeds only at an offset, it is merged three ways
+with the blobs it was made from, if the store has them; then, with ``fuzz``, it may apply at an
+offset or with less context. git alone decides whether a patch applies.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ from harness.context import Context
 from harness.errors import SeriesError
 from harness.kernel.git import Store
 from harness.kernel.series import diagnosis
-from harness.kernel.series.apply_log import Outcome, read_outcome
+from harness.kernel.series.apply_log import ApplyLog, read_apply_log
 from harness.kernel.series.diagnosis import Misfit
 from harness.kernel.series.patch import Patch, printable
 from harness.records.base import Record
 from harness.records.kernel import How, PatchIdentity
 from harness.workspace import boot_id, digest, newest_first
 
-#: With --fuzz, how many lines of context before and after a change must match at the least.
+#: With --fuzz, at least this many lines of context before and after a change must match.
 LEAST_CONTEXT = 1
 
-#: How many indexes of trees are kept, of 9 MB each.
-_DESKS = 8
+#: How many indexes of trees are kept, 9 MB each.
+_INDEXES_KEPT = 8
 
 _MODES_REFUSED = {"160000": "a submodule"}
 _LINK = "120000"
@@ -45,8 +44,8 @@ class Refusal(Record, frozen=True, kw_only=True):
 
     Attributes:
         reason: one line.
-        misfits: the hunks and files that do not fit; none where the patch itself is at fault.
-        fuzzy: how it would apply with ``--fuzz``; empty where it would not.
+        misfits: the hunks and files that do not fit; none if the patch itself is at fault.
+        fuzzy: how it would apply with ``--fuzz``; empty if it would not.
         damaged: whether git could not read it as a patch.
     """
 
@@ -57,12 +56,12 @@ class Refusal(Record, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Desk:
-    """A private index and the empty directory beside it, where patches are put on a tree.
+class ScratchIndex:
+    """A private git index to which patches are applied, with an empty directory as its work tree.
 
     Attributes:
         room: the private directory.
-        store: where the blobs and trees go.
+        store: takes the blobs and trees.
         context: deadline and progress.
     """
 
@@ -72,16 +71,16 @@ class Desk:
 
     @classmethod
     @contextmanager
-    def on(cls, base: str, context: Context) -> Iterator[Desk]:
-        """Yield a desk whose index holds the tree ``base``."""
+    def on(cls, base: str, context: Context) -> Iterator[ScratchIndex]:
+        """Yield a scratch index that holds the tree ``base``."""
         with context.workspace.unfinished("series") as room:
             (room / "empty").mkdir()
-            desk = cls(room, Store.of(context), context)
-            desk._lay(base)
-            yield desk
+            scratch = cls(room, Store.of(context), context)
+            scratch._fill(base)
+            yield scratch
 
-    def _lay(self, base: str) -> None:
-        """Make the index hold a tree; one that was kept need not be read anew from 6,000 trees."""
+    def _fill(self, base: str) -> None:
+        """Make the index hold a tree; a kept index saves reading 6,000 tree objects."""
         kept = self._kept(base)
         try:
             os.link(kept, self.index)  # git replaces an index, it does not write into it
@@ -91,16 +90,17 @@ class Desk:
             self.keep(base)
 
     def keep(self, tree: str) -> None:
-        """Keep the index, which holds ``tree``, for the next desk that begins with it."""
+        """Keep the index, which holds ``tree``, for the next use that starts from that tree."""
         kept = self._kept(tree)
         with contextlib.suppress(FileExistsError):
             os.link(self.index, kept)
-        for path in newest_first(kept.parent.glob("desk-*"))[_DESKS:]:
+        old = newest_first(kept.parent.glob("index-*"))[_INDEXES_KEPT:]
+        for path in (*old, *kept.parent.glob("desk-*")):  # desk-*: of an older program
             path.unlink(missing_ok=True)
 
     def _kept(self, tree: str) -> Path:
-        # Not for the next boot: an index that a power cut tore is one that git may believe.
-        name = f"desk-{digest(boot_id(), tree)[:16]}"
+        # Valid for this boot only: git may accept an index that a power cut damaged.
+        name = f"index-{digest(boot_id(), tree)[:16]}"
         return self.context.workspace.room("sources") / name
 
     @property
@@ -109,7 +109,7 @@ class Desk:
         return self.room / "index"
 
     def git(self, *arguments: str) -> str:
-        """Return what git printed about the index; an error of git is one of this host."""
+        """Run git on the index and return its output; a failure is an infrastructure error."""
         return self._git(list(arguments)).stdout
 
     def _git(self, arguments: list[str], *, any_end: bool = False) -> Completed:
@@ -117,28 +117,28 @@ class Desk:
             arguments,
             self.context.deadline,
             index=self.index,
-            # Three-way merges look into the work tree, and write there: it is an empty one.
+            # Three-way merges read and write the work tree: this one is empty.
             work_tree=self.room / "empty",
             ok=None if any_end else (0,),
         )
 
     def tree(self) -> str:
-        """Return the ID of the tree that the index holds now."""
+        """Write the index as a tree and return its ID."""
         return self.git("write-tree").strip()
 
     def put_each(
         self, patches: Sequence[Patch], *, fuzz: bool = False
     ) -> Iterator[PatchIdentity | Refusal]:
-        """Apply patches one after the other, and yield how each did; a refused one is left out."""
+        """Apply patches one after the other and yield each result; a refused one is left out."""
         exact = self._put_exactly(patches)
         for index, patch in enumerate(patches):
             self.context.progress.step(patch.number, patches[-1].number, "patches")
             yield exact[index] if exact else self.put(patch, fuzz=fuzz)
 
     def _put_exactly(self, patches: Sequence[Patch]) -> tuple[PatchIdentity, ...]:
-        """Apply patches in one go if every hunk of them stands where they say; else none of them.
+        """Apply all patches with one git if every hunk is where they say; otherwise none.
 
-        Each git reads and writes the whole index: a series takes as long as one of its patches.
+        Each git process reads and writes the whole index, so a series costs as much as one patch.
         """
         if len(patches) == 1 or len({patch.strip for patch in patches}) != 1:
             return ()
@@ -150,7 +150,7 @@ class Desk:
         return tuple(_identity(patch, "exact") for patch in patches)
 
     def put(self, patch: Patch, *, fuzz: bool = False) -> PatchIdentity | Refusal:
-        """Apply a patch to the index; it is as before where the patch is refused."""
+        """Apply a patch; a refused one leaves the index as it was."""
         (self.room / "patch").write_bytes(patch.data)
         first = self._try(patch)
         if first.exact:
@@ -168,58 +168,58 @@ class Desk:
         return elsewhere or self._refusal(patch, first)
 
     def numstat(self, patch: Patch) -> str:
-        """Return what ``git apply --numstat -z`` prints of a patch; nothing if it is damaged."""
+        """Return what ``git apply --numstat -z`` prints for a patch; nothing if it is damaged."""
         (self.room / "patch").write_bytes(patch.data)
         argv = ["apply", "--numstat", "-z", f"-p{patch.strip}", str(self.room / "patch")]
         done = self._git(argv, any_end=True)
         return done.stdout if done.exit_code == 0 else ""
 
     def _put_elsewhere(self, patch: Patch) -> PatchIdentity | None:
-        """Apply a patch with offsets or less context, keeping as much of it as will do."""
+        """Apply a patch with offsets, or else with the most context that still matches."""
         ways: tuple[tuple[str, ...], ...] = (("--3way",), (), (f"-C{LEAST_CONTEXT}",))
         for options in ways:
-            outcome = self._try(patch, *options, keep=True)
-            if outcome.applied:
-                how: How = "fuzz" if any(p.context >= 0 for p in outcome.placed) else "offset"
-                return _identity(patch, how, *(placed.text() for placed in outcome.placed))
+            log = self._try(patch, *options, keep=True)
+            if log.applied:
+                how: How = "fuzz" if any(p.context >= 0 for p in log.placed) else "offset"
+                return _identity(patch, how, *(placed.text() for placed in log.placed))
         return None
 
-    def _try(self, patch: Patch, *options: str, keep: bool = False) -> Outcome:
+    def _try(self, patch: Patch, *options: str, keep: bool = False) -> ApplyLog:
         return self._apply([self.room / "patch"], f"-p{patch.strip}", *options, keep=keep)
 
-    def _apply(self, files: Sequence[Path], *options: str, keep: bool = False) -> Outcome:
-        """Apply patches, and take them back unless every hunk stood in its place, or ``keep``."""
+    def _apply(self, files: Sequence[Path], *options: str, keep: bool = False) -> ApplyLog:
+        """Apply patches; undo it if a hunk was not in its place, unless ``keep``."""
         before = self.room / "index.before"
         before.unlink(missing_ok=True)
         os.link(self.index, before)
         argv = ["apply", "--cached", "--verbose", "--whitespace=nowarn", *options]
         done = self._git([*argv, *map(str, files)], any_end=True)
-        outcome = read_outcome(done.exit_code, done.stderr)
-        if not outcome.applied or not (outcome.exact or keep):
+        log = read_apply_log(done.exit_code, done.stderr)
+        if not log.applied or not (log.exact or keep):
             before.replace(self.index)
-        return outcome
+        return log
 
-    def _refusal(self, patch: Patch, outcome: Outcome) -> Refusal:
+    def _refusal(self, patch: Patch, log: ApplyLog) -> Refusal:
         """Return why a patch does not apply, with the lines that differ."""
-        if outcome.damaged:
-            return Refusal(reason=f"is damaged: {outcome.damaged}", damaged=True)
-        if outcome.applied:
-            places = "; ".join(placed.text() for placed in outcome.placed)
+        if log.damaged:
+            return Refusal(reason=f"is damaged: {log.damaged}", damaged=True)
+        if log.applied:
+            places = "; ".join(placed.text() for placed in log.placed)
             return Refusal(reason=f"applies only with an offset: {places}", fuzzy=places)
-        if not outcome.conflict:
-            return Refusal(reason=f"does not apply: {outcome.hopeless[0]}")
-        misfits = tuple(self._misfits(patch, outcome))
+        if not log.conflict:
+            return Refusal(reason=f"does not apply: {log.hopeless[0]}")
+        misfits = tuple(self._misfits(patch, log))
         fuzzy = self._try(patch, f"-C{LEAST_CONTEXT}")
         return Refusal(
-            reason=f"does not apply: {_first(misfits, outcome)}",
+            reason=f"does not apply: {_first(misfits, log)}",
             misfits=misfits,
             fuzzy="; ".join(placed.text() for placed in fuzzy.placed) if fuzzy.applied else "",
         )
 
-    def _misfits(self, patch: Patch, outcome: Outcome) -> Iterator[Misfit]:
-        """Yield the hunks that do not fit, and the files that as a whole do not."""
+    def _misfits(self, patch: Patch, log: ApplyLog) -> Iterator[Misfit]:
+        """Yield the hunks and the whole files that do not fit."""
         files = diagnosis.parse(patch.data.decode(errors="replace"), patch.strip)
-        told = dict(outcome.failed)
+        told = dict(log.failed)
         for path, line in told.items():
             text = self._text(path)
             found = [
@@ -229,7 +229,7 @@ class Desk:
                 for misfit in diagnosis.misfits(file, text)
             ]
             yield from found or [Misfit(path=path, line=line, reason="git finds no place for it")]
-        for error in outcome.errors:
+        for error in log.errors:
             path, _, reason = error.partition(": ")
             if not reason:
                 yield Misfit(path="", reason=error)
@@ -241,7 +241,7 @@ class Desk:
         return done.stdout if done.exit_code == 0 else ""
 
     def check_links(self, base: str) -> None:
-        """See that the patches made no link that leads out of the tree, and no submodule.
+        """Refuse a symbolic link that leads out of the tree, and a submodule.
 
         Raises:
             SeriesError: naming the path.
@@ -261,7 +261,7 @@ class Desk:
 def leaves(path: str, target: str) -> bool:
     """Return whether a symbolic link at ``path`` may lead out of the tree.
 
-    ``..`` behind a name counts as out: that name may be a link itself.
+    ``..`` after a name counts as leading out: that name may be a link itself.
     """
     words = target.split("/")
     up = 0
@@ -275,7 +275,7 @@ def leaves(path: str, target: str) -> bool:
 def _forbidden(path: str, what: str) -> SeriesError:
     return SeriesError(
         f"the series makes {printable(path)!r} {what}, which leads out of the tree",
-        hint="nothing was built; look at who sent it",
+        hint="nothing was built; do not trust this series unless you know why it does so",
     )
 
 
@@ -290,17 +290,17 @@ def _identity(patch: Patch, how: How, *details: str) -> PatchIdentity:
     )
 
 
-def _first(misfits: tuple[Misfit, ...], outcome: Outcome) -> str:
-    """Return the first hunk that does not fit, in words."""
+def _first(misfits: tuple[Misfit, ...], log: ApplyLog) -> str:
+    """Return where the first hunk does not fit, in one line."""
     if not misfits:
-        return next(iter(outcome.errors), "git says nothing")
+        return next(iter(log.errors), "git gives no reason")
     misfit = misfits[0]
     more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
     return place(misfit) + more
 
 
 def explain(refusal: Refusal) -> Iterator[str]:
-    """Yield the hunks that do not fit with the lines that differ, fit for a terminal."""
+    """Yield the hunks that do not fit with the lines that differ, safe for a terminal."""
     for misfit in refusal.misfits:
         if misfit.difference:
             yield f"{misfit.path}, hunk {misfit.hunk} (line {misfit.line}): {misfit.reason}"
@@ -310,12 +310,12 @@ def explain(refusal: Refusal) -> Iterator[str]:
 
 
 def _harmless(line: str) -> str:
-    """Return a line of code that cannot steer a terminal; its indentation stays."""
+    """Return a line of code without control characters; its tabs stay."""
     return "".join(c if c.isprintable() or c == "\t" else "?" for c in line)
 
 
 def place(misfit: Misfit) -> str:
-    """Return where a misfit is and what it is, in one line."""
+    """Return where a hunk does not fit and why, in one line."""
     if misfit.hunk:
         where = f"{misfit.path}, hunk {misfit.hunk} (line {misfit.line})"
     else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a whole series meets a source, without building it."""
+"""How each patch of a series applies to a source, without building it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from harness.context import Context
 from harness.errors import SeriesError
-from harness.kernel.series.applying import Desk, Refusal
+from harness.kernel.series.applying import Refusal, ScratchIndex
 from harness.kernel.series.patch import Patch, Series, printable
 from harness.kernel.source import Source
 from harness.records.base import Record
@@ -32,19 +32,19 @@ class FileChange(Record, frozen=True, kw_only=True):
 
 
 class PatchCheck(Record, frozen=True, kw_only=True):
-    """How one patch met the tree that the ones before it made.
+    """How one patch applied to the tree that the ones before it made.
 
     Attributes:
         number: its place in the series, from 1.
         name: its file name or subject.
-        end: `harness.records.kernel.PatchIdentity.how`; or ``conflict``: another base could take
-            it, or ``damaged``: git cannot read it as a patch, or ``forbidden``: it reaches out of
-            the tree.
+        end: `harness.records.kernel.PatchIdentity.how`; or ``conflict``: it might apply to
+            another base, ``damaged``: git cannot read it as a patch, ``forbidden``: it reaches out
+            of the tree.
         files: what it changes; empty for one that is damaged.
-        applied: its identity in a record; None where it was refused.
-        refusal: why it was refused; None where it was not.
-        after: numbers of refused patches before it that change the same files: it may fail only
-            for want of them, or apply only by luck.
+        applied: its identity in a record; None if it was refused.
+        refusal: why it was refused; None if it was not.
+        after: numbers of earlier refused patches that change the same files: this result may be
+            different once they apply.
     """
 
     number: int
@@ -64,10 +64,10 @@ class SeriesCheck(Record, frozen=True, kw_only=True):
         version: of the source.
         base: its git tree.
         series: ``--series``'s argument.
-        notes: what had to be chosen while the series was read.
+        notes: what was chosen while the series was read.
         patches: every patch, in order.
         tree: the patched git tree; empty if a patch was refused.
-        forbidden: what the series as a whole may not do; empty where it does nothing such.
+        forbidden: why the series as a whole is refused; empty if it is not.
     """
 
     source: str
@@ -86,30 +86,30 @@ class SeriesCheck(Record, frozen=True, kw_only=True):
 
 
 def check(series: Series, source: Source, context: Context, *, fuzz: bool = False) -> SeriesCheck:
-    """Put every patch of a series on a source that fits, and say how each of them did.
+    """Apply every patch of a series that fits, and return how each did.
 
-    A patch that is refused is left out, so that those behind it can be looked at as well.
+    A refused patch is left out, so that those after it are checked as well.
 
     Args:
         series: what `harness.kernel.series.read` returned.
-        source: what it is put on.
+        source: what it is applied to.
         context: what to work with.
-        fuzz: whether a patch may stand elsewhere than it says, or with less context.
+        fuzz: whether a patch may apply at an offset or with less context.
     """
     base = source.identity.tree
     checked: list[PatchCheck] = []
     tree, forbidden = "", ""
     context.progress.stage("series", f"{len(series.patches)} patches")
-    with Desk.on(base, context) as desk:
-        ends = desk.put_each(series.patches, fuzz=fuzz)
+    with ScratchIndex.on(base, context) as scratch:
+        ends = scratch.put_each(series.patches, fuzz=fuzz)
         for patch, end in zip(series.patches, ends, strict=True):
-            checked.append(_check(patch, end, numstat(desk.numstat(patch)), checked))
+            checked.append(_check(patch, end, numstat(scratch.numstat(patch)), checked))
         try:
-            desk.check_links(base)
+            scratch.check_links(base)
         except SeriesError as error:
             forbidden = error.message
         if not forbidden and not any(patch.refusal for patch in checked):
-            tree = desk.tree()
+            tree = scratch.tree()
     return SeriesCheck(
         source=source.identity.spec,
         version=source.version,
@@ -155,7 +155,7 @@ def _end(end: PatchIdentity | Refusal) -> End:
 
 
 def numstat(text: str) -> tuple[FileChange, ...]:
-    """Return the files of what ``git apply --numstat -z`` printed."""
+    """Return the changes that ``git apply --numstat -z`` printed."""
     changes = []
     for row in filter(None, text.split("\0")):
         added, removed, path = row.split("\t", 2)

@@ -42,7 +42,7 @@ def choose(mails: Sequence[Mail], where: str, message_id: str = "") -> Chosen:
     mails = _without_copies(mails, where)
     parts = [mail for mail in mails if _is_part(mail)]
     if not parts:
-        raise SeriesError(f"{where} holds no patches", hint=_nothing_hint(mails))
+        raise SeriesError(f"{where} has no patches", hint=_nothing_hint(mails))
     named = _find(mails, message_id, where) if message_id else None
     if named is not None and (named.subject.reply or not named.subject.tagged):
         named = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a patch and a file differ, for people to read. git alone decides what applies.
+"""Why a patch does not apply: where it and a file differ. git alone decides what applies.
 
 Pure functions over texts. Lines end at line feeds and at nothing else: the kernel has form feeds.
 """
@@ -15,14 +15,14 @@ from harness.records.base import Record
 
 _HEADER = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
-#: Lines that are everywhere and so tell no place: blank ones, braces, ends of comments.
+#: Lines too common to locate a hunk by: blank ones, braces, ends of comments.
 _COMMON = re.compile(r"[\s{}();*/]*\Z")
 
-#: A difference is shown to at most this many lines, with so much context around each change.
+#: Most lines of a difference that are shown, and lines of context around each change.
 _SHOWN_LINES = 24
 _SHOWN_CONTEXT = 2
 
-#: No more of a hunk is compared; what a patch says of its size is not to cost us minutes.
+#: Most lines of a hunk that are compared: a huge hunk must not take minutes.
 _COMPARED_LINES = 400
 
 
@@ -31,9 +31,9 @@ class Hunk(Record, frozen=True, kw_only=True):
 
     Attributes:
         number: from 1 in its file.
-        old_start: the line of the old file where it begins, as its header says.
+        old_start: the line of the old file where it starts, as its header says.
         new_start: the same in the new file.
-        lines: its lines, each with the sign in front.
+        lines: its lines, each with its sign.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Hunk(Record, frozen=True, kw_only=True):
 
     @property
     def new(self) -> list[str]:
-        """Return the lines that the patch leaves."""
+        """Return the lines that the patch makes of them."""
         return [line[1:] for line in self.lines if not line.startswith("-")]
 
 
@@ -65,12 +65,12 @@ class FilePatch(Record, frozen=True, kw_only=True):
 
 
 class Misfit(Record, frozen=True, kw_only=True):
-    """A hunk that a file does not have the lines for.
+    """A hunk whose old lines a file does not have.
 
     Attributes:
         path: the file.
-        hunk: the hunk's number in that file, from 1; 0 where the file as a whole does not fit.
-        line: the line of the old file where the hunk begins, as its header says.
+        hunk: the hunk's number in that file, from 1; 0 if the file as a whole does not fit.
+        line: the line of the old file where the hunk starts, as its header says.
         reason: one line.
         difference: ``-`` lines that the patch expects, ``+`` lines that the file has, `` `` both.
     """
@@ -83,7 +83,7 @@ class Misfit(Record, frozen=True, kw_only=True):
 
 
 def parse(patch: str, strip: int = 1) -> tuple[FilePatch, ...]:
-    """Return the text hunks of a patch by file; what is no unified diff is passed over."""
+    """Return the text hunks of a patch by file; all but unified diffs is skipped."""
     found: list[FilePatch] = []
     lines = patch.split("\n")
     old, position = "", 0
@@ -102,7 +102,7 @@ def parse(patch: str, strip: int = 1) -> tuple[FilePatch, ...]:
 
 
 def _hunks(lines: Sequence[str], position: int) -> tuple[list[Hunk], int]:
-    """Return the hunks that begin at ``position``, and the position behind the last of them."""
+    """Return the hunks that start at ``position``, and the position after the last of them."""
     hunks: list[Hunk] = []
     while position < len(lines) and (header := _HEADER.match(lines[position])):
         old_left, new_left = int(header[2] or 1), int(header[4] or 1)
@@ -136,11 +136,11 @@ def _path(line: str, strip: int) -> str:
 
 
 def misfits(patch: FilePatch, text: str) -> Iterator[Misfit]:
-    """Yield each hunk of a file's patch whose lines are nowhere in the file, and why.
+    """Yield each hunk of a file's patch whose old lines are nowhere in the file, and why.
 
     Args:
         patch: the patch of one file.
-        text: that file as it is before the patch.
+        text: that file before the patch.
     """
     lines = text.split("\n")
     shift = 0
@@ -165,7 +165,7 @@ def misfits(patch: FilePatch, text: str) -> Iterator[Misfit]:
 
 
 def _nearest(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int | None:
-    """Return where ``wanted`` stands in ``lines``, nearest to ``expected``; None if nowhere."""
+    """Return where ``wanted`` is in ``lines``, nearest to ``expected``; None if nowhere."""
     if not wanted:
         return expected
     last = len(lines) - len(wanted)
@@ -175,9 +175,9 @@ def _nearest(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int 
 
 
 def _difference(wanted: Sequence[str], lines: Sequence[str], expected: int) -> tuple[str, ...]:
-    """Return how ``wanted`` differs from the place in ``lines`` that is most like it."""
+    """Return how ``wanted`` differs from the most similar part of ``lines``."""
     wanted = wanted[:_COMPARED_LINES]
-    start = _likeliest(wanted, lines, expected)
+    start = _most_similar(wanted, lines, expected)
     margin = 5
     low, high = max(0, start - margin), start + len(wanted) + margin
     window = list(lines[low:high])
@@ -185,7 +185,7 @@ def _difference(wanted: Sequence[str], lines: Sequence[str], expected: int) -> t
     blocks = [block for block in matcher.get_matching_blocks() if block.size]
     if not blocks:
         window = list(lines[start : start + len(wanted)])
-    else:  # what stands outside of the first and last common line is no part of the difference
+    else:  # lines outside the first and last common line are not part of the difference
         first, last = blocks[0], blocks[-1]
         left = max(0, first.b - first.a)
         right = last.b + last.size + (len(wanted) - last.a - last.size)
@@ -197,8 +197,8 @@ def _difference(wanted: Sequence[str], lines: Sequence[str], expected: int) -> t
     return tuple(body)
 
 
-def _likeliest(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int:
-    """Return the place in ``lines`` where most of ``wanted`` stands; ``expected`` if none does."""
+def _most_similar(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int:
+    """Return the place in ``lines`` with most of ``wanted``; ``expected`` if none has any."""
     places: dict[str, list[int]] = {}
     for at, line in enumerate(lines):
         if not _COMMON.match(line):

@@ -17,10 +17,10 @@ from harness.kernel.series.patch import Patch
 def read_directory(path: Path, context: Context) -> tuple[Patch, ...]:
     """Return the patches of a directory: as its quilt ``series`` says, else ``*.patch`` sorted.
 
-    Without a ``series`` file a cover letter is passed over.
+    Without a ``series`` file a cover letter is skipped.
     """
     if not path.is_dir():
-        raise SeriesError(f"{path} is no directory", hint="for one mail file write mbox:PATH")
+        raise SeriesError(f"{path} is not a directory", hint="for a file of mails write mbox:PATH")
     listing = path / "series"
     try:
         if listing.is_file():
@@ -34,7 +34,7 @@ def read_directory(path: Path, context: Context) -> tuple[Patch, ...]:
         patches = [patch for patch in patches if not is_cover_letter(patch.data)]
     if not patches:
         raise SeriesError(
-            f"{path} holds no patches", hint="put *.patch files or a quilt `series` file there"
+            f"{path} has no patches", hint="put *.patch files or a quilt `series` file there"
         )
     return tuple(patches)
 
@@ -48,7 +48,7 @@ def _read_patch(directory: Path, name: str, strip: int, listing: Path, context: 
     file = directory / name
     if not file.is_file():
         raise SeriesError(
-            f"{listing} names {name}, which is not there", hint="add the patch or drop its line"
+            f"{listing} names {name}, which does not exist", hint="add the patch or remove its line"
         )
     return Patch(name=name, data=read_patch_file(file, context), strip=strip)
 
@@ -75,7 +75,7 @@ def quilt_series(text: str, where: str) -> tuple[tuple[str, int], ...]:
     """Return (patch, strip level) of each line of a quilt ``series`` file.
 
     Raises:
-        SeriesError: if a line has an option that is not ``-pN``; quilt's ``-R`` is one.
+        SeriesError: if a line has an option other than ``-pN``, such as quilt's ``-R``.
     """
     chosen = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -86,7 +86,7 @@ def quilt_series(text: str, where: str) -> tuple[tuple[str, int], ...]:
         for option in words[1:]:
             if not re.fullmatch(r"-p\d+", option):
                 raise SeriesError(
-                    f"{where}:{number}: option {option!r} is not known", hint="only -pN is"
+                    f"{where}:{number}: unknown option {option!r}", hint="only -pN is supported"
                 )
             strip = int(option[2:])
         chosen.append((words[0], strip))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a series is once it has been read, whatever form it came in."""
+"""A series after it has been read, in the same form for every kind of spec."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Patch(Record, frozen=True, kw_only=True):
     """One patch, as it will be given to git.
 
     Attributes:
-        name: its file name, or its subject where it came by mail or from git.
+        name: its file name, or its subject if it came by mail or from git.
         data: its bytes.
         strip: leading path components to drop: quilt's ``-pN``.
-        number: its place in the series, from 1; it stays where only some patches are put on.
+        number: its place in the series, from 1, also if only some patches are applied.
         resolved: path of the replacement it came from; empty for a patch of the series itself.
-        replaces: SHA-256 of the patch that was replaced; empty where none was.
+        replaces: SHA-256 of the patch that was replaced; empty if none was.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Series(Record, frozen=True, kw_only=True):
     Attributes:
         spec: ``--series``'s argument.
         patches: in the order they are to be applied.
-        notes: one line for each choice that was made while reading, such as which revision.
+        notes: one line for each choice made while reading, such as which revision was taken.
     """
 
     spec: str
@@ -45,5 +45,5 @@ class Series(Record, frozen=True, kw_only=True):
 
 
 def printable(text: str) -> str:
-    """Return a text from a mail or a patch as one line that cannot steer a terminal."""
+    """Return a text from a mail or a patch as one line without control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A source with a series on it, from the cache where these patches met this tree before."""
+"""A source with a series applied, from the cache if these patches were applied to it before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from harness.context import Context
 from harness.errors import SeriesError
 from harness.kernel.git import Store
-from harness.kernel.series.applying import Desk, Refusal, explain
+from harness.kernel.series.applying import Refusal, ScratchIndex, explain
 from harness.kernel.series.patch import Patch, Series
 from harness.kernel.source import Source, tree_version
 from harness.records.base import Record, from_json, to_json
@@ -34,13 +34,13 @@ class Patched(Record, frozen=True, kw_only=True):
 
 
 def apply(series: Series, source: Source, context: Context, *, fuzz: bool = False) -> Patched:
-    """Return the patched source, from the cache where these patches met this tree before.
+    """Return the patched source, from the cache if these patches were applied to it before.
 
     Args:
         series: what `read` returned.
-        source: what it is put on.
+        source: what it is applied to.
         context: what to work with.
-        fuzz: whether a patch may stand elsewhere than it says, or with less context.
+        fuzz: whether a patch may apply at an offset or with less context.
 
     Raises:
         SeriesError: naming the patch, the file and the hunk that do not fit.
@@ -79,7 +79,7 @@ def _remembered(memory: Path) -> Patched | None:
 def _begun(
     series: Series, base: str, context: Context, fuzz: bool
 ) -> tuple[str, tuple[PatchIdentity, ...]]:
-    """Return the tree of as many first patches as met ``base`` before, and how they met it."""
+    """Return the tree of the longest part of the series applied before, and its patches."""
     for first in range(len(series.patches) - 1, 0, -1):
         if known := _remembered(_memory(series.first(first), base, context, fuzz)):
             return known.identity.tree, known.identity.patches
@@ -89,20 +89,20 @@ def _begun(
 def _apply_all(
     series: Series, base: str, context: Context, fuzz: bool
 ) -> tuple[str, tuple[PatchIdentity, ...]]:
-    """Return the tree that the whole series makes of ``base``, and how each patch met it."""
+    """Return the tree that the whole series makes of ``base``, and how each patch applied."""
     tree, begun = _begun(series, base, context, fuzz)
     applied = list(begun)
-    with Desk.on(tree, context) as desk:
+    with ScratchIndex.on(tree, context) as scratch:
         left = series.patches[len(begun) :]
-        for patch, end in zip(left, desk.put_each(left, fuzz=fuzz), strict=True):
+        for patch, end in zip(left, scratch.put_each(left, fuzz=fuzz), strict=True):
             if isinstance(end, Refusal):
                 for line in explain(end):
                     context.progress.note(line)
                 raise refused(patch, end)
             applied.append(end)
-        desk.check_links(base)
-        made = desk.tree()
-        desk.keep(made)
+        scratch.check_links(base)
+        made = scratch.tree()
+        scratch.keep(made)
         return made, tuple(applied)
 
 
@@ -112,12 +112,12 @@ def refused(patch: Patch, refusal: Refusal) -> SeriesError:
         hint = "--fuzz allows that" if not refusal.misfits else f"--fuzz finds {refusal.fuzzy}"
     elif refusal.misfits:
         hint = (
-            "- the patch expects, + the source has; choose the source it was made for, rebase it, "
-            "or give a ported patch with --resolve"
+            "- lines are the patch's, + lines the source's; use the source that it was made for, "
+            "rebase it, or give a ported patch with --resolve"
         )
     elif refusal.damaged:
         hint = "fetch or export it again"
     else:
-        hint = "look at the patch, and at who sent it"
+        hint = "no source could take it; ask its author"
     name = patch.resolved or patch.name
     return SeriesError(f"patch {patch.number} {name!r} {refusal.reason}", hint=hint)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a series spec, whatever its form, to patches in order."""
+"""From a series spec of any form to patches in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from harness.context import Context
 from harness.kernel import faults, registry
 from harness.kernel.faults import Fault
-from harness.kernel.registry import NamedSeries
+from harness.kernel.registry import RegisteredSeries
 from harness.kernel.series import choose, commits, directory, lore, mailbox, resolve
 from harness.kernel.series.patch import Patch, Series
 from harness.kernel.specs import SeriesSpec, parse_series
@@ -19,7 +19,7 @@ from harness.kernel.specs import SeriesSpec, parse_series
 def read(spec: SeriesSpec, context: Context, *, resolve_from: str = "") -> Series:
     """Return a series' patches in the order they are to be applied; none for ``none``.
 
-    What had to be chosen, such as the newest of several revisions, is said and noted.
+    Each choice made, such as the newest of several revisions, is a note.
 
     Args:
         spec: which series.
@@ -27,7 +27,7 @@ def read(spec: SeriesSpec, context: Context, *, resolve_from: str = "") -> Serie
         resolve_from: a directory with replacements for some of its patches; empty for none.
 
     Raises:
-        SeriesError: if it is absent or empty, or a part is missing, there twice, or foreign.
+        SeriesError: if it is absent or empty, or a part is missing, doubled, or of another series.
         SpecError: if ``kernel-patches`` has no series of that name.
     """
     if spec.kind == "none":
@@ -49,7 +49,7 @@ def _read(spec: SeriesSpec, context: Context) -> choose.Chosen:
     path = Path(spec.where)
     match spec.kind:
         case "name":
-            return choose.Chosen(patches=_read_named(registry.find(spec.where), context))
+            return choose.Chosen(patches=_read_registered(registry.find(spec.where), context))
         case "fault":
             return _read_fault(faults.find(spec.where), context)
         case "dir":
@@ -62,14 +62,14 @@ def _read(spec: SeriesSpec, context: Context) -> choose.Chosen:
             return choose.choose(mailbox.read_mails(path, context), str(path))
 
 
-def _read_named(series: NamedSeries, context: Context) -> tuple[Patch, ...]:
-    """Return the patches of a series of our own, behind those of what it goes on top of."""
-    below = _read_named(registry.find(series.on), context) if series.on else ()
+def _read_registered(series: RegisteredSeries, context: Context) -> tuple[Patch, ...]:
+    """Return the patches of a registered series, after those of the series it applies on."""
+    below = _read_registered(registry.find(series.on), context) if series.on else ()
     return (*below, *directory.read_directory(Path(series.directory), context))
 
 
 def _read_fault(fault: Fault, context: Context) -> choose.Chosen:
-    """Return what a seeded fault is put on, and the fault."""
+    """Return the patches that a seeded fault applies on, and the fault."""
     file = Path(fault.patch)
     base = read(parse_series(fault.on), context).patches
     return choose.Chosen(patches=(*base, Patch(name=file.name, data=file.read_bytes())))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Replacements for patches that have to be ported to another base: what ``--resolve`` takes."""
+"""Replacements for patches that were ported to another base: what ``--resolve`` takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.kernel.series.directory import read_patch_file
 from harness.kernel.series.mail import parse_subject
 from harness.kernel.series.patch import Patch, Series
 
-#: What a file of a replacement is called; all others, such as a README, mean nothing.
+#: Suffixes of replacements; other files, such as a README, are ignored.
 SUFFIXES = (".patch", ".diff", ".eml", ".mbox")
 
 _NUMBER = re.compile(r"(\d+)(?=[-_.])")
@@ -26,7 +26,7 @@ def replaced(series: Series, directory: Path, context: Context) -> Series:
     """Return a series with the replacements of a directory in place of its own patches.
 
     Raises:
-        SeriesError: if the directory is none, or a file in it fits no patch, or two fit one.
+        SeriesError: if it is not a directory, or a file in it matches no patch, or two match one.
     """
     try:
         files = sorted(file for file in directory.iterdir() if file.suffix in SUFFIXES)
@@ -59,11 +59,11 @@ def replaced(series: Series, directory: Path, context: Context) -> Series:
 def match(files: Sequence[str], patches: Sequence[Patch], where: Path) -> dict[int, str]:
     """Return which file replaces which patch, by the patch's place in the series from 0.
 
-    A file stands for the patch of the number that its name begins with, or of the same file name,
-    or whose subject gives that name (``git format-patch`` without the number).
+    A file matches the patch of the same file name, or whose subject gives that name (``git
+    format-patch`` without the number), or of the number that its name starts with.
 
     Raises:
-        SeriesError: if a file stands for no patch, or two for one.
+        SeriesError: if a file matches no patch, or two match one.
     """
     names = {patch.name: index for index, patch in enumerate(patches)}
     slugs = {slug(patch.name): index for index, patch in enumerate(patches)}
@@ -75,12 +75,12 @@ def match(files: Sequence[str], patches: Sequence[Patch], where: Path) -> dict[i
             index = int(number[1]) - 1
         if index is None:
             raise SeriesError(
-                f"--resolve {where}: {file} stands for none of the {len(patches)} patches",
-                hint="begin its name with the patch's number, such as 0007-ported.patch",
+                f"--resolve {where}: {file} matches none of the {len(patches)} patches",
+                hint="start its name with the patch's number, such as 0007-ported.patch",
             )
         if index in found:
             raise SeriesError(
-                f"--resolve {where}: {found[index]} and {file} both stand for patch {index + 1}",
+                f"--resolve {where}: {found[index]} and {file} both match patch {index + 1}",
                 hint="remove one of them",
             )
         found[index] = file
@@ -88,6 +88,6 @@ def match(files: Sequence[str], patches: Sequence[Patch], where: Path) -> dict[i
 
 
 def slug(name: str) -> str:
-    """Return a subject, a file name or a commit's name without its number as a comparable word."""
+    """Return a subject, a file name or a commit's name without its number, for comparison."""
     title = re.sub(r"\A[0-9a-f]{12} |\.patch\Z", "", parse_subject(name).title)
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

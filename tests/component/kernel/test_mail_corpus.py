@@ -15,7 +15,7 @@ from harness.kernel import series
 from harness.kernel.git import Store
 from harness.kernel.source import resolve
 from harness.kernel.specs import parse_series, parse_source
-from harness.kernel.worktree_pool import Slot
+from harness.kernel.worktree_pool import Worktree
 from tests.component.kernel.conftest import HUGETLB, picture, run
 
 DATA = Path(__file__).parents[2] / "data" / "mail"
@@ -55,11 +55,11 @@ BAD = {
     "doubled-part.mbox": r"has patch 2 of 2 twice",
     "foreign-part.mbox": r"a part of another series: '\[PATCH 4/7\] mm: part 4' among the 2",
     "changed-copy.mbox": r"two different mails with the Message-ID <p1@example\.org>",
-    "only-a-cover.mbox": r"holds no patches",
-    "only-replies.mbox": r"holds no patches",
+    "only-a-cover.mbox": r"has no patches",
+    "only-replies.mbox": r"has no patches",
     "empty.mbox": r"is empty",
     "blank.mbox": r"is empty",
-    "no-mail.mbox": r"holds no patches",
+    "no-mail.mbox": r"has no patches",
     "cut-gzip.mbox.gz": r"is damaged: Compressed file ended",
     "corrupt-hunk.mbox": r"patch 1 .* is damaged: corrupt patch at line \d+",
     "truncated.mbox": r"patch 1 .* is damaged: corrupt patch at line \d+",
@@ -208,9 +208,9 @@ def test_fuzz_is_allowed_and_recorded(name: str, toy: Path, context: Context) ->
 
 def test_latin1_stays_the_byte_it_was(toy: Path, context: Context) -> None:
     patched = apply(DATA / "latin1.mbox", toy, context)
-    slot = Slot.of(context.workspace, "test")
-    slot.switch(patched.identity.tree, Store.of(context), context.deadline)
-    assert (slot.source / "mm/latin1.c").read_bytes() == b"/* M\xfcller */\n"
+    worktree = Worktree.of(context.workspace, "test")
+    worktree.switch(patched.identity.tree, Store.of(context), context.deadline)
+    assert (worktree.source / "mm/latin1.c").read_bytes() == b"/* M\xfcller */\n"
 
 
 def test_maildir(toy: Path, context: Context, tmp_path: Path) -> None:

@@ -58,16 +58,16 @@ def test_build_then_cache(toy: Path, get: Obtain, make_log: Path, context: Conte
 
 def test_edit_touches_only_the_edited_file(toy: Path, get: Obtain, context: Context) -> None:
     first = get(f"tree:{toy}")
-    (slot,) = (context.workspace.cache / "trees").iterdir()
-    before = {p: p.lstat().st_mtime_ns for p in (slot / "src").rglob("*.c")}
+    (worktree,) = (context.workspace.cache / "trees").iterdir()
+    before = {p: p.lstat().st_mtime_ns for p in (worktree / "src").rglob("*.c")}
     (toy / "mm/hugetlb.c").write_text("int edited;\n")
     second = get(f"tree:{toy}")
-    after = {p: p.lstat().st_mtime_ns for p in (slot / "src").rglob("*.c")}
+    after = {p: p.lstat().st_mtime_ns for p in (worktree / "src").rglob("*.c")}
     changed = {p.name for p in before if before[p] != after[p]}
     assert changed == {"hugetlb.c"}
     assert second.key != first.key
     assert Path(second.image).read_text() == "int edited;\n"
-    assert len(list((slot / "src").glob(".build-*"))) == 1
+    assert len(list((worktree / "src").glob(".build-*"))) == 1
 
 
 def test_configured_again_only_when_kconfig_may_say_otherwise(
@@ -108,14 +108,14 @@ def test_same_content_by_another_spec_is_cached(repository: Path, get: Obtain) -
 
 def test_interrupted_switch_is_repaired(toy: Path, get: Obtain, context: Context) -> None:
     get(f"tree:{toy}")
-    (slot,) = (context.workspace.cache / "trees").iterdir()
-    (slot / "switching").touch()
-    (slot / "index.lock").touch()
-    (slot / "src/mm/stray.c").write_text("of the switch that was killed")
-    (slot / "src/mm/hugetlb.c").write_text("half")
+    (worktree,) = (context.workspace.cache / "trees").iterdir()
+    (worktree / "switching").touch()
+    (worktree / "index.lock").touch()
+    (worktree / "src/mm/stray.c").write_text("of the switch that was killed")
+    (worktree / "src/mm/hugetlb.c").write_text("half")
     (toy / "mm/other.c").write_text("int edited;\n")
     built = get(f"tree:{toy}")
-    assert not (slot / "src/mm/stray.c").exists()
+    assert not (worktree / "src/mm/stray.c").exists()
     assert Path(built.image).read_text() == (toy / "mm/hugetlb.c").read_text()
 
 
@@ -277,11 +277,11 @@ def test_prune_takes_the_idle_and_leaves_the_pinned(
 
 def test_slot_in_use_is_not_pruned(toy: Path, get: Obtain, context: Context) -> None:
     get(f"tree:{toy}")
-    (slot,) = (context.workspace.cache / "trees").iterdir()
-    with context.workspace.lock(f"trees/{slot.name}", context.deadline, Silent()):
+    (worktree,) = (context.workspace.cache / "trees").iterdir()
+    with context.workspace.lock(f"trees/{worktree.name}", context.deadline, Silent()):
         gone = cache.prune(context.workspace, 0, Silent())
     assert "tree" not in {entry.kind for entry in gone}
-    assert slot.exists()
+    assert worktree.exists()
 
 
 def test_limit_is_kept_after_a_build(
@@ -301,8 +301,8 @@ def test_sizes_are_remembered_until_they_may_have_changed(
     toy: Path, get: Obtain, context: Context
 ) -> None:
     kernel = Path(get(f"tree:{toy}").image).parent
-    (slot,) = (context.workspace.cache / "trees").iterdir()
-    (build,) = slot.glob("src/.build-*")
+    (worktree,) = (context.workspace.cache / "trees").iterdir()
+    (build,) = worktree.glob("src/.build-*")
 
     def sizes(*, remembered: bool) -> dict[str, int]:
         found = cache.entries(context.workspace, remembered=remembered)
@@ -312,8 +312,8 @@ def test_sizes_are_remembered_until_they_may_have_changed(
     for grown in (kernel / "more", build / "more"):
         grown.write_bytes(b"x" * 1_000_000)
     assert sizes(remembered=True) == before
-    (slot / "src/.build-another").mkdir()
-    assert sizes(remembered=True)[str(slot)] > before[str(slot)] + 900_000
+    (worktree / "src/.build-another").mkdir()
+    assert sizes(remembered=True)[str(worktree)] > before[str(worktree)] + 900_000
     assert sizes(remembered=True)[str(kernel)] == before[str(kernel)]
     assert sizes(remembered=False)[str(kernel)] > before[str(kernel)] + 900_000
     (context.workspace.cache / "sizes.json").write_text("{torn")
@@ -323,10 +323,11 @@ def test_sizes_are_remembered_until_they_may_have_changed(
 def test_commits_of_another_clone_are_built_beside_those_before(
     repository: Path, get: Obtain, context: Context, tmp_path: Path
 ) -> None:
-    get(f"tree:{repository}")  # a developer's own tree has a slot to itself
+    get(f"tree:{repository}")  # a developer's own tree has a worktree to itself
     get(f"git:{repository}@v1", "none", "debug")
     own, *shared = sorted(
-        (context.workspace.cache / "trees").iterdir(), key=lambda slot: (slot / "offered").exists()
+        (context.workspace.cache / "trees").iterdir(),
+        key=lambda worktree: (worktree / "offered").exists(),
     )
     assert len(shared) == 1
     clone = tmp_path / "clone"
@@ -336,12 +337,12 @@ def test_commits_of_another_clone_are_built_beside_those_before(
     run(*git, "commit", "-q", "-a", "-m", "edited", cwd=clone)
     get(f"git:{clone}@HEAD")
     assert sorted((context.workspace.cache / "trees").iterdir()) == sorted([own, *shared])
-    texts = [(slot / "src/mm/other.c").read_text() for slot in (own, *shared)]
+    texts = [(worktree / "src/mm/other.c").read_text() for worktree in (own, *shared)]
     assert texts == ["int other;\n", "int edited;\n"]
 
 
 def test_image_cannot_have_a_series_or_features(get: Obtain, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="come too late"):
+    with pytest.raises(SourceError, match="cannot change it"):
         get(f"image:{tmp_path}/bzImage", "none", "debug")
 
 

@@ -12,7 +12,7 @@ from harness.errors import SeriesError
 from harness.kernel import series
 from harness.kernel.git import Store
 from harness.kernel.series import applying
-from harness.kernel.series.applying import Desk
+from harness.kernel.series.applying import ScratchIndex
 from harness.kernel.series.patch import Patch
 from harness.kernel.source import resolve
 from harness.kernel.specs import parse_series, parse_source
@@ -71,13 +71,13 @@ def test_patches_that_met_the_source_before_are_not_put_on_it_again(
     source = resolve(parse_source(f"tree:{toy}"), context)
     whole = series.read(parse_series(directory(tmp_path, **adds)), context)
     put: list[str] = []
-    real = Desk.put_each
+    real = ScratchIndex.put_each
 
-    def seen(desk: Desk, patches: Sequence[Patch], *, fuzz: bool = False) -> object:
+    def seen(scratch: ScratchIndex, patches: Sequence[Patch], *, fuzz: bool = False) -> object:
         put.extend(patch.name for patch in patches)
-        return real(desk, patches, fuzz=fuzz)
+        return real(scratch, patches, fuzz=fuzz)
 
-    monkeypatch.setattr(Desk, "put_each", seen)
+    monkeypatch.setattr(ScratchIndex, "put_each", seen)
     made = [series.apply(whole.first(count), source, context) for count in (1, 3, 4)]
     assert put == ["a.patch", "b.patch", "c.patch", "d.patch"]
     assert [len(each.identity.patches) for each in made] == [1, 3, 4]
@@ -98,32 +98,32 @@ def test_a_desk_begins_with_an_index_that_was_kept(
     source = resolve(parse_source(f"tree:{toy}"), context)
     whole = series.read(parse_series(directory(tmp_path, **LIFE)), context)
     began: list[str] = []
-    real = Desk.git
+    real = ScratchIndex.git
 
-    def seen(desk: Desk, *arguments: str) -> str:
+    def seen(scratch: ScratchIndex, *arguments: str) -> str:
         began.extend(arguments[1:] if arguments[0] == "read-tree" else ())
-        return real(desk, *arguments)
+        return real(scratch, *arguments)
 
-    monkeypatch.setattr(Desk, "git", seen)
+    monkeypatch.setattr(ScratchIndex, "git", seen)
     base = source.identity.tree
     trees = [series.apply(whole.first(count), source, context).identity.tree for count in (1, 2, 3)]
     assert began == [base]
     for tree in (base, *trees):
-        with Desk.on(tree, context) as desk:
-            (desk.room / "patch").write_text(ADDS.format("more.c"))
-            desk.git("apply", "--cached", str(desk.room / "patch"))
-            assert desk.tree() != tree
-        with Desk.on(tree, context) as desk:
-            assert desk.tree() == tree
+        with ScratchIndex.on(tree, context) as scratch:
+            (scratch.room / "patch").write_text(ADDS.format("more.c"))
+            scratch.git("apply", "--cached", str(scratch.room / "patch"))
+            assert scratch.tree() != tree
+        with ScratchIndex.on(tree, context) as scratch:
+            assert scratch.tree() == tree
     assert began == [base]
     monkeypatch.setattr(applying, "boot_id", lambda: "the next boot of the host")
-    with Desk.on(trees[-1], context) as desk:
-        assert desk.tree() == trees[-1]
+    with ScratchIndex.on(trees[-1], context) as scratch:
+        assert scratch.tree() == trees[-1]
     assert began == [base, trees[-1]]
-    monkeypatch.setattr(applying, "_DESKS", 2)
-    with Desk.on(base, context):
+    monkeypatch.setattr(applying, "_INDEXES_KEPT", 2)
+    with ScratchIndex.on(base, context):
         pass
-    assert len(list((context.workspace.cache / "sources").glob("desk-*"))) == 2
+    assert len(list((context.workspace.cache / "sources").glob("index-*"))) == 2
 
 
 #: One file through its life: each patch stands on what the one before it left.
@@ -144,20 +144,20 @@ def test_patches_that_all_fit_are_put_on_in_one_go_and_to_the_same_end(
     patches = {**LIFE, "f": offset} if misfit else LIFE
     source = resolve(parse_source(f"tree:{toy}"), context)
     whole = series.read(parse_series(directory(tmp_path, **patches)), context)
-    with Desk.on(source.identity.tree, context) as desk:
-        alone = [desk.put(patch, fuzz=True) for patch in whole.patches]
-        tree = desk.tree()
+    with ScratchIndex.on(source.identity.tree, context) as scratch:
+        alone = [scratch.put(patch, fuzz=True) for patch in whole.patches]
+        tree = scratch.tree()
     put: list[str] = []
-    real = Desk.put
+    real = ScratchIndex.put
 
-    def seen(desk: Desk, patch: Patch, *, fuzz: bool = False) -> object:
+    def seen(scratch: ScratchIndex, patch: Patch, *, fuzz: bool = False) -> object:
         put.append(patch.name)
-        return real(desk, patch, fuzz=fuzz)
+        return real(scratch, patch, fuzz=fuzz)
 
-    monkeypatch.setattr(Desk, "put", seen)
-    with Desk.on(source.identity.tree, context) as desk:
-        together = list(desk.put_each(whole.patches, fuzz=True))
-        assert desk.tree() == tree
+    monkeypatch.setattr(ScratchIndex, "put", seen)
+    with ScratchIndex.on(source.identity.tree, context) as scratch:
+        together = list(scratch.put_each(whole.patches, fuzz=True))
+        assert scratch.tree() == tree
     assert together == alone
     assert put == [f"{name}.patch" for name in (patches if misfit else ())]
 
@@ -167,7 +167,7 @@ def test_quilt_series_decides(toy: Path, context: Context, tmp_path: Path) -> No
     (tmp_path / "patches/series").write_text("# a.patch is not wanted\nb.patch\n")
     assert [patch.name for patch in patched(toy, spec, context).identity.patches] == ["b.patch"]
     (tmp_path / "patches/series").write_text("c.patch\n")
-    with pytest.raises(SeriesError, match=r"names c\.patch, which is not there"):
+    with pytest.raises(SeriesError, match=r"names c\.patch, which does not exist"):
         patched(toy, spec, context)
 
 
@@ -194,7 +194,7 @@ def test_refused_patch_is_named(
 
 
 def test_empty_and_absent_series(toy: Path, context: Context, tmp_path: Path) -> None:
-    with pytest.raises(SeriesError, match="holds no patches"):
+    with pytest.raises(SeriesError, match="has no patches"):
         patched(toy, directory(tmp_path), context)
     for form in ("dir", "mbox"):
         with pytest.raises(SeriesError, match="absent"):

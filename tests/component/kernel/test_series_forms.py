@@ -21,7 +21,7 @@ from harness.kernel.git import Store
 from harness.kernel.series.check import SeriesCheck, check
 from harness.kernel.source import resolve
 from harness.kernel.specs import parse_series, parse_source
-from harness.kernel.worktree_pool import Slot
+from harness.kernel.worktree_pool import Worktree
 from harness.progress import Silent
 from harness.report import series_check
 from harness.workspace import Workspace
@@ -237,11 +237,11 @@ def test_tree_with_a_link_in_a_directorys_place_is_checked_out_inside(
     (toy / "sub").mkdir()
     (toy / "sub/file").write_text("x")
     trees = [resolve(parse_source(f"tree:{each}"), context).identity.tree for each in (linked, toy)]
-    slot = Slot.of(context.workspace, "test")
+    worktree = Worktree.of(context.workspace, "test")
     for tree in (*trees, *trees):
-        slot.switch(tree, Store.of(context), context.deadline)
+        worktree.switch(tree, Store.of(context), context.deadline)
     assert list(victim.iterdir()) == []
-    assert (slot.source / "sub/file").read_text() == "x"
+    assert (worktree.source / "sub/file").read_text() == "x"
 
 
 # By Message-ID.

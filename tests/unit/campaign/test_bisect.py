@@ -15,7 +15,7 @@ from harness.campaign.predicate import Question
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import SpecError
-from harness.kernel.obtain import Ingredients, KernelRequest
+from harness.kernel.obtain import KernelRequest, ResolvedRequest
 from harness.pipeline import RunRequest
 from harness.progress import Silent
 from harness.records.base import to_json
@@ -49,9 +49,9 @@ class World:
         self.ran: list[int] = []
         self.kill_after: int | None = None
 
-    def ingredients(self, request: KernelRequest, *_: object) -> Ingredients:
+    def resolve_request(self, request: KernelRequest, *_: object) -> ResolvedRequest:
         names = [f"{number:04}.patch" for number in range(1, self.patches + 1)]
-        return Ingredients(
+        return ResolvedRequest(
             source=SourceIdentity(spec=request.source, kind="tree", origin="", tree="0"),
             version="6.12.0",
             patches=tuple(PatchIdentity(name=name, digest="0") for name in names),
@@ -87,7 +87,7 @@ def solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bise
 
     def run(world: World, confidence: float | None = None, runs: str = "runs") -> Bisection:
         monkeypatch.setattr(pipeline, "run", world.run)
-        monkeypatch.setattr(bisect, "ingredients", world.ingredients)
+        monkeypatch.setattr(bisect, "resolve_request", world.resolve_request)
         monkeypatch.setattr(bisect, "patch_stat", lambda *_, **__: " mm/x.c | 1 +")
         plan = Plan(
             subject=PLAN.subject,

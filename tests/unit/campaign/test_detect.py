@@ -23,7 +23,7 @@ FAULT = Fault(
     on="hgm-6.12",
     caught=(
         Catch(probe="hgm/continue-4k/*", status=("FAIL",)),
-        Catch(probe="hgm/stress", status=("CRASH",), complaint="bad page map"),
+        Catch(probe="hgm/stress", status=("CRASH",), pattern="bad page map"),
     ),
 )
 
@@ -79,7 +79,7 @@ def test_a_reference_kernel_without_its_feature_is_an_alarm() -> None:
 
 def test_what_the_walk_from_outside_found_can_be_asked_for() -> None:
     fault = msgspec.structs.replace(
-        FAULT, caught=(Catch(probe="a/b", status=("FAIL",), complaint="^wrong subpage"),)
+        FAULT, caught=(Catch(probe="a/b", status=("FAIL",), pattern="^wrong subpage"),)
     )
     record = probed({"a/b/2M": "FAIL"})
     assert detect.row(fault, record).outcome == "missed"
@@ -184,10 +184,10 @@ def test_a_list_of_faults(tmp_path: Path) -> None:
     [
         (GOOD.replace('"FAIL"', '"PASS"'), "PASS"),
         (GOOD.replace("caught = [{", "caught = []\nodd = [{"), "odd"),
-        (GOOD.replace('[{ probe = "a/b", status = ["FAIL"] }]', "[]"), "nothing is said"),
+        (GOOD.replace('[{ probe = "a/b", status = ["FAIL"] }]', "[]"), "`caught` is empty"),
         (GOOD.replace("class", "klass"), "klass"),
         (GOOD + '\n[y]\nseeds="s"\nclass="c"\non="none"\ncaught=[]\n', r"there is no y\.patch"),
-        (GOOD.replace('["FAIL"] }', '["FAIL"], complaint = "(" }'), "no pattern"),
+        (GOOD.replace('["FAIL"] }', '["FAIL"], pattern = "(" }'), "not a regular expression"),
         ("[x", "faults.toml"),
     ],
 )

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cache import Entry, limit, parse_size, to_remove
+from harness.cache import CacheEntry, limit, parse_size, to_remove
 from harness.errors import SpecError
+from harness.kernel.finished import kernel_key
 from harness.kernel.fragments import Fragment
-from harness.kernel.obtain import kernel_key
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_limit_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def entry(
     path: str, size: int, used: float, *, kind: str = "kernel", pinned: bool = False
-) -> Entry:
-    return Entry(kind=kind, path=path, size=size, used=used, pinned=pinned)
+) -> CacheEntry:
+    return CacheEntry(kind=kind, path=path, size=size, used=used, pinned=pinned)
 
 
 def test_longest_unused_goes_first_and_no_more_than_needed() -> None:

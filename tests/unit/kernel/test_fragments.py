@@ -50,32 +50,32 @@ def test_bad_line_is_named(text: str) -> None:
     [("6.4.9", False), ("6.5.0", True), ("6.10.1", True), ("6.11", False), ("7.0.0", False)],
 )
 def test_range_counts_both_ends(version: str, fits: bool) -> None:
-    (wish,) = fragments.parse(fragment("# hgm: since 6.5 until 6.10\nCONFIG_A=y"))
-    assert wish.fits(version) is fits
+    (request,) = fragments.parse(fragment("# hgm: since 6.5 until 6.10\nCONFIG_A=y"))
+    assert request.fits(version) is fits
 
 
 def test_later_fragment_wins_and_left_out_is_said() -> None:
     first = fragment("CONFIG_A=y\n# hgm: since 6.5\nCONFIG_NEW=y\n# hgm: until 6.4\nCONFIG_OLD=y")
     second = fragment("# CONFIG_A is not set")
-    wishes, notes = fragments.merge((first, second), "6.1.5")
-    assert [wish.line() for wish in wishes] == ["# CONFIG_A is not set", "CONFIG_OLD=y"]
-    assert notes == ("CONFIG_NEW: not asked of 6.1.5; its fragment says since 6.5",)
+    requests, notes = fragments.merge((first, second), "6.1.5")
+    assert [request.line() for request in requests] == ["# CONFIG_A is not set", "CONFIG_OLD=y"]
+    assert notes == ("CONFIG_NEW: not requested for 6.1.5: its fragment says since 6.5",)
 
 
 def test_symbol_with_a_value_for_each_range_is_not_left_out() -> None:
     both = fragment("# hgm: until 6.4\nCONFIG_A=1\n# hgm: since 6.5\nCONFIG_A=2")
     for version, value in (("6.1.0", "1"), ("6.12.0", "2")):
-        wishes, notes = fragments.merge((both,), version)
-        assert [wish.value for wish in wishes] == [value]
+        requests, notes = fragments.merge((both,), version)
+        assert [request.value for request in requests] == [value]
         assert notes == ()
 
 
 def test_unmet_compares_values_as_kconfig_does() -> None:
-    wishes = fragments.parse(
+    requests = fragments.parse(
         fragment('CONFIG_Y=y\nCONFIG_M=y\nCONFIG_HEX=0x10\nCONFIG_S=""\nCONFIG_N=n\nCONFIG_X=n\n')
     )
     config = "CONFIG_Y=y\nCONFIG_M=m\nCONFIG_HEX=16\n# CONFIG_N is not set\nCONFIG_X=y\n"
-    assert [wish.symbol for wish in fragments.unmet(wishes, config)] == ["M", "X"]
+    assert [request.symbol for request in fragments.unmet(requests, config)] == ["M", "X"]
 
 
 def test_unknown_feature_lists_what_exists() -> None:
@@ -94,9 +94,9 @@ def test_fragment_by_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["6.1.0", "6.12.0"])
 def test_own_fragments_parse_and_ask_for_each_symbol_once(path: Path, version: str) -> None:
     (loaded,) = [f for f in fragments.load([str(path)]) if f.path == str(path)][:1]
-    wishes = [wish.symbol for wish in fragments.parse(loaded) if wish.fits(version)]
-    assert wishes
-    assert len(wishes) == len(set(wishes))
+    requests = [request.symbol for request in fragments.parse(loaded) if request.fits(version)]
+    assert requests
+    assert len(requests) == len(set(requests))
 
 
 def test_objects_with_debug_information() -> None:
@@ -107,7 +107,7 @@ def test_objects_with_debug_information() -> None:
         "CFLAGS_core.o=-g -fno-x",
         "CFLAGS_memory-failure.o=-g",
     )
-    assert [wish.symbol for wish in fragments.parse(fragment)] == ["A"]
+    assert [request.symbol for request in fragments.parse(fragment)] == ["A"]
     assert fragments.debug_objects(fragments.load(["debug"])) == ()
     assert "CFLAGS_hugetlb.o=-g" in fragments.debug_objects(fragments.load(["debuginfo"]))
 

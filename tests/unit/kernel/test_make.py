@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.kernel.build import half_written
+from harness.kernel.interrupted import half_written
 from harness.kernel.make import first_error
 
 COMPILER = """\

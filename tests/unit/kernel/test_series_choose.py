@@ -134,8 +134,8 @@ def test_diff_without_a_tag_is_left_out_and_said() -> None:
         (["[PATCH 1/2] a", "[PATCH 2/2] b", "[PATCH] z"], r"another series: '\[PATCH\] z'"),
         (["[PATCH 1/1] a", "[PATCH v2 1/1] z"], r"holds two series: '\[PATCH v2 1/1\] z'"),
         (["[PATCH 1/2] a", "[PATCH 2/2] b", "[PATCH v2] a"], "without an n/m"),
-        (["Re: [PATCH] a"], "holds no patches"),
-        ([], "holds no patches"),
+        (["Re: [PATCH] a"], "has no patches"),
+        ([], "has no patches"),
     ],
 )
 def test_what_is_no_whole_series_is_refused(subjects: list[str], expected: str) -> None:

@@ -47,7 +47,7 @@ def test_quilt_series_has_comments_and_levels() -> None:
 
 
 def test_reversed_patch_is_refused() -> None:
-    with pytest.raises(SeriesError, match="series:1: option '-R'"):
+    with pytest.raises(SeriesError, match="series:1: unknown option '-R'"):
         quilt_series("one.patch -R\n", "series")
 
 

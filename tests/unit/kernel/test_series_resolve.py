@@ -32,10 +32,10 @@ def test_file_stands_for_a_patch(file: str, patches: list[Patch], index: int) ->
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        (["0004-x.patch"], r"0004-x\.patch stands for none of the 3 patches"),
-        (["0000-x.patch"], "stands for none"),
-        (["other.patch"], "stands for none"),
-        (["2.patch", "0002-x.patch"], r"2\.patch and 0002-x\.patch both stand for patch 2"),
+        (["0004-x.patch"], r"0004-x\.patch matches none of the 3 patches"),
+        (["0000-x.patch"], "matches none"),
+        (["other.patch"], "matches none"),
+        (["2.patch", "0002-x.patch"], r"2\.patch and 0002-x\.patch both match patch 2"),
     ],
 )
 def test_file_that_stands_for_none_or_two(files: list[str], expected: str) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.kernel.series.apply_log import Placed, read_outcome
+from harness.kernel.series.apply_log import Placed, read_apply_log
 
 # What git 2.39 says, in order.
 OFFSET = """\
@@ -41,34 +41,34 @@ error: mm/b.c: does not exist in index
 
 
 def test_offsets() -> None:
-    outcome = read_outcome(0, OFFSET)
-    assert (outcome.applied, outcome.exact) == (True, False)
-    assert [placed.text() for placed in outcome.placed] == [
+    log = read_apply_log(0, OFFSET)
+    assert (log.applied, log.exact) == (True, False)
+    assert [placed.text() for placed in log.placed] == [
         "mm/a.c hunk 1 at 4 (+1)",
         "mm/a.c hunk 3 at 90 (-12)",
     ]
 
 
 def test_reduced_context() -> None:
-    outcome = read_outcome(0, FUZZ)
-    assert outcome.placed == (
+    log = read_apply_log(0, FUZZ)
+    assert log.placed == (
         Placed(path="mm/a.c", hunk=2, line=4, context=1),
         Placed(path="mm/a.c", hunk=0, line=31, context=2),
     )
-    assert outcome.placed[0].text() == "mm/a.c hunk 2 with 1 line of context"
-    assert outcome.placed[1].text() == "mm/a.c line 31 with 2 lines of context"
+    assert log.placed[0].text() == "mm/a.c hunk 2 with 1 line of context"
+    assert log.placed[1].text() == "mm/a.c line 31 with 2 lines of context"
 
 
 def test_merge() -> None:
-    outcome = read_outcome(0, MERGED)
-    assert outcome.exact
-    assert outcome.merged == ("mm/a.c",)
+    log = read_apply_log(0, MERGED)
+    assert log.exact
+    assert log.merged == ("mm/a.c",)
 
 
 def test_conflict() -> None:
-    outcome = read_outcome(1, CONFLICT.replace("error: something in a patch\n", ""))
-    assert outcome.failed == (("mm/a.c", 30),)
-    assert outcome.conflict
+    log = read_apply_log(1, CONFLICT.replace("error: something in a patch\n", ""))
+    assert log.failed == (("mm/a.c", 30),)
+    assert log.conflict
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_conflict() -> None:
     ],
 )
 def test_what_no_base_can_mend(said: str, damaged: str, hopeless: str) -> None:
-    outcome = read_outcome(1, said)
-    assert not outcome.conflict
-    assert outcome.damaged == damaged
-    assert hopeless in "".join(outcome.hopeless)
+    log = read_apply_log(1, said)
+    assert not log.conflict
+    assert log.damaged == damaged
+    assert hopeless in "".join(log.hopeless)

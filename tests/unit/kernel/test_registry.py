@@ -49,9 +49,9 @@ def test_an_unknown_name_says_which_there_are() -> None:
 
 
 def test_a_version_it_was_not_made_for_is_said() -> None:
-    assert registry.misfit("hgm-6.12", "6.12.117") == ""
-    assert "6.1.170" in registry.misfit("hgm-6.12", "6.1.170")
-    assert registry.misfit("none", "6.1.170") == ""
+    assert registry.version_warning("hgm-6.12", "6.12.117") == ""
+    assert "6.1.170" in registry.version_warning("hgm-6.12", "6.1.170")
+    assert registry.version_warning("none", "6.1.170") == ""
 
 
 @pytest.mark.parametrize(

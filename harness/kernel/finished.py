@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Finished kernels in the cache: keyed by everything that went into them, published whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness import cache
+from harness.kernel import fragments
+from harness.kernel.fragments import Fragment
+from harness.kernel.series import Patched
+from harness.kernel.source import Source
+from harness.records.base import from_json, to_json
+from harness.records.kernel import ConfigIdentity, Kernel
+from harness.workspace import Workspace, atomic_write, digest, file_digest
+
+#: Raised whenever the same inputs would no longer give the same cache entry.
+RECIPE = "2"
+
+#: The symbol whose value every record has.
+HGM_SYMBOL = "HUGETLB_HIGH_GRANULARITY_MAPPING"
+
+
+def kernel_key(tree: str, wanted: Sequence[Fragment], tools: str) -> str:
+    """Return the hash of everything that goes into a kernel."""
+    return digest(RECIPE, tree, tools, *(fragment.text for fragment in wanted))
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """Everything that a kernel is built from.
+
+    Attributes:
+        source: the source.
+        patched: that source with its series applied.
+        wanted: the fragments, in order.
+        tools: compiler and linker.
+        features: the fragments' names as the caller gave them.
+    """
+
+    source: Source
+    patched: Patched
+    wanted: tuple[Fragment, ...]
+    tools: str
+    features: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Return the kernel's key in the cache."""
+        return kernel_key(self.patched.identity.tree, self.wanted, self.tools)
+
+    @property
+    def build_key(self) -> str:
+        """Return the hash of what all kernels share that one output directory can build."""
+        return digest(RECIPE, self.tools, *(fragment.text for fragment in self.wanted))
+
+
+def find(inputs: BuildInputs, workspace: Workspace) -> Kernel | None:
+    """Return the cached kernel, with the names of this request; None if it is not built yet."""
+    known = recorded(workspace.cache / "kernels" / inputs.key)
+    if known is None:
+        return None
+    return msgspec.structs.replace(
+        known,
+        source=inputs.source.identity,
+        series=inputs.patched.identity,
+        configuration=msgspec.structs.replace(known.configuration, features=inputs.features),
+    )
+
+
+def recorded(entry: Path) -> Kernel | None:
+    """Return the kernel in a cache entry and mark it as used now; None if there is none."""
+    try:
+        known = from_json((entry / "manifest.json").read_bytes(), Kernel)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    cache.touch(entry)
+    return msgspec.structs.replace(_located(known, entry), cached=True)
+
+
+def publish(kernel: Kernel, new: Path, workspace: Workspace) -> Kernel:
+    """Move a new kernel's directory, with its manifest, into the cache; return it with its paths.
+
+    Args:
+        kernel: its record, without paths.
+        new: an unfinished directory with its files.
+        workspace: the cache.
+    """
+    atomic_write(new / "manifest.json", to_json(kernel))
+    entry = workspace.room("kernels") / kernel.key
+    if entry.exists() and recorded(entry) is None:
+        shutil.rmtree(entry)  # damaged by hand; no process can be using it
+    workspace.publish(new, entry)
+    return _located(kernel, entry)
+
+
+def _located(kernel: Kernel, entry: Path) -> Kernel:
+    """Return a kernel with the paths in a cache entry; the path of an absent part is empty."""
+
+    def path(name: str) -> str:
+        return str(entry / name) if (entry / name).exists() else ""
+
+    return msgspec.structs.replace(
+        kernel,
+        image=path("bzImage"),
+        config=path("config"),
+        headers=path("headers/include"),
+        vmlinux=path("vmlinux"),
+    )
+
+
+def config_identity(
+    features: tuple[str, ...], final: Path, notes: tuple[str, ...]
+) -> ConfigIdentity:
+    """Return the record of a final ``.config``."""
+    has_hgm = fragments.values(final.read_text()).get(HGM_SYMBOL) == "y"
+    return ConfigIdentity(features=features, digest=file_digest(final), notes=notes, hgm=has_hgm)
