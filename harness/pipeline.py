@@ -15,7 +15,7 @@ import harness
 from harness.context import Context
 from harness.errors import INTERNAL, HarnessError, NoSpace
 from harness.evidence import vmcore
-from harness.judge import judge
+from harness.judge import run_verdict
 from harness.probes import catalog
 from harness.progress import Progress
 from harness.records.base import Record, to_json
@@ -136,7 +136,7 @@ def _not_run(specs: Sequence[ProbeSpec]) -> tuple[ProbeResult, ...]:
 
 def _conclude(store: RunStore, request: RunRequest) -> None:
     record = store.record
-    verdict = judge.judge_run(
+    verdict = run_verdict.judge_run(
         record.probes, expect=request.expect, hgm=record.hgm, splats=record.splats
     )
     store.update(

@@ -11,7 +11,7 @@ import msgspec
 
 from harness.context import Context
 from harness.image import image
-from harness.judge import judge
+from harness.judge import run_verdict
 from harness.records.machine import GuestImage
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import Ingredients, RunRecord
@@ -95,7 +95,7 @@ def replay(directory: Path, runs: Path, accel_name: str, context: Context) -> Re
     context.progress.stage("guest")
     guests.run_probes(prepared, made_of.specs, now)
     record = now.record
-    verdict = judge.judge_run(
+    verdict = run_verdict.judge_run(
         record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats
     )
     record = now.update(**verdict._asdict(), stage="done")

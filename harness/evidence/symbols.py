@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness import command
 from harness.deadline import Deadline
+from harness.judge.source_path import below_tree
 
 #: ``func+0x12/0x40``: name, offset, size.
 PLACE = re.compile(r"([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)")
@@ -23,12 +24,6 @@ PLACE = re.compile(r"([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)")
 _SYMBOL = re.compile(r"^([0-9a-f]{16}) [TtWw] (\S+)$", re.MULTILINE)
 _ADDRESS = re.compile(r"0x[0-9a-f]+\Z")
 
-# Directories at the top of a kernel tree: a path is shown from there on.
-_TOPS = (
-    "arch|block|certs|crypto|drivers|fs|include|init|io_uring|ipc|kernel|lib|mm|net|rust|samples"
-    "|security|sound|tools|usr|virt"
-)
-_IN_TREE = re.compile(rf"(?:.*/trees/[^/]+/src(?:/[^/]+/\.\.)?|.*?)/((?:{_TOPS})/.*)")
 _UNKNOWN = "??"
 
 
@@ -160,12 +155,6 @@ def in_tree(where: str) -> str:
     if path in ("", _UNKNOWN) or not line.isdigit() or line == "0":
         return ""
     return f"{below_tree(path)}:{line}"
-
-
-def below_tree(path: str) -> str:
-    """Return a path of a source from the top of its kernel's tree on; as it is if it is in none."""
-    match = _IN_TREE.fullmatch(path if path.startswith("/") else f"/{path}")
-    return match[1] if match else path
 
 
 def decoded(text: str, symbols: Mapping[str, Sequence[str]]) -> str:

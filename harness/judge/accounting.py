@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's books on huge pages before and after a probe: what a probe took must come back.
+"""The leak check: the kernel's huge-page accounting before and after a probe must agree. Pure.
 
 A reading maps names to numbers, as the guest's program ``counters`` prints them::
 
@@ -18,28 +18,28 @@ from collections.abc import Mapping
 
 from harness.records.probe import Leak
 
-#: How far a number may be from where it was, both ways; any other must be exactly there.
+#: How far a number may differ, up or down; any other must be the same.
 #:
-#: PageTables are every process's, that of ``counters`` and the SSH server's among them, and where a
-#: process's mappings lie is random: one that straddles 2 MiB takes a table more. Over 48 probes
-#: that leak nothing readings differed by one table, 4 kB; four are let pass. That is no blind spot:
-#: the kernel itself checks each process's tables when it ends ("non-zero pgtables_bytes on freeing
-#: mm"), a complaint and so a FAIL. What that check cannot see is larger: the tables of one page of
-#: 1 GiB that was split and never given back are 2052 kB.
+#: PageTables counts every process, ``counters`` and the SSH server among them, and the addresses
+#: of mappings are random: one that straddles 2 MiB takes a table more. Over 48 probes that leak
+#: nothing, readings differed by one table, 4 kB; four are allowed. Small leaks are still found: the
+#: kernel checks each process's tables when it exits ("non-zero pgtables_bytes on freeing mm"),
+#: which is a splat and so a FAIL. What that check misses is larger: the tables of one 1 GiB page
+#: that was split and never freed are 2052 kB.
 TOLERANCE = {"meminfo.PageTables": 16}
 
 _LINE = re.compile(r"^([\w.]+) (-?\d{1,18})$", re.MULTILINE)
 
 
 def parse(text: str) -> dict[str, int]:
-    """Return the reading that ``counters`` printed; what is no line of it is left out."""
+    """Return the reading that ``counters`` printed; other lines are left out."""
     return {match[1]: int(match[2]) for match in _LINE.finditer(text)}
 
 
 def differences(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Leak, ...]:
-    """Return what is not where it was, in the order of the first reading.
+    """Return the numbers that differ, in the order of the first reading.
 
-    What only one of the readings has is a difference too: no kernel makes a pool come or go.
+    A name that only one reading has is a difference too: pools do not come or go.
     """
     names = dict.fromkeys((*before, *after))
     return tuple(

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a kernel stood when it hung or died, from what it was made to say. Pure.
+"""Which function a hang, a crash or a splat is blamed on, from what the kernel printed. Pure.
 
 The lists of sysrq and of an NMI hold two kinds of stacks: of tasks (``task:NAME state:D ...``,
 kernel/sched/core.c: sched_show_task) and of CPUs (``CPU: 1 ... Comm: NAME``, lib/dump_stack.c). The
-probe's own come first: those that the capture provoked, then those of the detectors that noticed
-the hang. What else it complained of tells where it was, not where it is. The program counters that
-QMP saw come last.
+stacks of the probe's own processes come first: those that the capture made the kernel print, then
+those in the reports of the kernel's hang detectors. Other splats show where a task was earlier, not
+where it hangs. The program counters that QMP read come last.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _FUNCTION = re.compile(r"[A-Za-z_][\w.]*")
 
 _KERNEL_CODE = "0010"
 
-# The outermost function of what a CPU does because it was interrupted.
+# The outermost function of an interrupt.
 _INTERRUPTED = re.compile(r"asm_(?:sysvec_|common_interrupt|spurious_interrupt|exc_nmi)")
 
-# Where a task gives its CPU away; who called them is of interest.
+# The scheduler, in which every sleeping task is; the caller is of interest.
 _SCHEDULER = re.compile(r"_*(?:schedule|switch_to|context_switch|io_schedule)")
 
-# Where a CPU waits for a lock; who wants it is of interest.
+# Where a CPU waits for a lock; the caller is of interest.
 _WAITING = re.compile(
     r"_*(?:native_|pv_|kvm_)?(?:queued_(?:spin|read|write)|(?:do_)?raw_(?:spin|read|write)_)"
     r"|_*(?:rep_nop|cpu_relax|delay|const_udelay|lock_acquire|pv_wait|kvm_wait)"
@@ -43,11 +43,10 @@ _WAITING = re.compile(
 #: The process that runs a probe in the guest, as the kernel prints its name.
 RUNNER = "hgm-run"
 
-#: What a task of userspace sleeps in while nobody answers its fault.
+#: Where a task sleeps until its page fault is resolved through userfaultfd.
 USERFAULT = "handle_userfault"
 
-
-# The last in the order of what explains a hang.
+# `_interest` of an interruptible sleep that is not a userfault: it explains a hang least.
 _INTERRUPTIBLE = 2
 
 
@@ -64,7 +63,7 @@ class Stack:
         frames: ``func+0x1/0x2`` each.
         kernel: whether the CPU was seen in the kernel, by its program counter.
         user: whether the CPU was in user mode.
-        interrupt: whether what it did in the kernel was to serve an interrupt of user mode.
+        interrupt: whether it was in the kernel for an interrupt of user mode only.
     """
 
     name: str
@@ -105,10 +104,10 @@ def _extend(stack: Stack, text: str) -> None:
     rip = _RIP.match(text.strip())
     if rip and stack.cpu is not None and not stack.user:
         if rip[1] == _KERNEL_CODE:
-            # What stands before it is how the CPU was interrupted.
+            # The frames before it are those of the interrupt.
             stack.kernel, stack.frames = True, [rip[2]]
         elif not stack.kernel and (not stack.frames or _INTERRUPTED.match(stack.frames[-1])):
-            # Else it is only where userspace called the kernel from.
+            # Otherwise it is only where userspace called the kernel from.
             stack.user, stack.frames = True, []
         elif stack.frames and _INTERRUPTED.match(stack.frames[-1]):
             stack.interrupt = True
@@ -121,17 +120,17 @@ def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Captu
 
     Args:
         program: the name of the probe's process.
-        captured: what its capture made the kernel say.
-        splats: what the kernel had complained of before.
-        capture: what was learnt about it.
+        captured: what the kernel printed because of the capture.
+        splats: those that came before.
+        capture: what was captured.
     """
-    noticed = ("\n".join(each.block) for each in reversed(splats) if each.kind in dmesg.STUCK)
-    told = [stacks(text) for text in (captured, *noticed)]
-    pids = _family([stack for found in told for stack in found])
+    reports = ("\n".join(each.block) for each in reversed(splats) if each.kind in dmesg.STUCK)
+    printed = [stacks(text) for text in (captured, *reports)]
+    pids = _family([stack for found in printed for stack in found])
     in_user_mode = {vcpu.number for vcpu in capture.vcpus if vcpu.level}
-    for found in told:
+    for found in printed:
         mine = [
-            _without_a_tick(stack, in_user_mode)
+            _without_interrupt(stack, in_user_mode)
             for stack in found
             if stack.name == program or stack.pid in pids
         ]
@@ -140,11 +139,11 @@ def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Captu
     return _of_vcpus(capture)
 
 
-def _without_a_tick(stack: Stack, in_user_mode: Collection[int]) -> Stack:
-    """Return a stack as it is when its CPU serves no interrupt.
+def _without_interrupt(stack: Stack, in_user_mode: Collection[int]) -> Stack:
+    """Return a stack without an interrupt that its CPU was only handling at that moment.
 
-    An NMI may come while a tick of the clock is served. A handler that hung would not have gone
-    back to the user mode in which QMP saw its CPU.
+    The backtrace may come in the middle of a timer tick. QMP saw the CPU in user mode, so the
+    handler is not what hangs.
     """
     if stack.interrupt and stack.cpu in in_user_mode:
         return replace(stack, user=True, frames=[])
@@ -152,20 +151,20 @@ def _without_a_tick(stack: Stack, in_user_mode: Collection[int]) -> Stack:
 
 
 def _of_stacks(mine: Sequence[Stack], symbols: Mapping[str, Sequence[str]]) -> str:
-    """Return what the stacks of a probe's processes say; empty where there are none."""
+    """Return where a probe's processes are, by their stacks; empty where there are none."""
     for stack in mine:
         if stack.cpu is not None and stack.frames:
             return f"{_top(stack, symbols)}, on CPU {stack.cpu}"
     asleep = [stack for stack in mine if stack.state in ("D", "S", "I") and stack.frames]
     for stack in sorted(asleep, key=_interest):
-        # One that can be woken may well wait for another of the probe's that makes no progress.
+        # An interruptible sleeper may be waiting for a thread of the probe that loops.
         if _interest(stack) < _INTERRUPTIBLE or not any(other.user for other in mine):
             return f"{_top(stack, symbols)}, state {stack.state}"
     return "user mode, in the probe" if any(stack.user for stack in mine) else ""
 
 
 def _family(found: Sequence[Stack]) -> frozenset[int]:
-    """Return the processes below the one that runs the probe; it may have become any program."""
+    """Return the descendants of the process that runs the probe; they may have any name."""
     family = {stack.pid for stack in found if stack.cpu is None and stack.name == RUNNER}
     runners = frozenset(family)
     grown = True
@@ -177,40 +176,40 @@ def _family(found: Sequence[Stack]) -> frozenset[int]:
 
 
 def _interest(stack: Stack) -> int:
-    """Return what sorts first the thread whose sleep explains most."""
+    """Return a sort key: the sleep that explains a hang best comes first."""
     if any(_name(frame) == USERFAULT for frame in stack.frames):
         return 0
     return 1 if stack.state == "D" else _INTERRUPTIBLE
 
 
 def _of_vcpus(capture: Capture) -> str:
-    """Return where QMP saw a CPU at work; nothing where all of them waited for an interrupt."""
-    at_work = [vcpu for vcpu in capture.vcpus if not vcpu.halted]
-    for vcpu in sorted(at_work, key=lambda each: (each.level != 0, -(each.busy or 0.0))):
+    """Return where QMP saw a CPU run; empty where all of them were halted."""
+    running = [vcpu for vcpu in capture.vcpus if not vcpu.halted]
+    for vcpu in sorted(running, key=lambda each: (each.level != 0, -(each.busy or 0.0))):
         if vcpu.level:
             return f"user mode at {vcpu.pc:#x}, on CPU {vcpu.number}"
-        return f"{_said(f'{vcpu.pc:#x}', capture.symbols)}, on CPU {vcpu.number}"
+        return f"{_located(f'{vcpu.pc:#x}', capture.symbols)}, on CPU {vcpu.number}"
     return ""
 
 
 def of_crash(splats: Sequence[Splat], capture: Capture | None) -> str:
-    """Return where a kernel crashed: what its fatal complaint names, else where QMP saw it."""
+    """Return where a kernel crashed: the function in its fatal splat, else where QMP saw a CPU."""
     symbols = capture.symbols if capture is not None else {}
     for splat in splats:
         if dmesg.is_fatal(splat) and (where := dmesg.culprit(splat.block)):
-            return _said(where, symbols)
+            return _located(where, symbols)
     return _of_vcpus(capture) if capture is not None else ""
 
 
 def of_splat(splats: Sequence[Splat], capture: Capture | None) -> str:
-    """Return where the first complaint of the kernel comes from; may be empty."""
+    """Return where the first splat comes from; may be empty."""
     symbols = capture.symbols if capture is not None else {}
     wheres = (dmesg.culprit(splat.block) for splat in splats[:1])
-    return next((_said(where, symbols) for where in wheres if where), "")
+    return next((_located(where, symbols) for where in wheres if where), "")
 
 
 def waiters(console: str) -> tuple[str, ...]:
-    """Return who waits for an answer to a userfault, ``name[pid]`` each, in order."""
+    """Return the tasks that wait in a userfault, ``name[pid]`` each, in order."""
     found = (
         f"{stack.name}[{stack.pid}]"
         for stack in stacks(console)
@@ -220,16 +219,16 @@ def waiters(console: str) -> tuple[str, ...]:
 
 
 def _top(stack: Stack, symbols: Mapping[str, Sequence[str]]) -> str:
-    """Return the innermost function that says why, and through what it waits."""
+    """Return the innermost function that explains a sleep, and the lock it waits in."""
     skipped = ""
     for frame in stack.frames:
         if _SCHEDULER.match(frame):
             continue
         if not _WAITING.match(frame):
             through = f", waiting in {skipped}" if skipped else ""
-            return f"{_said(frame, symbols)}{through}"
+            return f"{_located(frame, symbols)}{through}"
         skipped = skipped or _name(frame)
-    return _said(stack.frames[0], symbols)
+    return _located(stack.frames[0], symbols)
 
 
 def _name(frame: str) -> str:
@@ -237,8 +236,8 @@ def _name(frame: str) -> str:
     return match[0] if match else frame
 
 
-def _said(key: str, symbols: Mapping[str, Sequence[str]]) -> str:
-    """Return what the symbols say of a place, or the place as the kernel prints it."""
+def _located(key: str, symbols: Mapping[str, Sequence[str]]) -> str:
+    """Return function and line of ``func+0x1/0x2`` or an address; unchanged if not known."""
     frames = symbols.get(key, ())
     if not frames:
         return key

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a probe's page tables say, against what the kernel under test says of them. Pure.
+"""Compare page tables at a checkpoint of a probe with what the kernel reports of them. Pure.
 
-A probe that wants to be looked at prints a line and spins (``docs/howto/writing-a-probe.md``)::
+At a checkpoint a probe prints a line and spins until the host has read its page tables
+(``docs/writing-a-probe.md``)::
 
     # checkpoint cpu=1 start=0x7f3ec0000000 length=0x40000000 page=0x40000000 beacon=0x7f3f00021000
       token=0x5bd1e995a2c3d4e7 pagemap=0x7f3eb0000000 smaps=pud:0,pmd:0,pte:12288,all:12288
       want=pte:3 name=UFFDIO_CONTINUE of 8 KiB maps two base pages
 
-``pagemap`` is where in its own memory it has put what /proc/self/pagemap says of the range, eight
-bytes a base page; ``smaps`` are bytes by the size of their entries and all together, as far as the
-kernel tells them; ``want`` are numbers of entries by level, and of base pages that are ``present``
-or write-protected (``wp``), as the probe believes them to be.
+``pagemap`` is the address in its own memory of a copy of /proc/self/pagemap for the range, eight
+bytes a base page. ``smaps`` has the bytes mapped, by the size of the entries and in all, where the
+kernel has such fields. ``want`` has what the probe expects: numbers of entries by level, and of
+base pages that are ``present`` or write-protected (``wp``).
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from harness.judge.pagetable import PAGE, ReadPage, Run
 from harness.records.base import Record
 from harness.records.probe import CheckpointEvidence, CheckpointResult, LevelCount
 
-#: How the line begins, behind the ``# `` of a diagnostic.
+#: How the line begins, after the ``# `` of a diagnostic.
 PREFIX = "checkpoint "
 
-#: Longest range that is walked: it bounds what a guest can make the host read and keep.
+#: Longest range that is walked, so that a guest cannot make the host read and keep more.
 MAX_LENGTH = 4 << 30
 
 # Documentation/admin-guide/mm/pagemap.rst
@@ -48,7 +49,7 @@ _SMAPS = frozenset(("pud", "pmd", "pte", "all"))
 
 
 class Checkpoint(Record, frozen=True, kw_only=True):
-    """What a probe says when it wants to be looked at.
+    """What a probe prints at a checkpoint.
 
     Attributes:
         cpu: the CPU that it has pinned itself to.
@@ -57,10 +58,10 @@ class Checkpoint(Record, frozen=True, kw_only=True):
         page: bytes of a huge page there; 4096 for ordinary memory.
         beacon: address of a page of its memory whose first eight bytes are ``token``, and whose
             next eight the host sets to let it go on.
-        token: made up for this checkpoint, so that no other process is taken for it.
-        pagemap: address of what pagemap says of the range; 0 where it does not say.
-        smaps: bytes that smaps says are mapped by entries of a level, and by ``all``.
-        want: what the probe believes.
+        token: a random number, so that no other process is taken for the probe.
+        pagemap: address of the copy of pagemap; 0 for none.
+        smaps: bytes that smaps reports as mapped by entries of a level, and by ``all``.
+        want: what the probe expects.
         name: the test that is running.
     """
 
@@ -77,32 +78,32 @@ class Checkpoint(Record, frozen=True, kw_only=True):
 
     @property
     def end(self) -> int:
-        """Return the first address behind the range."""
+        """Return the first address after the range."""
         return self.start + self.length
 
 
 def parse(line: str) -> Checkpoint:
-    """Return what a line of a probe's output asks for.
+    """Return the checkpoint in a line of a probe's output.
 
     Raises:
-        ValueError: if it is damaged, or asks for what no probe may; says why.
+        ValueError: if it is damaged, or a value is out of bounds; with the reason.
     """
     match = _LINE.fullmatch(line)
     if match is None:
-        raise ValueError("the checkpoint's line is damaged")
+        raise ValueError("the checkpoint line is damaged")
     numbers = {name: int(match[name], 0) for name in _NUMBERS}
-    said = Checkpoint(
+    asked = Checkpoint(
         **numbers,
         smaps=_pairs(match["smaps"], _SMAPS),
         want=_pairs(match["want"], _WANTS),
         name=match["name"],
     )
-    aligned = (said.start | said.length | said.beacon | said.pagemap) % PAGE == 0
-    if not aligned or said.page not in (1 << shift for shift in pagetable.LEVELS):
-        raise ValueError("the checkpoint's range is no range of pages")
-    if not 0 < said.length <= MAX_LENGTH or said.end > 1 << 56:
-        raise ValueError(f"the checkpoint's range is longer than {MAX_LENGTH >> 30} GiB, or empty")
-    return said
+    aligned = (asked.start | asked.length | asked.beacon | asked.pagemap) % PAGE == 0
+    if not aligned or asked.page not in (1 << shift for shift in pagetable.LEVELS):
+        raise ValueError("the checkpoint's range or page size is not one of whole pages")
+    if not 0 < asked.length <= MAX_LENGTH or asked.end > 1 << 56:
+        raise ValueError(f"the checkpoint's range is empty or longer than {MAX_LENGTH >> 30} GiB")
+    return asked
 
 
 def _pairs(text: str, known: frozenset[str]) -> dict[str, int]:
@@ -110,97 +111,97 @@ def _pairs(text: str, known: frozenset[str]) -> dict[str, int]:
     for item in filter(None, text.split(",")):
         match = _PAIR.fullmatch(item)
         if match is None or match[1] not in known:
-            raise ValueError(f"the checkpoint says {item!r}, which has no meaning")
+            raise ValueError(f"the checkpoint line has an unknown field {item!r}")
         if int(match[2]) >= 0:  # -1: this kernel has no such field
             pairs[match[1]] = int(match[2])
     return pairs
 
 
-def beacon_is_lit(read: ReadPage, cr3: int, cr4: int, said: Checkpoint) -> int | None:
-    """Return the physical address of a checkpoint's beacon if these tables are its process's."""
-    physical = pagetable.translate(read, cr3, cr4, said.beacon)
+def beacon_is_lit(read: ReadPage, cr3: int, cr4: int, asked: Checkpoint) -> int | None:
+    """Return the physical address of the beacon if these are the probe's page tables, else None."""
+    physical = pagetable.translate(read, cr3, cr4, asked.beacon)
     if physical is None:
         return None
     token, released = struct.unpack_from("<2Q", read(physical))
-    return physical if token == said.token and not released else None
+    return physical if token == asked.token and not released else None
 
 
 def gather(evidence: CheckpointEvidence, read: ReadPage) -> None:
     """Read every page that `judge` will ask for, while the guest stands still.
 
     Raises:
-        KeyError: where tables lead out of memory; `judge` will say so.
+        KeyError: where a table entry points outside the guest's memory; `judge` reports that.
     """
-    said = parse(evidence.line)
-    pagetable.read_tables(read, evidence.cr3, evidence.cr4, said.start, said.end)
-    if said.pagemap:
-        for physical in _pages_of_pagemap(said, evidence, read):
+    asked = parse(evidence.line)
+    pagetable.read_tables(read, evidence.cr3, evidence.cr4, asked.start, asked.end)
+    if asked.pagemap:
+        for physical in _pages_of_pagemap(asked, evidence, read):
             read(physical)
 
 
 def judge(evidence: CheckpointEvidence, read: ReadPage) -> CheckpointResult:
-    """Return what one checkpoint shows.
+    """Return the result of one checkpoint.
 
     Args:
-        evidence: what the host saw.
+        evidence: what the host recorded.
         read: reads a page of the guest's memory as it was then; raises KeyError for a page that
-            it does not have, which is then no memory of the guest: the host kept all it read.
+            was not kept. The host kept all that it read, so such a page is outside the memory.
     """
     try:
-        said = parse(evidence.line)
+        asked = parse(evidence.line)
         if evidence.problem:
             raise ValueError(evidence.problem)
-        return _look(evidence, said, read)
+        return _compare(evidence, asked, read)
     except ValueError as error:
         problem = str(error)
     except KeyError as error:
-        problem = f"page tables lead to {error.args[0]:#x}, which is no memory of the guest"
+        problem = f"a page-table entry points to {error.args[0]:#x}, outside the guest's memory"
     return CheckpointResult(number=evidence.number, problems=(problem,))
 
 
 def walk(evidence: CheckpointEvidence, read: ReadPage) -> pagetable.Walk:
     """Return the walk of a checkpoint's range; raises what `parse` and ``read`` do."""
-    said = parse(evidence.line)
-    return pagetable.walk(read, evidence.cr3, evidence.cr4, said.start, said.end)
+    asked = parse(evidence.line)
+    return pagetable.walk(read, evidence.cr3, evidence.cr4, asked.start, asked.end)
 
 
-def _look(evidence: CheckpointEvidence, said: Checkpoint, read: ReadPage) -> CheckpointResult:
-    if beacon_is_lit(read, evidence.cr3, evidence.cr4, said) is None:
+def _compare(evidence: CheckpointEvidence, asked: Checkpoint, read: ReadPage) -> CheckpointResult:
+    if beacon_is_lit(read, evidence.cr3, evidence.cr4, asked) is None:
         raise ValueError("the page tables that were walked are not the probe's")
     found = walk(evidence, read)
     levels = pagetable.count(found.runs)
     problems = [
         *found.odd,
-        *_against_pagemap(said, found.runs, evidence, read),
-        *_against_smaps(said, levels),
-        *_against_frames(said, found.runs),
-        *_against_want(said, levels, found.runs),
+        *_against_pagemap(asked, found.runs, evidence, read),
+        *_against_smaps(asked, levels),
+        *_against_frames(asked, found.runs),
+        *_against_want(asked, levels, found.runs),
     ]
     return CheckpointResult(
         number=evidence.number,
-        name=said.name,
-        start=said.start,
-        length=said.length,
-        page=said.page,
+        name=asked.name,
+        start=asked.start,
+        length=asked.length,
+        page=asked.page,
         levels=levels,
         problems=tuple(problems),
     )
 
 
 def _against_pagemap(
-    said: Checkpoint, runs: Sequence[Run], evidence: CheckpointEvidence, read: ReadPage
+    asked: Checkpoint, runs: Sequence[Run], evidence: CheckpointEvidence, read: ReadPage
 ) -> Iterator[str]:
-    """Compare presence, write protection and frame of every base page; name the first of each."""
-    if not said.pagemap:
+    """Compare presence, write protection and frame of every base page; yield the first mismatch."""
+    if not asked.pagemap:
         return
-    count = said.length // PAGE
-    claims = b"".join(map(read, _pages_of_pagemap(said, evidence, read)))
+    count = asked.length // PAGE
+    claims = b"".join(map(read, _pages_of_pagemap(asked, evidence, read)))
     if len(claims) < count * 8:
-        raise ValueError("what the probe says of pagemap is not in its memory")
+        raise ValueError("the probe's copy of pagemap is not in its memory")
     claimed = struct.unpack_from(f"<{count}Q", claims)
-    truth = _as_pagemap(said, runs)
+    truth = _as_pagemap(asked, runs)
     mask = _PM_PRESENT | _PM_UFFD_WP
-    if all(claim & _PM_PFN == 0 for claim in claimed):  # it asked without CAP_SYS_ADMIN
+    if all(claim & _PM_PFN == 0 for claim in claimed):  # it was read without CAP_SYS_ADMIN
         truth = [entry & mask for entry in truth]
     else:
         mask |= _PM_PFN
@@ -209,23 +210,23 @@ def _against_pagemap(
         index = wrong[0]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         yield (
-            f"pagemap calls page {index} {_describe(claimed[index])}, "
-            f"the page tables {_describe(truth[index])}{more}"
+            f"page {index} is {_describe(claimed[index])} in pagemap, "
+            f"{_describe(truth[index])} in the page tables{more}"
         )
 
 
-def _as_pagemap(said: Checkpoint, runs: Sequence[Run]) -> list[int]:
-    """Return the entries that pagemap ought to show, as far as page tables tell."""
-    truth = [0] * (said.length // PAGE)
+def _as_pagemap(asked: Checkpoint, runs: Sequence[Run]) -> list[int]:
+    """Return the entries that pagemap should have, as far as page tables determine them."""
+    truth = [0] * (asked.length // PAGE)
     for run in runs:
         mark = _PM_UFFD_WP if run.uffd_wp else 0
         if run.entries == 1 and run.shift == 12 and run.present:  # of which there can be very many
             pfn = run.frame // PAGE
-            truth[(run.address - said.start) // PAGE] = _PM_PRESENT | mark | pfn
+            truth[(run.address - asked.start) // PAGE] = _PM_PRESENT | mark | pfn
             continue
-        first = max(run.address, said.start)
-        low = (first - said.start) // PAGE
-        high = (min(run.end, said.end) - said.start) // PAGE
+        first = max(run.address, asked.start)
+        low = (first - asked.start) // PAGE
+        high = (min(run.end, asked.end) - asked.start) // PAGE
         if run.present:
             pfn = (run.frame + first - run.address) // PAGE
             base = _PM_PRESENT | mark | pfn
@@ -243,60 +244,60 @@ def _describe(entry: int) -> str:
 
 
 def _pages_of_pagemap(
-    said: Checkpoint, evidence: CheckpointEvidence, read: ReadPage
+    asked: Checkpoint, evidence: CheckpointEvidence, read: ReadPage
 ) -> tuple[int, ...]:
-    """Return where in the guest's memory the probe's copy of pagemap lies, a page each."""
-    end = said.pagemap + -(-said.length // PAGE * 8 // PAGE) * PAGE
-    found = pagetable.walk(read, evidence.cr3, evidence.cr4, said.pagemap, end)
+    """Return the physical address of each page of the probe's copy of pagemap."""
+    end = asked.pagemap + -(-asked.length // PAGE * 8 // PAGE) * PAGE
+    found = pagetable.walk(read, evidence.cr3, evidence.cr4, asked.pagemap, end)
     return tuple(
         run.frame + page - run.address
         for run in found.runs
         if run.present
-        for page in range(max(run.address, said.pagemap), min(run.end, end), PAGE)
+        for page in range(max(run.address, asked.pagemap), min(run.end, end), PAGE)
     )
 
 
-def _against_smaps(said: Checkpoint, levels: Sequence[LevelCount]) -> Iterator[str]:
-    """Compare the bytes by size of their entries, as far as smaps tells them."""
+def _against_smaps(asked: Checkpoint, levels: Sequence[LevelCount]) -> Iterator[str]:
+    """Compare the bytes mapped by entries of each size, where smaps has the field."""
     sizes = {name: 1 << shift for shift, name in pagetable.LEVELS.items()}
     truth = dict.fromkeys(sizes, 0)
     truth |= {each.level: each.present * sizes[each.level] for each in levels}
-    # Pages that are being moved, or are poisoned, are still the mapping's; markers are not.
+    # smaps counts pages under migration and poisoned ones; it does not count markers.
     away = sum(each.swap * sizes[each.level] for each in levels)
     truth["all"] = sum(truth.values()) + away
-    for name, claimed in said.smaps.items():
+    for name, claimed in asked.smaps.items():
         if claimed != truth[name]:
             what = "in all" if name == "all" else f"by {name.upper()} entries"
             yield (
-                f"smaps has {claimed >> 10} kB mapped {what}, "
-                f"the page tables {truth[name] >> 10} kB"
+                f"smaps reports {claimed >> 10} kB mapped {what}, "
+                f"the page tables map {truth[name] >> 10} kB"
             )
 
 
-def _against_frames(said: Checkpoint, runs: Sequence[Run]) -> Iterator[str]:
-    if said.page == PAGE:
+def _against_frames(asked: Checkpoint, runs: Sequence[Run]) -> Iterator[str]:
+    if asked.page == PAGE:
         return
-    first = said.start & -said.page
-    pages = -(-(said.end - first) // said.page)
-    for line in pagetable.wrong_frames(runs, first, said.page, pages):
+    first = asked.start & -asked.page
+    pages = -(-(asked.end - first) // asked.page)
+    for line in pagetable.wrong_frames(runs, first, asked.page, pages):
         yield f"wrong subpage: {line}"
 
 
 def _against_want(
-    said: Checkpoint, levels: Sequence[LevelCount], runs: Sequence[Run]
+    asked: Checkpoint, levels: Sequence[LevelCount], runs: Sequence[Run]
 ) -> Iterator[str]:
     counts = {level.level: level.present for level in levels}
-    if "present" in said.want:
-        counts["present"] = _base_pages(said, [run for run in runs if run.present])
-    if "wp" in said.want:
-        counts["wp"] = _base_pages(said, [run for run in runs if run.uffd_wp])
+    if "present" in asked.want:
+        counts["present"] = _base_pages(asked, [run for run in runs if run.present])
+    if "wp" in asked.want:
+        counts["wp"] = _base_pages(asked, [run for run in runs if run.uffd_wp])
     units = {"present": "base pages present", "wp": "base pages write-protected"}
-    for name, wanted in said.want.items():
+    for name, wanted in asked.want.items():
         if counts.get(name, 0) != wanted:
             unit = units.get(name, f"{name.upper()} entries")
-            yield f"the page tables hold {counts.get(name, 0)} {unit}, the probe expected {wanted}"
+            yield f"the page tables have {counts.get(name, 0)} {unit}, the probe expected {wanted}"
 
 
-def _base_pages(said: Checkpoint, runs: Sequence[Run]) -> int:
-    inside = (min(run.end, said.end) - max(run.address, said.start) for run in runs)
+def _base_pages(asked: Checkpoint, runs: Sequence[Run]) -> int:
+    inside = (min(run.end, asked.end) - max(run.address, asked.start) for run in runs)
     return sum(length // PAGE for length in inside)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find what the kernel complained about in the text of its console.
+"""Find the splats in a kernel's console output. Pure.
 
-One reader for every kind of complaint. A complaint begins at a title such as ``BUG: KASAN: ...``;
-its block reaches back over what the kernel prints first (``cut here``, the lines of dump_page) and
-forward to the end mark of its kind, or to the end of its call trace. Titles are those of Linux 6.1
-to 6.19 (kernel/panic.c, kernel/locking/lockdep.c, mm/kasan/report.c, mm/slub.c, arch/x86/mm/fault.c
-and so on), each at the start of a message only, so that a line which merely quotes one is no
-complaint; once the text shows printk's time stamps, lines without one are not the kernel's, but for
-the one by which it says that it lost some.
+Our own, because no Python library does this (syzkaller's pkg/report is Go).
+
+`TITLES` has every kind of splat. A splat begins at its title, such as ``BUG: KASAN: ...``. Its
+block includes what the kernel prints before the title (``cut here``, the lines of dump_page) and
+ends at the end mark of its kind, or with its call trace. Titles are those of Linux 6.1 to 6.19
+(kernel/panic.c, kernel/locking/lockdep.c, mm/kasan/report.c, mm/slub.c, arch/x86/mm/fault.c and so
+on). They count at the start of a message only, so a line that quotes one is not a splat. Once the
+text has printk's time stamps, lines without one are not the kernel's, except the line that counts
+dropped messages.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.evidence import symbols
 from harness.judge.lines import clean, embedded_stamp, split, stamp, stamp_seconds
+from harness.judge.source_path import below_tree
 from harness.records.probe import Splat
 
-#: Every kind with the titles that begin it; the first that matches wins.
+#: Every kind with its titles; the first that matches wins.
 TITLES: tuple[tuple[str, str], ...] = (
     ("panic", r"Kernel panic - not syncing|PANIC: early exception"),
     ("double-fault", r"(?:traps: )?PANIC: double fault|(?:Oops: )?double fault: [0-9a-f]{4} \[#"),
@@ -69,13 +71,13 @@ TITLES: tuple[tuple[str, str], ...] = (
     ),
 )
 
-#: Kinds after which the kernel is not to be trusted; so is every block that `is_fatal` finds.
+#: Kinds after which the kernel cannot be trusted; see `is_fatal` for blocks of other kinds.
 FATAL = frozenset({"panic", "double-fault", "general-protection", "oops", "bug"})
 
-#: Kinds that say why something takes for ever.
+#: Kinds that report something that makes no progress.
 STUCK = frozenset({"hung-task", "soft-lockup", "hard-lockup", "rcu-stall"})
 
-#: Lines of one block; a trace of every task is longer, and no complaint.
+#: Lines of one block; a trace of every task is longer, and not a splat.
 MAX_BLOCK = 400
 
 _TITLE = re.compile("|".join(f"(?P<{k.replace('-', '_')}>{p})" for k, p in TITLES))
@@ -88,7 +90,7 @@ _CUT_HERE = "------------[ cut here ]------------"
 _TRACE = re.compile(r" *(?:\? )?(?:[A-Za-z_.][\w.]*\+0x[0-9a-f]+/)?0x[0-9a-f]+(?: \[\w+\])?\s*\Z")
 _TRACE_TAG = re.compile(r" *</?[A-Za-z#]+[0-9]*>\Z")
 
-# What printk says before a title and belongs to it: dump_page, dump_vma, page_owner, rules.
+# What is printed before a title and belongs to it: dump_page, dump_vma, page_owner, rules.
 _PREFACE = re.compile(
     r"(?:page|head|memcg|aops|raw|flags|anon flags|page_type|pgd|pmd|pte|pfn|index|mapping): ?"
     r"|(?:anon|ksm|head|file|page|vma|mm|prot|next|prev|order)[ :]?\S* ?(?:flags|refcount|pfn)"
@@ -96,7 +98,7 @@ _PREFACE = re.compile(
     r"|-{20,}|={10,}|\s*\Z"
 )
 
-# What may still come after a call trace in the same complaint.
+# What may still come after a call trace in the same splat.
 _REST = re.compile(
     r" *(?:R(?:IP|SP|[A-DS][XIP]|BP|DI|[0-9]{2}): |Code: |[A-Z]S: |CR[0-9]: |DR[0-9]: |ORIG_)"
     r"|E?FLAGS: |CPU: |Hardware name: |Workqueue: |Modules linked in|Call Trace:|Tainted: |PKRU: "
@@ -105,7 +107,7 @@ _REST = re.compile(
     r"|note: |Kernel Offset|Rebooting in|---\["
 )
 
-# The last line of a complaint, where its kind has one; the others end with their last call trace.
+# The last line of a splat, where its kind has one; the others end with their last call trace.
 _RULE = re.compile(r"={10,}\Z")
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 _LAST = {
@@ -126,14 +128,14 @@ _LAST = {
     "memory-leak": re.compile(r"kmemleak: "),
 }
 
-# Complaints that have several titles before their trace, and which (as groups of `_TITLE`).
+# Splats that have several titles before their trace, and which (as groups of `_TITLE`).
 _SEVERAL = frozenset({"oops", "bug", "double-fault", "general-protection", "list-corruption"})
 _FURTHER = frozenset({"oops", "bug", "warning", "double_fault", "general_protection"})
 
 # Characters of a line that are looked at; printk cuts its own at 1024.
 _WIDTH = 2048
 
-# Seconds between two lines of the kernel that cannot be of one complaint.
+# Seconds between two lines of the kernel that cannot be of one splat.
 _GAP = 2.0
 
 # What the compiler makes of one function.
@@ -155,7 +157,7 @@ _VARIABLE = (
 )
 _FUNCTION = re.compile(r"([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 
-# Functions that stand at the top of a trace because they print it, or found what another broke.
+# Functions at the top of a trace because they print it, or because they found the damage.
 _REPORTER = re.compile(
     r"_*(?:dump_stack|show_stack|print_|kasan_|asan_|check_|report_|warn|bad_page\b|ubsan_|lock_acq"
     r"|might_resched|might_sleep|schedule_bug|slab_|object_err|fix_up|kfence_|stack_trace"
@@ -165,14 +167,14 @@ _REPORTER = re.compile(
     r"|(?:nmi|arch)_trigger_|nmi_cpu_backtrace)"
 )
 
-# Functions that find, while they free a page, what its owner did to it. They are of interest where
-# they fail themselves, as RIP says, and not where a trace only passes through them.
+# Functions that check a page while they free it. They are of interest where RIP is in them, and not
+# where a trace only passes through them.
 _FREES = re.compile(r"_*(?:free_(?:page_is_bad|pages|unref|one_page|frozen)|(?:put|release)_page)")
 
 
 @dataclass(frozen=True)
 class _Message:
-    """One line of the kernel, where it was found, and when it was said (None: no stamp)."""
+    """One line of the kernel, its offset in bytes, and its time stamp (None: no stamp)."""
 
     text: str
     offset: int
@@ -180,11 +182,11 @@ class _Message:
 
 
 def scan(text: str) -> tuple[Splat, ...]:
-    """Return the kernel's complaints in ``text``, in order; never raises.
+    """Return the splats in ``text``, in order; never raises.
 
     Args:
-        text: console output; decode it with `harness.judge.lines.decode`, so that the
-            complaints' offsets count the bytes that came.
+        text: console output; decode it with `harness.judge.lines.decode`, so that the splats'
+            offsets count the bytes that came.
     """
     messages = _messages(text)
     found: list[Splat] = []
@@ -205,25 +207,18 @@ def scan(text: str) -> tuple[Splat, ...]:
     return tuple(found)
 
 
-def boot_panic(text: str) -> Splat | None:
-    """Return the panic that ended a boot, or None while there is none."""
-    if "panic" not in text and "PANIC" not in text:
-        return None
-    return next((s for s in scan(text) if s.kind in ("panic", "double-fault")), None)
-
-
 def is_fatal(splat: Splat) -> bool:
-    """Return whether the kernel cannot be trusted any more: oops, BUG_ON, panic and their like."""
+    """Return whether the kernel cannot be trusted any more: an oops, BUG_ON, panic or the like."""
     return splat.kind in FATAL or any(_FATAL_LINE.match(line) for line in splat.block)
 
 
 def signature(splat: Splat) -> str:
-    """Return what stays the same when the same complaint comes again.
+    """Return what two reports of the same splat have in common.
 
-    Addresses, offsets, process and CPU numbers and every other number are gone, and so is where the
-    kernel was built; the function that complained, where the block names it, is added.
+    Addresses, offsets, process and CPU numbers, every other number and the path of the build are
+    removed; the function to blame is added where the block names it.
     """
-    title = _PATH.sub(lambda match: symbols.below_tree(match[0]), splat.title)
+    title = _PATH.sub(lambda match: below_tree(match[0]), splat.title)
     for pattern, instead in _VARIABLE:
         title = pattern.sub(instead, title)
     where = _VARIANT.sub("", culprit(splat.block).partition("+")[0])
@@ -234,7 +229,7 @@ def signature(splat: Splat) -> str:
 
 
 def outside(splats: Sequence[Splat], spans: Sequence[tuple[int, int]]) -> tuple[Splat, ...]:
-    """Return the complaints that began in none of the spans.
+    """Return the splats that began in none of the spans.
 
     Args:
         splats: from the whole console.
@@ -307,7 +302,7 @@ def _gap(before: _Message, after: _Message) -> bool:
 
 
 def _continues(kind: str, text: str, *, traced: bool) -> bool:
-    """Return whether a further title is the same complaint's: an oops has up to three."""
+    """Return whether a further title is of the same splat: an oops has up to three."""
     if traced or kind not in _SEVERAL:
         return False
     match = _TITLE.match(text)
@@ -321,7 +316,7 @@ def _belongs(text: str) -> bool:
 
 
 def culprit(block: Sequence[str]) -> str:
-    """Return the first place at RIP or in a trace that does not merely report; may be empty.
+    """Return the first function at RIP or in a trace that does not merely report; may be empty.
 
     It is as the kernel prints it: ``func+0x12/0x40``.
     """
@@ -336,7 +331,7 @@ def culprit(block: Sequence[str]) -> str:
 
 
 def is_stuck(line: str) -> bool:
-    """Return whether a raw line of the console says that something makes no progress."""
+    """Return whether a raw line of the console is the title of a `STUCK` splat."""
     text = stamp(clean(line))[1]
     match = _TITLE.match(text)
     return match is not None and (match.lastgroup or "").replace("_", "-") in STUCK

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What one of the kernel's own tests says, by kselftest's rules.
+"""The verdict on one of the kernel's own selftests, by kselftest's rules. Pure.
 
-There the exit code speaks (tools/testing/selftests/kselftest.h), and TAP, where there is any, says
-more. Many of these tests print none, or a plan that they do not keep to, so neither is a failure.
-But a success has to be believed:
+The exit code decides (tools/testing/selftests/kselftest.h), and TAP, where there is any, adds to
+it. Many of these tests print none, or a plan that they do not keep to, so neither is a failure.
+The first rule that applies:
 
 ==== ======================================================================== ======
  1   a result is ``not ok``, whatever the exit code                           FAIL
- 2   the exit code is 4, with the program's own words for it                  SKIP
- 3   the exit code is 0, yet it printed that something failed                 FAIL
- 4   the exit code is 0, yet results are missing that its plan had announced  FAIL
+ 2   the exit code is 4; the reason is the program's own                      SKIP
+ 3   the exit code is 0, but it printed that something failed                 FAIL
+ 4   the exit code is 0, but fewer results came than planned                  FAIL
  5   the exit code is 0, and every result is skipped                          SKIP
  6   the exit code is 0                                                       PASS
- 7   the exit code is 2 (expected to fail), and an XFAIL result says so       SKIP
+ 7   the exit code is 2 (expected to fail), and a result is XFAIL             SKIP
  8   the exit code is 3 (passed where a failure was expected), the same       PASS
  9   any other                                                                FAIL
 ==== ======================================================================== ======
 
-Exit codes 2 and 3 need that witness since programs older than kselftest use them for errors. A PASS
-has a reason where there is more to say: results that were skipped, or that there was no TAP.
+Exit codes 2 and 3 count only with an XFAIL result, because programs older than kselftest use them
+for errors. A PASS has a reason where results were skipped, or where there was no TAP.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from typing import Literal
 from harness.judge import ktap
 from harness.judge.ktap import KtapDocument
 from harness.judge.lines import clean, short
-from harness.judge.partial import PartialVerdict, aside, failed, last_line
+from harness.judge.partial import PartialVerdict, failed, last_line, stderr_note
 from harness.records.probe import Subtest
 
 PASS_CODE, FAIL_CODE, XFAIL_CODE, XPASS_CODE, SKIP_CODE = range(5)
 
-#: A failure in the words of a program that has no TAP for it. Counters of zero are none.
+#: How programs print a failure without TAP. Counters of zero do not count.
 _FAILURE = re.compile(
     r"\b(?:FAIL|FAILED|FAILURE|ERROR|Bail out!|Assertion .* failed)(?!\s*[=:]\s*0\b)(?![\w])"
     r"|\bfailed \[reason:|\[fail\]|^\s*not ok\b"
@@ -43,13 +43,13 @@ _FAILURE = re.compile(
 
 _SKIP = re.compile(r"\bskip", re.IGNORECASE)
 
-# What a reason keeps of what was said before a skip.
+# How many lines before a skip its reason keeps.
 _KEPT_LINES = 2
 
-#: What the frameworks print around a test, which says nothing about it.
+#: What the frameworks print around every test.
 _PROGRESS = re.compile(r"\[RUN\]|\s*(?:RUN|OK) ")
 
-#: A result of uffd-unit-tests. It begins the line before it has one, so children may print inside.
+#: A result of uffd-unit-tests. The line begins before the test runs, so children may print in it.
 _TESTING = re.compile(
     r"Testing (?P<name>.+?)\.\.\. .*?(?P<said>done|skipped|failed)"
     r"(?: \[reason: (?P<reason>.*)\])?\s*$"
@@ -65,7 +65,7 @@ _FRAMEWORK = re.compile(r"^\s*(?:(?:K?TAP) version \d+|\d+\.\.\d+|# Totals:.*|#?
 
 
 def results(text: str) -> tuple[Subtest, ...]:
-    """Return the results in the words of uffd-unit-tests, which has many and prints no TAP.
+    """Return the results that uffd-unit-tests prints, which uses no TAP.
 
     Args:
         text: standard output, such as ``Testing minor on shmem... skipped [reason: no /dev]``.
@@ -84,12 +84,12 @@ def results(text: str) -> tuple[Subtest, ...]:
 def judge(
     code: int, document: KtapDocument, subtests: Sequence[Subtest], text: str, stderr: str
 ) -> PartialVerdict:
-    """Return what a test says that ended by itself, and by no signal.
+    """Return the verdict on a test that exited, not killed by a signal.
 
     Args:
         code: its exit code.
         document: its standard output as TAP.
-        subtests: the same, as the record has it.
+        subtests: the same, as the record has them.
         text: its standard output.
         stderr: its standard error.
     """
@@ -102,10 +102,10 @@ def judge(
         return _success(document, subtests, text, stderr)
     if code in (XFAIL_CODE, XPASS_CODE) and _expected(document):
         if code == XFAIL_CODE:
-            return PartialVerdict("SKIP", f"expected to fail, and does: {_expected(document)}")
-        return PartialVerdict("PASS", f"passed where a failure was expected: {_expected(document)}")
-    said = _said_failed(text, stderr) or last_line(stderr) or _last_words(text)
-    return PartialVerdict("FAIL", f"exit code {code}: {short(said, 200) or 'it printed nothing'}")
+            return PartialVerdict("SKIP", f"expected to fail, and failed: {_expected(document)}")
+        return PartialVerdict("PASS", f"passed although expected to fail: {_expected(document)}")
+    said = _said_failed(text, stderr) or last_line(stderr) or _last_of_test(text)
+    return PartialVerdict("FAIL", f"exit code {code}: {short(said, 200) or 'no output'}")
 
 
 def _success(
@@ -114,10 +114,10 @@ def _success(
     """Rules 3 to 6."""
     said = _said_failed(text, stderr)
     if said:
-        return PartialVerdict("FAIL", f"printed a failure, yet exit code 0: {short(said, 200)}")
+        return PartialVerdict("FAIL", f"printed a failure, but exit code 0: {short(said, 200)}")
     missing = next((p.text for p in document.problems if p.kind == "too-few"), "")
     if missing:
-        return PartialVerdict("FAIL", f"{missing}, yet exit code 0{aside(stderr)}")
+        return PartialVerdict("FAIL", f"{missing}, but exit code 0{stderr_note(stderr)}")
     skipped = [subtest for subtest in subtests if subtest.status == "SKIP"]
     if document.skipped is not None or (skipped and len(skipped) == len(subtests)):
         return PartialVerdict("SKIP", _skip_reason(document, subtests, text, stderr))
@@ -133,42 +133,43 @@ def _success(
 def _skip_reason(
     document: KtapDocument, subtests: Sequence[Subtest], text: str, stderr: str
 ) -> str:
-    """Return the program's own words for a skip, the nearest to the point first."""
+    """Return the reason of a skip as the program printed it."""
     if document.skipped:
         return document.skipped
     skipped = [s.reason or s.name for s in subtests if s.status == "SKIP"]
     if skipped:
         return "; ".join((skipped[-1], *_before_last_skip(document)))
     lines = [line.strip() for line in map(clean, f"{stderr}\n{text}".split("\n"))]
-    spoken = next((line for line in lines if _SKIP.search(line)), "")
+    skip_line = next((line for line in lines if _SKIP.search(line)), "")
     last = [line for line in lines if line][-_KEPT_LINES:]
-    said = spoken or last_line(stderr) or " ".join(line.lstrip("# ") for line in last)
-    return said.lstrip("# ") or f"exit code {SKIP_CODE}, and it printed nothing"
+    said = skip_line or last_line(stderr) or " ".join(line.lstrip("# ") for line in last)
+    return said.lstrip("# ") or f"exit code {SKIP_CODE}, no output"
 
 
 def _before_last_skip(document: KtapDocument) -> tuple[str, ...]:
-    """Return what a test said just before it skipped: often the cause, the skip but a guess."""
+    """Return the lines before the last skip: they often have the cause that the skip omits."""
     last = next((r for r in reversed(document.results) if r.directive == "SKIP"), None)
     said = last.diagnostics[-_KEPT_LINES:] if last is not None else ()
     return tuple(line for line in said if line and not _PROGRESS.match(line))
 
 
 def _said_failed(text: str, stderr: str) -> str:
-    """Return the first line that says that something failed, if there is one."""
+    """Return the first line that reports a failure; empty without one."""
     lines = (line.strip() for line in map(clean, f"{text}\n{stderr}".split("\n")))
     return next((line for line in lines if _FAILURE.search(line)), "")
 
 
-def _last_words(text: str) -> str:
+def _last_of_test(text: str) -> str:
+    """Return the last line that the framework did not print."""
     kept = [line for line in text.split("\n") if not _FRAMEWORK.match(clean(line))]
     return last_line("\n".join(kept)).lstrip("# ")
 
 
 def _expected(document: KtapDocument) -> str:
-    """Return the first result that says that its failure was expected."""
+    """Return the reason of the first XFAIL result; empty without one."""
     return next(
         (
-            r.reason or r.description or "no more"
+            r.reason or r.description or "no reason given"
             for r in document.results
             if r.directive == "XFAIL"
         ),

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Read KTAP, the test output format of the kernel, from whatever a probe printed.
+"""Read KTAP, the kernel's test output format, from the output of a probe. Pure.
 
 The format is Documentation/dev-tools/ktap.rst of Linux, version 1; the headers of TAP 13 and 14
-and kselftest's dialect of them are understood too. `parse` never raises: what it cannot trust it
-names in `KtapDocument.problems`, and the judge decides what that means.
+and kselftest's dialect of them are understood too. `parse` never raises: it lists what is wrong in
+`KtapDocument.problems`, and the judge decides what that means.
 
-Lines that are none of KTAP's are allowed anywhere by the format, because kernel messages may come
-in between; they never change a result.
+Other lines are allowed anywhere by the format, because kernel messages may come in between; they
+never change a result.
+
+Our own, because no maintained Python library reads KTAP: the kernel's tools/testing/kunit is not
+packaged, and libraries for TAP know neither its nesting nor its directives.
 """
 
 from __future__ import annotations
@@ -38,10 +41,10 @@ Kind = Literal[
     "garbage-after",  # the same after the last planned result
 ]
 
-#: Begins the reason of a result that failed where that was expected, and so counts as skipped.
+#: Begins the reason of a result that was expected to fail and did, and so counts as skipped.
 EXPECTED = "expected to fail"
 
-#: Nesting that no test has; deeper lines are refused so that no reader needs a deep stack.
+#: Deeper nesting is refused, so that a hostile document cannot exhaust the stack.
 MAX_DEPTH = 16
 
 _DIRECTIVES: dict[str, Directive] = {
@@ -109,7 +112,7 @@ class KtapDocument(Record, frozen=True, kw_only=True):
 
     @property
     def empty(self) -> bool:
-        """Return whether the text held no KTAP at all."""
+        """Return whether the text has no KTAP at all."""
         return not (self.version or self.results or self.plan is not None)
 
 
@@ -118,7 +121,7 @@ class KtapResult(Record, frozen=True, kw_only=True):
 
     Attributes:
         number: as printed; None where the line never came (see ``no-parent``).
-        ok: what the line says before any directive is heeded.
+        ok: ``ok`` or ``not ok``, before any directive is applied.
         description: the test's name; may be empty.
         directive: empty, or one that the format knows.
         reason: what follows the directive, or the ``#`` where there is none.
@@ -142,15 +145,15 @@ def parse(text: str) -> KtapDocument:
     for line in lines:
         parser.feed(line)
     if lines and not lines[-1].ended:
-        parser.complain("cut", lines[-1].number, f"the last line has no end: {lines[-1].text!r}")
+        parser.report("cut", lines[-1].number, f"the last line has no end: {lines[-1].text!r}")
     return parser.finish()
 
 
 def status(result: KtapResult) -> Literal["PASS", "FAIL", "SKIP"]:
-    """Return what a result line means once its directive is heeded.
+    """Return what a result line means with its directive applied.
 
     A test that is expected to fail and does (XFAIL, or TODO with ``not ok``) shows nothing about
-    the kernel, so it counts as skipped. TIMEOUT and ERROR are failures, whatever precedes them.
+    the kernel, so it counts as skipped. TIMEOUT and ERROR are failures, also after ``ok``.
     """
     if result.directive in ("SKIP", "XFAIL"):
         return "SKIP"
@@ -222,7 +225,7 @@ class _Parser:
         self.problems: list[KtapProblem] = []
         self.unknown: list[str] = []
 
-    def complain(self, kind: Kind, line: int, text: str) -> None:
+    def report(self, kind: Kind, line: int, text: str) -> None:
         where = f"line {line}: {text}" if line else text
         self.problems.append(KtapProblem(kind=kind, line=line, text=where))
 
@@ -238,9 +241,9 @@ class _Parser:
             self._result(result, indent, line.number)
         elif _UNNUMBERED.match(body):
             self._enter(indent, line.number)
-            self.complain("no-number", line.number, f"a result without a number: {body[:80]!r}")
+            self.report("no-number", line.number, f"a result without a number: {body[:80]!r}")
         elif body.startswith("# checkpoint "):
-            pass  # said to the host, and no reason for any result; `verdicts.checkpoint` reads it
+            pass  # for the host, see `harness.judge.checkpoint`; not the reason of a result
         elif body.startswith("#"):
             self._diagnostic(body, indent)
         elif body:
@@ -261,14 +264,14 @@ class _Parser:
         if top is None or indent > top.indent:
             self._open(_Block(indent, version=body), number)
         elif top.version or top.results:
-            self.complain("second-version", number, f"a second version line: {body}")
+            self.report("second-version", number, f"a second version line: {body}")
         else:
             top.version = body
 
     def _plan(self, plan: re.Match[str], indent: int, number: int) -> None:
         block = self._enter(indent, number)
         if block.plan is not None:
-            self.complain("second-plan", number, f"a second plan: {plan[0][:80]}")
+            self.report("second-plan", number, f"a second plan: {plan[0][:80]}")
             return
         block.plan = int(plan[1])
         block.skipped = plan[2]
@@ -278,7 +281,7 @@ class _Parser:
         count = int(match[2])
         expected = block.last_number + 1
         if count != expected:
-            self.complain(
+            self.report(
                 "out-of-order", number, f"result {count} where {expected} was expected: {match[0]}"
             )
         block.last_number = count
@@ -319,7 +322,7 @@ class _Parser:
         elif self.open[0].complete():
             kind = "garbage-after"
         if kind is not None and not any(problem.kind == kind for problem in self.problems):
-            self.complain(kind, number, f"no line of KTAP: {text[:80]!r}")
+            self.report(kind, number, f"not a line of KTAP: {text[:80]!r}")
 
     def _enter(self, indent: int, number: int) -> _Block:
         """Return the document that a line with this indentation belongs to."""
@@ -329,12 +332,12 @@ class _Parser:
             named = bool(self.open and self.open[-1].nested_name)
             self._open(_Block(indent), number)
             if not named:
-                self.complain("no-version", number, "results without a version line before them")
+                self.report("no-version", number, "results without a version line before them")
         return self.open[-1]
 
     def _open(self, block: _Block, number: int) -> None:
         if len(self.open) == MAX_DEPTH:
-            self.complain("too-deep", number, f"nested deeper than {MAX_DEPTH} levels")
+            self.report("too-deep", number, f"nested deeper than {MAX_DEPTH} levels")
             return
         if self.open:
             parent = self.open[-1]
@@ -352,9 +355,7 @@ class _Parser:
         if block.nested is None:
             return
         name = block.nested.name
-        self.complain(
-            "no-parent", 0, f"the result of the subtests of {name or 'a test'} is missing"
-        )
+        self.report("no-parent", 0, f"the result of the subtests of {name or 'a test'} is missing")
         block.results.append(
             KtapResult(
                 number=None,
@@ -372,11 +373,11 @@ class _Parser:
         where = f" in {block.name}" if block.name else ""
         had = sum(result.number is not None for result in block.results)
         if block.plan is None:
-            self.complain("no-plan", 0, f"no plan (1..N){where}")
+            self.report("no-plan", 0, f"no plan (1..N){where}")
         elif had < block.plan:
-            self.complain("too-few", 0, f"{had} of {block.plan} planned results{where}")
+            self.report("too-few", 0, f"{had} of {block.plan} planned results{where}")
         elif had > block.plan:
-            self.complain("too-many", 0, f"{had} results, {block.plan} planned{where}")
+            self.report("too-many", 0, f"{had} results, {block.plan} planned{where}")
 
 
 def _directive(data: str | None) -> tuple[Directive, str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Lines as they come over a serial line: what is text in them, and what is not.
+"""Lines from a serial console: escapes, control characters and printk's time stamps. Pure.
 
 Shared by the readers of KTAP and of the console.
 """
@@ -18,7 +18,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ufffe\uffff]")
 # What printk puts first: `<4>`, `[   12.345678]`, and with CONFIG_PRINTK_CALLER `[  T123]`.
 _STAMP = re.compile(r"(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?: ?\[ *[TC][0-9]{1,9}\])? ?")
 
-# The width of a reason in a record: a table's row, not a page.
+# The width of a reason: it must fit a row of a table.
 _SHORT = 200
 
 
@@ -40,12 +40,12 @@ class Line:
 
 
 def decode(data: bytes) -> str:
-    """Return bytes from a guest as text that remembers how many bytes each piece had."""
+    """Return bytes from a guest as text from which offsets in bytes can still be counted."""
     return data.decode("utf-8", errors="surrogateescape")
 
 
 def clean(text: str) -> str:
-    """Return a line without escapes, control characters and what UTF-8 cannot say."""
+    """Return a line without escapes, control characters and bytes that are not UTF-8."""
     if text.isascii() and text.isprintable():
         return text
     plain = _CONTROL.sub("", _ESCAPES.sub("", text))
@@ -58,7 +58,7 @@ def split(text: str) -> list[Line]:
     offset = 0
     for number, raw in enumerate(text.split("\n"), 1):
         found.append(Line(number, offset, clean(raw), ended=True))
-        # A byte that was no UTF-8 is one surrogate and becomes one question mark.
+        # A byte that is not UTF-8 is one surrogate and becomes one question mark.
         offset += len(raw.encode("utf-8", errors="replace")) + 1
     last = found.pop()
     if last.text:
@@ -73,7 +73,7 @@ def stamp(text: str) -> tuple[bool, str]:
 
 
 def embedded_stamp(text: str) -> int:
-    """Return where in a line a kernel message begins that met another writer's; -1 if nowhere."""
+    """Return where in a line a kernel message begins after another writer's text; -1 if nowhere."""
     match = _STAMP.search(text)
     return match.start() if match else -1
 

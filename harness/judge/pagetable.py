@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""x86-64 page tables as they lie in memory: from a table's bytes to what they map. Pure.
+"""Walk x86-64 page tables in a guest's memory, independently of the kernel under test. Pure.
 
-The kernel under test is not asked. Whoever calls says how a page of guest-physical memory is read:
-a live guest's, or one that was kept on disk, so that a walk can be judged again.
+The caller hands in a function that reads a page of guest-physical memory, of a live guest or from
+a file, so that a walk can be judged again. Our own, because drgn's page-table iterator returns
+neither flags nor entries that are not present.
 
-Sources: Intel SDM volume 3, 4.5 ("4-Level Paging and 5-Level Paging"); for what Linux does with the
-bits that are free, and with entries that are not present, ``arch/x86/include/asm/pgtable_types.h``,
-``pgtable_64.h`` and ``include/linux/swapops.h`` of 6.12.
+Sources: Intel SDM volume 3, 4.5 ("4-Level Paging and 5-Level Paging"); for software bits and
+entries that are not present, ``arch/x86/include/asm/pgtable_types.h``, ``pgtable_64.h`` and
+``include/linux/swapops.h`` of 6.12.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from harness.records.probe import LevelCount
 #: Returns the 4096 bytes of guest memory at a physical address, which is a multiple of 4096.
 ReadPage = Callable[[int], bytes]
 
-#: What a leaf entry can map, by the bits of the address that it leaves alone.
+#: log2 of the bytes that a leaf entry maps.
 Shift = Literal[12, 21, 30]
 
 PAGE = 4096
@@ -34,21 +35,21 @@ USER = 1 << 2
 ACCESSED = 1 << 5
 DIRTY = 1 << 6
 LARGE = 1 << 7
-#: Bit 8 of an entry that is not PRESENT: there, but no access is allowed (PROT_NONE, NUMA hints).
+#: Bit 8 of an entry without PRESENT: mapped, but no access is allowed (PROT_NONE, NUMA hints).
 PROTNONE = 1 << 8
 UFFD_WP = 1 << 10
-#: Dirty without being writable: Linux moves it out of the way of shadow stacks.
+#: Dirty but not writable: Linux moves the bit here because of shadow stacks.
 SAVED_DIRTY = 1 << 58
 NO_EXECUTE = 1 << 63
 
-#: The same mark in an entry that is not present and holds a swap or migration entry.
+#: The bit of UFFD_WP in a swap or migration entry.
 SWAP_UFFD_WP = 1 << 2
 
 _FRAME = 0x000F_FFFF_FFFF_F000
 _CR4_LA57 = 1 << 12
 _UPPER_LEVELS = {4: {39: "pgd"}, 5: {48: "pgd", 39: "p4d"}}
 
-#: Type of a swap entry that is a marker of Linux; the last of the 32 in every configuration.
+#: Swap type of Linux's PTE markers; the last of the 32 in every configuration.
 _MARKER_TYPE = 31
 _MARKER_UFFD_WP = 1 << 0
 
@@ -56,14 +57,13 @@ _TABLE = struct.Struct("<512Q")
 
 
 class Run(NamedTuple):
-    """Leaf entries that follow each other and differ in nothing but the frame, which follows too.
+    """Consecutive leaf entries with the same flags that map consecutive frames.
 
     Attributes:
         address: virtual address that the first entry maps.
         shift: 12, 21 or 30.
         entries: how many.
-        raw: the first of them, as it lies in the table; never 0. Each further one differs from the
-            one before it by `step`.
+        raw: the first entry as it is in the table; never 0. Each further one is larger by `step`.
     """
 
     address: int
@@ -78,17 +78,17 @@ class Run(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Return the first virtual address behind the last entry."""
+        """Return the first virtual address after the last entry."""
         return self.address + (self.entries << self.shift)
 
     @property
     def step(self) -> int:
-        """Return what each entry is greater by than the one before it."""
+        """Return the difference between an entry and the one before it."""
         return _step(self.raw, self.size)
 
     @property
     def present(self) -> bool:
-        """Return whether Linux takes the entries for present."""
+        """Return whether the entries are present, as `is_present` defines it."""
         return is_present(self.raw)
 
     @property
@@ -107,14 +107,14 @@ class Run(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """What a range of virtual addresses is mapped to.
+    """The mappings of a range of virtual addresses.
 
     Attributes:
         start: first virtual address.
-        end: first virtual address behind it.
-        runs: leaf entries in the order of their addresses; what no run covers is not mapped.
+        end: first virtual address after it.
+        runs: leaf entries in the order of their addresses; the rest of the range is not mapped.
         tables: how many tables of each level were read, by level: ``pud`` holds PUD entries.
-        odd: what no sound kernel leaves in its tables, a line each.
+        odd: entries that are invalid in a table, a line each.
     """
 
     start: int
@@ -130,12 +130,12 @@ def levels(cr4: int) -> int:
 
 
 def is_present(raw: int) -> bool:
-    """Return what ``pte_present()`` would."""
+    """Return what the kernel's ``pte_present()`` returns."""
     return bool(raw & (PRESENT | PROTNONE))
 
 
 def is_marker(raw: int) -> bool:
-    """Return whether an entry that is not present is a marker, such as of write protection."""
+    """Return whether an entry is a PTE marker, such as of write protection."""
     return not is_present(raw) and raw >> 59 == _MARKER_TYPE
 
 
@@ -147,21 +147,21 @@ def swap_offset(raw: int) -> int:
 def frame(raw: int, shift: int) -> int:
     """Return the physical address that a present leaf entry maps.
 
-    An entry that is PROTNONE has its address inverted, so that no CPU speculates on it.
+    A PROTNONE entry has its address inverted (a mitigation of L1TF).
     """
     return (raw if raw & PRESENT else ~raw) & _FRAME & -(1 << shift)
 
 
 def walk(read: ReadPage, cr3: int, cr4: int, start: int, end: int) -> Walk:
-    """Return what lies behind a range of user addresses.
+    """Return the mappings of a range of user addresses.
 
     Args:
-        read: reads guest-physical memory; what it raises goes through.
+        read: reads guest-physical memory; its exceptions are passed on.
         cr3: of the vCPU; the low 12 bits and PCIDs do not matter.
         cr4: of the vCPU; tells 4 levels from 5.
-        start: first virtual address, a multiple of 4096. An entry that begins before it, or ends
-            behind ``end``, counts whole.
-        end: first virtual address behind the range.
+        start: first virtual address, a multiple of 4096. Entries that reach beyond the range are
+            returned whole.
+        end: first virtual address after the range.
     """
     upper = _UPPER_LEVELS[levels(cr4)]
     walker = _Walker(read, {**upper, **LEVELS})
@@ -170,13 +170,13 @@ def walk(read: ReadPage, cr3: int, cr4: int, start: int, end: int) -> Walk:
 
 
 def read_tables(read: ReadPage, cr3: int, cr4: int, start: int, end: int) -> None:
-    """Read every table that `walk` would, and look at no leaf: for a reader that keeps them."""
+    """Read every table that `walk` would read, for a reader that keeps the pages."""
     upper = _UPPER_LEVELS[levels(cr4)]
     _Walker(read, {**upper, **LEVELS}, leaves=False).table(cr3 & _FRAME, max(upper), 0, start, end)
 
 
 def translate(read: ReadPage, cr3: int, cr4: int, address: int) -> int | None:
-    """Return the physical address behind a virtual one; None where no present entry maps it."""
+    """Return the physical address of a virtual one; None where no present entry maps it."""
     page = address & -PAGE
     for run in walk(read, cr3, cr4, page, page + PAGE).runs:
         if run.present:
@@ -220,17 +220,19 @@ class _Walker:
             self._add(Run(address, shift, 1, entry))
         elif entry & PRESENT and not entry & LARGE:
             if not (entry & WRITE and entry & USER) or entry & NO_EXECUTE:
-                self._note(f"the table entry {entry:#x} for {address:#x} takes rights away")
+                self._note(
+                    f"the table entry {entry:#x} for {address:#x} takes write, user or exec away"
+                )
             self.table(entry & _FRAME, shift - 9, address, start, end)
         else:
-            self._note(f"the table entry {entry:#x} for {address:#x} is no entry of a table")
+            self._note(f"the table entry {entry:#x} for {address:#x} is invalid")
 
     def _add(self, run: Run) -> None:
-        """Append a run, as a part of the last one where it goes on just like that."""
+        """Append a run, or extend the last one where it continues that."""
         if self.runs:
             last = self.runs[-1]
-            goes_on = last.end == run.address and last.shift == run.shift
-            if goes_on and run.raw == last.raw + last.entries * last.step:
+            adjacent = last.end == run.address and last.shift == run.shift
+            if adjacent and run.raw == last.raw + last.entries * last.step:
                 self.runs[-1] = last._replace(entries=last.entries + run.entries)
                 return
         self.runs.append(run)
@@ -241,14 +243,14 @@ class _Walker:
 
 
 def _step(raw: int, size: int) -> int:
-    """Return what an entry is greater by if it maps the memory right behind that of ``raw``."""
+    """Return by how much an entry for the memory right after that of ``raw`` is greater."""
     if raw & PRESENT:
         return size
     return -size if raw & PROTNONE else 0  # inverted; a marker or nothing
 
 
 def _runs(entries: Sequence[int], address: int, shift: int) -> Iterator[Run]:
-    """Yield the runs among neighbouring leaf entries; a whole uniform table in one comparison."""
+    """Yield the runs in neighbouring leaf entries; a uniform table takes one comparison."""
     size, count, first = 1 << shift, len(entries), entries[0]
     step = _step(first, size)
     if entries == (tuple(range(first, first + count * step, step)) if step else (first,) * count):
@@ -267,7 +269,7 @@ def _runs(entries: Sequence[int], address: int, shift: int) -> Iterator[Run]:
 
 
 def count(runs: Sequence[Run]) -> tuple[LevelCount, ...]:
-    """Return how many entries of each level there are, with which flags; largest level first."""
+    """Return the number of entries of each level and of each flag; largest level first."""
     kinds: dict[tuple[int, int], int] = {}
     for _, shift, entries, raw in runs:  # a range can have a quarter of a million of them
         kind = (shift, raw & ~_FRAME if is_present(raw) else raw)
@@ -306,10 +308,10 @@ def _total(kinds: Sequence[Run]) -> int:
 
 
 def wrong_frames(runs: Sequence[Run], start: int, size: int, pages: int) -> tuple[str, ...]:
-    """Return where a mapping of huge pages does not show its huge pages' own subpages, in order.
+    """Return where a mapping of huge pages does not map their subpages in order.
 
-    In every huge page's worth of addresses, an entry at offset N must map byte N of one huge page,
-    and all entries the same one's.
+    In each huge page's range of addresses, the entry at offset N must map byte N of a huge page,
+    and all entries must map the same one.
 
     Args:
         runs: of a walk.
@@ -339,6 +341,6 @@ def wrong_frames(runs: Sequence[Run], start: int, size: int, pages: int) -> tupl
 
 
 def _pieces(run: Run, size: int) -> Iterator[int]:
-    """Yield where a run begins, and where it goes on in each further huge page."""
+    """Yield the first address of a run in each huge page that it covers."""
     yield run.address
     yield from range((run.address & -size) + size, run.end, size)

@@ -16,7 +16,7 @@ Status = Literal["PASS", "FAIL", "SKIP", "CRASH", "HANG", "LOST"]
 Ending = Literal["exit", "budget", "stalled", "guest-died", "lost"]
 
 
-#: By which rules a probe's output and exit code are read; see `harness.judge.judge`.
+#: By which rules a probe's output and exit code are read; see `harness.judge.probe_verdict`.
 Rules = Literal["ktap", "kselftest"]
 
 

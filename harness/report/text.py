@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from harness.judge.judge import describe_hgm
+from harness.judge.run_verdict import describe_hgm
 from harness.records.kernel import ConfigIdentity, How, KernelSummary
 from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult, Status
@@ -140,7 +140,7 @@ def head(record: RunRecord) -> list[tuple[str, str]]:
 
 def tail(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines below the table: complaints, notes, and where everything lies."""
-    lines = [("kernel", f"complained outside of any probe: {s.title}") for s in record.splats]
+    lines = [("kernel", f"splat outside of any probe: {s.title}") for s in record.splats]
     if record.probes and not _seen(record):
         lines.append(("probes", f"none of {len(record.probes)} was run"))
     lines += [("note", note) for note in record.notes]

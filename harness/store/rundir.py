@@ -32,8 +32,9 @@ import msgspec
 
 from harness.errors import NoSpace, RecordError
 from harness.judge import checkpoint, dmesg, lines
-from harness.judge.judge import ConsoleSlice, judge_probe, judge_run
 from harness.judge.pagetable import Run
+from harness.judge.probe_verdict import ConsoleSlice, judge_probe
+from harness.judge.run_verdict import judge_run
 from harness.probes.catalog import matches
 from harness.records.base import from_json, to_json
 from harness.records.probe import (

@@ -70,7 +70,7 @@ def test_each_end_is_told_apart_with_its_place(prepared: Prepared, tmp_path: Pat
     }
     assert found["panic"].place.startswith("sysrq_handle_crash")
     assert found["userfaultfd"].place == "handle_userfault, state S"
-    assert re.search(r"waits for userfaultfd: crash\[\d+\]", found["userfaultfd"].reason)
+    assert re.search(r"waiting for userfaultfd: crash\[\d+\]", found["userfaultfd"].reason)
     assert found["loop"].place == "user mode, in the probe"
     assert [splat.kind for splat in found["memory"].splats] == ["out-of-memory"]
     for name in ("panic", "userfaultfd", "loop"):

@@ -85,7 +85,7 @@ def test_a_wrong_subpage_is_found_from_outside_though_smaps_and_pagemap_look_rig
         lie, wrong = problems[
             "UFFDIO_CONTINUE of 4 KiB maps that base page only, with its contents"
         ]
-        assert lie.startswith("pagemap calls page 3 present at 0x")
+        assert lie.startswith("page 3 is present at 0x")
         assert wrong.startswith("wrong subpage: 0x")
         assert "(page 3 of its huge page)" in wrong
         assert not any("smaps" in each for each in (lie, wrong))

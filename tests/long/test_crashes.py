@@ -142,7 +142,7 @@ CRASHES = {
         "HANG",
         "",
         r"handle_userfault at fs/userfaultfd\.c:\d+, state S",
-        r"waits for userfaultfd: crash\[\d+\]",
+        r"waiting for userfaultfd: crash\[\d+\]",
         budget=3.0,
     ),
     "user-loop": Crash(("loop",), "HANG", "", "user mode", budget=3.0),

@@ -68,11 +68,19 @@ def test_a_kernel_that_tells_the_truth_has_no_problem(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("page", "claim", "problem"),
     [
-        (3, 0, "pagemap calls page 3 absent, the page tables present at 0x140003000"),
-        (9, PRESENT | 0x140009, "page 9 present at 0x140009000, the page tables absent"),
-        (4, PRESENT | 0x140005, "page 4 present at 0x140005000, the page tables present at 0x140"),
-        (4, PRESENT | PROTECTED | 0x140004, "page 4 present and protected at"),
-        (9, PROTECTED, "page 9 absent and protected, the page tables absent"),
+        (3, 0, "page 3 is absent in pagemap, present at 0x140003000 in the page tables"),
+        (
+            9,
+            PRESENT | 0x140009,
+            "page 9 is present at 0x140009000 in pagemap, absent in the page tables",
+        ),
+        (
+            4,
+            PRESENT | 0x140005,
+            "page 4 is present at 0x140005000 in pagemap, present at 0x140004000 in the",
+        ),
+        (4, PRESENT | PROTECTED | 0x140004, "page 4 is present and protected at 0x140004000 in"),
+        (9, PROTECTED, "page 9 is absent and protected in pagemap, absent in the page tables"),
     ],
 )
 def test_a_lie_in_pagemap_is_found(scene: Scene, page: int, claim: int, problem: str) -> None:
@@ -111,9 +119,17 @@ def test_write_protection_is_compared_on_present_entries_and_markers(scene: Scen
 @pytest.mark.parametrize(
     ("said", "lie", "problem"),
     [
-        ("pte:8192", "pte:4096", "smaps has 4 kB mapped by PTE entries, the page tables 8 kB"),
-        ("pmd:0", "pmd:2097152", "smaps has 2048 kB mapped by PMD entries, the page tables 0 kB"),
-        ("all:8192", "all:0", "smaps has 0 kB mapped in all, the page tables 8 kB"),
+        (
+            "pte:8192",
+            "pte:4096",
+            "smaps reports 4 kB mapped by PTE entries, the page tables map 8 kB",
+        ),
+        (
+            "pmd:0",
+            "pmd:2097152",
+            "smaps reports 2048 kB mapped by PMD entries, the page tables map 0 kB",
+        ),
+        ("all:8192", "all:0", "smaps reports 0 kB mapped in all, the page tables map 8 kB"),
     ],
 )
 def test_a_lie_in_smaps_is_found(scene: Scene, said: str, lie: str, problem: str) -> None:
@@ -135,10 +151,10 @@ def test_a_page_that_is_moved_or_poisoned_is_still_the_mappings(scene: Scene) ->
 @pytest.mark.parametrize(
     ("want", "problem"),
     [
-        ("pte:3", "the page tables hold 2 PTE entries, the probe expected 3"),
-        ("pmd:1", "the page tables hold 0 PMD entries, the probe expected 1"),
-        ("present:512", "the page tables hold 2 base pages present, the probe expected 512"),
-        ("wp:1", "the page tables hold 0 base pages write-protected, the probe expected 1"),
+        ("pte:3", "the page tables have 2 PTE entries, the probe expected 3"),
+        ("pmd:1", "the page tables have 0 PMD entries, the probe expected 1"),
+        ("present:512", "the page tables have 2 base pages present, the probe expected 512"),
+        ("wp:1", "the page tables have 0 base pages write-protected, the probe expected 1"),
     ],
 )
 def test_what_the_probe_believes_is_compared(scene: Scene, want: str, problem: str) -> None:
@@ -172,13 +188,13 @@ def test_another_processs_tables_are_not_taken_for_the_probes(
 def test_tables_that_lead_out_of_memory_are_a_problem_and_no_error(scene: Scene) -> None:
     scene.tables.put(VA, 0xDEAD_0000_0067, 21)
     assert scene.judged().problems == (
-        "page tables lead to 0xdead00000000, which is no memory of the guest",
+        "a page-table entry points to 0xdead00000000, outside the guest's memory",
     )
 
 
 def test_claims_that_are_not_in_memory_are_a_problem(scene: Scene) -> None:
     scene.tables.put(CLAIMS, 0)
-    assert scene.judged().problems == ("what the probe says of pagemap is not in its memory",)
+    assert scene.judged().problems == ("the probe's copy of pagemap is not in its memory",)
 
 
 def test_a_host_that_could_not_look_is_a_problem(scene: Scene) -> None:
@@ -193,13 +209,13 @@ def test_a_host_that_could_not_look_is_a_problem(scene: Scene) -> None:
         ("cpu=1", "cpu=", "damaged"),
         ("token=", "tokne=", "damaged"),
         (" name=two", "", "damaged"),
-        (f"start={VA:#x}", f"start={VA + 1:#x}", "no range of pages"),
-        (f"page={MIB2:#x}", "page=0x3000", "no range of pages"),
-        (f"length={MIB2:#x}", "length=0x0", "or empty"),
+        (f"start={VA:#x}", f"start={VA + 1:#x}", "not one of whole pages"),
+        (f"page={MIB2:#x}", "page=0x3000", "not one of whole pages"),
+        (f"length={MIB2:#x}", "length=0x0", "empty or longer than 4 GiB"),
         (f"length={MIB2:#x}", f"length={8 << 30:#x}", "longer than 4 GiB"),
-        ("pte:2,", "xyz:2,", "'xyz:2', which has no meaning"),
-        ("pte:2,", "pte:,", "'pte:', which has no meaning"),
-        ("all:8192", "wp:1", "'wp:1', which has no meaning"),
+        ("pte:2,", "xyz:2,", "unknown field 'xyz:2'"),
+        ("pte:2,", "pte:,", "unknown field 'pte:'"),
+        ("all:8192", "wp:1", "unknown field 'wp:1'"),
     ],
 )
 def test_a_line_that_asks_for_nonsense_is_refused(before: str, after: str, problem: str) -> None:

@@ -291,14 +291,6 @@ def test_different_faults_have_different_signatures() -> None:
     assert len({dmesg.signature(dmesg.scan(text)[0]) for text in texts}) == len(texts)
 
 
-def test_boot_panic() -> None:
-    assert dmesg.boot_panic(stamped("Kernel command line: panic=1\n")) is None
-    assert dmesg.boot_panic(stamped(f"BUG: Bad page state in process a  pfn:1\n{TRACE}")) is None
-    panic = dmesg.boot_panic(stamped("Kernel panic - not syncing: No working init found.\n"))
-    assert panic is not None
-    assert panic.title == "Kernel panic - not syncing: No working init found."
-
-
 def test_fatal_is_what_the_block_says() -> None:
     corrupt = "list_del corruption. next->prev should be a, but was b.\n"
     assert not dmesg.is_fatal(dmesg.scan(corrupt)[0])

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.judge.judge import ConsoleSlice, judge_probe
 from harness.judge.lines import decode
+from harness.judge.probe_verdict import ConsoleSlice, judge_probe
 from harness.records.probe import ProbeEvidence, ProbeResult
 
 EVIDENCE = ProbeEvidence(
@@ -56,7 +56,7 @@ def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeRe
     [
         # 1: a result is not ok
         (judged(BAD, 1), "FAIL", "two: no huge page"),
-        (judged(BAD, 0), "FAIL", "two: no huge page; yet exit code 0"),
+        (judged(BAD, 0), "FAIL", "two: no huge page, but exit code 0"),
         (judged(BAD, 4), "FAIL", "two: no huge page"),
         # 2: a skip, in the program's own words
         (judged(PLAN_SKIP, 4), "SKIP", "no userfaultfd"),
@@ -74,26 +74,26 @@ def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeRe
             "Enable in your kernel: CONFIG_X=m",
         ),
         (judged("PGTABLE_LEVELS=4, must be >= 5\n", 4), "SKIP", "PGTABLE_LEVELS=4, must be >= 5"),
-        (judged("", 4), "SKIP", "exit code 4, and it printed nothing"),
+        (judged("", 4), "SKIP", "exit code 4, no output"),
         # 3: words of failure, exit code of success
         (
             judged("[FAIL] bad page\n", 0),
             "FAIL",
-            "printed a failure, yet exit code 0: [FAIL] bad page",
+            "printed a failure, but exit code 0: [FAIL] bad page",
         ),
         (
             judged("mremap: FAILED\n", 0),
             "FAIL",
-            "printed a failure, yet exit code 0: mremap: FAILED",
+            "printed a failure, but exit code 0: mremap: FAILED",
         ),
-        (judged(GOOD, 0, "ERROR: x\n"), "FAIL", "printed a failure, yet exit code 0: ERROR: x"),
+        (judged(GOOD, 0, "ERROR: x\n"), "FAIL", "printed a failure, but exit code 0: ERROR: x"),
         (
             judged("pass=3, skip=1, fail=0\nFAIL: 0\nERROR=0\n", 0),
             "PASS",
             "by its exit code; it prints no results",
         ),
         # 4: fewer results than planned
-        (judged(SHORT, 0), "FAIL", "1 of 3 planned results, yet exit code 0"),
+        (judged(SHORT, 0), "FAIL", "1 of 3 planned results, but exit code 0"),
         # 5: nothing but skips
         (judged(ALL_SKIPPED, 0), "SKIP", "no pages"),
         (judged(PLAN_SKIP, 0), "SKIP", "no userfaultfd"),
@@ -106,11 +106,11 @@ def judged(text: str, code: int, stderr: str = "", console: str = "") -> ProbeRe
         (judged(UFFD + UFFD_FAILED, 1), "FAIL", "wp on hugetlb: faulting 0x10; now"),
         (judged(SOME_XFAIL, 0), "PASS", ""),
         # 7 and 8: what was expected to fail
-        (judged(XFAIL, 2), "SKIP", "expected to fail, and does: known to be so"),
-        (judged(XFAIL, 3), "PASS", "passed where a failure was expected: known to be so"),
+        (judged(XFAIL, 2), "SKIP", "expected to fail, and failed: known to be so"),
+        (judged(XFAIL, 3), "PASS", "passed although expected to fail: known to be so"),
         # 9: anything else
         (judged(GOOD, 1), "FAIL", "exit code 1: ok 2 two"),
-        (judged("", 1), "FAIL", "exit code 1: it printed nothing"),
+        (judged("", 1), "FAIL", "exit code 1: no output"),
         (
             judged("", 2, stderr="shmat: Cannot allocate memory\n"),
             "FAIL",

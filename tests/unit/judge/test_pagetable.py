@@ -164,7 +164,7 @@ def test_entries_are_counted_by_level_and_flag() -> None:
 def test_a_table_entry_that_takes_rights_away_is_odd(table: int) -> None:
     made = Tables()
     made.put(VA, PA | LEAF, table=table)
-    assert "takes rights away" in walked(made).odd[0]
+    assert "takes write, user or exec away" in walked(made).odd[0]
 
 
 def test_a_large_entry_where_none_can_be_is_odd() -> None:
@@ -172,7 +172,7 @@ def test_a_large_entry_where_none_can_be_is_odd() -> None:
     made.put(VA, PA | LEAF | 1 << 7, 39)
     found = walked(made)
     assert found.runs == ()
-    assert "is no entry of a table" in found.odd[0]
+    assert "is invalid" in found.odd[0]
 
 
 def test_a_table_that_is_no_memory_is_the_readers_error() -> None:

@@ -34,7 +34,7 @@ hgm
   HANG   hgm/hole/1G          30.00 s  took longer than 30 s
   LOST   hgm/fork/1G           0.00 s  never ran
 
-kernel   complained outside of any probe: WARNING: CPU: 1 PID: 41 at mm/hugetlb.c:812 f+0x1/0x2
+kernel   splat outside of any probe: WARNING: CPU: 1 PID: 41 at mm/hugetlb.c:812 f+0x1/0x2
 note     the guest's clock ran slow
 record   /runs/one
 FAIL: hgm/continue-4k/1G CRASH (and 3 more): kernel BUG at a.c:1! (42.2 s)

@@ -370,7 +370,7 @@ def test_a_checkpoint_is_judged_again_from_its_files(tmp_path: Path) -> None:
     (probe,) = rejudge(tmp_path).probes
     assert probe == store.record.probes[0]
     assert (probe.status, len(probe.checkpoints)) == ("FAIL", 1)
-    assert "checkpoint 1: the checkpoint's line is damaged" in probe.reason
+    assert "checkpoint 1: the checkpoint line is damaged" in probe.reason
 
 
 @pytest.mark.parametrize("name", ["checkpoint-1.json", "checkpoint-1.pages"])

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict on a probe, from its output, its exit code, its console and its checkpoints. Pure.
+
+The first rule that applies decides:
+
+==== ======================================================================== ======
+ 1   the kernel printed an oops, a BUG or a panic, or the guest died          CRASH
+ 2   the probe ran out of time; or the kernel reported a hung task, a lockup  HANG
+     or an RCU stall, and the probe did not end; or SSH stopped answering
+     while QEMU was still running
+ 3   the guest was lost in any other way                                      LOST
+ 4   a signal killed the probe                                                FAIL
+ 5   it printed no KTAP                                                       FAIL
+ 6   a result is ``not ok``                                                   FAIL
+ 7   its KTAP is damaged: results missing, no plan, cut short ...             FAIL
+ 8   a result is skipped without a reason                                     FAIL
+ 9   the exit code contradicts the results                                    FAIL
+10   the exit code is 4, or every result is skipped                           SKIP
+11   otherwise                                                                PASS
+==== ======================================================================== ======
+
+For the kernel's own selftests, `harness.judge.kselftest` replaces rules 5 to 11.
+
+Each of these turns a PASS or SKIP into a FAIL, and is added to the reason of a FAIL:
+
+- a checkpoint at which the page tables differ from what the kernel or the probe reported, or that
+  the host did not answer;
+- a leak: a number of the kernel's huge-page accounting that is not what it was before the probe
+  (`harness.judge.accounting`). Of the kernel's own selftests, which set pools themselves, leaks are
+  recorded and not judged; of a probe that taints its guest they are not even recorded;
+- any other splat during the probe.
+
+Nothing but text and records goes in, so that an old run can be judged again.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from harness.judge import accounting, blame, checkpoint, dmesg, kselftest, ktap, partial
+from harness.judge.lines import clean, short
+from harness.judge.partial import PartialVerdict, and_more, stderr_note
+from harness.records.probe import (
+    Capture,
+    CheckpointResult,
+    Leak,
+    ProbeEvidence,
+    ProbeResult,
+    Splat,
+    Status,
+    Subtest,
+)
+
+#: The exit code of a probe that could not test anything; kselftest's KSFT_SKIP.
+SKIP_CODE = 4
+
+#: What a KTAP document may have and still be trusted: the format allows other lines anywhere.
+TOLERATED = frozenset({"garbage-before", "garbage-after"})
+
+_CHECKPOINT = f"# {checkpoint.PREFIX}"
+
+# The shell's exit code of a program that a signal killed: 128 and the signal's number.
+_SIGNALLED = 128
+
+
+class ConsoleSlice(NamedTuple):
+    """What the console shows of a probe, decoded by `lines.decode`.
+
+    Attributes:
+        text: from the probe's begin; goes past its end, so that a splat that had begun is whole.
+        length: bytes of ``text`` before the probe's end.
+        capture: what was captured when it hung or died; None where nothing was.
+        captured: what the kernel printed because of the capture.
+        missing: bytes of the slice that ``serial.log`` does not have.
+    """
+
+    text: str
+    length: int
+    capture: Capture | None = None
+    captured: str = ""
+    missing: int = 0
+
+
+def judge_probe(
+    evidence: ProbeEvidence,
+    text: str,
+    stderr: str,
+    console: ConsoleSlice,
+    checkpoints: Sequence[CheckpointResult] = (),
+) -> ProbeResult:
+    """Return the verdict on one probe.
+
+    Args:
+        evidence: how it ended.
+        text: its standard output, which should be KTAP.
+        stderr: its standard error.
+        console: its part of the serial console.
+        checkpoints: the page tables that the host read for it, in the order it asked.
+
+    Returns:
+        The result, with splat offsets that count from the start of ``serial.log``, and without
+        its directory, which the store knows.
+    """
+    splats = tuple(
+        msgspec.structs.replace(splat, offset=splat.offset + evidence.console_from)
+        for splat in dmesg.scan(console.text)
+        if splat.offset < console.length
+    )
+    splats += _gap(evidence, console)
+    leaks = _leaks(evidence)
+    document = ktap.parse(text)
+    subtests = ktap.flatten(document)
+    if evidence.rules == "kselftest" and document.empty:
+        subtests = kselftest.results(text)
+    verdict = _crash(evidence, splats) or _unfinished(evidence, splats, subtests, console)
+    if verdict is None:
+        verdict = _judge_output(evidence, document, subtests, text, stderr)
+        judged_leaks = leaks if evidence.rules == "ktap" else ()
+        faults = [
+            *_checkpoint_faults(text, checkpoints),
+            *_leak_faults(judged_leaks),
+            *_splat_faults(splats),
+        ]
+        if faults:
+            own = [verdict.reason] if verdict.status == "FAIL" else []
+            verdict = PartialVerdict("FAIL", "; ".join([*own, *faults]))
+    return ProbeResult(
+        name=evidence.name,
+        status=verdict.status,
+        reason=short(verdict.reason, 400),
+        seconds=evidence.seconds,
+        subtests=subtests,
+        splats=splats,
+        checkpoints=tuple(checkpoints),
+        leaks=leaks,
+        place=_blame(verdict.status, evidence, splats, console),
+        without_series=evidence.without_series,
+    )
+
+
+def _gap(evidence: ProbeEvidence, console: ConsoleSlice) -> tuple[Splat, ...]:
+    """Return a finding where ``serial.log`` ends before the probe did."""
+    if not console.missing:
+        return ()
+    title = f"{console.missing} bytes of the console during the probe are missing"
+    return (Splat(kind="console-gap", title=title, block=(title,), offset=evidence.console_to),)
+
+
+def _blame(
+    status: Status, evidence: ProbeEvidence, splats: Sequence[Splat], console: ConsoleSlice
+) -> str:
+    """Return where the kernel hung, crashed or reported a splat; empty for any other end."""
+    if status == "HANG" and console.capture is not None:
+        return blame.of_hang(evidence.program, console.captured, splats, console.capture)
+    if status == "CRASH":
+        return blame.of_crash(splats, console.capture)
+    return blame.of_splat(splats, console.capture)
+
+
+def _crash(evidence: ProbeEvidence, splats: Sequence[Splat]) -> PartialVerdict | None:
+    """Rule 1. The first fatal splat is the cause; a panic is often only its consequence."""
+    fatal = next((splat for splat in splats if dmesg.is_fatal(splat)), None)
+    if fatal is not None:
+        return PartialVerdict("CRASH", fatal.title)
+    if evidence.ended != "guest-died":
+        return None
+    title = splats[0].title if splats else ""
+    return PartialVerdict("CRASH", title or evidence.detail or "the guest died without a splat")
+
+
+def _unfinished(
+    evidence: ProbeEvidence,
+    splats: Sequence[Splat],
+    subtests: Sequence[Subtest],
+    console: ConsoleSlice,
+) -> PartialVerdict | None:
+    """Rules 2 and 3."""
+    if evidence.ended == "exit":
+        return None
+    reached = _reached(subtests)
+    qemu_ran = console.capture is not None and bool(console.capture.vcpus)
+    if evidence.ended in ("budget", "stalled") or (evidence.ended == "lost" and qemu_ran):
+        return PartialVerdict("HANG", "; ".join(_hang(evidence, splats, reached, console)))
+    detail = evidence.detail or "the guest stopped answering"
+    parts = [f"{detail}, {reached}", *(splat.title for splat in splats[:1])]
+    return PartialVerdict("LOST", "; ".join(parts))
+
+
+def _reached(subtests: Sequence[Subtest]) -> str:
+    return f"after {subtests[-1].name}" if subtests else "before its first result"
+
+
+def _hang(
+    evidence: ProbeEvidence, splats: Sequence[Splat], reached: str, console: ConsoleSlice
+) -> list[str]:
+    """Return what is known about a hang, the most telling first."""
+    how = {
+        "budget": f"took longer than {evidence.budget:g} s",
+        "stalled": "did not end after the kernel reported a stall",
+        "lost": f"{evidence.detail or 'SSH stopped answering'} while QEMU was still running",
+    }
+    parts = [f"{how[evidence.ended]}, {reached}"]
+    if console.capture is not None:
+        where = blame.of_hang(evidence.program, console.captured, splats, console.capture)
+        parts += [f"in {where}"] if where else []
+        waiting = blame.waiters(console.text + console.captured)
+        parts += [f"waiting for userfaultfd: {', '.join(waiting)}"] if waiting else []
+    stuck = [splat for splat in splats if splat.kind in dmesg.STUCK] or list(splats)
+    return parts + [splat.title for splat in stuck[:1]]
+
+
+def _judge_output(
+    evidence: ProbeEvidence,
+    document: ktap.KtapDocument,
+    subtests: tuple[Subtest, ...],
+    text: str,
+    stderr: str,
+) -> PartialVerdict:
+    """Rules 4 to 11, for a probe that ended by itself."""
+    code = evidence.exit_code
+    if code is None:
+        return PartialVerdict("FAIL", "the exit code is not known")
+    if name := _signal_name(code):
+        return PartialVerdict("FAIL", _killed(name, subtests, stderr))
+    if evidence.rules == "kselftest":
+        return kselftest.judge(code, document, subtests, text, stderr)
+    if document.empty:
+        return PartialVerdict("FAIL", _no_ktap(code, text, stderr))
+    bad = [subtest for subtest in subtests if subtest.status == "FAIL"]
+    if bad:
+        return PartialVerdict("FAIL", partial.failed(bad, code))
+    for problem in document.problems:
+        if problem.kind not in TOLERATED:
+            return PartialVerdict("FAIL", f"damaged KTAP: {problem.text}{stderr_note(stderr)}")
+    return _judge_code(code, document, subtests, stderr)
+
+
+def _judge_code(
+    code: int, document: ktap.KtapDocument, subtests: tuple[Subtest, ...], stderr: str
+) -> PartialVerdict:
+    """Rules 8 to 11, for whole KTAP without a failure."""
+    skipped = [subtest for subtest in subtests if subtest.status == "SKIP"]
+    unexplained = [subtest.name for subtest in skipped if not subtest.reason]
+    if unexplained:
+        return PartialVerdict("FAIL", f"skipped without a reason: {unexplained[0]}")
+    reasons = [subtest.reason for subtest in skipped]
+    if document.skipped is not None:
+        reasons.insert(0, document.skipped)
+    if code not in (0, SKIP_CODE):
+        return PartialVerdict(
+            "FAIL", f"no result is `not ok`, but exit code {code}{stderr_note(stderr)}"
+        )
+    if code == SKIP_CODE or len(skipped) == len(subtests):
+        if not reasons or not reasons[0]:
+            return PartialVerdict("FAIL", f"tested nothing and gave no reason (exit code {code})")
+        return PartialVerdict("SKIP", reasons[0])
+    return PartialVerdict("PASS", "")
+
+
+def _checkpoint_faults(text: str, checkpoints: Sequence[CheckpointResult]) -> Iterator[str]:
+    """Yield a line where the page tables, read by the host, differ from what was reported."""
+    asked = sum(line.startswith(_CHECKPOINT) for line in text.split("\n"))
+    lines = [
+        f"page tables, checkpoint {each.number}{each.name and f' ({each.name})'}: {problem}"
+        for each in checkpoints
+        for problem in each.problems
+    ]
+    if asked != len(checkpoints):
+        lines.append(f"the host answered {len(checkpoints)} of {asked} checkpoints")
+    if lines:
+        yield f"{lines[0]}{and_more(lines, 1)}"
+
+
+def _leaks(evidence: ProbeEvidence) -> tuple[Leak, ...]:
+    if evidence.accounting is None or evidence.taints_guest:
+        return ()
+    return accounting.differences(evidence.accounting.before, evidence.accounting.after)
+
+
+def _leak_faults(leaks: Sequence[Leak]) -> Iterator[str]:
+    if leaks:
+        yield f"leak: {', '.join(map(accounting.describe, leaks[:3]))}{and_more(leaks, 3)}"
+
+
+def _splat_faults(splats: Sequence[Splat]) -> Iterator[str]:
+    if splats:
+        yield f"kernel: {splats[0].title}{and_more(splats, 1)}"
+
+
+def _signal_name(code: int) -> str:
+    try:
+        return signal.Signals(code - _SIGNALLED).name
+    except ValueError:
+        return ""
+
+
+def _killed(name: str, subtests: Sequence[Subtest], stderr: str) -> str:
+    failed = next((subtest for subtest in subtests if subtest.status == "FAIL"), None)
+    first = f"; {partial.failed([failed], 1)}" if failed else ""
+    return f"killed by {name}, {_reached(subtests)}{first}{stderr_note(stderr)}"
+
+
+def _no_ktap(code: int, text: str, stderr: str) -> str:
+    first = next((line for line in map(clean, text.split("\n")) if line.strip()), "")
+    printed = f"first line {short(first, 80)!r}" if first else "no output at all"
+    return f"printed no KTAP: {printed}, exit code {code}{stderr_note(stderr)}"

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verdict on a run, from the results of its probes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from harness.records.probe import ProbeResult, Splat, Status
+from harness.records.run import HgmSupport, Verdict
+
+#: Names of the probes that need high-granularity mapping begin so.
+HGM_PREFIX = "hgm/"
+
+# Statuses that fail a run, the worst first.
+_BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL", "LOST")
+
+
+class RunVerdict(NamedTuple):
+    """How a run ends.
+
+    Attributes:
+        verdict: PASS, FAIL or ERROR.
+        exit_code: 0, 1 or 3.
+        reason: one line.
+    """
+
+    verdict: Verdict
+    exit_code: int
+    reason: str
+
+
+def judge_run(
+    probes: Sequence[ProbeResult],
+    *,
+    expect: Literal["report", "hgm", "stock"],
+    hgm: HgmSupport,
+    splats: Sequence[Splat] = (),
+) -> RunVerdict:
+    """Return the verdict on a run, once every selected probe has a result.
+
+    A run whose only fault is that probes were LOST says nothing about the kernel: it ends with
+    ERROR and exit code 3. A run without probes never passes.
+
+    Args:
+        probes: every selected probe.
+        expect: ``hgm``: a kernel without HGM fails the run, and so does a skipped HGM probe;
+            ``stock``: a kernel with HGM fails it; ``report``: neither does.
+        hgm: whether the kernel has HGM, as it answered.
+        splats: those outside of any probe.
+    """
+    if not probes:
+        return RunVerdict("FAIL", 1, "no probe ran, so nothing was tested")
+    faults = [
+        *_bad_probes(probes),
+        *_broken_expectation(expect, hgm, probes),
+        *(f"splat outside of any probe: {splat.title}" for splat in splats[:1]),
+    ]
+    summary = f"{describe_hgm(hgm)}; {tally(probes)}"
+    if not faults:
+        return RunVerdict("PASS", 0, summary)
+    lost_only = {probe.status for probe in probes}.isdisjoint(("FAIL", "CRASH", "HANG"))
+    if lost_only and len(faults) == 1 and any(probe.status == "LOST" for probe in probes):
+        return RunVerdict("ERROR", 3, f"{faults[0]}; {summary}")
+    return RunVerdict("FAIL", 1, f"{'; '.join(faults)}; {summary}")
+
+
+def describe_hgm(hgm: HgmSupport) -> str:
+    """Return whether the kernel has HGM, as part of a sentence."""
+    if hgm.present is None:
+        return "HGM support not known"
+    evidence = f" ({hgm.evidence})" if hgm.evidence else ""
+    return f"kernel has {'' if hgm.present else 'no '}HGM{evidence}"
+
+
+def tally(probes: Sequence[ProbeResult]) -> str:
+    """Return how many probes ended how, such as ``9 passed, 12 skipped``."""
+    words = {
+        "PASS": "passed",
+        "FAIL": "failed",
+        "CRASH": "crashed the kernel",
+        "HANG": "hung",
+        "LOST": "lost",
+        "SKIP": "skipped",
+    }
+    counts = {status: sum(probe.status == status for probe in probes) for status in words}
+    parts = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
+    return ", ".join(parts) or "no probes"
+
+
+def _bad_probes(probes: Sequence[ProbeResult]) -> list[str]:
+    """Return one line about the worst probe; empty where none is bad."""
+    bad = [probe for probe in probes if probe.status in _BAD]
+    if not bad:
+        return []
+    worst = min(bad, key=lambda probe: _BAD.index(probe.status))
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return [f"{worst.name} {worst.status}{more}: {worst.reason}"]
+
+
+def _broken_expectation(
+    expect: Literal["report", "hgm", "stock"], hgm: HgmSupport, probes: Sequence[ProbeResult]
+) -> list[str]:
+    """Return one line if the kernel is not what ``expect`` says; empty otherwise."""
+    if expect == "hgm":
+        if hgm.present is not True:
+            return ["expected a kernel with HGM"]
+        # A probe without a directory was never started: the machine lacked something, and that
+        # is not the kernel's fault.
+        skipped = [
+            probe
+            for probe in probes
+            if probe.name.startswith(HGM_PREFIX) and probe.status == "SKIP" and probe.directory
+        ]
+        return [f"expected HGM, but {p.name} was skipped: {p.reason}" for p in skipped[:1]]
+    if expect == "stock" and hgm.present is not False:
+        return ["expected a kernel without HGM"]
+    return []
