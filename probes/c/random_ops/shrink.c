@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Shrinks a sequence that fails to a short one that still fails (ddmin), and reports it. */
+#include <string.h>
+
+#include "random_ops.h"
+
+time_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec;
+}
+
+/* Leaves out COUNT operations from FIRST on. */
+static void without(const struct sequence *from, size_t first, size_t count, struct sequence *to)
+{
+	to->count = from->count - count;
+	memcpy(to->ops, from->ops, first * sizeof(from->ops[0]));
+	memcpy(to->ops + first, from->ops + first + count,
+	       (from->count - first - count) * sizeof(from->ops[0]));
+}
+
+/*
+ * Zeller's ddmin, complements only: leaves out ever smaller parts as long as the
+ * rest still fails. In the end no single operation can be left out, unless the
+ * time is over before.
+ */
+static void shrink(struct sequence *failing)
+{
+	static struct sequence candidate;
+	time_t end = now() + SHRINK_SECONDS;
+
+	for (size_t part = (failing->count + 1) / 2; part >= 1 && now() < end;) {
+		bool smaller = false;
+
+		for (size_t first = 0; first < failing->count && now() < end;) {
+			size_t left = failing->count - first, count = part < left ? part : left;
+
+			without(failing, first, count, &candidate);
+			if (candidate.count && !passes(&candidate, false)) {
+				*failing = candidate;
+				smaller = true;
+			} else {
+				first += count;
+			}
+		}
+		if (!smaller || part > failing->count)
+			part = part > 1 ? part / 2 : 0;
+	}
+}
+
+/* Halves the ranges of the operations as long as the sequence still fails. */
+static void narrow(struct sequence *failing)
+{
+	static struct sequence candidate;
+	time_t end = now() + SHRINK_SECONDS;
+
+	for (size_t i = 0; i < failing->count; i++) {
+		size_t half;
+
+		while ((half = failing->ops[i].count / 2 / granule() * granule()) &&
+		       now() < end) {
+			candidate = *failing;
+			candidate.ops[i].count = half;
+			if (passes(&candidate, false)) {
+				candidate.ops[i].page += failing->ops[i].count - half;
+				if (passes(&candidate, false))
+					break;
+			}
+			*failing = candidate;
+		}
+	}
+}
+
+void report_failure(struct sequence *failing, uint64_t seed)
+{
+	size_t whole = failing->count;
+
+	/* What follows the step that failed does not matter, unless only the end shows the failure. */
+	if (last_step() + 1 < failing->count)
+		failing->count = last_step() + 1;
+	shrink(failing);
+	narrow(failing);
+	probe_note("the %zu operations of seed %llu shrink to %zu that fail as well:", whole,
+		   (unsigned long long)seed, failing->count);
+	print_sequence(failing);
+	if (passes(failing, true))
+		probe_note("these passed when they were run once more: the failure is not reproducible");
+	probe_fail("the kernel and the model disagree");
+}
