@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which patch of a series, or which commit, made a kernel bad.
+"""Finds the patch of a series, or the commit, that made a kernel bad.
 
-Both ends are looked at first: an answer that rests on an end that was only believed is no answer.
-Every kernel that was ever built is taken from the cache, and every point that was ever run from
-the campaign's memory, so a bisection that was killed goes on where it was.
+Both ends are evaluated first, so that no result rests on an end that was only assumed. Kernels come
+from the cache and finished runs from the campaign's state, so a bisection that was killed continues
+where it was.
 """
 
 from __future__ import annotations
@@ -17,167 +17,134 @@ import msgspec
 
 from harness.campaign import commits, state, strategy
 from harness.campaign.commits import History
-from harness.campaign.evaluate import Candidate, Look, Looker
-from harness.campaign.predicate import Answer, Question
+from harness.campaign.evaluate import Evaluator
+from harness.campaign.predicate import Predicate
 from harness.context import Context
 from harness.errors import SpecError
 from harness.kernel.obtain import KernelRequest, patch_stat, resolve_request
 from harness.pipeline import RunRequest
 from harness.records.base import Record
+from harness.records.campaign import (
+    Bisection,
+    BisectResult,
+    Candidate,
+    Confidence,
+    Evaluation,
+    Term,
+)
 from harness.run.subject import Subject
 from harness.workspace import atomic_write
 
-Outcome = Literal["found", "several", "never", "always"]
 
-
-class Confidence(Record, frozen=True, kw_only=True):
-    """How sure an answer about a fault that does not always show is.
-
-    Attributes:
-        wanted: the least probability of a right answer that was asked for.
-        rate: how often the fault shows at least, with half of the doubt that `wanted` leaves.
-        repeats: how often a point had to pass to be called good.
-        reached: probability of a right answer, at least.
-    """
-
-    wanted: float
-    rate: float
-    repeats: int
-    reached: float
-
-
-class Plan(Record, frozen=True, kw_only=True):
-    """What a bisection is asked.
+class BisectRequest(Record, frozen=True, kw_only=True):
+    """What to bisect.
 
     Attributes:
         subject: source, series and machine.
-        question: when a kernel is bad.
-        confidence: least probability of a right answer, such as 0.95; None to ask each point once.
+        predicate: when a kernel is bad.
+        confidence: least probability of a right result, such as 0.95; None to evaluate each
+            candidate once.
     """
 
     subject: Subject
-    question: Question
+    predicate: Predicate
     confidence: float | None = None
 
-
-class Bisection(Record, frozen=True, kw_only=True):
-    """The answer.
-
-    Attributes:
-        question: in a few words.
-        outcome: ``found``; ``several`` if the ones between could not be tested; ``never`` if the
-            last point is not bad; ``always`` if the first one is bad.
-        suspects: the culprit, or all that it may be; the point that decided where it is neither.
-        looks: in the order they were taken.
-        evidence: one line: what was seen first at the first bad point.
-        before: one line: what was seen at the point before it.
-        diffstat: of the culprit, as git prints it.
-        again: commands that show the culprit, and the point before it, again.
-        confidence: None where every point was asked once.
-        builds: kernels that were built, and not found in the cache.
-        runs: runs that were made, each in a guest of its own.
-        seconds: wall time of all of them.
-        make_seconds: those of them in which make built kernels.
-        guest_seconds: those of them from QEMU's start to its end.
-        directory: absolute path of the campaign's directory.
-    """
-
-    question: str
-    outcome: Outcome
-    suspects: tuple[Candidate, ...]
-    looks: tuple[Look, ...]
-    evidence: str = ""
-    before: str = ""
-    diffstat: str = ""
-    again: tuple[tuple[str, ...], ...] = ()
-    confidence: Confidence | None = None
-    builds: int = 0
-    runs: int = 0
-    seconds: float = 0.0
-    make_seconds: float = 0.0
-    guest_seconds: float = 0.0
-    directory: str = ""
-
-    @property
-    def ratio(self) -> float | None:
-        """Return wall time by that of makes and guests; None where neither was needed."""
-        needed = self.make_seconds + self.guest_seconds
-        return self.seconds / needed if needed else None
-
-    @property
-    def exit_code(self) -> int:
-        """Return 0 if one culprit was found, else 1."""
-        return 0 if self.outcome == "found" else 1
+    def of_kernel(self, kernel: KernelRequest) -> RunRequest:
+        """Return the run that evaluates a kernel."""
+        return self.predicate.request(msgspec.structs.replace(self.subject, kernel=kernel))
 
 
-@dataclass(frozen=True)
-class Hunt:
+@dataclass
+class _Bisector:
     """A bisection under way.
 
     Attributes:
-        plan: what is asked.
-        looker: looks at points.
-        request: what a point runs.
-        times: how often a point must pass to be called good.
+        request: what to bisect.
+        evaluator: evaluates candidates.
+        run: returns the run of a candidate.
+        times: how often a candidate must pass to be called good.
         confidence: what that rests on.
     """
 
-    plan: Plan
-    looker: Looker
-    request: Callable[[Candidate], RunRequest]
+    request: BisectRequest
+    evaluator: Evaluator
+    run: Callable[[Candidate], RunRequest]
     times: int = 1
     confidence: Confidence | None = None
 
-    def look(self, candidate: Candidate) -> Look:
-        """Look at a point."""
-        return self.looker.look(candidate, self.request(candidate), self.times)
+    def evaluate(self, candidate: Candidate) -> Evaluation:
+        return self.evaluator.evaluate(candidate, self.run(candidate), self.times)
 
-    def bad_end(self, candidate: Candidate, tests: int) -> tuple[Look, Hunt]:
-        """Look at the last point; where a confidence is wanted, measure how often it is bad."""
-        wanted = self.plan.confidence
+    def ends(
+        self, first: Candidate, last: Candidate, tests: int
+    ) -> tuple[Evaluation, Evaluation] | Bisection:
+        """Evaluate the last candidate and the first; return the result if that decides it.
+
+        Where a confidence is wanted, the fault's rate is measured at the last one.
+
+        Args:
+            first: known, or believed, to be good.
+            last: known, or believed, to be bad.
+            tests: how many candidates between are tested at most.
+
+        Raises:
+            SpecError: if one of them cannot be tested.
+        """
+        wanted = self.request.confidence
         if wanted is None:
-            return self.look(candidate), self
-        seen = self.looker.measure(candidate, self.request(candidate))
-        confidence = _confidence(wanted, seen, tests)
-        times = confidence.repeats if confidence else 1
-        return seen, Hunt(self.plan, self.looker, self.request, times, confidence)
+            bad = self.evaluate(last)
+        else:
+            bad = self.evaluator.measure_rate(last, self.run(last))
+            self.confidence = _confidence(wanted, bad, tests + 1)
+            self.times = self.confidence.repeats if self.confidence else 1
+        if _tested(bad).term != "bad":
+            return self.result("never", [last], bad, None)
+        good = _tested(self.evaluate(first))
+        if good.term == "bad":
+            return self.result("always", [first], good, None)
+        return good, bad
 
-    def answer(
-        self, outcome: Outcome, suspects: Sequence[Candidate], first: Look, before: Look | None
+    def result(
+        self,
+        result: BisectResult,
+        suspects: Sequence[Candidate],
+        first_bad: Evaluation,
+        before: Evaluation | None,
     ) -> Bisection:
-        """Return the answer with all that was counted."""
-        looks = tuple(self.looker.looks)
-        show = [each.candidate for each in (first, before) if each is not None]
+        """Return the result with its evidence and its cost."""
+        made = tuple(self.evaluator.evaluations)
+        show = [each.candidate for each in (first_bad, before) if each is not None]
         return Bisection(
-            question=self.plan.question.text(),
-            outcome=outcome,
+            predicate=self.request.predicate.text(),
+            result=result,
             suspects=tuple(suspects),
-            looks=looks,
-            evidence=first.reason,
+            evaluations=made,
+            evidence=first_bad.reason,
             before=before.reason if before else "",
-            again=tuple(state.repeated(self.request(each), self.times).command for each in show),
+            commands=tuple(state.repeated(self.run(each), self.times).command for each in show),
             confidence=self.confidence,
-            builds=sum(look.built for look in looks),
-            runs=sum(look.runs for look in looks),
-            seconds=round(sum(look.seconds for look in looks), 1),
-            make_seconds=round(sum(look.make_seconds for look in looks), 1),
-            guest_seconds=round(sum(look.guest_seconds for look in looks), 1),
+            builds=sum(each.built for each in made),
+            runs=sum(each.runs for each in made),
+            seconds=round(sum(each.seconds for each in made), 1),
+            make_seconds=round(sum(each.make_seconds for each in made), 1),
+            guest_seconds=round(sum(each.guest_seconds for each in made), 1),
         )
 
 
-def bisect_series(plan: Plan, runs: Path, context: Context) -> Bisection:
+def bisect_series(request: BisectRequest, runs: Path, context: Context) -> Bisection:
     """Find the patch of a series that made the kernel bad.
 
     Args:
-        plan: what is asked; its series must have at least one patch.
+        request: what to bisect; its series must have at least one patch.
         runs: where the campaign's directory is made.
         context: cache, deadline, progress.
 
     Raises:
         UserError: if the series cannot be read, does not apply as a whole, or is empty.
-        CampaignStopped: if this host could not run a point.
+        CampaignStopped: if this host could not do a run.
     """
-    kernel = plan.subject.kernel
+    kernel = request.subject.kernel
     parts = resolve_request(kernel, context)
     patches = parts.patches[: kernel.first]
     if not patches:
@@ -185,122 +152,117 @@ def bisect_series(plan: Plan, runs: Path, context: Context) -> Bisection:
             "there is no series to bisect", hint="give --series, or --good and --bad for commits"
         )
     names = ["the source alone", *(patch.name for patch in patches)]
-    candidates = [Candidate(point=f"{n:04}", name=name) for n, name in enumerate(names)]
-    identity = (plan.subject, parts, plan.question)
-    with state.campaign("bisect", kernel.series, identity, runs, context) as memory:
-        looker = Looker(plan.question, memory, context)
-        found = _search(candidates, Hunt(plan, looker, lambda each: _of_series(plan, each)))
-        if found.outcome == "found":
-            number = int(found.suspects[0].point)
-            stat = patch_stat(kernel, number, context)
+    candidates = [Candidate(id=f"{n:04}", name=name) for n, name in enumerate(names)]
+
+    def run(candidate: Candidate) -> RunRequest:
+        return request.of_kernel(msgspec.structs.replace(kernel, first=int(candidate.id)))
+
+    identity = (request.subject, parts, request.predicate)
+    with state.campaign("bisect", kernel.series, identity, runs, context) as campaign:
+        evaluator = Evaluator(request.predicate, campaign, context)
+        found = _bisect_patches(candidates, _Bisector(request, evaluator, run))
+        if found.result == "found":
+            stat = patch_stat(kernel, int(found.suspects[0].id), context)
             found = msgspec.structs.replace(found, diffstat=stat)
-        return _kept(found, memory.directory)
+        return _write(found, campaign.directory)
 
 
-def _of_series(plan: Plan, candidate: Candidate) -> RunRequest:
-    number = int(candidate.point)
-    kernel = msgspec.structs.replace(plan.subject.kernel, first=number)
-    return _request(plan, kernel)
+def _bisect_patches(candidates: Sequence[Candidate], bisector: _Bisector) -> Bisection:
+    """Evaluate the ends, then between them, until no candidate that can be tested is left."""
+    last = len(candidates) - 1
+    ends = bisector.ends(candidates[0], candidates[last], strategy.most_tests(last))
+    if isinstance(ends, Bisection):
+        return ends
+    seen = {0: ends[0], last: ends[1]}
+    left = _bracket(seen)
+    while left.following is not None:
+        seen[left.following] = bisector.evaluate(candidates[left.following])
+        left = _bracket(seen)
+    suspects = [candidates[number] for number in left.suspects]
+    return bisector.result(_one_or_several(suspects), suspects, seen[left.bad], seen[left.before])
 
 
-def _request(plan: Plan, kernel: KernelRequest) -> RunRequest:
-    return plan.question.request(msgspec.structs.replace(plan.subject, kernel=kernel))
+def _bracket(seen: dict[int, Evaluation]) -> strategy.Bracket:
+    return strategy.bracket({number: each.term for number, each in seen.items()})
 
 
-def _kept(found: Bisection, directory: Path) -> Bisection:
+def _one_or_several(suspects: Sequence[Candidate]) -> BisectResult:
+    return "found" if len(suspects) == 1 else "several"
+
+
+def _write(found: Bisection, directory: Path) -> Bisection:
     found = msgspec.structs.replace(found, directory=str(directory))
     atomic_write(directory / "bisect.json", msgspec.json.encode(found))
     return found
 
 
-def _search(candidates: Sequence[Candidate], hunt: Hunt) -> Bisection:
-    """Look at the ends, then between them, until no point that can be tested is left."""
-    last = len(candidates) - 1
-    end, hunt = hunt.bad_end(candidates[last], strategy.most_tests(last) + 1)
-    if _tested(end).answer != "bad":
-        return hunt.answer("never", candidates[last:], end, None)
-    begin = _tested(hunt.look(candidates[0]))
-    if begin.answer == "bad":
-        return hunt.answer("always", candidates[:1], begin, None)
-    seen = {0: begin, last: end}
-    while (point := _following(seen)) is not None:
-        seen[point] = hunt.look(candidates[point])
-    left = strategy.bracket({point: look.answer for point, look in seen.items()})
-    outcome: Outcome = "found" if len(left.suspects) == 1 else "several"
-    suspects = [candidates[point] for point in left.suspects]
-    return hunt.answer(outcome, suspects, seen[left.bad], seen[left.before])
-
-
-def _following(seen: dict[int, Look]) -> int | None:
-    return strategy.bracket({point: look.answer for point, look in seen.items()}).following
-
-
-def _tested(end: Look) -> Look:
+def _tested(end: Evaluation) -> Evaluation:
     """Return an end of what is bisected.
 
     Raises:
-        SpecError: if it cannot be tested: then nobody knows whether the fault is there.
+        SpecError: if it cannot be tested, so that it is not known whether the fault is there.
     """
-    if end.answer == "untestable":
+    if end.term == "untestable":
         raise SpecError(
             f"{end.candidate.name} cannot be tested: {end.reason}",
-            hint="give two ends that can be",
+            hint="give two ends that can be tested",
         )
     return end
 
 
-def bisect_commits(plan: Plan, history: History, runs: Path, context: Context) -> Bisection:
+def bisect_commits(
+    request: BisectRequest, history: History, runs: Path, context: Context
+) -> Bisection:
     """Find the commit that made the kernel bad, by git's own bisection.
 
     Args:
-        plan: what is asked; the source of its subject is ignored.
+        request: what to bisect; the source of its subject is ignored.
         history: the repository and the ends.
         runs: where the campaign's directory is made.
         context: cache, deadline, progress.
 
     Raises:
-        UserError: if the repository or a revision is not there, or good is not before bad.
-        CampaignStopped: if this host could not run a point.
+        UserError: if the repository or a revision does not exist, or good is not before bad.
+        CampaignStopped: if this host could not do a run.
     """
-    identity = (plan.subject, (history.good, history.bad), plan.question)
+
+    def run(candidate: Candidate) -> RunRequest:
+        source = f"git:{history.path}@{candidate.id}"
+        return request.of_kernel(msgspec.structs.replace(request.subject.kernel, source=source))
+
+    identity = (request.subject, (history.good, history.bad), request.predicate)
     label = f"{history.path.name}-{history.bad[:12]}"
-    with state.campaign("bisect", label, identity, runs, context) as memory:
-        looker = Looker(plan.question, memory, context)
-        hunt = Hunt(plan, looker, lambda each: _of_commit(plan, history, each))
-        with commits.bisection(history, memory.directory / "git", context.deadline) as walk:
-            found = _walk(walk, hunt)
-            if found.outcome == "found":
-                stat = walk.diffstat(found.suspects[0].point)
+    with state.campaign("bisect", label, identity, runs, context) as campaign:
+        evaluator = Evaluator(request.predicate, campaign, context)
+        clone = campaign.directory / "git"
+        with commits.bisection(history, clone, context.deadline) as git_bisect:
+            found = _bisect_history(git_bisect, _Bisector(request, evaluator, run))
+            if found.result == "found":
+                stat = git_bisect.diffstat(found.suspects[0].id)
                 found = msgspec.structs.replace(found, diffstat=stat)
-        return _kept(found, memory.directory)
+        return _write(found, campaign.directory)
 
 
-def _of_commit(plan: Plan, history: History, candidate: Candidate) -> RunRequest:
-    source = f"git:{history.path}@{candidate.point}"
-    kernel = msgspec.structs.replace(plan.subject.kernel, source=source)
-    return _request(plan, kernel)
+def _bisect_history(git_bisect: commits.GitBisect, bisector: _Bisector) -> Bisection:
+    """Evaluate the ends, then the commits that git chooses, until it names the culprit."""
+    first, last = (
+        git_bisect.candidate(commit) for commit in (git_bisect.history.good, git_bisect.history.bad)
+    )
+    ends = bisector.ends(first, last, git_bisect.most_tests())
+    if isinstance(ends, Bisection):
+        return ends
+    seen = {each.candidate.id: each for each in ends}
+    while (commit := git_bisect.following()) is not None:
+        seen[commit] = bisector.evaluate(git_bisect.candidate(commit))
+        git_bisect.tell(commit, _GIT_TERMS[seen[commit].term])
+    suspects = [git_bisect.candidate(commit) for commit in git_bisect.suspects]
+    first_bad = seen.get(suspects[-1].id, ends[1])
+    before = seen.get(git_bisect.parent(suspects[0].id))
+    return bisector.result(_one_or_several(suspects), suspects, first_bad, before)
 
 
-def _walk(walk: commits.Walk, hunt: Hunt) -> Bisection:
-    """Look at the ends, then where git says, until git names the culprit."""
-    end, hunt = hunt.bad_end(walk.candidate(walk.history.bad), walk.most_tests() + 1)
-    if _tested(end).answer != "bad":
-        return hunt.answer("never", [end.candidate], end, None)
-    begin = _tested(hunt.look(walk.candidate(walk.history.good)))
-    if begin.answer == "bad":
-        return hunt.answer("always", [begin.candidate], begin, None)
-    seen = {end.candidate.point: end, begin.candidate.point: begin}
-    while (commit := walk.following()) is not None:
-        seen[commit] = hunt.look(walk.candidate(commit))
-        walk.tell(commit, _GIT_WORDS[seen[commit].answer])
-    suspects = [walk.candidate(commit) for commit in walk.suspects]
-    outcome: Outcome = "found" if len(suspects) == 1 else "several"
-    first = seen.get(suspects[-1].point, end)
-    return hunt.answer(outcome, suspects, first, seen.get(walk.parent(suspects[0].point)))
-
-
-#: A commit without the feature has not the fault either, and nor have those before it.
-_GIT_WORDS: dict[Answer, Literal["good", "bad", "skip"]] = {
+#: A commit without the feature does not have the fault either, and nor do those before it.
+_GIT_TERMS: dict[Term, Literal["good", "bad", "skip"]] = {
     "good": "good",
     "absent": "good",
     "bad": "bad",
@@ -308,15 +270,15 @@ _GIT_WORDS: dict[Answer, Literal["good", "bad", "skip"]] = {
 }
 
 
-def _confidence(wanted: float, seen: Look, tests: int) -> Confidence | None:
-    """Return how often a point must pass; None if the fault was not seen at all.
+def _confidence(wanted: float, bad: Evaluation, tests: int) -> Confidence | None:
+    """Return how often a candidate must pass; None if the fault was not seen at all.
 
-    Half of the doubt goes to the rate, half is shared out among the points that may be called good.
+    Half of the doubt goes to the rate; half is shared by the candidates that may be called good.
     """
-    if not seen.bad:
+    if not bad.bad:
         return None
     doubt = (1 - wanted) / 2
-    rate = strategy.least_rate(seen.bad, seen.asked, doubt)
+    rate = strategy.least_rate(bad.bad, bad.samples, doubt)
     times = strategy.repeats(rate, doubt / tests)
     reached = 1 - doubt - tests * strategy.hidden(rate, times)
     return Confidence(wanted=wanted, rate=rate, repeats=times, reached=reached)

@@ -2,7 +2,7 @@
 """git's own bisection, in a bare clone of our own that shares the objects of the user's repository.
 
 The user's repository is read, never written to: no ref, no work tree, no BISECT_LOG of theirs is
-touched. The clone is thrown away; what was seen of each commit is in the campaign's memory.
+touched. The clone is thrown away; the runs of each commit stay in the campaign's directory.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Literal
 
 from harness import command
 from harness.campaign import strategy
-from harness.campaign.evaluate import Candidate
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SourceError
 from harness.kernel import git, user_tree
 from harness.records.base import Record
+from harness.records.campaign import Candidate
 
 _FOUND = re.compile(r"^([0-9a-f]{40,64}) is the first bad commit", re.MULTILINE)
 _COMMIT = re.compile(r"^[0-9a-f]{40,64}$", re.MULTILINE)
 
 
 class History(Record, frozen=True, kw_only=True):
-    """Which commits are in question.
+    """Which commits are bisected.
 
     Attributes:
         repository: absolute path of a git repository or of its work tree.
@@ -50,12 +50,12 @@ def history(repository: Path, good: str, bad: str, deadline: Deadline) -> Histor
     """Return the history between two revisions.
 
     Raises:
-        SourceError: if there is no repository, or no such revision.
+        SourceError: if the repository or a revision does not exist.
     """
     where = repository.expanduser().absolute()
     git_dir = user_tree.git_dir(where)
     if git_dir is None:
-        raise SourceError(f"{repository} is no git repository", hint="give it with --repo PATH")
+        raise SourceError(f"{repository} is not a git repository", hint="give it with --repo PATH")
     found = [_commit(git_dir, revision, deadline) for revision in (good, bad)]
     return History(repository=str(where), good=found[0], bad=found[1])
 
@@ -71,14 +71,14 @@ def _commit(git_dir: Path, revision: str, deadline: Deadline) -> str:
 
 
 @dataclass
-class Walk:
+class GitBisect:
     """git's bisection under way.
 
     Attributes:
-        history: what is in question.
+        history: what is bisected.
         clone: the bare clone.
-        deadline: when all must be over.
-        suspects: the first bad commit, or all it may be; empty before git has said so.
+        deadline: of the whole command.
+        suspects: the first bad commit, or all that it may be; empty until git is done.
     """
 
     history: History
@@ -100,22 +100,22 @@ class Walk:
                 f"{self.history.bad[:12]}",
                 hint="exchange them, or give their merge base as the good one",
             )
-        self._heed(self._git("bisect", "start", "--no-checkout", *ends))
+        self._read(self._git("bisect", "start", "--no-checkout", *ends))
 
     def following(self) -> str | None:
-        """Return the commit to look at next; None when git has come to its end."""
+        """Return the commit to evaluate next; None when git is done."""
         if self.suspects:
             return None
         return self._git("rev-parse", "--verify", "BISECT_HEAD", ok=(0,)).stdout.strip()
 
     def tell(self, commit: str, word: Literal["good", "bad", "skip"]) -> None:
-        """Tell git what a commit is."""
-        self._heed(self._git("bisect", word, commit))
+        """Tell git whether a commit is good or bad, or to skip it."""
+        self._read(self._git("bisect", word, commit))
 
     def candidate(self, commit: str) -> Candidate:
         """Return a commit with its subject."""
         shown = self._git("log", "-1", "--format=%s", commit, ok=(0,)).stdout.strip()
-        return Candidate(point=commit, name=shown)
+        return Candidate(id=commit, name=shown)
 
     def parent(self, commit: str) -> str:
         """Return a commit's first parent; empty where it has none."""
@@ -129,13 +129,13 @@ class Walk:
         return self._git(*show, ok=(0,)).stdout.rstrip()
 
     def most_tests(self) -> int:
-        """Return how many commits a search looks at if all of them can be tested."""
+        """Return how many commits are tested at most if all of them can be."""
         range_ = f"{self.history.good}..{self.history.bad}"
         total = int(self._git("rev-list", "--count", range_, ok=(0,)).stdout)
         return strategy.most_tests(total)
 
-    def _heed(self, done: command.Completed) -> None:
-        """Take what git says at its end: the culprit, or those that skipped ones hide."""
+    def _read(self, done: command.Completed) -> None:
+        """Take the suspects from git's output, if it is done."""
         if found := _FOUND.search(done.stdout):
             self.suspects = (found[1],)
         elif "could be any of" in done.stdout:
@@ -156,7 +156,7 @@ class Walk:
 
 
 @contextlib.contextmanager
-def bisection(history: History, clone: Path, deadline: Deadline) -> Iterator[Walk]:
+def bisection(history: History, clone: Path, deadline: Deadline) -> Iterator[GitBisect]:
     """Yield git's bisection of a history, just started, in a clone that is removed on the way out.
 
     Raises:
@@ -171,8 +171,8 @@ def bisection(history: History, clone: Path, deadline: Deadline) -> Iterator[Wal
     except CommandFailed as error:
         raise SourceError(f"{history.repository} cannot be read: {error.message}") from error
     try:
-        walk = Walk(history, clone, deadline)
-        walk.start()
-        yield walk
+        git_bisect = GitBisect(history, clone, deadline)
+        git_bisect.start()
+        yield git_bisect
     finally:
         shutil.rmtree(clone, ignore_errors=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a bisection asks of each kernel, and what a run's record answers."""
+"""When a bisection calls a kernel bad, and what a run's record says about that."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from harness.campaign import state
 from harness.pipeline import RunRequest
 from harness.probes.catalog import matches, plain_name
 from harness.records.base import Record
+from harness.records.campaign import Term
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
 from harness.run.subject import Subject
 
-#: ``absent``: the kernel has not yet what the question is about; ``untestable``: it cannot tell.
-Answer = Literal["good", "bad", "absent", "untestable"]
-
-#: What makes a kernel bad where nothing else is said.
+#: With these statuses a probe makes its kernel bad unless others are asked for.
 BAD: tuple[Status, ...] = ("FAIL", "CRASH", "HANG")
 
-#: A kernel that is only to be booted runs this.
+#: What a kernel that only has to boot runs.
 _SMALLEST = ("baseline/memfd-map/2M",)
 
 
-class Question(Record, frozen=True, kw_only=True):
+class Predicate(Record, frozen=True, kw_only=True):
     """When a kernel is bad.
 
     Attributes:
-        about: ``probe`` (its status), ``splat`` (the kernel complains), ``build``, or ``boot``.
+        about: ``probe`` (its status), ``splat`` (the kernel reports one), ``build``, or ``boot``.
         probes: globs over probe names, run in each kernel; empty for all, unused for ``build`` and
             ``boot``.
-        statuses: for ``probe``: with which of them a probe makes the kernel bad.
+        statuses: for ``probe``: the statuses that make the kernel bad.
         signature: for ``probe`` and ``splat``: a regular expression that the reason, or a line of
-            what the kernel said, must match as well; empty for any.
+            the splat, must match as well; empty for any.
     """
 
     about: Literal["probe", "splat", "build", "boot"] = "probe"
@@ -43,99 +41,88 @@ class Question(Record, frozen=True, kw_only=True):
     signature: str = ""
 
     def request(self, subject: Subject) -> RunRequest:
-        """Return the run that answers for a kernel: no more than it takes."""
+        """Return the smallest run of a kernel that decides the predicate."""
         if self.about == "build":
             return state.request(subject, (), build_only=True)
         return state.request(subject, _SMALLEST if self.about == "boot" else self.probes)
 
     def text(self) -> str:
-        """Return the question in a few words."""
+        """Return the predicate in a few words."""
         match self.about:
-            case "build":
-                return "does it not build?"
-            case "boot":
-                return "does it not boot?"
+            case "build" | "boot":
+                return f"bad if it does not {self.about}"
             case "splat":
-                return f"does the kernel complain{self._like()}?"
-        return f"is {' or '.join(self.probes)} {'/'.join(self.statuses)}{self._like()}?"
+                what = "the kernel reports a splat"
+            case "probe":
+                what = f"{' or '.join(self.probes)} ends in {'/'.join(self.statuses)}"
+        return f"bad if {what}" + (f" that matches {self.signature!r}" if self.signature else "")
 
-    def _like(self) -> str:
-        return f" like {self.signature!r}" if self.signature else ""
+    def selects(self, probe: ProbeResult) -> bool:
+        """Return whether the predicate is about a probe."""
+        name = plain_name(probe.name)
+        return not self.probes or any(matches(name, glob) for glob in self.probes)
 
 
-class Opinion(Record, frozen=True, kw_only=True):
-    """What one run says.
+class Answer(Record, frozen=True, kw_only=True):
+    """What one run says about its kernel.
 
     Attributes:
-        answer: see `Answer`.
+        term: see `Term`.
         reason: one line, the first evidence.
     """
 
-    answer: Answer
+    term: Term
     reason: str
 
 
-def ask(question: Question, record: RunRecord) -> Opinion:
-    """Return what a finished run answers. What could not be asked is never called good."""
+def evaluate(predicate: Predicate, record: RunRecord) -> Answer:
+    """Return what a finished run says. A kernel that could not be tested is never called good."""
     if not state.applied(record):
-        return Opinion(answer="untestable", reason=f"its series does not apply: {record.reason}")
-    if not state.built(record):
-        answer: Answer = "bad" if question.about == "build" else "untestable"
-        return Opinion(answer=answer, reason=f"does not build: {record.reason}")
-    if question.about == "build":
-        return Opinion(answer="good", reason="it builds")
-    if not state.booted(record):
-        answer = "bad" if question.about == "boot" else "untestable"
-        return Opinion(answer=answer, reason=f"does not boot: {record.reason}")
-    if question.about == "boot":
-        return Opinion(answer="good", reason="it boots")
-    for found in _evidence(question, record):
-        return Opinion(answer="bad", reason=found)
-    return _no_evidence(question, record)
+        return Answer(term="untestable", reason=f"its series does not apply: {record.reason}")
+    for stage, passed in (("build", state.built(record)), ("boot", state.booted(record))):
+        if not passed:
+            term: Term = "bad" if predicate.about == stage else "untestable"
+            return Answer(term=term, reason=f"does not {stage}: {record.reason}")
+        if predicate.about == stage:
+            return Answer(term="good", reason=f"it {stage}s")
+    for found in _evidence(predicate, record):
+        return Answer(term="bad", reason=found)
+    return _no_evidence(predicate, record)
 
 
-def _evidence(question: Question, record: RunRecord) -> Iterator[str]:
+def _evidence(predicate: Predicate, record: RunRecord) -> Iterator[str]:
     """Yield what makes the kernel bad, a line each."""
-    if question.about == "splat":
+    if predicate.about == "splat":
         for splat in (*(s for probe in record.probes for s in probe.splats), *record.splats):
-            if _like(question.signature, *splat.block, splat.title):
+            if _like(predicate.signature, *splat.block, splat.title):
                 yield splat.title
         return
-    for probe in _asked(question, record):
-        said = [line for splat in probe.splats for line in splat.block]
-        if probe.status in question.statuses and _like(question.signature, probe.reason, *said):
-            yield f"{probe.name}: {probe.status}: {probe.reason}"
+    for probe in filter(predicate.selects, record.probes):
+        lines = [line for splat in probe.splats for line in splat.block]
+        if probe.status in predicate.statuses and _like(predicate.signature, probe.reason, *lines):
+            yield _line(probe)
 
 
 def _like(signature: str, *lines: str) -> bool:
     return not signature or any(re.search(signature, line) for line in lines)
 
 
-def _no_evidence(question: Question, record: RunRecord) -> Opinion:
-    """Return what a run without evidence of the fault says; that it went well is not a given."""
-    asked = _asked(question, record)
-    lost = [probe for probe in asked if probe.status == "LOST"]
-    if lost:
-        return Opinion(answer="untestable", reason=f"{lost[0].name}: LOST: {lost[0].reason}")
-    other = [probe for probe in asked if probe.status not in ("PASS", "SKIP")]
-    if other and question.about == "probe":
-        # Wrong in another way than the one that is looked for.
-        reason = f"{other[0].name}: {other[0].status}: {other[0].reason}"
-        return Opinion(answer="untestable", reason=f"another fault: {reason}")
-    passed = [probe for probe in asked if probe.status == "PASS"]
-    if passed or (question.about == "splat" and not asked):
+def _line(probe: ProbeResult) -> str:
+    return f"{probe.name}: {probe.status}: {probe.reason}"
+
+
+def _no_evidence(predicate: Predicate, record: RunRecord) -> Answer:
+    """Return what a run without evidence of the fault says: it is good only if a probe passed."""
+    probes = tuple(filter(predicate.selects, record.probes))
+    for probe in probes:
+        if probe.status == "LOST":
+            return Answer(term="untestable", reason=_line(probe))
+    for probe in probes:
+        if probe.status not in ("PASS", "SKIP") and predicate.about == "probe":
+            return Answer(term="untestable", reason=f"another fault: {_line(probe)}")
+    passed = [probe for probe in probes if probe.status == "PASS"]
+    if passed or (predicate.about == "splat" and not probes):
         names = ", ".join(dict.fromkeys(plain_name(probe.name) for probe in passed[:3]))
-        return Opinion(answer="good", reason=f"{names or 'it boots'}: PASS")
-    skipped = next(iter(asked), None)
-    reason = f"{skipped.name}: SKIP: {skipped.reason}" if skipped else "no such probe was run"
-    return Opinion(answer="absent", reason=reason)
-
-
-def _asked(question: Question, record: RunRecord) -> tuple[ProbeResult, ...]:
-    """Return the results that the question is about."""
-    return tuple(
-        probe
-        for probe in record.probes
-        if not question.probes
-        or any(matches(plain_name(probe.name), glob) for glob in question.probes)
-    )
+        return Answer(term="good", reason=f"{names or 'it boots'}: PASS")
+    reason = _line(probes[0]) if probes else "no such probe was run"
+    return Answer(term="absent", reason=reason)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether runs of the same tests came out alike, test by test and result by result. Pure."""
+"""Compares the kernel's own tests between runs, test by test and result by result. Pure."""
 
 from __future__ import annotations
 
@@ -9,30 +9,16 @@ import msgspec
 
 from harness.errors import RecordError
 from harness.probes.catalog import plain_name
-from harness.records.base import Record
+from harness.records.campaign import Difference
 from harness.records.probe import ProbeResult, Subtest
 from harness.records.run import RunRecord
 
 
-class Difference(Record, frozen=True, kw_only=True):
-    """One test, or one result inside it, that did not end the same in each run.
-
-    Attributes:
-        name: the test's name, or with the result's behind it.
-        statuses: one a run; empty where a run does not have it.
-        reasons: one a run.
-    """
-
-    name: str
-    statuses: tuple[str, ...]
-    reasons: tuple[str, ...]
-
-
 def joined(runs: Sequence[RunRecord]) -> RunRecord:
-    """Return one record for runs of one kernel: each probe as the last run has it that ran it.
+    """Return one record for runs of one kernel: each probe's result is that of the last run.
 
     Args:
-        runs: one or more, in the order in which they were done.
+        runs: one or more, oldest first.
 
     Raises:
         RecordError: if they are not of the same kernel.
@@ -53,18 +39,14 @@ def joined(runs: Sequence[RunRecord]) -> RunRecord:
     return msgspec.structs.replace(first, probes=tuple(probes.values()), notes=notes + others)
 
 
-def names(runs: Sequence[RunRecord], prefix: str = "") -> tuple[str, ...]:
-    """Return the names of the tests of all runs that begin with a prefix, in order."""
-    found = (probe.name for run in runs for probe in run.probes)
-    return tuple(dict.fromkeys(name for name in found if name.startswith(prefix)))
-
-
 def differences(runs: Sequence[RunRecord], prefix: str = "") -> tuple[Difference, ...]:
-    """Return what ended otherwise in one run than in another.
+    """Return the tests whose names have a prefix and that did not end the same in each run.
 
     The results inside a test are compared where the test itself ended the same.
     """
-    return tuple(difference for name in names(runs, prefix) for difference in _about(name, runs))
+    found = dict.fromkeys(probe.name for run in runs for probe in run.probes)
+    names = (name for name in found if name.startswith(prefix))
+    return tuple(difference for name in names for difference in _about(name, runs))
 
 
 def _about(name: str, runs: Sequence[RunRecord]) -> Iterator[Difference]:
@@ -86,15 +68,15 @@ def _about(name: str, runs: Sequence[RunRecord]) -> Iterator[Difference]:
 def _pairs(
     runs: Sequence[Sequence[Subtest]],
 ) -> Iterator[tuple[str, tuple[Subtest | None, ...]]]:
-    """Yield the results that belong together, under a name for them.
+    """Yield the results that belong together, with a name for them.
 
-    By their place where each run has as many, for tests put numbers that they measured into names,
-    and give a result another name when it fails; by name else, and by which of that name it is.
+    They are matched by position where each run has as many, because tests put measured numbers into
+    names and give a failing result another name; otherwise by name.
     """
     if len({len(results) for results in runs}) == 1:
         for number, results in enumerate(zip(*runs, strict=True), 1):
-            said = [result.name for result in results if result.name != f"test {number}"]
-            yield f"result {number}{f': {said[0]}' if said else ''}", results
+            names_ = [result.name for result in results if result.name != f"test {number}"]
+            yield f"result {number}{f': {names_[0]}' if names_ else ''}", results
         return
     tables = [_by_name(results) for results in runs]
     for name in dict.fromkeys(name for table in tables for name in table):

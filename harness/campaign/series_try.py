@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A series patch by patch: build and boot after each, and see what each changes.
+"""Builds, boots and probes a source after each patch of a series, and says what each changes.
 
-Point 0 is the source without the series, point N the source with its first N patches. Each is built
-in the same directory as the one before it, so make compiles what the patch touched.
+Step 0 is the source alone, step N the source with the first N patches. Each kernel is built in the
+same directory as the one before it, so make compiles only what the patch touched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -18,66 +17,17 @@ from harness.context import Context
 from harness.kernel.obtain import resolve_request
 from harness.pipeline import RunRequest
 from harness.probes.catalog import plain_name
-from harness.records.base import Record
+from harness.records.campaign import SeriesTry, Step, StepResult
 from harness.records.probe import Status
 from harness.records.run import RunRecord
 from harness.run.subject import Subject
 from harness.workspace import atomic_write
 
-#: How a point can end: its kernel does not compile, does not come up, or was probed.
-Outcome = Literal["no build", "no boot", "probed"]
-
 _BAD: tuple[Status, ...] = ("FAIL", "CRASH", "HANG", "LOST")
 
 
-class Step(Record, frozen=True, kw_only=True):
-    """What one more patch makes of the kernel.
-
-    Attributes:
-        number: how many patches are on; 0 for the source alone.
-        patch: the last of them; empty for the source alone.
-        outcome: see `Outcome`.
-        reason: one line.
-        statuses: each probe's status by name; empty unless it was probed.
-        complaints: titles of what the kernel complained about, in a probe or outside of one.
-        build_seconds: wall time of the build that made the kernel.
-        seconds: wall time of the whole point.
-        run_dir: absolute path of its run directory.
-    """
-
-    number: int
-    patch: str
-    outcome: Outcome
-    reason: str
-    statuses: dict[str, Status] = msgspec.field(default_factory=dict)
-    complaints: tuple[str, ...] = ()
-    build_seconds: float = 0.0
-    seconds: float = 0.0
-    run_dir: str = ""
-
-
-class Trial(Record, frozen=True, kw_only=True):
-    """A series tried patch by patch.
-
-    Attributes:
-        source: what it was put on, as it was written.
-        series: as it was written.
-        steps: in the order of the patches.
-        findings: a line each; see `findings`.
-        exit_code: 0 if every kernel was built and booted and no probe went wrong anywhere, else 1.
-        directory: absolute path of the campaign's directory.
-    """
-
-    source: str
-    series: str
-    steps: tuple[Step, ...]
-    findings: tuple[str, ...]
-    exit_code: int
-    directory: str
-
-
-def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Context) -> Trial:
-    """Build, boot and probe a source after each patch of a series; what was done before is kept.
+def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Context) -> SeriesTry:
+    """Build, boot and probe a source after each patch of a series; finished runs are kept.
 
     Args:
         subject: source, series and machine; ``first`` bounds how far the series is tried.
@@ -87,23 +37,23 @@ def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Con
 
     Raises:
         UserError: if the series cannot be read, or does not apply as a whole.
-        CampaignStopped: if this host could not run a point.
+        CampaignStopped: if this host could not do a run.
     """
     parts = resolve_request(subject.kernel, context)
     patches = parts.patches[: subject.kernel.first]
     identity = (subject, parts, tuple(probes))
-    with state.campaign("try", subject.kernel.series, identity, runs, context) as memory:
+    with state.campaign("try", subject.kernel.series, identity, runs, context) as campaign:
         steps = []
         for number in range(len(patches) + 1):
             name = patches[number - 1].name if number else ""
             context.progress.stage(
-                "try", f"{number} of {len(patches)} patches: {name or 'none yet'}"
+                "try", f"{number} of {len(patches)} patches: {name or 'the source alone'}"
             )
-            record = memory.once(f"{number:04}", _request(subject, number, probes))
+            record = campaign.once(f"{number:04}", _request(subject, number, probes))
             steps.append(step(number, name, record))
-        trial = conclude(subject, steps, memory.directory)
-        atomic_write(memory.directory / "trial.json", msgspec.json.encode(trial))
-    return trial
+        tried = conclude(subject, steps, campaign.directory)
+        atomic_write(campaign.directory / "try.json", msgspec.json.encode(tried))
+    return tried
 
 
 def _request(subject: Subject, number: int, probes: Sequence[str]) -> RunRequest:
@@ -112,32 +62,32 @@ def _request(subject: Subject, number: int, probes: Sequence[str]) -> RunRequest
 
 
 def step(number: int, patch: str, record: RunRecord) -> Step:
-    """Return what a point's record says."""
-    outcome: Outcome = state.lack(record) or "probed"
+    """Return what a step's record says."""
+    result: StepResult = state.lack(record) or "probed"
     splats = [splat.title for probe in record.probes for splat in probe.splats]
     splats += [splat.title for splat in record.splats]
     return Step(
         number=number,
         patch=patch,
-        outcome=outcome,
+        result=result,
         reason=record.reason,
-        statuses={p.name: p.status for p in record.probes} if outcome == "probed" else {},
-        complaints=tuple(dict.fromkeys(splats)),
+        statuses={p.name: p.status for p in record.probes} if result == "probed" else {},
+        splats=tuple(dict.fromkeys(splats)),
         build_seconds=record.kernel.build_seconds if record.kernel else 0.0,
         seconds=record.seconds,
         run_dir=record.run_dir,
     )
 
 
-def conclude(subject: Subject, steps: Sequence[Step], directory: Path) -> Trial:
-    """Return the trial that these steps make."""
+def conclude(subject: Subject, steps: Sequence[Step], directory: Path) -> SeriesTry:
+    """Return the result of all steps."""
     bad = any(
-        each.outcome != "probed"
-        or each.complaints
+        each.result != "probed"
+        or each.splats
         or any(status in _BAD for status in each.statuses.values())
         for each in steps
     )
-    return Trial(
+    return SeriesTry(
         source=subject.kernel.source,
         series=subject.kernel.series,
         steps=tuple(steps),
@@ -150,20 +100,20 @@ def conclude(subject: Subject, steps: Sequence[Step], directory: Path) -> Trial:
 def findings(steps: Sequence[Step]) -> Iterable[str]:
     """Yield what each patch changes, a line each, in the order of the patches.
 
-    A probe's status is compared with its last one before, so that a patch between that does not
-    build hides nothing.
+    A probe's status is compared with its last known one, so that a kernel between that does not
+    build hides no change.
     """
     last: dict[str, Status] = {}
     for each in steps:
-        who = f"patch {each.number} ({each.patch})" if each.number else "the source alone"
-        if each.outcome != "probed":
-            did = "does not build" if each.outcome == "no build" else "does not boot"
-            yield f"{who} {did}: {each.reason}"
+        patch = f"patch {each.number} ({each.patch})" if each.number else "the source alone"
+        if each.result != "probed":
+            stage = each.result.removeprefix("no ")
+            yield f"{patch} does not {stage}: {each.reason}"
             continue
         for status, names in _changes(last, each.statuses).items():
-            yield f"{who} {_VERBS[status]} {_listed(names)}"
-        for title in each.complaints:
-            yield f"{who}: the kernel complained: {title}"
+            yield f"{patch} {_VERBS[status]} {_listed(names)}"
+        for title in each.splats:
+            yield f"{patch}: splat: {title}"
         last |= each.statuses
 
 
@@ -173,12 +123,12 @@ _VERBS: dict[Status, str] = {
     "CRASH": "crashes in",
     "HANG": "hangs in",
     "LOST": "loses",
-    "SKIP": "can no longer be asked",
+    "SKIP": "skips",
 }
 
 
 def _changes(last: Mapping[str, Status], now: Mapping[str, Status]) -> dict[Status, list[str]]:
-    """Return the probes whose status is news: another than before, and at first a bad one."""
+    """Return the probes whose status changed, or that are bad the first time, by status."""
     news: dict[Status, list[str]] = {}
     for name, status in now.items():
         if status != last.get(name, status) or (name not in last and status in _BAD):

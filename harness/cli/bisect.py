@@ -22,9 +22,10 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.campaign.bisect import Bisection, Plan
-    from harness.campaign.predicate import Question
+    from harness.campaign.bisect import BisectRequest
+    from harness.campaign.predicate import Predicate
     from harness.context import Context
+    from harness.records.campaign import Bisection
 
 #: What `git bisect run` is told (git-bisect(1)); above 127 it stops.
 _GOOD, _BAD, _SKIP, _STOP = 0, 1, 125, 128
@@ -33,7 +34,7 @@ _GOOD, _BAD, _SKIP, _STOP = 0, 1, 125, 128
 _DAY = 86400.0
 
 
-def question_options(function: Command) -> Command:
+def predicate_options(function: Command) -> Command:
     """Add the options that say when a kernel is bad."""
     for option in (
         click.option(
@@ -67,7 +68,7 @@ def question_options(function: Command) -> Command:
 @machine_options
 @timeout_option
 @probe_option
-@question_options
+@predicate_options
 @runs_option
 @click.option("--repo", type=click.Path(path_type=Path), help="Git repository of --good and --bad.")
 @click.option("--good", metavar="REV", help="A commit without the fault.")
@@ -110,33 +111,33 @@ def _find(
     from harness.campaign import commits
 
     if repo is None and good is None and bad is None:
-        return campaign.bisect_series(_plan(**options), runs_dir, context)
+        return campaign.bisect_series(_request(**options), runs_dir, context)
     if not good or not bad:
         raise click.UsageError("--good and --bad belong together, with --repo")
     history = commits.history(repo or Path(), good, bad, context.deadline)
     # The commits are the subject; a series is put on each of them only if it is asked for.
     options["series"] = options["series"] or "none"
-    return campaign.bisect_commits(_plan(**options), history, runs_dir, context)
+    return campaign.bisect_commits(_request(**options), history, runs_dir, context)
 
 
-def _plan(*, confidence: float | None, **options: Any) -> Plan:
-    from harness.campaign.bisect import Plan
+def _request(*, confidence: float | None, **options: Any) -> BisectRequest:
+    from harness.campaign.bisect import BisectRequest
 
     if confidence is not None and options["about"] == "build":
         raise click.UsageError("a kernel that does not build never does: leave --confidence out")
-    return Plan(
+    return BisectRequest(
         subject=subject_of(**options),
-        question=_question(**options),
+        predicate=_predicate(**options),
         confidence=confidence,
     )
 
 
-def _question(
+def _predicate(
     probes: tuple[str, ...], about: Any, statuses: tuple[Any, ...], signature: str, **_: Any
-) -> Question:
+) -> Predicate:
     import re
 
-    from harness.campaign.predicate import BAD, Question
+    from harness.campaign.predicate import BAD, Predicate
     from harness.probes import catalog
 
     try:
@@ -146,7 +147,7 @@ def _question(
     if about == "probe" and not probes:
         raise click.UsageError("say which with --probe NAME, or what with --about")
     catalog.select(catalog.load(), probes)  # a name that is not there is said before a build
-    return Question(about=about, probes=probes, statuses=statuses or BAD, signature=signature)
+    return Predicate(about=about, probes=probes, statuses=statuses or BAD, signature=signature)
 
 
 @click.command("bisect-step")
@@ -154,7 +155,7 @@ def _question(
 @machine_options
 @timeout_option
 @probe_option
-@question_options
+@predicate_options
 @runs_option
 def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
     r"""Ask one kernel, with the exit codes of `git bisect run`.
@@ -165,17 +166,17 @@ def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
     0 good (or without the feature), 1 bad, 125 cannot be tested, 128 stop: this host failed.
     """
     from harness import pipeline
-    from harness.campaign.predicate import ask
+    from harness.campaign.predicate import evaluate
     from harness.campaign.state import decided
 
-    question = _question(**options)
+    predicate = _predicate(**options)
     options["series"] = options["series"] or "none"
-    request = question.request(subject_of(**options))
+    request = predicate.request(subject_of(**options))
     with new_display() as display:
         record = pipeline.run(request, runs_dir, new_context(timeout, display))
     if not decided(record):
         click.echo(f"stop: {record.reason}")
         return _STOP
-    opinion = ask(question, record)
-    click.echo(f"{opinion.answer}: {opinion.reason}")
-    return {"good": _GOOD, "absent": _GOOD, "bad": _BAD, "untestable": _SKIP}[opinion.answer]
+    answer = evaluate(predicate, record)
+    click.echo(f"{answer.term}: {answer.reason}")
+    return {"good": _GOOD, "absent": _GOOD, "bad": _BAD, "untestable": _SKIP}[answer.term]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from harness.campaign.compare import Comparison
+    from harness.records.campaign import Comparison
     from harness.records.run import RunRecord
 
 

@@ -32,5 +32,6 @@ def table(runs: tuple[str, ...]) -> int:
         result_diff.joined([rundir.judged_again(Path(run)) for run in column.split(",")])
         for column in runs
     ]
-    page.write(columns, sys.stdout)
-    return 1 if result_diff.differences(columns, page.PREFIX) else 0
+    differences = result_diff.differences(columns, page.PREFIX)
+    page.write(columns, differences, sys.stdout)
+    return 1 if differences else 0

@@ -59,11 +59,11 @@ def series_try(
 
     with new_display() as display:
         context = new_context(timeout, display)
-        done = series_try.try_series(subject_of(**options), probes, runs_dir, context)
-    report.write(done, sys.stderr if as_json else sys.stdout)
+        tried = series_try.try_series(subject_of(**options), probes, runs_dir, context)
+    report.write(tried, sys.stderr if as_json else sys.stdout)
     if as_json:
-        json.write(done, sys.stdout)
-    return done.exit_code
+        json.write(tried, sys.stdout)
+    return tried.exit_code
 
 
 @series.command("check")

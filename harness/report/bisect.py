@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a bisection found, as people want to read it."""
+"""The result of `hgm bisect` as text."""
 
 from __future__ import annotations
 
@@ -7,56 +7,55 @@ import shlex
 from collections.abc import Iterator
 from typing import TextIO
 
-from harness.campaign.bisect import Bisection, Confidence
-from harness.campaign.evaluate import Candidate, Look
+from harness.records.campaign import Bisection, Candidate, Confidence, Evaluation
 
 
 def write(found: Bisection, stream: TextIO) -> None:
-    """Write the whole report, plain lines."""
-    stream.write("\n".join(lines(found)) + "\n")
+    """Write the whole report."""
+    stream.writelines(f"{line}\n" for line in lines(found))
 
 
 def lines(found: Bisection) -> Iterator[str]:
     """Yield the report's lines."""
-    yield found.question
+    yield found.predicate
     yield ""
-    yield from (_look(look) for look in found.looks)
+    yield from map(_evaluation, found.evaluations)
     yield ""
-    if found.outcome == "found" and found.diffstat:
-        yield from (f"  {line.strip()}" for line in found.diffstat.splitlines())
-    if found.outcome in ("found", "several"):
+    yield from (f"  {line.strip()}" for line in found.diffstat.splitlines())
+    if found.result in ("found", "several"):
         yield f"evidence  {found.evidence}"
-        yield f"before    {found.before or 'not seen'}"
+        yield f"before    {found.before or 'not tested'}"
     if found.confidence is not None:
         yield f"sure      {_sure(found.confidence)}"
-    yield from (f"again     {shlex.join(command)}" for command in found.again)
+    yield from (f"again     {shlex.join(command)}" for command in found.commands)
     yield f"cost      {_cost(found)}"
     yield f"record    {found.directory}"
     yield verdict_line(found)
 
 
 def verdict_line(found: Bisection) -> str:
-    """Return the last line: who it was."""
+    """Return the last line: the culprit, or why there is none."""
     first = _named(found.suspects[0])
-    match found.outcome:
+    match found.result:
         case "found":
             return f"FOUND: {first}"
         case "several":
-            names = "; ".join(_named(each) for each in found.suspects)
-            return f"ONE OF {len(found.suspects)}, the others cannot be tested: {names}"
+            names = "; ".join(map(_named, found.suspects))
+            return f"ONE OF {len(found.suspects)}, which cannot be told apart: {names}"
         case "always":
             return f"NOT FOUND: {first} is bad already: {found.evidence}"
-    return f"NOT FOUND: {first} is not bad: {found.evidence}"
+        case "never":
+            return f"NOT FOUND: {first} is not bad: {found.evidence}"
 
 
 def _named(candidate: Candidate) -> str:
-    point = candidate.point[:12] if len(candidate.point) > 12 else str(int(candidate.point))
-    return f"{point} {candidate.name}"
+    number = candidate.id[:12] if len(candidate.id) > 12 else str(int(candidate.id))
+    return f"{number} {candidate.name}"
 
 
-def _look(look: Look) -> str:
-    asked = f" ({look.bad} of {look.asked})" if look.asked > 1 else ""
-    return f"{look.answer + asked:<20} {_named(look.candidate)}: {look.reason}"
+def _evaluation(each: Evaluation) -> str:
+    counted = f" ({each.bad} of {each.samples})" if each.samples > 1 else ""
+    return f"{each.term + counted:<20} {_named(each.candidate)}: {each.reason}"
 
 
 def _cost(found: Bisection) -> str:
@@ -69,6 +68,6 @@ def _cost(found: Bisection) -> str:
 
 def _sure(confidence: Confidence) -> str:
     return (
-        f"{confidence.reached:.1%} at least (asked: {confidence.wanted:.0%}): the fault shows in "
-        f"{confidence.rate:.0%} of runs at least; good is what passed {confidence.repeats} times"
+        f"at least {confidence.reached:.1%} (asked: {confidence.wanted:.0%}): the fault shows in "
+        f"at least {confidence.rate:.0%} of runs; a good kernel passed {confidence.repeats} times"
     )

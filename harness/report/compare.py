@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two runs compared: as a table for people, and as text for a reply on the list."""
+"""Two runs compared: as text, and as a mail for a reply on the list."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from harness.campaign.compare import Change, Comparison, Kind, Outcome, Shift, Transition
+from harness.records.campaign import (
+    Change,
+    ChangeKind,
+    Comparison,
+    ProbeSummary,
+    TimeChange,
+    Transition,
+)
 from harness.records.machine import size_name
 from harness.records.run import RunRecord
 from harness.report.reproduce import short_command
 
-_ORDER: tuple[Kind, ...] = (
+_ORDER: tuple[ChangeKind, ...] = (
     "newly failing",
     "failing more",
     "newly skipped",
@@ -24,17 +31,17 @@ _ORDER: tuple[Kind, ...] = (
     "gone",
 )
 
-#: What a mail says above the probes of each kind.
-_MAIL: dict[Kind, str] = {
-    "newly failing": "Goes wrong and did not before",
-    "failing more": "Goes wrong more often than before",
-    "newly skipped": "Is skipped and was not before",
-    "newly lost": "Got lost, so nothing is known of it",
-    "newly passing": "Passes and did not before",
-    "failing less": "Goes wrong less often than before",
-    "changed reason": "Ends as before, for another reason",
-    "new": "Was run the second time only",
-    "gone": "Was run the first time only",
+#: Headings in a mail.
+_MAIL: dict[ChangeKind, str] = {
+    "newly failing": "Newly failing",
+    "failing more": "Failing more often",
+    "newly skipped": "Newly skipped",
+    "newly lost": "Lost, so nothing is known about them",
+    "newly passing": "Newly passing",
+    "failing less": "Failing less often",
+    "changed reason": "Same status, other reason",
+    "new": "Run the second time only",
+    "gone": "Run the first time only",
 }
 
 _MAIL_WIDTH = 72
@@ -57,13 +64,13 @@ def lines(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[st
             yield ""
             yield f"{kind}"
             yield from _rows(changes)
-    for complaint in found.complaints:
+    for splat in found.splats:
         yield ""
-        yield f"new complaint outside of any probe: {complaint}"
-    if found.shifts:
+        yield f"new splat outside of any probe: {splat}"
+    if found.times:
         yield ""
         yield "times"
-        yield from (f"  {_shift(shift)}" for shift in found.shifts)
+        yield from (f"  {_time(change)}" for change in found.times)
     if found.transitions:
         yield ""
         yield from _transitions(found.transitions)
@@ -88,37 +95,35 @@ def _rows(changes: Sequence[Change]) -> Iterator[str]:
 
 
 def _ends(change: Change) -> str:
-    said = f"{_end(change.before)} -> {_end(change.after)}"
-    if change.doubt is not None:
-        said += f" (by chance with p = {change.doubt:.2g})"
-    return said
+    text = f"{_end(change.before)} -> {_end(change.after)}"
+    return text if change.p is None else f"{text} (p = {change.p:.2g})"
 
 
-def _end(outcome: Outcome | None) -> str:
-    """Return a status, with how often where a probe ran more than once."""
-    if outcome is None:
+def _end(summary: ProbeSummary | None) -> str:
+    """Return the status of a probe, with counts where it ran more than once."""
+    if summary is None:
         return "not run"
-    total = sum(outcome.counts.values())
+    total = sum(summary.counts.values())
     if total == 1:
-        return outcome.status
-    return ", ".join(f"{status} {count}/{total}" for status, count in outcome.counts.items())
+        return summary.status
+    return ", ".join(f"{status} {count}/{total}" for status, count in summary.counts.items())
 
 
-def _shift(shift: Shift) -> str:
+def _time(change: TimeChange) -> str:
     return (
-        f"{shift.name}: {shift.before:.2f} s -> {shift.after:.2f} s, "
-        f"{shift.ratio:.2f} times (by chance with p = {shift.doubt:.2g})"
+        f"{change.name}: {change.before:.2f} s -> {change.after:.2f} s, "
+        f"{change.ratio:.2f} times as long (p = {change.p:.2g})"
     )
 
 
-def _transitions(stated: Sequence[Transition]) -> Iterator[str]:
-    """Yield how many probes ended on base and patched kernel as they state, and which did not."""
-    broken = [each for each in stated if not each.held]
-    held = f"{len(stated) - len(broken)} of {len(stated)}"
-    yield f"as probes state of base and patched kernel: {held}"
+def _transitions(declared: Sequence[Transition]) -> Iterator[str]:
+    """Yield how many probes ended without and with the series as declared, and which did not."""
+    broken = [each for each in declared if not each.held]
+    held = f"{len(declared) - len(broken)} of {len(declared)}"
+    yield f"as declared without and with the series: {held}"
     for each in broken:
         wanted = " or ".join(each.without_series)
-        yield f"  {each.name}: {each.before} -> {each.after}, stated: {wanted} -> PASS"
+        yield f"  {each.name}: {each.before} -> {each.after}, declared: {wanted} -> PASS"
 
 
 def verdict(found: Comparison) -> str:
@@ -126,7 +131,7 @@ def verdict(found: Comparison) -> str:
     if found.ended:
         return f"REGRESSION: {found.ended}"
     counted = [f"{len(found.of(kind))} {kind}" for kind in _ORDER if found.of(kind)]
-    counted += [f"{len(found.complaints)} new complaints"] if found.complaints else []
+    counted += [f"{len(found.splats)} new splats"] if found.splats else []
     about = ", ".join([*counted, f"{found.same} as before"])
     if found.exit_code == 1:
         return f"REGRESSION: {about}"
@@ -148,18 +153,18 @@ def subject(record: RunRecord) -> str:
 
 
 def write_mail(found: Comparison, before: RunRecord, after: RunRecord, stream: TextIO) -> None:
-    """Write text that a person can paste into a reply, and finish."""
+    """Write text that a person can paste into a reply and complete."""
     stream.writelines(f"{line}\n" for line in mail(found, before, after))
 
 
 def mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str]:
-    """Yield the lines of the text; what the person concludes from it stays theirs to say."""
-    yield from _wrapped(f"Tried with hgm {after.harness}{_machine(after)}.")
+    """Yield the lines of the text; it leaves the conclusion to the person."""
+    yield from _wrapped(f"Tested with hgm {after.harness}{_machine(after)}.")
     yield ""
     yield from _wrapped(f"before:  {subject(before)}", "         ")
     yield from _wrapped(f"after:   {subject(after)}", "         ")
     if found.differs:
-        yield from _wrapped(f"Also not the same: {'; '.join(found.differs)}", "  ")
+        yield from _wrapped(f"Other differences: {'; '.join(found.differs)}", "  ")
     yield ""
     if found.ended:
         yield from _wrapped(f"The second kernel was not probed: {found.ended}")
@@ -170,25 +175,30 @@ def mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str
             yield ""
             for change in changes:
                 yield f"  {change.name}: {_ends(change)}"
-                reason = (change.after or change.before or Outcome(status="LOST", counts={})).reason
+                reason = _reason(change)
                 yield from _wrapped(f"    {reason}", "    ") if reason else ()
             yield ""
-    for complaint in found.complaints:
-        yield from _wrapped(f"New complaint of the kernel: {complaint}", "  ")
-    for shift in found.shifts:
-        yield from _wrapped(_shift(shift), "  ")
+    for splat in found.splats:
+        yield from _wrapped(f"New splat outside of any test: {splat}", "  ")
+    for time in found.times:
+        yield from _wrapped(_time(time), "  ")
     if found.exit_code == 0:
-        yield "Nothing that passed before goes wrong."
-    yield f"Ended as before: {found.same}."
+        yield "No regression."
+    yield f"Unchanged: {found.same}."
     yield ""
-    yield "To do it again:"
+    yield "To reproduce:"
     yield ""
     for record in (before, after):
         yield f"  {short_command(record)}"
 
 
+def _reason(change: Change) -> str:
+    shown = change.after or change.before
+    return shown.reason if shown else ""
+
+
 def _machine(record: RunRecord) -> str:
-    """Return what a run was made on, as the end of a sentence."""
+    """Return the machine of a run as the end of a sentence."""
     if record.machine is None:
         return ""
     pages = ", ".join(f"{p.count} x {size_name(p.size)}" for p in record.machine.hugepages)

@@ -1,79 +1,59 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A series tried patch by patch, as people want to read it: the patches, then patch x probe."""
+"""The result of `hgm series try` as text: a line a patch, then patches by probes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from harness.campaign.series_try import Step, Trial
-from harness.records.probe import Status
-
-_LETTERS: dict[Status, str] = {
-    "PASS": ".",
-    "SKIP": "s",
-    "FAIL": "F",
-    "CRASH": "C",
-    "HANG": "H",
-    "LOST": "L",
-}
-_LEGEND = (
-    ". pass, s skip, F fail, C crash, H hang, L lost; nothing where it was not built or booted"
-)
+from harness.records.campaign import SeriesTry, Step
+from harness.report import matrix
 
 
-def write(trial: Trial, stream: TextIO) -> None:
-    """Write the whole report, plain lines."""
-    stream.write("\n".join(lines(trial)) + "\n")
+def write(tried: SeriesTry, stream: TextIO) -> None:
+    """Write the whole report."""
+    stream.writelines(f"{line}\n" for line in lines(tried))
 
 
-def lines(trial: Trial) -> Iterator[str]:
+def lines(tried: SeriesTry) -> Iterator[str]:
     """Yield the report's lines."""
-    yield f"{trial.series} on {trial.source}, patch by patch"
+    yield f"{tried.series} on {tried.source}, patch by patch"
     yield ""
-    yield from _patches(trial.steps)
-    names = list(dict.fromkeys(name for step in trial.steps for name in step.statuses))
-    if names:
+    yield from _patches(tried.steps)
+    if any(step.statuses for step in tried.steps):
         yield ""
-        yield from _matrix(trial.steps, names)
-        yield _LEGEND
+        yield from matrix.lines([(step.number, step.statuses) for step in tried.steps])
+        yield matrix.LEGEND
     yield ""
-    yield from trial.findings
-    yield f"record   {trial.directory}"
-    yield verdict_line(trial)
+    yield from tried.findings
+    yield f"record   {tried.directory}"
+    yield verdict_line(tried)
 
 
-def verdict_line(trial: Trial) -> str:
+def verdict_line(tried: SeriesTry) -> str:
     """Return the last line."""
-    total = len(trial.steps)
-    unbuilt = sum(step.outcome == "no build" for step in trial.steps)
-    unbooted = sum(step.outcome == "no boot" for step in trial.steps)
-    if trial.exit_code == 0:
-        return f"PASS: {total} kernels, each was built, booted and passed"
-    wrong = sum(step.outcome == "probed" for step in trial.steps if _is_wrong(step))
+    if tried.exit_code == 0:
+        return f"PASS: all {len(tried.steps)} kernels were built, booted and passed"
+    results = Counter(step.result for step in tried.steps)
     return (
-        f"FAIL: of {total} kernels {unbuilt} were not built, {unbooted} did not boot, "
-        f"{wrong} had a probe go wrong"
+        f"FAIL: of {len(tried.steps)} kernels, {results['no build']} did not build, "
+        f"{results['no boot']} did not boot, and {sum(map(_failed, tried.steps))} failed a probe"
     )
 
 
-def _is_wrong(step: Step) -> bool:
-    return bool(step.complaints) or any(s not in ("PASS", "SKIP") for s in step.statuses.values())
+def _failed(step: Step) -> bool:
+    good = all(status in ("PASS", "SKIP") for status in step.statuses.values())
+    return step.result == "probed" and (bool(step.splats) or not good)
 
 
 def _patches(steps: Sequence[Step]) -> Iterator[str]:
-    width = max(len(step.patch or "(the source alone)") for step in steps)
-    for step in steps:
-        counts = {status: list(step.statuses.values()).count(status) for status in _LETTERS}
-        said = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
-        name = step.patch or "(the source alone)"
-        build = f"{step.build_seconds:.0f} s" if step.outcome != "no build" else "-"
-        yield f"{step.number:>4}  {name:<{width}}  build {build:>6}  {said or step.outcome}"
-
-
-def _matrix(steps: Sequence[Step], names: Sequence[str]) -> Iterator[str]:
+    names = [step.patch or "(the source alone)" for step in steps]
     width = max(map(len, names))
-    yield f"{'':<{width}}  " + " ".join(f"{step.number:>2}" for step in steps)
-    for name in names:
-        cells = [_LETTERS[s] if (s := step.statuses.get(name)) else " " for step in steps]
-        yield f"{name:<{width}}  " + " ".join(f"{cell:>2}" for cell in cells).rstrip()
+    for step, name in zip(steps, names, strict=True):
+        counts = Counter(step.statuses.values())
+        probed = ", ".join(
+            f"{counts[status]} {status}" for status in matrix.LETTERS if counts[status]
+        )
+        build = f"{step.build_seconds:.0f} s" if step.result != "no build" else "-"
+        yield f"{step.number:>4}  {name:<{width}}  build {build:>6}  {probed or step.result}"

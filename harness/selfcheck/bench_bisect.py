@@ -10,13 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from harness.campaign.bisect import Bisection
-from harness.campaign.evaluate import Look
 from harness.context import Context
 from harness.errors import SpecError
 from harness.kernel.obtain import KernelRequest, obtain, resolve_request
 from harness.probes import catalog
 from harness.records.base import from_json
+from harness.records.campaign import Bisection, Evaluation
 from harness.records.run import Ingredients
 from harness.reproducer import probe_words, subject_words
 from harness.run.subject import Subject
@@ -58,9 +57,9 @@ def bisect(subject: Subject, probes: Sequence[str], context: Context) -> tuple[R
         words = ("bisect", *subject_words(subject), *probe_words(probes))
         wall = hgm((*words, "--runs-dir", str(runs)), own, context, ok=(0, 1)).wall
         found = from_json(next(runs.glob("bisect-*/bisect.json")).read_bytes(), Bisection)
-        if found.outcome != "found":
+        if found.result != "found":
             raise SpecError(
-                f"{found.question} has no culprit ({found.outcome}): {found.evidence}",
+                f"the bisection found no culprit ({found.result}): {found.evidence}",
                 hint="measure a series whose last kernel is bad and whose source is not",
             )
         makes, boots = _by_hand(found, tree, context)
@@ -75,13 +74,15 @@ def bisect(subject: Subject, probes: Sequence[str], context: Context) -> tuple[R
 def _by_hand(found: Bisection, tree: Tree, context: Context) -> tuple[list[float], list[float]]:
     """Make and boot what a bisection did; return the seconds of each make and of each boot."""
     makes, boots = [], []
-    for number, look in enumerate(found.looks, 1):
-        context.progress.stage("bench", f"{number} of {len(found.looks)}: {look.candidate.name}")
-        made_of = _made_of(look)
-        if look.built:
+    for number, step in enumerate(found.evaluations, 1):
+        context.progress.stage(
+            "bench", f"{number} of {len(found.evaluations)}: {step.candidate.name}"
+        )
+        made_of = _made_of(step)
+        if step.built:
             makes.append(tree.build(made_of.kernel).wall)
         argv = bare_boot(made_of.kernel, made_of.image, made_of.machine, made_of.accel, os.devnull)
-        boots += [cost(argv, context).wall for _ in range(look.runs)]
+        boots += [cost(argv, context).wall for _ in range(step.runs)]
     return makes, boots
 
 
@@ -97,16 +98,16 @@ def _ends_built(ends: Sequence[KernelRequest], own: Workspace, context: Context)
     return tree
 
 
-def _made_of(look: Look) -> Ingredients:
-    """Return what the run of a look was made of.
+def _made_of(step: Evaluation) -> Ingredients:
+    """Return what the run of an evaluation was made of.
 
     Raises:
         SpecError: if it had no kernel.
     """
-    path = Path(look.run_dir) / INGREDIENTS
+    path = Path(step.run_dir) / INGREDIENTS
     if not path.exists():
         raise SpecError(
-            f"{look.candidate.name} was not built: {look.reason}",
+            f"{step.candidate.name} was not built: {step.reason}",
             hint="measure a series of which every kernel builds",
         )
     return from_json(path.read_bytes(), Ingredients)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""git's own bisection over a real repository that is not to be touched."""
+"""git's own bisection over a real repository, which it must not change."""
 
 import subprocess
 from pathlib import Path
@@ -42,8 +42,8 @@ def deadline() -> Deadline:
     return Deadline.after(60, "a test")
 
 
-def _number(walk: commits.Walk, commit: str) -> int:
-    return int(walk.candidate(commit).name.split()[1])
+def _number(git_bisect: commits.GitBisect, commit: str) -> int:
+    return int(git_bisect.candidate(commit).name.split()[1])
 
 
 def _state(repository: Path) -> set[str]:
@@ -51,22 +51,22 @@ def _state(repository: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("culprit", [1, 7, COMMITS])
-def test_the_culprit_is_named_and_the_repository_as_it_was(
+def test_the_culprit_is_named_and_the_repository_unchanged(
     repository: Path, tmp_path: Path, deadline: Deadline, culprit: int
 ) -> None:
     before = _state(repository)
     history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", deadline)
     clone = tmp_path / "clone"
-    looked = 0
-    with commits.bisection(history, clone, deadline) as walk:
-        while (commit := walk.following()) is not None:
-            looked += 1
-            walk.tell(commit, "bad" if _number(walk, commit) >= culprit else "good")
-        (found,) = walk.suspects
-        assert _number(walk, found) == culprit
-        assert _number(walk, walk.parent(found)) == culprit - 1
-        assert "file | 2 +-" in walk.diffstat(found)
-        assert looked <= walk.most_tests()
+    tested = 0
+    with commits.bisection(history, clone, deadline) as git_bisect:
+        while (commit := git_bisect.following()) is not None:
+            tested += 1
+            git_bisect.tell(commit, "bad" if _number(git_bisect, commit) >= culprit else "good")
+        (found,) = git_bisect.suspects
+        assert _number(git_bisect, found) == culprit
+        assert _number(git_bisect, git_bisect.parent(found)) == culprit - 1
+        assert "file | 2 +-" in git_bisect.diffstat(found)
+        assert tested <= git_bisect.most_tests()
     assert not clone.exists()
     assert _state(repository) == before
     assert _git(repository, "status", "--porcelain") == ""
@@ -76,20 +76,20 @@ def test_skipped_commits_stay_suspects_oldest_first(
     repository: Path, tmp_path: Path, deadline: Deadline
 ) -> None:
     history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", deadline)
-    with commits.bisection(history, tmp_path / "clone", deadline) as walk:
-        while (commit := walk.following()) is not None:
-            number = _number(walk, commit)
-            walk.tell(commit, "skip" if number in (5, 6) else "bad" if number > 6 else "good")
-        assert [_number(walk, commit) for commit in walk.suspects] == [5, 6, 7]
+    with commits.bisection(history, tmp_path / "clone", deadline) as git_bisect:
+        while (commit := git_bisect.following()) is not None:
+            number = _number(git_bisect, commit)
+            git_bisect.tell(commit, "skip" if number in (5, 6) else "bad" if number > 6 else "good")
+        assert [_number(git_bisect, commit) for commit in git_bisect.suspects] == [5, 6, 7]
 
 
-def test_a_clone_that_a_killed_process_left_is_in_nobodys_way(
+def test_a_clone_left_by_a_killed_process_is_replaced(
     repository: Path, tmp_path: Path, deadline: Deadline
 ) -> None:
     history = commits.history(repository, "HEAD~2", "HEAD", deadline)
     (tmp_path / "clone" / "objects").mkdir(parents=True)
-    with commits.bisection(history, tmp_path / "clone", deadline) as walk:
-        assert walk.following() is not None
+    with commits.bisection(history, tmp_path / "clone", deadline) as git_bisect:
+        assert git_bisect.following() is not None
 
 
 @pytest.mark.parametrize(
@@ -114,5 +114,5 @@ def test_wrong_ends(
 
 
 def test_no_repository(tmp_path: Path, deadline: Deadline) -> None:
-    with pytest.raises(SourceError, match="is no git repository"):
+    with pytest.raises(SourceError, match="is not a git repository"):
         commits.history(tmp_path, "a", "b", deadline)

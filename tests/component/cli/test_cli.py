@@ -49,7 +49,7 @@ MISTAKES = [
     (("run", "--series", "lore:nobody"), "is no Message-ID"),
     (("run", "--series", "mbox:/x", "--mail-from", "/y"), "--mail-from"),
     (("run", "--series", "none", "--resolve", "/x"), "--resolve"),
-    (("series", "check", "--series", "none"), "nothing to check"),
+    (("series", "check", "--series", "none"), "a series check needs a source and a series"),
     (("bisect", "--about", "build", "--confidence", "0.95"), "--confidence"),
     (("selfcheck", "bench", "bisect"), "--probe"),
     (("selfcheck", "bench", "bisect", "--probe", "hgm/contineu-4k/1G"), "hgm/contineu-4k/1G"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bisection of a series, over a pipeline that answers from a table instead of a kernel."""
+"""Bisection of a series, with a fake pipeline in place of real kernels."""
 
 import random
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import pytest
 
 from harness import pipeline
 from harness.campaign import bisect, strategy
-from harness.campaign.bisect import Bisection, Plan
-from harness.campaign.predicate import Question
+from harness.campaign.bisect import BisectRequest
+from harness.campaign.predicate import Predicate
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import SpecError
@@ -19,6 +19,7 @@ from harness.kernel.obtain import KernelRequest, ResolvedRequest
 from harness.pipeline import RunRequest
 from harness.progress import Silent
 from harness.records.base import to_json
+from harness.records.campaign import Bisection
 from harness.records.kernel import PatchIdentity, SourceIdentity
 from harness.records.probe import Status
 from harness.records.run import RunRecord
@@ -28,19 +29,19 @@ from harness.vm import spec
 from harness.workspace import Workspace
 from tests.unit.campaign.records import NO_BUILD, ended, probed, took
 
-PLAN = Plan(
+REQUEST = BisectRequest(
     subject=Subject(
         kernel=KernelRequest(source="tree:/src", series="dir:/p"),
         machine=spec.machine(spec.parse_hugepages("2M:1")),
     ),
-    question=Question(probes=("hgm/x/2M",)),
+    predicate=Predicate(probes=("hgm/x/2M",)),
 )
 
 
 class World:
-    """Stands in for source, series and pipeline: patch N makes the kernel that ``kernel(N)`` says.
+    """Fakes source, series and pipeline: ``kernel(N)`` returns what the kernel of patch N does.
 
-    Each run has the request's repetitions; ``kernel`` is asked for each of them.
+    Each run has the request's repetitions; ``kernel`` is called for each of them.
     """
 
     def __init__(self, patches: int, kernel: Callable[[int], RunRecord | Status]) -> None:
@@ -62,7 +63,7 @@ class World:
             raise KeyboardInterrupt
         number = request.subject.kernel.first
         assert number is not None
-        # Repetitions in one guest would be one answer; probes that are asked once share theirs.
+        # Repetitions in one guest would be one sample; a probe that runs once shares its guest.
         assert request.alone == (request.repeat > 1)
         self.ran.append(number)
         record = self._record(number, request.repeat)
@@ -83,19 +84,15 @@ class World:
 
 @pytest.fixture
 def solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bisection]:
-    """Bisect in a world."""
+    """Return a function that bisects in a fake world."""
 
     def run(world: World, confidence: float | None = None, runs: str = "runs") -> Bisection:
         monkeypatch.setattr(pipeline, "run", world.run)
         monkeypatch.setattr(bisect, "resolve_request", world.resolve_request)
         monkeypatch.setattr(bisect, "patch_stat", lambda *_, **__: " mm/x.c | 1 +")
-        plan = Plan(
-            subject=PLAN.subject,
-            question=PLAN.question,
-            confidence=confidence,
-        )
+        request = msgspec.structs.replace(REQUEST, confidence=confidence)
         context = Context(Workspace(tmp_path / "cache"), Deadline.after(60, "a test"), Silent())
-        return bisect.bisect_series(plan, tmp_path / runs, context)
+        return bisect.bisect_series(request, tmp_path / runs, context)
 
     return run
 
@@ -104,10 +101,10 @@ Solve = Callable[..., Bisection]
 
 
 @pytest.mark.parametrize("culprit", [1, 2, 17, 29, 30])
-def test_the_culprit_is_found_in_as_many_builds_as_promised(solve: Solve, culprit: int) -> None:
+def test_the_culprit_is_found_in_logarithmic_runs(solve: Solve, culprit: int) -> None:
     world = World(30, lambda n: "FAIL" if n >= culprit else "PASS")
     found = solve(world)
-    assert found.outcome == "found"
+    assert found.result == "found"
     assert [each.name for each in found.suspects] == [f"{culprit:04}.patch"]
     assert len(world.ran) == len(set(world.ran)) <= strategy.most_tests(30) + 2
     assert found.runs == len(world.ran)
@@ -116,48 +113,48 @@ def test_the_culprit_is_found_in_as_many_builds_as_promised(solve: Solve, culpri
     assert found.exit_code == 0
 
 
-def test_the_feature_comes_in_before_the_fault(solve: Solve) -> None:
+def test_a_series_that_adds_the_feature_before_the_fault(solve: Solve) -> None:
     found = solve(World(30, lambda n: "HANG" if n >= 25 else "PASS" if n >= 12 else "SKIP"))
     assert [each.name for each in found.suspects] == ["0025.patch"]
-    assert {look.answer for look in found.looks} == {"good", "bad", "absent"}
+    assert {each.term for each in found.evaluations} == {"good", "bad", "absent"}
 
 
-def test_what_does_not_build_is_said_and_stays_a_suspect(solve: Solve) -> None:
+def test_patches_that_do_not_build_stay_suspects(solve: Solve) -> None:
     found = solve(World(4, lambda n: NO_BUILD if n in (2, 3) else "FAIL" if n == 4 else "PASS"))
-    assert found.outcome == "several"
+    assert found.result == "several"
     assert [each.name for each in found.suspects] == ["0002.patch", "0003.patch", "0004.patch"]
     assert found.exit_code == 1
-    assert "cannot be tested" in report.verdict_line(found)
+    assert "ONE OF 3" in report.verdict_line(found)
 
 
-def test_a_series_that_is_right_has_no_culprit(solve: Solve) -> None:
+def test_a_good_series_has_no_culprit(solve: Solve) -> None:
     world = World(8, lambda _: "PASS")
     found = solve(world)
-    assert (found.outcome, world.ran) == ("never", [8])
+    assert (found.result, world.ran) == ("never", [8])
     assert report.verdict_line(found).startswith("NOT FOUND: 8 0008.patch is not bad")
 
 
-def test_a_fault_of_the_source_is_no_patchs(solve: Solve) -> None:
+def test_a_fault_in_the_source_blames_no_patch(solve: Solve) -> None:
     world = World(8, lambda _: "FAIL")
-    assert (solve(world).outcome, world.ran) == ("always", [8, 0])
+    assert (solve(world).result, world.ran) == ("always", [8, 0])
 
 
-def test_a_source_that_cannot_be_tested_is_no_good_end(solve: Solve) -> None:
+def test_a_source_that_cannot_be_tested_is_an_error(solve: Solve) -> None:
     with pytest.raises(SpecError, match="the source alone cannot be tested: does not build"):
         solve(World(8, lambda n: NO_BUILD if n == 0 else "FAIL"))
 
 
-def test_a_series_that_cannot_be_tested_as_a_whole_is_not_called_good(solve: Solve) -> None:
+def test_a_series_that_cannot_be_tested_as_a_whole_is_an_error(solve: Solve) -> None:
     with pytest.raises(SpecError, match=r"0008\.patch cannot be tested: does not build"):
         solve(World(8, lambda n: NO_BUILD if n == 8 else "PASS"))
 
 
-def test_no_series_is_the_callers_mistake(solve: Solve) -> None:
+def test_bisecting_no_series_is_an_error(solve: Solve) -> None:
     with pytest.raises(SpecError, match="no series"):
         solve(World(0, lambda _: "PASS"))
 
 
-def test_a_killed_bisection_goes_on_and_does_nothing_twice(solve: Solve) -> None:
+def test_a_killed_bisection_continues_and_repeats_no_run(solve: Solve) -> None:
     def kernel(number: int) -> Status:
         return "FAIL" if number >= 13 else "PASS"
 
@@ -176,7 +173,7 @@ def test_a_killed_bisection_goes_on_and_does_nothing_twice(solve: Solve) -> None
     assert found.runs == expected.runs
 
 
-def test_this_hosts_failure_ends_it_and_counts_for_nothing(solve: Solve) -> None:
+def test_a_failure_of_the_host_stops_the_campaign(solve: Solve) -> None:
     from harness.errors import CampaignStopped
 
     with pytest.raises(CampaignStopped, match="0008"):
@@ -184,7 +181,7 @@ def test_this_hosts_failure_ends_it_and_counts_for_nothing(solve: Solve) -> None
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_flaky_fault_is_found_with_the_confidence_that_was_asked_for(
+def test_an_intermittent_fault_is_found_with_the_confidence_asked_for(
     solve: Solve, seed: int
 ) -> None:
     chance = random.Random(seed)  # noqa: S311 - the same cases every time
@@ -197,15 +194,15 @@ def test_a_flaky_fault_is_found_with_the_confidence_that_was_asked_for(
     assert "asked: 95%" in "\n".join(report.lines(found))
 
 
-def test_what_it_took_is_set_against_the_makes_and_guests_that_it_needed(solve: Solve) -> None:
+def test_cost_is_compared_with_the_makes_and_guests_it_needed(solve: Solve) -> None:
     def kernel(number: int) -> RunRecord:
         if number == 2:
             return msgspec.structs.replace(NO_BUILD, seconds=8.0, error_seconds=6.0)
         return took(probed(hgm_x_2M="FAIL" if number >= 3 else "PASS"), cached=number == 0)
 
     found = solve(World(3, kernel))
-    assert [look.candidate.point for look in found.looks] == ["0003", "0000", "0001", "0002"]
-    # A failed build's make was needed, too; the cached kernel's was another bisection's.
+    assert [each.candidate.id for each in found.evaluations] == ["0003", "0000", "0001", "0002"]
+    # The make of a failed build counts; that of a kernel from the cache does not.
     assert (found.builds, found.runs) == (2, 4)
     assert (found.seconds, found.make_seconds, found.guest_seconds) == (47.0, 26.0, 9.0)
     assert found.ratio == pytest.approx(47 / 35)
@@ -213,7 +210,7 @@ def test_what_it_took_is_set_against_the_makes_and_guests_that_it_needed(solve: 
     assert cost in list(report.lines(found))
 
 
-def test_what_needed_nothing_has_no_ratio(solve: Solve) -> None:
+def test_cost_has_no_ratio_without_makes_and_guests(solve: Solve) -> None:
     found = solve(World(3, lambda n: "FAIL" if n >= 2 else "PASS"))
     assert found.ratio is None
     assert "cost      0 builds, 4 runs, 0 s" in list(report.lines(found))
@@ -221,7 +218,7 @@ def test_what_needed_nothing_has_no_ratio(solve: Solve) -> None:
 
 def test_the_report(solve: Solve) -> None:
     lines = list(report.lines(solve(World(3, lambda n: "CRASH" if n >= 2 else "PASS"))))
-    assert lines[0] == "is hgm/x/2M FAIL/CRASH/HANG?"
+    assert lines[0] == "bad if hgm/x/2M ends in FAIL/CRASH/HANG"
     assert lines[2:7] == [
         "bad                  3 0003.patch: hgm/x/2M: CRASH: its CRASH",
         "good                 0 the source alone: hgm/x/2M: PASS",

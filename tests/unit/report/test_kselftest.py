@@ -42,7 +42,7 @@ STOCK = run(
 
 def page(*runs: RunRecord) -> str:
     stream = io.StringIO()
-    kselftest.write(runs, stream)
+    kselftest.write(runs, result_diff.differences(runs, kselftest.PREFIX), stream)
     return stream.getvalue()
 
 
@@ -57,14 +57,14 @@ def test_one_run_is_a_row_for_each_test() -> None:
     assert "Differences" not in text
 
 
-def test_runs_that_are_alike() -> None:
+def test_equal_runs() -> None:
     text = page(STOCK, STOCK)
     assert "| mm/cow | PASS | PASS | 2/2 |" in text
-    assert "None: every test, and every result inside of it, ended the same" in text
+    assert "None: every test, and every result inside a test, ended the same" in text
     assert result_diff.differences([STOCK, STOCK]) == ()
 
 
-def test_a_test_that_ended_otherwise_or_is_absent() -> None:
+def test_a_test_that_ended_differently_or_is_absent() -> None:
     other = run(result("cow", "FAIL", "hugetlb: lost a page", anon="PASS", hugetlb="FAIL"))
     found = result_diff.differences([STOCK, other], "kselftest/")
     assert [(d.name, d.statuses) for d in found] == [
@@ -76,17 +76,17 @@ def test_a_test_that_ended_otherwise_or_is_absent() -> None:
     assert "  - 2: absent\n" in text
 
 
-def test_a_result_inside_of_a_test_that_ended_the_same() -> None:
+def test_a_result_inside_a_test_that_ended_the_same() -> None:
     other = run(
         result("cow", anon="PASS", hugetlb="SKIP"),
-        result("soft-dirty", "SKIP", "another reason is no difference"),
+        result("soft-dirty", "SKIP", "another reason is not a difference"),
     )
     (only,) = result_diff.differences([STOCK, other])
     assert only.name == "kselftest/mm/cow > result 2: hugetlb"
     assert only.statuses == ("PASS", "SKIP")
 
 
-def test_a_measured_number_in_a_name_is_no_difference_and_a_lost_name_is_no_other_result() -> None:
+def test_measured_numbers_and_lost_names_do_not_count_as_differences() -> None:
     five: dict[str, Result] = {"5 extra pages": "PASS", "no leak": "PASS"}
     six: dict[str, Result] = {"6 extra pages": "PASS", "test 2": "SKIP"}
     one, two = run(result("cow", **five)), run(result("cow", **six))
@@ -95,7 +95,7 @@ def test_a_measured_number_in_a_name_is_no_difference_and_a_lost_name_is_no_othe
     assert only.name == "kselftest/mm/cow > result 2: no leak"
 
 
-def test_results_of_one_name_are_told_apart_by_their_order() -> None:
+def test_results_of_the_same_name_are_matched_in_order() -> None:
     def several(*statuses: Result) -> RunRecord:
         results = tuple(Subtest(name="fork", status=status) for status in statuses)
         return run(ProbeResult(name="kselftest/mm/cow", status="PASS", subtests=results))

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is said of a series, from the records of its points."""
+"""What a series try reports, from the records of its steps."""
 
 from pathlib import Path
 
 import pytest
 
 from harness.campaign import series_try
-from harness.campaign.series_try import Step
 from harness.kernel.obtain import KernelRequest
+from harness.records.campaign import Step
 from harness.records.run import RunRecord
 from harness.report import series_try as report
 from harness.run.subject import Subject
@@ -27,7 +27,7 @@ def _steps(*records: RunRecord) -> list[Step]:
     ]
 
 
-def test_a_feature_appears() -> None:
+def test_a_patch_that_adds_the_feature() -> None:
     steps = _steps(
         probed(base_x="PASS", hgm_y="SKIP"),
         probed(base_x="PASS", hgm_y="SKIP"),
@@ -48,24 +48,22 @@ def test_a_feature_appears() -> None:
         (probed(base_x="LOST"), "patch 1 (0001.patch) loses base/x"),
         (
             probed(base_x="PASS", splats=("WARNING: at f",)),
-            "patch 1 (0001.patch): the kernel complained: WARNING: at f",
+            "patch 1 (0001.patch): splat: WARNING: at f",
         ),
     ],
 )
-def test_what_a_patch_breaks_is_named_and_makes_the_exit_code(
-    record: RunRecord, finding: str
-) -> None:
+def test_a_patch_that_breaks_something_is_named(record: RunRecord, finding: str) -> None:
     steps = _steps(probed(base_x="PASS"), record)
     assert list(series_try.findings(steps)) == [finding]
     assert series_try.conclude(SUBJECT, steps, Path("/d")).exit_code == 1
 
 
-def test_a_kernel_that_is_not_built_hides_no_change() -> None:
+def test_a_kernel_that_does_not_build_hides_no_change() -> None:
     steps = _steps(probed(base_x="PASS"), NO_BUILD, probed(base_x="FAIL"))
     assert list(series_try.findings(steps))[1:] == ["patch 2 (0002.patch) fails base/x"]
 
 
-def test_a_source_that_fails_by_itself_is_said() -> None:
+def test_a_source_that_fails_a_probe_is_named() -> None:
     steps = _steps(probed(base_x="FAIL"), probed(base_x="FAIL"), probed(base_x="PASS"))
     assert list(series_try.findings(steps)) == [
         "the source alone fails base/x",
@@ -73,7 +71,7 @@ def test_a_source_that_fails_by_itself_is_said() -> None:
     ]
 
 
-def test_the_report_is_a_line_a_patch_and_a_row_a_probe() -> None:
+def test_the_report_has_a_line_a_patch_and_a_row_a_probe() -> None:
     steps = _steps(
         probed(base_x="PASS", hgm_y="SKIP"), NO_BUILD, NO_BOOT, probed(base_x="CRASH", hgm_y="HANG")
     )
@@ -91,12 +89,12 @@ dir:/p on debian:linux-source-6.12, patch by patch
          0  1  2  3
 base/x   .        C
 hgm/y    s        H
-. pass, s skip, F fail, C crash, H hang, L lost; nothing where it was not built or booted
+. pass, s skip, F fail, C crash, H hang, L lost, blank if not probed
 
 patch 1 (0001.patch) does not build: why
 patch 2 (0002.patch) does not boot: why
 patch 3 (0003.patch) crashes in base/x
 patch 3 (0003.patch) hangs in hgm/y
 record   /d
-FAIL: of 4 kernels 1 were not built, 1 did not boot, 1 had a probe go wrong"""
+FAIL: of 4 kernels, 1 did not build, 1 did not boot, and 1 failed a probe"""
     )

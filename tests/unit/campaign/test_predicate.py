@@ -1,28 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run's record answers to each question."""
+"""What each predicate makes of a run's record."""
 
 import pytest
 
-from harness.campaign.predicate import Answer, Question, ask
+from harness.campaign.predicate import Predicate, evaluate
 from harness.kernel.obtain import KernelRequest
+from harness.records.campaign import Term
 from harness.records.run import RunRecord
 from harness.run.subject import Subject
 from harness.vm import spec
 from tests.unit.campaign.records import NO_BOOT, NO_BUILD, NO_SERIES, probed
 
-PROBE = Question(probes=("hgm/x",))
-HANG = Question(probes=("hgm/x",), statuses=("HANG",))
-LIKE = Question(probes=("hgm/x",), signature="its FA.L")
-SPLAT = Question(about="splat")
-LOCKDEP = Question(about="splat", signature="circular locking")
-BUILD = Question(about="build")
-BOOT = Question(about="boot")
+PROBE = Predicate(probes=("hgm/x",))
+HANG = Predicate(probes=("hgm/x",), statuses=("HANG",))
+LIKE = Predicate(probes=("hgm/x",), signature="its FA.L")
+SPLAT = Predicate(about="splat")
+LOCKDEP = Predicate(about="splat", signature="circular locking")
+BUILD = Predicate(about="build")
+BOOT = Predicate(about="boot")
 
 SUBJECT = Subject(kernel=KernelRequest(source="tree:/src"), machine=spec.machine(()))
 
 
 @pytest.mark.parametrize(
-    ("question", "record", "answer"),
+    ("predicate", "record", "term"),
     [
         (PROBE, probed(hgm_x_2M="PASS"), "good"),
         (PROBE, probed(hgm_x_2M="FAIL"), "bad"),
@@ -57,11 +58,11 @@ SUBJECT = Subject(kernel=KernelRequest(source="tree:/src"), machine=spec.machine
         (BOOT, probed(hgm_x_2M="FAIL"), "good"),
     ],
 )
-def test_answer(question: Question, record: RunRecord, answer: Answer) -> None:
-    assert ask(question, record).answer == answer
+def test_term(predicate: Predicate, record: RunRecord, term: Term) -> None:
+    assert evaluate(predicate, record).term == term
 
 
-def test_a_kernel_runs_no_more_than_it_takes() -> None:
+def test_a_request_runs_only_what_decides_the_predicate() -> None:
     assert PROBE.request(SUBJECT).probes == ("hgm/x",)
     assert not PROBE.request(SUBJECT).build_only
     assert len(BOOT.request(SUBJECT).probes) == 1
@@ -71,5 +72,5 @@ def test_a_kernel_runs_no_more_than_it_takes() -> None:
 
 
 def test_the_reason_is_the_first_evidence() -> None:
-    assert ask(PROBE, probed(hgm_x_2M="FAIL")).reason == "hgm/x/2M: FAIL: its FAIL"
-    assert ask(SPLAT, probed(splats=("WARNING: a", "BUG: b"))).reason == "WARNING: a"
+    assert evaluate(PROBE, probed(hgm_x_2M="FAIL")).reason == "hgm/x/2M: FAIL: its FAIL"
+    assert evaluate(SPLAT, probed(splats=("WARNING: a", "BUG: b"))).reason == "WARNING: a"

@@ -6,49 +6,49 @@ import random
 import pytest
 
 from harness.campaign import strategy
-from harness.campaign.predicate import Answer
+from harness.records.campaign import Term
 
 
 def _find(
     total: int, culprit: int, untestable: frozenset[int], absent_below: int = 0
 ) -> tuple[tuple[int, ...], int]:
-    """Return the suspects that are left and how many points were looked at beside the ends."""
+    """Return the suspects that are left and how many candidates were tested between the ends."""
 
-    def answer(point: int) -> Answer:
-        if point in untestable:
+    def term(number: int) -> Term:
+        if number in untestable:
             return "untestable"
-        if point >= culprit:
+        if number >= culprit:
             return "bad"
-        return "absent" if point < absent_below else "good"
+        return "absent" if number < absent_below else "good"
 
-    answers: dict[int, Answer] = {0: answer(0), total: "bad"}
-    while (point := strategy.bracket(answers).following) is not None:
-        answers[point] = answer(point)
-    return strategy.bracket(answers).suspects, len(answers) - 2
+    terms: dict[int, Term] = {0: term(0), total: "bad"}
+    while (number := strategy.bracket(terms).following) is not None:
+        terms[number] = term(number)
+    return strategy.bracket(terms).suspects, len(terms) - 2
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 12, 30, 31, 32, 33, 46])
-def test_every_culprit_is_found_within_the_logarithm(total: int) -> None:
+def test_every_culprit_is_found_in_logarithmic_tests(total: int) -> None:
     for culprit in range(1, total + 1):
-        suspects, looked = _find(total, culprit, frozenset())
+        suspects, tested = _find(total, culprit, frozenset())
         assert suspects == (culprit,)
-        assert looked <= strategy.most_tests(total)
+        assert tested <= strategy.most_tests(total)
 
 
-def test_a_feature_that_comes_in_on_the_way_costs_nothing() -> None:
+def test_a_series_that_adds_the_feature_needs_no_more_tests() -> None:
     for culprit in range(12, 31):
-        suspects, looked = _find(30, culprit, frozenset(), absent_below=11)
+        suspects, tested = _find(30, culprit, frozenset(), absent_below=11)
         assert suspects == (culprit,)
-        assert looked <= strategy.most_tests(30)
+        assert tested <= strategy.most_tests(30)
 
 
-def test_what_cannot_be_tested_is_left_as_a_suspect_and_never_guessed() -> None:
+def test_untestable_candidates_stay_suspects() -> None:
     assert _find(10, 5, frozenset({4}))[0] == (4, 5)
     assert _find(10, 5, frozenset({7}))[0] == (5,)
     assert _find(3, 2, frozenset({1, 2}))[0] == (1, 2, 3)
 
 
-def test_with_some_untestable_the_culprit_is_always_among_the_suspects() -> None:
+def test_the_culprit_is_always_among_the_suspects() -> None:
     chance = random.Random(1)  # noqa: S311 - the same cases every time
     for _ in range(300):
         total = chance.randint(2, 40)
@@ -56,10 +56,10 @@ def test_with_some_untestable_the_culprit_is_always_among_the_suspects() -> None
         broken = frozenset(p for p in range(1, total) if chance.random() < 0.3)
         suspects, _ = _find(total, culprit, broken)
         assert culprit in suspects
-        assert all(point in broken for point in suspects[:-1])
+        assert all(number in broken for number in suspects[:-1])
 
 
-def test_the_least_rate_is_below_the_seen_one_and_nears_it() -> None:
+def test_the_lower_bound_of_the_rate_approaches_the_measured_rate() -> None:
     few, many = strategy.least_rate(3, 9, 0.025), strategy.least_rate(300, 900, 0.025)
     assert 0 < few < many < 1 / 3
     # From tables of Clopper and Pearson's 95 % interval: 3 of 9 has the lower end 7.5 %.
@@ -68,7 +68,7 @@ def test_the_least_rate_is_below_the_seen_one_and_nears_it() -> None:
     assert strategy.least_rate(0, 50, 0.025) == 0.0
 
 
-def test_repeats_make_the_doubt_small_enough_and_not_smaller() -> None:
+def test_repeats_are_the_fewest_that_bring_the_doubt_below_the_limit() -> None:
     for rate in (0.05, 0.2, 1 / 3, 0.9):
         for doubt in (0.05, 0.001):
             count = strategy.repeats(rate, doubt)

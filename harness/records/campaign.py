@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What campaigns find: bisections, series tried patch by patch, and runs compared."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from harness.records.base import Record
+from harness.records.probe import Status
+
+# ---- bisections --------------------------------------------------------------------------------
+
+#: What a bisection calls a kernel. ``absent``: it does not have what the predicate is about yet;
+#: ``untestable``: it cannot be told.
+Term = Literal["good", "bad", "absent", "untestable"]
+
+#: How a bisection ends. ``several``: those between could not be tested; ``never``: the last
+#: candidate is not bad; ``always``: the first one is bad already.
+BisectResult = Literal["found", "several", "never", "always"]
+
+
+class Candidate(Record, frozen=True, kw_only=True):
+    """One patch or commit.
+
+    Attributes:
+        id: its number in the series, or its commit ID; also its directory in the campaign.
+        name: the patch's name, or the commit's subject.
+    """
+
+    id: str
+    name: str
+
+
+class Evaluation(Record, frozen=True, kw_only=True):
+    """What the runs of one candidate say together.
+
+    Attributes:
+        candidate: the last patch or commit that is in the kernel.
+        term: see `Term`.
+        reason: one line, the first evidence.
+        runs: how many runs it rests on.
+        samples: how often the predicate was evaluated in them.
+        bad: how many of the samples were bad.
+        seconds: wall time of the runs.
+        built: whether a kernel was built for it, and not found in the cache.
+        make_seconds: the part of `seconds` in which make built a kernel, or failed to.
+        guest_seconds: the part of `seconds` from QEMU's start to its end.
+        run_dir: absolute path of the run with the evidence.
+    """
+
+    candidate: Candidate
+    term: Term
+    reason: str
+    runs: int
+    samples: int
+    bad: int
+    seconds: float
+    built: bool
+    make_seconds: float = 0.0
+    guest_seconds: float = 0.0
+    run_dir: str
+
+
+class Confidence(Record, frozen=True, kw_only=True):
+    """How sure the result of bisecting an intermittent fault is.
+
+    Attributes:
+        wanted: the probability of a right result that was asked for.
+        rate: lower bound of how often the fault shows.
+        repeats: how often a kernel had to pass to be called good.
+        reached: lower bound of the probability that the result is right.
+    """
+
+    wanted: float
+    rate: float
+    repeats: int
+    reached: float
+
+
+class Bisection(Record, frozen=True, kw_only=True):
+    """The result of a bisection: ``bisect.json``.
+
+    Attributes:
+        predicate: when a kernel is bad, in a few words.
+        result: see `BisectResult`.
+        suspects: the culprit, or all that it may be; for ``never`` and ``always`` the candidate
+            that decided it.
+        evaluations: in the order they were made.
+        evidence: one line: why the first bad kernel is bad.
+        before: one line: what was seen in the kernel before it.
+        diffstat: of the culprit, as git prints it.
+        commands: each shows the culprit, or the kernel before it, again.
+        confidence: None where every kernel was evaluated once.
+        builds: kernels that were built, and not found in the cache.
+        runs: runs that were made, each in a guest of its own.
+        seconds: wall time of all of them.
+        make_seconds: the part of `seconds` in which make built kernels.
+        guest_seconds: the part of `seconds` from QEMU's start to its end.
+        directory: absolute path of the campaign's directory.
+    """
+
+    predicate: str
+    result: BisectResult
+    suspects: tuple[Candidate, ...]
+    evaluations: tuple[Evaluation, ...]
+    evidence: str = ""
+    before: str = ""
+    diffstat: str = ""
+    commands: tuple[tuple[str, ...], ...] = ()
+    confidence: Confidence | None = None
+    builds: int = 0
+    runs: int = 0
+    seconds: float = 0.0
+    make_seconds: float = 0.0
+    guest_seconds: float = 0.0
+    directory: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Return wall time over that of makes and guests; None where neither was needed."""
+        needed = self.make_seconds + self.guest_seconds
+        return self.seconds / needed if needed else None
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 if one culprit was found, else 1."""
+        return 0 if self.result == "found" else 1
+
+
+# ---- a series, patch by patch ------------------------------------------------------------------
+
+#: How far the kernel of a step came.
+StepResult = Literal["no build", "no boot", "probed"]
+
+
+class Step(Record, frozen=True, kw_only=True):
+    """The kernel after one more patch.
+
+    Attributes:
+        number: how many patches are applied; 0 for the source alone.
+        patch: the last of them; empty for the source alone.
+        result: see `StepResult`.
+        reason: one line.
+        statuses: each probe's status by name; empty unless the kernel was probed.
+        splats: titles of the kernel's splats, in a probe or outside of one.
+        build_seconds: wall time of the build that made the kernel.
+        seconds: wall time of the run.
+        run_dir: absolute path of its run directory.
+    """
+
+    number: int
+    patch: str
+    result: StepResult
+    reason: str
+    statuses: dict[str, Status] = msgspec.field(default_factory=dict)
+    splats: tuple[str, ...] = ()
+    build_seconds: float = 0.0
+    seconds: float = 0.0
+    run_dir: str = ""
+
+
+class SeriesTry(Record, frozen=True, kw_only=True):
+    """A series tried patch by patch: ``try.json``.
+
+    Attributes:
+        source: the kernel source, as it was given.
+        series: as it was given.
+        steps: in the order of the patches.
+        findings: what each patch changes, a line each.
+        exit_code: 0 if every kernel was built and booted and no probe went wrong anywhere, else 1.
+        directory: absolute path of the campaign's directory.
+    """
+
+    source: str
+    series: str
+    steps: tuple[Step, ...]
+    findings: tuple[str, ...]
+    exit_code: int
+    directory: str
+
+
+# ---- runs compared -----------------------------------------------------------------------------
+
+#: How a probe's result changed.
+ChangeKind = Literal[
+    "newly failing",
+    "failing more",
+    "failing less",
+    "newly passing",
+    "newly skipped",
+    "newly lost",
+    "changed reason",
+    "gone",
+    "new",
+]
+
+
+class ProbeSummary(Record, frozen=True, kw_only=True):
+    """How a probe ended in a run, all its repetitions together.
+
+    Attributes:
+        status: the worst of them; LOST only if nothing else is known.
+        counts: how many ended with each status.
+        reason: of the first with that status.
+        seconds: of each that passed.
+    """
+
+    status: Status
+    counts: dict[Status, int]
+    reason: str = ""
+    seconds: tuple[float, ...] = ()
+
+
+class Change(Record, frozen=True, kw_only=True):
+    """A probe that ended otherwise than before.
+
+    Attributes:
+        name: the probe.
+        kind: see `ChangeKind`.
+        before: how it ended in the first run; None where it was not run.
+        after: the same in the second run.
+        regression: whether the kernel got worse.
+        p: probability that the same kernel would differ so much by chance; None where neither run
+            had both good and bad repetitions.
+    """
+
+    name: str
+    kind: ChangeKind
+    before: ProbeSummary | None
+    after: ProbeSummary | None
+    regression: bool = False
+    p: float | None = None
+
+
+class TimeChange(Record, frozen=True, kw_only=True):
+    """A probe that takes longer or shorter than before, by more than chance and the host explain.
+
+    Attributes:
+        name: the probe.
+        before: median seconds in the first run.
+        after: median seconds in the second run.
+        ratio: after over before, divided by the ratio that all probes have in common.
+        p: probability of such times if nothing had changed (Mann-Whitney).
+    """
+
+    name: str
+    before: float
+    after: float
+    ratio: float
+    p: float
+
+
+class Transition(Record, frozen=True, kw_only=True):
+    """What a probe declares about the kernel without and with the series, and whether it held.
+
+    Attributes:
+        name: the probe.
+        without_series: the statuses declared without the series; with it the probe must pass.
+        before: how it ended without the series.
+        after: how it ended with the series.
+        held: whether both were as declared.
+    """
+
+    name: str
+    without_series: tuple[Status, ...]
+    before: Status
+    after: Status
+    held: bool
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """Two runs compared: ``compare.json``.
+
+    Attributes:
+        before: the first run: its directory.
+        after: the second run: its directory.
+        exit_code: 1 for a regression, 3 if probes were lost and there is none, else 0.
+        changes: in the order of the second run's probes, then those that are gone.
+        same: how many probes ended as before.
+        splats: titles of new splats outside of any probe.
+        ended: how the second run ended where it has no probes to compare; empty otherwise.
+        times: probes whose time changed.
+        transitions: what probes declare, where the first run is the second without the series.
+        differs: what else differs between the runs and may be the reason.
+        notes: what could not be compared.
+    """
+
+    before: str
+    after: str
+    exit_code: int
+    changes: tuple[Change, ...] = ()
+    same: int = 0
+    splats: tuple[str, ...] = ()
+    ended: str = ""
+    times: tuple[TimeChange, ...] = ()
+    transitions: tuple[Transition, ...] = ()
+    differs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def of(self, kind: ChangeKind) -> tuple[Change, ...]:
+        """Return the changes of a kind."""
+        return tuple(change for change in self.changes if change.kind == kind)
+
+
+class Difference(Record, frozen=True, kw_only=True):
+    """A test, or a result inside a test, that did not end the same in each run.
+
+    Attributes:
+        name: the test's name, followed by the result's where it is about one.
+        statuses: one a run; empty where a run does not have it.
+        reasons: one a run.
+    """
+
+    name: str
+    statuses: tuple[str, ...]
+    reasons: tuple[str, ...]
