@@ -158,10 +158,9 @@ def _predicate(
 @predicate_options
 @runs_option
 def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
-    r"""Ask one kernel, with the exit codes of `git bisect run`.
+    """Ask one kernel, with the exit codes of `git bisect run`.
 
-    \b
-    git bisect run hgm bisect-step --kernel tree:. --probe baseline/smaps/2M
+    Such as `git bisect run hgm bisect-step --kernel tree:. --probe baseline/smaps/2M`.
 
     0 good (or without the feature), 1 bad, 125 cannot be tested, 128 stop: this host failed.
     """
