@@ -27,21 +27,8 @@ from harness.records.kernel import Kernel
 from harness.records.probe import ProbeSpec
 from harness.workspace import Workspace, atomic_write, digest, file_digest
 
-#: Static: the guest has no C library where the probes run. Small: they travel in an initramfs.
-FLAGS = (
-    "-std=gnu11",
-    "-D_GNU_SOURCE",
-    "-Os",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-pthread",
-    "-ffunction-sections",
-    "-fdata-sections",
-    "-static",
-    "-s",
-    "-Wl,--gc-sections",
-)
+#: The variable of ``probes/Makefile`` that has the compiler's flags, and its continued lines.
+_FLAGS = re.compile(r"^PROBE_CFLAGS = ((?:.*\\\n)*.*)$", re.MULTILINE)
 
 _COMPILER = "gcc"
 
@@ -104,6 +91,19 @@ def compile_probes(
     return {path.name: path for path in (*(job.binary for job in jobs), *checked)}
 
 
+def flags() -> tuple[str, ...]:
+    """Return the compiler's flags: those of ``probes/Makefile``, and warnings are errors.
+
+    Raises:
+        CompileError: if the Makefile is absent or does not set them.
+    """
+    makefile = catalog.PROBES / "Makefile"
+    found = _FLAGS.search(_read(makefile).decode())
+    if found is None:
+        raise CompileError(f"{makefile}: sets no PROBE_CFLAGS")
+    return (*found[1].replace("\\\n", " ").split(), "-Werror")
+
+
 def first_error(output: str) -> str:
     """Return the first error's line of what a compiler or linker said; its last line without."""
     found = _ERROR.search(output)
@@ -117,14 +117,16 @@ def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_J
     """Return one job a probe; the key of each binary is in its path."""
     directory = catalog.PROBES / "c"
     library = sorted(directory.glob("lib/*.c"))
+    headers_of_library = (directory / "hgm_probe.h", *sorted(directory.glob("lib/*.h")))
+    options = flags()
     headers = ("-isystem", kernel.headers) if kernel.headers else ()
     common = digest(
-        *FLAGS,
+        *options,
         host_identity(),
         headers_digest(kernel, workspace),
-        *(part for file in (directory / "hgm_probe.h", *library) for part in _named(file)),
+        *(part for file in (*headers_of_library, *library) for part in _named(file)),
     )
-    compiler = (_COMPILER, *FLAGS, *headers, f"-I{directory}")
+    compiler = (_COMPILER, *options, *headers, f"-I{directory}")
     jobs = []
     for name in names:
         files = catalog.files(name)

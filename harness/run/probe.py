@@ -43,6 +43,9 @@ _NAME_LENGTH = 15
 
 _FLUSH_SECONDS = 5.0
 
+#: A guest is there to be harmed: without it, a probe that poisons memory or crashes is a skip.
+MAY_HARM = "--yes-harm-this-machine"
+
 #: What a probe is told whose checkpoints somebody answers; see ``docs/howto/writing-a-probe.md``.
 LISTENING = ("--checkpoints", "host")
 
@@ -54,8 +57,9 @@ def argv(spec: ProbeSpec) -> tuple[str, ...]:
     if spec.language == "python":
         # Without site and bytecode: halves Python's start under TCG, and no probe needs them.
         return ("python3", "-S", "-B", f"{GUEST_DIRECTORY}/{source.name}", *arguments)
-    name = source.name if spec.language == "sh" else source.stem
-    return (f"{GUEST_DIRECTORY}/{name}", *arguments)
+    if spec.language == "sh":
+        return (f"{GUEST_DIRECTORY}/{source.name}", *arguments)
+    return (f"{GUEST_DIRECTORY}/{source.stem}", *arguments, MAY_HARM)
 
 
 class Budget:

@@ -191,12 +191,18 @@ int main(int argc, char **argv)
 		  limited },
 		{ "mmap beyond hugetlb.rsvd.max is ENOMEM", reserved },
 	};
+	static const struct probe_argument arguments[] = {
+		{ "--mapping", "whole|split", "how the huge pages are mapped; whole by default" },
+		{ 0 },
+	};
 	const char *mapping = probe_option(argc, argv, "--mapping");
 
 	is_split = mapping && strcmp(mapping, "split") == 0;
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.pages = 2,
+		.arguments = arguments,
 		.needs_hgm = is_split,
 	});
 }

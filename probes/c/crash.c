@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Breaks the kernel, or itself, on purpose: crash [--hasty DETECTOR] KIND [NAME].
+ * Breaks the kernel, or itself, on purpose:
+ * crash [--hasty DETECTOR] KIND [NAME] --yes-harm-this-machine
  * Only the tests of the harness run it. It prints the KTAP of one result and
  * gets as far as the fault lets it. --hasty lets one of the kernel's detectors of
  * what makes no progress speak within seconds, before the others and budgets do.
@@ -170,13 +171,19 @@ static const struct {
 
 int main(int argc, char **argv)
 {
+	bool may_harm = strcmp(argv[argc - 1], "--yes-harm-this-machine") == 0;
 	const char *detector = probe_option(argc, argv, "--hasty");
 	int first = detector ? 3 : 1;
-	const char *kind = argc > first ? argv[first] : "";
-	const char *name = argc > first + 1 ? argv[first + 1] : "";
+	const char *kind = argc - may_harm > first ? argv[first] : "";
+	const char *name = argc - may_harm > first + 1 ? argv[first + 1] : "";
 
 	printf("KTAP version 1\n1..1\n");
 	fflush(stdout);
+	if (!may_harm) {
+		printf("ok 1 %s %s # SKIP crashes this machine; --yes-harm-this-machine allows it\n",
+		       kind, name);
+		return 4;
+	}
 	if (detector)
 		hasten(detector);
 	hold_huge_page();

@@ -18,11 +18,16 @@ static const struct {
 	size_t bytes;
 } sizes[] = { { "1G", PUD_PAGE }, { "2M", PMD_PAGE } };
 
+static const char *answer(int error)
+{
+	return error ? error_name(error) : "ok";
+}
+
 static void print_advice(const char *key, int advice)
 {
 	for (size_t i = 0; i < COUNT_OF(sizes); i++)
 		printf("%s.%s=%s\n", key, sizes[i].name,
-		       error_name(advice_error(sizes[i].bytes, advice)));
+		       answer(advice_error(sizes[i].bytes, advice)));
 }
 
 /* Registers minor mode on a mapping of SIZE; gives the error number. */
@@ -55,7 +60,7 @@ static void print_userfaultfd(void)
 	printf("uffd=ok\nuffd.features=%#llx\n", (unsigned long long)api.features);
 	for (size_t i = 0; i < COUNT_OF(sizes); i++)
 		printf("uffd.minor_hugetlbfs.%s=%s\n", sizes[i].name,
-		       error_name(minor_error(sizes[i].bytes)));
+		       answer(minor_error(sizes[i].bytes)));
 }
 
 int main(void)

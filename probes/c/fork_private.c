@@ -59,6 +59,7 @@ int main(int argc, char **argv)
 	static const struct probe probe = {
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.pages = 2,
 		.needs_hgm = true,
 	};
 

@@ -6,12 +6,14 @@
  * A probe is a table of tests. Each test runs in a child process of its own:
  * whatever it maps, registers or holds is gone when it ends, however it ends,
  * and one that waits too long is killed. A test that returns has passed; it
- * ends early through probe_fail(), probe_skip() or assert_that().
+ * ends early through probe_fail(), probe_skip() or an assertion.
  *
  * Helpers named after an action (map_shared(), uffd_open(), split()) fail the
  * test when the kernel refuses; those that return a result or an error number
- * leave the judgement to the caller. Sizes are bytes, "page" is a base page of
- * 4 KiB, "huge page" is one of the size that --size chose.
+ * leave the judgement to the caller. A failure names the line of the test that
+ * called the library last, and says in the interface's terms what was asked,
+ * what was expected, and what came. Sizes are bytes, "page" is a base page,
+ * "huge page" is one of the size that --size chose.
  */
 #ifndef HGM_PROBE_H
 #define HGM_PROBE_H
@@ -25,9 +27,16 @@
 #include <sys/types.h>
 #include <linux/userfaultfd.h>
 
+/*
+ * Page tables of 4 KiB pages with 512 entries each, as x86-64 has them and arm64
+ * and riscv64 by default: all that depends on it is here. probe_main() skips the
+ * tests where sysconf(_SC_PAGESIZE) is another. Which sizes of huge pages there
+ * are, and which is the default, is read from the kernel.
+ */
 #define BASE_PAGE 4096UL
-#define PMD_PAGE (2UL << 20)
-#define PUD_PAGE (1UL << 30)
+#define TABLE_ENTRIES (BASE_PAGE / sizeof(uint64_t))
+#define PMD_PAGE (TABLE_ENTRIES * BASE_PAGE)
+#define PUD_PAGE (TABLE_ENTRIES * PMD_PAGE)
 
 /* Milliseconds that one event, such as a fault message, may take. */
 #define EVENT_MS 5000
@@ -59,6 +68,11 @@
 #define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
 #endif
 
+/* For compilers before GCC 12. */
+#ifndef __FILE_NAME__
+#define __FILE_NAME__ __FILE__
+#endif
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 /* ---- ktap.c: tests and their results ---------------------------------- */
@@ -68,31 +82,52 @@ struct probe_test {
 	void (*run)(void);
 };
 
+/* An option of one probe, for -h. */
+struct probe_argument {
+	const char *name, *value, *help;
+};
+
 struct probe {
 	const struct probe_test *tests;
 	size_t count;
+	/* Free huge pages that the tests need at once; where it is more below 1 GiB, PAGES_SMALL. */
+	size_t pages, pages_small;
 	/* The tests are skipped, with the kernel's errno, where MADV_SPLIT is not known. */
 	bool needs_hgm;
+	/* Its own options, each of which takes a value; ends with an empty one. */
+	const struct probe_argument *arguments;
 	/* Runs once, before the tests, in the process that they are forked from. */
 	void (*setup)(void);
 	/* Milliseconds that a test may take before it is killed; 0 for the usual 30 s. */
 	int test_ms;
 };
 
-/* Bytes of one huge page, from --size; and pages in it. */
+/*
+ * Bytes of one huge page, from --size: without that option the kernel's default
+ * size, or the largest of which enough pages are free. And pages in it.
+ */
 size_t huge_size(void);
 size_t huge_pages(void);
 
-/* The value of another option, such as "--backing"; NULL if it was not given. */
+/* The value of an option of the probe's own, such as "--backing"; NULL if it was not given. */
 const char *probe_option(int argc, char **argv, const char *name);
 
-/* Runs the tests; returns the exit code: 0 passed, 1 failed, 4 all skipped. */
+/*
+ * Does what -h, -l and -t ask, or runs the tests. Returns kselftest's exit code:
+ * 0 passed, 1 failed, 2 wrong options, 4 all skipped.
+ */
 int probe_main(int argc, char **argv, const struct probe *probe);
 
 /* Diagnostic lines, one each, without a newline at the end. */
 void probe_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void probe_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void probe_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * Skips the test, or in setup() all of them, unless --yes-harm-this-machine was
+ * given. HOW says what it does to the machine, such as "poisons memory".
+ */
+void probe_harms(const char *how);
 
 /*
  * RUN in a process of its own, forked from the test, that fails and skips as a
@@ -102,25 +137,39 @@ _Noreturn void probe_skip(const char *format, ...) __attribute__((format(printf,
 pid_t child_start(void (*run)(void));
 void child_end(pid_t child);
 
-/* "EINVAL" for EINVAL, "ok" for 0. */
+/* ---- assert.c: what a failure says ------------------------------------ */
+
+/* "EINVAL" for EINVAL, "success" for 0. */
 const char *error_name(int error);
 
-#define assert_that(condition, format, ...)                                          \
+/* "1 GiB + 12 KiB"; and the same, or "2 huge pages" if LENGTH is such a multiple. */
+const char *size_text(int64_t bytes);
+const char *range_text(size_t length);
+
+/* "2M", as --size takes it. */
+const char *size_name(size_t bytes);
+
+/* The place that failures of this thread name from now on; the macros below set it. */
+void probe_at(const char *file, int line);
+
+/*
+ * The text is all that is printed: say what was expected and what came, as in
+ * "UFFDIO_WAKE of the page before: the reader went on, expected it held".
+ */
+#define assert_that(condition, ...)                                             \
 	do {                                                                    \
 		if (!(condition))                                               \
-			probe_fail("%s:%d: %s: " format, __FILE_NAME__,         \
-				   __LINE__, #condition, ##__VA_ARGS__);        \
+			probe_fail(__VA_ARGS__);                                \
 	} while (0)
 
-/* The call's error number must be WANT; 0 means that it must succeed. */
-#define assert_error(call, want)                                                \
-	do {                                                                    \
-		int got_ = (call), want_ = (want);                              \
-		if (got_ != want_)                                              \
-			probe_fail("%s:%d: %s: got %s, expected %s",            \
-				   __FILE_NAME__, __LINE__, #call,              \
-				   error_name(got_), error_name(want_));        \
-	} while (0)
+/*
+ * The call's error number must be WANT; 0 means that it must succeed. Helpers
+ * that return one have said what was asked, by probe_asked("MADV_SPLIT", length);
+ * of other calls the function's name is printed.
+ */
+#define assert_error(call, want) (probe_asked(NULL, 0), check_error(#call, call, want))
+void probe_asked(const char *what, size_t length);
+void check_error(const char *call, int got, int want);
 
 /* ---- memory.c: files, mappings, contents ------------------------------ */
 
@@ -190,7 +239,9 @@ void collapse(void *start, size_t length);
 
 struct uffd_result {
 	int error;	/* 0 or an error number */
-	int64_t done;	/* bytes; the kernel's word in the ioctl's last field */
+	int64_t done;	/* bytes; what the kernel wrote into the ioctl's last field */
+	const char *what; /* "UFFDIO_CONTINUE", and of how many bytes */
+	size_t length;
 };
 
 struct uffd_fault {
@@ -226,15 +277,10 @@ char *map_split(int fd, uint64_t features, uint64_t modes, int *uffd);
 char *map_split_part(int fd, size_t first, size_t count, uint64_t features, uint64_t modes,
 		     int *uffd);
 
-/* Fails the test unless the continue gave ERROR and DONE. */
-#define assert_continue(uffd, start, length, want_error, want_done)             \
-	do {                                                                    \
-		struct uffd_result result_ = uffd_continue(uffd, start, length); \
-		assert_that(result_.error == (want_error) &&                         \
-		       result_.done == (int64_t)(want_done),                    \
-		       "got %s, mapped %lld", error_name(result_.error),        \
-		       (long long)result_.done);                                \
-	} while (0)
+/* Fails the test unless the request gave ERROR and DONE: bytes, or -ERROR. */
+void assert_result(struct uffd_result got, int error, int64_t done);
+#define assert_continue(uffd, start, length, error, done)                       \
+	assert_result(uffd_continue(uffd, start, length), error, done)
 
 /* The next fault message; fails the test if none comes in EVENT_MS. */
 struct uffd_fault uffd_next_fault(int uffd);
@@ -278,6 +324,8 @@ struct server {
 	size_t count;	/* of faults; only the first SERVER_FAULTS are kept */
 	char *faults[SERVER_FAULTS];
 	int error;	/* of the first continue that failed */
+	const char *file; /* where server_start() was called */
+	int line;
 };
 
 void server_start(struct server *server, int uffd, size_t granule);
@@ -289,16 +337,11 @@ void server_end(struct server *server);
 int64_t smaps_bytes(const void *address, const char *field);
 bool smaps_has_flag(const void *address, const char *letters);
 
-
 /* Fails the test unless smaps shows the mapping with just these bytes by entries of each size. */
-#define assert_mapped(start, by_pud, by_pmd, by_pte) \
-	check_mapped(__LINE__, start, by_pud, by_pmd, by_pte)
-void check_mapped(int line, const void *start, size_t by_pud, size_t by_pmd, size_t by_pte);
+void assert_mapped(const void *start, size_t by_pud, size_t by_pmd, size_t by_pte);
 
 /* All of the mapping, of LENGTH bytes, is mapped by entries of the huge page's own size. */
-#define assert_whole(start, length) \
-	assert_mapped(start, huge_size() == PUD_PAGE ? (length) : 0, \
-		      huge_size() == PUD_PAGE ? 0 : (length), 0)
+void assert_whole(const void *start, size_t length);
 
 /* A field of /proc/self/status or /proc/meminfo, in bytes; -1 if there is no such field. */
 int64_t status_bytes(const char *field);
@@ -362,8 +405,64 @@ size_t pagemap_protected_count(const void *start, size_t count);
 void checkpoint_of(const char *start, size_t length, size_t page, const char *want, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* Who answers, from --checkpoints; and the test that is running. probe_main() calls both. */
-void checkpoints_listen(const char *who);
-void checkpoints_of(const char *test);
+/*
+ * What can fail a test notes first from which line it is called. A macro's name
+ * is not expanded again inside of itself, so that the functions are called.
+ */
+#ifndef HGM_PROBE_LIBRARY
+#define FROM_HERE(call) (probe_at(__FILE_NAME__, __LINE__), call)
+#define probe_fail(...) FROM_HERE(probe_fail(__VA_ARGS__))
+#define probe_harms(...) FROM_HERE(probe_harms(__VA_ARGS__))
+#define child_start(...) FROM_HERE(child_start(__VA_ARGS__))
+#define child_end(...) FROM_HERE(child_end(__VA_ARGS__))
+#define check_error(...) FROM_HERE(check_error(__VA_ARGS__))
+#define huge_memfd(...) FROM_HERE(huge_memfd(__VA_ARGS__))
+#define hugetlbfs_file(...) FROM_HERE(hugetlbfs_file(__VA_ARGS__))
+#define detached_file(...) FROM_HERE(detached_file(__VA_ARGS__))
+#define map_shared(...) FROM_HERE(map_shared(__VA_ARGS__))
+#define map_part(...) FROM_HERE(map_part(__VA_ARGS__))
+#define map_anonymous(...) FROM_HERE(map_anonymous(__VA_ARGS__))
+#define map_private_huge(...) FROM_HERE(map_private_huge(__VA_ARGS__))
+#define unmap(...) FROM_HERE(unmap(__VA_ARGS__))
+#define punch(...) FROM_HERE(punch(__VA_ARGS__))
+#define check_pages(...) FROM_HERE(check_pages(__VA_ARGS__))
+#define check_zero(...) FROM_HERE(check_zero(__VA_ARGS__))
+#define check_copy(...) FROM_HERE(check_copy(__VA_ARGS__))
+#define filled_memfd(...) FROM_HERE(filled_memfd(__VA_ARGS__))
+#define filled_memfd_of(...) FROM_HERE(filled_memfd_of(__VA_ARGS__))
+#define split(...) FROM_HERE(split(__VA_ARGS__))
+#define collapse(...) FROM_HERE(collapse(__VA_ARGS__))
+#define uffd_offered(...) FROM_HERE(uffd_offered(__VA_ARGS__))
+#define uffd_open(...) FROM_HERE(uffd_open(__VA_ARGS__))
+#define uffd_register(...) FROM_HERE(uffd_register(__VA_ARGS__))
+#define map_split(...) FROM_HERE(map_split(__VA_ARGS__))
+#define map_split_part(...) FROM_HERE(map_split_part(__VA_ARGS__))
+#define assert_result(...) FROM_HERE(assert_result(__VA_ARGS__))
+#define uffd_next_fault(...) FROM_HERE(uffd_next_fault(__VA_ARGS__))
+#define assert_fault(...) FROM_HERE(assert_fault(__VA_ARGS__))
+#define uffd_next_event(...) FROM_HERE(uffd_next_event(__VA_ARGS__))
+#define assert_no_fault(...) FROM_HERE(assert_no_fault(__VA_ARGS__))
+#define touch_start(...) FROM_HERE(touch_start(__VA_ARGS__))
+#define touch_end(...) FROM_HERE(touch_end(__VA_ARGS__))
+#define server_start(...) FROM_HERE(server_start(__VA_ARGS__))
+#define server_end(...) FROM_HERE(server_end(__VA_ARGS__))
+#define smaps_bytes(...) FROM_HERE(smaps_bytes(__VA_ARGS__))
+#define smaps_has_flag(...) FROM_HERE(smaps_has_flag(__VA_ARGS__))
+#define assert_mapped(...) FROM_HERE(assert_mapped(__VA_ARGS__))
+#define assert_whole(...) FROM_HERE(assert_whole(__VA_ARGS__))
+#define status_bytes(...) FROM_HERE(status_bytes(__VA_ARGS__))
+#define meminfo_bytes(...) FROM_HERE(meminfo_bytes(__VA_ARGS__))
+#define pool_counter(...) FROM_HERE(pool_counter(__VA_ARGS__))
+#define pool_now(...) FROM_HERE(pool_now(__VA_ARGS__))
+#define assert_pool(...) FROM_HERE(assert_pool(__VA_ARGS__))
+#define pagemap_read(...) FROM_HERE(pagemap_read(__VA_ARGS__))
+#define pagemap_entry(...) FROM_HERE(pagemap_entry(__VA_ARGS__))
+#define smaps_mapped(...) FROM_HERE(smaps_mapped(__VA_ARGS__))
+#define pagemap_present(...) FROM_HERE(pagemap_present(__VA_ARGS__))
+#define mincore_present(...) FROM_HERE(mincore_present(__VA_ARGS__))
+#define pagemap_protected(...) FROM_HERE(pagemap_protected(__VA_ARGS__))
+#define pagemap_protected_count(...) FROM_HERE(pagemap_protected_count(__VA_ARGS__))
+#define checkpoint_of(...) FROM_HERE(checkpoint_of(__VA_ARGS__))
+#endif
 
 #endif

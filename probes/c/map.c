@@ -52,18 +52,24 @@ int main(int argc, char **argv)
 		{ "mmap at offset 4 KiB and munmap of 4 KiB of a hugetlb file are EINVAL",
 		  whole_pages_only },
 	};
+	static const struct probe_argument arguments[] = {
+		{ "--backing", "memfd|hugetlbfs", "the file's kind; memfd by default" },
+		{ 0 },
+	};
 	const char *backing = probe_option(argc, argv, "--backing");
 
-	if (backing && strcmp(backing, "memfd") == 0)
+	if (!backing || strcmp(backing, "memfd") == 0)
 		open_file = huge_memfd;
-	if (backing && strcmp(backing, "hugetlbfs") == 0)
+	else if (strcmp(backing, "hugetlbfs") == 0)
 		open_file = hugetlbfs_file;
 	if (!open_file) {
-		fprintf(stderr, "usage: %s --backing memfd|hugetlbfs --size 1G|2M\n", argv[0]);
+		fprintf(stderr, "%s: --backing %s is neither memfd nor hugetlbfs\n", argv[0], backing);
 		return 2;
 	}
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.pages = 1,
+		.arguments = arguments,
 	});
 }

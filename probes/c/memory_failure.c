@@ -190,6 +190,11 @@ static void against_collapse(void)
 	}
 }
 
+static void set_up(void)
+{
+	probe_harms("poisons memory for good");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -201,12 +206,20 @@ int main(int argc, char **argv)
 		  child_and_newcomer },
 		{ "memory failure and MADV_COLLAPSE do not deadlock", against_collapse },
 	};
+	static const struct probe_argument arguments[] = {
+		{ "--by", "madvise|injection", "MADV_HWPOISON, or debugfs; madvise by default" },
+		{ 0 },
+	};
 	const char *by = probe_option(argc, argv, "--by");
 
 	is_injected = by && strcmp(by, "injection") == 0;
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.pages = 1,
+		.pages_small = 19,
+		.arguments = arguments,
+		.setup = set_up,
 		.needs_hgm = true,
 	});
 }

@@ -140,12 +140,18 @@ int main(int argc, char **argv)
 		{ "move_pages moves a collapsed huge page to another node with its contents",
 		  collapsed },
 	};
+	static const struct probe_argument arguments[] = {
+		{ "--mapping", "whole|split", "how the huge pages are mapped; whole by default" },
+		{ 0 },
+	};
 	const char *mapping = probe_option(argc, argv, "--mapping");
 
 	is_split = mapping && strcmp(mapping, "split") == 0;
 	return probe_main(argc, argv, &(struct probe){
 		.tests = is_split ? split_ones : whole,
 		.count = is_split ? COUNT_OF(split_ones) : COUNT_OF(whole),
+		.pages = 2,
+		.arguments = arguments,
 		.needs_hgm = is_split,
 	});
 }

@@ -189,9 +189,11 @@ static void ring_io(void)
 /* The guest's disk, which is there when Python probes are, is read into base pages directly. */
 static void direct_io(void)
 {
-	int disk = open("/dev/vda", O_RDONLY | O_DIRECT | O_CLOEXEC), uffd;
+	int disk, uffd;
 	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 6 * BASE_PAGE;
 
+	probe_harms("reads /dev/vda");
+	disk = open("/dev/vda", O_RDONLY | O_DIRECT | O_CLOEXEC);
 	if (disk < 0)
 		probe_skip("/dev/vda: %s (the guest has no disk)", error_name(errno));
 	assert_continue(uffd, page - BASE_PAGE, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
@@ -222,6 +224,7 @@ int main(int argc, char **argv)
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.pages = 2,
 		.needs_hgm = true,
 		.setup = fill_file,
 	});

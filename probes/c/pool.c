@@ -56,5 +56,6 @@ int main(int argc, char **argv)
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.pages = 1,
 	});
 }

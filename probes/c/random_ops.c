@@ -85,6 +85,15 @@ int main(int argc, char **argv)
 	static const struct probe_test replayed[] = {
 		{ "the operations of --replay agree with a model", replay },
 	};
+	static const struct probe_argument arguments[] = {
+		{ "--grain", "base|huge", "the smallest range: base pages, or whole huge pages that are never split" },
+		{ "--seed", "NUMBER", "of the first sequence; a random one by default" },
+		{ "--steps", "NUMBER", "operations of a sequence; 60 by default" },
+		{ "--seconds", "NUMBER", "go on with the next seeds for so long; 3 by default" },
+		{ "--replay", "OPERATIONS", "run these instead, such as 'cont 3 5; wp 0 512; write 4'" },
+		{ "--trace", "0|1", "write each operation to the kernel's log first" },
+		{ 0 },
+	};
 	const char *grain = probe_option(argc, argv, "--grain");
 
 	target.fine = !grain || strcmp(grain, "huge") != 0;
@@ -100,6 +109,9 @@ int main(int argc, char **argv)
 	return probe_main(argc, argv, &(struct probe){
 		.tests = options.replay ? replayed : target.fine ? base_pages : whole_pages,
 		.count = 1,
+		.pages = target.fine ? 1 : 4,
+		.pages_small = target.fine ? 2 : 4,
+		.arguments = arguments,
 		.needs_hgm = target.fine,
 		.setup = make_target,
 		.test_ms = (int)(options.seconds + 2 * (SHRINK_SECONDS + SEQUENCE_SECONDS)) * 1000,

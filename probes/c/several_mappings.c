@@ -109,6 +109,7 @@ int main(int argc, char **argv)
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.pages = 2,
 		.needs_hgm = true,
 		.setup = fill_file,
 	});

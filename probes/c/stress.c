@@ -126,16 +126,23 @@ int main(int argc, char **argv)
 		{ "concurrent faults, ioctls, collapses, unmaps and forks keep contents and pool intact",
 		  everything_at_once },
 	};
+	static const struct probe_argument arguments[] = {
+		{ "--seconds", "COUNT", "how long; 10 by default" },
+		{ 0 },
+	};
 	const char *text = probe_option(argc, argv, "--seconds");
 
-	seconds = text ? atoi(text) : 0;
+	seconds = text ? atoi(text) : 10;
 	if (seconds <= 0) {
-		fprintf(stderr, "usage: %s --seconds COUNT --size 1G|2M\n", argv[0]);
+		fprintf(stderr, "%s: --seconds %s is not a number above 0\n", argv[0], text);
 		return 2;
 	}
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.pages = 1,
+		.pages_small = 3,
+		.arguments = arguments,
 		.needs_hgm = true,
 		.test_ms = seconds * 1000 + GRACE_MS,
 	});

@@ -43,8 +43,16 @@ int main(int argc, char **argv)
 		{ "one address", one_address },
 		{ "1 GiB of 4 KiB entries", whole_range },
 	};
+	static const struct probe_argument arguments[] = {
+		{ "--rounds", "COUNT", "checkpoints of each range; 1 by default" },
+		{ 0 },
+	};
 	const char *option = probe_option(argc, argv, "--rounds");
 
 	rounds = option ? strtol(option, NULL, 10) : 1;
-	return probe_main(argc, argv, &(struct probe){ .tests = tests, .count = COUNT_OF(tests) });
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.arguments = arguments,
+	});
 }

@@ -105,6 +105,7 @@ int main(int argc, char **argv)
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.pages = 1,
 		.needs_hgm = true,
 		.setup = fill_file,
 	});

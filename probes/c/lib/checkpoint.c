@@ -7,7 +7,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "../hgm_probe.h"
+#include "library.h"
 
 /* Longer than the host tries to find us, shorter than a test. */
 #ifndef CHECKPOINT_MS
@@ -74,7 +74,8 @@ static int pin(cpu_set_t *saved)
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
 	assert_that(cpu >= 0 && sched_getaffinity(0, sizeof(*saved), saved) == 0 &&
-	       sched_setaffinity(0, sizeof(one), &one) == 0, "%s", error_name(errno));
+	       sched_setaffinity(0, sizeof(one), &one) == 0, "sched_setaffinity: %s",
+	       error_name(errno));
 	return cpu;
 }
 
@@ -103,7 +104,8 @@ static void look(const char *start, size_t length, size_t page, const char *want
 	sched_setaffinity(0, sizeof(saved), &saved);
 	unmap(beacon, BASE_PAGE);
 	unmap(pagemap, bytes);
-	assert_that(released, "the host did not look within %d s", CHECKPOINT_MS / 1000);
+	assert_that(released, "the host did not look at the page tables within %d s",
+		    CHECKPOINT_MS / 1000);
 }
 
 void checkpoint_of(const char *start, size_t length, size_t page, const char *format, ...)

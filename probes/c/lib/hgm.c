@@ -2,10 +2,33 @@
 /* The two pieces of advice that make high-granularity mapping. */
 #include <unistd.h>
 
-#include "../hgm_probe.h"
+#include "library.h"
+
+static const char *advice_name(int advice)
+{
+	switch (advice) {
+	case MADV_DONTNEED:
+		return "MADV_DONTNEED";
+	case MADV_REMOVE:
+		return "MADV_REMOVE";
+	case MADV_POPULATE_READ:
+		return "MADV_POPULATE_READ";
+	case MADV_POPULATE_WRITE:
+		return "MADV_POPULATE_WRITE";
+	case MADV_NOHUGEPAGE:
+		return "MADV_NOHUGEPAGE";
+	case MADV_COLLAPSE:
+		return "MADV_COLLAPSE";
+	case MADV_SPLIT:
+		return "MADV_SPLIT";
+	default:
+		return "madvise";
+	}
+}
 
 int advise(void *start, size_t length, int advice)
 {
+	probe_asked(advice_name(advice), length);
 	return madvise(start, length, advice) == 0 ? 0 : errno;
 }
 
@@ -27,14 +50,17 @@ int advice_error(size_t size, int advice)
 }
 
 /*
- * Both sizes are asked: a kernel that splits one and refuses the other has the
+ * All sizes are asked: a kernel that splits one and refuses another has the
  * feature, and is wrong, which a test must show rather than skip.
  */
 int hgm_error(void)
 {
-	int error = advice_error(PMD_PAGE, MADV_SPLIT);
+	size_t sizes[MAX_SIZES], count = offered_sizes(sizes);
+	int error = ENODEV;
 
-	return error && advice_error(PUD_PAGE, MADV_SPLIT) ? error : 0;
+	for (size_t i = 0; i < count && error; i++)
+		error = advice_error(sizes[i], MADV_SPLIT);
+	return error;
 }
 
 void split(void *start, size_t length)

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../hgm_probe.h"
+#include "library.h"
 
 /* A test that takes longer is killed. Every single wait in it is shorter. */
 #ifndef TEST_MS
@@ -27,6 +27,7 @@ struct shared {
 };
 
 static struct shared *shared;
+static struct options options;
 static size_t size;
 
 /* The probe whose setup is running; NULL in tests. */
@@ -40,15 +41,6 @@ size_t huge_size(void)
 size_t huge_pages(void)
 {
 	return size / BASE_PAGE;
-}
-
-const char *error_name(int error)
-{
-	const char *name = strerrorname_np(error);
-
-	if (error == 0)
-		return "ok";
-	return name ? name : "unknown error";
 }
 
 static void note(const char *format, va_list arguments)
@@ -75,10 +67,22 @@ static void report(size_t number, const char *name, enum verdict verdict)
 	putchar('\n');
 }
 
+static size_t selected_count(const struct probe *probe)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < probe->count; i++)
+		count += is_selected(&options, probe->tests[i].name);
+	return count;
+}
+
 static void report_all(const struct probe *probe, enum verdict verdict)
 {
+	size_t number = 0;
+
 	for (size_t i = 0; i < probe->count; i++)
-		report(i + 1, probe->tests[i].name, verdict);
+		if (is_selected(&options, probe->tests[i].name))
+			report(++number, probe->tests[i].name, verdict);
 }
 
 /* _exit(): a test may hold threads that wait for a fault for ever. */
@@ -92,11 +96,17 @@ static _Noreturn void leave(enum verdict verdict)
 
 void probe_fail(const char *format, ...)
 {
+	struct site site = probe_site();
 	va_list arguments;
+	char text[512];
 
 	va_start(arguments, format);
-	note(format, arguments);
+	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
+	if (site.file)
+		probe_note("%s:%d: %s", site.file, site.line, text);
+	else
+		probe_note("%s", text);
 	leave(FAILED);
 }
 
@@ -108,26 +118,6 @@ void probe_skip(const char *format, ...)
 	vsnprintf(shared->skip_reason, sizeof(shared->skip_reason), format, arguments);
 	va_end(arguments);
 	leave(SKIPPED);
-}
-
-const char *probe_option(int argc, char **argv, const char *name)
-{
-	for (int i = 1; i + 1 < argc; i += 2)
-		if (strcmp(argv[i], name) == 0)
-			return argv[i + 1];
-	return NULL;
-}
-
-static size_t chosen_size(int argc, char **argv)
-{
-	const char *text = probe_option(argc, argv, "--size");
-
-	if (text && strcmp(text, "1G") == 0)
-		return PUD_PAGE;
-	if (text && strcmp(text, "2M") == 0)
-		return PMD_PAGE;
-	fprintf(stderr, "usage: %s --size 1G|2M\n", argv[0]);
-	exit(2);
 }
 
 /* Runs in the child. */
@@ -208,34 +198,78 @@ static enum verdict run_test(const struct probe_test *test, int limit_ms)
 	return await(child, limit_ms);
 }
 
-/* Whether no test needs to run, because the kernel does not have the feature. */
-static bool lacks_hgm(const struct probe *probe)
+static size_t pages_needed(const struct probe *probe, size_t of)
+{
+	return of < PUD_PAGE && probe->pages_small ? probe->pages_small : probe->pages;
+}
+
+/* Huge pages that nobody has, nor has reserved. */
+static long pages_free(size_t of)
+{
+	return size_counter(of, "free_hugepages") - size_counter(of, "resv_hugepages");
+}
+
+static bool has_enough(const struct probe *probe, size_t of)
+{
+	return size_counter(of, "nr_hugepages") >= 0 &&
+	       pages_free(of) >= (long)pages_needed(probe, of);
+}
+
+/* The kernel's default, unless another size alone has what the tests need. */
+static size_t best_size(const struct probe *probe)
+{
+	size_t sizes[MAX_SIZES], count = offered_sizes(sizes), usual = default_size();
+
+	for (size_t i = 0; i < count && !has_enough(probe, usual); i++)
+		if (has_enough(probe, sizes[i]))
+			return sizes[i];
+	return usual;
+}
+
+/* Ends the probe with a skip if this machine lacks what all of its tests need. */
+static void require(const struct probe *probe)
 {
 	int error = probe->needs_hgm ? hgm_error() : 0;
 
-	snprintf(shared->skip_reason, sizeof(shared->skip_reason), "MADV_SPLIT: %s",
-		 error_name(error));
-	return error != 0;
+	if (sysconf(_SC_PAGESIZE) != BASE_PAGE)
+		probe_skip("the base page is %s, the tests are about one of 4 KiB",
+			   size_text(sysconf(_SC_PAGESIZE)));
+	if (size_counter(size, "nr_hugepages") < 0)
+		probe_skip("/sys/kernel/mm/hugepages/hugepages-%zukB: ENOENT", size / 1024);
+	if (error)
+		probe_skip("MADV_SPLIT: %s", error_name(error));
+	if (!has_enough(probe, size))
+		probe_skip("%zu free huge pages of %s are needed, the pool has %ld",
+			   pages_needed(probe, size), size_text((int64_t)size), pages_free(size));
+}
+
+void probe_harms(const char *how)
+{
+	if (!options.may_harm)
+		probe_skip("%s; --yes-harm-this-machine allows it", how);
 }
 
 static void set_up(const struct probe *probe)
 {
-	if (!probe->setup)
-		return;
 	setting_up = probe;
-	probe->setup();
+	require(probe);
+	if (probe->setup)
+		probe->setup();
 	setting_up = NULL;
 }
 
 static enum verdict run_tests(const struct probe *probe)
 {
 	int limit_ms = probe->test_ms ? probe->test_ms : TEST_MS;
-	size_t counts[SKIPPED + 1] = { 0 };
+	size_t counts[SKIPPED + 1] = { 0 }, number = 0;
 
 	for (size_t i = 0; i < probe->count; i++) {
-		enum verdict verdict = run_test(&probe->tests[i], limit_ms);
+		enum verdict verdict;
 
-		report(i + 1, probe->tests[i].name, verdict);
+		if (!is_selected(&options, probe->tests[i].name))
+			continue;
+		verdict = run_test(&probe->tests[i], limit_ms);
+		report(++number, probe->tests[i].name, verdict);
 		counts[verdict]++;
 	}
 	if (counts[FAILED])
@@ -243,10 +277,25 @@ static enum verdict run_tests(const struct probe *probe)
 	return counts[PASSED] ? PASSED : SKIPPED;
 }
 
+static int list(const struct probe *probe)
+{
+	for (size_t i = 0; i < probe->count; i++)
+		if (is_selected(&options, probe->tests[i].name))
+			puts(probe->tests[i].name);
+	return PASSED;
+}
+
 int probe_main(int argc, char **argv, const struct probe *probe)
 {
-	size = chosen_size(argc, argv);
-	checkpoints_listen(probe_option(argc, argv, "--checkpoints"));
+	options = parse_options(argc, argv, probe);
+	if (options.help) {
+		print_help(argv[0], probe);
+		return PASSED;
+	}
+	if (options.list)
+		return list(probe);
+	size = options.size ? options.size : best_size(probe);
+	checkpoints_listen(options.checkpoints);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED) {
@@ -255,11 +304,7 @@ int probe_main(int argc, char **argv, const struct probe *probe)
 	}
 	/* Lines must not wait in a buffer that fork() would copy. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	printf("KTAP version 1\n1..%zu\n", probe->count);
-	if (lacks_hgm(probe)) {
-		report_all(probe, SKIPPED);
-		return SKIPPED;
-	}
+	printf("KTAP version 1\n1..%zu\n", selected_count(probe));
 	set_up(probe);
 	return run_tests(probe);
 }

@@ -8,7 +8,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include "../hgm_probe.h"
+#include "library.h"
 
 #define WORDS (BASE_PAGE / sizeof(uint64_t))
 
@@ -26,7 +26,8 @@ int huge_memfd(size_t count)
 {
 	int fd = huge_memfd_of(huge_size(), count);
 
-	assert_that(fd >= 0, "memfd_create: %s", error_name(-fd));
+	assert_that(fd >= 0, "memfd_create of %s: %s", range_text(count * huge_size()),
+		    error_name(-fd));
 	return fd;
 }
 
@@ -35,15 +36,16 @@ int detached_file(const char *filesystem, const char *pagesize)
 	int context = fsopen(filesystem, FSOPEN_CLOEXEC);
 	int mount, file;
 
-	assert_that(context >= 0, "fsopen: %s", error_name(errno));
+	if (context < 0)
+		probe_skip("fsopen of %s: %s", filesystem, error_name(errno));
 	assert_that((!pagesize ||
-		fsconfig(context, FSCONFIG_SET_STRING, "pagesize", pagesize, 0) == 0) &&
-	       fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0,
-	       "fsconfig: %s", error_name(errno));
+		     fsconfig(context, FSCONFIG_SET_STRING, "pagesize", pagesize, 0) == 0) &&
+		    fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0,
+		    "fsconfig of %s: %s", filesystem, error_name(errno));
 	mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
-	assert_that(mount >= 0, "fsmount: %s", error_name(errno));
+	assert_that(mount >= 0, "fsmount of %s: %s", filesystem, error_name(errno));
 	file = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	assert_that(file >= 0, "openat: %s", error_name(errno));
+	assert_that(file >= 0, "O_TMPFILE in %s: %s", filesystem, error_name(errno));
 	close(mount);
 	close(context);
 	return file;
@@ -56,7 +58,8 @@ int hugetlbfs_file(size_t count)
 
 	snprintf(pagesize, sizeof(pagesize), "%zu", huge_size());
 	file = detached_file("hugetlbfs", pagesize);
-	assert_that(ftruncate(file, (off_t)(count * huge_size())) == 0, "%s", error_name(errno));
+	assert_that(ftruncate(file, (off_t)(count * huge_size())) == 0, "ftruncate to %s: %s",
+		    range_text(count * huge_size()), error_name(errno));
 	return file;
 }
 
@@ -66,7 +69,8 @@ char *map_part(int fd, size_t first, size_t length, enum reserve reserve)
 	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, flags, fd,
 			   (off_t)(first * huge_size()));
 
-	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(start != MAP_FAILED, "shared mmap of %s%s: %s", range_text(length),
+		    reserve == RESERVED ? "" : " with MAP_NORESERVE", error_name(errno));
 	return start;
 }
 
@@ -80,7 +84,8 @@ char *map_anonymous(size_t length, int extra_flags)
 	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | extra_flags, -1, 0);
 
-	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(start != MAP_FAILED, "anonymous mmap of %s: %s", range_text(length),
+		    error_name(errno));
 	return start;
 }
 
@@ -93,14 +98,15 @@ char *map_private_huge(enum reserve reserve)
 
 void unmap(void *start, size_t length)
 {
-	assert_that(munmap(start, length) == 0, "%s", error_name(errno));
+	assert_that(munmap(start, length) == 0, "munmap of %s: %s", range_text(length),
+		    error_name(errno));
 }
 
 void punch(int fd, size_t first, size_t count)
 {
 	assert_that(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			 (off_t)(first * huge_size()), (off_t)(count * huge_size())) == 0,
-	       "fallocate: %s", error_name(errno));
+			      (off_t)(first * huge_size()), (off_t)(count * huge_size())) == 0,
+		    "FALLOC_FL_PUNCH_HOLE of %zu huge pages: %s", count, error_name(errno));
 }
 
 static sigjmp_buf before_access;
@@ -144,17 +150,28 @@ int access_signal(void *address, enum touch_kind kind)
 /* "HGMP", eight bits of the seed, 24 bits of the page's number: enough for 64 GiB. */
 static uint64_t stamp(size_t page, unsigned int seed)
 {
-	return 0x48474d5000000000UL | (uint64_t)(seed & 0xff) << 24 | (page & 0xffffff);
+	return 0x48474d5000000000ULL | (uint64_t)(seed & 0xff) << 24 | (page & 0xffffff);
+}
+
+static void describe_word(char *text, size_t room, uint64_t word)
+{
+	if (word >> 32 == stamp(0, 0) >> 32)
+		snprintf(text, room, "page %llu of filling %llu",
+			 (unsigned long long)(word & 0xffffff),
+			 (unsigned long long)(word >> 24 & 0xff));
+	else if (word)
+		snprintf(text, room, "%#llx", (unsigned long long)word);
+	else
+		snprintf(text, room, "zero");
 }
 
 static _Noreturn void wrong_page(size_t page, uint64_t seen, uint64_t wanted)
 {
-	if (seen >> 32 != stamp(0, 0) >> 32)
-		probe_fail("page %zu shows %#llx, expected %#llx", page,
-			   (unsigned long long)seen, (unsigned long long)wanted);
-	probe_fail("page %zu shows page %llu of filling %llu, expected %#llx", page,
-		   (unsigned long long)(seen & 0xffffff),
-		   (unsigned long long)(seen >> 24 & 0xff), (unsigned long long)wanted);
+	char shown[48], expected[48];
+
+	describe_word(shown, sizeof(shown), seen);
+	describe_word(expected, sizeof(expected), wanted);
+	probe_fail("page %zu shows %s, expected %s", page, shown, expected);
 }
 
 /* PAGE is what the page at START is called. */

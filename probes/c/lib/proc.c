@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../hgm_probe.h"
+#include "library.h"
 
 /* Leaves FILE after the header line of the mapping that holds ADDRESS. */
 static void seek_mapping(FILE *file, const void *address)
@@ -55,14 +55,14 @@ bool smaps_has_flag(const void *address, const char *letters)
 {
 	char value[256], *rest = value, *word;
 
-	assert_that(smaps_field(address, "VmFlags", value, sizeof(value)), "no such field");
+	assert_that(smaps_field(address, "VmFlags", value, sizeof(value)), "smaps has no VmFlags");
 	while ((word = strsep(&rest, " \n")))
 		if (strcmp(word, letters) == 0)
 			return true;
 	return false;
 }
 
-void check_mapped(int line, const void *start, size_t by_pud, size_t by_pmd, size_t by_pte)
+void assert_mapped(const void *start, size_t by_pud, size_t by_pmd, size_t by_pte)
 {
 	static const char *const fields[] = {
 		"HugetlbPudMapped", "HugetlbPmdMapped", "HugetlbPteMapped",
@@ -73,8 +73,9 @@ void check_mapped(int line, const void *start, size_t by_pud, size_t by_pmd, siz
 		int64_t bytes = smaps_bytes(start, fields[i]);
 
 		if (bytes != (int64_t)wanted[i])
-			probe_fail("line %d: %s is %lld bytes, expected %zu", line, fields[i],
-				   (long long)bytes, wanted[i]);
+			probe_fail("smaps: %s is %s, expected %s", fields[i],
+				   bytes < 0 ? "missing" : size_text(bytes),
+				   size_text((int64_t)wanted[i]));
 	}
 }
 
@@ -153,18 +154,19 @@ struct smaps_mapped smaps_mapped(const void *start, size_t length)
 	return in_part ? not_said : by;
 }
 
+void assert_whole(const void *start, size_t length)
+{
+	bool is_pud = huge_size() >= PUD_PAGE;
+
+	assert_mapped(start, is_pud ? length : 0, is_pud ? 0 : length, 0);
+}
+
 long pool_counter(const char *name)
 {
-	char path[128];
-	long value;
-	FILE *file;
+	long value = size_counter(huge_size(), name);
 
-	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/%s",
-		 huge_size() / 1024, name);
-	file = fopen(path, "re");
-	assert_that(file, "%s: %s", path, error_name(errno));
-	assert_that(fscanf(file, "%ld", &value) == 1, "%s holds no number", path);
-	fclose(file);
+	assert_that(value >= 0, "/sys/kernel/mm/hugepages/hugepages-%zukB/%s cannot be read",
+		    huge_size() / 1024, name);
 	return value;
 }
 
@@ -183,12 +185,13 @@ void assert_pool(const struct pool *before, long free, long reserved, const char
 	struct pool now = pool_now();
 
 	assert_that(now.total == before->total && now.surplus == before->surplus,
-	       "%s: total %+ld, surplus %+ld", when, now.total - before->total,
-	       now.surplus - before->surplus);
-	if (now.free - before->free != free || now.reserved - before->reserved != reserved)
-		probe_fail("%s: free %+ld, expected %+ld; reserved %+ld, expected %+ld", when,
-			   now.free - before->free, free, now.reserved - before->reserved,
-			   reserved);
+		    "the pool %s: %+ld huge pages in total, %+ld surplus, expected no change", when,
+		    now.total - before->total, now.surplus - before->surplus);
+	assert_that(now.free - before->free == free, "the pool %s: %+ld free huge pages, expected %+ld",
+		    when, now.free - before->free, free);
+	assert_that(now.reserved - before->reserved == reserved,
+		    "the pool %s: %+ld reserved huge pages, expected %+ld", when,
+		    now.reserved - before->reserved, reserved);
 }
 
 void pagemap_read(const void *start, size_t count, uint64_t *entries)
@@ -221,7 +224,7 @@ static size_t pagemap_count(const void *start, size_t count, uint64_t bit)
 	uint64_t *entries = calloc(count, sizeof(*entries));
 	size_t found = 0;
 
-	assert_that(entries, "%s", error_name(errno));
+	assert_that(entries, "calloc: %s", error_name(errno));
 	pagemap_read(start, count, entries);
 	for (size_t i = 0; i < count; i++)
 		found += (entries[i] & bit) != 0;
@@ -249,8 +252,8 @@ size_t mincore_present(void *start, size_t count)
 	unsigned char *states = calloc(count, 1);
 	size_t present = 0;
 
-	assert_that(states && mincore(start, count * BASE_PAGE, states) == 0, "%s",
-	       error_name(errno));
+	assert_that(states && mincore(start, count * BASE_PAGE, states) == 0, "mincore of %s: %s",
+		    range_text(count * BASE_PAGE), error_name(errno));
 	for (size_t i = 0; i < count; i++)
 		present += states[i] & 1;
 	free(states);

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../hgm_probe.h"
+#include "library.h"
 
 static uint64_t number(const void *address)
 {
@@ -28,7 +28,8 @@ static int handshake(uint64_t features, uint64_t *offered)
 
 	if (uffd < 0)
 		probe_skip("userfaultfd: %s", error_name(errno));
-	assert_error(error_of(ioctl(uffd, UFFDIO_API, &api)), 0);
+	assert_that(ioctl(uffd, UFFDIO_API, &api) == 0, "UFFDIO_API with features %#llx: %s",
+		    (unsigned long long)features, error_name(errno));
 	*offered = api.features;
 	return uffd;
 }
@@ -59,6 +60,7 @@ int uffd_try_register(int uffd, void *start, size_t length, uint64_t mode, uint6
 	};
 	int error = error_of(ioctl(uffd, UFFDIO_REGISTER, &request));
 
+	probe_asked("UFFDIO_REGISTER", length);
 	if (ioctls)
 		*ioctls = request.ioctls;
 	return error;
@@ -73,6 +75,7 @@ int uffd_unregister(int uffd, void *start, size_t length)
 {
 	struct uffdio_range range = { .start = number(start), .len = length };
 
+	probe_asked("UFFDIO_UNREGISTER", length);
 	return error_of(ioctl(uffd, UFFDIO_UNREGISTER, &range));
 }
 
@@ -106,7 +109,7 @@ struct uffd_result uffd_continue_mode(int uffd, void *start, size_t length, uint
 	};
 	int error = error_of(ioctl(uffd, UFFDIO_CONTINUE, &request));
 
-	return (struct uffd_result){ .error = error, .done = request.mapped };
+	return (struct uffd_result){ error, request.mapped, "UFFDIO_CONTINUE", length };
 }
 
 struct uffd_result uffd_copy(int uffd, void *to, const void *from, size_t length)
@@ -118,7 +121,7 @@ struct uffd_result uffd_copy(int uffd, void *to, const void *from, size_t length
 	};
 	int error = error_of(ioctl(uffd, UFFDIO_COPY, &request));
 
-	return (struct uffd_result){ .error = error, .done = request.copy };
+	return (struct uffd_result){ error, request.copy, "UFFDIO_COPY", length };
 }
 
 int uffd_protect(int uffd, void *start, size_t length, bool on)
@@ -128,6 +131,7 @@ int uffd_protect(int uffd, void *start, size_t length, bool on)
 		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
 
+	probe_asked(on ? "UFFDIO_WRITEPROTECT" : "UFFDIO_WRITEPROTECT without MODE_WP", length);
 	return error_of(ioctl(uffd, UFFDIO_WRITEPROTECT, &request));
 }
 
@@ -135,7 +139,36 @@ int uffd_wake(int uffd, void *start, size_t length)
 {
 	struct uffdio_range range = { .start = number(start), .len = length };
 
+	probe_asked("UFFDIO_WAKE", length);
 	return error_of(ioctl(uffd, UFFDIO_WAKE, &range));
+}
+
+static const char *event_name(unsigned int event)
+{
+	switch (event) {
+	case UFFD_EVENT_PAGEFAULT:
+		return "UFFD_EVENT_PAGEFAULT";
+	case UFFD_EVENT_FORK:
+		return "UFFD_EVENT_FORK";
+	case UFFD_EVENT_REMAP:
+		return "UFFD_EVENT_REMAP";
+	case UFFD_EVENT_REMOVE:
+		return "UFFD_EVENT_REMOVE";
+	case UFFD_EVENT_UNMAP:
+		return "UFFD_EVENT_UNMAP";
+	default:
+		return "an unknown event";
+	}
+}
+
+static const char *flags_name(uint64_t flags)
+{
+	static const char *const names[] = {
+		"missing read", "missing write", "read with WP", "write-protect",
+		"minor read", "minor write", "minor read with WP", "minor write with WP",
+	};
+
+	return flags < COUNT_OF(names) ? names[flags] : "unknown";
 }
 
 /* Reads one message; false if none waits. */
@@ -145,7 +178,8 @@ static bool read_message(int uffd, struct uffd_msg *message)
 
 	if (length < 0 && errno == EAGAIN)
 		return false;
-	assert_that(length == sizeof(*message), "read gave %zd", length);
+	assert_that(length == sizeof(*message), "read of a userfaultfd: %s",
+		    length < 0 ? error_name(errno) : "a short message");
 	return true;
 }
 
@@ -155,8 +189,9 @@ struct uffd_msg uffd_next_event(int uffd, unsigned int event)
 	struct uffd_msg message;
 
 	if (poll(&waiting, 1, EVENT_MS) <= 0 || !read_message(uffd, &message))
-		probe_fail("no message within %d s, expected event %#x", EVENT_MS / 1000, event);
-	assert_that(message.event == event, "event %#x, expected %#x", message.event, event);
+		probe_fail("no %s within %d s", event_name(event), EVENT_MS / 1000);
+	assert_that(message.event == event, "the userfaultfd reports %s, expected %s",
+		    event_name(message.event), event_name(event));
 	return message;
 }
 
@@ -166,7 +201,8 @@ static bool read_fault(int uffd, struct uffd_fault *fault)
 
 	if (!read_message(uffd, &message))
 		return false;
-	assert_that(message.event == UFFD_EVENT_PAGEFAULT, "event %#x", message.event);
+	assert_that(message.event == UFFD_EVENT_PAGEFAULT, "the userfaultfd reports %s, expected %s",
+		    event_name(message.event), event_name(UFFD_EVENT_PAGEFAULT));
 	fault->address = (char *)(uintptr_t)message.arg.pagefault.address;
 	fault->flags = message.arg.pagefault.flags;
 	return true;
@@ -186,10 +222,12 @@ void assert_fault(int uffd, const char *address, uint64_t flags)
 {
 	struct uffd_fault fault = uffd_next_fault(uffd);
 
-	if (fault.address != address || fault.flags != flags)
-		probe_fail("fault at %p with flags %#llx, expected %p with %#llx (off by %td)",
-			   fault.address, (unsigned long long)fault.flags, address,
-			   (unsigned long long)flags, fault.address - address);
+	if (fault.address != address)
+		probe_fail("%s fault at %p, expected %p: off by %s", flags_name(fault.flags),
+			   fault.address, address, size_text(fault.address - address));
+	assert_that(fault.flags == flags, "%s fault (flags %#llx), expected a %s fault (%#llx)",
+		    flags_name(fault.flags), (unsigned long long)fault.flags, flags_name(flags),
+		    (unsigned long long)flags);
 }
 
 void assert_no_fault(int uffd)
@@ -197,8 +235,7 @@ void assert_no_fault(int uffd)
 	struct uffd_fault fault;
 
 	if (read_fault(uffd, &fault))
-		probe_fail("unexpected fault at %p with flags %#llx", fault.address,
-			   (unsigned long long)fault.flags);
+		probe_fail("unexpected %s fault at %p", flags_name(fault.flags), fault.address);
 }
 
 static int new_eventfd(void)
@@ -270,6 +307,7 @@ static void *server_run(void *argument)
 	};
 	struct uffd_fault fault;
 
+	probe_at(server->file, server->line);
 	while (poll(waiting, COUNT_OF(waiting), -1) > 0 && !waiting[1].revents)
 		if (read_fault(server->uffd, &fault))
 			serve(server, &fault);
@@ -281,6 +319,8 @@ void server_start(struct server *server, int uffd, size_t granule)
 	memset(server, 0, sizeof(*server));
 	server->uffd = uffd;
 	server->granule = granule;
+	server->file = probe_site().file;
+	server->line = probe_site().line;
 	server->stop = new_eventfd();
 	assert_error(pthread_create(&server->thread, NULL, server_run, server), 0);
 }
@@ -290,5 +330,6 @@ void server_end(struct server *server)
 	eventfd_write(server->stop, 1);
 	pthread_join(server->thread, NULL);
 	close(server->stop);
-	assert_error(server->error, 0);
+	assert_that(server->error == 0, "UFFDIO_CONTINUE of %s in answer to a fault: %s",
+		    size_text((int64_t)server->granule), error_name(server->error));
 }

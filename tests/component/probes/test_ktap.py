@@ -10,7 +10,7 @@ from harness.command import Completed
 from harness.deadline import Deadline
 from harness.judge import ktap
 from harness.probes import catalog
-from harness.probes.compile import FLAGS
+from harness.probes.compile import flags
 
 SOURCE = Path(__file__).parent / "c" / "outcomes.c"
 
@@ -21,7 +21,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     binary = tmp_path_factory.mktemp("outcomes") / "outcomes"
     library = catalog.PROBES / "c"
     sources = [str(SOURCE), *map(str, sorted(library.glob("lib/*.c")))]
-    argv = ["gcc", *FLAGS, "-DTEST_MS=250", f"-I{library}", *sources, "-o", str(binary)]
+    argv = ["gcc", *flags(), "-DTEST_MS=250", f"-I{library}", *sources, "-o", str(binary)]
     command.run(argv, Deadline.after(120, "the compiler"))
     return binary
 
@@ -55,16 +55,20 @@ def test_every_outcome_is_reported(program: Path) -> None:
     ("name", "code", "said"),
     [
         ("passes", 0, "ok 1 passes"),
-        ("fails", 1, ": EAGAIN: got EAGAIN, expected EINVAL"),
+        ("fails", 1, "# outcomes.c:17: MADV_SPLIT of 8 KiB: expected EINVAL, got EAGAIN"),
         ("skips", 4, "ok 1 skips # SKIP MADV_SPLIT: EINVAL"),
         ("crashes", 1, "# ended by SIGBUS"),
         ("waits", 1, "# killed after 0.25 s"),
         ("exits", 1, "not ok 1 exits"),
-        ("sees another page", 1, "# page 1 shows page 2 of filling 1"),
+        (
+            "sees another page",
+            1,
+            "# outcomes.c:48: page 1 shows page 2 of filling 1, expected page 1 of filling 1",
+        ),
     ],
 )
 def test_exit_code_and_reason(program: Path, name: str, code: int, said: str) -> None:
-    done = run(program, "--only", name)
+    done = run(program, "-t", name)
     assert done.exit_code == code
     assert said in done.stdout
 
@@ -83,9 +87,21 @@ def test_a_setup_that_ends_early_speaks_for_every_test(
     assert done.exit_code == code
 
 
-@pytest.mark.parametrize("arguments", [[], ["--size", "4K"], ["--size"]])
-def test_a_wrong_size_is_a_usage_error(program: Path, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "3M"], "--size 3M is not the size of a huge page"),
+        (["--size", "2X"], "--size 2X is not the size of a huge page"),
+        (["--size"], "--size wants a value"),
+        (["--sise", "2M"], "unknown option --sise"),
+        (["-t", "no*test"], "-t 'no*test' matches no test"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    program: Path, arguments: list[str], said: str
+) -> None:
     argv = [str(program), *arguments]
     done = command.run(argv, Deadline.after(10, "the probe"), ok=None)
-    assert done.exit_code == 2
-    assert "usage: " in done.stderr
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Every way in which a test of a probe can end; --only picks one, --setup one for the setup. */
+/* Every way in which a test of a probe can end; --setup makes one of them the setup. */
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,8 @@ static void passes(void)
 
 static void fails(void)
 {
-	assert_error(EAGAIN, EINVAL);
+	probe_asked("MADV_SPLIT", 2 * BASE_PAGE);
+	check_error("", EAGAIN, EINVAL);
 }
 
 static void skips(void)
@@ -65,14 +66,19 @@ static const struct probe_test *find(const char *name)
 	return NULL;
 }
 
+static const struct probe_argument arguments[] = {
+	{ "--setup", "TEST", "the test that is the setup as well" },
+	{ 0 },
+};
+
 int main(int argc, char **argv)
 {
-	const struct probe_test *only = find(probe_option(argc, argv, "--only"));
 	const struct probe_test *setup = find(probe_option(argc, argv, "--setup"));
 
 	return probe_main(argc, argv, &(struct probe){
-		.tests = only ? only : all,
-		.count = only ? 1 : COUNT_OF(all),
+		.tests = all,
+		.count = COUNT_OF(all),
+		.arguments = arguments,
 		.setup = setup ? setup->run : NULL,
 	});
 }
