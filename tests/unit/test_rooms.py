@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The order of the packages in ``harness/``, and the names in it: one meaning each."""
+
+import ast
+import functools
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+import harness
+
+ROOT = Path(harness.__file__).parent
+
+#: A room is a package or a module directly in ``harness/``; it imports only what stands before it.
+ORDER = (
+    *("errors", "deadline", "progress", "command", "workspace", "context", "data", "host"),
+    *("records", "cache", "kernel", "image", "vm", "probes", "judge", "store", "evidence"),
+    *("report", "run", "reproducer", "pipeline", "campaign", "selfcheck", "doctor", "cli"),
+    "pytest_plugin",
+)
+
+#: What a room must not import although it stands before it.
+FORBIDDEN = {("judge", room) for room in ORDER if room not in ("errors", "records", "judge")} | {
+    ("store", "judge"),
+    ("pytest_plugin", "cli"),
+    ("pytest_plugin", "selfcheck"),
+}
+
+#: Imports that break the rules and are about to go.
+KNOWN_IMPORTS: set[tuple[str, str]] = {("cache", "kernel"), ("store", "judge")}
+
+#: Names that mean two things and are about to get a name each.
+KNOWN_NAMES = {
+    *("Answer", "Comparison", "Entry", "Kind", "Outcome", "Prepared", "Row", "Size", "Subject"),
+}
+
+
+@functools.cache
+def _modules() -> tuple[tuple[Path, ast.Module], ...]:
+    files = sorted(ROOT.rglob("*.py"))
+    return tuple((path.relative_to(ROOT), ast.parse(path.read_text())) for path in files)
+
+
+def _room(path: Path) -> str:
+    return path.parts[0] if len(path.parts) > 1 else path.stem
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    """Return the rooms that a module imports, wherever in it, for type checking included."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "harness":
+            names |= {f"harness.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return {name.split(".")[1] for name in names if name.startswith("harness.")}
+
+
+def _imports() -> dict[tuple[str, str], str]:
+    """Return each pair of rooms of which the first imports the second, with a file that does."""
+    return {
+        (_room(path), room): str(path)
+        for path, tree in _modules()
+        for room in _imported(tree) - {_room(path)}
+    }
+
+
+def _breaks_the_rules(importer: str, imported: str) -> bool:
+    return (importer, imported) in FORBIDDEN or ORDER.index(imported) >= ORDER.index(importer)
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    assert {_room(path) for path, _ in _modules()} - {"__init__"} == set(ORDER)
+
+
+def test_rooms_import_only_what_stands_before_them() -> None:
+    broken = {pair: file for pair, file in _imports().items() if _breaks_the_rules(*pair)}
+    assert broken.keys() == KNOWN_IMPORTS, broken
+
+
+def test_no_two_rooms_import_each_other() -> None:
+    pairs = _imports().keys() - KNOWN_IMPORTS
+    assert {pair for pair in pairs if pair[::-1] in pairs} == set()
+
+
+def test_only_the_command_line_imports_the_self_checks() -> None:
+    assert {a for a, b in _imports() if b == "selfcheck"} == {"cli"}
+
+
+def _named(node: ast.AST) -> str:
+    """Return the name of a class, or of an alias of a type; empty for anything else."""
+    if isinstance(node, ast.ClassDef):
+        return node.name.lstrip("_")
+    if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith(
+        ("Literal[", "Callable[")
+    ):
+        return ast.unparse(node.targets[0]).lstrip("_")
+    return ""
+
+
+def test_the_name_of_a_type_means_one_thing() -> None:
+    found = defaultdict(set)
+    for path, tree in _modules():
+        for name in {_named(node) for node in ast.walk(tree)} - {""}:
+            found[name].add(str(path))
+    twice = {name: files for name, files in found.items() if len(files) > 1}
+    assert twice.keys() == KNOWN_NAMES, twice
+
+
+@pytest.mark.parametrize(
+    ("text", "rooms"),
+    [
+        ("import harness.vm.ssh", {"vm"}),
+        ("from harness import vm, host", {"vm", "host"}),
+        ("def f():\n    from harness.vm.ssh import Answer", {"vm"}),
+        ("from harness.vm import ssh\nimport os", {"vm"}),
+        ("import harness", set()),
+    ],
+)
+def test_imports_are_found_wherever_they_are(text: str, rooms: set[str]) -> None:
+    assert _imported(ast.parse(text)) == rooms
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("judge", "command"),
+        ("judge", "evidence"),
+        ("judge", "vm"),
+        ("judge", "run"),
+        ("store", "judge"),
+        ("store", "campaign"),
+        ("kernel", "run"),
+        ("campaign", "cli"),
+    ],
+)
+def test_the_rules_of_the_architecture(importer: str, imported: str) -> None:
+    assert _breaks_the_rules(importer, imported)
