@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What every Python probe stands on: KTAP output, huge-page mappings, and userfaultfd by ctypes.
 
-The twin of ``c/hgm_probe.h``, with the same names for the same things. A probe is a table of
-tests, and each test runs in a child process of its own: whatever it maps or registers is gone when
-it ends, and one that waits too long is killed. A test passes by returning; `fail`, `skip` and any
-exception end it early.
+The same names as in ``c/hgm_probe.h`` for the same things, and nothing in common with it: struct
+layouts, request numbers and the readers of /proc are written out here, from the kernel's
+documentation. A probe is a table of tests, and each test runs in a child process of its own:
+whatever it maps or registers is gone when it ends, and one that waits too long is killed. A test
+passes by returning; `fail`, `skip` and any exception end it early.
 
 A fault holds the thread that made it, and a thread of Python holds the interpreter's lock with it.
 So an access that may fault goes through `Touch`, whose foreign call lets go of the lock; all other
 accesses are to what is mapped already.
 
-Runs in the guest: only the standard library, Python 3.11 or later. Sizes are bytes. Emulation makes
-imports dear (typing and argparse cost a second), so that only small modules are used.
+Only the standard library, Python 3.10 or later. Sizes are bytes. Under emulation an import of
+typing or argparse takes a second, so that only small modules are used.
 """
 
 from __future__ import annotations
@@ -32,8 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
+#: Page tables of 4 KiB pages with 512 entries each, as in ``c/hgm_probe.h``.
 BASE_PAGE = 4096
-SIZES = {"1G": 1 << 30, "2M": 1 << 21}
+PMD_PAGE = BASE_PAGE * 512
+PUD_PAGE = PMD_PAGE * 512
+
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+POOLS = "/sys/kernel/mm/hugepages"
 
 #: Seconds that one event, and a whole test, may take.
 EVENT_SECONDS = 5.0
@@ -86,8 +92,18 @@ def assert_that(condition: bool, text: str) -> None:
 
 
 def error_name(error: int) -> str:
-    """Return ``EINVAL`` for 22, ``ok`` for 0."""
-    return errno.errorcode.get(error, str(error)) if error else "ok"
+    """Return ``EINVAL`` for 22, ``success`` for 0."""
+    return errno.errorcode.get(error, str(error)) if error else "success"
+
+
+def size_text(size: int) -> str:
+    """Return ``1 GiB + 12 KiB`` and the like."""
+    parts, left = [], abs(size)
+    for unit in "GMK":
+        count, left = divmod(left, UNITS[unit])
+        parts += [f"{count} {unit}iB"] if count else []
+    parts += [f"{left} bytes"] if left or not parts else []
+    return f"-({' + '.join(parts)})" if size < 0 else " + ".join(parts)
 
 
 def result_line(number: int, name: str, verdict: int, reason: str = "") -> str:
@@ -103,18 +119,88 @@ def exit_code(verdicts: Sequence[int]) -> int:
     return PASSED if PASSED in verdicts else SKIPPED
 
 
-def chosen_size(argv: Sequence[str]) -> int:
-    """Return the bytes that ``--size`` names, or end the program with exit code 2."""
-    size = option(argv, "--size")
-    if size in SIZES:
-        return SIZES[size]
-    print(f"usage: {argv[0]} --size {'|'.join(SIZES)}", file=sys.stderr)
+class Options:
+    """What the command line asks for; ends the program with exit code 2 where it is wrong."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.size = 0
+        self.checkpoints = ""
+        self.globs: list[str] = []
+        self.help = self.list = False
+        words = iter(argv[1:])
+        for word in words:
+            if word in ("-h", "--help"):
+                self.help = True
+            elif word == "-l":
+                self.list = True
+            elif word in ("-t", "--size", "--checkpoints"):
+                self._take(word, next(words, None))
+            elif word != "--yes-harm-this-machine":  # what is here does not
+                usage_error(f"unknown option {word}")
+
+    def _take(self, name: str, value: str | None) -> None:
+        if value is None:
+            usage_error(f"{name} wants a value")
+        if name == "-t":
+            self.globs.append(value)
+        elif name == "--checkpoints":
+            self.checkpoints = value
+        else:
+            self.size = parse_size(value)
+
+    def selects(self, name: str) -> bool:
+        """Return whether a test is to run."""
+        if not self.globs:
+            return True
+        import fnmatch  # takes long under emulation
+
+        return any(fnmatch.fnmatchcase(name, glob) for glob in self.globs)
+
+
+def usage_error(text: str) -> NoReturn:
+    print(f"{sys.argv[0]}: {text}; -h lists the options", file=sys.stderr)
     sys.exit(2)
 
 
-def option(argv: Sequence[str], name: str) -> str | None:
-    """Return the value of an option, such as ``--size``; None if it was not given."""
-    return dict(zip(argv[1::2], argv[2::2], strict=False)).get(name)
+def parse_size(text: str) -> int:
+    """Return the bytes of ``2M``; whether the kernel has such pages is for the tests to say."""
+    number, unit = text[:-1], text[-1:]
+    size = int(number) * UNITS[unit] if number.isdecimal() and unit in UNITS else 0
+    if size < BASE_PAGE or size & (size - 1):
+        usage_error(f"--size {text} is not the size of a huge page, such as 2M or 1G")
+    return size
+
+
+def offered_sizes() -> list[int]:
+    """Return the sizes of huge pages that this kernel has, the largest first."""
+    try:
+        names = os.listdir(POOLS)  # noqa: PTH208 - pathlib takes long under emulation
+    except OSError:
+        return []
+    return sorted((int(name[10:-2]) * 1024 for name in names), reverse=True)
+
+
+def default_size() -> int:
+    """Return the size of huge page that the kernel takes by default."""
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith(b"Hugepagesize:"):
+            return int(line.split()[1]) * 1024
+    return PMD_PAGE
+
+
+def free_pages(size: int) -> int:
+    """Return how many huge pages of a size nobody has, nor has reserved."""
+    pool = f"{POOLS}/hugepages-{size // 1024}kB"
+    free, reserved = (int(_read(f"{pool}/{each}_hugepages")) for each in ("free", "resv"))
+    return free - reserved
+
+
+def best_size(pages: int) -> int:
+    """Return the kernel's default size, unless another alone has enough free pages."""
+    usual, offered = default_size(), offered_sizes()
+    if usual in offered and free_pages(usual) >= pages:
+        return usual
+    return next((size for size in offered if free_pages(size) >= pages), usual)
 
 
 def huge_size() -> int:
@@ -128,22 +214,35 @@ def huge_pages() -> int:
 
 
 def probe_main(
-    tests: Sequence[Test], *, needs_hgm: bool = False, setup: Callable[[], object] | None = None
+    tests: Sequence[Test],
+    *,
+    pages: int = 0,
+    needs_hgm: bool = False,
+    setup: Callable[[], object] | None = None,
 ) -> int:
     """Run the tests and return the exit code.
 
     Args:
         tests: in the order of their report.
+        pages: free huge pages that they need at once.
         needs_hgm: skip them all, with the kernel's errno, where MADV_SPLIT is not known.
         setup: runs once, in the process that the tests are forked from.
     """
     global _size, _listening, _test
-    _size = chosen_size(sys.argv)
-    _listening = option(sys.argv, "--checkpoints") == "host"
-    print(f"KTAP version 1\n1..{len(tests)}", flush=True)
-    verdict, reason = _verdict(lambda: _prepare(needs_hgm, setup))
+    options = Options(sys.argv)
+    chosen = [test for test in tests if options.selects(test.name)]
+    if not chosen:
+        usage_error(f"-t {options.globs} matches no test (-l lists them)")
+    if options.help or options.list:
+        usage = f"usage: {sys.argv[0]} [-h] [-l] [-t GLOB]... [--size SIZE] [--checkpoints host]"
+        print("\n".join([usage, ""] * options.help + [test.name for test in chosen]))
+        return PASSED
+    _size = options.size or best_size(pages)
+    _listening = options.checkpoints == "host"
+    print(f"KTAP version 1\n1..{len(chosen)}", flush=True)
+    verdict, reason = _verdict(lambda: _prepare(pages, needs_hgm, setup))
     verdicts = []
-    for number, test in enumerate(tests, 1):
+    for number, test in enumerate(chosen, 1):
         _test = test.name
         outcome = _run_in_child(test.run) if verdict == PASSED else (verdict, reason)
         print(result_line(number, test.name, *outcome), flush=True)
@@ -156,10 +255,18 @@ _listening = False  # whether a host answers checkpoints
 _test = ""  # the test that is running
 
 
-def _prepare(needs_hgm: bool, setup: Callable[[], object] | None) -> None:
+def _prepare(pages: int, needs_hgm: bool, setup: Callable[[], object] | None) -> None:
+    if mmap.PAGESIZE != BASE_PAGE:
+        skip(f"the base page is {size_text(mmap.PAGESIZE)}, the tests are about one of 4 KiB")
+    if huge_size() not in offered_sizes():
+        skip(f"{POOLS}/hugepages-{huge_size() // 1024}kB: ENOENT")
     error = hgm_error() if needs_hgm else 0
     if error:
         skip(f"MADV_SPLIT: {error_name(error)}")
+    free = free_pages(huge_size())
+    if free < pages:
+        size = size_text(huge_size())
+        skip(f"{pages} free huge pages of {size} are needed, the pool has {free}")
     if setup:
         setup()
 
@@ -171,7 +278,8 @@ def _verdict(run: Callable[[], None]) -> tuple[int, str]:
     except Skip as why:
         return SKIPPED, str(why)
     except Exception as why:  # noqa: BLE001 - a child must never return into its parent's loop
-        print(f"# {_place(why)}: {type(why).__name__}: {why}", flush=True)
+        what = str(why) if isinstance(why, Fail) else f"{type(why).__name__}: {why}"
+        print(f"# {_place(why)}: {what}", flush=True)
         return FAILED, ""
     return PASSED, ""
 
@@ -182,7 +290,7 @@ def _place(error: Exception) -> str:
     while trace:
         code = trace.tb_frame.f_code
         if code.co_filename != __file__ or not place:
-            place = f"{code.co_filename}:{trace.tb_lineno}"
+            place = f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place
 
@@ -287,7 +395,8 @@ def check_pages(memory: mmap.mmap, first: int, count: int, seed: int) -> None:
         seen = array.array("Q", _words(memory, first, count, offset).tobytes())
         if seen != wanted:
             page = next(page for page in range(count) if seen[page] != wanted[page])
-            fail(f"page {first + page} shows {describe(seen[page])}")
+            shown, expected = describe(seen[page]), describe(wanted[page])
+            fail(f"page {first + page} shows {shown}, expected {expected}")
 
 
 def filled_memfd(seed: int, count: int | None = None) -> int:
@@ -324,8 +433,10 @@ def advice_error(size: int, advice: int) -> int:
 
 def hgm_error() -> int:
     """Return 0 if MADV_SPLIT is accepted for any huge page size, else its error number."""
-    errors = [advice_error(size, MADV_SPLIT) for size in sorted(SIZES.values())]
-    return 0 if 0 in errors else errors[0]
+    error = errno.ENODEV
+    for size in offered_sizes():
+        error = error and advice_error(size, MADV_SPLIT)
+    return error
 
 
 def collapse(memory: mmap.mmap) -> None:
@@ -344,17 +455,19 @@ def split(memory: mmap.mmap) -> None:
 
 UFFD_API = 0xAA
 UFFD_FEATURE_MINOR_HUGETLBFS = 1 << 9
-UFFD_FEATURE_EXACT_ADDRESS = 1 << 11
-UFFD_FEATURE_WP_HUGETLBFS_SHMEM = 1 << 12
-UFFDIO_REGISTER_MODE_WP = 1 << 1
 UFFDIO_REGISTER_MODE_MINOR = 1 << 2
-UFFDIO_WRITEPROTECT_MODE_WP = 1 << 0
 UFFD_EVENT_PAGEFAULT = 0x12
 UFFD_PAGEFAULT_FLAG_WRITE = 1 << 0
-UFFD_PAGEFAULT_FLAG_WP = 1 << 1
 UFFD_PAGEFAULT_FLAG_MINOR = 1 << 2
 
-SYS_USERFAULTFD = 323  # x86-64
+#: The number of the system call; architectures that are not here have the generic table's.
+SYS_USERFAULTFD = {
+    "x86_64": 323,
+    "i686": 374,
+    "s390x": 355,
+    "ppc64le": 364,
+    "ppc64": 364,
+}.get(os.uname().machine, 282)
 
 
 class UffdioApi(ctypes.Structure):
@@ -383,14 +496,6 @@ class UffdioContinue(ctypes.Structure):
     )
 
 
-class UffdioWriteprotect(ctypes.Structure):
-    _fields_ = (
-        ("start", ctypes.c_uint64),
-        ("length", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-    )
-
-
 class UffdMsg(ctypes.Structure):
     """``struct uffd_msg`` with the fields of a page fault."""
 
@@ -410,7 +515,6 @@ def iowr(number: int, argument: type[ctypes.Structure]) -> int:
 
 UFFDIO_API = iowr(0x3F, UffdioApi)
 UFFDIO_REGISTER = iowr(0x00, UffdioRegister)
-UFFDIO_WRITEPROTECT = iowr(0x06, UffdioWriteprotect)
 UFFDIO_CONTINUE = iowr(0x07, UffdioContinue)
 
 
@@ -439,18 +543,13 @@ def uffd_register(uffd: int, memory: mmap.mmap, mode: int) -> None:
     fcntl.ioctl(uffd, UFFDIO_REGISTER, request)
 
 
-def map_registered(
-    fd: int, *, is_split: bool = False, features: int = 0, modes: int = 0
-) -> tuple[mmap.mmap, int]:
-    """Return a fresh mapping of the file's first huge page, and its userfaultfd.
-
-    It is registered in minor mode, and in ``modes`` as well.
-    """
+def map_registered(fd: int, *, is_split: bool = False) -> tuple[mmap.mmap, int]:
+    """Return a fresh mapping of the file's first huge page, and its userfaultfd in minor mode."""
     memory = map_shared(fd, huge_size())
-    uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS | features)
+    uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS)
     if is_split:
         split(memory)
-    uffd_register(uffd, memory, UFFDIO_REGISTER_MODE_MINOR | modes)
+    uffd_register(uffd, memory, UFFDIO_REGISTER_MODE_MINOR)
     return memory, uffd
 
 
@@ -464,24 +563,18 @@ def uffd_continue(uffd: int, start: int, length: int) -> tuple[int, int]:
     return 0, request.mapped
 
 
-def uffd_protect(uffd: int, start: int, length: int, *, on: bool) -> int:
-    """Set or lift write protection; return the error number, 0 for success."""
-    mode = UFFDIO_WRITEPROTECT_MODE_WP if on else 0
-    try:
-        fcntl.ioctl(uffd, UFFDIO_WRITEPROTECT, UffdioWriteprotect(start, length, mode))
-    except OSError as error:
-        return error.errno or 0
-    return 0
-
-
 def assert_continue(uffd: int, start: int, length: int, error: int, mapped: int) -> None:
-    """Continue the range; fail the test unless it gave just this."""
+    """Continue the range; fail the test unless it gave just this: bytes, or the negative error."""
     got = uffd_continue(uffd, start, length)
     if got != (error, mapped):
-        fail(
-            f"UFFDIO_CONTINUE gave {error_name(got[0])} and mapped {got[1]}, "
-            f"expected {error_name(error)} and {mapped}"
-        )
+        wanted, seen = (_result(*each, length) for each in ((error, mapped), got))
+        fail(f"UFFDIO_CONTINUE of {size_text(length)}: expected {wanted}, got {seen}")
+
+
+def _result(error: int, mapped: int, length: int) -> str:
+    if mapped == (-error if error else length):
+        return error_name(error)
+    return f"{error_name(error)} after {size_text(mapped)}"
 
 
 def next_fault(uffd: int) -> UffdMsg:
@@ -505,8 +598,8 @@ def assert_fault(uffd: int, address: int, flags: int) -> None:
     message = next_fault(uffd)
     if (message.address, message.flags) != (address, flags):
         fail(
-            f"fault at {message.address:#x} with flags {message.flags:#x}, "
-            f"expected {address:#x} with {flags:#x}"
+            f"fault at {message.address:#x} with flags {message.flags:#x}, expected {address:#x} "
+            f"with {flags:#x}: off by {size_text(message.address - address)}"
         )
 
 
@@ -555,7 +648,7 @@ def smaps_mapped(start: int, length: int) -> dict[str, int]:
     """
     mapped: dict[str, int] = {}
     inside = False
-    for line in _proc_self("smaps").splitlines():
+    for line in _read("/proc/self/smaps").splitlines():
         name, _, rest = line.partition(b":")
         if b"-" in name:
             low, high = (int(each, 16) for each in name.split()[0].split(b"-"))
@@ -568,9 +661,8 @@ def smaps_mapped(start: int, length: int) -> dict[str, int]:
     return mapped
 
 
-def _proc_self(name: str) -> bytes:
-    fd = os.open(f"/proc/self/{name}", os.O_RDONLY)
-    with os.fdopen(fd, "rb") as file:
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes long under emulation
         return file.read()
 
 
@@ -585,7 +677,6 @@ def pagemap_read(start: int, count: int) -> mmap.mmap:
 
 
 PAGEMAP_PRESENT = 1 << 63
-PAGEMAP_UFFD_WP = 1 << 57
 
 
 def pagemap_pages(memory: mmap.mmap, bit: int, count: int | None = None) -> list[int]:
@@ -610,12 +701,13 @@ def assert_mapped(memory: mmap.mmap, **want: int) -> None:
     got = smaps_mapped(address_of(memory), len(memory))
     for level in ("pud", "pmd", "pte"):
         seen, wanted = got.get(level), want.get(level, 0)
-        assert_that(seen == wanted, f"smaps: {seen} bytes by {level} entries, expected {wanted}")
+        said = "nothing" if seen is None else size_text(seen)
+        assert_that(seen == wanted, f"smaps: {said} by {level} entries, not {size_text(wanted)}")
 
 
 def whole_level() -> str:
     """Return the name of the entries that map a whole huge page."""
-    return "pud" if huge_size() == SIZES["1G"] else "pmd"
+    return "pud" if huge_size() >= PUD_PAGE else "pmd"
 
 
 def checkpoint(memory: mmap.mmap, want: str = "") -> None:
@@ -649,7 +741,11 @@ def checkpoint(memory: mmap.mmap, want: str = "") -> None:
 
 
 def run(
-    tests: Sequence[Test], *, needs_hgm: bool = False, setup: Callable[[], object] | None = None
+    tests: Sequence[Test],
+    *,
+    pages: int = 0,
+    needs_hgm: bool = False,
+    setup: Callable[[], object] | None = None,
 ) -> NoReturn:
     """End the program with the exit code of `probe_main`."""
-    sys.exit(probe_main(tests, needs_hgm=needs_hgm, setup=setup))
+    sys.exit(probe_main(tests, pages=pages, needs_hgm=needs_hgm, setup=setup))

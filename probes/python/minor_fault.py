@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A minor fault on an unsplit huge page, and its continue; twin of ``minor_fault.c``."""
+"""A minor fault on an unsplit huge page, and its continue."""
 
 import errno
 
@@ -47,5 +47,6 @@ hgm.run(
         hgm.Test("UFFDIO_CONTINUE of a mapped huge page is EEXIST", mapped_twice),
         hgm.Test("UFFDIO_CONTINUE of part of an unsplit huge page is EINVAL", part_is_refused),
     ],
+    pages=1,
     setup=fill_file,
 )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the interface is for: a huge page is fetched by 4 KiB on demand, then collapsed.
 
-The twin of no C probe: one thread uses the memory as a guest would, the other is the migration's
+One thread uses the memory as a guest would, the other is the migration's
 handler. Each page is written through the alias just before it is continued, so that whoever sees it
 earlier, or sees another page, reads something wrong.
 """
@@ -76,5 +76,6 @@ hgm.run(
         )
     ],
     needs_hgm=True,
+    pages=1,
     setup=make_file,
 )

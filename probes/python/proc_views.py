@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""smaps, pagemap and mincore agree about a split mapping; twin of ``proc_views.c``."""
+"""smaps, pagemap and mincore agree about a split mapping."""
 
 import hgm_probe as hgm
 
@@ -15,7 +15,7 @@ def fill_file() -> None:
 
 def assert_views(memory: hgm.mmap.mmap, pages: list[int], **by_level: int) -> None:
     """Of the mapping's first 2 MiB, these pages and no others are there; smaps is of all of it."""
-    count = hgm.SIZES["2M"] // hgm.BASE_PAGE
+    count = hgm.PMD_PAGE // hgm.BASE_PAGE
     present = hgm.pagemap_pages(memory, hgm.PAGEMAP_PRESENT, count)
     hgm.assert_that(present == pages, f"pagemap: {present}, expected {pages}")
     in_core = hgm.mincore_pages(memory, count)
@@ -40,7 +40,7 @@ def as_it_fills() -> None:
 
 def in_one_step() -> None:
     primary, uffd = hgm.map_registered(fd, is_split=True)
-    length = hgm.SIZES["2M"]
+    length = hgm.PMD_PAGE
     hgm.assert_continue(uffd, hgm.address_of(primary), length, 0, length)
     assert_views(primary, [*range(512)], pmd=length)
 
@@ -55,5 +55,6 @@ hgm.run(
         ),
     ],
     needs_hgm=True,
+    pages=1,
     setup=fill_file,
 )

@@ -103,7 +103,7 @@ def test_what_tells_features_speed_and_books_is_always_there(build: Compile) -> 
 
 
 def test_a_python_probe_brings_its_library(build: Compile) -> None:
-    assert set(build("python/split.py")) == {*ALWAYS, "split.py", "hgm_probe.py"}
+    assert set(build("python/postcopy.py")) == {*ALWAYS, "postcopy.py", "hgm_probe.py"}
 
 
 def test_what_is_cached_calls_no_compiler(build: Compile, calls: Callable[[], int]) -> None:
@@ -199,7 +199,7 @@ def test_a_warning_is_an_error(build: Compile, sources: Path) -> None:
         build("c/split.c")
 
 
-@pytest.mark.parametrize("name", ["c/split.c", "python/split.py"])
+@pytest.mark.parametrize("name", ["c/split.c", "python/postcopy.py"])
 def test_an_absent_source_is_an_error(build: Compile, sources: Path, name: str) -> None:
     (sources / name).unlink()
     with pytest.raises(CompileError, match=f"{name}: No such file"):
@@ -210,9 +210,9 @@ def test_an_absent_source_is_an_error(build: Compile, sources: Path, name: str) 
 def test_a_python_probe_that_is_no_python_is_an_error(
     build: Compile, sources: Path, text: bytes
 ) -> None:
-    (sources / "python/split.py").write_bytes(text)
-    with pytest.raises(CompileError, match=r"python/split\.py:1: "):
-        build("python/split.py")
+    (sources / "python/postcopy.py").write_bytes(text)
+    with pytest.raises(CompileError, match=r"python/postcopy\.py:1: "):
+        build("python/postcopy.py")
 
 
 def test_no_compiler_is_named(build: Compile, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,18 +64,44 @@ def test_exit_code(hgm: ModuleType, verdicts: list[int], code: int) -> None:
 
 def test_error_names(hgm: ModuleType) -> None:
     assert hgm.error_name(errno.EINVAL) == "EINVAL"
-    assert hgm.error_name(0) == "ok"
+    assert hgm.error_name(0) == "success"
 
 
-@pytest.mark.parametrize("argv", [["p"], ["p", "--size"], ["p", "--size", "4K"], ["p", "1G"]])
-def test_a_wrong_size_ends_with_2(hgm: ModuleType, argv: list[str]) -> None:
+@pytest.mark.parametrize(
+    "argv", [["p", "--size"], ["p", "--size", "3M"], ["p", "--size", "G"], ["p", "1G"], ["p", "-t"]]
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(
+    hgm: ModuleType, argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        hgm.chosen_size(argv)
+        hgm.Options(argv)
     assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_size(hgm: ModuleType) -> None:
-    assert hgm.chosen_size(["p", "--size", "1G"]) == 2**30
+def test_options(hgm: ModuleType) -> None:
+    options = hgm.Options(["p", "--size", "1G", "-t", "a*", "-t", "b", "--yes-harm-this-machine"])
+    assert options.size == 2**30
+    assert [name for name in ("abc", "b", "bc") if options.selects(name)] == ["abc", "b"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (4096, "4 KiB"),
+        (2**30 + 3 * 4096, "1 GiB + 12 KiB"),
+        (-8193, "-(8 KiB + 1 bytes)"),
+    ],
+)
+def test_size_text(hgm: ModuleType, size: int, text: str) -> None:
+    assert hgm.size_text(size) == text
+
+
+def test_the_result_of_a_continue_is_said_by_errno_and_bytes(hgm: ModuleType) -> None:
+    assert hgm._result(0, 8192, 8192) == "success"
+    assert hgm._result(errno.EEXIST, -errno.EEXIST, 8192) == "EEXIST"
+    assert hgm._result(errno.EAGAIN, 4096, 8192) == "EAGAIN after 4 KiB"
 
 
 def test_stamps_tell_pages_and_fillings_apart(hgm: ModuleType) -> None:
@@ -93,7 +119,9 @@ def test_contents_of_another_page_are_recognised(hgm: ModuleType) -> None:
         page = slice(3 * hgm.BASE_PAGE, 4 * hgm.BASE_PAGE)
         memory[page] = memory[4 * hgm.BASE_PAGE : 5 * hgm.BASE_PAGE]
         hgm.check_pages(memory, 4, 4, 1)
-        with pytest.raises(hgm.Fail, match="page 3 shows page 4 of filling 1"):
+        with pytest.raises(
+            hgm.Fail, match="page 3 shows page 4 of filling 1, expected page 3 of filling 1"
+        ):
             hgm.check_pages(memory, 0, 8, 1)
 
 
