@@ -19,7 +19,8 @@ from harness import command
 from harness.campaign import strategy
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SourceError
-from harness.kernel import git, user_tree
+from harness.kernel import git
+from harness.kernel.user_repository import UserRepository
 from harness.records.base import Record
 from harness.records.campaign import Candidate
 
@@ -53,21 +54,9 @@ def history(repository: Path, good: str, bad: str, deadline: Deadline) -> Histor
         SourceError: if the repository or a revision does not exist.
     """
     where = repository.expanduser().absolute()
-    git_dir = user_tree.git_dir(where)
-    if git_dir is None:
-        raise SourceError(f"{repository} is not a git repository", hint="give it with --repo PATH")
-    found = [_commit(git_dir, revision, deadline) for revision in (good, bad)]
-    return History(repository=str(where), good=found[0], bad=found[1])
-
-
-def _commit(git_dir: Path, revision: str, deadline: Deadline) -> str:
-    words = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
-    done = user_tree.in_repository(git_dir, words, deadline)
-    if done.exit_code != 0 or not done.stdout.strip():
-        raise SourceError(
-            f"{git_dir} has no revision {revision!r}", hint="see `git log --oneline` there"
-        )
-    return done.stdout.strip()
+    theirs = UserRepository.open(where, f"--repo {repository}", SourceError)
+    ends = [theirs.commit(revision, deadline) for revision in (good, bad)]
+    return History(repository=str(where), good=ends[0], bad=ends[1])
 
 
 @dataclass

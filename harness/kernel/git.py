@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The git object store that holds every kernel source and every patched one as a tree.
+"""The git object store, in which every kernel source and every patched one is a tree.
 
-git runs with the harness's own configuration only (the file ``gitconfig`` beside this one), and
-with every variable set that could lead it elsewhere: a run from ``git rebase --exec`` or from a
-hook inherits GIT_DIR and friends.
+git runs with the harness's own configuration only (the file ``gitconfig`` in this directory), and
+every variable is set that could point it elsewhere: ``git rebase --exec`` and hooks export GIT_DIR
+and friends.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from harness.workspace import atomic_write
 
 _CONFIG = Path(__file__).with_name("gitconfig")
 
-#: No attribute of any tree may change a byte between the work tree and the store, nor how a patch
-#: is merged: ``merge=union`` in a patch's own .gitattributes would make every merge succeed.
+#: No attribute of a tree may change a byte between the work tree and the store, nor how a patch is
+#: merged: with ``merge=union`` in a patch's own .gitattributes every merge would succeed.
 _ATTRIBUTES = (
     "* -text -filter -ident -eol -working-tree-encoding -export-subst -export-ignore !merge\n"
 )
@@ -40,6 +40,7 @@ def environment(git_dir: Path) -> dict[str, str]:
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
         "GIT_NAMESPACE": "",
         "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_NO_LAZY_FETCH": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_LITERAL_PATHSPECS": "0",
     }
@@ -57,12 +58,12 @@ class Store:
 
     @classmethod
     def of(cls, context: Context) -> Store:
-        """Return the cache's store, made if it was not there."""
+        """Return the cache's store, created if it does not exist."""
         workspace, deadline = context.workspace, context.deadline
         store = cls(workspace.cache / "sources.git")
         if not (store.path / "HEAD").exists():
             with workspace.unfinished("store") as new:
-                # A bare repository cannot be made while a work tree is named, even an empty one.
+                # A bare repository cannot be created while GIT_WORK_TREE is set, even if empty.
                 init = ["env", "-u", "GIT_WORK_TREE", "git", "init", "--quiet", "--bare"]
                 init += ["--template=", str(new)]
                 command.run(init, deadline, env=environment(new))
@@ -70,7 +71,7 @@ class Store:
                 atomic_write(new / "info" / "attributes", _ATTRIBUTES)
                 workspace.publish(new, store.path)
         attributes = store.path / "info" / "attributes"
-        if attributes.read_text() != _ATTRIBUTES:  # of a store that an older program made
+        if attributes.read_text() != _ATTRIBUTES:  # a store of an older program
             atomic_write(attributes, _ATTRIBUTES)
         return store
 
@@ -106,12 +107,12 @@ class Store:
         )
 
     def text(self, tree: str, path: str, deadline: Deadline) -> str | None:
-        """Return a file's text out of a tree; None where there is no such file."""
+        """Return the text of a file in a tree; None if there is no such file."""
         done = self.git(["cat-file", "blob", f"{tree}:{path}"], deadline, ok=None)
         return done.stdout if done.exit_code == 0 else None
 
     def quarantine(self, objects: Path) -> dict[str, str]:
-        """Return git's variables for a program whose new objects shall not be in the store yet."""
+        """Return git's variables for a program whose new objects must not be in the store yet."""
         return {
             **self.environment(),
             "GIT_OBJECT_DIRECTORY": str(objects),
@@ -127,6 +128,6 @@ class Store:
                 file.rename(target / file.name)
 
     def sweep(self) -> None:
-        """Remove the packs that a killed git left unfinished; nobody may be using the store."""
+        """Remove the packs that a killed git left unfinished; no process may be using the store."""
         for file in (self.path / "objects" / "pack").glob("tmp_*"):
             file.unlink(missing_ok=True)

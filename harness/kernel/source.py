@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a source spec to a git tree in the store, and the memory of what became which tree."""
+"""From a source spec to a git tree in the store; which spec gave which tree is remembered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import msgspec
 from harness import command
 from harness.context import Context
 from harness.deadline import Deadline
-from harness.errors import CommandFailed, InfrastructureError, SourceError
+from harness.errors import InfrastructureError, NoSpace, SourceError
 from harness.kernel import specs, user_tree
 from harness.kernel.git import Store
 from harness.kernel.specs import SourceSpec
+from harness.kernel.user_repository import UserRepository, last_error
 from harness.records.base import Record, from_json, to_json
 from harness.records.kernel import SourceIdentity
 from harness.workspace import atomic_write, digest, file_digest
@@ -29,8 +30,8 @@ class Source(Record, frozen=True, kw_only=True):
     Attributes:
         identity: what it is, for the record of a run.
         version: ``VERSION.PATCHLEVEL.SUBLEVEL`` of its Makefile.
-        lineage: what sources share that differ little from one another, such as a package's name;
-            they are built in one private work tree, see `harness.kernel.worktree_pool`.
+        lineage: name of a line of similar sources, such as a package; they are built in one
+            private work tree, see `harness.kernel.worktree_pool`.
     """
 
     identity: SourceIdentity
@@ -44,10 +45,10 @@ def resolve(spec: SourceSpec, context: Context, *, refresh: bool = False) -> Sou
     Args:
         spec: anything but an ``image:``.
         context: cache, deadline, progress.
-        refresh: ask for the newest version, where a recorded one would do.
+        refresh: fetch the newest version of a source that is already in the store.
 
     Raises:
-        SourceError: if it is not there, is damaged, or is no kernel.
+        SourceError: if it is absent, damaged, or not a kernel source.
     """
     match spec.kind:
         case "debian":
@@ -63,7 +64,7 @@ def resolve(spec: SourceSpec, context: Context, *, refresh: bool = False) -> Sou
 
 
 def kernel_version(makefile: str | None) -> str:
-    """Return ``VERSION.PATCHLEVEL.SUBLEVEL`` of a kernel's top Makefile; empty if it is none."""
+    """Return ``VERSION.PATCHLEVEL.SUBLEVEL`` of a kernel's top Makefile; empty if it has none."""
     found = dict(_VERSION.findall(makefile or ""))
     if not {"VERSION", "PATCHLEVEL"} <= found.keys():
         return ""
@@ -79,7 +80,7 @@ def tree_version(store: Store, tree: str, name: str, deadline: Deadline) -> str:
     version = kernel_version(store.text(tree, "Makefile", deadline))
     if not version or store.text(tree, "Kconfig", deadline) is None:
         raise SourceError(
-            f"{name} is no kernel source: no Makefile with a VERSION beside a Kconfig",
+            f"{name} is not a kernel source: it has no Makefile with a VERSION, or no Kconfig",
             hint="point it at the top directory of a Linux tree",
         )
     return version
@@ -89,11 +90,11 @@ def _debian(spec: SourceSpec, context: Context, refresh: bool) -> Source:
     memory = _memory(context, f"debian-{spec.where}")
     known = _recall(memory)
     if known is not None and not refresh:
-        return _named(known, spec)
+        return _under_spec(known, spec)
     with context.workspace.lock(f"source {spec.where}", context.deadline, context.progress):
         known = _recall(memory)
         if known is not None and not refresh:
-            return _named(known, spec)
+            return _under_spec(known, spec)
         context.progress.stage("fetch", spec.where)
         with context.workspace.unfinished("deb") as room:
             package = _download_package(spec.where, room, context.deadline)
@@ -112,12 +113,12 @@ def _download_package(name: str, room: Path, deadline: Deadline) -> Path:
         errors = [line for line in done.stderr.splitlines() if line.startswith("E: ")]
         if any("Unable to locate package" in line for line in errors):
             raise SourceError(
-                f"apt knows no package {name}",
-                hint="`apt-get update` (as root), or see `apt-cache search linux-source`",
+                f"apt does not know the package {name}",
+                hint="run `apt-get update` as root, or see `apt-cache search linux-source`",
             )
         raise InfrastructureError(
             f"apt-get cannot download {name}: {errors[0] if errors else done.stderr}",
-            hint="`apt-get update` (as root) if its lists are old; else check the network",
+            hint="run `apt-get update` as root if its lists are old, or check the network",
             command=done.argv,
         )
     return next(room.glob("*.deb"))
@@ -129,14 +130,14 @@ def _package_version(package: Path, deadline: Deadline) -> str:
 
 
 def _nested_tarball(package: Path, room: Path, deadline: Deadline) -> Path:
-    """Return the one source tarball that a linux-source package holds, unpacked into ``room``."""
+    """Return the source tarball in a linux-source package, unpacked into ``room``."""
     out = room / "package"
     command.run(["dpkg-deb", "--extract", str(package), str(out)], deadline)
     package.unlink()
     tarballs = sorted((out / "usr/src").glob("linux-source-*.tar.*"))
     if not tarballs:
         raise SourceError(
-            f"{package.name} holds no usr/src/linux-source-*.tar.*",
+            f"{package.name} has no usr/src/linux-source-*.tar.*",
             hint="use one of the linux-source-VERSION packages",
         )
     return tarballs[0]
@@ -151,21 +152,23 @@ def _tar(spec: SourceSpec, context: Context, refresh: bool) -> Source:
     except OSError as error:
         raise _absent(spec, error) from error
     if not path.is_file():
-        raise SourceError(f"--kernel {spec.text}: {path} is no file")
-    # Like make, trust a file whose size and time are as they were.
+        raise SourceError(
+            f"--kernel {spec.text}: {path} is not a file", hint="for a directory write tree:PATH"
+        )
+    # Like make, trust a file whose size and mtime did not change.
     memory = _memory(
         context, f"tar-{digest(spec.where, spec.sha256, f'{stat.st_size} {stat.st_mtime_ns}')}"
     )
     known = _recall(memory)
-    return _named(known, spec) if known else _tar_from_file(path, spec, memory, context)
+    return _under_spec(known, spec) if known else _tar_from_file(path, spec, memory, context)
 
 
 def _tar_from_url(spec: SourceSpec, context: Context, refresh: bool) -> Source:
     memory = _memory(context, f"tar-{digest(spec.where, spec.sha256)}")
     known = _recall(memory)
     if known is not None and not refresh:
-        return _named(known, spec)
-    from harness.kernel import download  # 50 ms of HTTP that a local source does without
+        return _under_spec(known, spec)
+    from harness.kernel import download  # 140 ms of requests, needed only for a URL
 
     context.progress.stage("fetch", spec.where)
     with context.workspace.unfinished("tar") as room:
@@ -188,9 +191,8 @@ def _tar_from_file(path: Path, spec: SourceSpec, memory: Path, context: Context)
 
 
 def _import(path: Path, spec: SourceSpec, context: Context) -> Source:
-    """Put a tarball into the store and return its source, without an origin yet."""
-    # tarfile costs the warm path 10 ms, which has no tarball to read.
-    from harness.kernel import tarball
+    """Import a tarball into the store and return its source, without an origin yet."""
+    from harness.kernel import tarball  # 10 ms of tarfile, needed only for a tarball
 
     store = Store.of(context)
     name = Path(spec.where).name if spec.kind == "tar" else path.name
@@ -199,52 +201,57 @@ def _import(path: Path, spec: SourceSpec, context: Context) -> Source:
 
 
 def _git(spec: SourceSpec, context: Context) -> Source:
-    store = Store.of(context)
-    commit = _resolve_revision(spec, store, context.deadline)
+    store, deadline, argument = Store.of(context), context.deadline, f"--kernel {spec.text}"
+    repository = None
+    if specs.is_url(spec.where):
+        commit = _remote_commit(spec, store, deadline)
+    else:
+        repository = UserRepository.open(Path(spec.where), argument, SourceError)
+        commit = repository.commit(spec.revision, deadline)
     memory = _memory(context, f"git-{digest(spec.where, commit)}")
     known = _recall(memory)
     if known is not None:
-        return _named(known, spec)
+        return _under_spec(known, spec)
     context.progress.stage("fetch", f"{spec.where} {commit[:12]}")
     fetch = ["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"]
-    try:
-        store.git([*fetch, spec.where, f"+{commit}:refs/hgm/{commit}"], context.deadline)
-    except CommandFailed as error:
-        raise SourceError(
-            f"--kernel {spec.text}: commit {commit} cannot be fetched: {error.message}",
-            hint="check the path or URL and the revision",
-        ) from error
-    tree = store.git(["rev-parse", f"{commit}^{{tree}}"], context.deadline).stdout.strip()
+    fetch += [spec.where, f"+{commit}:refs/hgm/{commit}"]
+    done = store.git(fetch, deadline, ok=None)
+    if done.exit_code != 0 and repository is not None:
+        raise repository.failure(done, deadline)
+    if done.exit_code != 0:
+        raise _fetch_failed(spec, done)
+    tree = store.git(["rev-parse", f"{commit}^{{tree}}"], deadline).stdout.strip()
     return _remember(memory, _source(spec, f"commit {commit}", tree, store, context), context)
 
 
-def _resolve_revision(spec: SourceSpec, store: Store, deadline: Deadline) -> str:
-    """Return the commit ID that a revision means in its repository now."""
-    if specs.is_url(spec.where):
-        if _COMMIT.match(spec.revision):
-            return spec.revision
-        done = store.git(["ls-remote", spec.where, spec.revision], deadline, ok=None)
-        lines = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
-        # An annotated tag is listed twice; the ^{} one is the commit.
-        names = {name: commit for commit, name in lines}
-        peeled = [commit for name, commit in names.items() if name.endswith("^{}")]
-        found = (peeled or list(names.values()))[:1]
-    else:
-        git_dir = user_tree.git_dir(Path(spec.where))
-        if git_dir is None:
-            raise SourceError(
-                f"--kernel {spec.text}: {spec.where} is no git repository",
-                hint="for a tree without git write tree:PATH",
-            )
-        revision = ["rev-parse", "--verify", "--quiet", f"{spec.revision}^{{commit}}"]
-        done = user_tree.in_repository(git_dir, revision, deadline)
-        found = done.stdout.split()
+def _remote_commit(spec: SourceSpec, store: Store, deadline: Deadline) -> str:
+    """Return the commit ID that a revision means at a URL now."""
+    if _COMMIT.match(spec.revision):
+        return spec.revision
+    done = store.git(["ls-remote", spec.where, spec.revision], deadline, ok=None)
+    if done.exit_code != 0:
+        raise _fetch_failed(spec, done)
+    lines = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
+    # An annotated tag is listed twice; the ^{} one is the commit.
+    names = {name: commit for commit, name in lines}
+    peeled = [commit for name, commit in names.items() if name.endswith("^{}")]
+    found = peeled or list(names.values())
     if not found:
         raise SourceError(
-            f"--kernel {spec.text}: {spec.where} has no revision {spec.revision!r}",
-            hint=done.stderr.strip() or "see `git log` there",
+            f"--kernel {spec.text}: {spec.where} has no branch or tag {spec.revision!r}",
+            hint=f"`git ls-remote {spec.where}` lists them; or give a full commit ID",
         )
     return found[0]
+
+
+def _fetch_failed(spec: SourceSpec, done: command.Completed) -> SourceError | NoSpace:
+    error = command.failure(done)
+    if isinstance(error, NoSpace):
+        return error
+    return SourceError(
+        f"--kernel {spec.text}: git cannot fetch it: {last_error(done.stderr)}",
+        hint="check the URL, the revision and the network",
+    )
 
 
 def _tree(spec: SourceSpec, context: Context) -> Source:
@@ -259,7 +266,7 @@ def _tree(spec: SourceSpec, context: Context) -> Source:
         raise _absent(spec, error) from error
     if not kernel_version(makefile) or not (path / "Kconfig").is_file():
         raise SourceError(
-            f"{path} is no kernel source: no Makefile with a VERSION beside a Kconfig",
+            f"{path} is not a kernel source: it has no Makefile with a VERSION, or no Kconfig",
             hint="point it at the top directory of a Linux tree",
         )
     store = Store.of(context)
@@ -275,7 +282,7 @@ def _tree(spec: SourceSpec, context: Context) -> Source:
 
 
 def _source(spec: SourceSpec, origin: str, tree: str, store: Store, context: Context) -> Source:
-    """Return the record of a tree that has come into the store."""
+    """Return the record of a tree in the store."""
     version = tree_version(store, tree, spec.where, context.deadline)
     identity = SourceIdentity(spec=spec.text, kind=spec.kind, origin=origin, tree=tree)
     return Source(identity=identity, version=version, lineage=f"{spec.kind} {spec.where}")
@@ -286,7 +293,7 @@ def _memory(context: Context, name: str) -> Path:
 
 
 def _recall(memory: Path) -> Source | None:
-    """Return what was recorded; None where nothing was, or where an older program wrote it."""
+    """Return a recorded source; None if there is none, or an older program wrote it."""
     try:
         return from_json(memory.read_bytes(), Source)
     except (FileNotFoundError, msgspec.DecodeError):
@@ -298,7 +305,7 @@ def _remember(memory: Path, source: Source, context: Context) -> Source:
     return source
 
 
-def _named(source: Source, spec: SourceSpec) -> Source:
+def _under_spec(source: Source, spec: SourceSpec) -> Source:
     """Return a recorded source under the spec that asks for it now."""
     identity = msgspec.structs.replace(source.identity, spec=spec.text)
     return msgspec.structs.replace(source, identity=identity)

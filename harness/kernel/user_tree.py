@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A developer's own tree, read into the store and never written to.
+"""A user's own source tree: read into the store, never written to.
 
-git's index and objects for it lie in the cache, so a second look costs a stat of each file: 0.8 s
-for the 86,691 files of 6.12, whether or not the tree has been built in.
+Its index and objects are in the cache, so reading it again costs a stat of each file: 0.8 s for the
+86,691 files of 6.12, built in or not.
 """
 
 from __future__ import annotations
@@ -10,32 +10,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness import command
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SourceError
-from harness.kernel.git import Store, environment
+from harness.kernel.git import Store
+from harness.kernel.user_repository import git_dir, in_repository
 from harness.workspace import Workspace
 
 _EXCLUDES = Path(__file__).with_name("tree-excludes")
-
-
-def git_dir(path: Path) -> Path | None:
-    """Return the git directory (or gitfile) of a checkout or bare repository; None if neither."""
-    if (path / ".git").exists():
-        return path / ".git"
-    return path if (path / "objects").is_dir() and (path / "HEAD").is_file() else None
-
-
-def in_repository(
-    directory: Path, arguments: list[str], deadline: Deadline, *, work_tree: Path | None = None
-) -> command.Completed:
-    """Run a git command that only reads in somebody else's repository."""
-    variables = environment(directory)
-    # The user's index; git finds it in the git directory, also in that of a linked work tree.
-    del variables["GIT_INDEX_FILE"]
-    if work_tree is not None:
-        variables["GIT_WORK_TREE"] = str(work_tree)
-    return command.run(["git", *arguments], deadline, env=variables, cwd=work_tree, ok=None)
 
 
 def excludes(text: str) -> list[str]:
@@ -47,15 +28,15 @@ def excludes(text: str) -> list[str]:
 def snapshot(
     path: Path, index: Path, store: Store, workspace: Workspace, deadline: Deadline
 ) -> str:
-    """Return the git tree ID of what a work tree holds now, without its build products.
+    """Return the git tree ID of a work tree as it is now, without its build products.
 
-    In are all files that no .gitignore names, and all that the user's own git tracks.
+    It has all files that no .gitignore excludes, and all that the user's own git tracks.
 
     Args:
         path: top of the tree.
-        index: the cache's index for it; made at the first call.
+        index: the cache's index for it; created by the first call.
         store: where new objects go.
-        workspace: for the list of names.
+        workspace: for a temporary list of names.
         deadline: when it must be done.
 
     Raises:
@@ -79,7 +60,7 @@ def snapshot(
             done = store.git(["write-tree"], deadline, index=index, work_tree=path)
         except CommandFailed as error:
             raise SourceError(
-                f"{path} cannot be read whole: {error.message}", hint="check its permissions"
+                f"{path} cannot be read completely: {error.message}", hint="check its permissions"
             ) from error
     return done.stdout.strip()
 
@@ -91,14 +72,14 @@ def _tracked(path: Path, index: Path, store: Store, deadline: Deadline) -> set[s
         return set()
     theirs = in_repository(repository, ["ls-files", "-z"], deadline, work_tree=path)
     if theirs.exit_code != 0:
-        return set()  # a .git that git cannot read; the tree itself is still there
+        return set()  # git cannot read this .git; the files can still be read
     ours = store.git(["ls-files", "-z"], deadline, index=index, work_tree=path)
     missing = set(theirs.stdout.split("\0")) - set(ours.stdout.split("\0"))
     return {name for name in missing if name and os.path.lexists(path / name)}
 
 
 def describe(path: Path, tree: str, store: Store, deadline: Deadline) -> str:
-    """Return what a tree is: its commit, and whether it differs from it, where git knows."""
+    """Return a tree's path with its commit, and whether it differs from that, if git knows."""
     repository = git_dir(path)
     if repository is None:
         return str(path)

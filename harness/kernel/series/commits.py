@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A range of commits in somebody's repository, which is read and never written to."""
+"""A range of commits in a user's repository, as patches."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from harness import command
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import SeriesError
-from harness.kernel import user_tree
 from harness.kernel.git import Store
 from harness.kernel.series.patch import Patch, printable
 from harness.kernel.specs import SeriesSpec
+from harness.kernel.user_repository import UserRepository
 
 # Whole blobs by their full names, whatever their size and whatever an attribute says.
 _DIFF = (
@@ -29,75 +29,74 @@ _BLOBS = re.compile(rb"^index ([0-9a-f]{40})\.\.([0-9a-f]{40})", re.MULTILINE)
 def read_commits(spec: SeriesSpec, context: Context) -> tuple[Patch, ...]:
     """Return the commits of a ``git:REPO@A..B`` as patches, oldest first.
 
-    The blobs that they change come into the store, so that a patch can be merged three ways.
+    The blobs that they change are copied to the store, so that a patch can be merged three ways.
 
     Raises:
-        SeriesError: if the repository or a revision is absent, the range is empty, or it has a
-            merge, whose content no patch can hold.
+        SeriesError: if git cannot read the repository or a revision, or the range is empty, has a
+            merge, or has no parent for its first commit.
     """
-    git_dir = user_tree.git_dir(Path(spec.where))
-    if git_dir is None:
-        raise SeriesError(
-            f"--series {spec.text}: {spec.where} is no git repository", hint="check the path"
-        )
-    first, last = (_commit(spec, each, git_dir, context.deadline) for each in spec.revisions)
+    deadline = context.deadline
+    repository = UserRepository.open(Path(spec.where), f"--series {spec.text}", SeriesError)
+    first, last = (repository.commit(each, deadline) for each in spec.revisions)
     listing = ["rev-list", "--reverse", "--topo-order", "--parents", f"{first}..{last}"]
-    rows = [row.split() for row in _read(listing, git_dir, context.deadline).splitlines()]
+    rows = [row.split() for row in repository.git(listing, deadline).splitlines()]
     if not rows:
         raise SeriesError(
-            f"--series {spec.text} is empty: {spec.revisions[1]} is reached from "
+            f"--series {spec.text} is empty: {spec.revisions[1]} is an ancestor of "
             f"{spec.revisions[0]}",
             hint="write the commit before the first patch, then that of the last",
         )
-    for commit, *parents in rows:
-        if len(parents) != 1:
-            raise SeriesError(
-                f"--series {spec.text} has the merge {commit[:12]}, which is no patch",
-                hint="make the range linear with `git rebase`, or test it as --kernel git:REPO@REV",
-            )
+    for row in rows:
+        _require_one_parent(row, spec, repository, deadline)
     with context.workspace.unfinished("commits") as room:
-        patches = tuple(_patch(commit, git_dir, room, context.deadline) for commit, _ in rows)
-        _bring_blobs(patches, git_dir, room, context)
+        patches = tuple(_patch(commit, repository, room, deadline) for commit, _ in rows)
+        _bring_blobs(patches, repository, room, context)
     return patches
 
 
-def _commit(spec: SeriesSpec, revision: str, git_dir: Path, deadline: Deadline) -> str:
-    argv = ["rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]
-    done = user_tree.in_repository(git_dir, argv, deadline)
-    if done.exit_code != 0:
+def _require_one_parent(
+    row: Sequence[str], spec: SeriesSpec, repository: UserRepository, deadline: Deadline
+) -> None:
+    """Raise SeriesError if a commit is a merge, or the history ends with it."""
+    commit, *parents = row
+    if len(parents) > 1:
         raise SeriesError(
-            f"--series {spec.text}: {spec.where} has no revision {revision!r}",
-            hint=done.stderr.strip() or "see `git log` there",
+            f"--series {spec.text}: {commit[:12]} is a merge, which is not a patch",
+            hint="make the range linear with `git rebase`, or test it as --kernel git:REPO@REV",
         )
-    return done.stdout.strip()
+    if not parents and repository.is_shallow(deadline, commit):
+        raise SeriesError(
+            f"--series {spec.text}: {repository.path} is a shallow clone that ends at "
+            f"{commit[:12]}, within the range",
+            hint=repository.command_hint("fetch --unshallow", "fetches the rest"),
+        )
+    if not parents:
+        raise SeriesError(
+            f"--series {spec.text}: {commit[:12]} has no parent, so it is not a patch",
+            hint=f"start the range at an ancestor of {spec.revisions[1]}",
+        )
 
 
-def _read(arguments: list[str], git_dir: Path, deadline: Deadline) -> str:
-    done = user_tree.in_repository(git_dir, arguments, deadline)
-    if done.exit_code != 0:
-        raise command.failure(done)
-    return done.stdout
-
-
-def _patch(commit: str, git_dir: Path, room: Path, deadline: Deadline) -> Patch:
+def _patch(commit: str, repository: UserRepository, room: Path, deadline: Deadline) -> Patch:
     out = room / "patch"
-    _read([*_DIFF, f"--output={out}", commit], git_dir, deadline)
-    subject = _read(["show", "-s", "--format=%s", commit], git_dir, deadline)
+    repository.git([*_DIFF, f"--output={out}", commit], deadline)
+    subject = repository.git(["show", "-s", "--format=%s", commit], deadline)
     return Patch(name=f"{commit[:12]} {printable(subject)}", data=out.read_bytes())
 
 
-def _bring_blobs(patches: Sequence[Patch], git_dir: Path, room: Path, context: Context) -> None:
-    """Copy the blobs that the patches are made from and make into the store."""
+def _bring_blobs(
+    patches: Sequence[Patch], repository: UserRepository, room: Path, context: Context
+) -> None:
+    """Copy the blobs before and after each patch to the store."""
     names = {name for patch in patches for pair in _BLOBS.findall(patch.data) for name in pair}
     wanted = room / "names"
     wanted.write_bytes(b"".join(name + b"\n" for name in sorted(names)))
     objects = room / "objects"
     (objects / "pack").mkdir(parents=True)
-    theirs = _read(["rev-parse", "--git-path", "objects"], git_dir, context.deadline).strip()
-    # Their objects are read as ours: pack-objects in their repository would write into it.
+    # The store borrows their objects: pack-objects in their repository would write there.
     variables = {
         **Store.of(context).quarantine(objects),
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{Path(theirs).absolute()}"',
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{repository.objects(context.deadline)}"',
     }
     argv = ["git", "cat-file", "--batch-check=%(objectname) %(objecttype)"]
     known = command.run(argv, context.deadline, env=variables, stdin=wanted).stdout.splitlines()

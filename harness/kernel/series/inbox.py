@@ -15,7 +15,7 @@ from typing import IO
 
 from harness import command
 from harness.context import Context
-from harness.kernel import user_tree
+from harness.kernel import user_repository
 from harness.kernel.git import environment
 from harness.kernel.series.mail import Place, headers, read_place
 
@@ -32,7 +32,7 @@ def repositories(path: Path) -> tuple[Path, ...]:
     )
     if epochs:
         return tuple(epochs)
-    own = user_tree.git_dir(path) if path.is_dir() else None
+    own = user_repository.git_dir(path) if path.is_dir() else None
     return (own,) if own else ()
 
 

@@ -96,8 +96,8 @@ def test_range_ends_at_head(branch: Path, context: Context) -> None:
     ("spec", "expected"),
     [
         ("git:{}@v1..absent", "has no revision 'absent'"),
-        ("git:{}@topic..v1", "is empty: v1 is reached from topic"),
-        ("git:{}/mm@v1..topic", "is no git repository"),
+        ("git:{}@topic..v1", "is empty: v1 is an ancestor of topic"),
+        ("git:{}/mm@v1..topic", "is not a git repository"),
     ],
 )
 def test_range_that_is_none(branch: Path, context: Context, spec: str, expected: str) -> None:
@@ -108,7 +108,7 @@ def test_range_that_is_none(branch: Path, context: Context, spec: str, expected:
 def test_range_with_a_merge(branch: Path, context: Context) -> None:
     commit(branch, "beside", mm__c_c="c\n")
     run(*GIT, "merge", "-q", "--no-edit", "topic", cwd=branch)
-    with pytest.raises(SeriesError, match=r"has the merge [0-9a-f]{12}, which is no patch"):
+    with pytest.raises(SeriesError, match=r"[0-9a-f]{12} is a merge, which is not a patch"):
         read(f"git:{branch}@v1..HEAD", context)
 
 

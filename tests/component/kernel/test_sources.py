@@ -176,10 +176,10 @@ def test_absent_path_is_named(context: Context, tmp_path: Path, form: str) -> No
 
 def test_tree_that_is_no_kernel(toy: Path, context: Context, tmp_path: Path) -> None:
     (toy / "Makefile").write_text("all:\n")
-    with pytest.raises(SourceError, match="no kernel source"):
+    with pytest.raises(SourceError, match="not a kernel source"):
         resolve(parse_source(f"tree:{toy}"), context)
     path = tarball(toy, tmp_path / "linux.tar", "w")
-    with pytest.raises(SourceError, match="no kernel source"):
+    with pytest.raises(SourceError, match="not a kernel source"):
         resolve(parse_source(f"tar:{path}"), context)
 
 
