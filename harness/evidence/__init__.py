@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a dying or hanging guest can still tell, taken from outside before it is killed."""
+"""Evidence of a guest that hangs or died, taken from outside before it is killed."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is done to a guest that makes no progress or has died, gentlest first, until it is killed.
+"""What is captured of a guest that hangs or died, before it is killed.
 
 ============== =========================================================== =====================
 step           what                                                        needs of the guest
@@ -11,11 +11,12 @@ sysrq-w d l t  blocked tasks, locks, CPU backtraces, all tasks: a break on  inte
 nmi            ``inject-nmi``: the kernel panics with the backtraces of    its NMI handler
                all CPUs; only where sysrq-l did not show every CPU
 vmcore         ``dump-guest-memory``, through QMP                          nothing
-symbols        what all these places are, from the vmlinux                 nothing
+symbols        functions and lines from the vmlinux                        nothing
 ============== =========================================================== =====================
 
-Each step has a deadline, and one that yields nothing says why and stops no other. A guest that died
-is held by QEMU with its memory, so its steps are registers, vmcore and symbols.
+The steps are taken in this order, the least invasive first. Each has a deadline. A step that fails
+is recorded with the reason, and the next one is taken. QEMU pauses a guest that dies, so of such a
+guest registers, vmcore and symbols are captured.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from harness.records.probe import Capture, CaptureStep, Vcpu
 from harness.vm.guest import Guest
 from harness.workspace import atomic_write
 
-#: The keys of sysrq in their order, and the first words of the kernel's answer to each
+#: The keys of sysrq in their order, and how the kernel's answer to each begins
 #: (drivers/tty/sysrq.c).
 KEYS = {
     "w": "Show Blocked State",
@@ -51,8 +52,8 @@ _ANSWER_SECONDS = 3.0
 _QMP_SECONDS = 10.0
 _LIST_SECONDS = 20.0
 _QUIET_SECONDS = 0.4
-# A kernel that panics waits a million times 1 us for a CPU whose interrupts are off
-# (native_stop_other_cpus of arch/x86/kernel/smp.c), each of which takes several under emulation.
+# A panicking kernel waits 1 us a million times for a CPU with interrupts off
+# (native_stop_other_cpus of arch/x86/kernel/smp.c); under emulation each takes several.
 _NMI_SECONDS = 30.0
 _SYMBOL_SECONDS = 60.0
 
@@ -61,21 +62,21 @@ _NO_SUCH_KEY = "HELP : "
 
 
 class _NothingError(Exception):
-    """A step yields nothing, for the reason that is the message; no fault of anybody's."""
+    """A step yields nothing; the message is the reason. Not an error."""
 
 
 @dataclass
 class Escalation:
-    """One guest on its way down, and what it yielded so far.
+    """The steps for one guest, and what they have yielded so far.
 
     Attributes:
         guest: the guest.
-        kernel: what runs in it; its vmlinux names the places.
+        kernel: what runs in it; its vmlinux has the symbols.
         run_dir: the run directory.
         directory: takes the files; below ``run_dir``.
-        console_from: offset in ``serial.log`` where what belongs to the probe begins.
+        console_from: offset in ``serial.log`` where the probe began.
         policy: which memory dumps are made.
-        timeout_scale: by how much to multiply the deadlines of what the guest has to do.
+        timeout_scale: by how much to multiply the deadlines of what the guest does.
     """
 
     guest: Guest
@@ -91,7 +92,7 @@ class Escalation:
     _breaks: bool = True
 
     def hang(self) -> Capture:
-        """Ask a guest that makes no progress for all it can tell; it is not usable afterwards."""
+        """Take all steps for a guest that hangs; the guest is not usable afterwards."""
         began = self.guest.console.size
         self._step("registers", self._registers)
         self._lists()
@@ -100,22 +101,22 @@ class Escalation:
         return self._capture("hang", began)
 
     def crash(self) -> Capture:
-        """Keep what is left of a guest that died; QEMU ends, after the guest's last words."""
+        """Take the steps for a guest that died; then let QEMU end."""
         began = self.guest.console.size
         if self.guest.paused_after_death:
             self._step("registers", self._registers)
             self._step("vmcore", self._dump)
             self.guest.resume_and_end()
         else:
-            gone = "QEMU is gone, and the guest's memory with it"
+            gone = "QEMU has ended, so the guest's memory is lost"
             self._steps.append(CaptureStep(name="vmcore", outcome=gone))
         return self._capture("crash", began)
 
-    def complaint(self) -> Capture:
-        """Name the places in what the kernel said during a probe that ended by itself."""
-        return self._capture("complaint", self.guest.console.size)
+    def splat(self) -> Capture:
+        """Resolve the symbols of a splat during a probe that ended by itself."""
+        return self._capture("splat", self.guest.console.size)
 
-    def _capture(self, why: Literal["hang", "crash", "complaint"], began: int) -> Capture:
+    def _capture(self, why: Literal["hang", "crash", "splat"], began: int) -> Capture:
         names: dict[str, tuple[str, ...]] = {}
         self._step("symbols", partial(self._symbols, names))
         return Capture(
@@ -129,7 +130,7 @@ class Escalation:
         )
 
     def _step(self, name: str, action: Callable[[], Path]) -> bool:
-        """Take one step, note what came of it, and return whether it yielded anything."""
+        """Take one step, record its outcome, and return whether it yielded anything."""
         began, file, outcome = time.monotonic(), "", "ok"
         try:
             file = str(action().relative_to(self.run_dir))
@@ -154,7 +155,7 @@ class Escalation:
         }
         before = {number: _ran(thread) for number, thread in threads.items()}
         text = self.guest.qmp.monitor("info registers -a", limit)
-        time.sleep(_SAMPLE_SECONDS)  # nothing is waited for: two samples must be apart
+        time.sleep(_SAMPLE_SECONDS)  # the distance of two samples, not a wait for anything
         busy = {number: _share(before[number], _ran(thread)) for number, thread in threads.items()}
         self._vcpus = tuple(
             Vcpu(
@@ -171,7 +172,7 @@ class Escalation:
         return self._write("registers.txt", "\n".join(parts).replace("\r\n", "\n"))
 
     def _lists(self) -> None:
-        """Ask for each list, as long as the kernel answers at all."""
+        """Ask for each list; after no answer to the first, for no other."""
         answers = True
         for key in KEYS:
             if answers:
@@ -191,12 +192,12 @@ class Escalation:
         if not self._breaks:
             console.send(f"\necho {key} >/proc/sysrq-trigger\n")
             if not self._answered(key, start):
-                raise _NothingError("the kernel answers neither a break nor the emergency shell")
+                raise _NothingError("neither a break nor the emergency shell got an answer")
         said = console.text(start)
         if KEYS[key] not in said:
-            raise _NothingError("this kernel has no such list")
+            raise _NothingError("this kernel does not have the list")
         limit = Deadline.after(_LIST_SECONDS * self.timeout_scale, f"the list of sysrq-{key}")
-        with contextlib.suppress(DeadlineExpired):  # a kernel that rambles on; what came is kept
+        with contextlib.suppress(DeadlineExpired):  # what came until then is kept
             console.wait_quiet(_QUIET_SECONDS * self.timeout_scale, limit)
         return self._write(f"sysrq-{key}.txt", console.text(start))
 
@@ -219,8 +220,8 @@ class Escalation:
         )
         limit = Deadline.after(_NMI_SECONDS * self.timeout_scale, "the kernel's answer to an NMI")
         self.guest.qmp.wait_event(lambda event: event["event"] == "GUEST_PANICKED", limit)
-        # What printk said in an NMI is on no console yet: the panic writes it out when it goes on,
-        # to its reboot, at which QEMU holds the machine again.
+        # Messages from an NMI are not on the console yet. The panic prints them on its way to the
+        # reboot, at which QEMU pauses the machine again.
         self.guest.qmp.execute("cont", deadline=limit)
         self.guest.qmp.wait_event(lambda event: event["event"] == "SHUTDOWN", limit)
         console.wait_quiet(_QUIET_SECONDS, Deadline.after(_LIST_SECONDS, "the backtraces"))
@@ -240,9 +241,10 @@ class Escalation:
         if not self.kernel.vmlinux:
             raise _NothingError("there is no vmlinux of this kernel")
         text = self.guest.console.text(self.console_from)
-        limit = Deadline.after(_SYMBOL_SECONDS, "addr2line")
-        inside = [vcpu.pc for vcpu in self._vcpus if vcpu.level == 0]
-        names.update(symbols.resolve([text], inside, Path(self.kernel.vmlinux), limit))
+        path = self._write("decoded.log", text)
+        limit = Deadline.after(_SYMBOL_SECONDS, "reading the symbols")
+        in_kernel = [vcpu.pc for vcpu in self._vcpus if vcpu.level == 0]
+        names.update(symbols.resolve(path, in_kernel, Path(self.kernel.vmlinux), limit))
         return self._write("decoded.log", symbols.decoded(text, names))
 
 

@@ -21,10 +21,9 @@ from harness.workspace import Workspace, atomic_write
 
 _PROGRAM = "harness.evidence.vmcore_report"
 
-# Its exit code where it could not open the dump, and said why; any other is a fault of its own.
+# Its exit code where it cannot open the dump; its last line has the reason.
 _REFUSED = 3
 
-_SYMBOL = re.compile(r"^([0-9a-f]{16}) \w (init_top_pgt|mem_section)$", re.MULTILINE)
 _CR4 = re.compile(r"\bCR4=([0-9a-f]{8})\b")
 _LA57 = 1 << 12
 
@@ -47,7 +46,7 @@ def dumps(run_dir: Path, globs: Sequence[str] = ()) -> tuple[Dump, ...]:
     """Return the dumps of a run, or those of the probes that a glob matches.
 
     Raises:
-        RecordError: if there is none; says why, where that is known.
+        RecordError: if there is none, with the reason where that is known.
     """
     record = rundir.load(run_dir)
     chosen = [
@@ -82,53 +81,30 @@ def vmlinux(record: RunRecord, workspace: Workspace) -> Path:
 
 
 def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> str:
-    """Return what drgn says about a dump; it is kept beside it as ``post-mortem.txt``.
+    """Return what drgn finds in a dump; it is kept in ``post-mortem.txt`` beside it.
 
     Raises:
         RecordError: if drgn cannot open the dump.
         DeadlineExpired: if it took too long.
     """
-    symbols = command.run(["nm", str(vmlinux_path)], deadline).stdout
     registers = dump.vmcore.with_name("registers.txt")
     five = five_levels(registers.read_text()) if registers.exists() else False
-    info = vmcoreinfo(symbols, release, five=five)
     argv = [sys.executable, "-m", _PROGRAM, str(dump.vmcore), str(vmlinux_path)]
-    argv += [dump.program, info]
+    argv += [dump.program, release, "5" if five else "4"]
     done = command.run(argv, deadline, ok=None)
     if done.exit_code != 0:
         refused = done.exit_code == _REFUSED
-        said = (done.stdout if refused else done.stderr).strip().splitlines()
+        lines = (done.stdout if refused else done.stderr).strip().splitlines()
         raise RecordError(
-            said[-1] if said else f"drgn ended with exit code {done.exit_code}",
+            lines[-1] if lines else f"drgn ended with exit code {done.exit_code}",
             hint="was it built with `--config debuginfo`?",
         ) from CommandFailed("drgn", command=argv)
     atomic_write(dump.vmcore.with_name("post-mortem.txt"), done.stdout)
     return done.stdout
 
 
-def vmcoreinfo(symbols: str, release: str, *, five: bool) -> str:
-    """Return what drgn must know of a kernel that is not relocated, as the kernel would say it.
-
-    Args:
-        symbols: what ``nm vmlinux`` prints.
-        release: ``uname -r``.
-        five: whether page tables have five levels.
-    """
-    at = {name: address for address, name in _SYMBOL.findall(symbols)}
-    lines = [
-        f"OSRELEASE={release}",
-        "PAGESIZE=4096",
-        f"SYMBOL(swapper_pg_dir)={at.get('init_top_pgt', '0')}",
-        f"SYMBOL(mem_section)={at.get('mem_section', '0')}",
-        f"NUMBER(pgtable_l5_enabled)={int(five)}",
-        "NUMBER(phys_base)=0",
-        "KERNELOFFSET=0",
-    ]
-    return "".join(f"{line}\n" for line in lines)
-
-
 def five_levels(registers: str) -> bool:
-    """Return whether CR4 in a text of ``info registers`` says LA57."""
+    """Return whether CR4 in a text of ``info registers`` has LA57 set."""
     match = _CR4.search(registers)
     return match is not None and bool(int(match[1], 16) & _LA57)
 
@@ -149,5 +125,5 @@ def _why_not(run_dir: Path, name: str) -> Iterator[str]:
     if path.exists():
         for step in from_json(path.read_bytes(), Capture).steps:
             if step.name == "vmcore":
-                gone = "it has been removed" if step.outcome == "ok" else step.outcome
-                yield f"{name}: {gone}"
+                why = "it has been removed" if step.outcome == "ok" else step.outcome
+                yield f"{name}: {why}"

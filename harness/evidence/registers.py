@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where the virtual CPUs stand: the text of the monitor's ``info registers -a``, read. Pure."""
+"""Parse QEMU's ``info registers -a``: where each virtual CPU is. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HALTED = re.compile(r"\bHLT=([01])\b")
 
 
 def parse(text: str) -> tuple[Vcpu, ...]:
-    """Return the virtual CPUs in a text of ``info registers -a``; what is no such text has none."""
+    """Return the virtual CPUs in a text of ``info registers -a``; none from any other text."""
     starts = list(_CPU.finditer(text))
     ends = [match.start() for match in starts[1:]] + [len(text)]
     found = (_vcpu(int(m[1]), text[m.end() : end]) for m, end in zip(starts, ends, strict=True))

@@ -48,11 +48,11 @@ def policy() -> Policy:
     """Return what the environment says.
 
     Raises:
-        SpecError: if it makes no sense.
+        SpecError: if a variable is not a number or a size.
     """
     keep = os.environ.get("HGM_VMCORES", "") or str(_DEFAULT_KEEP)
     if not keep.isascii() or not keep.isdigit():
-        raise SpecError(f"HGM_VMCORES: {keep!r} is no number", hint="such as 3, or 0 for none")
+        raise SpecError(f"HGM_VMCORES: {keep!r} is not a number", hint="such as 3, or 0 for none")
     said = os.environ.get("HGM_VMCORE_LIMIT", "")
     try:
         return Policy(keep=int(keep), limit=parse_size(said) if said else _DEFAULT_LIMIT)
@@ -61,14 +61,14 @@ def policy() -> Policy:
 
 
 def take(qemu: Qemu, path: Path, limit: int, deadline: Deadline) -> None:
-    """Have QEMU dump the guest's memory and registers into a file; the guest stands meanwhile.
+    """Have QEMU dump the guest's memory and registers into a file; the guest is paused meanwhile.
 
-    The format is kdump's with zlib, in makedumpfile's flattened form (QEMU 7.2 knows no other).
+    The format is kdump's with zlib, in makedumpfile's flattened form (QEMU 7.2 has no other).
 
     Args:
         qemu: the machine.
         path: where the dump appears, whole or not at all.
-        limit: bytes; a larger dump is given up, for which QEMU must be killed.
+        limit: bytes; to abandon a larger dump, QEMU is killed.
         deadline: when it must be there.
 
     Raises:
@@ -112,7 +112,7 @@ def _await_dump(qemu: Qemu, part: Path, bound: int, deadline: Deadline) -> None:
 
 def _check(data: dict[str, Any]) -> None:
     if "error" in data or data.get("result", {}).get("status") != "completed":
-        raise QemuError(f"QEMU could not dump: {data.get('error', 'it does not say why')}")
+        raise QemuError(f"QEMU could not dump: {data.get('error', 'no reason given')}")
 
 
 def surplus(dumps: Iterable[tuple[Path, float]], keep: int) -> tuple[Path, ...]:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What drgn finds in a memory dump.
+"""A program: print what drgn finds in a memory dump.
 
-A program: ``python -m harness.evidence.vmcore_report VMCORE VMLINUX PROBE VMCOREINFO``.
+``python -m harness.evidence.vmcore_report VMCORE VMLINUX PROBE RELEASE LEVELS``, with the name of
+the probe's process, the kernel's release and 4 or 5 levels of page tables.
 
-It runs in a process of its own: drgn reads a dump that a hostile guest has made, in C. It prints
-the task that panicked, the stacks of all tasks, the pools of huge pages, and for each process of
-the probe its hugetlb mappings with the page-table entries behind them. What cannot be read is said
-where it would stand, and the rest is printed all the same.
+It runs in a process of its own because drgn reads, in C, a dump that a hostile guest has made. It
+prints the task that panicked, the stacks of all tasks, the pools of huge pages, and for each
+process of the probe its hugetlb mappings with their page-table entries. An error takes the place
+of what cannot be read; the rest is printed.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from drgn.helpers.linux.mm import for_each_vma, virt_to_phys
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
-from harness.evidence import symbols
+from harness.evidence import symbolize
 from harness.judge import pagetable
+from harness.judge.source_path import below_tree
 
 _HUGETLB = 0x400000
 
@@ -37,24 +39,21 @@ _BITS = 64
 #: Runs of entries that are printed for a mapping; a split huge page can have 262144.
 MAX_RUNS = 64
 
-_L5 = "NUMBER(pgtable_l5_enabled)=1\n"
 _CR4_LA57 = 1 << 12
 
 #: The process that runs a probe in the guest.
 _RUNNER = "hgm-run"
 
-# drgn raises FaultError, LookupError, what a damaged structure makes of Python, and for whatever it
-# has no name for Exception itself.
+# drgn raises FaultError, LookupError, a plain Exception, and Python errors on damaged structures.
 _UNREADABLE = (Exception,)
 
 
 def main(argv: list[str]) -> int:
     """Print the report; return 0, or 3 where the dump cannot be opened."""
-    vmcore, vmlinux, program, vmcoreinfo = argv
-    # The dump need not hold a vmcoreinfo: our kernels are not relocated, so the vmlinux knows it.
-    platform = drgn.Platform(drgn.Architecture.X86_64)
-    prog = drgn.Program(platform, vmcoreinfo=vmcoreinfo)
+    vmcore, vmlinux, program, release, levels = argv
     try:
+        info = vmcoreinfo(symbolize.load(vmlinux), release, five=levels == "5")
+        prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64), vmcoreinfo=info)
         prog.set_core_dump(vmcore)
         prog.load_debug_info([vmlinux])
     except Exception as error:  # noqa: BLE001 - drgn raises it plain for what libkdumpfile says
@@ -71,14 +70,34 @@ def main(argv: list[str]) -> int:
         ("pools of huge pages", pools),
     ):
         _section(title, part, prog)
-    cr4 = _CR4_LA57 if _L5 in vmcoreinfo else 0
-    behind = functools.partial(mappings, program=program, cr4=cr4)
-    _section(f"hugetlb mappings of {program or 'the probe'}", behind, prog)
+    cr4 = _CR4_LA57 if levels == "5" else 0
+    of_probe = functools.partial(mappings, program=program, cr4=cr4)
+    _section(f"hugetlb mappings of {program or 'the probe'}", of_probe, prog)
     return 0
 
 
+def vmcoreinfo(symbols: drgn.Program, release: str, *, five: bool) -> str:
+    """Return the vmcoreinfo of a kernel that is not relocated; the dump need not hold one.
+
+    Args:
+        symbols: has the vmlinux.
+        release: ``uname -r``.
+        five: whether page tables have five levels.
+    """
+    lines = [
+        f"OSRELEASE={release}",
+        "PAGESIZE=4096",
+        f"SYMBOL(swapper_pg_dir)={symbols.symbol('init_top_pgt').address:x}",
+        f"SYMBOL(mem_section)={symbols.symbol('mem_section').address:x}",
+        f"NUMBER(pgtable_l5_enabled)={int(five)}",
+        "NUMBER(phys_base)=0",
+        "KERNELOFFSET=0",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def panicked(prog: Any) -> Iterator[str]:
-    """Yield the task that panicked, with its stack; else what runs on each CPU."""
+    """Yield the task that panicked, with its stack."""
     try:
         crashed = prog.crashed_thread()
     except ValueError:
@@ -96,7 +115,7 @@ def tasks(prog: Any) -> Iterator[str]:
 
 
 def pools(prog: Any) -> Iterator[str]:
-    """Yield each size's pool: whole, and per node."""
+    """Yield the pool of each size, in all and per node."""
     for hstate in for_each_hstate(prog):
         size = huge_page_size(hstate).value_()
         yield (
@@ -127,7 +146,7 @@ def mappings(prog: Any, program: str, cr4: int) -> Iterator[str]:
         if not found:
             yield "  no hugetlb mapping"
     if not seen:
-        yield "no such process is left"
+        yield "no process of the probe is left"
 
 
 def _is_probe(task: Any, program: str) -> bool:
@@ -165,7 +184,7 @@ def _mapping(prog: Any, vma: Any, cr4: int, letters: bytes) -> Iterator[str]:
 
 
 def flag_names(flags: int, letters: bytes) -> list[str]:
-    """Return what smaps calls the bits that are set in vm_flags; those without a name as numbers.
+    """Return smaps' names of the bits set in vm_flags; numbers for those without a name.
 
     Args:
         flags: vm_flags.
@@ -178,9 +197,9 @@ def flag_names(flags: int, letters: bytes) -> list[str]:
 
 
 def _flag_letters(prog: Any) -> bytes:
-    """Return the table for `flag_names`, for the bits of vm_flags differ between versions."""
+    """Return the table for `flag_names`; the bits of vm_flags differ between versions."""
     for symbol in prog.symbols():
-        # A static of a function: the compiler puts a number behind its name.
+        # A static variable in a function: the compiler appends a number to its name.
         if symbol.name.partition(".")[0] == _LETTERS and symbol.size in (2 * _BITS, 3 * _BITS):
             return bytes(prog.read(symbol.address, symbol.size))
     return b""
@@ -193,7 +212,7 @@ def _physical(pointer: Any) -> int:
 def _path(vma: Any) -> str:
     with contextlib.suppress(*_UNREADABLE):
         return str(d_path(vma.vm_file.f_path).decode(errors="replace"))
-    return "(its file cannot be read)"
+    return "(file name cannot be read)"
 
 
 def _task(task: Any) -> str:
@@ -214,13 +233,13 @@ def _stack(trace: Callable[[], Any]) -> Iterator[str]:
     try:
         frames = list(trace())
     except _UNREADABLE as error:
-        yield f"  its stack cannot be read: {error}"
+        yield f"  stack cannot be read: {error}"
         return
     for frame in frames:
         where = ""
         with contextlib.suppress(*_UNREADABLE):
             file, line, _ = frame.source()
-            where = f" at {symbols.in_tree(f'{file}:{line}')}"
+            where = f" at {below_tree(file)}:{line}"
         name = frame.name or "?"
         if not frame.is_inline:
             with contextlib.suppress(*_UNREADABLE):

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.judge.lines import clean, embedded_stamp, split, stamp, stamp_seconds
+from harness.judge.lines import SYMBOL, clean, embedded_stamp, split, stamp, stamp_seconds
 from harness.judge.source_path import below_tree
 from harness.records.probe import Splat
 
@@ -155,7 +155,6 @@ _VARIABLE = (
     (re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b"), "ADDR"),
     (re.compile(r"\b\d+(?=(?:s|kB)?\b)"), "N"),
 )
-_FUNCTION = re.compile(r"([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 
 # Functions at the top of a trace because they print it, or because they found the damage.
 _REPORTER = re.compile(
@@ -324,7 +323,7 @@ def culprit(block: Sequence[str]) -> str:
         at_rip = line.startswith("RIP: 0010:")
         if not at_rip and (not _TRACE.match(line) or "? " in line):
             continue
-        name = _FUNCTION.search(line)
+        name = SYMBOL.search(line)
         if name and not _REPORTER.match(name[1]) and (at_rip or not _FREES.match(name[1])):
             return name[0]
     return ""

@@ -282,7 +282,8 @@ class Capture(Record, frozen=True, kw_only=True):
     """What was learnt about a guest that hung or died during a probe: ``capture.json``.
 
     Attributes:
-        why: ``hang``, ``crash``, or ``complaint`` (it did neither, and the kernel complained).
+        why: ``hang``, ``crash``, or ``splat`` (neither, but the kernel printed a splat; captures
+            of version 0.1 call that ``complaint``).
         steps: in the order they were taken.
         vcpus: where the virtual CPUs stood at first.
         console_from: offset in ``serial.log`` where what the capture made the kernel say begins.
@@ -292,7 +293,7 @@ class Capture(Record, frozen=True, kw_only=True):
         vmcore: the memory dump, relative to the run directory; empty without one.
     """
 
-    why: Literal["hang", "crash", "complaint"]
+    why: Literal["hang", "crash", "splat", "complaint"]
     steps: tuple[CaptureStep, ...] = ()
     vcpus: tuple[Vcpu, ...] = ()
     console_from: int = 0

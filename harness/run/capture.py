@@ -82,7 +82,7 @@ def captured(
                 _QUIET_SECONDS,
                 prepared.context.deadline.within(QUESTION_SECONDS, "a question to the guest"),
             )
-        return evidence, escalation.complaint()
+        return evidence, escalation.splat()
     if evidence.ended in ("budget", "stalled") or not host.died.is_set():
         return evidence, escalation.hang()
     capture = escalation.crash()

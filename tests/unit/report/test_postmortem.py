@@ -69,22 +69,6 @@ def test_a_vmlinux_that_is_gone(tmp_path: Path) -> None:
         postmortem.vmlinux(RunRecord(), Workspace(tmp_path))
 
 
-def test_what_drgn_must_know() -> None:
-    symbols = (
-        "ffffffff81a10000 D init_top_pgt\nffffffff81a20000 B mem_section\n"
-        "ffffffff81a30000 t mem_section_usage_size\n                 U x\n"
-    )
-    assert postmortem.vmcoreinfo(symbols, "6.12.1", five=True).splitlines() == [
-        "OSRELEASE=6.12.1",
-        "PAGESIZE=4096",
-        "SYMBOL(swapper_pg_dir)=ffffffff81a10000",
-        "SYMBOL(mem_section)=ffffffff81a20000",
-        "NUMBER(pgtable_l5_enabled)=1",
-        "NUMBER(phys_base)=0",
-        "KERNELOFFSET=0",
-    ]
-
-
 @pytest.mark.parametrize(
     ("text", "five"),
     [
