@@ -32,7 +32,8 @@ class CacheEntry(Record, frozen=True, kw_only=True):
     """One thing in the cache that can be removed by itself.
 
     Attributes:
-        kind: ``kernel``, ``tree``, ``image``, ``probe``, ``ccache`` or ``sources``.
+        kind: ``kernel``, ``tree``, ``image``, ``probe``, ``environment`` (Python's), ``ccache`` or
+            ``sources``.
         path: where it is, absolute.
         size: bytes on disk.
         used: when it was last used, seconds since the epoch.
@@ -50,7 +51,13 @@ class CacheEntry(Record, frozen=True, kw_only=True):
 OUTPUT = ".build-"
 
 #: Rooms whose children are entries, by kind, and whole rooms that are one.
-_ROOMS = {"kernels": "kernel", "trees": "tree", "images": "image", "probes": "probe"}
+_ROOMS = {
+    "kernels": "kernel",
+    "trees": "tree",
+    "images": "image",
+    "probes": "probe",
+    "venv": "environment",
+}
 _WHOLE = {"ccache": "ccache", "sources.git": "sources"}
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm doctor`: what this host has and lacks, and the exact line that mends it."""
+"""`hgm doctor`: what this host has and lacks, and the exact line that installs it.
+
+`./hgm` shows this before anything is installed, so it imports the standard library only.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
-from harness import host
-from harness.image.packages import LISTS
-from harness.vm import accel
-from harness.workspace import Workspace
+from harness import data, host
 
 #: Bytes that sources, builds and images of a few kernels take.
 _ROOM = 15 * 2**30
@@ -37,9 +37,14 @@ class Finding:
     remedy: str = ""
 
 
-def examine(workspace: Workspace) -> list[Finding]:
-    """Look at everything that a run needs from this host."""
-    return [_packages(), _package_lists(), _kvm(workspace), _disk(workspace), _memory()]
+def examine(proof: tuple[bool, str] | None = None) -> list[Finding]:
+    """Look at everything that a run needs from this host.
+
+    Args:
+        proof: whether earlier runs have shown that KVM works, and how, if that is known.
+    """
+    checkout = [_environment()] if data.CHECKOUT is not None else []
+    return [_packages(), _package_lists(), *checkout, _kvm(proof), _disk(), _memory()]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
@@ -57,7 +62,7 @@ def write(findings: Sequence[Finding], stream: TextIO) -> None:
 
 
 def _packages() -> Finding:
-    missing = host.missing_packages()
+    missing = [*host.missing_packages(), *host.missing_for_python()]
     if not missing:
         return Finding("packages", "ok", f"all {len(host.packages())} are here")
     names = ", ".join(f"{package.name} ({package.purpose})" for package in missing)
@@ -65,27 +70,35 @@ def _packages() -> Finding:
 
 
 def _package_lists() -> Finding:
-    if any(LISTS.glob("*_Packages*")):
-        return Finding("apt lists", "ok", str(LISTS))
-    return Finding("apt lists", "missing", f"none in {LISTS}", shlex.join(host.update_line()))
+    if any(host.APT_LISTS.glob("*_Packages*")):
+        return Finding("apt lists", "ok", str(host.APT_LISTS))
+    remedy = shlex.join(host.update_line())
+    return Finding("apt lists", "missing", f"none in {host.APT_LISTS}", remedy)
 
 
-def _kvm(workspace: Workspace) -> Finding:
-    unusable = accel.unusable()
-    if unusable is not None:
-        return Finding("kvm", "note", f"{unusable.reason}; TCG is used, which is slower")
-    known = accel.remembered(workspace)
-    if known is None:
-        return Finding("kvm", "note", "opens; the first run proves whether a guest lives under it")
-    return Finding("kvm", "ok" if known.alive else "note", known.reason)
+def _environment() -> Finding:
+    where = str(host.environment())
+    if host.environment_is_ready():
+        return Finding("python", "ok", where)
+    return Finding("python", "note", f"the first run will install Python packages into {where}")
 
 
-def _disk(workspace: Workspace) -> Finding:
-    root = workspace.cache
+def _kvm(proof: tuple[bool, str] | None) -> Finding:
+    unusable = host.kvm_unusable()
+    if unusable:
+        return Finding("kvm", "note", f"{unusable}; TCG is used, which is slower")
+    if proof is not None:
+        works, reason = proof
+        return Finding("kvm", "ok" if works else "note", reason)
+    return Finding("kvm", "note", "opens; the first run shows whether a guest starts under it")
+
+
+def _disk() -> Finding:
+    root = host.cache_root()
     while not root.exists():
         root = root.parent
     free = shutil.disk_usage(root).free
-    text = f"{free / 2**30:.0f} GiB free for the cache in {workspace.cache}"
+    text = f"{free / 2**30:.0f} GiB free for the cache in {host.cache_root()}"
     if free >= _ROOM:
         return Finding("disk", "ok", text)
     return Finding("disk", "note", f"{text}; {_ROOM >> 30} GiB are wanted", "hgm cache prune")

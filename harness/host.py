@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What this host needs: Debian packages and a Python environment, found and installed.
 
-Runs before anything is installed, so it imports the standard library only. `hgm` calls `prepare`;
-`hgm doctor` shows what `missing_packages` finds.
+Used before anything is installed, so it imports the standard library only.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import os
 import shlex
 import shutil
@@ -22,10 +20,13 @@ from pathlib import Path
 
 from harness import data
 
-ROOT = Path(__file__).resolve().parent.parent
+#: Where apt keeps the lists that `apt-get update` fetches.
+APT_LISTS = Path("/var/lib/apt/lists")
 
-#: The oldest Python that the harness runs on; Debian 12 has it.
-MINIMUM_PYTHON = (3, 11)
+_KVM = Path("/dev/kvm")
+
+#: What pip writes last when it makes the Python environment: if it is there, all is.
+_WRITTEN_LAST = Path("bin") / "hgm-harness"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,20 @@ class HostPackage:
 
 
 class HostError(Exception):
-    """The host cannot be made ready; the message is one line that says what to do."""
+    """The host cannot be made ready.
+
+    Args:
+        message: what is wrong, in one line.
+        to_type: what a person can type to put it right, an argv each.
+        exit_code: 2 for the caller's mistake, 3 for the host's state.
+    """
+
+    def __init__(
+        self, message: str, *, to_type: Sequence[Sequence[str]] = (), exit_code: int = 3
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.to_type = [shlex.join(argv) for argv in to_type]
 
 
 def program() -> str:
@@ -70,23 +84,27 @@ def command_line(words: Sequence[str]) -> tuple[str, ...]:
 
 def packages() -> list[HostPackage]:
     """Return what ``host-packages.txt`` names, in its order."""
-    text = (ROOT / "harness" / "host-packages.txt").read_text()
+    text = Path(__file__).with_name("host-packages.txt").read_text()
     rows = [line.split(None, 3) for line in text.splitlines() if line and not line.startswith("#")]
     return [HostPackage(*row) for row in rows]
 
 
 def missing_packages() -> list[HostPackage]:
-    """Return the packages that are not there; python3-venv among them where it is needed."""
-    missing = [package for package in packages() if not package.present()]
-    if importlib.util.find_spec("ensurepip") is None:
-        missing.append(
-            HostPackage("python3-venv", "ensurepip", "run", "makes the Python environment")
-        )
-    return missing
+    """Return the packages of ``host-packages.txt`` that are not there."""
+    return [package for package in packages() if not package.present()]
 
 
-def install_line(missing: list[HostPackage]) -> list[str]:
-    """Return the argv that installs packages, with sudo in front for an ordinary user."""
+def missing_for_python() -> list[HostPackage]:
+    """Return the package without which Debian's Python cannot make the environment."""
+    if data.CHECKOUT is None or environment_is_ready():
+        return []
+    shown_by = str(Path(os.__file__).with_name("ensurepip"))
+    venv = HostPackage("python3-venv", shown_by, "run", "makes the Python environment")
+    return [] if venv.present() else [venv]
+
+
+def install_line(missing: Sequence[HostPackage]) -> list[str]:
+    """Return the argv that installs packages; with sudo for an ordinary user, where it is there."""
     names = [package.name for package in missing]
     return [*_sudo(), "apt-get", "install", "-y", "--no-install-recommends", *names]
 
@@ -97,78 +115,16 @@ def update_line() -> list[str]:
 
 
 def _sudo() -> list[str]:
-    return [] if os.geteuid() == 0 else ["sudo"]
+    return [] if os.geteuid() == 0 or shutil.which("sudo") is None else ["sudo"]
 
 
-def prepare() -> Path:
-    """Make the host ready and return the Python that runs the harness.
-
-    Says on standard error what it installs; quiet and quick when nothing is to be done.
-
-    Raises:
-        HostError: if something is missing and cannot be installed.
-    """
-    if sys.version_info < MINIMUM_PYTHON:
-        wanted = ".".join(map(str, MINIMUM_PYTHON))
-        raise HostError(f"Python {sys.version.split()[0]} is too old; {wanted} or newer is needed")
-    missing = missing_packages()
-    if missing:
-        _install(missing)
-    environment = cache_root() / "venv" / _environment_key()
-    python = environment / "bin" / "python"
-    if not (environment / "ready").exists():
-        with _locked(environment.with_suffix(".lock")):
-            if not (environment / "ready").exists():
-                _make_environment(environment, python)
-    return python
-
-
-def _install(missing: list[HostPackage]) -> None:
-    line = install_line(missing)
-    text = shlex.join(line)
-    if shutil.which("apt-get") is None or shutil.which(line[0]) is None:
-        names = ", ".join(package.name for package in missing)
-        raise HostError(f"missing here: {names}; install them (on Debian: {text})")
-    _say(f"installing Debian packages: {text}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for argv in (update_line(), line):
-        done = subprocess.run(argv, env=environment, stdout=sys.stderr, check=False)
-        if done.returncode != 0:
-            raise HostError(f"`{shlex.join(argv)}` failed; run it by hand, then try again")
-    left = missing_packages()
-    if left:
-        names = ", ".join(package.name for package in left)
-        raise HostError(f"still missing after `{text}`: {names}")
-
-
-def _make_environment(environment: Path, python: Path) -> None:
-    _say(f"making the Python environment {environment}")
-    import venv  # here, since a warm start does without it
-
-    shutil.rmtree(environment, ignore_errors=True)
-    venv.create(environment, with_pip=True)
-    argv = [
-        *(str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"),
-        *("--constraint", str(ROOT / "constraints.txt")),
-        *("--editable", f"{ROOT}[tox]"),
-    ]
-    done = subprocess.run(argv, stdout=sys.stderr, check=False)
-    if done.returncode != 0:
-        raise HostError(f"`{shlex.join(argv)}` failed; its output is above")
-    (environment / "ready").touch()
-
-
-def _environment_key() -> str:
-    """Return a name that changes with whatever the environment depends on."""
-    whole = hashlib.sha256()
-    for part in (
-        (ROOT / "pyproject.toml").read_bytes(),
-        (ROOT / "constraints.txt").read_bytes(),
-        sys.version.encode(),
-        str(ROOT).encode(),
-    ):
-        whole.update(hashlib.sha256(part).digest())
-    return whole.hexdigest()[:16]
+def kvm_unusable() -> str:
+    """Return why KVM cannot even be tried; empty if it can."""
+    if not _KVM.exists():
+        return f"{_KVM} is not there"
+    if not os.access(_KVM, os.R_OK | os.W_OK):
+        return f"{_KVM} cannot be opened by this user"
+    return ""
 
 
 def cache_root() -> Path:
@@ -178,6 +134,132 @@ def cache_root() -> Path:
         return Path(chosen).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     return Path(base) / "hgm"
+
+
+def environment() -> Path:
+    """Return the directory of this checkout's Python environment, whether it is there or not.
+
+    It has another name for each state of what it depends on: the dependencies, the Python, and the
+    checkout itself, which is installed into it as editable.
+    """
+    whole = hashlib.sha256()
+    for part in (
+        (_checkout() / "pyproject.toml").read_bytes(),
+        (_checkout() / "constraints.txt").read_bytes(),
+        sys.version.encode(),
+        str(_checkout()).encode(),
+    ):
+        whole.update(hashlib.sha256(part).digest())
+    return cache_root() / "venv" / whole.hexdigest()[:16]
+
+
+def environment_is_ready() -> bool:
+    """Return whether this checkout's Python environment is there, whole."""
+    return (environment() / _WRITTEN_LAST).exists()
+
+
+def hold_environment() -> None:
+    """Hold the environment against `hgm cache prune` while this process, or what it execs, lives.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+    """
+    os.utime(environment())  # used now
+    handle = os.open(environment(), os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    os.set_inheritable(handle, True)
+
+
+def prepare(*, packages_too: bool) -> None:
+    """Make the host ready for a command of this checkout; quick where it is already.
+
+    Says on standard error what it will install before it installs anything.
+
+    Args:
+        packages_too: whether the command needs the packages of ``host-packages.txt``.
+
+    Raises:
+        HostError: if something is missing and cannot, or must not, be installed.
+    """
+    may_install = _may_install()
+    missing = [*(missing_packages() if packages_too else ()), *missing_for_python()]
+    ready = environment_is_ready()
+    if ready and not missing:
+        return
+    if not may_install:
+        raise HostError("HGM_INSTALL=no, and something is missing", to_type=_lines(missing, ready))
+    if missing:
+        names = ", ".join(package.name for package in missing)
+        with_sudo = " with sudo" if _sudo() else ""
+        _say(f"will install these Debian packages{with_sudo}: {names}")
+    if not ready:
+        _say(f"will install Python packages into {environment()}, nowhere else")
+    if missing:
+        _install(missing)
+    if not ready:
+        with _locked(cache_root() / "locks" / "venv.lock"):
+            if not environment_is_ready():
+                _make_environment()
+
+
+def _may_install() -> bool:
+    said = os.environ.get("HGM_INSTALL", "yes")
+    if said not in ("yes", "no"):
+        raise HostError(f"HGM_INSTALL is {said!r}; it can be yes or no", exit_code=2)
+    return said == "yes"
+
+
+def _lines(missing: Sequence[HostPackage], ready: bool) -> list[list[str]]:
+    """Return the argvs that install what is missing."""
+    return [
+        *([install_line(missing)] if missing else []),
+        *([] if ready else _environment_lines()),
+    ]
+
+
+def _install(missing: Sequence[HostPackage]) -> None:
+    line = install_line(missing)
+    if shutil.which("apt-get") is None:
+        programs = ", ".join(package.shown_by for package in missing)
+        raise HostError(f"missing, and not installed for want of apt-get: {programs}")
+    if os.geteuid() != 0 and not _sudo():
+        raise HostError("root must install Debian packages, for there is no sudo", to_type=[line])
+    variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    updated = subprocess.run(update_line(), env=variables, stdout=sys.stderr, check=False)
+    if updated.returncode != 0:  # one bad list of somebody else's need not matter
+        _say(f"`{shlex.join(update_line())}` failed; trying with the package lists that are here")
+    done = subprocess.run(line, env=variables, stdout=sys.stderr, check=False)
+    if done.returncode != 0:
+        raise HostError("installing the Debian packages failed, see above", to_type=[line])
+    left = ", ".join(package.name for package in missing if not package.present())
+    if left:
+        raise HostError(f"still missing after `{shlex.join(line)}`: {left}")
+
+
+def _make_environment() -> None:
+    for argv in _environment_lines():
+        done = subprocess.run(argv, stdout=sys.stderr, check=False)
+        if done.returncode != 0:
+            raise HostError("making the Python environment failed, see above", to_type=[argv])
+
+
+def _environment_lines() -> list[list[str]]:
+    """Return the argvs that make this checkout's Python environment, typed or run."""
+    home = str(environment())
+    pip = [str(environment() / "bin" / "python"), "-m", "pip", "install", "-qq"]
+    pinned = ["--constraint", str(_checkout() / "constraints.txt")]
+    # Byte code goes where `harness.door` says, not where pip would put it.
+    options = ["--disable-pip-version-check", "--no-compile", *pinned]
+    return [
+        [sys.executable, "-m", "venv", "--clear", home],
+        [*pip, *options, "--editable", f"{_checkout()}[tox]"],
+    ]
+
+
+def _checkout() -> Path:
+    if data.CHECKOUT is None:
+        raise HostError("an installed wheel has no environment of its own")
+    return data.CHECKOUT
 
 
 @contextlib.contextmanager

@@ -7,15 +7,16 @@ import sys
 
 import click
 
-from harness.workspace import Workspace
-
 
 @click.command()
 def doctor() -> int:
     """Say what is missing on this host, and the exact line that installs it."""
     from harness import doctor as host_doctor
+    from harness.vm import accel
+    from harness.workspace import Workspace
 
-    findings = host_doctor.examine(Workspace.default())
+    known = accel.remembered(Workspace.default())
+    findings = host_doctor.examine((known.alive, known.reason) if known else None)
     host_doctor.write(findings, sys.stdout)
     return host_doctor.exit_code(findings)
 

@@ -17,14 +17,12 @@ from pathlib import Path
 from harness import command
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, InfrastructureError
+from harness.host import APT_LISTS
 from harness.image import tree
 from harness.image.tree import Entry
 from harness.progress import Progress
 from harness.records.base import Record
 from harness.workspace import file_digest
-
-#: Where apt keeps the lists that `apt-get update` fetches.
-LISTS = Path("/var/lib/apt/lists")
 
 _URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>\S+)$")
 
@@ -54,7 +52,7 @@ class Apt:
         lists: the package lists to read.
     """
 
-    def __init__(self, directory: Path, architecture: str, lists: Path = LISTS) -> None:
+    def __init__(self, directory: Path, architecture: str, lists: Path = APT_LISTS) -> None:
         self._directory = directory
         (directory / "lists").mkdir()
         status = directory / "status"

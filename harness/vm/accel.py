@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness import command
+from harness import command, host
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError, HarnessError, SpecError
@@ -39,7 +39,6 @@ BANNER = r"Linux version \d"
 _FETCH_SECONDS = 60.0
 _VERSION_SECONDS = 20.0
 _IMAGE_PACKAGE = re.compile(r"linux-image-\d.*-cloud-amd64")
-_DEVICE = Path("/dev/kvm")
 
 
 class Proof(Record, frozen=True, kw_only=True):
@@ -112,11 +111,8 @@ def qemu_version(guest: Arch, deadline: Deadline) -> str:
 
 def unusable() -> Proof | None:
     """Return why KVM cannot even be tried, or None if it can."""
-    if not _DEVICE.exists():
-        return Proof(alive=False, reason=f"{_DEVICE} is not there")
-    if not os.access(_DEVICE, os.R_OK | os.W_OK):
-        return Proof(alive=False, reason=f"{_DEVICE} cannot be opened by this user")
-    return None
+    reason = host.kvm_unusable()
+    return Proof(alive=False, reason=reason) if reason else None
 
 
 def _known(guest: Arch, kernels: Iterable[Path], context: Context) -> Proof | None:

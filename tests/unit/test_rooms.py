@@ -16,7 +16,7 @@ ROOT = Path(harness.__file__).parent
 ORDER = (
     *("errors", "deadline", "progress", "command", "workspace", "context", "data", "host"),
     *("records", "cache", "kernel", "image", "vm", "probes", "judge", "store", "evidence"),
-    *("report", "run", "reproducer", "pipeline", "campaign", "selfcheck", "doctor", "cli"),
+    *("report", "run", "reproducer", "pipeline", "campaign", "selfcheck", "doctor", "door", "cli"),
     "pytest_plugin",
 )
 

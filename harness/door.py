@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What `./hgm` does before the harness itself can run: answer what needs no installing, or install.
+
+Imports the standard library only. Once the Python environment is there, `harness.cli` answers
+everything but `--version`; until then help is taken from the reference of commands, and nothing is
+installed for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import harness
+from harness import doctor, host
+
+#: The oldest Python that the harness runs on; Debian 12 has it.
+_MINIMUM_PYTHON = (3, 11)
+
+#: Commands that start no program of the host, and so need none of its Debian packages.
+_WITHOUT_PACKAGES = ("cache", "compare", "doctor", "judge", "kselftest", "map", "probes")
+
+_REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "commands.md"
+
+_WIDTH = 80
+
+
+def enter(words: Sequence[str]) -> int:
+    """Run `hgm WORDS`: become the harness, or return the exit code of what was done without it."""
+    try:
+        return _enter(words)
+    except host.HostError as error:
+        lines = [f"hgm: {error}{'; type:' if error.to_type else ''}", *error.to_type]
+        print("\n  ".join(lines), file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except OSError as error:
+        print(f"hgm: this host could not be made ready: {error}", file=sys.stderr)  # noqa: T201
+        return 3
+    except KeyboardInterrupt:
+        print("hgm: interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def _enter(words: Sequence[str]) -> int:
+    if sys.version_info < _MINIMUM_PYTHON:
+        wanted = ".".join(map(str, _MINIMUM_PYTHON))
+        raise host.HostError(f"Python {wanted} is needed, and this is {sys.version.split()[0]}")
+    if list(words) == ["--version"]:
+        print(f"hgm, version {harness.__version__}")  # noqa: T201
+        return 0
+    if host.environment_is_ready() and (_asks_for_help(words) or words[0] == "doctor"):
+        return _become_the_harness(words)
+    if _asks_for_help(words):
+        print(help_text(words, _REFERENCE.read_text()))  # noqa: T201
+        return 0
+    _check_command(words)
+    if words[0] == "doctor":
+        return _show_doctor(words)
+    host.prepare(packages_too=words[0] not in _WITHOUT_PACKAGES)
+    return _become_the_harness(words)
+
+
+def _become_the_harness(words: Sequence[str]) -> int:
+    host.hold_environment()
+    environment = host.environment()
+    # Byte code is kept, but with the environment and not in the checkout.
+    variables = {**os.environ, "PYTHONPYCACHEPREFIX": str(environment / "pycache")}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    python = environment / "bin" / "python"
+    # -P: what happens to lie in the caller's directory is not imported.
+    return os.execve(python, [str(python), "-P", "-m", "harness.cli", *words], variables)  # noqa: S606
+
+
+def _show_doctor(words: Sequence[str]) -> int:
+    if len(words) > 1:
+        raise host.HostError("doctor takes no arguments; see `hgm doctor --help`", exit_code=2)
+    findings = doctor.examine()
+    doctor.write(findings, sys.stdout)
+    return doctor.exit_code(findings)
+
+
+def _asks_for_help(words: Sequence[str]) -> bool:
+    """Return whether help is all that is wanted; what follows ``--`` is for another program."""
+    own = words[: words.index("--")] if "--" in words else words
+    return not own or "-h" in own or "--help" in own
+
+
+def _check_command(words: Sequence[str]) -> None:
+    if words[0] not in {command[0] for command in _commands(_REFERENCE.read_text())}:
+        raise host.HostError(f"No such command {words[0]!r}; see `hgm --help`", exit_code=2)
+
+
+def help_text(words: Sequence[str], reference: str) -> str:
+    """Return what the reference says of a command, or of each command in a group.
+
+    Raises:
+        HostError: if there is no such command.
+    """
+    commands = _commands(reference)
+    asked = tuple(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    while asked not in commands and not any(name[: len(asked)] == asked for name in commands):
+        asked = asked[:-1]  # an argument of a command
+    if not asked and words and not words[0].startswith("-"):
+        _check_command(words)
+    if asked in commands:
+        return "\n".join(_plain(commands[asked], _rows(reference)))
+    inside = [name for name in commands if name[: len(asked)] == asked]
+    usage = f"Usage: {' '.join(('hgm', *asked))} COMMAND [OPTIONS] [ARGUMENTS]"
+    return "\n".join([usage, "", *(_summary(name, commands[name]) for name in inside)])
+
+
+def _commands(reference: str) -> dict[tuple[str, ...], str]:
+    """Return the section of each command by the words of its name."""
+    parts = (section.partition("\n") for section in reference.split("\n## "))
+    words = ((tuple(heading.split()), body.strip()) for heading, _, body in parts)
+    return {heading[1:]: body for heading, body in words if heading[0] == "hgm"}
+
+
+def _rows(text: str) -> dict[str, str]:
+    """Return the rows of the tables as a terminal shows them, by the first name of the option."""
+    found = re.findall(r"^\| `(.+?)` \| (.*) \|$", text, re.MULTILINE)
+    return {option.split()[0]: _row(option, meaning) for option, meaning in found}
+
+
+def _row(option: str, meaning: str) -> str:
+    shown = f"  {option}\n{textwrap.indent(textwrap.fill(meaning, _WIDTH - 6), ' ' * 6)}"
+    return shown.replace("\\|", "|")
+
+
+def _summary(name: Sequence[str], body: str) -> str:
+    """Return one line: a command, and how its description begins."""
+    _usage, first, *_ = body.split("\n\n")
+    command = f"  {' '.join(name):<24}"
+    return command + textwrap.shorten(first, _WIDTH - len(command), placeholder=" ...")
+
+
+def _plain(body: str, shared: dict[str, str]) -> Iterator[str]:
+    """Yield the paragraphs and tables of a section as a terminal shows them."""
+    usage, *blocks = body.split("\n\n")
+    yield f"Usage: {usage.strip('`')}"
+    for block in blocks:
+        yield ""
+        if block.startswith("|"):
+            yield from _rows(block).values()
+        elif "(#options-that-several-commands-share)" in block:
+            yield from (shared[name] for name in re.findall(r"`(\S+)`", block))
+        else:
+            yield textwrap.fill(block, _WIDTH)
