@@ -77,7 +77,7 @@ def detect(  # noqa: PLR0913 - an argument an option
         context = new_context(timeout, display)
         found = campaign.detect(subject_of(**options), chosen, probes, stock, runs_dir, context)
     if markdown is not None:
-        markdown.write_text(report.markdown(found, catalog.load()))
+        markdown.write_text(report.page(found, catalog.load()))
     report.write(found, sys.stderr if as_json else sys.stdout)
     if as_json:
         json.write(found, sys.stdout)

@@ -63,16 +63,16 @@ def inject(  # noqa: PLR0913 - an argument an option
     from harness.report import json
     from harness.selfcheck.injection import campaign, catalogue, report
 
-    kinds = catalogue.select(faults)
+    chosen = catalogue.select(faults)
     if only_list:
-        report.write_list(kinds, sys.stdout)
+        report.write_list(chosen, sys.stdout)
         return 0
     with new_display() as display:
         context = new_context(timeout, display)
         words = ("--accel", accel)
-        found = campaign.inject(kinds, count or len(kinds), seed, words, runs_dir, context)
+        found = campaign.inject(chosen, count or len(chosen), seed, words, runs_dir, context)
     if markdown is not None:
-        markdown.write_text(report.markdown(found))
+        markdown.write_text(report.page(found))
     report.write(found, sys.stderr if as_json else sys.stdout)
     if as_json:
         json.write(found, sys.stdout)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Do the probes catch what they claim to? Kernels with one seeded fault each, and kernels without.
+"""`hgm selfcheck detect`: do the probes catch seeded kernel faults, and pass without one?
 
-A fault counts as caught only where its own list says so: by that probe, with that status. A probe
-that goes wrong for another reason is shown in the table and catches nothing.
+A fault counts as caught only by the probe and with the status that ``faults.toml`` names. A probe
+that fails for another reason is shown and does not count.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from harness.campaign import state
+from harness.campaign import state, strategy
 from harness.campaign.state import CampaignState
 from harness.context import Context
 from harness.errors import SpecError
@@ -30,9 +29,12 @@ from harness.records.run import RunRecord
 from harness.run.subject import Subject
 from harness.workspace import atomic_write, digest
 
-Outcome = Literal["caught", "missed", "no build", "no boot"]
+FaultResult = Literal["caught", "missed", "no build", "no boot"]
 
-#: The kernels without a fault that false alarms are looked for on: series and features.
+#: Probability of missing a fault that does not show in each boot.
+_MISSED = 0.01
+
+#: The kernels without a fault, on which nothing may fail: series and features.
 UNFAULTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("none", ()),
     ("hgm-6.12", ()),
@@ -41,18 +43,18 @@ UNFAULTED: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-class Row(Record, frozen=True, kw_only=True):
-    """What became of one fault.
+class FaultRow(Record, frozen=True, kw_only=True):
+    """The result of one fault.
 
     Attributes:
         fault: its name.
-        seeds: one line: what is wrong in the kernel.
+        seeds: what is wrong in the kernel, in a line.
         kind: its class.
         config: features of the kernel.
-        outcome: see `Outcome`.
+        result: see `FaultResult`.
         by: the first probe that caught it; empty unless it was caught.
-        noticed: all probes that noticed it as its list says, that one first.
-        reason: that probe's, or why there is none.
+        noticed: all probes that caught it, that one first.
+        reason: that probe's, or the run's.
         statuses: each probe's status by name.
         seconds: wall time, the build included.
         run_dir: absolute path of the run directory.
@@ -62,7 +64,7 @@ class Row(Record, frozen=True, kw_only=True):
     seeds: str
     kind: str
     config: tuple[str, ...]
-    outcome: Outcome
+    result: FaultResult
     by: str
     noticed: tuple[str, ...]
     reason: str
@@ -72,7 +74,7 @@ class Row(Record, frozen=True, kw_only=True):
 
 
 class Alarm(Record, frozen=True, kw_only=True):
-    """Something that went wrong on a kernel without a fault.
+    """A failure on a kernel without a fault.
 
     Attributes:
         kernel: series and features.
@@ -86,32 +88,32 @@ class Alarm(Record, frozen=True, kw_only=True):
 
 
 class Detection(Record, frozen=True, kw_only=True):
-    """The whole answer.
+    """The result: ``detect.json``.
 
     Attributes:
-        source: the kernel source, as it was written.
+        source: the kernel source, as it was given.
         release: ``uname -r`` of the kernels; empty where none was built.
-        rows: a fault each.
-        unfaulted: runs without a fault, by kernel.
-        alarms: what went wrong in them.
+        rows: one a fault.
+        unfaulted: how many runs without a fault, by kernel.
+        alarms: what failed in them.
         directory: absolute path of the campaign's directory.
     """
 
     source: str
     release: str
-    rows: tuple[Row, ...]
+    rows: tuple[FaultRow, ...]
     unfaulted: dict[str, int]
     alarms: tuple[Alarm, ...]
     directory: str
 
     @property
     def exit_code(self) -> int:
-        """Return 0 if every fault was caught and nothing else complained, else 1."""
-        return 0 if not self.alarms and all(row.outcome == "caught" for row in self.rows) else 1
+        """Return 0 if every fault was caught and there was no false alarm, else 1."""
+        return 0 if not self.alarms and all(row.result == "caught" for row in self.rows) else 1
 
 
 def select(faults: Sequence[Fault], globs: Sequence[str]) -> tuple[Fault, ...]:
-    """Return the faults whose name or class a glob matches; all without any glob.
+    """Return the faults whose name or class a glob matches, or all.
 
     Raises:
         SpecError: if a glob matches nothing.
@@ -134,45 +136,46 @@ def detect(
     runs: Path,
     context: Context,
 ) -> Detection:
-    """Build, boot and probe a kernel for each fault, and kernels without one so many times.
+    """Build, boot and probe a kernel for each fault, and kernels without one.
 
-    What was done before, with the same patch and the same probes, is taken from its run directory.
+    Finished runs with the same patch and the same probes are not repeated.
 
     Args:
         subject: source and machine; its series is ignored.
-        faults: which.
-        probes: globs over probe names; for each fault those that it names when empty.
-        stock: how many runs without a fault, dealt out over `UNFAULTED`.
+        faults: which ones.
+        probes: globs over probe names; if empty, each fault's own.
+        stock: how many runs without a fault, on each kernel of `UNFAULTED` in turn.
         runs: where the campaign's directory is made.
         context: cache, deadline, progress.
 
     Raises:
-        UserError: if a fault names no probe that there is, or its patch does not apply.
-        CampaignStopped: if this host could not run a point.
+        UserError: if a fault names an unknown probe, or its patch does not apply.
+        CampaignStopped: if this host could not do a run.
     """
     chosen = {fault.name: tuple(probes) or fault.probes for fault in faults}
     for globs in chosen.values():
-        catalog.select(catalog.load(), globs)  # what names no probe is said before a build
+        catalog.select(catalog.load(), globs)  # an unknown probe is an error before any build
     rows, release = [], ""
     identity = (subject, tuple(probes))
-    with state.campaign("detect", "faults", identity, runs, context) as memory:
+    with state.campaign("detect", "faults", identity, runs, context) as campaign:
         for number, fault in enumerate(in_order(faults), 1):
             context.progress.stage("detect", f"{number} of {len(faults)}: {fault.name}")
             globs = chosen[fault.name]
-            record = _look(fault, memory, _point(fault, globs), _request(subject, fault, globs))
+            request = _request(subject, f"fault:{fault.name}", fault.config, globs)
+            record = _run_until_caught(fault, campaign, _step(fault, globs), request)
             rows.append(row(fault, record))
             release = release or (record.kernel.release if record.kernel else "")
-            context.progress.note(f"{rows[-1].outcome}: {fault.name}: {rows[-1].reason}")
-        unfaulted, alarms = _false_alarms(subject, stock, memory, context)
+            context.progress.note(f"{rows[-1].result}: {fault.name}: {rows[-1].reason}")
+        unfaulted, alarms = _false_alarms(subject, stock, campaign, context)
         found = Detection(
             source=subject.kernel.source,
             release=release,
             rows=tuple(rows),
             unfaulted=unfaulted,
             alarms=alarms,
-            directory=str(memory.directory),
+            directory=str(campaign.directory),
         )
-        atomic_write(memory.directory / "detect.json", msgspec.json.encode(found))
+        atomic_write(campaign.directory / "detect.json", msgspec.json.encode(found))
     return found
 
 
@@ -181,33 +184,30 @@ def in_order(faults: Sequence[Fault]) -> tuple[Fault, ...]:
     return tuple(sorted(faults, key=lambda fault: (fault.config, fault.on)))
 
 
-def looks(one_in: int) -> int:
-    """Return how many boots leave a chance of 1 % to miss what shows in one of so many."""
-    return 1 if one_in == 1 else math.ceil(math.log(0.01) / math.log(1 - 1 / one_in))
+def _run_until_caught(
+    fault: Fault, campaign: CampaignState, step: str, request: RunRequest
+) -> RunRecord:
+    """Return the first run that caught a fault, or the last of as many as it should take.
 
-
-def _look(fault: Fault, memory: CampaignState, point: str, request: RunRequest) -> RunRecord:
-    """Return the first run that caught a fault, or the last of as many as it should take."""
-    done = list(memory.runs(point))
+    A fault that shows in one of N boots gets so many boots that it is missed with 1 % probability.
+    """
+    boots = strategy.repeats(1 / fault.one_in, _MISSED)
+    done = list(campaign.runs(step))
     while True:
         for record in done:
             if catchers(fault.caught, record):
                 return record
-        if len(done) >= looks(fault.one_in):
+        if len(done) >= boots:
             return done[-1]
-        done.append(memory.run(point, request))
+        done.append(campaign.run(step, request))
 
 
-def _point(fault: Fault, globs: tuple[str, ...]) -> str:
-    """Return a fault's directory: another one when its patch or its probes change."""
+def _step(fault: Fault, globs: tuple[str, ...]) -> str:
+    """Return the name of a fault's directory, which depends on its patch and its probes."""
     return f"{fault.name}-{digest(Path(fault.patch).read_bytes(), *fault.config, *globs)[:8]}"
 
 
-def _request(subject: Subject, fault: Fault, globs: tuple[str, ...]) -> RunRequest:
-    return _run(subject, f"fault:{fault.name}", fault.config, globs)
-
-
-def _run(
+def _request(
     subject: Subject, series: str, features: tuple[str, ...], globs: tuple[str, ...]
 ) -> RunRequest:
     kernel = msgspec.structs.replace(
@@ -216,17 +216,17 @@ def _run(
     return state.request(msgspec.structs.replace(subject, kernel=kernel), globs)
 
 
-def row(fault: Fault, record: RunRecord) -> Row:
+def row(fault: Fault, record: RunRecord) -> FaultRow:
     """Return what a run says about its kernel's fault."""
     noticed = catchers(fault.caught, record)
     by = noticed[0] if noticed else None
-    outcome: Outcome = state.lack(record) or ("caught" if by else "missed")
-    return Row(
+    result: FaultResult = state.lack(record) or ("caught" if by else "missed")
+    return FaultRow(
         fault=fault.name,
         seeds=fault.seeds,
         kind=fault.kind,
         config=fault.config,
-        outcome=outcome,
+        result=result,
         by=f"{by.name}: {by.status}" if by else "",
         noticed=tuple(probe.name for probe in noticed),
         reason=by.reason if by else record.reason,
@@ -237,7 +237,7 @@ def row(fault: Fault, record: RunRecord) -> Row:
 
 
 def catchers(caught: Sequence[Catch], record: RunRecord) -> tuple[ProbeResult, ...]:
-    """Return the probes that noticed a fault as its list says, in the list's order."""
+    """Return the probes that caught a fault, in the order of its list."""
     found = {
         probe.name: probe for catch in caught for probe in record.probes if _caught(catch, probe)
     }
@@ -247,26 +247,26 @@ def catchers(caught: Sequence[Catch], record: RunRecord) -> tuple[ProbeResult, .
 def _caught(catch: Catch, probe: ProbeResult) -> bool:
     if probe.status not in catch.status or not matches(plain_name(probe.name), catch.probe):
         return False
-    said = [probe.reason, *(line for splat in probe.splats for line in splat.block)]
-    said += [problem for look in probe.checkpoints for problem in look.problems]
-    return not catch.pattern or any(re.search(catch.pattern, line) for line in said)
+    lines = [probe.reason, *(line for splat in probe.splats for line in splat.block)]
+    lines += [problem for each in probe.checkpoints for problem in each.problems]
+    return not catch.pattern or any(re.search(catch.pattern, line) for line in lines)
 
 
 def _false_alarms(
-    subject: Subject, stock: int, memory: CampaignState, context: Context
+    subject: Subject, stock: int, campaign: CampaignState, context: Context
 ) -> tuple[dict[str, int], tuple[Alarm, ...]]:
-    """Run every probe so many times on kernels without a fault, and return what went wrong."""
+    """Run all probes on kernels without a fault, ``stock`` times in total; return what failed."""
     counts: dict[str, int] = {}
     found: list[Alarm] = []
     for index in range(stock):
         series, features = UNFAULTED[index % len(UNFAULTED)]
         name = "+".join((series, *features))
-        point = f"unfaulted-{name}"
+        step = f"unfaulted-{name}"
         counts[name] = counts.get(name, 0) + 1
-        done = memory.runs(point)
+        done = campaign.runs(step)
         context.progress.stage("detect", f"without a fault, {index + 1} of {stock}: {name}")
         if len(done) < counts[name]:
-            record = memory.run(point, _run(subject, series, features, ()))
+            record = campaign.run(step, _request(subject, series, features, ()))
         else:
             record = done[counts[name] - 1]
         found += alarms(name, record, expect_hgm=series != "none")
@@ -274,16 +274,16 @@ def _false_alarms(
 
 
 def alarms(kernel: str, record: RunRecord, *, expect_hgm: bool) -> list[Alarm]:
-    """Return what went wrong in a run of a kernel that has no fault.
+    """Return what failed in a run of a kernel without a fault.
 
-    With HGM in the kernel, a probe that is skipped because it was not found is one as well.
+    If the series adds HGM, a kernel without HGM is an alarm too, because its probes were skipped.
     """
     wrong = [
         f"{probe.name}: {probe.status}: {probe.reason}"
         for probe in record.probes
         if probe.status not in ("PASS", "SKIP")
     ]
-    wrong += [f"the kernel complained: {splat.title}" for splat in record.splats]
+    wrong += [f"splat: {splat.title}" for splat in record.splats]
     if record.verdict == "ERROR":
         wrong.append(record.reason)
     elif expect_hgm and not record.hgm.present:

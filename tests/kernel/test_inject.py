@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs that are disturbed from outside: judged, counted, and not done twice."""
+"""Real runs with injected faults: judged, counted, and not repeated."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests.kernel.conftest import Run
 
 FAULTS = ("qemu-killed", "ssh-reset", "console-closed", "clock-forward", "harness-sigkill")
 
-#: The seed draws a moment early in the boot, when the monitor is still needed to reach the guest.
+#: This seed draws a moment early in the boot, when the guest cannot be reached without QMP yet.
 WEDGED_IN_BOOT = "33"
 
 
@@ -20,23 +20,23 @@ def rows(run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def test_disturbed_runs_end_right_and_are_not_done_twice(
+def test_runs_with_a_fault_end_right_and_are_not_repeated(
     hgm: Callable[..., Run], tmp_path: Path
 ) -> None:
     words = ("selfcheck", "inject", "--seed", "5", "--json", "--runs-dir", str(tmp_path), *FAULTS)
     run = hgm(*words)
     assert run.code == 0, run.err
     first = rows(run)
-    assert [row["kind"] for row in first] == list(FAULTS)
-    assert {row["outcome"] for row in first} == {"right"}
+    assert [row["fault"] for row in first] == list(FAULTS)
+    assert {row["result"] for row in first} == {"right"}
     assert {row["exit_code"] for row in first} >= {0, 3, 137}
     assert rows(hgm(*words)) == first
 
 
-def test_a_wedged_monitor_is_told_as_what_it_is(hgm: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_wedged_monitor_is_reported(hgm: Callable[..., Run], tmp_path: Path) -> None:
     words = ("--seed", WEDGED_IN_BOOT, "--json", "--runs-dir", str(tmp_path))
     (row,) = rows(hgm("selfcheck", "inject", *words, "qmp-wedged"))
     assert row["moment"]["stage"] == "boot"
-    assert row["outcome"] == "right"
+    assert row["result"] == "right"
     assert row["exit_code"] == 3
     assert "QEMU did not answer" in row["reason"]

@@ -32,7 +32,7 @@ KNOWN_IMPORTS: set[tuple[str, str]] = {("cache", "kernel"), ("store", "judge")}
 
 #: Names that mean two things and are about to get a name each.
 KNOWN_NAMES = {
-    *("Answer", "Comparison", "Entry", "Kind", "Outcome", "Prepared", "Row", "Size", "Subject"),
+    *("Answer", "Comparison", "Entry", "Size", "Subject"),
 }
 
 

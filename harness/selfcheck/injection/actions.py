@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hands that reach into a run from outside: its processes, its sockets, its disk and its clock.
+"""Injects faults into a run from outside: into its processes, sockets, disk and clock.
 
-Nothing of the harness under test is changed or replaced. Its processes are found by a variable of
+Nothing of the harness under test is replaced. Its processes are found by a variable of
 their environment, which children inherit; its sockets by the kernel's own tables, and are borrowed
 with ``pidfd_getfd(2)``, which needs the right to trace a process (root, or the same user).
 """
@@ -53,7 +53,7 @@ _MOUNT = 'mount -t tmpfs -o "size=$1" hgm-inject "$0" && echo ready && exec slee
 
 
 class Missed(InfrastructureError):
-    """What was to be disturbed is not there, or not any more."""
+    """The target of a fault does not exist, or no longer."""
 
 
 def marked(mark: str) -> dict[int, str]:
@@ -61,7 +61,7 @@ def marked(mark: str) -> dict[int, str]:
     wanted = f"{MARK}={mark}".encode()
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+        with contextlib.suppress(OSError):  # it has ended, or belongs to another user
             if wanted in (entry / "environ").read_bytes().split(b"\0"):
                 found[int(entry.name)] = (entry / "comm").read_text().strip()
     return found
@@ -88,7 +88,7 @@ def send(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        raise Missed(f"there is no process {pid} any more") from None
+        raise Missed(f"process {pid} has ended") from None
 
 
 @contextlib.contextmanager
@@ -96,14 +96,14 @@ def borrowed(pid: int, number: int) -> Iterator[socket.socket]:
     """Yield a process's own socket, by its file descriptor there.
 
     Raises:
-        Missed: if it has none of that number.
-        InfrastructureError: if this user may not.
+        Missed: if it does not have that descriptor.
+        InfrastructureError: if this user is not permitted to.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
-        raise Missed(f"there is no process {pid} any more") from None
+        raise Missed(f"process {pid} has ended") from None
     try:
         fd = libc.syscall(_PIDFD_GETFD, process, number, 0)
         error = ctypes.get_errno()
@@ -130,7 +130,7 @@ def sockets(pid: int) -> dict[int, int]:
 
 
 def parse_peers(data: bytes) -> tuple[dict[int, int], bool]:
-    """Return peers of Unix sockets by inode from one answer of ``sock_diag``, and whether it ends.
+    """Return the peers of Unix sockets by inode from a reply of ``sock_diag``, and whether it ends.
 
     Source: linux/unix_diag.h, ``struct unix_diag_msg`` and the attribute UNIX_DIAG_PEER.
     """
@@ -153,7 +153,7 @@ def parse_peers(data: bytes) -> tuple[dict[int, int], bool]:
 
 
 def peers() -> dict[int, int]:
-    """Return who is connected to whom: the inode of each Unix socket's peer by its own."""
+    """Return the inode of each Unix socket's peer, by the socket's inode."""
     request = _UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, 0, _SHOW_PEER, 0, 0)
     length = _NETLINK_HEADER.size + len(request)
     header = _NETLINK_HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 1, 0)
@@ -191,34 +191,34 @@ def channel(pid: int, name: str) -> int:
     try:
         words = Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
-        raise Missed(f"there is no process {pid} any more") from None
+        raise Missed(f"process {pid} has ended") from None
     match = re.search(rf"socket,id={name},fd=(\d+)", words)
     if match is None:
-        raise Missed(f"process {pid} is no QEMU of ours")
+        raise Missed(f"process {pid} is not a QEMU of the harness")
     return int(match[1])
 
 
 def wedge_qmp(harness: int, pid: int) -> None:
-    """Make QEMU's monitor answer nothing any more, with both ends alive and the guest running.
+    """Make QEMU's monitor stop answering while both ends live and the guest runs.
 
-    An opening bracket goes before the harness's next command: QEMU's JSON parser collects it, and
-    all that come after it, as elements of an array that never ends.
+    An opening bracket is sent before the harness's next command, so QEMU's JSON parser takes that
+    and every later command for elements of an array that never ends.
     """
     with borrowed(harness, far_end(pid, channel(pid, "qmp"), harness)) as sock:
         sock.send(b"[")
 
 
 def cut_channel(pid: int, name: str) -> None:
-    """Close QEMU's end of a channel, as a crash of that part would; QEMU itself goes on."""
+    """Shut down QEMU's end of a channel; QEMU itself continues."""
     with borrowed(pid, channel(pid, name)) as sock:
         sock.shutdown(socket.SHUT_RDWR)
 
 
 def reset_ssh(harness: int) -> None:
-    """Reset the harness's TCP connection to its guest; both sides live on.
+    """Reset the harness's TCP connection to its guest.
 
-    ``connect`` to AF_UNSPEC disconnects a TCP socket, and the kernel sends RST where bytes are on
-    their way (tcp(7), net/ipv4/tcp.c:tcp_disconnect); the owner's next read fails.
+    ``connect`` to AF_UNSPEC disconnects a TCP socket, and the kernel sends RST if data is in flight
+    (tcp(7), net/ipv4/tcp.c:tcp_disconnect); the owner's next read fails.
     """
     for number in sockets(harness):
         with contextlib.suppress(Missed), borrowed(harness, number) as sock:
@@ -236,7 +236,7 @@ def _disconnect(sock: socket.socket) -> None:
 
 
 def fill(path: Path) -> None:
-    """Take what is left of a file system with the file ``path``."""
+    """Fill a file system with the file ``path``."""
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:  # ENOSPC, as meant
         while True:
             file.write(bytes(1 << 16))
@@ -246,10 +246,10 @@ def fill(path: Path) -> None:
 
 
 def cut_file(path: Path) -> None:
-    """Take the second half of a file away, as a repaired file system may.
+    """Truncate a file to half of its size.
 
     Raises:
-        Missed: if it is not there, or empty.
+        Missed: if it does not exist or is empty.
     """
     try:
         size = path.stat().st_size
@@ -264,8 +264,8 @@ def cut_file(path: Path) -> None:
 def small_disk(path: Path, size: int) -> Iterator[command.Process]:
     """Mount a tmpfs on an existing directory, in a mount namespace that dies with the process.
 
-    The process that is yielded lives in that namespace: ``nsenter`` gets in by its ID, and
-    ``/proc/ID/root`` shows it from outside. No other process ever sees the mount.
+    The yielded process lives in that namespace: ``nsenter`` enters it by the process ID, and
+    ``/proc/ID/root`` shows it from outside. No other process sees the mount.
 
     Args:
         path: where.
@@ -284,12 +284,12 @@ def small_disk(path: Path, size: int) -> Iterator[command.Process]:
 
 
 def inside(holder: command.Process, path: Path) -> Path:
-    """Return how a path in the holder's namespace is reached from here."""
+    """Return the path from here to a path in the holder's namespace."""
     return Path(f"/proc/{holder.pid}/root{path}")
 
 
 def clock_library(directory: Path) -> Path:
-    """Compile the library under which the clock on the wall follows a file, and return its path.
+    """Compile the library that makes the wall clock follow a file, and return its path.
 
     Raises:
         HarnessError: if it does not compile.
@@ -301,15 +301,15 @@ def clock_library(directory: Path) -> Path:
 
 
 def clock_environment(library: Path, offset: Path) -> dict[str, str]:
-    """Return the environment of a process whose clock on the wall follows a file.
+    """Return the environment of a process whose wall clock follows a file.
 
-    Monotonic clocks stay as they are: they do not jump when somebody sets the date.
+    Monotonic clocks are unchanged, as they are when the date is set.
     """
     set_clock(offset, 0)
     return {"LD_PRELOAD": str(library), "HGM_CLOCK": str(offset)}
 
 
 def set_clock(offset: Path, seconds: int) -> None:
-    """Set the clock of the processes that follow the file ``offset`` so far from the real one."""
+    """Set the clocks that follow the file ``offset`` to so many seconds from the real time."""
     with offset.open("r+b" if offset.exists() else "wb", buffering=0) as file:
-        file.write(_OFFSET.pack(seconds))  # in place: they have it mapped
+        file.write(_OFFSET.pack(seconds))  # in place, because they have it mapped

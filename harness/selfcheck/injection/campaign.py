@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What becomes of a run when this side of it breaks? Real runs, each disturbed once from outside.
+"""`hgm selfcheck inject`: real runs, each with one fault injected from outside.
 
 ::
 
     CAMPAIGN/NNN-FAULT/disk/runs/STAMP-.../   the run directory
-    CAMPAIGN/NNN-FAULT/output                 what the harness said
-    CAMPAIGN/NNN-FAULT/injection.json         what was done, what was seen, what was wrong
+    CAMPAIGN/NNN-FAULT/output                 the harness's output
+    CAMPAIGN/NNN-FAULT/injection.json         what was done, observed, and wrong
 
-Which fault comes when is drawn from the seed and the number of the injection, so a campaign that is
-given again goes on where it was, unless the harness has changed. The run after each fault is the
-next injection's, which must come as far as its own fault; after the last one a run that nobody
-disturbs must pass.
+When a fault is injected is drawn from the seed and the number of the injection, so the same command
+continues an interrupted campaign, unless the harness has changed. Each run must come as far as its
+own fault, and after the last one a run without a fault must pass.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from harness.campaign import state
 from harness.context import Context
 from harness.errors import CampaignStopped
 from harness.records.base import Record, to_json
-from harness.selfcheck.injection.catalogue import Kind
-from harness.selfcheck.injection.runner import Injection, Prepared
+from harness.selfcheck.injection.catalogue import HostFault
+from harness.selfcheck.injection.runner import Injection, InjectionRunner
 from harness.workspace import atomic_write, digest
 
 
 class Injections(Record, frozen=True, kw_only=True):
-    """The whole answer.
+    """The result of a campaign: ``inject.json``.
 
     Attributes:
-        seed: what the moments were drawn from.
+        seed: of the moments of faults.
         host: the host's kernel.
         release: ``uname -r`` of the guest's kernel.
-        rows: an injection each, in their order.
-        after: the run after the last fault, which nobody disturbed.
+        rows: the injections, in order.
+        after: the run after the last fault, which had none.
         directory: absolute path of the campaign's directory.
     """
 
@@ -51,61 +50,61 @@ class Injections(Record, frozen=True, kw_only=True):
     @property
     def exit_code(self) -> int:
         """Return 0 if every fault was injected and every run ended right, else 1."""
-        return 0 if all(row.outcome == "right" for row in (*self.rows, self.after)) else 1
+        return 0 if all(row.result == "right" for row in (*self.rows, self.after)) else 1
 
 
 def inject(
-    kinds: Sequence[Kind],
+    faults: Sequence[HostFault],
     count: int,
     seed: int,
     words: Sequence[str],
     runs: Path,
     context: Context,
 ) -> Injections:
-    """Disturb so many runs, one after the other, and say what was wrong with their ends.
+    """Do runs one after the other, inject a fault into each, and judge their ends.
 
     Args:
-        kinds: which faults, dealt out in turn.
+        faults: in turn.
         count: how many injections.
-        seed: what moments are drawn from.
+        seed: of the moments of faults.
         words: more options of `hgm run`: which kernel, which machine.
         runs: where the campaign's directory is made.
         context: cache, deadline, progress.
 
     Raises:
-        CampaignStopped: if a run that nobody disturbs does not pass here.
+        CampaignStopped: if a run without a fault does not pass.
     """
-    identity = (seed, tuple(kind.name for kind in kinds), tuple(words), _code())
-    with state.campaign("inject", "faults", identity, runs, context) as memory:
-        prepared = Prepared(memory.directory, seed, tuple(words), context)
-        context.progress.stage("inject", "a run that nobody disturbs")
-        first = prepared.undisturbed(0)
-        if first.outcome != "right":
+    identity = (seed, tuple(fault.name for fault in faults), tuple(words), _code())
+    with state.campaign("inject", "faults", identity, runs, context) as campaign:
+        runner = InjectionRunner(campaign.directory, seed, tuple(words), context)
+        context.progress.stage("inject", "a run without a fault")
+        first = runner.without_fault(0)
+        if first.result != "right":
             raise CampaignStopped(
-                f"a run that nobody disturbs does not pass here: {'; '.join(first.wrong)}",
+                f"a run without a fault does not pass here: {'; '.join(first.violations)}",
                 hint=f"see {first.directory}",
             )
         rows = []
         for number in range(1, count + 1):
-            kind = kinds[(number - 1) % len(kinds)]
-            context.progress.stage("inject", f"{number} of {count}: {kind.name}")
-            rows.append(prepared.injection(kind, number))
-            context.progress.note(f"{rows[-1].outcome}: {'; '.join(rows[-1].wrong)}")
-        context.progress.stage("inject", "a run that nobody disturbs")
+            fault = faults[(number - 1) % len(faults)]
+            context.progress.stage("inject", f"{number} of {count}: {fault.name}")
+            rows.append(runner.injection(fault, number))
+            context.progress.note(f"{rows[-1].result}: {'; '.join(rows[-1].violations)}")
+        context.progress.stage("inject", "a run without a fault")
         found = Injections(
             seed=seed,
             host=f"{platform.system()} {platform.release()}",
             release=_release(first),
             rows=tuple(rows),
-            after=prepared.undisturbed(count + 1),
-            directory=str(memory.directory),
+            after=runner.without_fault(count + 1),
+            directory=str(campaign.directory),
         )
-        atomic_write(memory.directory / "inject.json", to_json(found))
+        atomic_write(campaign.directory / "inject.json", to_json(found))
     return found
 
 
 def _code() -> str:
-    """Return what changes with the harness: an old end says nothing about a new harness."""
+    """Return a digest of the harness: an old result says nothing about a new harness."""
     files = sorted(Path(harness.__file__).parent.rglob("*.py"))
     return digest(*(path.read_bytes() for path in files))
 

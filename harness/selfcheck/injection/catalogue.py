@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What can be done to a run from outside, when, and how the run may end then."""
+"""The host faults that can be injected into a run, when, and how the run may end then."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from harness import command
 from harness.errors import SpecError
 from harness.records.base import Record
 from harness.selfcheck.injection import actions, oracle
-from harness.selfcheck.injection.oracle import Ends, Stage
+from harness.selfcheck.injection.oracle import AllowedEnd, Stage
 from harness.store import rundir
 
-#: Cheap probes, so that a run costs little more than its boot: less than a second for all of them.
+#: Cheap probes: less than a second for all of them.
 PROBES = (
     "baseline/memfd-map/2M",
     "baseline/memfd-alias/2M",
@@ -34,17 +34,17 @@ _HOUR = 3600
 _DAY = 24 * _HOUR
 _FILLER = "filler"
 
-#: Seconds after a stage has been reached within which a fault comes, by stage.
+#: A fault is injected within so many seconds after the run has reached a stage.
 _SPREAD: dict[Stage, float] = {"start": 0.4, "boot": 1.2, "probe": 0.12}
 
 
 @dataclass
 class Target:
-    """A run under way that is about to be disturbed.
+    """A run under way into which a fault is injected.
 
     Attributes:
         process: the harness.
-        mark: see `hands.MARK`.
+        mark: see `actions.MARK`.
         runs: its ``--runs-dir`` as seen from here.
         private: the directory that holds its home, its temporary files and its clock.
     """
@@ -56,33 +56,33 @@ class Target:
 
     @property
     def run_dir(self) -> Path | None:
-        """Return the run directory as seen from here; None while there is none."""
+        """Return the run directory as seen from here; None before it exists."""
         return next((path.parent for path in self.runs.glob("2*/result.json")), None)
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of fault.
+class HostFault:
+    """A fault of the host or of the harness's surroundings.
 
     Attributes:
-        name: as it is written in tables.
-        does: one line: what is done to the run.
-        stages: where in the run it may come.
-        disturb: does it.
-        ends: how the run may end then.
-        needs_root: whether only root can do it.
-        clock: whether the run gets a clock that can jump.
-        patient: whether the run notices through ``--timeout`` only, which is made short then.
+        name: for the command line and tables.
+        does: what is done to the run, in a line.
+        stages: of the run in which it may be injected.
+        inject: does it.
+        allowed: how the run may end.
+        needs_root: whether only root can inject it.
+        clock: whether the run needs a clock that can jump.
+        short_timeout: whether only ``--timeout`` ends the run, so that it must be short.
     """
 
     name: str
     does: str
     stages: tuple[Stage, ...]
-    disturb: Callable[[Target], None]
-    ends: Ends
+    inject: Callable[[Target], None]
+    allowed: AllowedEnd
     needs_root: bool = False
     clock: bool = False
-    patient: bool = False
+    short_timeout: bool = False
 
 
 def _signal_qemu(number: signal.Signals) -> Callable[[Target], None]:
@@ -96,7 +96,7 @@ def _signal_harness(number: signal.Signals) -> Callable[[Target], None]:
 def _pause_qemu(target: Target) -> None:
     pid = actions.qemu(target.mark)
     actions.send(pid, signal.SIGSTOP)
-    time.sleep(_PAUSE_SECONDS)  # the fault itself; nothing is waited for
+    time.sleep(_PAUSE_SECONDS)  # the fault itself
     actions.send(pid, signal.SIGCONT)
 
 
@@ -112,113 +112,113 @@ def _jump(seconds: int) -> Callable[[Target], None]:
 
 
 _GUEST: tuple[Stage, ...] = ("boot", "probe")
-_EVER: tuple[Stage, ...] = ("start", "boot", "probe")
+_ANY: tuple[Stage, ...] = ("start", "boot", "probe")
 
-KINDS: tuple[Kind, ...] = (
-    Kind("qemu-killed", "SIGKILL to QEMU", _GUEST, _signal_qemu(signal.SIGKILL), oracle.FAILED),
-    Kind(
+FAULTS: tuple[HostFault, ...] = (
+    HostFault("qemu-killed", "SIGKILL to QEMU", _GUEST, _signal_qemu(signal.SIGKILL), oracle.ERROR),
+    HostFault(
         "qemu-stopped",
-        "SIGSTOP to QEMU, for good",
+        "SIGSTOP to QEMU",
         _GUEST,
         _signal_qemu(signal.SIGSTOP),
-        oracle.FAILED,
-        patient=True,
+        oracle.ERROR,
+        short_timeout=True,
     ),
-    Kind(
+    HostFault(
         "qemu-paused",
         f"SIGSTOP to QEMU, SIGCONT {_PAUSE_SECONDS:g} s later",
         _GUEST,
         _pause_qemu,
-        oracle.UNMOVED,
+        oracle.PASSES,
     ),
-    Kind(
+    HostFault(
         "qmp-wedged",
-        "QEMU's monitor answers nothing any more",
+        "QEMU's monitor stops answering",
         _GUEST,
         lambda target: actions.wedge_qmp(target.process.pid, actions.qemu(target.mark)),
-        oracle.EITHER,
+        oracle.PASSES_OR_ERROR,
     ),
-    Kind(
+    HostFault(
         "qmp-closed",
         "QEMU's end of the QMP socket is shut down",
         _GUEST,
         lambda target: actions.cut_channel(actions.qemu(target.mark), "qmp"),
-        oracle.EITHER,
+        oracle.PASSES_OR_ERROR,
     ),
-    Kind(
+    HostFault(
         "ssh-reset",
         "the harness's TCP connection to the guest is reset while output is copied",
         ("probe",),
         lambda target: actions.reset_ssh(target.process.pid),
-        oracle.EITHER,
+        oracle.PASSES_OR_ERROR,
     ),
-    Kind(
+    HostFault(
         "disk-full",
-        "the file system of the run directory has no free page",
-        _EVER,
+        "the file system of the run directory is full",
+        _ANY,
         lambda target: actions.fill(target.runs.parent / _FILLER),
-        oracle.UNWRITABLE,
+        oracle.DISK_FULL,
         needs_root=True,
     ),
-    Kind(
+    HostFault(
         "console-closed",
         "QEMU's end of the serial console is shut down",
         _GUEST,
         lambda target: actions.cut_channel(actions.qemu(target.mark), "console"),
-        oracle.EITHER,
+        oracle.PASSES_OR_ERROR,
     ),
-    Kind(
+    HostFault(
         "console-cut",
         "serial.log loses its second half",
         ("probe",),
         lambda target: actions.cut_file(_run_dir(target) / rundir.SERIAL),
-        oracle.HOLED,
+        oracle.CONSOLE_GAP,
     ),
-    Kind(
+    HostFault(
         "clock-forward",
-        "the clock on the wall jumps a day ahead",
-        _EVER,
+        "the wall clock jumps a day ahead",
+        _ANY,
         _jump(_DAY),
-        oracle.TIMELESS,
+        oracle.PASSES_WITH_JUMP,
         clock=True,
     ),
-    Kind(
+    HostFault(
         "clock-back",
-        "the clock on the wall jumps an hour back",
-        _EVER,
+        "the wall clock jumps an hour back",
+        _ANY,
         _jump(-_HOUR),
-        oracle.TIMELESS,
+        oracle.PASSES_WITH_JUMP,
         clock=True,
     ),
-    Kind(
+    HostFault(
         "harness-sigterm",
         "SIGTERM to the harness",
-        _EVER,
+        _ANY,
         _signal_harness(signal.SIGTERM),
         oracle.INTERRUPTED,
     ),
-    Kind(
+    HostFault(
         "harness-sigint",
         "SIGINT to the harness",
-        _EVER,
+        _ANY,
         _signal_harness(signal.SIGINT),
         oracle.INTERRUPTED,
     ),
-    Kind(
+    HostFault(
         "harness-sigkill",
         "SIGKILL to the harness",
-        _EVER,
+        _ANY,
         _signal_harness(signal.SIGKILL),
-        oracle.CUT,
+        oracle.KILLED,
     ),
 )
 
 
 class Moment(Record, frozen=True, kw_only=True):
-    """When a fault comes.
+    """When a fault is injected.
 
     Attributes:
-        stage: once the run directory is there, the console has spoken, or a probe has begun.
+        stage: after the run directory exists, the console has output, or a probe has begun.
         probe: which probe, from 0; 0 in other stages.
         delay: seconds after that.
     """
@@ -228,33 +228,35 @@ class Moment(Record, frozen=True, kw_only=True):
     delay: float
 
 
-def select(names: Sequence[str]) -> tuple[Kind, ...]:
-    """Return the kinds of that name; all without any.
+def select(names: Sequence[str]) -> tuple[HostFault, ...]:
+    """Return the faults of these names, or all.
 
     Raises:
-        SpecError: if there is no such kind.
+        SpecError: if a name is unknown.
     """
-    known = {kind.name: kind for kind in KINDS}
+    known = {fault.name: fault for fault in FAULTS}
     for name in names:
         if name not in known:
-            raise SpecError(f"{name!r} is no fault", hint="`hgm selfcheck inject --list` shows all")
-    return tuple(known[name] for name in dict.fromkeys(names)) or KINDS
+            raise SpecError(
+                f"unknown host fault {name!r}", hint="see `hgm selfcheck inject --list`"
+            )
+    return tuple(known[name] for name in dict.fromkeys(names)) or FAULTS
 
 
-def moment(kind: Kind, seed: int, number: int, attempt: int) -> Moment:
-    """Draw when an injection's fault comes: the same for the same arguments.
+def moment(fault: HostFault, seed: int, number: int, attempt: int) -> Moment:
+    """Draw when a fault is injected: the same for the same arguments.
 
-    Each attempt draws earlier, since the run was over before the one before it.
+    Each attempt draws an earlier moment, because the run ended before the previous one.
     """
-    dice = random.Random(f"{seed}/{number}/{kind.name}/{attempt}")  # noqa: S311 - no secret
-    stage = dice.choice(kind.stages)
+    dice = random.Random(f"{seed}/{number}/{fault.name}/{attempt}")  # noqa: S311 - not a secret
+    stage = dice.choice(fault.stages)
     probe = dice.randrange(max(1, len(PROBES) - attempt)) if stage == "probe" else 0
     delay = round(dice.uniform(0.0, _SPREAD[stage] / (1 + attempt)), 4)
     return Moment(stage=stage, probe=probe, delay=delay)
 
 
-def unmet(kind: Kind) -> str:
-    """Return why a kind of fault cannot be injected here; empty if it can."""
-    if kind.needs_root and os.geteuid() != 0:
+def unmet(fault: HostFault) -> str:
+    """Return why a fault cannot be injected here; empty if it can."""
+    if fault.needs_root and os.geteuid() != 0:
         return "only root can mount a small disk in a namespace of its own"
     return ""

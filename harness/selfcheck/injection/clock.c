@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A clock on the wall that jumps when somebody else says so, for one process and its children.
+ * A wall clock that follows a file, for one process and its children.
  *
  * Preloaded with LD_PRELOAD; $HGM_CLOCK names a file of eight bytes, the offset in seconds. Clocks
  * that do not jump when a date is set (monotonic, boot time, CPU time) are the kernel's own.
  * libfaketime 0.9.10 is not used: under it Python 3.11's time.sleep fails with EINVAL, as it takes
- * the absolute time of clock_nanosleep on the monotonic clock for one on the wall.
+ * the absolute time of clock_nanosleep on the monotonic clock for the wall clock.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

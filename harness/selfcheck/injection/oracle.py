@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Was a disturbed run's end right? A pure function over what was seen of it from outside.
+"""Whether a run with an injected fault ended right. A pure function over what was observed of it.
 
 The rules, for every kind of fault:
 
-- the harness ended in time, by itself, with the exit code that its record has, and no traceback;
+- the harness ended in time, by itself, with the exit code of its record and without a traceback;
 - a result that was in the record before the fault is in it afterwards;
 - a PASS has evidence of a probe that ran, and that evidence judged again is a PASS;
-- exit code 0 only where every probe passed or was skipped; else the probes that were not run, or
-  not to their end, are LOST and the exit code is 3: a fault of this side is no FAIL, CRASH or HANG;
-- no process is left, no mount, no file outside of the run directory.
+- exit code 0 only if every probe passed or was skipped; otherwise the probes that did not end are
+  LOST and the exit code is 3: a fault of the host is never a FAIL, CRASH or HANG;
+- no process, no mount and no file outside of the run directory is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,23 +30,23 @@ _KILLED = 137
 _GAP = "console-gap"
 
 
-class Seen(Record, frozen=True, kw_only=True):
-    """What was seen of a disturbed run once it had ended.
+class Observation(Record, frozen=True, kw_only=True):
+    """What was observed of a run with an injected fault after its end.
 
     Attributes:
-        exit_code: the harness's, as the shell counts; None if it had to be ended from outside.
-        seconds: wall time from the fault to the end.
+        exit_code: the harness's, as a shell reports it; None if it had to be killed.
+        seconds: from the fault to the end.
         record: the run's; None if it cannot be read.
-        damaged: why it, or a piece of evidence, cannot be read; empty where all can.
-        before: statuses that were in the record when the fault came, by probe; LOST left out.
-        again: statuses that the evidence gives when it is judged again, by probe.
-        evidence: the probes that have evidence of having ended by themselves with exit code 0.
-        processes: what still ran afterwards, by name and process ID.
-        mounts: mounts that were left.
-        files: files that were left outside of the run directory.
-        traceback: whether standard error held one.
-        last_line: the last line of standard error and output.
-        jump: seconds by which the harness saw its clock jump; 0 where it saw nothing.
+        damaged: why the record or a piece of evidence cannot be read; empty where all can.
+        before: statuses in the record just before the fault, by probe, without LOST.
+        rejudged: statuses from judging the evidence again, by probe.
+        exited: the probes whose evidence says that they exited with 0.
+        processes: that still ran afterwards, by name and process ID.
+        mounts: that were left.
+        files: that were left outside of the run directory.
+        traceback: whether the output has one.
+        last_line: of the output.
+        jump: seconds by which the dates in its logs jump; 0 where they do not.
     """
 
     exit_code: int | None
@@ -54,8 +54,8 @@ class Seen(Record, frozen=True, kw_only=True):
     record: RunRecord | None
     damaged: str = ""
     before: Mapping[str, Status] = msgspec.field(default_factory=dict)
-    again: Mapping[str, Status] = msgspec.field(default_factory=dict)
-    evidence: tuple[str, ...] = ()
+    rejudged: Mapping[str, Status] = msgspec.field(default_factory=dict)
+    exited: tuple[str, ...] = ()
     processes: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -65,14 +65,14 @@ class Seen(Record, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Ends:
+class AllowedEnd:
     """How a run may end after one kind of fault.
 
     Attributes:
         codes: exit codes.
         verdicts: of the record.
-        gap: whether a probe may FAIL because its console has a gap: the capture itself was hurt.
-        jump: whether the harness must have seen its clock jump.
+        gap: whether a probe may FAIL because its console log has a gap.
+        jump: whether the dates in its logs must jump.
     """
 
     codes: tuple[int, ...]
@@ -81,97 +81,92 @@ class Ends:
     jump: bool = False
 
 
-#: The run must not care.
-UNMOVED = Ends((0,), ("PASS",))
-#: The clock jumped, and the run must not care.
-TIMELESS = Ends((0,), ("PASS",), jump=True)
-#: The run cannot end well.
-FAILED = Ends((3,), ("ERROR",))
-#: It depends on what was still to be done; the general rules tell right from wrong.
-EITHER = Ends((0, 3), ("PASS", "ERROR"))
-#: The capture itself was hurt: a probe whose console has a gap fails for that reason.
-HOLED = Ends((0, 1, 3), ("PASS", "FAIL", "ERROR"), gap=True)
-#: Nothing could be written any more, so the record may say that the run did not end.
-UNWRITABLE = Ends((3,), ("ERROR", "CUT"))
+#: The fault must have no effect.
+PASSES = AllowedEnd((0,), ("PASS",))
+#: The clock jumps, without an effect on the verdict.
+PASSES_WITH_JUMP = AllowedEnd((0,), ("PASS",), jump=True)
+#: The run cannot continue.
+ERROR = AllowedEnd((3,), ("ERROR",))
+#: Either, depending on what was still to be done; the general rules decide.
+PASSES_OR_ERROR = AllowedEnd((0, 3), ("PASS", "ERROR"))
+#: The console log itself is damaged: a probe whose part of it has a gap fails.
+CONSOLE_GAP = AllowedEnd((0, 1, 3), ("PASS", "FAIL", "ERROR"), gap=True)
+#: Nothing can be written any more, so the record may say that the run did not end.
+DISK_FULL = AllowedEnd((3,), ("ERROR", "CUT"))
 #: The run was asked to end.
-INTERRUPTED = Ends((130,), ("INTERRUPTED",))
-#: The run had no chance to do anything.
-CUT = Ends((_KILLED,), ("CUT",))
+INTERRUPTED = AllowedEnd((130,), ("INTERRUPTED",))
+#: The run had no chance to clean up.
+KILLED = AllowedEnd((_KILLED,), ("CUT",))
 
 
-def wrongs(ends: Ends, seen: Seen) -> tuple[str, ...]:
-    """Return what was wrong with the end of a disturbed run, a line each; empty if nothing was."""
-    rules: tuple[Callable[[Ends, Seen], Iterator[str]], ...] = (
-        _wrong_ends,
-        _wrong_records,
-        _wrong_results,
-        _wrong_statuses,
-        _leftovers,
-    )
-    return tuple(line for rule in rules for line in rule(ends, seen))
+def violations(allowed: AllowedEnd, seen: Observation) -> tuple[str, ...]:
+    """Return what was wrong with the end of a run, a line each; empty if it was right."""
+    rules = (_ending, _record, _results, _statuses, _leftovers)
+    return tuple(line for rule in rules for line in rule(allowed, seen))
 
 
-def _wrong_ends(ends: Ends, seen: Seen) -> Iterator[str]:
+def _ending(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
     if seen.exit_code is None:
         yield f"it did not end within {seen.seconds:.0f} s"
-    elif seen.exit_code not in ends.codes:
-        yield f"exit code {seen.exit_code}, not {' or '.join(map(str, ends.codes))}"
+    elif seen.exit_code not in allowed.codes:
+        yield f"exit code {seen.exit_code}, not {' or '.join(map(str, allowed.codes))}"
     if seen.traceback:
         yield "it ended in a traceback"
     if INTERNAL in seen.last_line:
         yield seen.last_line.removeprefix("hgm: ")
     if not seen.last_line and seen.exit_code != _KILLED:
-        yield "it said nothing"
-    if ends.jump and not seen.jump:
-        yield "its clock did not jump, so nothing was shown"
+        yield "it printed nothing"
+    if allowed.jump and not seen.jump:
+        yield "its clock did not jump, so nothing was tested"
 
 
-def _wrong_records(ends: Ends, seen: Seen) -> Iterator[str]:
+def _record(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
     if seen.damaged:
         yield f"damaged: {seen.damaged}"
     if seen.record is None:
         return
-    if seen.record.verdict not in ends.verdicts:
-        yield f"verdict {seen.record.verdict}, not {' or '.join(ends.verdicts)}"
+    if seen.record.verdict not in allowed.verdicts:
+        yield f"verdict {seen.record.verdict}, not {' or '.join(allowed.verdicts)}"
     if seen.exit_code not in (None, _KILLED) and seen.record.exit_code != seen.exit_code:
-        yield f"exit code {seen.exit_code}, and {seen.record.exit_code} in the record"
+        yield f"exit code {seen.exit_code}, but {seen.record.exit_code} in the record"
     if not seen.record.reason:
         yield "the record gives no reason"
 
 
-def _wrong_results(ends: Ends, seen: Seen) -> Iterator[str]:
+def _results(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
     if seen.record is None:
         if seen.before:
             yield f"{len(seen.before)} results were lost with the record"
         return
     statuses = {probe.name: probe.status for probe in seen.record.probes}
     for name, status in seen.before.items():
-        if statuses.get(name) != status:
-            yield f"{name} was {status} before, and is {statuses.get(name, 'gone')}"
+        now = statuses.get(name, "gone")
+        if now != status:
+            yield f"{name} was {status} before the fault and is {now} after it"
     for name, status in statuses.items():
-        if status == "PASS" and name not in seen.evidence:
-            yield f"{name} is PASS, without evidence that it ran"
-        elif status == "PASS" and seen.again.get(name) != "PASS" and not ends.gap:
-            yield f"{name} is PASS, and its evidence says {seen.again.get(name, 'nothing')}"
+        if status == "PASS" and name not in seen.exited:
+            yield f"{name} is PASS without evidence that it ran"
+        elif status == "PASS" and seen.rejudged.get(name) != "PASS" and not allowed.gap:
+            yield f"{name} is PASS, but its evidence says {seen.rejudged.get(name, 'nothing')}"
 
 
-def _wrong_statuses(ends: Ends, seen: Seen) -> Iterator[str]:
+def _statuses(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
     if seen.record is None:
         return
     probes = seen.record.probes
     if seen.exit_code == 0 and (
         not probes or any(probe.status not in ("PASS", "SKIP") for probe in probes)
     ):
-        yield "exit code 0, and not every probe passed"
+        yield "exit code 0, but not every probe passed"
     for probe in probes:
         if probe.status not in ("FAIL", "CRASH", "HANG"):
             continue
-        holed = any(splat.kind == _GAP for splat in probe.splats)
-        if not (ends.gap and probe.status == "FAIL" and holed):
-            yield f"{probe.name} is {probe.status}, through no fault of its own: {probe.reason}"
+        gap = any(splat.kind == _GAP for splat in probe.splats)
+        if not (allowed.gap and probe.status == "FAIL" and gap):
+            yield f"{probe.name} is {probe.status}, which blames the kernel: {probe.reason}"
 
 
-def _leftovers(ends: Ends, seen: Seen) -> Iterator[str]:
+def _leftovers(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
     yield from (f"left running: {each}" for each in seen.processes)
     yield from (f"left mounted: {each}" for each in seen.mounts)
-    yield from (f"left behind: {each}" for each in seen.files)
+    yield from (f"left over: {each}" for each in seen.files)

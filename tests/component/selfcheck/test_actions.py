@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hands that reach into another process, which is a small Python program here."""
+"""Injecting faults into another process, here a small Python program."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from harness.selfcheck.injection import actions
 
 @pytest.fixture
 def reader() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket, int]]:
-    """Yield a process that prints what its socket says, our end, and its file descriptor."""
+    """Yield a process that prints what it reads from a socket, our end, and its descriptor."""
     ours, theirs = socket.socketpair()
     program = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1]))\n"
     program += "try: print(s.recv(100))\nexcept OSError as e: print(type(e).__name__)"
@@ -41,14 +41,14 @@ def reader() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket, int]]:
 Reader = tuple[subprocess.Popen[bytes], socket.socket, int]
 
 
-def test_the_processes_of_a_run_are_found_by_their_mark(reader: Reader) -> None:
+def test_processes_are_found_by_their_mark(reader: Reader) -> None:
     assert reader[0].pid in actions.marked("component-test")
     assert actions.marked("component-tes") == {}
     with pytest.raises(actions.Missed, match="no QEMU"):
         actions.qemu("component-test")
 
 
-def test_a_socket_is_found_from_its_other_end_and_shut(reader: Reader) -> None:
+def test_a_socket_is_found_from_its_other_end_and_shut_down(reader: Reader) -> None:
     process, ours, number = reader
     assert actions.far_end(process.pid, number, os.getpid()) == ours.fileno()
     with pytest.raises(actions.Missed, match="not connected"):
@@ -58,14 +58,14 @@ def test_a_socket_is_found_from_its_other_end_and_shut(reader: Reader) -> None:
     assert process.communicate(timeout=10)[0] == b"b''\n"
 
 
-def test_what_is_said_with_a_borrowed_socket_reaches_its_other_end(reader: Reader) -> None:
+def test_data_sent_through_a_borrowed_socket_reaches_the_other_end(reader: Reader) -> None:
     process, _, number = reader
     with actions.borrowed(os.getpid(), actions.far_end(process.pid, number, os.getpid())) as sock:
         sock.send(b"[")
     assert process.communicate(timeout=10)[0] == b"b'['\n"
 
 
-def test_a_process_that_is_gone_is_missed(reader: Reader) -> None:
+def test_a_process_that_has_ended_is_missed(reader: Reader) -> None:
     process, _, number = reader
     process.kill()
     process.wait()
@@ -77,7 +77,7 @@ def test_a_process_that_is_gone_is_missed(reader: Reader) -> None:
         actions.channel(process.pid, "qmp")
 
 
-def test_a_tcp_connection_is_reset_under_its_owner() -> None:
+def test_a_tcp_connection_is_reset() -> None:
     program = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
     program += "s.sendall(b'x')\ntry: print(s.recv(100))\nexcept OSError as e: print(e)"
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -87,13 +87,13 @@ def test_a_tcp_connection_is_reset_under_its_owner() -> None:
         with server.accept()[0] as accepted:
             assert accepted.recv(1) == b"x"
             actions.reset_ssh(process.pid)
-            said = process.communicate(timeout=10)[0]
-            assert b"x" not in said
+            output = process.communicate(timeout=10)[0]
+            assert b"x" not in output
             with pytest.raises(actions.Missed):
                 actions.reset_ssh(process.pid)
 
 
-def test_half_of_a_file_is_cut(tmp_path: Path) -> None:
+def test_a_file_is_truncated_to_half(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with pytest.raises(actions.Missed):
         actions.cut_file(path)
@@ -102,7 +102,7 @@ def test_half_of_a_file_is_cut(tmp_path: Path) -> None:
     assert path.stat().st_size == 50
 
 
-def test_the_clock_on_the_wall_jumps_and_the_others_do_not(tmp_path: Path) -> None:
+def test_the_wall_clock_jumps_and_monotonic_clocks_do_not(tmp_path: Path) -> None:
     offset = tmp_path / "clock"
     env = actions.clock_environment(actions.clock_library(tmp_path), offset)
     program = "import time\nfor _ in range(2):\n"
@@ -127,7 +127,7 @@ def test_the_clock_on_the_wall_jumps_and_the_others_do_not(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-def test_a_small_disk_is_full_inside_and_never_seen_outside(tmp_path: Path) -> None:
+def test_a_small_disk_is_full_inside_and_invisible_outside(tmp_path: Path) -> None:
     with actions.small_disk(tmp_path, 1 << 20) as holder:
         inside = actions.inside(holder, tmp_path)
         actions.fill(inside / "filler")

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.campaign import strategy
 from harness.errors import SpecError
 from harness.kernel import faults
 from harness.kernel.faults import Catch, Fault
@@ -29,25 +30,27 @@ FAULT = Fault(
 
 
 @pytest.mark.parametrize(
-    ("record", "outcome", "by"),
+    ("record", "result", "by"),
     [
         (probed({"hgm/continue-4k/1G": "FAIL"}), "caught", "hgm/continue-4k/1G: FAIL"),
-        (probed({"hgm/continue-4k/1G": "CRASH"}), "missed", ""),  # not as its list says
-        (probed({"hgm/split/1G": "FAIL"}), "missed", ""),  # not the probe of its list
+        (probed({"hgm/continue-4k/1G": "CRASH"}), "missed", ""),  # not with this status
+        (probed({"hgm/split/1G": "FAIL"}), "missed", ""),  # not by this probe
         (probed({"hgm/continue-4k/1G": "PASS"}), "missed", ""),
         (probed({"hgm/continue-4k/1G": "SKIP"}), "missed", ""),
-        (probed({"hgm/stress/2M": "CRASH"}), "missed", ""),  # without the complaint
+        (probed({"hgm/stress/2M": "CRASH"}), "missed", ""),  # without the pattern
         (probed({"hgm/continue-4k/2M#2": "FAIL"}), "caught", "hgm/continue-4k/2M#2: FAIL"),
         (NO_BUILD, "no build", ""),
         (NO_BOOT, "no boot", ""),
     ],
 )
-def test_a_fault_is_caught_only_as_its_list_says(record: RunRecord, outcome: str, by: str) -> None:
+def test_a_fault_is_caught_only_as_faults_toml_says(
+    record: RunRecord, result: str, by: str
+) -> None:
     row = detect.row(FAULT, record)
-    assert (row.outcome, row.by) == (outcome, by)
+    assert (row.result, row.by) == (result, by)
 
 
-def test_a_complaint_of_the_kernel_can_be_asked_for() -> None:
+def test_a_pattern_is_matched_against_splats() -> None:
     record = probed({"hgm/stress/2M": "CRASH"})
     splat = Splat(
         kind="bad-page", title="BUG: bad page map", block=("BUG: bad page map in x",), offset=0
@@ -66,35 +69,34 @@ def test_a_complaint_of_the_kernel_can_be_asked_for() -> None:
         (ended("PoolShort", "guest"), 1),
     ],
 )
-def test_what_is_a_false_alarm(record: RunRecord, count: int) -> None:
+def test_false_alarms(record: RunRecord, count: int) -> None:
     assert len(detect.alarms("none", record, expect_hgm=False)) == count
 
 
-def test_a_reference_kernel_without_its_feature_is_an_alarm() -> None:
+def test_a_reference_kernel_without_hgm_is_an_alarm() -> None:
     record = probed({"a/b/2M": "PASS"})
     assert len(detect.alarms("hgm-6.12", record, expect_hgm=True)) == 1
     has = msgspec.structs.replace(record, hgm=HgmSupport(present=True, evidence="MADV_SPLIT: ok"))
     assert detect.alarms("hgm-6.12", has, expect_hgm=True) == []
 
 
-def test_what_the_walk_from_outside_found_can_be_asked_for() -> None:
+def test_a_pattern_is_matched_against_problems_of_a_page_table_walk() -> None:
     fault = msgspec.structs.replace(
         FAULT, caught=(Catch(probe="a/b", status=("FAIL",), pattern="^wrong subpage"),)
     )
     record = probed({"a/b/2M": "FAIL"})
-    assert detect.row(fault, record).outcome == "missed"
-    look = CheckpointResult(number=1, name="x", problems=("wrong subpage: 0x1",))
-    probe = msgspec.structs.replace(record.probes[0], checkpoints=(look,))
+    assert detect.row(fault, record).result == "missed"
+    walk = CheckpointResult(number=1, name="x", problems=("wrong subpage: 0x1",))
+    probe = msgspec.structs.replace(record.probes[0], checkpoints=(walk,))
     assert detect.row(fault, msgspec.structs.replace(record, probes=(probe,))).by == "a/b/2M: FAIL"
 
 
 @pytest.mark.parametrize(("one_in", "boots"), [(1, 1), (2, 7), (3, 12)])
-def test_what_does_not_always_show_is_looked_for_more_often(one_in: int, boots: int) -> None:
-    assert detect.looks(one_in) == boots
-    assert (1 - 1 / one_in) ** boots <= 0.01
+def test_a_fault_that_shows_in_one_of_n_boots_gets_more_boots(one_in: int, boots: int) -> None:
+    assert strategy.repeats(1 / one_in, 0.01) == boots
 
 
-def test_kernels_of_one_configuration_and_series_are_built_one_after_the_other() -> None:
+def test_kernels_are_built_in_the_order_of_configuration_and_series() -> None:
     ordered = [(fault.config, fault.on) for fault in detect.in_order(faults.load())]
     assert ordered == sorted(ordered)
     assert ordered[0][0] == ()
@@ -121,7 +123,7 @@ def _detection(*records: RunRecord) -> Detection:
     )
 
 
-def test_the_exit_code_wants_every_fault_caught() -> None:
+def test_the_exit_code_is_0_only_if_every_fault_is_caught() -> None:
     caught, missed = probed({"hgm/continue-4k/1G": "FAIL"}), probed({"hgm/split/1G": "FAIL"})
     assert _detection(caught).exit_code == 0
     assert _detection(caught, missed).exit_code == 1
@@ -132,9 +134,9 @@ def test_the_exit_code_wants_every_fault_caught() -> None:
 def _page(record: RunRecord) -> str:
     specs = (
         ProbeSpec(name="hgm/continue-4k/1G", shows="", source="", language="c"),
-        ProbeSpec(name="a/b/2M", shows="", source="", language="c", guards="the peace"),
+        ProbeSpec(name="a/b/2M", shows="", source="", language="c", guards="the invariant"),
     )
-    return report.markdown(_detection(record), specs)
+    return report.page(_detection(record), specs)
 
 
 def test_the_page_has_a_row_a_fault_and_a_row_a_probe() -> None:
@@ -149,13 +151,13 @@ def test_the_page_has_a_row_a_fault_and_a_row_a_probe() -> None:
     assert "PASS: 1 of 1 faults caught, 0 false alarms in 2 runs without a fault." in page
 
 
-def test_the_page_says_what_each_probe_caught_or_guards() -> None:
+def test_the_page_names_what_each_probe_caught_or_guards() -> None:
     page = _page(probed({"hgm/continue-4k/1G": "FAIL", "a/b/2M": "FAIL"}))
     assert "| hgm/continue-4k | wrong-subpage |  |" in page
-    assert "| a/b | - | the peace |" in page
+    assert "| a/b | - | the invariant |" in page
 
 
-def test_all_probes_that_noticed_a_fault_are_kept_in_the_order_of_its_list() -> None:
+def test_all_probes_that_caught_a_fault_are_kept_in_order() -> None:
     record = probed({"hgm/split/2M": "FAIL", "hgm/continue-4k/2M": "FAIL", "hgm/stress/2M": "FAIL"})
     caught = (*FAULT.caught, Catch(probe="hgm/split/*", status=("FAIL",)))
     row = detect.row(msgspec.structs.replace(FAULT, caught=caught), record)
@@ -191,7 +193,7 @@ def test_a_list_of_faults(tmp_path: Path) -> None:
         ("[x", "faults.toml"),
     ],
 )
-def test_a_wrong_list_of_faults_is_said(tmp_path: Path, text: str, words: str) -> None:
+def test_a_wrong_list_of_faults_is_an_error(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "faults.toml").write_text(text)
     (tmp_path / "x.patch").write_text("")
     with pytest.raises(SpecError, match=words):
