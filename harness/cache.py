@@ -120,7 +120,7 @@ def entries(workspace: Workspace, *, remembered: bool = False) -> tuple[CacheEnt
             the host has forgotten them, as long as some builds take.
     """
     known = _sizes(workspace) if remembered else {}
-    sizes: dict[str, _Size] = {}
+    sizes: dict[str, _KnownSize] = {}
     found = []
     for kind, path in _everything(workspace):
         with contextlib.suppress(FileNotFoundError):  # another process pruned it
@@ -151,19 +151,19 @@ def _entry(kind: str, path: Path, size: int) -> CacheEntry:
     )
 
 
-class _Size(msgspec.Struct, frozen=True):
+class _KnownSize(msgspec.Struct, frozen=True):
     """How large an entry was, and what must be as it was for that to hold."""
 
     mark: str
     size: int
 
 
-def _size(kind: str, path: Path, known: _Size | None) -> _Size:
+def _size(kind: str, path: Path, known: _KnownSize | None) -> _KnownSize:
     mark = _mark(kind, path)
     if known is not None and mark and known.mark == mark:
         return known
     counted = _counted(path) if kind == "ccache" else None
-    return _Size(mark, disk_usage(path) if counted is None else counted)
+    return _KnownSize(mark, disk_usage(path) if counted is None else counted)
 
 
 def _mark(kind: str, path: Path) -> str:
@@ -194,10 +194,10 @@ def _memory(workspace: Workspace) -> Path:
     return workspace.cache / "sizes.json"
 
 
-def _sizes(workspace: Workspace) -> dict[str, _Size]:
+def _sizes(workspace: Workspace) -> dict[str, _KnownSize]:
     """Return the sizes that are remembered, by path; none where the memory is absent or torn."""
     try:
-        return msgspec.json.decode(_memory(workspace).read_bytes(), type=dict[str, _Size])
+        return msgspec.json.decode(_memory(workspace).read_bytes(), type=dict[str, _KnownSize])
     except (FileNotFoundError, msgspec.DecodeError):
         return {}
 

@@ -50,20 +50,20 @@ _Line = Annotated[str, msgspec.Meta(pattern=r"^\S.*\S$")]
 _Source = Annotated[str, msgspec.Meta(pattern=r"^(c/[a-z0-9_]+\.c|python/[a-z0-9_]+\.py)$")]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_Size = Literal["1G", "2M"]
+_PageSize = Literal["1G", "2M"]
 
 
-class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _CatalogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry as it is written; the module's docstring explains the fields."""
 
     name: _Name
     shows: _Line
     source: _Source
     guards: _Line = ""
-    budget: Annotated[dict[_Size, _Positive], msgspec.Meta(min_length=1)]
+    budget: Annotated[dict[_PageSize, _Positive], msgspec.Meta(min_length=1)]
     arguments: tuple[str, ...] = ()
     needs: tuple[Literal["hgm", "root", "numa"], ...] = ()
-    pages: _Count | dict[_Size, _Count] = 0
+    pages: _Count | dict[_PageSize, _Count] = 0
     nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
     on_request: bool = False
     checkpoints: bool = False
@@ -160,9 +160,9 @@ def _read(path: Path) -> _Catalog:
         raise SpecError(f"{path}: {error}", hint="mend the probe catalogue") from None
 
 
-def _entry(raw: dict[str, Any], number: int, path: Path) -> _Entry:
+def _entry(raw: dict[str, Any], number: int, path: Path) -> _CatalogEntry:
     try:
-        return msgspec.convert(raw, type=_Entry)
+        return msgspec.convert(raw, type=_CatalogEntry)
     except msgspec.ValidationError as error:
         who = f"probe {raw['name']!r}" if "name" in raw else f"probe number {number}"
         raise SpecError(f"{path}: {who}: {error}", hint="mend the probe catalogue") from None
@@ -174,7 +174,7 @@ def _check_unique(names: Sequence[str], path: Path) -> None:
         raise SpecError(f"{path}: two probes have the name {twice[0]!r}", hint="rename one")
 
 
-def _specs(entry: _Entry) -> Iterable[ProbeSpec]:
+def _specs(entry: _CatalogEntry) -> Iterable[ProbeSpec]:
     is_python = entry.source.startswith("python/")
     for size, seconds in entry.budget.items():
         pages = entry.pages.get(size, 0) if isinstance(entry.pages, dict) else entry.pages

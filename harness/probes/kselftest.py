@@ -58,7 +58,7 @@ _Seconds = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Entry(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class KselftestEntry(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One entry as it is written; the module's docstring explains the fields."""
 
     program: str
@@ -86,7 +86,7 @@ class Collection(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memory: str
     budget: _Seconds
     helpers: tuple[str, ...] = ()
-    test: tuple[Entry, ...] = ()
+    test: tuple[KselftestEntry, ...] = ()
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,7 +116,7 @@ class Plan(Record, frozen=True, kw_only=True):
         absent: names of tests in the table that were asked for and the tree does not have.
     """
 
-    tests: tuple[Entry, ...]
+    tests: tuple[KselftestEntry, ...]
     files: tuple[str, ...]
     absent: tuple[str, ...]
 
@@ -191,7 +191,7 @@ def plan(name: str, collection: Collection, inventory: Inventory, patterns: Sequ
     has = {*inventory.programs, *inventory.scripts}
     entries = _entries(collection, inventory)
     plain = sorted(has.difference(collection.helpers, (test.program for test in entries)))
-    everything = (*entries, *(Entry(program=program) for program in plain))
+    everything = (*entries, *(KselftestEntry(program=program) for program in plain))
     for pattern in patterns:
         if not any(_matches(test, pattern) for test in everything if test.program in has):
             raise _no_match(name, pattern, inventory, everything)
@@ -205,7 +205,7 @@ def plan(name: str, collection: Collection, inventory: Inventory, patterns: Sequ
     )
 
 
-def probe(name: str, collection: Collection, test: Entry, unmet: str = "") -> ProbeSpec:
+def probe(name: str, collection: Collection, test: KselftestEntry, unmet: str = "") -> ProbeSpec:
     """Return a test as a probe.
 
     Args:
@@ -228,7 +228,7 @@ def probe(name: str, collection: Collection, test: Entry, unmet: str = "") -> Pr
     )
 
 
-def _entries(collection: Collection, inventory: Inventory) -> tuple[Entry, ...]:
+def _entries(collection: Collection, inventory: Inventory) -> tuple[KselftestEntry, ...]:
     """Return the entries for a tree: one that names its directory replaces one without."""
     own = {test.name for test in collection.test if test.directory == inventory.directory}
     return tuple(
@@ -238,15 +238,15 @@ def _entries(collection: Collection, inventory: Inventory) -> tuple[Entry, ...]:
     )
 
 
-def _is_script(test: Entry) -> bool:
+def _is_script(test: KselftestEntry) -> bool:
     return test.program.endswith(".sh")
 
 
-def _matches(test: Entry, pattern: str) -> bool:
+def _matches(test: KselftestEntry, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in (test.name, test.program))
 
 
-def _preparation(test: Entry) -> tuple[str, ...]:
+def _preparation(test: KselftestEntry) -> tuple[str, ...]:
     """Return the words that tell the guest's script what a test needs, settings before pools."""
     words: list[str] = []
     for path, giver in test.needs.items():
@@ -260,7 +260,9 @@ def _preparation(test: Entry) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _no_match(name: str, pattern: str, inventory: Inventory, tests: Sequence[Entry]) -> SpecError:
+def _no_match(
+    name: str, pattern: str, inventory: Inventory, tests: Sequence[KselftestEntry]
+) -> SpecError:
     has = {*inventory.programs, *inventory.scripts}
     names = dict.fromkeys(n for t in tests if t.program in has for n in (t.program, t.name))
     near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5)

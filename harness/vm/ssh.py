@@ -48,7 +48,7 @@ class MovableDeadline(Protocol):
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandOutput:
     """What a command in the guest answered.
 
     Attributes:
@@ -113,7 +113,7 @@ class Ssh:
         on_stdout: Callable[[bytes], object] | None = None,
         on_stderr: Callable[[bytes], object] | None = None,
         check: bool = False,
-    ) -> Answer:
+    ) -> CommandOutput:
         """Run a command in the guest.
 
         Args:
@@ -138,7 +138,7 @@ class Ssh:
             code = channel.recv_exit_status() if channel.exit_status_ready() else -1
         if code < 0:
             raise GuestLost(f"the guest gave no exit code for {shlex.join(argv)}")
-        answer = Answer(code, out.decode(errors="replace"), err.decode(errors="replace"))
+        answer = CommandOutput(code, out.decode(errors="replace"), err.decode(errors="replace"))
         if check and code != 0:
             said = (answer.stderr or answer.stdout).strip().splitlines()
             raise CommandFailed(

@@ -25,7 +25,7 @@ _THREADING = re.compile(
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 
 
-class Subject(Record, frozen=True, kw_only=True):
+class MailSubject(Record, frozen=True, kw_only=True):
     """A subject taken apart.
 
     Attributes:
@@ -80,7 +80,7 @@ class Mail(Record, frozen=True, kw_only=True):
         patch: what git would apply; empty where there is none.
     """
 
-    subject: Subject
+    subject: MailSubject
     place: Place = Place()
     patch: bytes = b""
 
@@ -90,7 +90,7 @@ class Mail(Record, frozen=True, kw_only=True):
         return self.place.message_id
 
 
-def parse_subject(raw: str) -> Subject:
+def parse_subject(raw: str) -> MailSubject:
     """Take a decoded subject apart.
 
     Every bracket in front counts, so that a list's ``[linux-mm]`` and ``[PATCH][v2][1/3]`` do no
@@ -109,7 +109,7 @@ def parse_subject(raw: str) -> Subject:
     tag = " ".join(tags)
     number, revision = _NUMBER.search(tag), _REVISION.search(tag)
     tagged = number is not None or _PATCH_TAG.search(tag) is not None
-    return Subject(
+    return MailSubject(
         text=text,
         title=rest.strip() or text,
         reply=reply,

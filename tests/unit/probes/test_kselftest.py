@@ -7,7 +7,7 @@ import pytest
 
 from harness.errors import SpecError
 from harness.probes import catalog, kselftest, selftests
-from harness.probes.kselftest import Collection, Entry, Inventory
+from harness.probes.kselftest import Collection, Inventory, KselftestEntry
 
 COLLECTION = Collection(
     directories=("mm", "vm"),
@@ -16,13 +16,13 @@ COLLECTION = Collection(
     budget=120,
     helpers=("run_vmtests.sh", "helper"),
     test=(
-        Entry(program="cow", pools={"2M": 128}, budget=60),
-        Entry(program="stress", variant="anon", arguments=("anon", "20")),
-        Entry(program="stress", variant="hugetlb", arguments=("hugetlb", "128")),
-        Entry(program="madvise"),
-        Entry(program="madvise", directory="vm", arguments=("/dev/hugepages-2M/file",)),
-        Entry(program="old", directory="vm"),
-        Entry(
+        KselftestEntry(program="cow", pools={"2M": 128}, budget=60),
+        KselftestEntry(program="stress", variant="anon", arguments=("anon", "20")),
+        KselftestEntry(program="stress", variant="hugetlb", arguments=("hugetlb", "128")),
+        KselftestEntry(program="madvise"),
+        KselftestEntry(program="madvise", directory="vm", arguments=("/dev/hugepages-2M/file",)),
+        KselftestEntry(program="old", directory="vm"),
+        KselftestEntry(
             program="limits.sh",
             needs={"/dev/x": "CONFIG_X"},
             set={"vm.overcommit_memory": "1"},
