@@ -17,7 +17,8 @@ _SECONDS = 1500
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    fence = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [text for marked, text in fence.findall(page.read_text()) if marked == language]
 
 
 def python(*words: str, cwd: Path, source: Path) -> subprocess.CompletedProcess[str]:
@@ -58,15 +59,21 @@ def checkout(tmp_path: Path) -> Path:
     return copy
 
 
-def test_a_probe_is_added_by_the_words_of_its_page(checkout: Path) -> None:
-    page = HOWTO / "writing-a-probe.md"
-    in_c, in_python = blocks(page, "c")[0], blocks(page, "python")[0]
-    (checkout / "probes" / "c" / "two_pages.c").write_text(in_c)
-    (checkout / "probes" / "python" / "two_pages.py").write_text(in_python)
+def add_the_probes(checkout: Path, page: Path) -> Path:
+    """Do what the page says, and return the C source."""
+    source = checkout / "probes" / "c" / "two_pages.c"
+    source.write_text(blocks(page, "c")[0])
+    (checkout / "probes" / "python" / "two_pages.py").write_text(blocks(page, "python")[0])
     catalogue = checkout / "probes" / "catalog.toml"
     catalogue.write_text("\n".join([catalogue.read_text(), *blocks(page, "toml")]))
-    words = ("-m", "harness.cli", "run", "--json", "--probe", "hgm/two-pages*")
-    done = python(*words, cwd=checkout, source=checkout)
+    return source
+
+
+def test_a_probe_is_added_by_the_words_of_its_page(checkout: Path) -> None:
+    page = HOWTO / "writing-a-probe.md"
+    source = add_the_probes(checkout, page)
+    run = ("-m", "harness.cli", "run", "--json", "--probe")
+    done = python(*run, "hgm/two-pages*", cwd=checkout, source=checkout)
     assert done.returncode == 0, done.stderr
     probes = json.loads(done.stdout)["probes"]
     assert {probe["name"]: probe["status"] for probe in probes} == {
@@ -75,6 +82,14 @@ def test_a_probe_is_added_by_the_words_of_its_page(checkout: Path) -> None:
         "hgm/two-pages-py/1G": "PASS",
         "hgm/two-pages-py/2M": "PASS",
     }
+
+    # And it fails as the page shows.
+    source.write_text(source.read_text().replace("== 2, ", "== 3, ").replace("2 pages", "3 pages"))
+    done = python(*run, "hgm/two-pages/2M", cwd=checkout, source=checkout)
+    assert done.returncode == 1, done.stderr
+    (ktap,) = (checkout / "runs" / "latest" / "probes").glob("*/ktap")
+    (shown,) = (text for text in blocks(page, "") if "not ok" in text)
+    assert ktap.read_text().endswith(shown)
 
 
 @pytest.mark.parametrize(

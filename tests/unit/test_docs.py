@@ -37,7 +37,7 @@ _BEFORE = (["git", "bisect", "run"],)
 _OPERATORS = {"|", "||", "&", "&&", ";", "(", ")"}
 
 #: Names that a page makes up: the reader's own probe, or what stands for any name.
-_PLACEHOLDER = re.compile(r"[A-Z_/*-]+|(hgm/|baseline/)?two-pages.*")
+_PLACEHOLDER = re.compile(r"[A-Z_/*-]+|(hgm/|build/)?two[-_]pages.*")
 
 
 class Wrong(Exception):
@@ -176,10 +176,24 @@ def _is_series(spec: str) -> bool:
     return spec.partition(":")[0] in ("dir", "mbox", "git", "lore")
 
 
+def wrong_make(words: list[str]) -> Iterator[str]:
+    """Yield the targets and variables of a ``make -C probes`` that its Makefile does not have."""
+    makefile = (ROOT / "probes" / "Makefile").read_text()
+    for word in words[3:]:
+        name, is_variable, _ = word.partition("=")
+        pattern = rf"\$\({name}\)" if is_variable else rf"^{name}:"
+        is_built = (ROOT / "probes" / "c" / f"{Path(word).name}.c").exists()
+        found = re.search(pattern, makefile, re.MULTILINE)
+        if not (found or is_built or _PLACEHOLDER.fullmatch(word)):
+            yield f"make: {word}"
+
+
 def wrong_commands(page: Path) -> Iterator[str]:
     for language, text in blocks_of(page):
         for line in lines_of(language, text):
             for words in commands_of(line):
+                if words[:3] == ["make", "-C", "probes"]:
+                    yield from wrong_make(words)
                 arguments = arguments_of(words)
                 if arguments is None:
                     continue
@@ -243,6 +257,9 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
         ("```sh\n./hgm run --series no-such\n```\n", ["--series no-such"]),
         ("```sh\ngit bisect run ~/hgm/hgm bisect-step --no-such\n```\n", ["No such option"]),
         ("```console\n$ ./hgm run --no-such\n--no-such 2\n```\n", ["No such option"]),
+        ("```sh\nmake -C probes CROSS_COMPILE=x- run_tests build/split\n```\n", []),
+        ("```sh\nmake -C probes no-such\n```\n", ["make: no-such"]),
+        ("```sh\nmake -C probes NO_SUCH=1\n```\n", ["make: NO_SUCH=1"]),
         ("```\n./hgm run\n```\n", ["./hgm run"]),
         ("See `hgm compare` and `hgm run --json`.\n", []),
         ("See `hgm no-such`.\n", ["No such command"]),
