@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The only door to other programs: an argv, a deadline, an exit code, and where the output went.
+"""Run other programs: an argv and a deadline in, an exit code and output out.
 
-No shell line is ever made from data. Every program leads its own process group, which is ended
-whole when the deadline passes, when an exception (Ctrl-C among them) leaves the call, or, through
-the parent-death signal, when this process is killed with no chance to clean up.
+Nothing else in the harness starts a process, and no shell line is ever made from data. Every
+program leads its own process group. The whole group is ended when the deadline passes, when an
+exception (Ctrl-C included) leaves the call, or, through the parent-death signal, when this process
+is killed.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ GRACE_SECONDS = 2.0
 
 _CHUNK = 1 << 16
 
-# setpriv sets the parent-death signal in the child without a Python pre-exec hook, which would not
-# be safe in a process with threads. A parent that died before that is noticed by this constant
-# line, which then becomes the program; the program's words are its arguments and never parsed.
+# setpriv sets the parent-death signal in the child; a Python pre-exec hook would not be safe in a
+# process with threads. This constant line checks that the parent had not died before, then becomes
+# the program, whose argv is passed as arguments and never parsed.
 _IF_PARENT_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
 
 
@@ -57,7 +58,7 @@ class Completed:
 
 
 class Process:
-    """A running program and its process group; a context manager that leaves none of it behind."""
+    """A running program and its process group; as a context manager it ends the group."""
 
     def __init__(self, argv: Sequence[str], popen: subprocess.Popen[bytes]) -> None:
         self.argv = tuple(argv)
@@ -85,7 +86,7 @@ class Process:
         return None if code is None else _shell_code(code)
 
     def wait(self, deadline: Deadline) -> int:
-        """Wait for the end and return the exit code; raise DeadlineExpired if it does not come."""
+        """Wait for the end and return the exit code; raise DeadlineExpired if it comes too late."""
         try:
             return _shell_code(self.popen.wait(timeout=deadline.remaining()))
         except subprocess.TimeoutExpired:
@@ -131,8 +132,8 @@ def start(  # noqa: PLR0913 - the narrow waist to every program; all but argv ha
         stdout: see stdin.
         stderr: see stdin.
         pass_fds: file descriptors that stay open in the program.
-        death_signal: what the program gets when this process dies without a word. SIGTERM suits
-            make, which hands it on to its children; SIGKILL suits what has no children.
+        death_signal: what the program gets when this process is killed. SIGTERM suits make, which
+            passes it on to its children; SIGKILL suits a program without children.
 
     Raises:
         ToolMissing: if the program is not installed.
@@ -140,7 +141,8 @@ def start(  # noqa: PLR0913 - the narrow waist to every program; all but argv ha
     tool = shutil.which(argv[0])
     if tool is None:
         raise ToolMissing(
-            f"the program {argv[0]} is not installed", hint="`hgm doctor` prints the line that does"
+            f"the program {argv[0]} is not installed",
+            hint="`hgm doctor` prints the command that installs it",
         )
     guarded = ["setpriv", "--pdeathsig", death_signal.name, "--"]
     guarded += ["sh", "-c", _IF_PARENT_LIVES, str(os.getpid()), tool, *argv[1:]]
@@ -177,9 +179,9 @@ def run(  # noqa: PLR0913 - see start
         env: variables on top of this process's environment.
         stdin: a file that it reads from; nothing by default.
         log: a file to which both output streams are appended as they come; without it they are
-            kept apart and returned.
+            separate and returned.
         on_line: called with each whole line of standard output (of both streams with a log).
-        ok: the exit codes that are no error; None for all.
+        ok: the exit codes that are not an error; None for all.
 
     Raises:
         ToolMissing: if the program is not installed.
@@ -226,12 +228,12 @@ def run(  # noqa: PLR0913 - see start
 
 
 def failure(done: Completed) -> CommandFailed | NoSpace:
-    """Return the error for a program that ended with an exit code nobody expected."""
+    """Return the error for a program that ended with an unexpected exit code."""
     text = done.stderr or done.stdout
     if done.log is not None:
         text = tail(done.log, 40)
     lines = [line for line in text.splitlines() if line.strip()]
-    said = lines[-1].strip() if lines else "it said nothing"
+    said = lines[-1].strip() if lines else "no output"
     if any("No space left on device" in line for line in lines):
         return NoSpace(
             f"{done.argv[0]} found no space left on the device",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What every stage is given: the cache, the deadline, and who is told how far it is."""
+"""What every stage is given: the cache, the deadline, and where progress is reported."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.workspace import Workspace
 
 @dataclass(frozen=True)
 class Context:
-    """What everything is done with.
+    """What every stage is given.
 
     Attributes:
         workspace: the cache.
-        deadline: when all must be over.
-        progress: who is told how far it is.
+        deadline: when the command must have ended.
+        progress: where progress is reported.
     """
 
     workspace: Workspace

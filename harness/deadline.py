@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One time budget, handed down from the command line to the last system call."""
+"""A time budget, passed down from the command line to every call that waits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from harness.errors import DeadlineExpired
 
 @dataclass(frozen=True)
 class Deadline:
-    """A point in monotonic time, and the name of what must be done by then.
+    """A point in time, and what must be done by then.
 
     Attributes:
         at: seconds on ``time.monotonic``'s clock.
-        what: what the budget was for, named in the error when it runs out.
-        seconds: the budget's whole length, for messages.
+        what: what the budget is for; the error names it.
+        seconds: the length of the budget, for messages.
     """
 
     at: float
@@ -47,5 +47,5 @@ class Deadline:
             raise self.error()
 
     def error(self) -> DeadlineExpired:
-        """Return the error that says what took too long."""
+        """Return the error for what took too long."""
         return DeadlineExpired(f"{self.what} took longer than {self.seconds:g} s")

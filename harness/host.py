@@ -121,7 +121,7 @@ def _sudo() -> list[str]:
 def kvm_unusable() -> str:
     """Return why KVM cannot even be tried; empty if it can."""
     if not _KVM.exists():
-        return f"{_KVM} is not there"
+        return f"{_KVM} does not exist"
     if not os.access(_KVM, os.R_OK | os.W_OK):
         return f"{_KVM} cannot be opened by this user"
     return ""

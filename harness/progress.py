@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a stage tells people what it is doing, without knowing who listens."""
+"""The interface through which a stage reports its progress."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What every stage may call; `harness.report.progress` has the terminal and plain forms."""
+    """What a stage may call; `harness.report.progress` implements it for terminals and for logs."""
 
     def stage(self, name: str, detail: str = "") -> None:
-        """Say that a new stage begins, such as ``build`` or ``boot``."""
+        """Report that a stage begins, such as ``build`` or ``boot``."""
 
     def step(self, done: int, total: int | None, unit: str) -> None:
-        """Say how far the current stage is: ``done`` of ``total`` (None: unknown) ``unit``."""
+        """Report that ``done`` of ``total`` (None: unknown) ``unit`` of the stage are done."""
 
     def note(self, text: str) -> None:
-        """Say one line that a reader of the log wants to keep."""
+        """Report one line that belongs in the log."""
 
 
 class Silent:
-    """A progress that tells nobody."""
+    """A progress that reports nothing."""
 
     def stage(self, name: str, detail: str = "") -> None:
         """Ignore the stage."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where things live on this host: the cache, the run directories, locks and atomic writes.
+"""The cache, run directories, locks and atomic writes.
 
-The cache stands outside every checkout, in ``$HGM_CACHE`` or the user's cache directory::
+The cache is outside every checkout, in ``$HGM_CACHE`` or the user's cache directory::
 
     sources.git/     bare git object store: every kernel source and patched tree is a tree in it
     sources/         which package, tarball or commit became which tree
@@ -10,11 +10,11 @@ The cache stands outside every checkout, in ``$HGM_CACHE`` or the user's cache d
     images/          finished guest images by content
     recipes/         which state of the guest's recipes became which image
     probes/          compiled probes, and the kernels' own tests, by content
-    accel/           what was proven about KVM on this host, per boot
-    facts/           what was measured on this host, such as how many objects a build makes
-    sizes.json       how large the entries were when they were measured
-    locks/           one file a lock; a lock dies with the process that holds it
-    tmp/             what is not finished; swept when its owner is dead
+    accel/           whether KVM works on this host, per boot
+    facts/           measurements of this host, such as how many objects a build makes
+    sizes.json       the last measured sizes of the entries
+    locks/           one file a lock; a lock ends with the process that holds it
+    tmp/             unfinished directories; removed when their process has ended
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ class Workspace:
     def lock(self, name: str, deadline: Deadline, progress: Progress) -> Iterator[None]:
         """Hold the lock ``name`` against every other process of this user.
 
-        Says once that it waits, and for whom, if another process has it.
+        If another process has it, a note says so once.
 
         Raises:
-            DeadlineExpired: if the other process did not let go in time.
+            DeadlineExpired: if the other process did not release it in time.
         """
         path = self.room("locks") / f"{digest(name)[:16]}.lock"
         guard = filelock.FileLock(path)
@@ -90,7 +90,7 @@ class Workspace:
     def locked(self, name: str) -> bool:
         """Return whether another process holds the lock ``name`` right now."""
         try:
-            with self.lock(name, Deadline.after(0, "a look at a lock"), Silent()):
+            with self.lock(name, Deadline.after(0, "trying a lock"), Silent()):
                 return False
         except DeadlineExpired:
             return True
@@ -107,7 +107,7 @@ class Workspace:
             shutil.rmtree(path, ignore_errors=True)
 
     def publish(self, unfinished: Path, finished: Path) -> None:
-        """Give a directory its final name in one step; a twin that was quicker stays.
+        """Give a directory its final name atomically; one that another process published stays.
 
         Args:
             unfinished: what `unfinished` yielded, or a directory inside it.
@@ -121,7 +121,7 @@ class Workspace:
                 raise
 
     def sweep(self) -> None:
-        """Remove what processes that are dead by now left unfinished."""
+        """Remove the unfinished directories of processes that have ended."""
         for path in self.room("tmp").iterdir():
             owner = path.name.split(".")[-2]
             if owner.isdigit() and not Path("/proc", owner).exists():
@@ -131,8 +131,8 @@ class Workspace:
 def atomic_write(path: Path, data: bytes | str) -> None:
     """Write a whole file or none of it: readers see the old content or the new one.
 
-    Against the death of this process, that is; it does not wait for the disk, which would cost a
-    run a tenth of its time.
+    That holds if this process dies, not if the host does: waiting for the disk would cost a run a
+    tenth of its time.
     """
     raw = data.encode() if isinstance(data, str) else data
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
@@ -145,12 +145,12 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 
 def boot_id() -> str:
-    """Return which boot of this host this is; what was not yet on the disk is gone in the next."""
+    """Return the ID of this boot of the host."""
     return _BOOT_ID.read_text().strip()
 
 
 def newest_first(paths: Iterable[Path]) -> list[Path]:
-    """Return files by the time of their last change; one that another process removed is not in."""
+    """Return files by the time of their last change, without those that have been removed."""
     times = {}
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
@@ -159,12 +159,12 @@ def newest_first(paths: Iterable[Path]) -> list[Path]:
 
 
 def readable(text: str) -> str:
-    """Return what a person recognises of a text as part of a file name, 40 characters at most."""
+    """Return the end of a text in a form for file names, 40 characters at most."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[-40:]
 
 
 def digest(*parts: str | bytes) -> str:
-    """Return the SHA-256 of the parts in hex; parts cannot run into one another."""
+    """Return the SHA-256 of the parts in hex; ``ab, c`` and ``a, bc`` differ."""
     whole = hashlib.sha256()
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Byte code for the guest's Python, whose disk is read-only and whose CPU is emulated.
+"""Compile byte code for the guest's Python, because its disk is read-only and its CPU emulated.
 
-Debian's packages leave this to their maintainer scripts, which do not run here. The compiler is the
-guest's own Python, run on the host from the unpacked tree with its own dynamic linker, for byte
-code fits one version only.
+Debian's packages do this in maintainer scripts, which do not run here. Byte code fits one version
+of Python only, so the compiler is the guest's own Python, run on the host from the unpacked tree
+with its own dynamic linker.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _PYTHON = "usr/bin/python3"
 _LINKER = "ld-linux-x86-64.so.2"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
-#: Python never asks whether the source changed: on a read-only disk it cannot.
+#: Python need not check whether a source changed: the disk is read-only.
 _NEVER_STALE = ("--invalidation-mode", "unchecked-hash")
 
-#: What must not come from the caller's environment: each of these changes the bytes, or where they
-#: go. The compiler's own modules get their byte code from compileall, not by being imported.
+#: Variables that change the byte code or where it goes, if they come from the caller's environment.
+#: The compiler's own modules get their byte code from compileall, not from being imported.
 _SETTINGS = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The ``newc`` cpio format, which is what the kernel unpacks into its first root file system.
+"""Write the ``newc`` cpio format, which the kernel unpacks into its first root file system.
 
-Layout: Documentation/driver-api/early-userspace/buffer-format.rst. The kernel reads archives one
-after another, so one run's files can follow a cached archive, as long as each begins on a multiple
-of four bytes; `archive` pads its result accordingly.
+Layout: Documentation/driver-api/early-userspace/buffer-format.rst. The kernel reads one archive
+after another, so a run's overlay can follow a cached archive if each begins on a multiple of four
+bytes; `archive` pads its result. Our own, because cpio(1) needs root to put device nodes on a disk
+first, and no maintained Python library writes the format.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 
 ``images/`` in the cache holds a directory for each finished image, named by its key, and
 ``recipes/`` one small file for each state of the recipes that names the image last made of it.
-While the recipes stay as they are that file is all that is read, and apt is not asked; a caller
-who wants newer packages asks for a refresh.
+While the recipes are unchanged, only that file is read and apt is not run; `refresh` looks for
+newer packages.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the recipe {path} cannot be read: {error}") from None
+        raise UserError(f"cannot read the recipe {path}: {error}") from None
 
 
 def obtain(context: Context, *, refresh: bool = False, directory: Path = RECIPES) -> GuestImage:
@@ -103,14 +103,14 @@ def obtain(context: Context, *, refresh: bool = False, directory: Path = RECIPES
 
     Args:
         context: cache, deadline, progress.
-        refresh: ask apt which packages are current, and build anew if any changed.
+        refresh: ask apt which packages are current, and build an image if any has changed.
         directory: where the recipes are.
 
     Raises:
-        UserError: if a recipe is missing or malformed, or fits the packages no more.
-        InfrastructureError: if a package cannot be had or arrives damaged.
+        UserError: if a recipe is missing, malformed, or does not match the packages.
+        InfrastructureError: if a package cannot be fetched or arrives damaged.
         NoSpace: if a program found the cache's file system full.
-        OSError: with ENOSPC, if this one did.
+        OSError: with ENOSPC, if this process did.
         DeadlineExpired: if it took too long.
     """
     recipes = read_recipes(directory)
@@ -180,11 +180,11 @@ def without(resolved: tuple[Package, ...], left_out: set[str]) -> tuple[Package,
     """Return the packages but for those that the recipes leave out.
 
     Raises:
-        UserError: if one to leave out is not there, so that the recipes do not gather dust.
+        UserError: if one to leave out is not there, so that no stale entry stays in a recipe.
     """
     unknown = left_out - {package.name for package in resolved}
     if unknown:
-        raise UserError(f"leave-out names packages that nothing asks for: {', '.join(unknown)}")
+        raise UserError(f"leave-out has packages that no other depends on: {', '.join(unknown)}")
     return tuple(package for package in resolved if package.name not in left_out)
 
 
@@ -203,7 +203,7 @@ def _write(
     """Write the three files of an image into a new directory."""
     home.mkdir()
     initramfs = initramfs_tree(recipes, trees)
-    # Not compressed: every kernel reads that, and behind an lz4 archive it ignores the run's own.
+    # Not compressed: every kernel reads that, and after an lz4 archive it ignores the overlay.
     (home / "initramfs.cpio").write_bytes(cpio.archive(initramfs.values()))
     disk = bytecode.compiled(
         disk_tree(recipes, trees), recipes.disk.byte_code, home.parent / "bytecode", deadline
@@ -226,7 +226,7 @@ def initramfs_tree(recipes: Recipes, trees: Mapping[str, Tree]) -> dict[str, Ent
 
 
 def disk_tree(recipes: Recipes, trees: Mapping[str, Tree]) -> dict[str, Entry]:
-    """Return the file system of the read-only disk, with whatever of the initramfs it will hide."""
+    """Return the file system of the read-only disk, with the initramfs's files that it hides."""
     hidden = {
         path: entry
         for path, entry in initramfs_tree(recipes, trees).items()
@@ -250,7 +250,7 @@ def _selected(chosen: Recipe, trees: Mapping[str, Tree], name: str) -> dict[str,
 
 
 def _write_squashfs(home: Path, disk: Tree, deadline: Deadline) -> None:
-    """Write ``disk.squashfs``: from a tar archive, in which modes and owners need no root."""
+    """Write ``disk.squashfs`` from a tar archive, whose modes and owners do not need root."""
     archive = home.parent / "disk.tar"
     with archive.open("wb") as file:
         tree.write_tar(disk, file)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The two SSH keys of one run: the guest's, which is pinned, and the only one that may log in.
+"""The SSH keys of one run: the guest's host key, which is pinned, and the only key that may log in.
 
-Both are Ed25519, whose signatures are the cheapest for an emulated CPU. They are made for one run,
-live in memory and in the guest's memory, and are worth nothing afterwards.
+Both are Ed25519, whose signatures are the cheapest for an emulated CPU. They are made for one run
+and kept in this process and in the guest only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RunKeys:
     client_public: str
 
     def guest_files(self) -> tuple[OverlayFile, ...]:
-        """Return what the guest needs of them, readable by its root alone."""
+        """Return the guest's files with them, readable by its root only."""
         return (
             OverlayFile(HOST_KEY_PATH, self.host_private, 0o600),
             OverlayFile(AUTHORIZED_KEYS_PATH, f"{self.client_public}\n".encode(), 0o600),

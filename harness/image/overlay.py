@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What one run adds to the cached initramfs: its keys and the probes that were selected."""
+"""The overlay of a run: the files it adds to the cached initramfs, such as keys and probes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.image import cpio, tree
 
 @dataclass(frozen=True)
 class OverlayFile:
-    """A file that only one run's guest has.
+    """One file of an overlay.
 
     Attributes:
         path: where it goes in the guest, absolute or relative to the root.
@@ -27,16 +27,16 @@ class OverlayFile:
 def overlay_archive(files: Sequence[OverlayFile]) -> bytes:
     """Return a cpio archive to append to ``GuestImage.initramfs``.
 
-    The kernel unpacks both, one after the other. Directories that the files need are made, with
-    mode 0755, also where the initramfs had another mode.
+    The kernel unpacks one after the other. Parent directories are added with mode 0755, also where
+    the initramfs has another mode.
 
     Raises:
-        ValueError: if a path climbs out of the root, is the root, or is given twice.
+        ValueError: if a path leaves the root, is the root, or is given twice.
     """
     entries = {}
     for one in files:
         path = tree.plain_path(one.path.lstrip("/"))
         if not path or path in entries:
-            raise ValueError(f"{one.path!r} is no file's path, or is given twice")
+            raise ValueError(f"{one.path!r} is the root, or is given twice")
         entries[path] = tree.file(path, one.data, one.mode)
     return cpio.archive(tree.with_parents(entries).values())

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Debian packages as file trees, without root and without installing anything.
 
-apt resolves against an empty list of installed packages, so the answer does not depend on what the
-host has; it reads the host's package lists and writes to a directory of its own. No maintainer
-script ever runs.
+apt reads the host's package lists, resolves against an empty list of installed packages, so that
+the result does not depend on the host's packages, and writes to a directory of its own. Maintainer
+scripts do not run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?
 
 
 class Package(Record, frozen=True, kw_only=True):
-    """One Debian package, exactly.
+    """One version of a Debian package.
 
     Attributes:
         name: such as ``libc6``.
@@ -44,7 +44,7 @@ class Package(Record, frozen=True, kw_only=True):
 
 
 class Apt:
-    """apt with a state of its own.
+    """apt with its own state directory.
 
     Args:
         directory: for its caches; it must exist and stay while the object is used.
@@ -60,7 +60,7 @@ class Apt:
         settings = {
             "APT::Architecture": architecture,
             "APT::Install-Recommends": "false",
-            "APT::Sandbox::User": "root",  # else apt run by root wants to become another user
+            "APT::Sandbox::User": "root",  # otherwise apt, run by root, becomes another user
             "Acquire::ForceHash": "SHA256",
             "Debug::NoLocking": "true",
             "Dir::Cache": str(directory),
@@ -89,7 +89,7 @@ class Apt:
         """Fetch packages and return each one's .deb file by its name, the hashes checked.
 
         Raises:
-            InfrastructureError: if one cannot be had, or is not the file that was resolved.
+            InfrastructureError: if one cannot be fetched, or is not the file that was resolved.
         """
         home = self._directory / "debs"
         home.mkdir()
@@ -124,7 +124,7 @@ def parse_uris(text: str) -> tuple[Package, ...]:
 def _package(line: str) -> Package:
     match = _URI_LINE.match(line)
     if match is None:
-        raise InfrastructureError(f"apt-get answered in an unknown form: {line[:120]!r}")
+        raise InfrastructureError(f"apt-get --print-uris printed an unknown line: {line[:120]!r}")
     name, version, _ = urllib.parse.unquote(match["file"]).split("_")
     return Package(name=name, version=version, size=int(match["size"]), sha256=match["sha256"])
 
@@ -133,8 +133,8 @@ def verify(deb: Path, package: Package) -> None:
     """Raise InfrastructureError unless the file is exactly that package."""
     if file_digest(deb) != package.sha256:
         raise InfrastructureError(
-            f"the package {package.name} {package.version} arrived damaged: {deb.name} has another "
-            "SHA-256 than apt's list says",
+            f"the package {package.name} {package.version} arrived damaged: the SHA-256 of "
+            f"{deb.name} is not the one in apt's lists",
             hint="run `sudo apt-get update` and try again",
         )
 

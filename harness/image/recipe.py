@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What goes into a guest's file system: recipe files in, a selected tree out. Nothing runs here.
+"""Recipes of a guest's file systems: parse them, and select files of a tree by them. Pure.
 
 A recipe is a TOML file in ``guest-images/``::
 
     architecture = "amd64"
     packages = ["busybox-static"]        # Debian packages; apt adds what they depend on
-    leave-out = ["dpkg"]                 # of these, the packages that only their scripts need
-    keep = ["usr/bin/*"]                 # globs of the paths that stay, after `moves`
-    drop = ["usr/bin/perl*"]             # of these, the globs of the paths that go
+    leave-out = ["dpkg"]                 # of these, packages that only maintainer scripts need
+    keep = ["usr/bin/*"]                 # globs of the paths to keep, after `moves`
+    drop = ["usr/bin/perl*"]             # of these, globs of the paths to leave out
     byte-code = ["usr/lib/python3.11"]   # directories whose Python sources get byte code
     root = "usr"                         # the directory that becomes the image's root
 
@@ -23,8 +23,8 @@ A recipe is a TOML file in ``guest-images/``::
     [devices]                            # character devices: path = [major, minor]
     "dev/console" = [5, 1]
 
-A glob's ``*`` crosses slashes, as in `fnmatch`. A glob that matches nothing is an error: it would
-be a file that silently went missing when a package changed.
+A glob's ``*`` matches slashes too, as in `fnmatch`. A glob that matches nothing is an error, so
+that no file goes missing silently when a package changes.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def parse(text: str, name: str) -> Recipe:
         name: the file's name, for messages.
 
     Raises:
-        UserError: if the text is no TOML, lacks a field, or has one that is not known.
+        UserError: if the text is not TOML, lacks a field, or has an unknown one.
     """
     try:
         return msgspec.toml.decode(text, type=Recipe)
@@ -76,9 +76,9 @@ def parse(text: str, name: str) -> Recipe:
 
 
 def read_rootfs(root: Path) -> dict[str, Entry]:
-    """Return the files below ``root`` as they will lie in the guest.
+    """Return the files below ``root`` with their paths in the guest.
 
-    A file is executable there if it begins with ``#!``, whatever the checkout's umask made of it.
+    A file is executable there if it begins with ``#!``, whatever its mode in the checkout.
     """
     return {
         entry.path: entry

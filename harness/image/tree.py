@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A file tree as a value: what a guest image holds, before it is written in any format.
+"""A file tree in memory: the content of a guest image before it is written in a format.
 
-A tree lives in memory and not in a directory, so that owners, modes and device nodes are exact
-without root, and the builder's umask, time zone and file system leave no trace.
+It is in memory and not in a directory, so that owners, modes and device nodes are exact without
+root, and do not depend on the builder's umask, time zone or file system.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def plain_path(name: str) -> str:
     """Return ``usr/bin/x`` for ``./usr/bin/x``; the empty string for the root itself.
 
     Raises:
-        ValueError: if the path is absolute or climbs with ``..``.
+        ValueError: if the path is absolute or has ``..``.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
@@ -102,7 +102,7 @@ def overlay(trees: Iterable[tuple[str, Tree]]) -> dict[str, Entry]:
     """Return the union of named trees; the same path twice must be the same entry.
 
     Raises:
-        UserError: if two trees disagree about a path that is not a directory.
+        UserError: if two trees have different entries for a path that is not a directory.
     """
     whole: dict[str, Entry] = {}
     owner: dict[str, str] = {}
@@ -111,7 +111,7 @@ def overlay(trees: Iterable[tuple[str, Tree]]) -> dict[str, Entry]:
             known = whole.setdefault(path, entry)
             both_directories = is_directory(known) and is_directory(entry)
             if known != entry and not both_directories:
-                raise UserError(f"{path} of {name} is already there from {owner[path]}")
+                raise UserError(f"{path} of {name} differs from the one of {owner[path]}")
             owner.setdefault(path, name)
     return whole
 

@@ -8,8 +8,8 @@ and kselftest's dialect of them are understood too. `parse` never raises: it lis
 Other lines are allowed anywhere by the format, because kernel messages may come in between; they
 never change a result.
 
-Our own, because no maintained Python library reads KTAP: the kernel's tools/testing/kunit is not
-packaged, and libraries for TAP know neither its nesting nor its directives.
+Our own, because no maintained Python library reads KTAP; the parser in the kernel's
+tools/testing/kunit is not packaged.
 """
 
 from __future__ import annotations

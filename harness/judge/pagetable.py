@@ -2,8 +2,8 @@
 """Walk x86-64 page tables in a guest's memory, independently of the kernel under test. Pure.
 
 The caller hands in a function that reads a page of guest-physical memory, of a live guest or from
-a file, so that a walk can be judged again. Our own, because drgn's page-table iterator returns
-neither flags nor entries that are not present.
+a file, so that a walk can be judged again. Our own, because drgn's helpers translate
+addresses only: they return neither flags nor entries that are not present.
 
 Sources: Intel SDM volume 3, 4.5 ("4-Level Paging and 5-Level Paging"); for software bits and
 entries that are not present, ``arch/x86/include/asm/pgtable_types.h``, ``pgtable_64.h`` and

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The virtual machine: what to boot, what runs it, and the three ways to talk to it."""
+"""The virtual machine: what to boot, the accelerator, QEMU, and its console, QMP and SSH."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which accelerator runs the guest: KVM only where a guest was seen to live under it.
+"""Which accelerator runs the guest: KVM only where a Linux kernel was seen to start under it.
 
-``/dev/kvm`` can open, make a VM, pass the BIOS and even run a few hundred 64-bit instructions of
-our own, and then never bring Linux up: one vCPU spins and nothing is ever printed (measured on
-nested hosts). So the only proof is a Linux kernel that prints its banner. A kernel that does not is
-tried under TCG as well, since the kernel may be what is broken. What was proven is kept until the
-host or QEMU changes.
+On some nested hosts ``/dev/kvm`` can be opened, creates a VM, gets through the BIOS and runs a few
+hundred 64-bit instructions, but Linux never starts: one vCPU spins and nothing is printed. So the
+only proof is a Linux kernel that prints its banner. A kernel that does not is tried under TCG as
+well, because the kernel itself may be broken. The result is kept until the host reboots or QEMU
+changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from harness.vm import qemu, spec
 from harness.vm.arch import Arch, arch
 from harness.workspace import Workspace, atomic_write, boot_id, digest, newest_first
 
-#: Seconds in which a living KVM prints a kernel's banner many times over.
+#: Seconds for a kernel to print its banner; under a working KVM it takes a fraction of one.
 PROOF_SECONDS = 6.0
 
 #: The first line of every Linux kernel on a console.
@@ -46,7 +46,7 @@ class Proof(Record, frozen=True, kw_only=True):
 
     Attributes:
         alive: whether a 64-bit Linux kernel was seen to start under it.
-        cpu: the CPU model it was seen with; empty where it is dead.
+        cpu: the CPU model it started with; empty where none did.
         reason: one line.
     """
 
@@ -62,8 +62,8 @@ def choose(
 
     Args:
         wanted: ``auto``, ``kvm`` or ``tcg``.
-        kernels: bzImages to prove it with, taken one after another until one says something
-            about KVM rather than about itself.
+        kernels: bzImages to prove it with, tried in turn until one starts under either
+            accelerator.
         context: cache, deadline, progress.
         arch_name: the guest's architecture.
 
@@ -76,9 +76,9 @@ def choose(
     if wanted == "tcg":
         return tcg
     if wanted not in ("auto", "kvm"):
-        raise SpecError(f"--accel {wanted!r} is not known", hint="one of auto, kvm, tcg")
+        raise SpecError(f"--accel {wanted!r} is not an accelerator", hint="one of auto, kvm, tcg")
     known = _known(guest, kernels, context)
-    proof = known or Proof(alive=False, reason="no kernel here shows whether KVM lives")
+    proof = known or Proof(alive=False, reason="no kernel on this host can show whether KVM works")
     if proof.alive:
         return AccelChoice(name="kvm", reason=proof.reason, cpu=proof.cpu)
     if wanted == "kvm":
@@ -89,9 +89,9 @@ def choose(
 def refuse_dead_kvm(
     kernels: Iterable[Path], context: Context, *, arch_name: str = "x86_64"
 ) -> None:
-    """Raise AcceleratorError if KVM is known, or can be shown with these kernels, to be dead.
+    """Raise AcceleratorError if KVM is known not to work, or these kernels show it.
 
-    For `--accel kvm` before a kernel is built: a host that cannot is an error in seconds.
+    For `--accel kvm` before a kernel is built, so that the error comes within seconds.
     """
     proof = _known(arch(arch_name), kernels, context)
     if proof is not None and not proof.alive:
@@ -110,13 +110,13 @@ def qemu_version(guest: Arch, deadline: Deadline) -> str:
 
 
 def unusable() -> Proof | None:
-    """Return why KVM cannot even be tried, or None if it can."""
+    """Return why KVM cannot be tried, or None if it can."""
     reason = host.kvm_unusable()
     return Proof(alive=False, reason=reason) if reason else None
 
 
 def _known(guest: Arch, kernels: Iterable[Path], context: Context) -> Proof | None:
-    """Return what is known about KVM, proving it if need be; None if no kernel shows anything."""
+    """Return what is known about KVM, after a proof if needed; None if no kernel shows anything."""
     useless = unusable()
     if useless is not None:
         return useless
@@ -133,7 +133,7 @@ def _known(guest: Arch, kernels: Iterable[Path], context: Context) -> Proof | No
 
 
 def remembered(workspace: Workspace, arch_name: str = "x86_64") -> Proof | None:
-    """Return what was proven on this host since it was booted, or None."""
+    """Return what was proven on this host since it booted, or None."""
     limit = Deadline.after(_VERSION_SECONDS, "QEMU's version")
     try:
         return _read_proof(_proof_path(arch(arch_name), workspace, limit))
@@ -168,17 +168,18 @@ def prove(kernel: Path, guest: Arch, deadline: Deadline, progress: Progress) -> 
             return Proof(alive=True, cpu=cpu, reason=reason)
         how = found or how
         if limit.expired():
-            how = f"a guest printed nothing within {PROOF_SECONDS:g} s"
+            how = f"a kernel printed no banner within {PROOF_SECONDS:g} s"
             break
     control = deadline.within(PROOF_SECONDS, "the check under TCG")
     tcg = AccelChoice(name="tcg", reason="the check", cpu=guest.cpu_tcg)
     if _starts(kernel, tcg, control) is not True:
         return None
-    return Proof(alive=False, reason=f"KVM opens but is dead: {how}; the same kernel lives in TCG")
+    reason = f"KVM does not work here: {how}; the same kernel starts under TCG"
+    return Proof(alive=False, reason=reason)
 
 
 def _starts(kernel: Path, accel: AccelChoice, limit: Deadline) -> str | bool:
-    """Return True if a kernel prints its banner, else a few words on what happened."""
+    """Return True if a kernel prints its banner, else the error in a few words."""
     machine = spec.machine((), memory=2**30, cpus=1)
     with tempfile.TemporaryDirectory(prefix="hgm-proof-") as name:
         try:
@@ -205,7 +206,7 @@ def proof_kernels(first: Path | None, context: Context) -> Iterator[Path]:
 def _debian_kernel(context: Context) -> Iterator[Path]:
     """Yield Debian's own small kernel, fetched once as a package and not installed.
 
-    It serves a host that has built no kernel yet; where it cannot be had, nothing is yielded.
+    For a host that has not built a kernel yet. Where it cannot be fetched, nothing is yielded.
     """
     home = context.workspace.room("accel")
     found = sorted(home.glob("vmlinuz-*"))
@@ -227,4 +228,4 @@ def _debian_kernel(context: Context) -> Iterator[Path]:
                 kernel.replace(home / kernel.name)
                 yield home / kernel.name
     except (HarnessError, OSError) as error:
-        context.progress.note(f"no kernel from Debian to prove KVM with: {error}")
+        context.progress.note(f"cannot fetch Debian's kernel to prove KVM with: {error}")

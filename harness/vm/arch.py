@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What differs between guest architectures, read from ``arches.toml``."""
+"""The facts of each guest architecture, read from ``arches.toml``."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Arch(Record, frozen=True, kw_only=True):
         console: the kernel's name of the first serial port.
         early_console: the kernel parameter for output before the console driver.
         append: further kernel parameters.
-        hugepage_sizes: bytes of one page, by the name that the kernel's command line takes.
-        memory_overhead: bytes of guest memory to add to its huge pages.
+        hugepage_sizes: bytes of one page, by the size's name on the kernel's command line.
+        memory_overhead: bytes of memory that each node needs beyond its huge pages.
     """
 
     qemu: str
@@ -51,5 +51,5 @@ def arch(name: str) -> Arch:
         return arches[name]
     except KeyError:
         raise SpecError(
-            f"guests of architecture {name!r} are not known", hint=f"one of {', '.join(arches)}"
+            f"there is no guest architecture {name!r}", hint=f"one of {', '.join(arches)}"
         ) from None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest's serial console: every byte kept, watched as it comes, and a way in when SSH is dead.
+"""The guest's serial console: kept in ``serial.log``, watched, and written to when SSH is dead.
 
-A thread reads without pause and appends to ``serial.log``, since a guest whose console nobody
-reads stands still. QEMU's own ``logfile=`` is not used: it writes a byte again whenever the socket
-was full for a moment (seen with 7.2: "Harddware name"), so it is no evidence.
+A thread reads all the time, because a guest blocks when its console is not read. QEMU's own
+``logfile=`` is not used: it writes a byte twice when the socket was full for a moment (seen with
+7.2: "Harddware name").
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pexpect.spawnbase import SpawnBase
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestLost, InfrastructureError, NoSpace
 
-#: What the emergency shell of our init prints before it reads a command.
+#: The prompt of our init's emergency shell.
 PROMPT = "hgm-emergency# "
 
 _POLL_SECONDS = 0.2
@@ -36,8 +36,8 @@ class Console:
     """The harness's end of the serial console, with the thread that reads it.
 
     Args:
-        sock: a connected socket to QEMU's character device; owned by this object from now on.
-        log: where every byte goes, unchanged.
+        sock: a connected socket to QEMU's character device; this object closes it.
+        log: gets every byte unchanged.
         on_line: called in the reading thread with each whole line, decoded, without its newline.
         on_end: called in the reading thread once QEMU has closed the console.
     """
@@ -79,7 +79,7 @@ class Console:
 
     @property
     def silent(self) -> bool:
-        """Return whether not one byte has come."""
+        """Return whether no byte has come."""
         return self.size == self.start
 
     def text(self, start: int | None = None, end: int | None = None) -> str:
@@ -123,7 +123,7 @@ class Console:
             if self._failure is not None:
                 raise self._failure from None
             raise GuestLost(
-                f"the guest ended before {pattern!r} was on its console",
+                f"the guest ended before {pattern!r} appeared on its console",
                 log=self._path,
                 console=self.last_lines(),
             ) from None
@@ -154,9 +154,9 @@ class Console:
         self._spawn.send(text)
 
     def command(self, line: str, deadline: Deadline) -> str:
-        """Run one command in the emergency shell and return what it printed.
+        """Run one command in the emergency shell and return its output.
 
-        Kernel messages that came meanwhile are among it; the console has no other channel.
+        Kernel messages may be mixed in; the console is one channel.
 
         Raises:
             GuestLost: if QEMU closed the console meanwhile.
@@ -205,22 +205,22 @@ class Console:
         try:
             self._spawn.close()
         except OSError:
-            return  # QEMU was quicker
+            return  # QEMU has closed it
 
     def _keep(self, chunk: bytes) -> bool:
-        """Append to the log, and return whether it could be; a console nobody keeps is at its end.
+        """Append to the log; return False if that failed, which ends the console.
 
-        Called in the reading thread, where an error would be nobody's.
+        Called in the reading thread, so the error is kept for the thread that waits.
         """
         try:
             kept = 0
-            while kept < len(chunk):  # a file system that fills takes a part
+            while kept < len(chunk):  # a file system that fills up takes a part
                 kept += self._log.write(chunk[kept:])
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             self._failure = (NoSpace if full else InfrastructureError)(
-                f"cannot keep the console in {self._path}: {error.strerror}",
-                hint="free some space, or choose another place with --runs-dir" if full else "",
+                f"cannot write {self._path}: {error.strerror}",
+                hint="free some space, or choose another directory with --runs-dir" if full else "",
             )
         with self._changed:
             self._size += kept
@@ -240,7 +240,7 @@ class Console:
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             for line in lines:
                 self._on_line(line.decode(errors="replace").rstrip("\r"))
-            # A serial port is written byte by byte. To let some bytes gather, instead of waking
+            # QEMU writes a serial port byte by byte. Waiting for more bytes, instead of waking
             # for each, takes half a second off a boot of 1.2 s.
             time.sleep(_GATHER_SECONDS)
         if self._rest:
@@ -258,7 +258,7 @@ else:
 
 
 class _Follower(_TextSpawn):
-    """pexpect over what the reading thread has seen, so that waiting for text steals none of it.
+    """pexpect over what the reading thread has kept, so that waiting does not consume text.
 
     It keeps the time itself: pexpect counts on the clock on the wall, and one that was set ahead
     would make a guest silent that speaks (seen with `hgm selfcheck inject`).

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A booted guest: its lifetime, and what it takes to reach it.
+"""Boot a guest, reach it over SSH, and end it.
 
-The steps of a boot each have an error of their own, so that "QEMU died", "not one byte on the
-console", "panicked", "init ran, but no SSH" and "fewer pages than asked" are never confused.
+Each step of a boot has an error of its own: QEMU died, no output on the console, a panic, init ran
+but SSH did not answer, fewer huge pages than asked.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ INIT_SECONDS = 150.0
 #: Seconds until the SSH server must have let us in, once init says that it is there.
 LOGIN_SECONDS = 20.0
 
-# What QMP says of a guest that will not run any more; QEMU itself holds it and answers.
+# QMP events after which the guest does not run any more, while QEMU keeps it and answers.
 _END_EVENTS = ("GUEST_PANICKED", "SHUTDOWN")
 
 _INIT_DONE = r"hgm: init done"
 _PANIC = r"Kernel panic - not syncing[^\r\n]*"
-_LAST_WORDS_SECONDS = 5.0
+_DRAIN_SECONDS = 5.0
 _QUIET_SECONDS = 0.3
 _ACTION_SECONDS = 10.0
 _POWER_OFF_SECONDS = 20.0
@@ -68,12 +68,12 @@ class BootRequest:
         image: the guest image.
         machine: the machine.
         accel: what runs it.
-        files: what is put into the guest for this run, such as probes.
+        files: what is added to the guest's file system for this run, such as probes.
         disk: whether the read-only disk is attached.
         append: more words for the kernel's command line.
-        stuck: whether a line of the console says that something makes no progress.
-        locate_stall: is given a guest that stands still in boot, over QMP and its console only, and
-            returns where, in a few words.
+        stuck: whether a line of the console reports a hung task, a lockup or an RCU stall.
+        locate_stall: returns where a guest that makes no progress in boot is, in a few words; it
+            may use QMP and the console only.
     """
 
     kernel: Kernel
@@ -88,7 +88,7 @@ class BootRequest:
 
 
 class _Watch:
-    """Rings the bells of a guest; called in the threads of its console and its QMP session."""
+    """Sets a guest's events; called in the threads of its console and its QMP session."""
 
     def __init__(
         self, died: WakeupEvent, stuck: WakeupEvent, says_stuck: Callable[[str], bool]
@@ -112,9 +112,9 @@ class Guest:
     Attributes:
         qemu: the machine it lives in.
         ssh: a session as root.
-        died: rung once the guest is known to be dead.
+        died: set once the guest is known to be dead.
         memory: its memory and registers, from outside.
-        stuck: rung once its console says that something makes no progress.
+        stuck: set once its console reports a hung task, a lockup or an RCU stall.
         pools: its huge pages before anything ran in it.
     """
 
@@ -149,7 +149,7 @@ class Guest:
                 return "the kernel panicked"
             if event["event"] == "SHUTDOWN":
                 cause = event["data"].get("reason", "unknown")
-                return f"the guest shut down without a word ({cause})"
+                return f"the guest shut down ({cause}) and the kernel had not panicked"
         if not self.console.ended:
             return ""
         with contextlib.suppress(DeadlineExpired):
@@ -157,17 +157,17 @@ class Guest:
         return self.qemu.death().message
 
     def pause_on_death(self) -> None:
-        """From now on have QEMU keep what is left of the guest if it panics or resets itself."""
+        """From now on QEMU pauses the guest, with its memory, if it panics or resets itself."""
         self._on_death("pause")
         self.watch.pausing_on_death = True
 
     def resume_and_end(self) -> None:
-        """Let a guest that is held go on with its end, and QEMU end with it."""
+        """Let a guest that was paused after death finish its panic or reset, and QEMU end."""
         self.watch.pausing_on_death = False
-        with contextlib.suppress(HarnessError):  # it is killed a moment later all the same
+        with contextlib.suppress(HarnessError):  # QEMU is killed on the way out anyway
             self._on_death("go")
-            self.qmp.execute("cont", deadline=Deadline.after(_ACTION_SECONDS, "its end"))
-            self.console.wait_ended(Deadline.after(_LAST_WORDS_SECONDS, "the guest's last words"))
+            self.qmp.execute("cont", deadline=Deadline.after(_ACTION_SECONDS, "the guest's end"))
+            self.console.wait_ended(Deadline.after(_DRAIN_SECONDS, "the end of the console"))
 
     def _on_death(self, what: Literal["pause", "go"]) -> None:
         actions = {"pause": ("pause", "pause"), "go": ("poweroff", "none")}
@@ -179,8 +179,8 @@ class Guest:
         )
 
     def drain_console(self) -> None:
-        """Give a dying guest a moment to finish its sentence on the console."""
-        limit = Deadline.after(_LAST_WORDS_SECONDS, "the guest's last words")
+        """Wait a moment for the rest of a dying guest's console output."""
+        limit = Deadline.after(_DRAIN_SECONDS, "the end of the console")
         with contextlib.suppress(DeadlineExpired):
             if self.paused_after_death:
                 self.console.wait_quiet(_QUIET_SECONDS, limit)
@@ -188,7 +188,7 @@ class Guest:
                 self.console.wait_ended(limit)
 
     def power_off(self, progress: Progress) -> None:
-        """End the guest as its kernel would have it; say so and go on if it will not."""
+        """Power the guest off through its kernel; a failure is noted, and QEMU is killed later."""
         limit = Deadline.after(_POWER_OFF_SECONDS, "the guest's power-off")
         try:
             if self.watch.pausing_on_death:
@@ -198,7 +198,7 @@ class Guest:
                 self.ssh.run(["poweroff", "-f"], limit)
             self.console.wait_ended(limit)
         except HarnessError as error:
-            progress.note(f"the guest was ended the hard way: {error.message}")
+            progress.note(f"the guest did not power off and is killed: {error.message}")
 
 
 @contextlib.contextmanager
@@ -233,7 +233,7 @@ def booted(request: BootRequest, directory: Path, context: Context) -> Iterator[
             )
         )
         machine.resume(context.deadline)
-        # paramiko takes a tenth of a second to import; the guest boots meanwhile.
+        # paramiko takes a tenth of a second to import; the guest boots in that time.
         from harness.vm.ssh import Ssh
 
         ssh = Ssh(died)
@@ -249,10 +249,12 @@ def booted(request: BootRequest, directory: Path, context: Context) -> Iterator[
 
 
 def forwarded_port(text: str) -> int:
-    """Return the loopback port that QEMU's ``info usernet`` says leads to the guest's SSH."""
+    """Return the loopback port of the guest's SSH server, from QEMU's ``info usernet``."""
     match = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", text)
     if match is None:
-        raise BootError(f"QEMU forwards no port to the guest: {text.strip()!r}")
+        raise BootError(
+            f"QEMU does not forward a port to the guest: info usernet printed {text.strip()!r}"
+        )
     return int(match[1])
 
 
@@ -270,47 +272,47 @@ def _await_init(guest: Guest, request: BootRequest, deadline: Deadline, progress
     console = guest.console
     try:
         console.expect(r".", deadline.within(FIRST_BYTE_SECONDS, "the guest's first byte"))
-        progress.note("the kernel speaks")
+        progress.note("the kernel's first output")
         limit = deadline.within(INIT_SECONDS, "the guest's boot")
         said = console.expect(rf"{_INIT_DONE}|{_PANIC}", limit).group(0)
     except (DeadlineExpired, GuestLost) as error:
         raise _boot_failure(guest, request, error) from None
     if said.startswith("Kernel panic"):
         with contextlib.suppress(DeadlineExpired):
-            console.wait_ended(Deadline.after(_LAST_WORDS_SECONDS, "the panic's last words"))
+            console.wait_ended(Deadline.after(_DRAIN_SECONDS, "the end of the console"))
         raise GuestPanicked(
-            f"the guest panicked in boot: {said}",
-            hint="the console log has the trace",
+            f"the kernel panicked during boot: {said}",
+            hint="the call trace is in serial.log",
             console=console.last_lines(),
         )
 
 
 def _boot_failure(guest: Guest, request: BootRequest, error: HarnessError) -> HarnessError:
-    """Return what stopped a guest that ended, or went silent, before its init was done."""
+    """Return the error for a guest that ended, or made no progress, before its init was done."""
     console = guest.console
     if isinstance(error, GuestLost) and console.silent:
         return guest.qemu.death()
     if console.silent:
         return GuestSilent(
-            f"the guest wrote nothing to its console for {FIRST_BYTE_SECONDS:g} s",
+            f"no output on the guest's console for {FIRST_BYTE_SECONDS:g} s",
             hint="does this kernel have CONFIG_SERIAL_8250_CONSOLE=y and CONFIG_TTY=y?",
         )
-    lines = console.last_lines()  # before the guest is made to say more
+    lines = console.last_lines()  # before sysrq adds to them
     last = lines[-1] if lines else ""
     if isinstance(error, GuestLost):
-        how = "ended in boot"
+        how = "the guest ended during boot"
     else:
-        place = request.locate_stall(guest)
-        how = "stood still in boot" + (f", in {place}" if place else "")
+        where = request.locate_stall(guest)
+        how = "the guest made no progress during boot" + (f", in {where}" if where else "")
     return BootError(
-        f"the guest {how}; its last line: {last}",
-        hint="the console log shows how far it came",
+        f"{how}; last line on its console: {last}",
+        hint="serial.log shows how far it got",
         console=lines,
     )
 
 
 def _log_in(machine: qemu.Qemu, ssh: Ssh, keys: RunKeys, deadline: Deadline) -> None:
-    asked = deadline.within(_ACTION_SECONDS, "QEMU's word on its port")
+    asked = deadline.within(_ACTION_SECONDS, "QEMU's forwarded port")
     info = machine.qmp.monitor("info usernet", asked)
     limit = deadline.within(LOGIN_SECONDS, "the SSH login")
     try:

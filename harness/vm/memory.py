@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest's memory and vCPU registers, seen from outside while it is stopped.
+"""A guest's memory and vCPU registers, read from the host while the guest is stopped.
 
-QEMU maps a guest's memory into its own address space, which its parent may read through
-``/proc/PID/mem``: a page takes microseconds, nothing is written to a disk, and the guest's memory
-needs no other backend than a plain one. Where in QEMU's address space it lies, QEMU says itself.
+QEMU maps the guest's memory into its address space, which its parent process may read through
+``/proc/PID/mem``: a page takes microseconds, nothing is written to a disk, and the plain memory
+backend will do. ``gpa2hva`` of QEMU's monitor has the addresses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CPL = re.compile(r"\bCPL=([0-3])\b")
 
 
 class Registers(NamedTuple):
-    """What a walk needs to know of a vCPU.
+    """The registers of a vCPU that a page-table walk needs.
 
     Attributes:
         cr3: physical address of the top page table, with flags in its low 12 bits.
@@ -46,12 +46,12 @@ class Registers(NamedTuple):
 
 
 class Region(NamedTuple):
-    """Neighbouring bytes of guest memory.
+    """A contiguous range of guest memory.
 
     Attributes:
         start: first guest-physical address.
-        end: first guest-physical address behind it.
-        host: where ``start`` lies in QEMU's address space.
+        end: first guest-physical address after it.
+        host: address of ``start`` in QEMU's address space.
     """
 
     start: int
@@ -69,7 +69,7 @@ def ram_ranges(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def parse_registers(text: str) -> Registers | None:
-    """Return what QEMU's ``info registers`` says; None where it is not of an x86 vCPU."""
+    """Return the registers in QEMU's ``info registers``; None where it is not of an x86 vCPU."""
     control, level = _CONTROL.search(text), _CPL.search(text)
     if control is None or level is None:
         return None
@@ -79,7 +79,7 @@ def parse_registers(text: str) -> Registers | None:
 class GuestMemory:
     """The physical memory and the registers of one guest.
 
-    What is read makes sense together only while the guest is stopped.
+    Reads are consistent with each other only while the guest is stopped.
 
     Args:
         process: its QEMU.
@@ -93,51 +93,53 @@ class GuestMemory:
         self._regions: tuple[Region, ...] = ()
 
     def open(self, deadline: Deadline) -> None:
-        """Find out where the memory lies; to call it again does nothing.
+        """Find the addresses of the memory; calling it twice does nothing.
 
         Raises:
-            QemuError: if QEMU does not say, or its memory may not be read.
+            QemuError: if QEMU does not report them, or its memory may not be read.
         """
         if self._descriptor >= 0:
             return
         ranges = ram_ranges(self._ask("info mtree -f", deadline))
         if not ranges:
-            raise QemuError("QEMU does not say where its guest has memory")
+            raise QemuError("info mtree -f of QEMU's monitor shows no RAM")
         self._regions = tuple(Region(*each, self._host(each[0], deadline)) for each in ranges)
         try:
             self._descriptor = os.open(f"/proc/{self._process.pid}/mem", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise QemuError(
-                f"QEMU's memory cannot be read: {error.strerror}",
-                hint="is kernel.yama.ptrace_scope above 1?",
+                f"cannot open the memory of QEMU: {error.strerror}",
+                hint="is the sysctl kernel.yama.ptrace_scope above 1?",
             ) from None
 
     def page(self, address: int) -> bytes:
         """Return the page of guest memory at a physical address, a multiple of 4096.
 
         Raises:
-            KeyError: with the address, if it is none of the guest's RAM.
-            QemuError: if QEMU is gone.
+            KeyError: with the address, if it is not in the guest's RAM.
+            QemuError: if QEMU has ended.
         """
-        return self._carefully(os.pread, PAGE, self._host_address(address))
+        return self._transfer(os.pread, PAGE, self._host_address(address))
 
     def write(self, address: int, data: bytes) -> None:
         """Write a few bytes inside one page; raises what `page` does."""
-        self._carefully(os.pwrite, data, self._host_address(address))
+        self._transfer(os.pwrite, data, self._host_address(address))
 
     def registers(self, cpu: int, deadline: Deadline) -> Registers:
         """Return the registers of a vCPU.
 
         Raises:
-            QemuError: if QEMU does not say, or has no such vCPU.
+            QemuError: if QEMU does not report them, or has no such vCPU.
         """
         found = parse_registers(self._ask("info registers", deadline, cpu))
         if found is None:
-            raise QemuError(f"QEMU does not say what is in the registers of vCPU {cpu}")
+            raise QemuError(
+                f"info registers of QEMU's monitor has no CR3, CR4 and CPL for vCPU {cpu}"
+            )
         return found
 
     def close(self) -> None:
-        """Give the file descriptor back."""
+        """Close the file descriptor."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -148,22 +150,24 @@ class GuestMemory:
             raise KeyError(address)
         return self._regions[index].host + address - self._regions[index].start
 
-    def _carefully(
+    def _transfer(
         self, transfer: Callable[[int, Any, int], Value], what: bytes | int, host: int
     ) -> Value:
         try:
             done = transfer(self._descriptor, what, host)
         except OSError as error:
-            raise QemuError(f"QEMU's memory cannot be read: {error.strerror}") from None
-        if not done:  # all or nothing: the page of a process that has ended reads as empty
-            raise QemuError("QEMU went away while its guest's memory was read")
+            raise QemuError(f"cannot access the memory of QEMU: {error.strerror}") from None
+        if not done:  # the memory of a process that has ended reads as empty
+            raise QemuError("QEMU ended while the guest's memory was read")
         return done
 
     def _host(self, address: int, deadline: Deadline) -> int:
         said = self._ask(f"gpa2hva {address:#x}", deadline)
         match = _HOST.search(said)
         if match is None:
-            raise QemuError(f"QEMU does not say where the guest's memory lies: {said.strip()!r}")
+            raise QemuError(
+                f"gpa2hva of QEMU's monitor has no address for {address:#x}: {said.strip()!r}"
+            )
         return int(match[1], 16)
 
     def _ask(self, line: str, deadline: Deadline, cpu: int | None = None) -> str:

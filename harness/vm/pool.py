@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest's huge pages, proven before any probe: asked is not got."""
+"""The guest's huge-page pools, read from its sysfs before any probe runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _COUNTER = re.compile(
 def parse_counters(text: str) -> tuple[NodePool, ...]:
     """Return the pools per size and node from what `READ_COUNTERS` printed, largest size first.
 
-    A kernel without NUMA has no nodes in sysfs; all it has is then node 0's.
+    A kernel without NUMA has no nodes in sysfs; its pages are then counted as node 0's.
     """
     per_node: dict[tuple[int, int], dict[str, int]] = {}
     whole: dict[tuple[int, int], dict[str, int]] = {}
@@ -57,7 +57,7 @@ def parse_counters(text: str) -> tuple[NodePool, ...]:
 
 
 def read(ssh: Ssh, deadline: Deadline) -> tuple[NodePool, ...]:
-    """Return the guest's pools as its sysfs states them now."""
+    """Return the guest's pools as its sysfs has them now."""
     return parse_counters(ssh.run(READ_COUNTERS, deadline).stdout)
 
 
@@ -76,16 +76,16 @@ def totals(pools: Iterable[NodePool]) -> dict[str, int]:
 
 
 def require(asked: Sequence[HugePages], got: Sequence[NodePool], console: Console) -> None:
-    """Raise PoolShort, with the kernel's own line, if a size has fewer free pages than asked."""
+    """Raise PoolShort, with the kernel's message, if a size has fewer free pages than asked."""
     for pages in asked:
         free = sum(pool.free for pool in got if pool.size == pages.size)
         if free >= pages.count:
             continue
         lines = [line for line in console.text().splitlines() if "HugeTLB: alloc" in line]
-        said = lines[-1].strip() if lines else "the kernel said nothing about it"
+        said = lines[-1].strip() if lines else "no message of the kernel about it"
         name = size_name(pages.size)
         raise PoolShort(
-            f"the guest has {free} free {name} pages of {pages.count} asked: {said}",
+            f"the guest has {free} free {name} huge pages, asked for {pages.count}: {said}",
             hint="give it more --memory, or ask for fewer --hugepages",
             console=console.last_lines(),
         )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A running QEMU with its QMP session and its console, from the first byte to the last.
+"""A running QEMU with its QMP session and its console.
 
-Both channels are socket pairs handed to QEMU as file descriptors: nothing has a name in the file
-system, so two machines cannot collide and a killed one leaves nothing behind.
+Both channels are socket pairs passed to QEMU as file descriptors. They have no names in the file
+system, so two machines cannot collide and a killed one leaves no socket.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class BootFiles:
-    """What a machine is loaded with.
+    """The files that a machine boots from.
 
     Attributes:
         kernel: path of the bzImage.
@@ -47,7 +47,7 @@ class BootFiles:
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who is told what happens to a machine; each is called in a thread that must not be held up.
+    """Callbacks for the events of a machine; each runs in a thread that it must not block.
 
     Attributes:
         on_line: see `Console`.
@@ -70,7 +70,7 @@ class Qemu:
         console: its serial console.
         argv: its command line.
         version: such as ``7.2.22``.
-        stderr: the file with what it said itself.
+        stderr: the file with its standard error.
     """
 
     process: command.Process
@@ -85,21 +85,21 @@ class Qemu:
         self.qmp.execute("cont", deadline=deadline)
 
     def quit(self) -> None:
-        """End it without asking the guest, and wait until every console byte is kept."""
+        """End QEMU without the guest's help, and wait until every byte of its console is kept."""
         limit = Deadline.after(_QUIT_SECONDS, "QEMU's end")
-        with contextlib.suppress(HarnessError):  # killed below if it does not listen
+        with contextlib.suppress(HarnessError):  # killed below if it does not answer
             if self.process.poll() is None:
                 self.qmp.execute("quit", deadline=limit)
                 self.process.wait(limit)
         self.process.end()
 
     def death(self) -> QemuError:
-        """Return the error that says how QEMU ended and what it said."""
+        """Return the error with QEMU's exit code and the last line of its standard error."""
         code = self.process.poll()
-        said = [line for line in self.stderr.read_text(errors="replace").splitlines() if line]
+        lines = [line for line in self.stderr.read_text(errors="replace").splitlines() if line]
         how = "has closed its console" if code is None else f"ended with exit code {code}"
         return QemuError(
-            f"QEMU {how}: {said[-1] if said else 'it said nothing'}",
+            f"QEMU {how}: {lines[-1] if lines else 'no output'}",
             command=self.argv,
             log=self.stderr,
             console=self.console.last_lines(),
@@ -120,10 +120,10 @@ def started(
     Args:
         machine: what to boot.
         accel: what runs it.
-        files: what it is loaded with.
+        files: what it boots from.
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
         deadline: when it must answer on QMP.
-        listeners: who is told what.
+        listeners: callbacks for its events.
 
     Raises:
         ToolMissing: if QEMU is not installed.
@@ -186,7 +186,7 @@ def started(
 def _socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
-        # The kernel charges hundreds of bytes for each byte that QEMU writes by itself.
+        # QEMU writes single bytes, and the kernel charges hundreds of bytes for each.
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         stack.callback(end.close)
     return ours, theirs

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QMP for code that is not asynchronous: qemu.qmp's client on an event loop in one thread.
+"""QMP for synchronous code: qemu.qmp's client on an event loop in a thread.
 
-Every exchange is kept in a log, a JSON object a line, in the order it happened.
+A log gets every command, answer and event in order, a JSON object a line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 
 _CLOSE_SECONDS = 2.0
 
-# What goes wrong reaches the caller as an error; the library need not say it on standard error.
+# Errors reach the caller as exceptions; the library would print them as well.
 logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 
 
@@ -35,7 +35,7 @@ class Qmp:
     """A QMP session over a connected socket.
 
     Args:
-        sock: the harness's end of the socket; owned by this object from now on.
+        sock: the harness's end of the socket; this object closes it.
         log: a file to which every command, answer and event is appended.
         on_event: called in the session's thread with each event; must not block.
     """
@@ -63,7 +63,7 @@ class Qmp:
         """Read the greeting and negotiate.
 
         Raises:
-            QemuError: if what answers is no QEMU, or it went away.
+            QemuError: if the answer is not QMP, or QEMU ended.
             DeadlineExpired: if nothing answered in time.
         """
         self._pending = self._submit(self._client.connect(self._sock))
@@ -74,7 +74,7 @@ class Qmp:
     def execute(
         self, command: str, arguments: dict[str, object] | None = None, *, deadline: Deadline
     ) -> Any:
-        """Run a QMP command and return what it returned.
+        """Run a QMP command and return its result.
 
         Args:
             command: its QMP name.
@@ -82,7 +82,7 @@ class Qmp:
             deadline: when the answer must be there.
 
         Raises:
-            QemuError: if QEMU refused it, or went away.
+            QemuError: if QEMU refused it, or ended.
             DeadlineExpired: if no answer came in time.
         """
         self._note(command=command, arguments=arguments)
@@ -93,7 +93,7 @@ class Qmp:
         return answer
 
     def monitor(self, line: str, deadline: Deadline) -> str:
-        """Return what the human monitor prints for a line; QMP has no word for some things.
+        """Return what the human monitor prints for a line; for what QMP has no command.
 
         Raises:
             QemuError, DeadlineExpired: as `execute`.
@@ -127,8 +127,8 @@ class Qmp:
             return
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
-        # A connect that never came to anything ends by itself now; to disconnect it as well trips
-        # the library's own assertion.
+        # A pending connect ends with the socket; disconnecting it as well would trip an assertion
+        # of the library.
         end = self._submit(self._client.disconnect()) if self._connected else self._pending
         if end is not None:
             concurrent.futures.wait([end], timeout=_CLOSE_SECONDS)
@@ -153,7 +153,7 @@ class Qmp:
                 self._events.append(event)
                 self._changed.notify_all()
             self._on_event(event)
-            with contextlib.suppress(OSError):  # a full disk is told by the next command's note
+            with contextlib.suppress(OSError):  # the next command reports a full disk
                 self._note(event=event)
 
     def _submit(self, coroutine: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
@@ -165,16 +165,16 @@ class Qmp:
         try:
             return future.result(timeout=deadline.remaining())
         except concurrent.futures.TimeoutError:
-            # Not cancelled: qemu.qmp 0.0.6 trips over an assertion of its own when a connect is.
-            # It ends with the socket.
+            # Not cancelled: qemu.qmp 0.0.6 trips an assertion when a connect is. It ends with the
+            # socket.
             raise DeadlineExpired(
                 f"QEMU did not answer {what} on QMP: {deadline.error().message}"
             ) from None
         except ExecuteError as error:
             raise QemuError(f"QEMU refused {what}: {error}") from None
         except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
-            raise QemuError(f"QEMU went away during {what}: {error}") from None
+            raise QemuError(f"QEMU closed QMP during {what}: {error}") from None
 
     def _note(self, **what: object) -> None:
-        with contextlib.suppress(ValueError):  # a late event after close() has nobody to read it
+        with contextlib.suppress(ValueError):  # an event after close()
             self._log.write(json.dumps({"time": round(time.time(), 6), **what}) + "\n")

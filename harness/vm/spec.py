@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From what was asked to QEMU's command line. Pure: no process, no file is touched here."""
+"""From a machine's description to QEMU's command line. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from harness.errors import SpecError
 from harness.records.base import Record
 from harness.records.machine import HugePages, MachineSpec, size_name
-from harness.vm.arch import Arch, arch
+from harness.vm.arch import arch
 
-#: What `hgm run` reserves when nobody says otherwise.
+#: What `hgm run` reserves by default.
 DEFAULT_HUGEPAGES = "1G:2,2M:64"
 
-#: CPUs and NUMA nodes of a machine of which nothing else is said.
+#: CPUs and NUMA nodes of a machine by default.
 DEFAULT_CPUS = 2
 DEFAULT_NODES = 1
 
@@ -33,8 +33,8 @@ class Launch(Record, frozen=True, kw_only=True):
         accel: ``kvm`` or ``tcg``.
         cpu: CPU model for that accelerator.
         kernel: path of the bzImage.
-        initrd: path of the initramfs, with what is personal to the run at its end; empty for
-            none, which is enough to see whether a kernel starts.
+        initrd: path of the initramfs, with the run's overlay at its end; empty for none, which is
+            enough to see whether a kernel starts.
         disk: path of the read-only disk; empty for none.
         append: more words for the kernel's command line.
         qmp_fd: file descriptor of the QMP socket, already connected.
@@ -56,11 +56,11 @@ def parse_size(text: str, option: str) -> int:
     """Return the bytes that ``512M``, ``6G`` or ``8589934592`` stands for.
 
     Raises:
-        SpecError: naming ``option`` if it is no size.
+        SpecError: naming ``option`` if it is not a size.
     """
     match = re.fullmatch(r"([1-9][0-9]*)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise SpecError(f"{option}: {text!r} is no size", hint="write it like 512M or 6G")
+        raise SpecError(f"{option}: {text!r} is not a size", hint="write it like 512M or 6G")
     return int(match[1]) * _SUFFIXES.get(match[2].upper(), 1)
 
 
@@ -68,7 +68,7 @@ def parse_hugepages(text: str, arch_name: str = "x86_64") -> tuple[HugePages, ..
     """Return the pages that ``1G:2,2M:64`` asks for, largest first.
 
     Raises:
-        SpecError: on an unknown form or size, a size named twice, or a count that is no number.
+        SpecError: on an unknown form or size, a size given twice, or a count that is not a number.
     """
     sizes = arch(arch_name).hugepage_sizes
     pages: dict[int, int] = {}
@@ -77,11 +77,11 @@ def parse_hugepages(text: str, arch_name: str = "x86_64") -> tuple[HugePages, ..
         size = sizes.get(name.upper().removesuffix("B"))
         if not colon or not count.isascii() or not count.isdigit() or size is None:
             raise SpecError(
-                f"--hugepages: {item!r} is no SIZE:COUNT",
+                f"--hugepages: {item!r} is not SIZE:COUNT",
                 hint=f"write it like {DEFAULT_HUGEPAGES}; sizes are {', '.join(sizes)}",
             )
         if size in pages:
-            raise SpecError(f"--hugepages: {name} is named twice", hint="name each size once")
+            raise SpecError(f"--hugepages: {name} is given twice", hint="give each size once")
         pages[size] = int(count)
     return tuple(HugePages(size=size, count=pages[size]) for size in sorted(pages, reverse=True))
 
@@ -95,24 +95,24 @@ def machine(
     spare: int = 0,
     arch_name: str = "x86_64",
 ) -> MachineSpec:
-    """Return a machine that is large enough for its huge pages.
+    """Return a machine with enough memory for its huge pages.
 
     Args:
         hugepages: what it reserves at boot.
-        memory: bytes; sized from the huge pages where it is None. Memory that the guest never
+        memory: bytes; computed from the huge pages where it is None. Memory that the guest never
             touches costs the host nothing.
         cpus: virtual CPUs.
         nodes: NUMA nodes.
-        spare: bytes that are to be free beyond that, where the memory is sized here.
+        spare: bytes to add where the memory is computed.
         arch_name: the architecture.
 
     Raises:
-        SpecError: if the numbers cannot make a machine.
+        SpecError: if no machine has such numbers.
     """
     reserved = sum(pages.size * pages.count for pages in hugepages)
     if not 1 <= nodes <= 8 or cpus < nodes or cpus % nodes:
         raise SpecError(
-            f"{nodes} NUMA nodes with {cpus} CPUs make no machine",
+            f"{cpus} CPUs cannot be divided evenly among {nodes} NUMA nodes",
             hint="give each of 1 to 8 nodes the same number of CPUs (--cpus)",
         )
     if memory is None:
@@ -121,8 +121,8 @@ def machine(
         memory = -(-wanted // (gib * nodes)) * gib * nodes
     elif memory <= reserved:
         raise SpecError(
-            f"--memory {memory >> 20}M cannot hold {reserved >> 20}M of huge pages",
-            hint="leave --memory out to have it sized from --hugepages",
+            f"--memory {memory >> 20}M is not enough for {reserved >> 20}M of huge pages",
+            hint="without --memory it is computed from --hugepages",
         )
     return MachineSpec(
         hugepages=tuple(hugepages), memory=memory, cpus=cpus, nodes=nodes, arch=arch_name
@@ -130,21 +130,21 @@ def machine(
 
 
 def kernel_command_line(launch: Launch) -> str:
-    """Return the kernel's command line: console, huge pages, and an end to every panic."""
+    """Return the kernel's command line: console, huge pages, and what to do in a panic."""
     guest = arch(launch.machine.arch)
     words = [
         f"console={guest.console}",
         guest.early_console,
         *guest.append,
-        # A panic reboots at once, and -no-reboot turns that into the end of QEMU, so that the
-        # watcher sees an event instead of a silence.
+        # A panic reboots at once, and -no-reboot turns that into the end of QEMU, so that there is
+        # an event to wait for.
         "panic=-1",
-        # An oops ends the guest while its memory shows what led to it.
+        # An oops ends the guest while its memory still shows the cause.
         "oops=panic",
-        # QMP's inject-nmi makes a kernel that answers nothing say where its CPUs are.
+        # QMP's inject-nmi makes a kernel that does not react otherwise print where its CPUs are.
         "unknown_nmi_panic",
         f"panic_print={_PANIC_BACKTRACES:#x}",
-        # Probes are told apart on the console by what the harness writes to /dev/kmsg.
+        # The harness marks each probe on the console by writing to /dev/kmsg.
         "printk.devkmsg=on",
         *(word for pages in launch.machine.hugepages for word in _pool_words(pages, launch)),
         *launch.append,
@@ -177,10 +177,10 @@ def qemu_argv(launch: Launch) -> tuple[str, ...]:
         *("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci"),
-        # The kernel says through these that it panics, and where a debugger finds its way in.
+        # The kernel reports panics through the first, and vmcoreinfo for drgn through the second.
         *("-device", "pvpanic-pci"),
         *("-device", "vmcoreinfo"),
-        # Until somebody wants to look at a dead guest, a panic ends as the kernel wills.
+        # By default a panic ends as the kernel decides; `Guest.pause_on_death` changes that.
         *("-action", "panic=none"),
         *_disk_argv(launch.disk),
         *_boot_argv(launch),
@@ -188,7 +188,7 @@ def qemu_argv(launch: Launch) -> tuple[str, ...]:
 
 
 def bare_argv(launch: Launch, serial_log: str) -> tuple[str, ...]:
-    """Return the plainest QEMU that boots a launch: what a benchmark compares with."""
+    """Return the simplest QEMU command line that boots a launch, for benchmarks to compare with."""
     return (
         *_machine_argv(launch),
         *("-serial", f"file:{serial_log}"),
@@ -240,7 +240,7 @@ def _memory_argv(spec: MachineSpec) -> tuple[str, ...]:
 def _disk_argv(disk: str) -> tuple[str, ...]:
     if not disk:
         return ()
-    # Commas in a path would end the option's value; QEMU takes a doubled one for a comma.
+    # A comma ends the option's value; QEMU reads a doubled one as a comma.
     path = str(Path(disk)).replace(",", ",,")
     return (
         "-drive",
@@ -248,10 +248,3 @@ def _disk_argv(disk: str) -> tuple[str, ...]:
         "-device",
         "virtio-blk-pci,drive=disk",
     )
-
-
-def describe(spec: MachineSpec, guest: Arch | None = None) -> str:
-    """Return a machine in a few words, such as ``q35, 2 CPUs, 6 GiB, 1 node``."""
-    guest = guest or arch(spec.arch)
-    nodes = "1 node" if spec.nodes == 1 else f"{spec.nodes} nodes"
-    return f"{guest.machine}, {spec.cpus} CPUs, {spec.memory / 2**30:g} GiB, {nodes}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""SSH into the guest through paramiko: run, copy, exit codes, both streams apart, deadlines.
+"""SSH into the guest through paramiko: commands, files, exit codes, deadlines.
 
-The guest's only network is one loopback port of the host. Its host key was made for this run and
-is pinned; the only key that logs in was made for this run too; there are no passwords.
+The guest's only network is one loopback port of the host. Its host key is made for the run and
+pinned, and so is the only key that can log in; there are no passwords.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _CHUNK = 65536
 _POLL_SECONDS = 0.05
 _TERMINAL_SECONDS = 20.0
 
-#: How a connection ends that nobody spoils. What a guest can send to stop paramiko's thread has no
-#: bounds (UnicodeDecodeError for one), and whatever did so is raised by the next call.
+#: How a connection usually fails. A hostile guest can make paramiko's thread fail in other ways,
+#: such as with UnicodeDecodeError, and the next call raises that: hence `except Exception`.
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
 
-# What goes wrong reaches the caller as an error; paramiko's tracebacks would go to standard error.
+# Errors reach the caller as exceptions; paramiko would print tracebacks as well.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class MovableDeadline(Protocol):
-    """How long a command may take, where that depends on what happens meanwhile."""
+    """A deadline that may move while a command runs."""
 
     def fileno(self) -> int:
         """Return a file descriptor that becomes readable when the deadline has moved."""
@@ -49,7 +49,7 @@ class MovableDeadline(Protocol):
 
 @dataclass(frozen=True)
 class CommandOutput:
-    """What a command in the guest answered.
+    """The result of a command in the guest.
 
     Attributes:
         exit_code: 0..255; 128 + N where signal N ended it.
@@ -66,13 +66,13 @@ class Ssh:
     """A session with the guest's SSH server.
 
     Args:
-        died: rung when the guest is known to be dead, so that no call waits for it in vain.
+        died: set when the guest is known to be dead, so that no call waits for it.
     """
 
     def __init__(self, died: WakeupEvent) -> None:
         self._died = died
         self._transport: paramiko.Transport | None = None
-        self._way: tuple[int, str, paramiko.PKey] | None = None
+        self._login_arguments: tuple[int, str, paramiko.PKey] | None = None
 
     def connect(self, port: int, host_key: str, client_key: str, deadline: Deadline) -> None:
         """Connect, check the host key and log in as root.
@@ -84,7 +84,7 @@ class Ssh:
             deadline: when the login must have succeeded.
 
         Raises:
-            SshUnreachable: if no server answered in time, or another host key came.
+            SshUnreachable: if no server answered in time, or its host key is another.
         """
         retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_BROKEN),
@@ -93,15 +93,15 @@ class Ssh:
             reraise=True,
         )
         key = paramiko.Ed25519Key.from_private_key(io.StringIO(client_key))
-        self._way = (port, host_key, key)
+        self._login_arguments = (port, host_key, key)
         try:
-            self._transport = retry(self._login, *self._way, deadline)
+            self._transport = retry(self._login, *self._login_arguments, deadline)
         except SshUnreachable:
             raise
         except Exception as error:  # noqa: BLE001 - see _BROKEN
             raise SshUnreachable(
                 f"no SSH login within {deadline.seconds:g} s: {error or type(error).__name__}",
-                hint="the console log shows how far the guest's init came",
+                hint="serial.log shows how far the guest's init got",
             ) from None
 
     def run(
@@ -118,8 +118,8 @@ class Ssh:
 
         Args:
             argv: the command; each word reaches it unchanged.
-            deadline: when it must have ended, or what knows. The command is not ended by it; the
-                guest is.
+            deadline: when it must have ended. The command itself is not killed then; the guest
+                is, by the caller.
             stdin: what it reads.
             on_stdout: takes standard output as it comes, instead of the answer.
             on_stderr: the same for standard error.
@@ -131,19 +131,19 @@ class Ssh:
             CommandFailed: if ``check`` and it failed.
         """
         out, err = bytearray(), bytearray()
-        patience = _Fixed(deadline) if isinstance(deadline, Deadline) else deadline
-        with self._session(patience.current()) as channel:
-            _start(channel, argv, stdin, patience)
-            self._drain(channel, on_stdout or out.extend, on_stderr or err.extend, patience)
+        limit = _Fixed(deadline) if isinstance(deadline, Deadline) else deadline
+        with self._session(limit.current()) as channel:
+            _start(channel, argv, stdin, limit)
+            self._drain(channel, on_stdout or out.extend, on_stderr or err.extend, limit)
             code = channel.recv_exit_status() if channel.exit_status_ready() else -1
         if code < 0:
-            raise GuestLost(f"the guest gave no exit code for {shlex.join(argv)}")
+            raise GuestLost(f"the connection ended before the exit code of {shlex.join(argv)}")
         answer = CommandOutput(code, out.decode(errors="replace"), err.decode(errors="replace"))
         if check and code != 0:
             said = (answer.stderr or answer.stdout).strip().splitlines()
             raise CommandFailed(
                 f"in the guest, {shlex.join(argv)} ended with exit code {code}: "
-                f"{said[-1] if said else 'it said nothing'}",
+                f"{said[-1] if said else 'no output'}",
                 command=argv,
             )
         return answer
@@ -169,10 +169,10 @@ class Ssh:
     def terminal(self, columns: int, lines: int) -> Iterator[paramiko.Channel]:
         """Yield a channel with a login shell on a terminal of that size.
 
-        What is asked of the channel is to be asked within `as_guest_lost`.
+        Use the channel within `as_guest_lost`.
 
         Raises:
-            GuestLost: if the guest gave none.
+            GuestLost: if the guest does not open one.
         """
         with self._session(Deadline.after(_TERMINAL_SECONDS, "the terminal")) as channel:
             with as_guest_lost():
@@ -187,15 +187,14 @@ class Ssh:
             self._transport = None
 
     def accepts_new_connection(self, deadline: Deadline) -> bool:
-        """Return whether the guest lets us in over another connection.
+        """Return whether the guest accepts another connection.
 
-        If it does, a session that broke off says something about its connection and nothing about
-        the guest. The session itself stays broken.
+        If it does, a broken session is no fault of the guest. The session itself stays broken.
         """
-        if self._way is None or self._died.is_set():
+        if self._login_arguments is None or self._died.is_set():
             return False
         try:
-            self._login(*self._way, deadline).close()
+            self._login(*self._login_arguments, deadline).close()
         except Exception:  # noqa: BLE001 - see _BROKEN
             return False
         return True
@@ -211,13 +210,13 @@ class Ssh:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             transport = paramiko.Transport(sock)
             undo.callback(transport.close)
-            _ask_for_the_cheapest(transport)
+            _offer_cheapest_algorithms(transport)
             transport.banner_timeout = deadline.remaining()
             transport.auth_timeout = deadline.remaining()
             transport.start_client(timeout=max(0.001, deadline.remaining()))
             shown = transport.get_remote_server_key()
             if f"{shown.get_name()} {shown.get_base64()}" != host_key:
-                raise SshUnreachable("the guest showed a host key that is not the one we made")
+                raise SshUnreachable("the guest's host key is not the one made for this run")
             transport.auth_publickey("root", client_key)
             undo.pop_all()
             return transport
@@ -228,18 +227,18 @@ class Ssh:
         try:
             yield channel
         finally:
-            # It takes leave of the guest, which may be gone: what was to be had of it is here.
+            # It sends a message to the guest, which may be gone; its output is here already.
             with contextlib.suppress(*_BROKEN):
                 channel.close()
 
     def _opened(self, deadline: Deadline) -> paramiko.Channel:
         if self._transport is None or self._died.is_set():
-            raise GuestLost("the guest is gone")
+            raise GuestLost("the guest is dead")
         while True:
             try:
                 return self._transport.open_session(timeout=max(0.001, deadline.remaining()))
             except Exception as error:  # noqa: BLE001 - see _BROKEN
-                # paramiko counts on the clock on the wall, which may have been set ahead.
+                # paramiko uses wall-clock time, which may have been set ahead.
                 early = str(error) == "Timeout opening channel." and not deadline.expired()
                 if not (early and self._transport.is_active()):
                     raise GuestLost(f"the guest's SSH server does not answer: {error}") from None
@@ -249,27 +248,27 @@ class Ssh:
         channel: paramiko.Channel,
         on_stdout: Callable[[bytes], object],
         on_stderr: Callable[[bytes], object],
-        patience: MovableDeadline,
+        limit: MovableDeadline,
     ) -> None:
-        """Hand on both streams until the command has ended, the guest died or time is up."""
-        deadline = patience.current()
+        """Pass on both streams until the command has ended, the guest died or time is up."""
+        deadline = limit.current()
         with selectors.DefaultSelector() as selector:
             selector.register(channel, selectors.EVENT_READ)
             selector.register(self._died, selectors.EVENT_READ)
-            if patience.fileno() >= 0:
-                selector.register(patience, selectors.EVENT_READ)
+            if limit.fileno() >= 0:
+                selector.register(limit, selectors.EVENT_READ)
             while not (channel.eof_received or channel.closed):
                 ready = [key.fileobj for key, _ in selector.select(timeout=deadline.remaining())]
-                _hand_on(channel, on_stdout, on_stderr)
-                if patience in ready:
-                    selector.unregister(patience)
-                if patience in ready or deadline.expired():
-                    deadline = patience.current()
+                _pass_on(channel, on_stdout, on_stderr)
+                if limit in ready:
+                    selector.unregister(limit)
+                if limit in ready or deadline.expired():
+                    deadline = limit.current()
                 self._check(deadline)
-        # The exit code may come after the end of the streams, and rings no file descriptor.
+        # The exit code may come after the end of the streams, and wakes no file descriptor.
         while not (channel.status_event.wait(timeout=_POLL_SECONDS) or channel.closed):
             self._check(deadline)
-        _hand_on(channel, on_stdout, on_stderr)
+        _pass_on(channel, on_stdout, on_stderr)
 
     def _check(self, deadline: Deadline) -> None:
         if self._died.is_set():
@@ -279,10 +278,10 @@ class Ssh:
 
 @contextlib.contextmanager
 def as_guest_lost() -> Iterator[None]:
-    """Say of a connection that ends meanwhile that the guest is lost.
+    """Turn any failure of the connection into `GuestLost`.
 
     Raises:
-        GuestLost: if it ended.
+        GuestLost: if the connection failed.
     """
     try:
         yield
@@ -290,22 +289,22 @@ def as_guest_lost() -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - see _BROKEN
         why = str(error) or type(error).__name__
-        raise GuestLost(f"the connection to the guest broke off: {why}") from None
+        raise GuestLost(f"the SSH connection to the guest broke: {why}") from None
 
 
 def _start(
-    channel: paramiko.Channel, argv: Sequence[str], stdin: bytes, patience: MovableDeadline
+    channel: paramiko.Channel, argv: Sequence[str], stdin: bytes, limit: MovableDeadline
 ) -> None:
-    """Start a command and give it its input."""
+    """Start a command and send its standard input."""
     with as_guest_lost():
-        # The one string there is: SSH hands the remote shell a line, quoted word by word.
+        # SSH has no argv: the remote shell gets one line, each word quoted.
         channel.exec_command(shlex.join(argv))
         if stdin:
-            channel.settimeout(max(0.001, patience.current().remaining()))
+            channel.settimeout(max(0.001, limit.current().remaining()))
             try:
                 channel.sendall(stdin)
             except TimeoutError:
-                raise patience.current().error() from None
+                raise limit.current().error() from None
         channel.shutdown_write()
 
 
@@ -322,21 +321,21 @@ class _Fixed:
         return self.deadline
 
 
-def _ask_for_the_cheapest(transport: paramiko.Transport) -> None:
-    """Offer only what an emulated CPU does fastest; measured against dropbear under TCG."""
+def _offer_cheapest_algorithms(transport: paramiko.Transport) -> None:
+    """Offer only the algorithms that are fastest on an emulated CPU (measured under TCG)."""
     options = transport.get_security_options()
     options.kex = ("curve25519-sha256@libssh.org",)
     options.ciphers = ("aes128-ctr",)
     options.digests = ("hmac-sha2-256",)
 
 
-def _hand_on(
+def _pass_on(
     channel: paramiko.Channel,
     on_stdout: Callable[[bytes], object],
     on_stderr: Callable[[bytes], object],
 ) -> None:
-    # What is read is acknowledged now and then, so that reading can break off as well; what takes
-    # the bytes may have troubles of its own, a full disk for one.
+    # Reading sends acknowledgements, so it can fail as the connection does; the errors of the
+    # callbacks, such as a full disk, are their own.
     while channel.recv_ready():
         with as_guest_lost():
             chunk = channel.recv(_CHUNK)

@@ -135,7 +135,7 @@ def boot(prepared: Prepared, tmp_path: Path, **changes: object) -> None:
 
 
 def test_a_panic_in_boot_is_told_with_its_line(hgm_prepared: Prepared, tmp_path: Path) -> None:
-    with pytest.raises(GuestPanicked, match="panicked in boot: Kernel panic - not syncing: "):
+    with pytest.raises(GuestPanicked, match="panicked during boot: Kernel panic - not syncing: "):
         boot(hgm_prepared, tmp_path, append=("rdinit=/nowhere", "root=/dev/none"))
     assert "Kernel panic" in (tmp_path / "serial.log").read_text()
 
@@ -154,7 +154,7 @@ def test_an_init_that_does_nothing_is_told_with_the_last_line(
 ) -> None:
     monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
     idle = OverlayFile("/init", b"#!/bin/busybox sh\nexec /bin/busybox sleep 1000\n", 0o755)
-    with pytest.raises(BootError, match="stood still in boot; its last line: "):
+    with pytest.raises(BootError, match="no progress during boot; last line on its console: "):
         boot(hgm_prepared, tmp_path, files=(idle,))
 
 
@@ -164,7 +164,7 @@ def test_a_guest_that_stands_still_in_boot_is_looked_at(
     monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
     busy = OverlayFile("/init", b"#!/bin/busybox sh\nwhile :; do :; done\n", 0o755)
     look = functools.partial(run_capture.locate_stall, hgm_prepared, tmp_path)
-    with pytest.raises(BootError, match=r"stood still in boot, in user mode.*; its last line: "):
+    with pytest.raises(BootError, match=r"no progress during boot, in user mode.*; last line"):
         boot(hgm_prepared, tmp_path, files=(busy,), locate_stall=look)
     capture = msgspec.json.decode((tmp_path / "boot" / "capture.json").read_bytes(), type=Capture)
     assert {step.name: step.outcome for step in capture.steps}["registers"] == "ok"

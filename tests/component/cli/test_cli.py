@@ -38,7 +38,7 @@ MISTAKES = [
     (("run", "--config", "nonesuch"), "nonesuch"),
     (("run", "--hugepages", "4K:1"), "4K:1"),
     (("run", "--memory", "lots"), "lots"),
-    (("run", "--memory", "1G"), "cannot hold"),
+    (("run", "--memory", "1G"), "is not enough for"),
     (("run", "--nodes", "9"), "9 NUMA nodes"),
     (("run", "--probe", "hgm/contineu-4k/1G"), "hgm/continue-4k/1G"),
     (("run", "--kselftest", "nn"), "no collection 'nn'"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import host as host_facts
 from harness import workspace
 from harness.context import Context
 from harness.deadline import Deadline
@@ -23,7 +24,7 @@ def host(
     """A host with a /dev/kvm; the returned function says what happens under it."""
     device = tmp_path / "kvm"
     device.touch()
-    monkeypatch.setattr(accel, "_DEVICE", device)
+    monkeypatch.setattr(host_facts, "_KVM", device)
     monkeypatch.setattr(accel, "PROOF_SECONDS", 1.5)
     monkeypatch.setenv("FAKE_QEMU_LOG", str(tmp_path / "qemu.log"))
     fake_qemu("lives")
@@ -58,7 +59,7 @@ def test_kvm_is_used_where_a_kernel_was_seen_to_start(
 
 
 @pytest.mark.parametrize(
-    ("mode", "why"), [("silent", "printed nothing"), ("dies", "the fake dies at once")]
+    ("mode", "why"), [("silent", "printed no banner"), ("dies", "the fake dies at once")]
 )
 def test_a_dead_kvm_is_left_for_tcg_with_the_reason_and_proven_once(
     host: Callable[[str], None], tmp_path: Path, mode: str, why: str
@@ -66,11 +67,11 @@ def test_a_dead_kvm_is_left_for_tcg_with_the_reason_and_proven_once(
     host(mode)
     choice = choose(tmp_path)
     assert (choice.name, choice.cpu) == ("tcg", "max,-erms")
-    assert "KVM opens but is dead" in choice.reason
+    assert "KVM does not work here" in choice.reason
     assert why in choice.reason
     guests = len(starts(tmp_path))
     assert choose(tmp_path) == choice
-    with pytest.raises(AcceleratorError, match="KVM opens but is dead"):
+    with pytest.raises(AcceleratorError, match="KVM does not work here"):
         choose(tmp_path, "kvm")
     assert len(starts(tmp_path)) == guests
 
@@ -91,16 +92,16 @@ def test_a_kernel_that_never_starts_says_nothing_about_kvm(
     fake_qemu("silent")
     choice = choose(tmp_path)
     assert choice.name == "tcg"
-    assert "no kernel here shows whether KVM lives" in choice.reason
+    assert "no kernel on this host can show" in choice.reason
     assert not list((tmp_path / "cache" / "accel").glob("*.json")), "nothing is remembered"
 
 
 def test_kvm_that_is_not_there_is_said_without_a_guest(
     host: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accel, "_DEVICE", tmp_path / "nothing")
-    assert choose(tmp_path).reason.endswith("is not there")
-    with pytest.raises(AcceleratorError, match="is not there"):
+    monkeypatch.setattr(host_facts, "_KVM", tmp_path / "nothing")
+    assert choose(tmp_path).reason.endswith("does not exist")
+    with pytest.raises(AcceleratorError, match="does not exist"):
         choose(tmp_path, "kvm")
     assert not (tmp_path / "qemu.log").exists()
 

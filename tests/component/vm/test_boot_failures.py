@@ -73,9 +73,13 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         ("dies", QemuError, "ended with exit code 1: .*the fake dies at once"),
         ("mute-qmp", QemuError, "did not answer on QMP"),
         ("refuses", QemuError, "refused cont: the fake refuses"),
-        ("silent", GuestSilent, "wrote nothing to its console"),
-        ("panics", GuestPanicked, "panicked in boot: .*Unable to mount root fs"),
-        ("stands-still", BootError, "stood still in boot; its last line: Run /init"),
+        ("silent", GuestSilent, "no output on the guest"),
+        ("panics", GuestPanicked, "panicked during boot: .*Unable to mount root fs"),
+        (
+            "stands-still",
+            BootError,
+            "no progress during boot; last line on its console: Run /init",
+        ),
         ("no-ssh", SshUnreachable, "no SSH login.*hgm: init: no SSH server"),
     ],
 )

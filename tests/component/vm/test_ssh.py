@@ -138,7 +138,7 @@ def test_output_that_cannot_be_acknowledged_is_a_lost_guest(pair: tuple[Ssh, _Se
         got.extend(chunk)
         _break(ssh)
 
-    with pytest.raises(GuestLost, match="the connection to the guest broke off: EOFError"):
+    with pytest.raises(GuestLost, match="the SSH connection to the guest broke: EOFError"):
         ssh.run([str(_MUCH)], Deadline.after(10, "a test"), on_stdout=take)
     assert 0 < len(got) < _MUCH
 

@@ -24,5 +24,5 @@ def test_packages_are_sorted_and_their_versions_have_epochs() -> None:
     "line", ["Reading package lists...", "'u' a_1_all.deb 3 MD5Sum:00", "'u' a_1_all.deb 3 "]
 )
 def test_a_line_of_unknown_form(line: str) -> None:
-    with pytest.raises(InfrastructureError, match="unknown form"):
+    with pytest.raises(InfrastructureError, match="unknown line"):
         parse_uris(line + "\n")

@@ -106,7 +106,7 @@ def test_our_recipes_are_well_formed_and_their_digest_moves_with_every_file(tmp_
 
 
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"initramfs\.toml cannot be read"):
+    with pytest.raises(UserError, match=r"cannot read the recipe .*initramfs\.toml"):
         image.read_recipes(tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_without() -> None:
 
 
 def test_without_refuses_what_is_not_there() -> None:
-    with pytest.raises(UserError, match="nothing asks for: perl"):
+    with pytest.raises(UserError, match="no other depends on: perl"):
         image.without((package("a"),), {"perl"})
 
 

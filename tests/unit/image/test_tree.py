@@ -72,7 +72,7 @@ def test_overlay_takes_the_same_entry_twice_and_the_first_directory() -> None:
     "other", [tree.file("a", b"2"), tree.file("a", b"1", 0o755), tree.link("a", "1")]
 )
 def test_overlay_refuses_what_differs(other: Entry) -> None:
-    with pytest.raises(UserError, match="a of two is already there from one"):
+    with pytest.raises(UserError, match="a of two differs from the one of one"):
         tree.overlay([("one", {"a": tree.file("a", b"1")}), ("two", {"a": other})])
 
 

@@ -34,11 +34,11 @@ class _Channel:
     ("breaks", "error", "said"),
     [
         # The guest was off before its server had said that poweroff began.
-        ("exec_command", EOFError(), "broke off: EOFError"),
-        ("exec_command", ConnectionResetError(104, "reset"), "broke off: .*reset"),
-        ("exec_command", paramiko.SSHException("Channel closed."), "broke off: Channel closed."),
-        ("sendall", OSError("Socket is closed"), "broke off: Socket is closed"),
-        ("shutdown_write", EOFError(), "broke off: EOFError"),
+        ("exec_command", EOFError(), "broke: EOFError"),
+        ("exec_command", ConnectionResetError(104, "reset"), "broke: .*reset"),
+        ("exec_command", paramiko.SSHException("Channel closed."), "broke: Channel closed."),
+        ("sendall", OSError("Socket is closed"), "broke: Socket is closed"),
+        ("shutdown_write", EOFError(), "broke: EOFError"),
     ],
 )
 def test_a_session_that_breaks_off_is_a_lost_guest(
