@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm selfcheck bench`: what things cost, measured in one run on one machine."""
+"""`hgm selfcheck bench`: benchmarks of the harness."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from harness.cli.options import (
+    Command,
     kernel_options,
     kernel_request,
     machine_options,
@@ -19,19 +21,37 @@ from harness.cli.options import (
 )
 
 
+def _rounds(default: int) -> Callable[[Command], Command]:
+    """Return a decorator that adds the option for the number of rounds."""
+    return click.option(
+        "--rounds",
+        type=click.IntRange(min=1, max=100),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help="How often each side is measured.",
+    )
+
+
 @click.group()
 def bench() -> None:
-    """What things cost, measured in one run on one machine."""
+    """Measure what the harness costs, as ratios on one machine."""
 
 
 @bench.command("boot")
 @kernel_options
 @machine_options
 @timeout_option
-@click.option("--probe", default="baseline/memfd-alias/2M", show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option(
+    "--probe",
+    default="baseline/memfd-alias/2M",
+    show_default=True,
+    metavar="NAME",
+    help="The probe to run.",
+)
+@_rounds(5)
 def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
-    """Compare `hgm run --probe NAME`, nothing changed, with a bare QEMU boot to power-off."""
+    """Compare a run of one probe, with everything cached, with a bare QEMU boot and power-off."""
     from harness.selfcheck import bench as benchmarks
 
     with new_display() as display:
@@ -44,9 +64,9 @@ def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
 @bench.command("build")
 @kernel_options
 @timeout_option
-@click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True)
+@_rounds(1)
 def bench_build(rounds: int, timeout: float, **options: Any) -> int:
-    """Compare a whole `hgm kernel build`, caches empty, with a bare make of the same kernel."""
+    """Compare `hgm kernel build`, with empty caches, with a bare make of the same kernel."""
     from harness.selfcheck import bench_build as benchmarks
 
     with new_display() as display:
@@ -60,11 +80,11 @@ def bench_build(rounds: int, timeout: float, **options: Any) -> int:
 @bench.command("edit")
 @kernel_options
 @timeout_option
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@_rounds(3)
 def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
-    """Compare one line changed in a tree, to the verdict, with a bare incremental make.
+    """Compare `hgm run` after a change of one line with a bare incremental make.
 
-    The line goes into a copy of the source without its series.
+    The line is changed in a copy of the source, without a series.
     """
     from harness.selfcheck import bench_build as benchmarks
 
@@ -81,15 +101,15 @@ def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
 @timeout_option
 @probe_option
 def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int:
-    """Compare `hgm bisect --probe NAME` with bare makes and boots of the kernels it looks at.
+    """Compare `hgm bisect` with bare makes and boots of the same kernels.
 
-    In a cache of its own, where only both ends are built before; a series of which each patch
-    builds, and whose last kernel is bad.
+    The cache is empty but for the kernels of both ends. Every patch of the series must build, and
+    its last kernel must be bad.
     """
     from harness.selfcheck import bench_bisect as benchmarks
 
     if not probes:
-        raise click.UsageError("say which question is bisected with --probe NAME")
+        raise click.UsageError("say with --probe NAME which probe fails")
     with new_display() as display:
         found = benchmarks.bisect(subject_of(**options), probes, new_context(timeout, display))
     for ratio in found:
@@ -101,13 +121,13 @@ def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int
 @kernel_options
 @machine_options
 @timeout_option
-@click.option("--rounds", type=click.IntRange(min=1, max=100), default=9, show_default=True)
+@_rounds(9)
 def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
-    """Measure looks at a probe's page tables from outside: one address, and a full 1 GiB."""
+    """Measure page-table walks from the host: of one address, and of 1 GiB of base pages."""
     from harness.selfcheck import bench_walk
 
     with new_display() as display:
-        looks = bench_walk.measure(subject_of(**options), rounds, new_context(timeout, display))
-    for each in looks:
+        found = bench_walk.measure(subject_of(**options), rounds, new_context(timeout, display))
+    for each in found:
         click.echo(each.text())
     return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm bisect`, and `hgm bisect-step` for git's own."""
+"""`hgm bisect`, and `hgm bisect-step` for `git bisect run`."""
 
 from __future__ import annotations
 
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from harness.context import Context
     from harness.records.campaign import Bisection
 
-#: What `git bisect run` is told (git-bisect(1)); above 127 it stops.
+#: Exit codes for `git bisect run` (git-bisect(1)); it stops above 127.
 _GOOD, _BAD, _SKIP, _STOP = 0, 1, 125, 128
-
-#: Of how many seconds a bisection may take by default: a day.
-_DAY = 86400.0
 
 
 def predicate_options(function: Command) -> Command:
@@ -41,22 +38,23 @@ def predicate_options(function: Command) -> Command:
             "--signature",
             default="",
             metavar="REGEX",
-            help="Bad only if the reason, or a line of the kernel's complaint, matches this.",
+            help="The kernel is bad only if the probe's reason or a line of a splat matches this.",
         ),
         click.option(
             "--status",
             "statuses",
             multiple=True,
             type=click.Choice(["FAIL", "CRASH", "HANG"]),
-            help="Bad only if a probe ends so; repeatable. Each of them by default.",
+            help="The kernel is bad only if a probe ends with this status; repeatable.  "
+            "[default: any of them]",
         ),
         click.option(
             "--about",
             type=click.Choice(["probe", "splat", "build", "boot"]),
             default="probe",
             show_default=True,
-            help="Bad is a kernel in which a probe goes wrong, that complains, that does not "
-            "build, or that does not boot.",
+            help="The kernel is bad if a probe of --probe fails, if it reports a splat, if it does "
+            "not build, or if it does not boot.",
         ),
     ):
         function = option(function)
@@ -70,22 +68,28 @@ def predicate_options(function: Command) -> Command:
 @probe_option
 @predicate_options
 @runs_option
-@click.option("--repo", type=click.Path(path_type=Path), help="Git repository of --good and --bad.")
+@click.option(
+    "--repo",
+    type=click.Path(path_type=Path),
+    help="The repository of --good and --bad.  [default: .]",
+)
 @click.option("--good", metavar="REV", help="A commit without the fault.")
 @click.option("--bad", metavar="REV", help="A commit with the fault.")
 @click.option(
     "--confidence",
     type=click.FloatRange(0.5, 0.9999),
     metavar="P",
-    help="For a fault that does not always show: ask until the answer is right with this "
-    "probability, such as 0.95.",
+    help="For an intermittent fault: repeat until the result is right with this probability, such "
+    "as 0.95.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def bisect(as_json: bool, timeout: float, **options: Any) -> int:
-    """Find the patch of a series, or the commit between --good and --bad, that broke a kernel.
+    """Find the patch or the commit that broke a kernel.
 
-    Given again, the command goes on where it was interrupted. Exit code 0 if one culprit was found,
-    1 if none or several.
+    It bisects the patches of --series, or the commits of --repo between --good and --bad. The same
+    command continues a bisection that was interrupted.
+
+    Exit code 0 if one culprit was found, 1 if none or several.
     """
     from harness.report import bisect as report
     from harness.report import json
@@ -113,9 +117,9 @@ def _find(
     if repo is None and good is None and bad is None:
         return campaign.bisect_series(_request(**options), runs_dir, context)
     if not good or not bad:
-        raise click.UsageError("--good and --bad belong together, with --repo")
+        raise click.UsageError("give both --good and --bad, and --repo unless it is this directory")
     history = commits.history(repo or Path(), good, bad, context.deadline)
-    # The commits are the subject; a series is put on each of them only if it is asked for.
+    # A series is applied to each commit only if it is asked for.
     options["series"] = options["series"] or "none"
     return campaign.bisect_commits(_request(**options), history, runs_dir, context)
 
@@ -124,7 +128,7 @@ def _request(*, confidence: float | None, **options: Any) -> BisectRequest:
     from harness.campaign.bisect import BisectRequest
 
     if confidence is not None and options["about"] == "build":
-        raise click.UsageError("a kernel that does not build never does: leave --confidence out")
+        raise click.UsageError("--about build is never intermittent; leave --confidence out")
     return BisectRequest(
         subject=subject_of(**options),
         predicate=_predicate(**options),
@@ -143,10 +147,10 @@ def _predicate(
     try:
         re.compile(signature)
     except re.error as error:
-        raise click.BadParameter(f"{signature!r} is no regular expression: {error}") from None
+        raise click.BadParameter(f"{signature!r} is not a regular expression: {error}") from None
     if about == "probe" and not probes:
-        raise click.UsageError("say which with --probe NAME, or what with --about")
-    catalog.select(catalog.load(), probes)  # a name that is not there is said before a build
+        raise click.UsageError("say with --probe NAME which probe fails, or use --about")
+    catalog.select(catalog.load(), probes)  # an unknown name is an error before any build
     return Predicate(about=about, probes=probes, statuses=statuses or BAD, signature=signature)
 
 
@@ -158,11 +162,11 @@ def _predicate(
 @predicate_options
 @runs_option
 def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
-    """Ask one kernel, with the exit codes of `git bisect run`.
+    """Test one kernel for `git bisect run`.
 
     Such as `git bisect run hgm bisect-step --kernel tree:. --probe baseline/smaps/2M`.
 
-    0 good (or without the feature), 1 bad, 125 cannot be tested, 128 stop: this host failed.
+    Exit codes: 0 good or without the feature, 1 bad, 125 cannot be tested, 128 this host failed.
     """
     from harness import pipeline
     from harness.campaign.predicate import evaluate

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm cache`: what is kept outside of every checkout."""
+"""`hgm cache`: the cache of sources, kernels and images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from harness.workspace import Workspace
 
 @click.group()
 def cache() -> None:
-    """Sources, builds, kernels and images that are kept outside of every checkout."""
+    """List or prune the cache of sources, builds, kernels and images."""
 
 
 @cache.command("list")
 def cache_list() -> int:
-    """List what the cache holds, longest unused first."""
+    """List the entries of the cache, longest unused first."""
     from harness import cache as contents
     from harness.report import cache as listing
 
@@ -31,10 +31,10 @@ def cache_list() -> int:
 @click.option(
     "--keep",
     metavar="SIZE",
-    help="Bytes that may stay, such as 10G; $HGM_CACHE_LIMIT or 20G by default. 0 empties it.",
+    help="Size to keep, such as 10G; 0 removes all.  [default: $HGM_CACHE_LIMIT or 20G]",
 )
 def cache_prune(keep: str | None) -> int:
-    """Remove what was not used for longest; what a process is using stays."""
+    """Remove the longest unused entries, but none that a process is using."""
     from harness import cache as contents
     from harness.report import cache as listing
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm selfcheck detect`: do the probes catch what they claim to?"""
+"""`hgm selfcheck detect`: seeded kernel faults."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from harness.cli.options import (
 @timeout_option
 @probe_option
 @runs_option
-@click.option("--list", "only_list", is_flag=True, help="List the faults, and run nothing.")
+@click.option("--list", "only_list", is_flag=True, help="List the faults and run nothing.")
 @click.option(
     "--stock",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
     metavar="N",
-    help="Run the whole set N times on kernels without a fault (stock and reference, with and "
-    "without debug) and count false alarms.",
+    help="Also run all probes N times on kernels without a fault (stock and HGM, each with and "
+    "without debug, in turn) and count false alarms.",
 )
-@click.option("--no-faults", is_flag=True, help="Only the kernels without a fault.")
+@click.option("--no-faults", is_flag=True, help="Run only the kernels without a fault.")
 @click.option(
     "--markdown",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the table to this file as well.",
+    help="Also write a page in Markdown to this file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.argument("globs", nargs=-1, metavar="[FAULT...]")
@@ -57,10 +57,11 @@ def detect(  # noqa: PLR0913 - an argument an option
     timeout: float,
     **options: Any,
 ) -> int:
-    """Build a kernel for each seeded fault, or for those that match FAULT, and see it caught.
+    """Check that the probes catch seeded kernel faults.
 
-    By default each kernel is asked by the probes that its fault names; --probe '*' runs all of
-    them. Given again, the command goes on where it was interrupted.
+    A kernel is built for each fault whose name or class matches FAULT (a glob; all by default), and
+    the probes that should catch it are run; --probe '*' runs all probes. The same command continues
+    where it was interrupted. Exit code 1 if a fault was missed or there was a false alarm.
     """
     from harness.kernel import faults
     from harness.probes import catalog

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm guest`: booted guests."""
+"""`hgm guest`: interactive guests."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ from harness.cli.options import (
 
 @click.group()
 def guest() -> None:
-    """Booted guests."""
+    """Boot a guest for interactive use."""
 
 
 @guest.command("shell")
 @kernel_options
 @machine_options
 @timeout_option
-@click.option("--disk/--no-disk", default=True, help="Mount the disk with Python and GNU tools.")
+@click.option(
+    "--disk/--no-disk",
+    default=True,
+    help="Mount the disk with Python and GNU tools.",
+    show_default=True,
+)
 @click.argument("command", nargs=-1)
 def guest_shell(command: tuple[str, ...], timeout: float, disk: bool, **options: Any) -> int:
-    """Boot a guest with every probe in it, and open a shell in it, or run COMMAND."""
+    """Boot a guest and open a shell in it, or run COMMAND; the probes are in /probes."""
     from harness.run import shell
 
     with new_display() as display:

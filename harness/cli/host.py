@@ -10,7 +10,7 @@ import click
 
 @click.command()
 def doctor() -> int:
-    """Say what is missing on this host, and the exact line that installs it."""
+    """Say what this host lacks, and the command that installs it."""
     from harness import doctor as host_doctor
     from harness.vm import accel
     from harness.workspace import Workspace
@@ -24,9 +24,10 @@ def doctor() -> int:
 @click.command()
 @click.argument("environments", nargs=-1)
 def test(environments: tuple[str, ...]) -> int:
-    """Run the project's own tests: lint, types, unit, component, kernel; all by default.
+    """Run the project's own tests.
 
-    One more, long, is run by name only: campaigns over many real kernels.
+    ENVIRONMENTS are lint, types, unit, component and kernel, all by default. One more, long, builds
+    many kernels and is only run by name.
     """
     from harness.selfcheck import tests
 

@@ -10,14 +10,16 @@ from harness.cli.options import new_context, new_display, timeout_option
 
 @click.group()
 def image() -> None:
-    """Guest images."""
+    """Build the guest image."""
 
 
 @image.command("build")
 @timeout_option
-@click.option("--refresh", is_flag=True, help="Take the newest packages instead of the last ones.")
+@click.option(
+    "--refresh", is_flag=True, help="Use the newest packages, not those of the last build."
+)
 def image_build(timeout: float, refresh: bool) -> int:
-    """Build the guest image, or find it finished, and print where its parts lie."""
+    """Build the guest image unless it is cached, and print the paths of initramfs and disk."""
     from harness.image import image as guest_image
 
     with new_display() as display:

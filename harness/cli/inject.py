@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm selfcheck inject`: what becomes of a run when this side of it breaks?"""
+"""`hgm selfcheck inject`: host faults during a run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.cli.options import new_context, new_display, runs_option, timeout_o
 @click.command()
 @timeout_option
 @runs_option
-@click.option("--list", "only_list", is_flag=True, help="List the faults, and inject nothing.")
+@click.option("--list", "only_list", is_flag=True, help="List the faults and inject nothing.")
 @click.option(
     "--count",
     type=click.IntRange(min=1),
     metavar="N",
-    help="So many runs are disturbed, the faults dealt out in turn; one of each by default.",
+    help="Do N runs, with the faults in turn.  [default: one run of each fault]",
 )
 @click.option(
     "--seed",
@@ -27,19 +27,19 @@ from harness.cli.options import new_context, new_display, runs_option, timeout_o
     default=1,
     show_default=True,
     metavar="N",
-    help="What the moments of the faults are drawn from.",
+    help="Seed of the random moments at which faults are injected.",
 )
 @click.option(
     "--accel",
     type=click.Choice(["auto", "kvm", "tcg"]),
     default="auto",
     show_default=True,
-    help="As for `hgm run`.",
+    help="As in `hgm run`.",
 )
 @click.option(
     "--markdown",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the table to this file as well.",
+    help="Also write a page in Markdown to this file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.argument("faults", nargs=-1, metavar="[FAULT...]")
@@ -54,11 +54,12 @@ def inject(  # noqa: PLR0913 - an argument an option
     runs_dir: Path,
     timeout: float,
 ) -> int:
-    """Disturb real runs from outside, by every fault or by each FAULT, and judge how they end.
+    """Check that a run ends right when the host fails.
 
-    QEMU is killed or stopped, its monitor wedged, SSH reset, the disk full, the console cut, the
-    clock moved, the harness killed. No result may be lost, nothing may be left behind, and the exit
-    code must be right. Given again, the command goes on where it was interrupted.
+    Real runs get one fault each, all faults by default: QEMU is killed or stopped, its monitor
+    wedged, SSH reset, the disk filled, the console log cut, the clock moved, the harness killed. No
+    result may be lost, nothing may be left over, and the exit code must be right. The same command
+    continues where it was interrupted. Exit code 1 if a run ended wrong.
     """
     from harness.report import json
     from harness.selfcheck.injection import campaign, catalogue, report

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm kernel`: sources and builds."""
+"""`hgm kernel`: kernel sources and builds."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ from harness.cli.options import (
 
 @click.group()
 def kernel() -> None:
-    """Sources and builds."""
+    """Fetch sources and build kernels."""
 
 
 @kernel.command("build")
 @kernel_options
 @timeout_option
-@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), default=Path("build.log"))
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("build.log"),
+    show_default=True,
+    help="Where to write the output of make.",
+)
 def kernel_build(log: Path, timeout: float, **options: Any) -> int:
-    """Build a kernel, or find it finished, and print where it lies."""
+    """Build a kernel unless it is cached, and print the path of its image."""
     from harness.kernel.obtain import obtain
 
     with new_display() as display:
@@ -39,10 +45,17 @@ def kernel_build(log: Path, timeout: float, **options: Any) -> int:
 
 
 @kernel.command("fetch")
-@click.option("--kernel", "source", default=DEFAULT_KERNEL, show_default=True, metavar="SPEC")
+@click.option(
+    "--kernel",
+    "source",
+    default=DEFAULT_KERNEL,
+    show_default=True,
+    metavar="SPEC",
+    help="The kernel source, as in `hgm run`.",
+)
 @timeout_option
 def kernel_fetch(source: str, timeout: float) -> int:
-    """Fetch the newest version of a source, which later runs then use, without building it."""
+    """Fetch the newest version of a source for later runs."""
     from harness.kernel.obtain import fetch
 
     with new_display() as display:

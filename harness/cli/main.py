@@ -35,38 +35,59 @@ from harness.workspace import Workspace
 _INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+#: All commands, as `--help` shows them.
+_COMMANDS: dict[str, tuple[click.Command, ...]] = {
+    "Test a kernel": (
+        run.run,
+        compare.compare,
+        series.series,
+        bisect.bisect,
+        bisect.bisect_step,
+        kselftest.kselftest,
+    ),
+    "Look at a run": (
+        run.judge,
+        draw.draw,
+        evidence.post_mortem,
+        evidence.bundle,
+        evidence.replay,
+    ),
+    "Sources, kernels and guests": (
+        probes.probes,
+        kernel.kernel,
+        image.image,
+        guest.guest,
+        cache.cache,
+    ),
+    "This host and the harness": (host.doctor, host.test, selfcheck.selfcheck),
+}
+
+
+class _Grouped(click.Group):
+    """A group of commands whose `--help` shows them under headings."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each heading with its commands."""
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for heading, commands in _COMMANDS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(c.name or "", c.get_short_help_str(width)) for c in commands])
+
+
+@click.group(
+    cls=_Grouped,
+    commands=[command for commands in _COMMANDS.values() for command in commands],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(harness.__version__, prog_name="hgm")
 def hgm() -> None:
     """Build a kernel, boot it with 1 GiB huge pages, probe it, and say whether it is right.
 
+    Start with `hgm doctor`, then `hgm run`.
+
     Exit codes: 0 as expected, 1 a probe failed, 2 the caller's mistake, 3 infrastructure,
     130 interrupted.
     """
-
-
-for command in (
-    run.run,
-    run.judge,
-    draw.draw,
-    compare.compare,
-    kernel.kernel,
-    image.image,
-    guest.guest,
-    probes.probes,
-    kselftest.kselftest,
-    series.series,
-    cache.cache,
-    bisect.bisect,
-    bisect.bisect_step,
-    selfcheck.selfcheck,
-    evidence.post_mortem,
-    evidence.bundle,
-    evidence.replay,
-    host.doctor,
-    host.test,
-):
-    hgm.add_command(command)
 
 
 def main() -> NoReturn:

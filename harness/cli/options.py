@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The options that commands share, and what becomes of them.
+"""The options that commands share, and the requests made from them.
 
-Like every module of this package it imports what the stages need inside of functions only, so that
-`--help` and a warm run do not pay for what they do not use.
+Like every module of this package it imports stages inside functions only, to keep `--help` quick.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ def kernel_options(function: Command) -> Command:
         "features",
         multiple=True,
         metavar="NAME",
-        help="Add a configuration feature (debug, kasan, no-hgm ...) or a fragment file; "
-        "repeatable.",
+        help="Add a feature of kernel-configs (debug, kasan, no-hgm ...) or a Kconfig fragment "
+        "file to the configuration; repeatable.",
     )
     return source_options(config(function))
 
@@ -50,38 +49,41 @@ def source_options(function: Command) -> Command:
             "--resolve",
             metavar="DIR",
             default="",
-            help="Patches that replace those of the series whose number or name they have.",
+            help="A directory of ported patches; each replaces the patch of the series with the "
+            "same number or name.",
         ),
         click.option(
-            "--fuzz", is_flag=True, help="Let a patch apply elsewhere, or with less context."
+            "--fuzz",
+            is_flag=True,
+            help="If a patch does not apply, try again at other lines and with less context.",
         ),
         click.option(
             "--mail-from",
             metavar="PLACE",
             default="",
-            help="Where lore: finds its mail: an mbox, Maildir or public-inbox, or the URL of one. "
-            "By default lore.kernel.org.",
+            help="Where to find the mails of lore:MESSAGE-ID: an mbox, a Maildir, a "
+            "public-inbox, or its URL.  [default: lore.kernel.org]",
         ),
         click.option(
             "--first",
             type=click.IntRange(min=0),
             metavar="N",
-            help="Put only the first N patches of the series on; all by default.",
+            help="Apply only the first N patches of the series.  [default: all]",
         ),
         click.option(
             "--series",
             metavar="SPEC",
-            help="Patches to put on top: none, dir:PATH, mbox:PATH, git:REPO@A..B, "
-            "lore:MESSAGE-ID, fault:NAME, or a name from `hgm series list`. By default a source "
-            "that one of our own series names gets that one, and any other none.",
+            help="Patches to apply to the source: none, dir:PATH, mbox:PATH, git:REPO@A..B, "
+            "lore:MESSAGE-ID, fault:NAME, or a name from `hgm series list`.  [default: the series "
+            "that `hgm series list` names for this source, else none]",
         ),
         click.option(
             "--kernel",
             default=DEFAULT_KERNEL,
             show_default=True,
             metavar="SPEC",
-            help="debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, tar:PATH-OR-URL[#sha256=HEX] "
-            "or image:BZIMAGE.",
+            help="The kernel source: debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, "
+            "tar:PATH-OR-URL[#sha256=HEX], or image:BZIMAGE for a built kernel.",
         ),
     ):
         function = option(function)
@@ -96,21 +98,23 @@ def machine_options(function: Command) -> Command:
         ),
         click.option("--cpus", type=int, default=2, show_default=True, help="CPUs of the guest."),
         click.option(
-            "--memory", metavar="SIZE", help="Guest memory; sized from --hugepages by default."
+            "--memory",
+            metavar="SIZE",
+            help="Memory of the guest, such as 8G.  [default: enough for --hugepages]",
         ),
         click.option(
             "--hugepages",
             default="1G:2,2M:64",
             show_default=True,
             metavar="SIZE:COUNT,...",
-            help="Huge pages that the guest reserves at boot.",
+            help="Huge pages that the guest reserves at boot, by size.",
         ),
         click.option(
             "--accel",
             type=click.Choice(["auto", "kvm", "tcg"]),
             default="auto",
             show_default=True,
-            help="auto takes KVM where a guest has been seen to live under it, else TCG.",
+            help="How QEMU runs the guest; auto is KVM if a guest can be booted with it, else TCG.",
         ),
     ):
         function = option(function)
@@ -125,7 +129,7 @@ def timeout_option(function: Command) -> Command:
         default=DEFAULT_TIMEOUT,
         show_default=True,
         metavar="SECONDS",
-        help="Time for the whole command.",
+        help="Limit for the whole command.",
     )(function)
 
 
@@ -136,7 +140,7 @@ def probe_option(function: Command) -> Command:
         "probes",
         multiple=True,
         metavar="GLOB",
-        help="Run the probes whose names match; repeatable. All by default.",
+        help="Run the probes whose names match, such as 'hgm/*/1G'; repeatable.  [default: all]",
     )(function)
 
 
@@ -147,7 +151,7 @@ def runs_option(function: Command) -> Command:
         type=click.Path(file_okay=False, path_type=Path),
         default=Path("runs"),
         show_default=True,
-        help="Where run directories are made.",
+        help="Directory in which run directories are created.",
     )(function)
 
 
@@ -165,7 +169,7 @@ def kernel_request(
     first: int | None = None,
     **options: Any,
 ) -> KernelRequest:
-    """Return which kernel is wanted, from `kernel_options` or `source_options`."""
+    """Return the kernel request of `kernel_options` or `source_options`."""
     from harness.kernel import registry
     from harness.kernel.obtain import KernelRequest
 
@@ -184,7 +188,7 @@ def kernel_request(
 
 
 def new_context(timeout: float, display: Display) -> Context:
-    """Return the user's cache, the command's deadline, and who is told how far it is."""
+    """Return the context of a command: the user's cache, its deadline, its progress."""
     from harness.context import Context
 
     return Context(Workspace.default(), Deadline.after(timeout, "the command (--timeout)"), display)
@@ -193,7 +197,7 @@ def new_context(timeout: float, display: Display) -> Context:
 def machine_of(
     hugepages: str, memory: str | None, cpus: int, nodes: int, spare: int = 0, **_: Any
 ) -> MachineSpec:
-    """Return the machine that `machine_options` describe, with spare bytes if it is sized here."""
+    """Return the machine of `machine_options`; ``spare`` bytes are added to a computed size."""
     from harness.vm import spec
 
     return spec.machine(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm probes`: what is tested."""
+"""`hgm probes`: the catalogue."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import click
 
 @click.group()
 def probes() -> None:
-    """What is tested."""
+    """List the probes."""
 
 
 @probes.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print the catalogue as JSON.")
-@click.argument("globs", nargs=-1)
+@click.argument("globs", nargs=-1, metavar="[GLOB]...")
 def probes_list(globs: tuple[str, ...], as_json: bool) -> int:
-    """List the probes, or those that match GLOBS, with what each shows."""
+    """List the probes whose names match GLOB, or all, with what each shows."""
     import msgspec
 
     from harness.probes import catalog

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm selfcheck`: how we know that the harness is right."""
+"""`hgm selfcheck`: checks of the harness itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.cli import bench, detect, inject
 
 @click.group()
 def selfcheck() -> None:
-    """Check the harness itself: what it costs, what its probes catch, how it fails."""
+    """Check the harness: its cost, what its probes catch, how it fails."""
 
 
 for command in (bench.bench, detect.detect, inject.inject):

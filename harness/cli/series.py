@@ -25,12 +25,12 @@ from harness.cli.options import (
 
 @click.group()
 def series() -> None:
-    """Patch series."""
+    """List, check or try patch series."""
 
 
 @series.command("list")
 def series_list() -> int:
-    """List the series in kernel-patches, which --series takes by name."""
+    """List the series of kernel-patches, which --series takes by name."""
     from harness.kernel import registry
     from harness.report import series as listing
 
@@ -44,14 +44,14 @@ def series_list() -> int:
 @timeout_option
 @probe_option
 @runs_option
-@click.option("--json", "as_json", is_flag=True, help="Print the trial as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def series_try(
     as_json: bool, runs_dir: Path, probes: tuple[str, ...], timeout: float, **options: Any
 ) -> int:
-    """Build, boot and probe after each patch of a series, and say what each patch changes.
+    """Build, boot and probe after each patch, and say what each patch changes.
 
-    Given again, the command goes on where it was interrupted. Exit code 1 if a patch does not
-    build, does not boot, or makes a probe go wrong.
+    The same command continues where it was interrupted. Exit code 1 if the kernel after a patch
+    does not build, does not boot, or fails a probe.
     """
     from harness.campaign import series_try
     from harness.report import json
@@ -69,13 +69,13 @@ def series_try(
 @series.command("check")
 @source_options
 @timeout_option
-@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def series_check(as_json: bool, timeout: float, **options: Any) -> int:
-    """Say how each patch of a series meets a source; nothing is built.
+    """Say how each patch of a series applies, without a build.
 
-    A patch applies exact, by a 3way merge, or, with --fuzz, at an offset or with fuzz. One that
-    does not is shown with file, hunk and the lines that differ, left out, and the next is tried.
-    Exit code 2 if there was such a one.
+    A patch applies exactly, by a three-way merge, or, with --fuzz, at an offset or with fuzz. For a
+    patch that does not apply, file, hunk and the differing lines are shown; it is left out, and the
+    next one is tried. Exit code 2 if a patch does not apply.
     """
     from harness.kernel.obtain import check_series
     from harness.report import json
