@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A public-inbox on this host: git repositories in which each blob is a mail.
 
-Both layouts are read without public-inbox's own index: v2 (``git/0.git``, ``git/1.git`` ..., or
-one such epoch) and v1 (one repository). The first pass reads every message's headers, the second
-the messages of the thread.
+liblore reads an inbox from a server only. Here both layouts are read without public-inbox's index:
+v2 (``git/0.git``, ``git/1.git`` ..., or one such epoch) and v1 (one repository). The first pass
+reads every message's headers, the second the messages of the thread.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from typing import IO
 
 from harness import command
 from harness.context import Context
+from harness.errors import SeriesError
 from harness.kernel import user_repository
 from harness.kernel.git import environment
 from harness.kernel.series.mail import Place, headers, read_place
 
-#: Headers end within this many bytes in any mail that is one.
+#: The headers of a mail are shorter than this many bytes.
 _HEAD_BYTES = 1 << 16
 
 
 def repositories(path: Path) -> tuple[Path, ...]:
-    """Return the git directories of a public-inbox, the newest epoch first; none if it is none."""
+    """Return the git directories of a public-inbox, newest epoch first; empty if it is not one."""
     epochs = sorted(
         (each for each in path.glob("git/*.git") if each.stem.isdigit()),
         key=lambda each: int(each.stem),
@@ -37,14 +38,14 @@ def repositories(path: Path) -> tuple[Path, ...]:
 
 
 def connected(heads: Iterable[tuple[str, Place]], message_id: str) -> list[str]:
-    """Return the names of those messages that hang together with one, by whatever way of answers.
+    """Return the names of the messages in the thread of one: its ancestors, replies, and theirs.
 
     Args:
         heads: (name, place in its thread) of each message.
         message_id: of the one.
 
     Returns:
-        In the order given; empty where the one is not among them.
+        In the order given; empty if the one is not among them.
     """
     names: dict[str, list[str]] = {}
     neighbours: dict[str, set[str]] = {}
@@ -64,7 +65,11 @@ def connected(heads: Iterable[tuple[str, Place]], message_id: str) -> list[str]:
 
 
 def thread(repositories: Sequence[Path], message_id: str, context: Context) -> Iterator[bytes]:
-    """Yield the messages of the thread that a message is in, whole, from all epochs."""
+    """Yield the messages of the thread that a message is in, from all epochs.
+
+    Raises:
+        SeriesError: if git cannot read the inbox.
+    """
     heads: list[tuple[str, Place]] = []
     for number, repository in enumerate(repositories):
         context.progress.stage("mail", str(repository))
@@ -93,7 +98,7 @@ def _blobs(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield (name, contents) of each blob that ``git cat-file --batch`` prints.
 
-    Of a blob only its beginning is kept unless it is wanted ``whole``.
+    Only the beginning of a blob is kept unless it is wanted ``whole``.
     """
     with command.start(
         ["git", *argv],
@@ -111,4 +116,8 @@ def _blobs(
             data = stream.read(int(size[0]) + 1)[:-1]
             if kind == "blob":
                 yield name, data if whole else data[:_HEAD_BYTES]
-        process.wait(context.deadline)
+        if process.wait(context.deadline) != 0:
+            raise SeriesError(
+                f"git cannot read the public-inbox {repository}",
+                hint=f"`git --git-dir={repository} fsck` shows why",
+            )

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.context import Context
-from harness.errors import SourceError
+from harness.deadline import Deadline
+from harness.errors import DeadlineExpired, SourceError
 from harness.kernel.source import resolve
 from harness.kernel.specs import parse_source
+from harness.progress import Silent
 from tests.component.kernel.conftest import run, unfinished
 
 
@@ -21,6 +25,9 @@ class Server(http.server.SimpleHTTPRequestHandler):
     files: dict[str, bytes] = {}  # noqa: RUF012 - one server a test
 
     def do_GET(self) -> None:
+        if self.path == "/drip.tar":
+            self.drip()
+            return
         data = self.files.get(self.path)
         if data is None:
             self.send_error(404)
@@ -29,6 +36,15 @@ class Server(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data[: len(data) // 2] if "short" in self.path else data)
+
+    def drip(self) -> None:
+        """Send a byte at a time for a minute, without an end."""
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for _ in range(600):
+                self.wfile.write(b"x")
+                time.sleep(0.1)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -64,9 +80,22 @@ def test_failed_fetch_leaves_nothing(context: Context, server: str, path: str) -
     assert unfinished(context.workspace) == []
 
 
+def test_slow_server_does_not_outlast_the_deadline(context: Context, server: str) -> None:
+    short = Context(context.workspace, Deadline.after(2, "the test"), Silent())
+    with pytest.raises(DeadlineExpired):
+        resolve(parse_source(f"tar:{server}/drip.tar"), short)
+    assert unfinished(context.workspace) == []
+
+
 def test_server_that_is_not_there(context: Context) -> None:
     with pytest.raises(SourceError, match=r"cannot be fetched: .*refused"):
         resolve(parse_source("tar:http://127.0.0.1:1/x.tar"), context)
+
+
+def test_status_of_the_server_is_named(context: Context, server: str) -> None:
+    with pytest.raises(SourceError, match="cannot be fetched: 404 Client Error") as refused:
+        resolve(parse_source(f"tar:{server}/absent.tar"), context)
+    assert refused.value.exit_code == 2
 
 
 def test_other_schemes_are_refused(context: Context) -> None:

@@ -50,10 +50,10 @@ GOOD: dict[str, dict[str, str | None]] = {
 #: Mailbox: what the one line of the error has in it.
 BAD = {
     "v3-incomplete.mbox": r"lacks patch 1 of 2 of v3",
-    "two-series.mbox": r"holds two series: '\[PATCH v2 1/1\] net: x' and '\[PATCH 0/2\] mm: a",
+    "two-series.mbox": r"has two series: '\[PATCH v2 1/1\] net: x' and '\[PATCH 0/2\] mm: a",
     "missing-part.mbox": r"lacks patch 2 of 3",
     "doubled-part.mbox": r"has patch 2 of 2 twice",
-    "foreign-part.mbox": r"a part of another series: '\[PATCH 4/7\] mm: part 4' among the 2",
+    "foreign-part.mbox": r"a part of another series: '\[PATCH 4/7\] mm: part 4', not one of the 2",
     "changed-copy.mbox": r"two different mails with the Message-ID <p1@example\.org>",
     "only-a-cover.mbox": r"has no patches",
     "only-replies.mbox": r"has no patches",
@@ -89,10 +89,10 @@ BAD = {
 
 #: Mailbox: a note that says what was left out or chosen.
 NOTED = {
-    "reply-without-re.mbox": "left out: '[PATCH] mm: a fix for part 1' answers the series",
+    "reply-without-re.mbox": "left out: '[PATCH] mm: a fix for part 1' replies to the series",
     "question-with-a-diff.mbox": "left out: 'how about this?' has a diff and no [PATCH]",
-    "nested-v1-v2.mbox": "v2 (2 patches) is taken; there too: v1 (2 patches)",
-    "resend.mbox": "v1 RESEND (2 patches) is taken; there too: v1 (2 patches)",
+    "nested-v1-v2.mbox": "v2 (2 patches) is taken; also there: v1 (2 patches)",
+    "resend.mbox": "v1 RESEND (2 patches) is taken; also there: v1 (2 patches)",
 }
 
 #: Mailbox: how its one patch meets the tree with --fuzz.
@@ -189,7 +189,9 @@ def test_bad_mailbox(name: str, toy: Path, context: Context, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", sorted(BAD.keys() - FUZZY.keys()))
-def test_fuzz_mends_no_damage(name: str, toy: Path, context: Context, tmp_path: Path) -> None:
+def test_fuzz_does_not_apply_a_damaged_patch(
+    name: str, toy: Path, context: Context, tmp_path: Path
+) -> None:
     resolve(parse_source(f"tree:{toy}"), context)
     before = outside(tmp_path, context)
     with pytest.raises(SeriesError, match=BAD[name]):
@@ -225,5 +227,5 @@ def test_maildir(toy: Path, context: Context, tmp_path: Path) -> None:
     before = picture(box)
     assert changes(apply(box, toy, context), toy, context) == BOTH
     assert picture(box) == before
-    with pytest.raises(SeriesError, match="is no Maildir"):
+    with pytest.raises(SeriesError, match="is not a Maildir"):
         apply(tmp_path / "split", toy, context)

@@ -55,7 +55,7 @@ def test_newest_revision_is_taken_and_said() -> None:
     ]
     chosen = choose(mails, "box")
     assert names(chosen) == ["[PATCH v3 1/1] a"]
-    assert chosen.notes == ("v3 (1 patch) is taken; there too: v1 (2 patches), v2 (1 patch)",)
+    assert chosen.notes == ("v3 (1 patch) is taken; also there: v1 (2 patches), v2 (1 patch)",)
 
 
 def test_resend_is_newer_than_what_it_repeats() -> None:
@@ -93,8 +93,17 @@ def test_message_id_leaves_other_series_of_the_thread_out() -> None:
     chosen = choose(mails, "box", "b")
     assert names(chosen) == ["[PATCH 1/2] a", "[PATCH 2/2] b"]
     left_out = ["[PATCH] a fix", "[PATCH 1/2] theirs", "[PATCH 2/2] theirs", "[PATCH 1/5] others"]
-    assert chosen.notes == tuple(f"left out: {s!r} is no part of the series" for s in left_out)
+    assert chosen.notes == tuple(f"left out: {s!r} is not part of the series" for s in left_out)
     assert names(choose(mails, "box", "t2")) == ["[PATCH 1/2] theirs", "[PATCH 2/2] theirs"]
+
+
+def test_patch_without_a_number_named_by_its_message_id_is_taken_alone() -> None:
+    mails = [
+        mail("[PATCH 1/1] a", own="a"),
+        mail("[PATCH] a fix", own="f", parents=("a",)),
+        mail("[PATCH] another", own="g", parents=("a",)),
+    ]
+    assert names(choose(mails, "box", "f")) == ["[PATCH] a fix"]
 
 
 def test_parts_without_a_thread_are_found_by_their_numbers() -> None:
@@ -113,7 +122,7 @@ def test_fix_that_answers_is_left_out_and_said() -> None:
     mails = [mail("[PATCH 1/1] a", own="a"), mail("[PATCH] fix", own="f", parents=("a",))]
     chosen = choose(mails, "box")
     assert names(chosen) == ["[PATCH 1/1] a"]
-    assert chosen.notes == ("left out: '[PATCH] fix' answers the series",)
+    assert chosen.notes == ("left out: '[PATCH] fix' replies to the series",)
 
 
 def test_diff_without_a_tag_is_left_out_and_said() -> None:
@@ -132,13 +141,13 @@ def test_diff_without_a_tag_is_left_out_and_said() -> None:
         (["[PATCH 1/2] a", "[PATCH 2/2] b", "[PATCH 3/2] c"], "has patch 3 of 2"),
         (["[PATCH 1/2] a", "[PATCH 2/2] b", "[PATCH 4/7] z"], r"another series: '\[PATCH 4/7\] z'"),
         (["[PATCH 1/2] a", "[PATCH 2/2] b", "[PATCH] z"], r"another series: '\[PATCH\] z'"),
-        (["[PATCH 1/1] a", "[PATCH v2 1/1] z"], r"holds two series: '\[PATCH v2 1/1\] z'"),
+        (["[PATCH 1/1] a", "[PATCH v2 1/1] z"], r"has two series: '\[PATCH v2 1/1\] z'"),
         (["[PATCH 1/2] a", "[PATCH 2/2] b", "[PATCH v2] a"], "without an n/m"),
         (["Re: [PATCH] a"], "has no patches"),
         ([], "has no patches"),
     ],
 )
-def test_what_is_no_whole_series_is_refused(subjects: list[str], expected: str) -> None:
+def test_an_incomplete_series_is_refused(subjects: list[str], expected: str) -> None:
     with pytest.raises(SeriesError, match=expected):
         choose([mail(subject) for subject in subjects], "box")
 
@@ -146,4 +155,4 @@ def test_what_is_no_whole_series_is_refused(subjects: list[str], expected: str) 
 def test_hint_tells_a_thread_without_its_patches() -> None:
     with pytest.raises(SeriesError) as refused:
         choose([mail("[PATCH 0/2] cover", b"")], "box")
-    assert "without a diff" in refused.value.hint
+    assert "have no diff" in refused.value.hint

@@ -22,6 +22,8 @@ from harness.kernel.series.mail import headers, parse_subject, read_headers, rea
         ("[linux-mm] [PATCH 1/2] a", 1, 2, 1, "a"),
         ("[PATCH][v2][1/2] a", 1, 2, 2, "a"),
         ("[v2,1/2] a", 1, 2, 2, "a"),
+        ("[RFCv2 1/2] a", 1, 2, 2, "a"),
+        ("[PATCH v2-resend 1/2] a", 1, 2, 2, "a"),
         ("[PATCH] mm: use [1/2] of v3", None, None, 1, "mm: use [1/2] of v3"),
         ("[PATCH 5.10/6.1] a", None, None, 1, "a"),
         ("[PATCH v2 1/2]\n\tfolded", 1, 2, 2, "folded"),
@@ -38,7 +40,7 @@ def test_tags(text: str, number: int | None, total: int | None, revision: int, t
     [
         ("mm: a", False, False),
         ("[QUESTION] v2 of 1/3", False, False),
-        ("[PATCHES] a", False, False),
+        ("[PATCHES] a", True, False),
         ("Re: [PATCH 1/2] a", True, True),
         ("RE: Re: [PATCH] a", True, True),
         ("AW: [PATCH] a", True, True),
@@ -85,9 +87,12 @@ def test_headers_are_unfolded_and_decoded(data: bytes) -> None:
     assert mail.place.parents == ("parent@x", "root@x")
 
 
-def test_damaged_encodings_are_taken_as_they_stand() -> None:
-    assert read_headers(b"Subject: =?no-such?q?x?=\n\n").subject.text == "=?no-such?q?x?="
+def test_damaged_encodings_are_read_as_far_as_possible() -> None:
+    assert read_headers(b"Subject: =?no-such?q?x?=\n\n").subject.text == "x"
     assert read_headers(b"Subject: =?utf-8?b?A?=\n\n").subject.text
+    broken = b"=?x?b?A?==?utf-8?b?A?="
+    assert read_headers(b"Subject: [PATCH 1/2] " + broken + b"\n\n").subject.number == 1
+    assert read_headers("Subject: [PATCH] m\u00fcll\n\n".encode()).subject.title == "m\u00fcll"
 
 
 @given(st.binary(max_size=300))

@@ -101,7 +101,7 @@ def test_message_ids(text: str) -> None:
 
 
 def test_place_of_mail_is_for_message_ids_alone() -> None:
-    with pytest.raises(SpecError, match="--mail-from is for --series lore:"):
+    with pytest.raises(SpecError, match="--mail-from is only for --series lore:"):
         parse_series("mbox:/p", "/mail")
 
 
