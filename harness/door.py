@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import harness
-from harness import doctor, host
+from harness import host
 
 #: The oldest Python that the harness runs on; Debian 12 has it.
 _MINIMUM_PYTHON = (3, 11)
@@ -56,8 +56,9 @@ def _enter(words: Sequence[str]) -> int:
     if host.environment_is_ready() and (_asks_for_help(words) or words[0] == "doctor"):
         return _become_the_harness(words)
     if _asks_for_help(words):
-        print(help_text(words, _REFERENCE.read_text()))  # noqa: T201
-        return 0
+        text = help_text(words, _REFERENCE.read_text())
+        print(text, file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
     _check_command(words)
     if words[0] == "doctor":
         return _show_doctor(words)
@@ -79,6 +80,8 @@ def _become_the_harness(words: Sequence[str]) -> int:
 def _show_doctor(words: Sequence[str]) -> int:
     if len(words) > 1:
         raise host.HostError("doctor takes no arguments; see `hgm doctor --help`", exit_code=2)
+    from harness import doctor  # here, since a warm start does without it
+
     findings = doctor.examine()
     doctor.write(findings, sys.stdout)
     return doctor.exit_code(findings)

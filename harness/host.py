@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What this host needs: Debian packages and a Python environment, found and installed.
 
-Used before anything is installed, so it imports the standard library only.
+Used before anything is installed, so it imports the standard library only; and little of that,
+since every start of `hgm` comes through here.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ import hashlib
 import os
 import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from harness import data
 
@@ -29,8 +29,7 @@ _KVM = Path("/dev/kvm")
 _WRITTEN_LAST = Path("bin") / "hgm-harness"
 
 
-@dataclass(frozen=True)
-class HostPackage:
+class HostPackage(NamedTuple):
     """One Debian package that the harness needs.
 
     Attributes:
@@ -225,11 +224,9 @@ def _install(missing: Sequence[HostPackage]) -> None:
     if os.geteuid() != 0 and not _sudo():
         raise HostError("root must install Debian packages, for there is no sudo", to_type=[line])
     variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    updated = subprocess.run(update_line(), env=variables, stdout=sys.stderr, check=False)
-    if updated.returncode != 0:  # one bad list of somebody else's need not matter
+    if _exit_code(update_line(), variables) != 0:  # one bad list of somebody else's need not matter
         _say(f"`{shlex.join(update_line())}` failed; trying with the package lists that are here")
-    done = subprocess.run(line, env=variables, stdout=sys.stderr, check=False)
-    if done.returncode != 0:
+    if _exit_code(line, variables) != 0:
         raise HostError("installing the Debian packages failed, see above", to_type=[line])
     left = ", ".join(package.name for package in missing if not package.present())
     if left:
@@ -238,9 +235,15 @@ def _install(missing: Sequence[HostPackage]) -> None:
 
 def _make_environment() -> None:
     for argv in _environment_lines():
-        done = subprocess.run(argv, stdout=sys.stderr, check=False)
-        if done.returncode != 0:
+        if _exit_code(argv, os.environ) != 0:
             raise HostError("making the Python environment failed, see above", to_type=[argv])
+
+
+def _exit_code(argv: Sequence[str], variables: Mapping[str, str]) -> int:
+    """Run a program, its output on standard error."""
+    import subprocess  # here, since a warm start does without it
+
+    return subprocess.run(argv, env=variables, stdout=sys.stderr, check=False).returncode
 
 
 def _environment_lines() -> list[list[str]]:

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from harness.cli.options import new_context, new_display, timeout_option
-from harness.workspace import Workspace
 
 _RUN = click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 
@@ -53,6 +52,7 @@ def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, tim
 def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) -> int:
     """Make one archive of RUN with which somebody else can see the same verdict."""
     from harness.store import bundle as archive
+    from harness.workspace import Workspace
 
     target = output or Path(f"hgm-{run_dir.resolve().name}.tar.xz")
     with new_display() as display:

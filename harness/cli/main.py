@@ -4,82 +4,84 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 import harness
-from harness.cli import (
-    bisect,
-    cache,
-    compare,
-    draw,
-    evidence,
-    guest,
-    host,
-    image,
-    kernel,
-    kselftest,
-    probes,
-    run,
-    selfcheck,
-    series,
-)
+from harness import host
 from harness.errors import INTERNAL, HarnessError, NoSpace
-from harness.workspace import Workspace
 
 _INTERRUPTED = 130
 
-
-#: All commands, as `--help` shows them.
-_COMMANDS: dict[str, tuple[click.Command, ...]] = {
-    "Test a kernel": (
-        run.run,
-        compare.compare,
-        series.series,
-        bisect.bisect,
-        bisect.bisect_step,
-        kselftest.kselftest,
-    ),
-    "Look at a run": (
-        run.judge,
-        draw.draw,
-        evidence.post_mortem,
-        evidence.bundle,
-        evidence.replay,
-    ),
-    "Sources, kernels and guests": (
-        probes.probes,
-        kernel.kernel,
-        image.image,
-        guest.guest,
-        cache.cache,
-    ),
-    "This host and the harness": (host.doctor, host.test, selfcheck.selfcheck),
+#: All commands, as `--help` shows them, and where each is below `harness.cli`.
+_COMMANDS = {
+    "Test a kernel": {
+        "run": "run.run",
+        "compare": "compare.compare",
+        "series": "series.series",
+        "bisect": "bisect.bisect",
+        "bisect-step": "bisect.bisect_step",
+        "kselftest": "kselftest.kselftest",
+    },
+    "Look at a run": {
+        "judge": "run.judge",
+        "map": "draw.draw",
+        "post-mortem": "evidence.post_mortem",
+        "bundle": "evidence.bundle",
+        "replay": "evidence.replay",
+    },
+    "Sources, kernels and guests": {
+        "probes": "probes.probes",
+        "kernel": "kernel.kernel",
+        "image": "image.image",
+        "guest": "guest.guest",
+        "cache": "cache.cache",
+    },
+    "This host and the harness": {
+        "doctor": "host.doctor",
+        "test": "host.test",
+        "selfcheck": "selfcheck.selfcheck",
+    },
 }
+_PLACES = {name: place for group in _COMMANDS.values() for name, place in group.items()}
 
 
-class _Grouped(click.Group):
-    """A group of commands whose `--help` shows them under headings."""
+class _Commands(click.Group):
+    """The commands: each is imported when it is asked for, and `--help` shows them in groups."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(_PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; None if there is no such one."""
+        if cmd_name not in _PLACES:
+            return None
+        module, _, function = _PLACES[cmd_name].partition(".")
+        command: click.Command = getattr(importlib.import_module(f"harness.cli.{module}"), function)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each heading with its commands."""
-        width = formatter.width - 6 - max(map(len, self.commands))
-        for heading, commands in _COMMANDS.items():
+        width = formatter.width - 6 - max(map(len, _PLACES))
+        for heading, group in _COMMANDS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in group]
             with formatter.section(heading):
-                formatter.write_dl([(c.name or "", c.get_short_help_str(width)) for c in commands])
+                formatter.write_dl([(n, c.get_short_help_str(width)) for n, c in commands if c])
 
 
 @click.group(
-    cls=_Grouped,
-    commands=[command for commands in _COMMANDS.values() for command in commands],
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(harness.__version__, prog_name="hgm")
+@click.version_option(harness.__version__)
 def hgm() -> None:
     """Build a kernel, boot it with 1 GiB huge pages, probe it, and say whether it is right.
 
@@ -95,13 +97,16 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        code = hgm.main(prog_name="hgm", standalone_mode=False)
+        code = hgm.main(prog_name=Path(host.program()).name, standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         cause = error.__cause__
         if isinstance(cause, EOFError):  # which click takes for an interrupt
             code = _unforeseen(cause)
         else:
             code = _say("interrupted", _INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        code = 2
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "hgm"
         said = error.format_message().rstrip(".")
@@ -122,6 +127,8 @@ def _unforeseen(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         sys.stdout = None  # nobody reads it, so nothing is flushed
         return 3
+    from harness.workspace import Workspace  # not needed by a command that ends well
+
     path = Workspace.default().room("tmp").parent / "traceback.txt"
     path.write_text("".join(traceback.format_exception(error)))
     return _say(f"{INTERNAL}: {error!r}; traceback: {path}", 3)

@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.deadline import Deadline
-from harness.workspace import Workspace
-
 if TYPE_CHECKING:
     from harness.context import Context
     from harness.kernel.obtain import KernelRequest
@@ -190,6 +187,8 @@ def kernel_request(
 def new_context(timeout: float, display: Display) -> Context:
     """Return the context of a command: the user's cache, its deadline, its progress."""
     from harness.context import Context
+    from harness.deadline import Deadline
+    from harness.workspace import Workspace
 
     return Context(Workspace.default(), Deadline.after(timeout, "the command (--timeout)"), display)
 

@@ -87,10 +87,12 @@ def test_hgm_harness_runs_a_probe_and_records_a_line_that_does_so_again(
     assert record["command"][:4] == ["env", "-C", str(tmp_path), str(installed / "hgm-harness")]
 
 
-def test_what_needs_a_checkout_says_so(installed: Path, tmp_path: Path) -> None:
+def test_it_knows_that_it_is_not_a_checkout(installed: Path, tmp_path: Path) -> None:
     said = run([str(installed / "hgm-harness"), "test"], tmp_path, code=2)
     assert "checkout" in said
     assert len(said.splitlines()) == 1
+    said = run([str(installed / "hgm-harness"), "run", "--help"], tmp_path)
+    assert said.startswith("Usage: hgm-harness run ")
 
 
 def test_the_wheel_holds_each_file_that_the_harness_reads(wheel: Path) -> None:

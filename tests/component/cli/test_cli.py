@@ -96,6 +96,28 @@ def test_the_probes_are_listed(tmp_path: Path) -> None:
     assert "baseline" not in few.stdout
 
 
+def test_a_command_imports_only_what_it_needs() -> None:
+    words = ["probes", "list"]
+    program = f"from harness.cli.main import hgm; hgm.main({words}, standalone_mode=False)"
+    program += "; import sys; print(*sys.modules)"
+    said = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    modules = said.stdout.splitlines()[-1].split()
+    assert "harness.probes.catalog" in modules
+    unwanted = {"filelock", "paramiko", "platformdirs", "rich", "subprocess", "harness.cli.run"}
+    assert not unwanted & set(modules)
+
+
+@pytest.mark.parametrize("words", [(), ("series",)])
+def test_a_command_left_out_is_a_mistake_that_help_answers(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = hgm(tmp_path, *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(" ".join(("Usage: hgm", *words, "[OPTIONS] COMMAND")))
+
+
 def test_no_cache_is_touched_for_help(tmp_path: Path) -> None:
     assert hgm(tmp_path, "--help").returncode == 0
     assert hgm(tmp_path, "run", "--help").returncode == 0

@@ -87,7 +87,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "series check"),
         (("--help",), "series check"),
         (("-h",), "series check"),
         (("run", "--help"), "--kselftest"),
@@ -117,6 +116,7 @@ def test_the_doctor_says_what_is_missing_and_installs_nothing(machine: Machine) 
 @pytest.mark.parametrize(
     ("words", "variables", "code", "said"),
     [
+        ((), {}, 2, "  test "),
         (("nonsense",), {}, 2, "No such command 'nonsense'"),
         (("nonsense", "--help"), {}, 2, "No such command 'nonsense'"),
         (("doctor", "--nonsense"), {}, 2, "doctor takes no arguments"),
