@@ -46,7 +46,7 @@ MISTAKES = [
     (("run", "--accel", "xen"), "--accel"),
     (("run", "--timeout", "0"), "--timeout"),
     (("run", "--nonsense"), "--nonsense"),
-    (("run", "--series", "lore:nobody"), "is no Message-ID"),
+    (("run", "--series", "lore:nobody"), "is not a Message-ID"),
     (("run", "--series", "mbox:/x", "--mail-from", "/y"), "--mail-from"),
     (("run", "--series", "none", "--resolve", "/x"), "--resolve"),
     (("series", "check", "--series", "none"), "a series check needs a source and a series"),
