@@ -7,4 +7,4 @@ Data flows one way, and each arrow is a module that can be read on its own::
            -> verdict -> record -> report
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import harness
 from harness import cache, data, host
 from harness.workspace import Workspace
 
@@ -92,7 +93,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         (("run", "--help"), "--kselftest"),
         (("series", "-h"), "series try"),
         (("series", "try", "--help"), "--hugepages"),
-        (("--version",), "hgm, version 0.1.0"),
+        (("--version",), f"hgm, version {harness.__version__}"),
     ],
 )
 def test_questions_are_answered_and_nothing_is_made(
