@@ -38,6 +38,6 @@ def draw(run_dir: Path, probe: str, number: int | None, svg: Path | None) -> int
     if svg is None:
         page_map.write(pictures, sys.stdout)
     else:
-        atomic_write(svg, page_map.write_svg(pictures))
+        atomic_write(svg, page_map.svg(pictures))
         click.echo(svg)
     return 0

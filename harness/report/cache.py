@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the cache holds, as people want to read it."""
+"""The result of `hgm cache list` as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.cache import CacheEntry
 
 
 def write(entries: Sequence[CacheEntry], root: Path, limit: int, stream: TextIO) -> None:
-    """Write a line an entry, compiled probes together, and how much of the limit is taken."""
+    """Write a line an entry, compiled probes together, and the size of all beside the limit."""
     probes = [entry for entry in entries if entry.kind == "probe"]
     if probes:
         size = gib(sum(entry.size for entry in probes))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The probe catalogue as people want to read it: a line a probe, its sizes together."""
+"""The result of `hgm probes list` as text: a line a probe, its sizes together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.records.probe import ProbeSpec
 
 
 def write(specs: Sequence[ProbeSpec], stream: TextIO) -> None:
-    """Write name, language, sizes and meaning of each probe, and how many there are."""
+    """Write name, language, sizes and description of each probe, and their number."""
     sizes: dict[str, list[str]] = {}
     first: dict[str, ProbeSpec] = {}
     for spec in specs:

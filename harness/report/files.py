@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The reports that lie in the run directory beside ``result.json``."""
+"""The reports in the run directory, beside ``result.json``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REPRODUCE = "reproduce.sh"
 
 
 def write_reproduce(store: RunStore) -> None:
-    """Write ``reproduce.sh``, executable; call it early and again when more is known."""
+    """Write ``reproduce.sh``, executable; at the start of a run, and again at its end."""
     store.write(REPRODUCE, reproduce.render(store.record), executable=True)
 
 

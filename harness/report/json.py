@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A record as a program wants it: JSON, and nothing else, on standard output."""
+"""A record as JSON, for programs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from harness.records.base import Record, to_json
 
 
 def write(record: Record, stream: TextIO) -> None:
-    """Write a record; that of a run is what ``result.json`` holds."""
+    """Write a record, such as ``result.json`` of a run."""
     stream.write(to_json(record).decode())
     stream.flush()

@@ -2,10 +2,10 @@
 """The record as JUnit XML, which every CI server reads.
 
 A probe is a test case, in the suite of its group. FAIL is a failure, SKIP is skipped; CRASH, HANG
-and LOST are errors. Subtests stand in the case's ``system-out``, a line each: as cases of their own
-they would change a suite's numbers with every kernel, and what can be run alone is the probe. The
-suite ``run`` has one case for the verdict, so that a kernel which is not the expected one, a
-complaint outside of any probe, or a run that was cut fails here too.
+and LOST are errors. Subtests are lines of the case's ``system-out``: as cases of their own they
+would change a suite's numbers with every kernel, and only a probe can be run alone. The suite
+``run`` has one case for the verdict, so that an unexpected kernel, a splat outside of any probe, or
+a run that was cut fails here too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.records.probe import ProbeResult, Splat
 from harness.records.run import RunRecord
 from harness.report.text import groups, verdict_line
 
-# The suite of the verdict's own case.
+# The suite of the verdict.
 _RUN = "run"
 
 # Written by junitparser only where lxml is installed.
@@ -49,14 +49,13 @@ def render(record: RunRecord) -> bytes:
 
 def _case(group: str, probe: ProbeResult) -> TestCase:
     case = TestCase(probe.name.removeprefix(f"{group}/"), classname=group, time=probe.seconds)
-    outcome = _outcome(probe)
-    if outcome is not None:
-        case.result = [outcome]
+    if (result := _result(probe)) is not None:
+        case.result = [result]
     case.system_out = _xml("\n".join(_details(probe)))
     return case
 
 
-def _outcome(probe: ProbeResult) -> Failure | Skipped | Error | None:
+def _result(probe: ProbeResult) -> Failure | Skipped | Error | None:
     if probe.status == "PASS":
         return None
     kinds: dict[str, type[Failure | Skipped]] = {"FAIL": Failure, "SKIP": Skipped}

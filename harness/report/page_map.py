@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A range of addresses as a picture: a cell for each 2 MiB, its level and how much of it is mapped.
+"""Draws page tables: a cell for each 2 MiB shows the level that maps it, and how much of it.
 
-A range that is no larger than 4 MiB has a cell for each base page instead, since a single huge page
-of 2 MiB would be one square. Pure, except that `write` and `write_svg` write.
+A range of at most 4 MiB has a cell for each base page instead.
 """
 
 from __future__ import annotations
@@ -42,11 +41,11 @@ class Cell(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """What is drawn of one checkpoint.
+    """The picture of one checkpoint.
 
     Attributes:
         probe: its name.
-        result: what the checkpoint showed.
+        result: of the checkpoint.
         cell_size: bytes of one cell.
         cells: in the order of addresses.
     """
@@ -57,11 +56,11 @@ class Picture(NamedTuple):
     cells: tuple[Cell, ...]
 
     def title(self) -> str:
-        """Return what it is of, in a line."""
+        """Return the probe and the checkpoint, in a line."""
         return f"{self.probe}, checkpoint {self.result.number}"
 
     def summary(self) -> str:
-        """Return where it is and what maps it, in a line."""
+        """Return the range and its numbers of entries, in a line."""
         end = self.result.start + self.result.length
         levels = self.result.levels
         counts = [f"{each.present} {each.level.upper()}" for each in levels if each.present]
@@ -71,7 +70,7 @@ class Picture(NamedTuple):
         return f"{self.result.start:#x} to {end:#x}, {size(self.result.length)}: {what}"
 
     def rows(self) -> list[tuple[str, tuple[Cell, ...]]]:
-        """Return each row with the offset that it begins at."""
+        """Return each row with the offset of its first cell."""
         return [
             (
                 f"+{size(first * self.cell_size) if first else 0}",
@@ -90,7 +89,7 @@ def size(count: int) -> str:
 
 
 def picture(probe: str, result: CheckpointResult, runs: Sequence[Run]) -> Picture:
-    """Return what is drawn of a walk."""
+    """Return the picture of a walk."""
     fine = result.length <= _FINE_LIMIT
     cell_size = PAGE if fine else _LARGE
     return Picture(probe, result, cell_size, cells(runs, result.start, result.length, cell_size))
@@ -137,7 +136,7 @@ _PROTECTED = "rgb(215,110,165)"
 
 
 def glyphs(cell: Cell) -> str:
-    """Return a cell as two characters that say all of it without colour."""
+    """Return a cell as two characters that need no colour to be read."""
     first = _GLYPHS.get(cell.level) or _FULL
     if cell.level == "pte" and cell.present < 1:
         first = _GAUGE[int(cell.present * len(_GAUGE))]
@@ -147,7 +146,7 @@ def glyphs(cell: Cell) -> str:
 
 
 def write(pictures: Sequence[Picture], stream: TextIO) -> None:
-    """Draw in a terminal, in colour where it has any."""
+    """Draw in a terminal."""
     from rich.console import Console
 
     console = Console(file=stream, highlight=False, soft_wrap=True)
@@ -196,13 +195,13 @@ _CHARACTERS = 108  # that fit in a line of the widest text
 
 _INK, _FAINT, _RED = "#1f2933", "#66737f", "#b42318"
 _FILLS: dict[Level, str] = {"": "#e9edf1", "pud": "#2f5fa8", "pmd": "#0f9d7a", "pte": "#e39a0b"}
-_BEHIND = "#fbe9c4"
+_UNMAPPED = "#fbe9c4"
 _MARK = "#b5468b"
 _FONT = "ui-sans-serif, 'DejaVu Sans', Helvetica, Arial, sans-serif"
 
 
-def write_svg(pictures: Sequence[Picture]) -> str:
-    """Return the pictures as one SVG document, one below the other."""
+def svg(pictures: Sequence[Picture]) -> str:
+    """Return the pictures as one SVG document, below each other."""
     heights = [_height(each) for each in pictures]
     root = Xml.Element(
         "svg",
@@ -260,11 +259,11 @@ def _add_panel(panel: Xml.Element, each: Picture) -> None:
 
 
 def _add_cell(panel: Xml.Element, x: int, y: int, cell: Cell) -> None:
-    """Add a square; where base pages map a part of it, it is filled from the bottom by so much."""
+    """Add a square; if base pages map a part of it, it is filled from the bottom to that share."""
     partly = cell.level == "pte" and cell.present < 1
-    _add_square(panel, x, y, _SIDE, _BEHIND if partly else _FILLS[cell.level])
+    _add_square(panel, x, y, _SIDE, _UNMAPPED if partly else _FILLS[cell.level])
     if partly:
-        # One page that is there must be seen, and one that is missing: each is a third of a pixel.
+        # A single page, mapped or missing, would be a third of a pixel: make it visible.
         filled = min(_SIDE - 2.0, max(2.0, round(cell.present * _SIDE, 1)))
         _add_square(panel, x, y + _SIDE - filled, filled, _FILLS["pte"])
     if cell.protected:
@@ -315,7 +314,7 @@ def _add_text(
     element.set("font-size", str(size_))
     element.set("font-weight", weight)
     element.set("text-anchor", anchor)
-    # What a guest printed may hold characters that no XML document may.
+    # The guest's text may contain characters that XML forbids.
     element.text = "".join(each if each.isprintable() else "?" for each in text)
 
 

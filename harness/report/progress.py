@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What people see while a run is under way.
+"""Shows the progress of a command.
 
 On a terminal one live line shows the stage and how far it is; in a pipe, in CI or on a dumb
-terminal there are plain lines with the seconds since the start, and not too many of them. Both are
-context managers, and both are a `harness.progress.Progress`.
+terminal there are some plain lines with the seconds since the start.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 #: Seconds between two plain lines about the same stage.
-PLAIN_INTERVAL = 10.0
+_PLAIN_INTERVAL = 10.0
 
 
 class Display(Progress, Protocol):
-    """A progress that occupies a stream for a while."""
+    """A progress that writes to a stream until the end of its context."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start."""
 
     def __exit__(
         self,
@@ -36,15 +35,15 @@ class Display(Progress, Protocol):
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the stream as it was found."""
+        """Stop, and clear the live line."""
 
 
 def for_stream(stream: TextIO, environment: Mapping[str, str] = os.environ) -> Display:
-    """Return the form of progress that suits a stream.
+    """Return the display for a stream.
 
     Args:
-        stream: where it will be shown, usually standard error.
-        environment: ``CI`` or ``TERM=dumb`` in it demand the plain form.
+        stream: usually standard error.
+        environment: ``CI`` or ``TERM=dumb`` choose plain lines.
     """
     dumb = environment.get("TERM", "dumb") == "dumb" or bool(environment.get("CI"))
     return PlainProgress(stream) if dumb or not stream.isatty() else TerminalProgress(stream)
@@ -56,13 +55,13 @@ class PlainProgress:
     Args:
         stream: where they go.
         interval: seconds between two lines about the steps of one stage.
-        clock: seconds that only grow.
+        clock: monotonic seconds.
     """
 
     def __init__(
         self,
         stream: TextIO,
-        interval: float = PLAIN_INTERVAL,
+        interval: float = _PLAIN_INTERVAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
@@ -81,7 +80,7 @@ class PlainProgress:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """There is nothing to take back."""
+        """Do nothing."""
 
     def stage(self, name: str, detail: str = "") -> None:
         """Write the stage's name."""
@@ -90,7 +89,7 @@ class PlainProgress:
         self._write(f"{name}: {detail}" if detail else name)
 
     def step(self, done: int, total: int | None, unit: str) -> None:
-        """Write how far it is, unless the last line about it is younger than the interval."""
+        """Write how far it is, at most once an interval."""
         now = self._clock()
         if now < self._next:
             return
@@ -108,7 +107,7 @@ class PlainProgress:
 
 
 class TerminalProgress:
-    """One live line at the bottom of a terminal; finished stages and notes stay above it.
+    """One live line; finished stages and notes stay above it.
 
     Args:
         stream: the terminal.
@@ -150,7 +149,7 @@ class TerminalProgress:
             self._live = None
 
     def stage(self, name: str, detail: str = "") -> None:
-        """Leave a line about the stage that ended, and show the new one."""
+        """Write a line about the stage that ended, and show the new one."""
         if self._live is None:
             return
         self._settle(finished=True)
@@ -165,12 +164,12 @@ class TerminalProgress:
             self._live.update(self._task, completed=done, total=total, amount=amount)
 
     def note(self, text: str) -> None:
-        """Put the note above the live line."""
+        """Write the note above the live line."""
         if self._live is not None:
             self._live.console.print(" ".join(text.split()))
 
     def _settle(self, *, finished: bool) -> None:
-        """Take the live line away and, if its stage ended well, keep a plain one."""
+        """Remove the live line and, if its stage ended well, write a plain one."""
         if self._live is None or self._task is None:
             return
         self._live.remove_task(self._task)

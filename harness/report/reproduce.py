@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The record as a shell script that does the run again."""
+"""The record as a shell script that repeats the run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from harness.report.text import head
 
 
 def render(record: RunRecord) -> str:
-    """Return the script: the exact command, and as comments what it met the first time."""
+    """Return the script: the command, and the kernel and QEMU of the run as comments."""
     return "\n".join([*_lines(record), ""])
 
 
 def _lines(record: RunRecord) -> Iterator[str]:
     yield "#!/bin/sh"
     yield "# SPDX-License-Identifier: GPL-2.0-only"
-    yield f"# Does again what hgm {record.harness} did on {record.started}.".replace("  ", " ")
+    yield f"# Repeats a run of hgm {record.harness} of {record.started}.".replace("  ", " ")
     for name, value in head(record):
         yield _comment(f"{name:<8} {value}")
     if record.kernel is not None:
@@ -33,7 +33,7 @@ def _lines(record: RunRecord) -> Iterator[str]:
 
 
 def short_command(record: RunRecord) -> str:
-    """Return a run's command without the directories that it was given in and wrote to."""
+    """Return a run's command without its working directory and its --runs-dir."""
     words = list(record.command)
     if words[:2] == ["env", "-C"]:
         words = words[3:]
@@ -44,5 +44,5 @@ def short_command(record: RunRecord) -> str:
 
 
 def _comment(text: str) -> str:
-    """Return a text as one comment; a line break in it must not start a command."""
+    """Return a text as one comment: a line break in it must not start a command."""
     return "# " + " ".join(text.split("\n")).replace("\r", " ").rstrip()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Our own series as people want to read them."""
+"""The result of `hgm series list` as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.kernel.registry import RegisteredSeries
 
 
 def write(found: Sequence[RegisteredSeries], stream: TextIO) -> None:
-    """Write name, version and meaning of each series, a line each."""
+    """Write name, version and description of each series, a line each."""
     width = max((len(series.name) for series in found), default=0)
     for series in found:
         unasked = "".join(f"; default for {source}" for source in series.default_for)

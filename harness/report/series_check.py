@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a series meets a source, as a table for people."""
+"""The result of `hgm series check` as text: a line a patch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def exit_code(checked: SeriesCheck) -> int:
 
 
 def write(checked: SeriesCheck, stream: TextIO) -> None:
-    """Write the table, and under each patch what is not as it should be."""
+    """Write the report."""
     stream.writelines(f"{line}\n" for line in lines(checked))
 
 
@@ -51,7 +51,7 @@ def _row(patch: PatchCheck) -> str:
 
 
 def _remarks(patch: PatchCheck) -> Iterator[str]:
-    """Yield what there is to say about a patch that is not exact, or not the series' own."""
+    """Yield remarks on a patch that did not apply exactly, or was replaced."""
     if patch.applied is not None:
         if patch.applied.detail:
             yield patch.applied.detail
@@ -59,7 +59,7 @@ def _remarks(patch: PatchCheck) -> Iterator[str]:
             yield f"replaced by {patch.applied.resolved}"
     if patch.after:
         numbers = ", ".join(map(str, patch.after))
-        yield f"changes files of {numbers}, which was left out"
+        yield f"changes the same files as {numbers}, left out"
     refusal = patch.refusal
     if refusal is None:
         return
@@ -67,7 +67,7 @@ def _remarks(patch: PatchCheck) -> Iterator[str]:
         yield refusal.reason
     yield from explain(refusal)
     if refusal.fuzzy:
-        yield f"--fuzz would take it: {refusal.fuzzy}"
+        yield f"applies with --fuzz: {refusal.fuzzy}"
 
 
 def verdict(checked: SeriesCheck) -> str:

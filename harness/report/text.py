@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The table that people see at the end of a run.
+"""The table at the end of a run.
 
-On a terminal rich draws it; in a pipe it is plain lines, one a probe, never wrapped, so that they
-can be searched. `rich` is imported only for the terminal: it costs a tenth of a second.
+On a terminal rich draws it; elsewhere it is plain lines, one a probe, never wrapped, for grep.
+`rich` is imported only for the terminal, because it takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STYLES: dict[Status, str] = {
     "LOST": "bold magenta",
 }
 
-#: How patches met the tree, behind a number of them.
+#: How patches were applied, after their number.
 _HOW: dict[How, str] = {
     "3way": "merged three ways",
     "offset": "at an offset",
@@ -40,11 +40,11 @@ _VERDICT_STYLES = {"PASS": "bold green", "FAIL": "bold red"}
 
 _HASH = re.compile(r"\b[0-9a-f]{40,64}\b")
 
-# Characters of a hash that a person needs to tell two apart.
+# Characters of a hash that are shown.
 _DIGITS = 12
 
 
-class Row(NamedTuple):
+class ProbeRow(NamedTuple):
     """One probe in the table.
 
     Attributes:
@@ -61,7 +61,7 @@ class Row(NamedTuple):
 
 
 def write(record: RunRecord, stream: TextIO) -> None:
-    """Write the report of a run: coloured where ``stream`` is a terminal, plain elsewhere."""
+    """Write the report of a run: in colour on a terminal, plain elsewhere."""
     if not stream.isatty():
         stream.write(plain(record))
         stream.flush()
@@ -83,7 +83,7 @@ def write(record: RunRecord, stream: TextIO) -> None:
 
 
 def plain(record: RunRecord) -> str:
-    """Return the report of a run without colours; every probe and reason on one line."""
+    """Return the plain report of a run; every probe and its reason are on one line."""
     lines = [f"{name:<8} {value}" for name, value in head(record)]
     for group, probes in groups(_seen(record)):
         rows = [row(probe) for probe in probes]
@@ -109,20 +109,20 @@ def verdict_line(record: RunRecord) -> str:
 
 
 def groups(probes: tuple[ProbeResult, ...]) -> Iterator[tuple[str, list[ProbeResult]]]:
-    """Yield each group (what stands before a name's first slash) with its probes, in order."""
+    """Yield each group (the part of a name before its first slash) with its probes, in order."""
     found: dict[str, list[ProbeResult]] = {}
     for probe in probes:
         found.setdefault(probe.name.partition("/")[0], []).append(probe)
     yield from found.items()
 
 
-def row(probe: ProbeResult) -> Row:
+def row(probe: ProbeResult) -> ProbeRow:
     """Return a probe's line in the table."""
-    return Row(probe.status, probe.name, f"{probe.seconds:.2f} s", probe.reason)
+    return ProbeRow(probe.status, probe.name, f"{probe.seconds:.2f} s", probe.reason)
 
 
 def head(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the lines above the table: which kernel, on what machine, with which pages."""
+    """Return the lines above the table: kernel, machine, huge pages."""
     lines: list[tuple[str, str]] = []
     if record.kernel is not None:
         lines.append(("kernel", _kernel(record.kernel)))
@@ -139,7 +139,7 @@ def head(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def tail(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the lines below the table: complaints, notes, and where everything lies."""
+    """Return the lines below the table: splats, notes, and the run directory."""
     lines = [("kernel", f"splat outside of any probe: {s.title}") for s in record.splats]
     if record.probes and not _seen(record):
         lines.append(("probes", f"none of {len(record.probes)} was run"))
@@ -150,7 +150,7 @@ def tail(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _seen(record: RunRecord) -> tuple[ProbeResult, ...]:
-    """Return the probes to show: all of them, or none where not one was run."""
+    """Return the probes to show: all, or none if none was run."""
     ran = any(probe.status != "LOST" or probe.directory for probe in record.probes)
     return record.probes if ran else ()
 

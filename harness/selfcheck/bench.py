@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Speed claims: ratios of interleaved rounds, in one run on one machine."""
+"""`hgm selfcheck bench boot`, and ratios of interleaved rounds."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from harness.context import Context
 from harness.probes import catalog
 from harness.reproducer import probe_words, subject_words
 from harness.run import listener, prepare, subject
-from harness.selfcheck.baseline import bare_boot, must_end_well, timeout_words
+from harness.selfcheck.baseline import bare_boot, run_checked, timeout_words
 
 _ROUND_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Two things measured in turn.
+    """Two commands measured in turn.
 
     Attributes:
-        what: name of what is judged.
-        base: name of what it is compared with.
-        seconds: wall times of ``what``, a round each.
-        base_seconds: wall times of ``base``, a round each.
+        what: name of the one.
+        base: name of the baseline.
+        seconds: wall times of the one, by round.
+        base_seconds: wall times of the baseline, by round.
     """
 
     what: str
@@ -44,7 +44,7 @@ class Ratio:
         return statistics.median(self.seconds) / statistics.median(self.base_seconds)
 
     def text(self) -> str:
-        """Return the result for people, a line each for both and the ratio."""
+        """Return a line for each, and one for the ratio."""
         lines = [
             f"{name:<24} median {statistics.median(times):.2f} s  "
             f"({', '.join(f'{each:.2f}' for each in times)})"
@@ -57,7 +57,7 @@ class Ratio:
 def measure(
     what: str, run: Callable[[], None], base: str, run_base: Callable[[], None], rounds: int
 ) -> Ratio:
-    """Run both in turn, ``rounds`` times each, after one of each that does not count."""
+    """Run both in turn, ``rounds`` times each, after one warm-up of each."""
     run_base()
     run()
     pairs = [(_seconds(run_base), _seconds(run)) for _ in range(rounds)]
@@ -68,7 +68,7 @@ def boot(subject: subject.Subject, probe: str, rounds: int, context: Context) ->
     """Compare a whole `hgm run --probe` with a bare boot of the same kernel and machine.
 
     Raises:
-        InfrastructureError: if a round of either does not end well.
+        InfrastructureError: if a round of either fails.
     """
     with tempfile.TemporaryDirectory(prefix="hgm-bench-") as name:
         directory = Path(name)
@@ -86,7 +86,7 @@ def boot(subject: subject.Subject, probe: str, rounds: int, context: Context) ->
         )
 
         def run_once(argv: tuple[str, ...]) -> Callable[[], None]:
-            return lambda: must_end_well(
+            return lambda: run_checked(
                 argv, context.deadline.within(_ROUND_SECONDS, "a round of the benchmark")
             )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a bisection adds to the makes and boots that it needs."""
+"""`hgm selfcheck bench bisect`: what a bisection adds to the makes and boots it needs."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from harness.records.campaign import Bisection, Evaluation
 from harness.records.run import Ingredients
 from harness.reproducer import probe_words, subject_words
 from harness.run.subject import Subject
-from harness.selfcheck.baseline import Tree, bare_boot, cost, hgm, own_cache
+from harness.selfcheck.baseline import BareTree, bare_boot, cost, hgm, own_cache
 from harness.selfcheck.bench import Ratio
 from harness.store.rundir import INGREDIENTS
 from harness.workspace import Workspace
 
 
 def bisect(subject: Subject, probes: Sequence[str], context: Context) -> tuple[Ratio, ...]:
-    """Compare a bisection with bare makes and boots of the kernels it looked at, in its order.
+    """Compare a bisection with bare makes and boots of the same kernels, in the same order.
 
-    Both begin with the two ends built, which does not count: what is between is incremental. The
-    developer's tree goes from one kernel to the next as the bisection went; the time this takes is
-    not counted, nor is that of the configuration. A kernel is made where the bisection made one,
-    and booted for each of its runs.
+    The kernels of both ends are built before and do not count, so that the others are incremental
+    builds. A kernel is made where the bisection made one, and booted for each of its runs. The time
+    to switch and configure the bare tree is not counted.
 
     Args:
         subject: the series, its source and the machine.
-        probes: the question: which patch made one of these go wrong.
+        probes: one of these fails because of the culprit.
         context: cache, deadline, progress.
 
     Returns:
         The ratio of the whole command's wall time to that of makes and boots; that of its makes to
-        theirs, if there were any; and that of its guests, who run probes, to theirs.
+        bare makes, if there were any; and that of its guests, which run probes, to bare boots.
 
     Raises:
-        UserError: if there is no such probe, no series or no culprit, or a kernel does not build.
+        UserError: if the probe is unknown, there is no series or no culprit, or a kernel does not
+            build.
         InfrastructureError: if a make or a boot fails.
     """
     catalog.select(catalog.load(), probes)
@@ -60,7 +60,7 @@ def bisect(subject: Subject, probes: Sequence[str], context: Context) -> tuple[R
         if found.result != "found":
             raise SpecError(
                 f"the bisection found no culprit ({found.result}): {found.evidence}",
-                hint="measure a series whose last kernel is bad and whose source is not",
+                hint="use a series whose last kernel is bad and whose source is good",
             )
         makes, boots = _by_hand(found, tree, context)
     needed = f"{len(makes)} bare makes and {len(boots)} boots"
@@ -71,8 +71,8 @@ def bisect(subject: Subject, probes: Sequence[str], context: Context) -> tuple[R
     return whole, Ratio("its makes", "bare makes", (found.make_seconds,), (sum(makes),)), guests
 
 
-def _by_hand(found: Bisection, tree: Tree, context: Context) -> tuple[list[float], list[float]]:
-    """Make and boot what a bisection did; return the seconds of each make and of each boot."""
+def _by_hand(found: Bisection, tree: BareTree, context: Context) -> tuple[list[float], list[float]]:
+    """Make and boot what a bisection did; return the seconds of each make and each boot."""
     makes, boots = [], []
     for number, step in enumerate(found.evaluations, 1):
         context.progress.stage(
@@ -86,13 +86,13 @@ def _by_hand(found: Bisection, tree: Tree, context: Context) -> tuple[list[float
     return makes, boots
 
 
-def _ends_built(ends: Sequence[KernelRequest], own: Workspace, context: Context) -> Tree:
-    """Build kernels by the harness, and then in a developer's tree, which is returned."""
+def _ends_built(ends: Sequence[KernelRequest], own: Workspace, context: Context) -> BareTree:
+    """Build kernels with the harness, and then in a bare tree, which is returned."""
     inner = dataclasses.replace(context, workspace=own)
-    context.progress.stage("bench", "both ends, built by the harness")
+    context.progress.stage("bench", "both ends, built by hgm")
     kernels = [obtain(end, inner, build_log=Path("build.log")) for end in ends]
     context.progress.stage("bench", "both ends, built by make")
-    tree = Tree(own, context)
+    tree = BareTree(own, context)
     for kernel in kernels:
         tree.build(kernel)
     return tree
@@ -108,6 +108,6 @@ def _made_of(step: Evaluation) -> Ingredients:
     if not path.exists():
         raise SpecError(
             f"{step.candidate.name} was not built: {step.reason}",
-            hint="measure a series of which every kernel builds",
+            hint="use a series of which every kernel builds",
         )
     return from_json(path.read_bytes(), Ingredients)

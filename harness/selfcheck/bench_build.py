@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the harness adds to make: a whole build, and one changed line up to the verdict."""
+"""`hgm selfcheck bench build` and `edit`: what the harness adds to make."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.kernel.obtain import KernelRequest, obtain, resolve_request
 from harness.records.base import from_json
 from harness.records.kernel import Kernel
 from harness.reproducer import kernel_words, probe_words
-from harness.selfcheck.baseline import Tree, hgm, own_cache
+from harness.selfcheck.baseline import BareTree, hgm, own_cache
 from harness.selfcheck.bench import Ratio
 
 _EDITED = "mm/hugetlb.c"
@@ -21,14 +21,14 @@ _PROBE = "baseline/memfd-alias/2M"
 
 
 def build(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio, ...]:
-    """Compare a whole `hgm kernel build` with a bare make of the same targets, in turn.
+    """Compare `hgm kernel build` with a bare make of the same targets, in turn.
 
-    Each has a copy of the source to itself, every other round the bare make comes first, and what
-    one has written is on the disk before the other begins.
+    Each has its own copy of the source, every other round the bare make comes first, and the disk
+    is synced before each.
 
     Returns:
-        The ratio of wall times; that of make's wall time alone, without the private copy of the
-        source and its configuration; and that of processor times.
+        The ratio of wall times; that of make alone, without copying and configuring the source;
+        and that of processor times.
 
     Raises:
         CommandFailed: if a build fails.
@@ -36,17 +36,17 @@ def build(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio,
     kernel = obtain(request, context, build_log=Path(os.devnull))
     ours, make_seconds, bare = [], [], []
 
-    def harness_builds() -> None:
+    def hgm_build() -> None:
         with own_cache(context.workspace) as own:
             words = ("kernel", "build", *kernel_words(request), "--log", os.devnull)
             ours.append(hgm(words, own, context))
             make_seconds.append(_made_in(next((own.cache / "kernels").iterdir())))
 
-    def developer_builds() -> None:
+    def bare_make() -> None:
         with own_cache(context.workspace) as own:
-            bare.append(Tree(own, context).build(kernel, "headers_install"))
+            bare.append(BareTree(own, context).build(kernel, "headers_install"))
 
-    sides = [("hgm kernel build", harness_builds), ("make", developer_builds)]
+    sides = [("hgm kernel build", hgm_build), ("make", bare_make)]
     for number in range(rounds):
         for name, build_once in sides:
             context.progress.stage("bench", f"round {number + 1} of {rounds}: {name}")
@@ -65,25 +65,25 @@ def _ratio(what: str, seconds: Sequence[float], base: Sequence[float]) -> Ratio:
 
 
 def edit(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio, Ratio]:
-    """Compare one changed line, from `hgm run` to its verdict, with a bare incremental make.
+    """Compare `hgm run` after a change of one line with a bare incremental make.
 
-    The line is put into a copy of the source; each build directory has all the rest built.
+    The line is changed in a copy of the source; the rest was built in both build directories.
 
     Returns:
-        The ratio of the makes that built all the rest; that of the changed line.
+        The ratio of the full makes; that of the changed line.
 
     Raises:
         CommandFailed: if a build or a run fails.
     """
     parts = resolve_request(request, context)
     with own_cache(context.workspace) as own:
-        context.progress.stage("bench", "a copy of the source")
-        tree = Tree(own, context)
+        context.progress.stage("bench", "copying the source")
+        tree = BareTree(own, context)
         tree.switch(parts.source.tree)
         edited = KernelRequest(source=f"tree:{tree.source}", features=request.features)
         run = ("run", *kernel_words(edited), *probe_words((_PROBE,)))
         run = (*run, "--runs-dir", str(own.cache / "runs"))
-        context.progress.stage("bench", "everything built once by each")
+        context.progress.stage("bench", "a full build by each")
         hgm(run, own, context)
         built = next((own.cache / "kernels").iterdir())
         tree.configure(built / "config")
@@ -102,7 +102,7 @@ def edit(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio, 
 
 
 def edit_text(everything: Ratio, one: Ratio) -> str:
-    """Return the result of `edit` for people: a line's limit is on what is added, no ratio."""
+    """Return the result of `edit` as text; its limit is on the seconds added, not on the ratio."""
     more = [a - b for a, b in zip(one.seconds, one.base_seconds, strict=True)]
     each = ", ".join(f"{seconds:.1f}" for seconds in more)
     added = f"added {statistics.median(more):.1f} s (median; {each})"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a look at a probe's page tables costs, measured in one guest."""
+"""`hgm selfcheck bench walk`: what a page-table walk from the host costs, in one guest."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _BUDGET = 300.0
 
 
 @dataclass(frozen=True)
-class Looks:
-    """Looks at ranges of one length.
+class WalkTimes:
+    """The times of walks over ranges of one length.
 
     Attributes:
-        what: what was looked at.
-        limit: seconds that a look may take, with its verdict.
-        stopped: seconds that the guest stood still, a look each.
-        answered: seconds from the probe's line to its release, a look each.
-        judged: seconds to judge it from what was kept, a look each.
-        kept: bytes on disk, of one look.
+        what: what was walked.
+        limit: seconds that a walk may take, its verdict included.
+        stopped: seconds that the guest was stopped, by walk.
+        answered: seconds from the probe's line to its release, by walk.
+        judged: seconds to judge the evidence, by walk.
+        kept: bytes on disk of one walk.
     """
 
     what: str
@@ -43,7 +43,7 @@ class Looks:
     kept: int
 
     def text(self) -> str:
-        """Return the numbers for people, in one line."""
+        """Return the numbers in one line."""
         whole = [sum(each) for each in zip(self.answered, self.judged, strict=True)]
         middle = statistics.median(whole)
         verdict = "within" if middle <= self.limit else "over"
@@ -59,15 +59,15 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms"
 
 
-def measure(subject: subject.Subject, rounds: int, context: Context) -> tuple[Looks, ...]:
-    """Let a probe ask for looks at one address and at 1 GiB full of 4 KiB entries.
+def measure(subject: subject.Subject, rounds: int, context: Context) -> tuple[WalkTimes, ...]:
+    """Let a probe ask for walks of one address and of 1 GiB full of 4 KiB entries.
 
     Raises:
-        InfrastructureError: if a look failed, or found something else than is there.
+        InfrastructureError: if a walk failed or its result is wrong.
     """
     spec = ProbeSpec(
         name="bench/walk",
-        shows="what a look costs",
+        shows="what a page-table walk costs",
         source="c/walk.c",
         language="c",
         arguments=("--rounds", str(rounds), "--size", "2M"),
@@ -79,17 +79,17 @@ def measure(subject: subject.Subject, rounds: int, context: Context) -> tuple[Lo
         bench = prepare.prepare(
             subject, (spec,), context, directory, listener.NullListener(context.progress)
         )
-        context.progress.stage("bench", f"{rounds} looks at each")
+        context.progress.stage("bench", f"{rounds} walks of each")
         with guests.guest_with_probes(bench, directory, disk=False) as host:
             watcher = Watcher(host, subject.machine.cpus, directory)
             ended = run_probe(host, spec, directory, context.deadline, on_output=watcher.feed)
         if ended.exit_code != 0:
-            said = (directory / "ktap").read_text(errors="replace").strip().splitlines()
-            raise InfrastructureError(f"the benchmark's probe failed: {said[-1] if said else ''}")
-        return _looks(directory)
+            ktap = (directory / "ktap").read_text(errors="replace").strip().splitlines()
+            raise InfrastructureError(f"the benchmark's probe failed: {ktap[-1] if ktap else ''}")
+        return _times(directory)
 
 
-def _looks(directory: Path) -> tuple[Looks, ...]:
+def _times(directory: Path) -> tuple[WalkTimes, ...]:
     seen = list(rundir.read_checkpoints(directory))
     lengths = {checkpoint.parse(evidence.line).length for evidence, _ in seen}
     return tuple(
@@ -104,17 +104,17 @@ def _length(evidence: CheckpointEvidence) -> int:
 
 def _summary(
     directory: Path, length: int, seen: Sequence[tuple[CheckpointEvidence, Mapping[int, bytes]]]
-) -> Looks:
+) -> WalkTimes:
     judged = []
     for evidence, pages in seen:
         began = time.perf_counter()
         result = checkpoint.judge(evidence, pages.__getitem__)
         judged.append(time.perf_counter() - began)
         if result.problems:
-            raise InfrastructureError(f"a look found what is not there: {result.problems[0]}")
+            raise InfrastructureError(f"the result of a walk is wrong: {result.problems[0]}")
     one = length == pagetable.PAGE
     stem = f"checkpoint-{seen[0][0].number}"
-    return Looks(
+    return WalkTimes(
         what="one address" if one else "1 GiB of 4 KiB entries",
         limit=0.02 if one else 2.0,
         stopped=tuple(evidence.stopped for evidence, _ in seen),

@@ -105,7 +105,7 @@ def test_an_svg_has_a_square_for_each_cell_and_says_what_is_wrong() -> None:
         drawn(Run(VA, 12, 1, PA | LEAF), name="<b>&\x00", problems=("pagemap lies " * 30,)),
         drawn(Run(VA, 21, 1, MARKER_WP), length=MIB2),
     )
-    root = Xml.fromstring(page_map.write_svg(pictures))  # noqa: S314 - we wrote it
+    root = Xml.fromstring(page_map.svg(pictures))  # noqa: S314 - we wrote it
     squares = [each for each in root.iter(f"{SVG}rect") if each.get("rx")]
     legend = 2 * (6 + 1 + 1)  # two of its squares have a second one on top
     assert len(squares) == 512 + 1 + 512 + 512 + legend  # a gauge; and the marks over one huge page
