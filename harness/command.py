@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import IO
 
 from harness.deadline import Deadline
-from harness.errors import CommandFailed, NoSpace, ToolMissing
+from harness.errors import CommandFailed, NoSpace, ToolMissing, full_disk
 
 #: Seconds that a process group gets between SIGTERM and SIGKILL.
 GRACE_SECONDS = 2.0
@@ -235,12 +235,8 @@ def failure(done: Completed) -> CommandFailed | NoSpace:
     lines = [line for line in text.splitlines() if line.strip()]
     said = lines[-1].strip() if lines else "no output"
     if any("No space left on device" in line for line in lines):
-        return NoSpace(
-            f"{done.argv[0]} found no space left on the device",
-            hint="free some space, or shrink the cache with `hgm cache prune`",
-            command=done.argv,
-            log=done.log,
-        )
+        said = f"{done.argv[0]} found no space left on the device"
+        return full_disk(said, command=done.argv, log=done.log)
     return CommandFailed(
         f"{done.argv[0]} ended with exit code {done.exit_code}: {said}",
         command=done.argv,

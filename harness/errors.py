@@ -4,12 +4,13 @@
 ::
 
     HarnessError
-    ├── UserError                exit 2: the caller can mend it
+    ├── UserError                exit 2: the caller can correct it
     │   ├── SpecError            a --kernel, --series, --hugepages ... of unknown form
     │   ├── SourceError          a kernel source that is absent, damaged, or no kernel
     │   ├── SeriesError          a patch that is corrupt or does not apply
     │   ├── ConfigError          a requested symbol that this kernel cannot have
-    │   ├── CompileError         the kernel or a probe does not compile
+    │   ├── CompileError         a probe that does not compile
+    │   │   └── KernelCompileError   a kernel that does not compile
     │   └── RecordError          a run directory that is absent or damaged
     └── InfrastructureError      exit 3: this host, or the way to the guest, failed
         ├── ToolMissing          a host program that is not installed
@@ -26,14 +27,19 @@
         ├── GuestLost            a guest that answered before and does not any more
         └── CampaignStopped      a point of a try or bisect that this host could not run
 
-A test that fails is no error: it is a verdict, lives in the record, and makes exit code 1.
+Each carries the `harness.records.outcome.Outcome` that it gives to a run; a stage that knows more
+sets another one on the instance. A test that fails is not an error: it is a verdict, is kept in the
+record, and makes exit code 1.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
+
+from harness.records.outcome import Outcome
 
 #: How a line begins that tells of an error outside of this tree: a defect of ours.
 INTERNAL = "internal error, please report it"
@@ -52,6 +58,8 @@ class HarnessError(Exception):
     """
 
     exit_code: ClassVar[int] = 3
+    #: What it makes of a run that it ends.
+    outcome: Outcome = Outcome.INFRASTRUCTURE
 
     def __init__(
         self,
@@ -85,6 +93,7 @@ class UserError(HarnessError):
     """The caller's mistake; ends with exit code 2."""
 
     exit_code = 2
+    outcome = Outcome.USER_MISTAKE
 
 
 class SpecError(UserError):
@@ -98,13 +107,23 @@ class SourceError(UserError):
 class SeriesError(UserError):
     """A patch that is corrupt or does not apply."""
 
+    outcome = Outcome.PATCH_REFUSED
+
 
 class ConfigError(UserError):
     """A requested configuration symbol that this kernel cannot have."""
 
+    outcome = Outcome.CONFIG_REFUSED
+
 
 class CompileError(UserError):
-    """A kernel or a probe that does not compile."""
+    """A probe that does not compile."""
+
+
+class KernelCompileError(CompileError):
+    """A kernel that does not compile."""
+
+    outcome = Outcome.NOT_COMPILED
 
 
 class RecordError(UserError):
@@ -131,6 +150,31 @@ class NoSpace(InfrastructureError):
     """A file system that is full."""
 
 
+def no_space(error: OSError, path: Path | None = None) -> NoSpace | None:
+    """Return the error for a file system or quota that is full; None for any other trouble.
+
+    Args:
+        error: what the operating system said.
+        path: what was written; by default the file that the error names, if it names one.
+    """
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return full_disk(f"no space left to write {path or error.filename or 'a file'}")
+
+
+def full_disk(message: str, *, command: Sequence[str] = (), log: Path | None = None) -> NoSpace:
+    """Return the error for a file system that is full, with what to do about it."""
+    hint = "free some space, with `hgm cache prune` too, or choose another --runs-dir"
+    return NoSpace(message, hint=hint, command=command, log=log)
+
+
+def foreseen(error: Exception) -> HarnessError | None:
+    """Return an exception as an error of this tree; None where it is a defect of ours."""
+    if isinstance(error, OSError):
+        return no_space(error)
+    return error if isinstance(error, HarnessError) else None
+
+
 class AcceleratorError(InfrastructureError):
     """KVM was demanded on a host where no KVM guest lives."""
 
@@ -146,13 +190,19 @@ class BootError(InfrastructureError):
 class GuestSilent(BootError):
     """The guest wrote not one byte to its console."""
 
+    outcome = Outcome.NOT_BOOTED
+
 
 class GuestPanicked(BootError):
     """The kernel panicked before the first probe."""
 
+    outcome = Outcome.NOT_BOOTED
+
 
 class SshUnreachable(BootError):
     """The guest's init ran, yet no SSH server answered."""
+
+    outcome = Outcome.NOT_BOOTED
 
 
 class PoolShort(InfrastructureError):

@@ -3,58 +3,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-import errno
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-import harness
+from harness import reproducer
 from harness.context import Context
-from harness.errors import INTERNAL, HarnessError, NoSpace
 from harness.evidence import vmcore
-from harness.judge import run_verdict
+from harness.kernel import obtain
 from harness.probes import catalog
-from harness.progress import Progress
-from harness.records.base import Record, to_json
-from harness.records.machine import PoolSummary
-from harness.records.probe import ProbeResult, ProbeSpec
-from harness.records.run import RunRecord, StageTime
-from harness.report import files
-from harness.run import guests, prepare, subject
-from harness.store.rundir import INGREDIENTS, RunStore
-from harness.vm import pool
-from harness.workspace import new_run_directory, readable
-
-_NOT_RUN = "it was not run"
-_UNREAD = "a pipe broke: whoever read the output is gone"
-_BUILT = "the kernel is built; it was not to be booted"
-
-
-class RunRequest(Record, frozen=True, kw_only=True):
-    """What a run is asked to do; `hgm run` makes one from its options.
-
-    Attributes:
-        subject: which kernel on which machine.
-        expect: what the kernel is expected to be.
-        probes: globs over probe names; all probes when empty, none when only kselftests are asked.
-        kselftests: the kernel's own tests, by words like ``mm`` or ``mm:hugetlb-madvise``.
-        repeat: how often each probe is run.
-        alone: whether each probe has a guest of its own.
-        build_only: whether it ends once the kernel is built; the verdict says that it is, then.
-        command: the argv that reproduces the run.
-    """
-
-    subject: subject.Subject
-    expect: Literal["report", "hgm", "stock"] = "report"
-    probes: tuple[str, ...] = ()
-    kselftests: tuple[str, ...] = ()
-    repeat: int = 1
-    alone: bool = False
-    build_only: bool = False
-    command: tuple[str, ...] = ()
+from harness.recording import Recording, first_record, recorded
+from harness.records.probe import ProbeSpec
+from harness.records.run import RunRecord
+from harness.run import guests, prepare
+from harness.run.prepare import Prepared
+from harness.run.request import RunRequest
+from harness.workspace import readable
 
 
 def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
@@ -68,151 +31,65 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
         context: cache, deadline, progress.
 
     Raises:
-        SpecError: if the request makes no sense; no run directory is made then.
+        UserError: if the request makes no sense; no run directory is made then.
     """
-    vmcore.policy()  # a mistake in it is said now, and not when the first guest hangs
+    specs = check(request, context)
     context.workspace.sweep()
-    specs = () if request.build_only else _selected(request)
-    label = readable(request.subject.kernel.source)
-    first = _first_record(request, catalog.repeated(specs, request.repeat, alone=request.alone))
-    store = RunStore(new_run_directory(runs, label), first)
-    files.write_reproduce(store)
-    with _recorded(store), _Stages(store, context.progress) as stages:
+    subject = request.subject
+    planned = catalog.repeated(specs, request.repeat, alone=request.alone)
+    first = first_record(reproducer.words(request), subject.machine, request.expect, planned)
+    with recorded(runs, readable(subject.kernel.source), first, context.progress) as recording:
         if request.build_only:
-            prepare.build(request.subject, context, store.run_dir, stages)
-            store.update(verdict="PASS", exit_code=0, reason=_BUILT)
+            prepare.build(subject, context, recording.run_dir, recording)
+            recording.built()
         else:
-            _probe(request, specs, store, stages, context)
-    files.write_reproduce(store)
-    files.write_junit(store)
-    return store.record
+            prepared = prepare.prepare(
+                subject, specs, context, recording.run_dir, recording, request.kselftests
+            )
+            found = catalog.repeated(prepared.specs, request.repeat, alone=request.alone)
+            probe(prepared, found, recording)
+    return recording.record
 
 
-def _probe(
-    request: RunRequest,
-    specs: Sequence[ProbeSpec],
-    store: RunStore,
-    stages: _Stages,
-    context: Context,
-) -> None:
-    bench = prepare.prepare(
-        request.subject, specs, context, store.run_dir, stages, request.kselftests
-    )
-    everything = catalog.repeated(bench.specs, request.repeat, alone=request.alone)
-    store.expect(_not_run(everything))
-    store.write(INGREDIENTS, to_json(prepare.ingredients(bench, everything)))
-    stages.begin("guest")
-    guests.run_probes(bench, everything, store)
-    stages.begin("verdict")
-    _conclude(store, request)
+def probe(prepared: Prepared, specs: Sequence[ProbeSpec], recording: Recording) -> None:
+    """Run probes in guests and record the verdict.
+
+    Args:
+        prepared: all that a guest needs.
+        specs: the probes, in the order they run.
+        recording: the run's.
+
+    Raises:
+        HarnessError: if a guest could not be booted; results so far are in the record.
+    """
+    recording.will_run(prepare.ingredients(prepared, specs))
+    recording.begin("guest")
+    guests.run_probes(prepared, specs, recording.store)
+    recording.begin("verdict")
+    recording.probed()
 
 
-def _first_record(request: RunRequest, specs: Sequence[ProbeSpec]) -> RunRecord:
-    return RunRecord(
-        reason="the run has not ended: it is under way, or was killed",
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        harness=harness.__version__,
-        command=request.command,
-        expect=request.expect,
-        machine=request.subject.machine,
-        hugepages=PoolSummary(asked=pool.by_size(request.subject.machine.hugepages)),
-        probes=_not_run(specs),
-    )
+def check(request: RunRequest, context: Context) -> tuple[ProbeSpec, ...]:
+    """Find the mistakes in a request that can be known before anything is fetched or built.
+
+    Returns:
+        The probes that are asked for; the kernel's own tests are known with its tree only.
+
+    Raises:
+        UserError: if there is one.
+    """
+    vmcore.policy()
+    specs = () if request.build_only else _selected(request)
+    if specs and not request.kselftests:
+        guests.require_askable(specs, request.subject.machine)
+    obtain.check_request(request.subject.kernel, context)
+    return specs
 
 
 def _selected(request: RunRequest) -> tuple[ProbeSpec, ...]:
-    """Return the probes that are asked for; the kernel's own tests are known with its tree only."""
     if not request.kselftests:
         return catalog.select(catalog.load(), request.probes)
-    from harness.probes import selftests
+    from harness.probes import selftests  # which a run without them does without
 
     selftests.require_source(request.kselftests, request.subject.kernel.source)
     return catalog.select(catalog.load(), request.probes) if request.probes else ()
-
-
-def _not_run(specs: Sequence[ProbeSpec]) -> tuple[ProbeResult, ...]:
-    return tuple(ProbeResult(name=each.name, status="LOST", reason=_NOT_RUN) for each in specs)
-
-
-def _conclude(store: RunStore, request: RunRequest) -> None:
-    record = store.record
-    verdict = run_verdict.judge_run(
-        record.probes, expect=request.expect, hgm=record.hgm, splats=record.splats
-    )
-    store.update(
-        verdict=verdict.verdict, exit_code=verdict.exit_code, reason=verdict.reason, stage="done"
-    )
-
-
-@contextlib.contextmanager
-def _recorded(store: RunStore) -> Iterator[None]:
-    """Turn what ends a run early into its record's verdict."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        store.update(verdict="INTERRUPTED", exit_code=130, reason="interrupted")
-    except HarnessError as error:
-        _end_with(error, store)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _end_with(NoSpace(f"no space left: {error}", hint="free some space"), store)
-            return
-        _end_unforeseen(error, store)
-        raise
-
-
-def _end_with(error: HarnessError, store: RunStore) -> None:
-    console = tuple(f"console: {line}" for line in error.console)
-    store.update(
-        verdict="ERROR",
-        exit_code=error.exit_code,
-        reason=error.line(),
-        error=type(error).__name__,
-        error_seconds=round(error.seconds, 3),
-        notes=(*store.record.notes, *console),
-    )
-
-
-def _end_unforeseen(error: Exception, store: RunStore) -> None:
-    """Record an error that no stage foresaw: a defect of ours, or that nobody reads our output."""
-    gone = isinstance(error, BrokenPipeError)
-    store.update(
-        verdict="ERROR",
-        exit_code=HarnessError.exit_code,
-        reason=_UNREAD if gone else f"{INTERNAL}: {error!r}",
-        error=type(error).__name__,
-    )
-
-
-class _Stages:
-    """The stages of a run: announced as they begin, timed in the record as they end."""
-
-    def __init__(self, store: RunStore, progress: Progress) -> None:
-        self._store = store
-        self._progress = progress
-        self._name = ""
-        self._run_began = self._began = time.monotonic()
-
-    def __enter__(self) -> _Stages:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._finish()
-        self._store.update(seconds=round(time.monotonic() - self._run_began, 3))
-
-    def begin(self, name: str, detail: str = "") -> None:
-        """End the stage under way and begin another."""
-        self._finish()
-        self._name, self._began = name, time.monotonic()
-        self._store.update(stage=name)
-        self._progress.stage(name, detail)
-
-    def know(self, **fields: Any) -> None:
-        """Put what a stage found out into the record."""
-        self._store.update(**fields)
-
-    def _finish(self) -> None:
-        if self._name:
-            spent = StageTime(name=self._name, seconds=round(time.monotonic() - self._began, 3))
-            self._store.update(stages=(*self._store.record.stages, spent))
-            self._name = ""

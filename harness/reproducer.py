@@ -1,17 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A subject as options of `hgm`: what `harness.cli.options` reads, the other way round.
+"""A run as the words of an `hgm` command: what `harness.cli` reads, the other way round.
 
-What is as it would be anyway is left out, but for the source and the series.
+An option that has its default is left out, but for the source, the series and what is expected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from harness.kernel.obtain import KernelRequest
 from harness.records.machine import MachineSpec, size_name
+from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.vm import spec
+
+
+def words(request: RunRequest) -> tuple[str, ...]:
+    """Return the command that does a run."""
+    if request.build_only:
+        return ("kernel", "build", *kernel_words(request.subject.kernel))
+    return (
+        "run",
+        *subject_words(request.subject),
+        *probe_words(request.probes),
+        *(word for each in request.kselftests for word in ("--kselftest", each)),
+        *("--expect", request.expect),
+        *_unless("--repeat", str(request.repeat), "1"),
+        *(("--alone",) if request.alone else ()),
+    )
+
+
+def replay_words(directory: Path, accel: str) -> tuple[str, ...]:
+    """Return the command that replays a bundle; an accelerator that is not given is empty."""
+    return ("replay", str(directory.absolute()), *_unless("--accel", accel, ""))
 
 
 def subject_words(subject: Subject) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cache, run directories, locks and atomic writes.
+"""The cache, locks and atomic writes.
 
 The cache is outside every checkout, in ``$HGM_CACHE`` or the user's cache directory::
 
@@ -20,7 +20,6 @@ The cache is outside every checkout, in ``$HGM_CACHE`` or the user's cache direc
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import os
 import re
@@ -176,21 +175,3 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def new_run_directory(runs: Path, label: str) -> Path:
-    """Make a directory for one run and return it; ``runs/latest`` points to it.
-
-    Args:
-        runs: where run directories live.
-        label: what a person looks for in the name, such as a kernel release.
-    """
-    runs.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
-    path = runs.absolute() / f"{stamp}-{label}-{secrets.token_hex(2)}"
-    path.mkdir()
-    link = runs / f".latest.{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(path.name)
-    link.replace(runs / "latest")
-    return path

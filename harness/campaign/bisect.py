@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from harness import host, pipeline, reproducer
 from harness.campaign import commits, state, strategy
 from harness.campaign.commits import History
 from harness.campaign.evaluate import Evaluator
@@ -22,7 +23,6 @@ from harness.campaign.predicate import Predicate
 from harness.context import Context
 from harness.errors import SpecError
 from harness.kernel.obtain import KernelRequest, patch_stat, resolve_request
-from harness.pipeline import RunRequest
 from harness.records.base import Record
 from harness.records.campaign import (
     Bisection,
@@ -32,6 +32,7 @@ from harness.records.campaign import (
     Evaluation,
     Term,
 )
+from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.workspace import atomic_write
 
@@ -122,7 +123,7 @@ class _Bisector:
             evaluations=made,
             evidence=first_bad.reason,
             before=before.reason if before else "",
-            commands=tuple(state.repeated(self.run(each), self.times).command for each in show),
+            commands=tuple(self._command(each) for each in show),
             confidence=self.confidence,
             builds=sum(each.built for each in made),
             runs=sum(each.runs for each in made),
@@ -130,6 +131,10 @@ class _Bisector:
             make_seconds=round(sum(each.make_seconds for each in made), 1),
             guest_seconds=round(sum(each.guest_seconds for each in made), 1),
         )
+
+    def _command(self, candidate: Candidate) -> tuple[str, ...]:
+        request = state.repeated(self.run(candidate), self.times)
+        return host.command_line(reproducer.words(request))
 
 
 def bisect_series(request: BisectRequest, runs: Path, context: Context) -> Bisection:
@@ -145,6 +150,7 @@ def bisect_series(request: BisectRequest, runs: Path, context: Context) -> Bisec
         CampaignStopped: if this host could not do a run.
     """
     kernel = request.subject.kernel
+    pipeline.check(request.of_kernel(kernel), context)
     parts = resolve_request(kernel, context)
     patches = parts.patches[: kernel.first]
     if not patches:
@@ -232,6 +238,7 @@ def bisect_commits(
 
     identity = (request.subject, (history.good, history.bad), request.predicate)
     label = f"{history.path.name}-{history.bad[:12]}"
+    pipeline.check(run(Candidate(id=history.bad, name="")), context)
     with state.campaign("bisect", label, identity, runs, context) as campaign:
         evaluator = Evaluator(request.predicate, campaign, context)
         clone = campaign.directory / "git"

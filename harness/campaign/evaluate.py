@@ -11,9 +11,9 @@ from harness.campaign import predicate, state, strategy
 from harness.campaign.predicate import Answer, Predicate
 from harness.campaign.state import CampaignState
 from harness.context import Context
-from harness.pipeline import RunRequest
 from harness.records.campaign import Candidate, Evaluation, Term
 from harness.records.run import RunRecord
+from harness.run.request import RunRequest
 
 #: Repetitions in one run: a lost guest loses no more than these.
 _BATCH = 20

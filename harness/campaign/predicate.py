@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 from harness.campaign import state
-from harness.pipeline import RunRequest
 from harness.probes.catalog import matches, plain_name
 from harness.records.base import Record
 from harness.records.campaign import Term
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
+from harness.run.request import RunRequest
 from harness.run.subject import Subject
 
 #: With these statuses a probe makes its kernel bad unless others are asked for.
@@ -43,8 +43,9 @@ class Predicate(Record, frozen=True, kw_only=True):
     def request(self, subject: Subject) -> RunRequest:
         """Return the smallest run of a kernel that decides the predicate."""
         if self.about == "build":
-            return state.request(subject, (), build_only=True)
-        return state.request(subject, _SMALLEST if self.about == "boot" else self.probes)
+            return RunRequest(subject=subject, build_only=True)
+        probes = _SMALLEST if self.about == "boot" else self.probes
+        return RunRequest(subject=subject, probes=probes)
 
     def text(self) -> str:
         """Return the predicate in a few words."""

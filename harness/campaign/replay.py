@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 import msgspec
 
+from harness import pipeline, recording, reproducer
+from harness.campaign import state
 from harness.context import Context
 from harness.image import image
-from harness.judge import run_verdict
 from harness.records.machine import GuestImage
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import Ingredients, RunRecord
-from harness.run import guests, prepare
-from harness.store import bundle, rundir
-from harness.store.rundir import RunStore
+from harness.run import prepare
+from harness.run.listener import StageListener
+from harness.store import rundir
 from harness.vm import accel
-from harness.workspace import new_run_directory
 
 
 class Comparison(NamedTuple):
@@ -60,9 +60,16 @@ class Replay(NamedTuple):
             probe.then == probe.now for probe in self.probes
         )
 
+    @property
+    def exit_code(self) -> int:
+        """Return 0 if it is the same, 1 if it is not, and the run's own where that says nothing."""
+        if not state.counts(self.now):
+            return self.now.exit_code
+        return 0 if self.same else 1
+
 
 def replay(directory: Path, runs: Path, accel_name: str, context: Context) -> Replay:
-    """Run what a bundle holds.
+    """Run what a bundle holds; what ends the run early is in its record, as with `pipeline.run`.
 
     Args:
         directory: the unpacked bundle.
@@ -71,35 +78,20 @@ def replay(directory: Path, runs: Path, accel_name: str, context: Context) -> Re
         context: cache, deadline, progress.
 
     Raises:
-        RecordError: if it is no bundle.
-        HarnessError: if a guest could not be booted.
+        RecordError: if it is not a bundle.
     """
-    then, made_of = rundir.load(directory), bundle.load(directory)
-    context.progress.stage("image")
-    guest_image = image.obtain(context)
-    notes = tuple(_differences(made_of, guest_image))
-    prepared = _prepared(directory, made_of, guest_image, accel_name, context)
-    now = RunStore(
-        new_run_directory(runs, "replay"),
-        msgspec.structs.replace(
-            RunRecord(),
-            expect=then.expect,
-            kernel=then.kernel,
-            machine=made_of.machine,
-            probes=tuple(
-                ProbeResult(name=spec.name, status="LOST", reason="it was not run")
-                for spec in made_of.specs
-            ),
-        ),
-    )
-    context.progress.stage("guest")
-    guests.run_probes(prepared, made_of.specs, now)
-    record = now.record
-    verdict = run_verdict.judge_run(
-        record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats
-    )
-    record = now.update(**verdict._asdict(), stage="done")
-    return Replay(then, record, compare(then, record), notes)
+    then, made_of = rundir.load(directory), rundir.load_ingredients(directory)
+    words = reproducer.replay_words(directory, accel_name)
+    first = recording.first_record(words, made_of.machine, then.expect, made_of.specs)
+    notes: list[str] = []
+    with recording.recorded(runs, "replay", first, context.progress) as run:
+        if then.kernel is not None:
+            run.know_kernel(then.kernel)
+        prepared = _prepared(directory, made_of, accel_name, context, run)
+        notes += _differences(made_of, prepared.image)
+        run.note(notes)
+        pipeline.probe(prepared, made_of.specs, run)
+    return Replay(then, run.record, compare(then, run.record), tuple(notes))
 
 
 def compare(then: RunRecord, now: RunRecord) -> tuple[Comparison, ...]:
@@ -113,20 +105,26 @@ def compare(then: RunRecord, now: RunRecord) -> tuple[Comparison, ...]:
 def _prepared(
     directory: Path,
     made_of: Ingredients,
-    guest_image: GuestImage,
     accel_name: str,
     context: Context,
+    listener: StageListener,
 ) -> prepare.Prepared:
+    """Return what a guest needs: the bundle's kernel and programs, and an image of this host."""
+    listener.begin("image")
+    guest_image = image.obtain(context)
+    listener.know_image(guest_image.key)
     parts = {
         name: str(directory.absolute() / path)
         for name in ("image", "config", "vmlinux")
         if (path := getattr(made_of.kernel, name))
     }
     kernel = msgspec.structs.replace(made_of.kernel, **parts)
+    listener.begin("accel")
     candidates = accel.proof_kernels(Path(kernel.image), context)
     chosen = accel.choose(
         accel_name or made_of.accel.name, candidates, context, arch_name=made_of.machine.arch
     )
+    listener.know_accel(chosen)
     programs = {name: directory.absolute() / path for name, path in made_of.programs.items()}
     return prepare.Prepared(
         kernel, guest_image, made_of.machine, chosen, programs, context, made_of.specs

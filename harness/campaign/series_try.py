@@ -12,14 +12,15 @@ from pathlib import Path
 
 import msgspec
 
+from harness import pipeline
 from harness.campaign import state
 from harness.context import Context
 from harness.kernel.obtain import resolve_request
-from harness.pipeline import RunRequest
 from harness.probes.catalog import plain_name
 from harness.records.campaign import SeriesTry, Step, StepResult
 from harness.records.probe import Status
 from harness.records.run import RunRecord
+from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.workspace import atomic_write
 
@@ -39,6 +40,7 @@ def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Con
         UserError: if the series cannot be read, or does not apply as a whole.
         CampaignStopped: if this host could not do a run.
     """
+    pipeline.check(_request(subject, 0, probes), context)
     parts = resolve_request(subject.kernel, context)
     patches = parts.patches[: subject.kernel.first]
     identity = (subject, parts, tuple(probes))
@@ -58,7 +60,8 @@ def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Con
 
 def _request(subject: Subject, number: int, probes: Sequence[str]) -> RunRequest:
     kernel = msgspec.structs.replace(subject.kernel, first=number)
-    return state.request(msgspec.structs.replace(subject, kernel=kernel), probes)
+    subject = msgspec.structs.replace(subject, kernel=kernel)
+    return RunRequest(subject=subject, probes=tuple(probes))
 
 
 def step(number: int, patch: str, record: RunRecord) -> Step:

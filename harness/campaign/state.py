@@ -18,22 +18,25 @@ from typing import Literal
 
 import msgspec
 
-from harness import host, pipeline
+from harness import pipeline
 from harness.context import Context
-from harness.errors import CampaignStopped, HarnessError, SpecError, UserError
-from harness.pipeline import RunRequest
+from harness.errors import CampaignStopped, HarnessError, SpecError
+from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
-from harness.reproducer import kernel_words, probe_words, subject_words
-from harness.run.subject import Subject
+from harness.run.request import RunRequest
 from harness.store import rundir
 from harness.workspace import digest, readable
 
-#: Errors that say something about a point and not about this host, by stage.
-_OF_THE_SERIES = ("kernel", ("SeriesError",))
-_OF_THE_BUILD = ("kernel", ("CompileError", "ConfigError"))
-_OF_THE_BOOT = ("guest", ("GuestPanicked", "GuestSilent", "SshUnreachable", "GuestLost"))
-
-_UNFINISHED = ("CUT", "INTERRUPTED")
+#: Outcomes that say something about the kernel of a run.
+_OF_THE_KERNEL = frozenset(
+    {
+        Outcome.PROBES_RAN,
+        Outcome.BUILT_ONLY,
+        Outcome.NOT_COMPILED,
+        Outcome.CONFIG_REFUSED,
+        Outcome.NOT_BOOTED,
+    }
+)
 
 
 class CampaignState:
@@ -47,7 +50,7 @@ class CampaignState:
     def __init__(self, directory: Path, context: Context) -> None:
         self.directory = directory
         self._context = context
-        directory.mkdir(parents=True, exist_ok=True)
+        rundir.make_directory(directory)
 
     def runs(self, point: str) -> tuple[RunRecord, ...]:
         """Return the finished runs of a point, oldest first."""
@@ -65,15 +68,15 @@ class CampaignState:
             CampaignStopped: if this host could not do it; the kernel is not to blame.
         """
         record = pipeline.run(request, self.directory / point, self._context)
-        if record.verdict == "INTERRUPTED":
+        if record.outcome is Outcome.INTERRUPTED:
             raise KeyboardInterrupt
         if decided(record):
             return record
-        if record.stage == "kernel" and record.exit_code == UserError.exit_code:
+        if record.outcome is Outcome.USER_MISTAKE:
             raise SpecError(f"point {point}: {record.reason}")
         raise CampaignStopped(
             f"point {point}: {record.reason}",
-            hint="mend it and give the same command again: it goes on from here",
+            hint="correct that and give the same command again: it goes on from here",
         )
 
     def once(self, point: str, request: RunRequest) -> RunRecord:
@@ -90,9 +93,7 @@ def _read(run_dir: Path) -> RunRecord | None:
 
 def counts(record: RunRecord) -> bool:
     """Return whether a run says something about its kernel."""
-    if record.verdict in _UNFINISHED:
-        return False
-    return record.verdict != "ERROR" or not record.error or not (built(record) and booted(record))
+    return record.outcome in _OF_THE_KERNEL
 
 
 def decided(record: RunRecord) -> bool:
@@ -102,21 +103,17 @@ def decided(record: RunRecord) -> bool:
 
 def applied(record: RunRecord) -> bool:
     """Return whether the point's series could be put on its source."""
-    return not _ended_by(record, *_OF_THE_SERIES)
+    return record.outcome is not Outcome.PATCH_REFUSED
 
 
 def built(record: RunRecord) -> bool:
     """Return whether the point's kernel could be configured and compiled."""
-    return not _ended_by(record, *_OF_THE_BUILD)
+    return record.outcome not in (Outcome.NOT_COMPILED, Outcome.CONFIG_REFUSED)
 
 
 def booted(record: RunRecord) -> bool:
     """Return whether the point's kernel, if it was built, came up."""
-    return not _ended_by(record, *_OF_THE_BOOT)
-
-
-def _ended_by(record: RunRecord, stage: str, errors: tuple[str, ...]) -> bool:
-    return record.stage == stage and record.error in errors
+    return record.outcome is not Outcome.NOT_BOOTED
 
 
 def lack(record: RunRecord) -> Literal["", "no build", "no boot"]:
@@ -147,32 +144,9 @@ def campaign(
         yield CampaignState(directory, context)
 
 
-def request(subject: Subject, probes: Sequence[str], *, build_only: bool = False) -> RunRequest:
-    """Return the run that a point is, with the command that does it again from anywhere.
-
-    Args:
-        subject: the point's kernel on its machine.
-        probes: globs over probe names; all when empty.
-        build_only: whether it is to be built and no more.
-    """
-    words = ("kernel", "build", *kernel_words(subject.kernel))
-    if not build_only:
-        # Of one of our own series, `hgm run` would expect HGM; a point is asked what it is.
-        words = ("run", *subject_words(subject), *probe_words(probes), "--expect", "report")
-    return RunRequest(
-        subject=subject,
-        probes=tuple(probes),
-        build_only=build_only,
-        command=host.command_line(words),
-    )
-
-
 def repeated(request: RunRequest, times: int) -> RunRequest:
     """Return the run that asks so often, each time in a guest of its own.
 
     What a boot decides would be one answer, however often one guest is asked.
     """
-    if times == 1:
-        return request
-    words = (*request.command, "--repeat", str(times), "--alone")
-    return msgspec.structs.replace(request, repeat=times, alone=True, command=words)
+    return request if times == 1 else msgspec.structs.replace(request, repeat=times, alone=True)

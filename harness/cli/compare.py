@@ -26,24 +26,28 @@ def compare(before: Path, after: Path, as_json: bool, mail: bool) -> int:
     for a regression alone: a probe that goes wrong and did not, that passed and is skipped, a new
     complaint of the kernel, or a kernel that is not built or does not boot any more.
     """
-    from harness.store import rundir
+    from harness.campaign import compare as campaign
+    from harness.run import judging
 
-    records = [rundir.judged_again(run) for run in (before, after)]
-    return show(*records, as_json=as_json, mail=mail).exit_code
+    records = [judging.judged_again(run) for run in (before, after)]
+    found = campaign.compare(*records)
+    show(found, *records, as_json=as_json, mail=mail)
+    return found.exit_code
 
 
 def show(
-    before: RunRecord, after: RunRecord, *, as_json: bool = False, mail: bool = False
-) -> Comparison:
-    """Compare two runs, print what came of it, and return it."""
-    from harness.campaign import compare as campaign
+    found: Comparison,
+    before: RunRecord,
+    after: RunRecord,
+    *,
+    as_json: bool = False,
+    mail: bool = False,
+) -> None:
+    """Print what came of a comparison."""
     from harness.report import compare as report
     from harness.report import json
 
-    found = campaign.compare(before, after)
-    (report.write_mail if mail else report.write)(
-        found, before, after, sys.stderr if as_json else sys.stdout
-    )
+    write = report.write_mail if mail else report.write
+    write(found, before, after, sys.stderr if as_json else sys.stdout)
     if as_json:
         json.write(found, sys.stdout)
-    return found

@@ -28,12 +28,12 @@ def draw(run_dir: Path, probe: str, number: int | None, svg: Path | None) -> int
     is 4 KiB.
     """
     from harness.report import page_map
-    from harness.store import rundir
+    from harness.run import judging
     from harness.workspace import atomic_write
 
     pictures = [
         page_map.picture(name, result, runs)
-        for name, result, runs in rundir.walks(run_dir, probe, number)
+        for name, result, runs in judging.walks(run_dir, probe, number)
     ]
     if svg is None:
         page_map.write(pictures, sys.stdout)

@@ -97,4 +97,4 @@ def replay(directory: Path, runs_dir: Path, accel: str | None, **options: Any) -
     click.echo(f"record         {again.now.run_dir}")
     verdict = "the same" if again.same else f"not the same: it was {again.then.verdict}"
     click.echo(f"{again.now.verdict}: {verdict}")
-    return 0 if again.same else 1
+    return again.exit_code

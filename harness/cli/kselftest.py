@@ -26,10 +26,10 @@ def table(runs: tuple[str, ...]) -> int:
     """
     from harness.campaign import result_diff
     from harness.report import kselftest as page
-    from harness.store import rundir
+    from harness.run import judging
 
     columns = [
-        result_diff.joined([rundir.judged_again(Path(run)) for run in column.split(",")])
+        result_diff.joined([judging.judged_again(Path(run)) for run in column.split(",")])
         for column in runs
     ]
     differences = result_diff.differences(columns, page.PREFIX)

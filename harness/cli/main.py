@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import signal
 import sys
@@ -16,7 +15,7 @@ import click
 
 import harness
 from harness import host
-from harness.errors import INTERNAL, HarnessError, NoSpace
+from harness.errors import INTERNAL, HarnessError, foreseen
 
 _INTERRUPTED = 130
 
@@ -111,19 +110,20 @@ def main() -> NoReturn:
         path = error.ctx.command_path if error.ctx else "hgm"
         said = error.format_message().rstrip(".")
         code = _say(f"{said}; see `{path} --help`", 2)
-    except HarnessError as error:
-        for line in error.console:
-            click.echo(f"console: {line}", err=True)
-        code = _say(error.line(), error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last door: a defect of ours ends in a line too
-        code = _unforeseen(error)
+        known = foreseen(error)
+        code = _unforeseen(error) if known is None else _failed(known)
     sys.exit(code)
 
 
+def _failed(error: HarnessError) -> int:
+    for line in error.console:
+        click.echo(f"console: {line}", err=True)
+    return _say(error.line(), error.exit_code)
+
+
 def _unforeseen(error: Exception) -> int:
-    """Say what no stage foresaw: a full disk, a closed pipe, or a defect of ours."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _say(NoSpace(f"no space left: {error}", hint="free some space").line(), 3)
+    """Say what no stage foresaw: a closed pipe, or a defect of ours."""
     if isinstance(error, BrokenPipeError):
         sys.stdout = None  # nobody reads it, so nothing is flushed
         return 3

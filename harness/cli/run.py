@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness import host
 from harness.cli.options import (
     kernel_options,
     machine_options,
@@ -23,7 +21,8 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.pipeline import RunRequest
+    from harness.records.run import Expectation
+    from harness.run.request import RunRequest
 
 
 @click.command()
@@ -73,9 +72,9 @@ def run(as_json: bool, runs_dir: Path, timeout: float, against: str | None, **op
     from harness import pipeline
     from harness.report import json, text
 
+    request = _run_request(**options)
     if against is not None:
-        return _run_against(against, as_json, runs_dir, timeout, **options)
-    request = _run_request(sys.argv[1:], **options)
+        return _run_against(request, against, runs_dir, timeout, as_json=as_json)
     with new_display() as display:
         record = pipeline.run(request, runs_dir, new_context(timeout, display))
     text.write(record, sys.stderr if as_json else sys.stdout)
@@ -85,63 +84,33 @@ def run(as_json: bool, runs_dir: Path, timeout: float, against: str | None, **op
 
 
 def _run_against(
-    against: str, as_json: bool, runs_dir: Path, timeout: float, **options: Any
+    request: RunRequest, series: str, runs_dir: Path, timeout: float, *, as_json: bool
 ) -> int:
-    """Run base and patched kernel one after the other, and compare them."""
-    from harness import pipeline
-    from harness.campaign import state
+    """Run base and patched kernel one after the other, and say what changed."""
+    from harness.campaign import against as campaign
     from harness.cli.compare import show
-    from harness.records.base import to_json
-    from harness.workspace import atomic_write
 
-    words = without(sys.argv[1:], ("--against",))
-    # What belongs to the series does not belong to what it is compared with.
-    own = {"series": against, "resolve": "", "mail_from": "", "first": None, "expect": "report"}
-    base_words = without(words, tuple(f"--{name.replace('_', '-')}" for name in own))
-    base_words += ["--series", against, "--expect", "report"]
-    requests = [
-        _run_request(base_words, **{**options, **own}),
-        _run_request(words, **options),
-    ]
-    records = []
     with new_display() as display:
-        context = new_context(timeout, display)
-        for request in requests:
-            record = pipeline.run(request, runs_dir, context)
-            if not state.counts(record):
-                display.note(f"{record.run_dir}: {record.reason}")
-                return record.exit_code
-            records.append(record)
-    found = show(*records, as_json=as_json)
-    atomic_write(Path(records[1].run_dir) / "compare.json", to_json(found))
-    return found.exit_code
-
-
-def without(words: Sequence[str], options: Sequence[str]) -> list[str]:
-    """Return a command's words without some of its options and their values."""
-    kept: list[str] = []
-    todo = list(words)
-    while todo:
-        word = todo.pop(0)
-        if word in options:
-            del todo[:1]
-        elif word.partition("=")[0] not in options:
-            kept.append(word)
-    return kept
+        done = campaign.run_against(request, series, runs_dir, new_context(timeout, display))
+    if done.comparison is None:
+        ended = done.records[-1]
+        click.echo(f"hgm: {ended.run_dir}: {ended.reason}", err=True)
+    else:
+        show(done.comparison, *done.records, as_json=as_json)
+    return done.exit_code
 
 
 def _run_request(
-    words: Sequence[str],
     *,
     probes: tuple[str, ...],
     kselftests: tuple[str, ...],
-    expect: Any,
+    expect: Expectation | None,
     repeat: int,
     alone: bool,
     **options: Any,
 ) -> RunRequest:
     from harness.kernel import registry
-    from harness.pipeline import RunRequest
+    from harness.run.request import RunRequest
 
     subject = subject_of(spare=_spare_memory(kselftests), **options)
     return RunRequest(
@@ -151,7 +120,6 @@ def _run_request(
         kselftests=kselftests,
         repeat=repeat,
         alone=alone,
-        command=host.command_line(words),
     )
 
 
@@ -173,9 +141,9 @@ def _spare_memory(kselftests: tuple[str, ...]) -> int:
 def judge(run_dir: Path, as_json: bool) -> int:
     """Judge the evidence of RUN, a run directory, again; nothing in it is changed."""
     from harness.report import json, text
-    from harness.store import rundir
+    from harness.run import judging
 
-    record = rundir.judged_again(run_dir)
+    record = judging.judged_again(run_dir)
     text.write(record, sys.stderr if as_json else sys.stdout)
     if as_json:
         json.write(record, sys.stdout)

@@ -109,7 +109,7 @@ class Escalation:
             self.guest.resume_and_end()
         else:
             gone = "QEMU has ended, so the guest's memory is lost"
-            self._steps.append(CaptureStep(name="vmcore", outcome=gone))
+            self._steps.append(CaptureStep(name="vmcore", result=gone))
         return self._capture("crash", began)
 
     def splat(self) -> Capture:
@@ -130,17 +130,17 @@ class Escalation:
         )
 
     def _step(self, name: str, action: Callable[[], Path]) -> bool:
-        """Take one step, record its outcome, and return whether it yielded anything."""
-        began, file, outcome = time.monotonic(), "", "ok"
+        """Take one step, record its result, and return whether it yielded anything."""
+        began, file, result = time.monotonic(), "", "ok"
         try:
             file = str(action().relative_to(self.run_dir))
         except _NothingError as nothing:
-            outcome = str(nothing)
+            result = str(nothing)
         except HarnessError as error:
-            outcome = error.message
+            result = error.message
         spent = round(time.monotonic() - began, 3)
-        self._steps.append(CaptureStep(name=name, outcome=outcome, file=file, seconds=spent))
-        return outcome == "ok"
+        self._steps.append(CaptureStep(name=name, result=result, file=file, seconds=spent))
+        return result == "ok"
 
     def _write(self, name: str, text: str) -> Path:
         path = self.directory / name
@@ -179,7 +179,7 @@ class Escalation:
                 answers = self._step(f"sysrq-{key}", partial(self._sysrq, key)) or key != "w"
             else:
                 silent = "not asked: the kernel did not answer sysrq-w"
-                self._steps.append(CaptureStep(name=f"sysrq-{key}", outcome=silent))
+                self._steps.append(CaptureStep(name=f"sysrq-{key}", result=silent))
 
     def _sysrq(self, key: str) -> Path:
         console = self.guest.console

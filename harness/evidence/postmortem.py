@@ -13,8 +13,6 @@ from typing import NamedTuple
 from harness import command
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, RecordError
-from harness.records.base import from_json
-from harness.records.probe import Capture, ProbeEvidence
 from harness.records.run import RunRecord
 from harness.store import rundir
 from harness.workspace import Workspace, atomic_write
@@ -113,17 +111,13 @@ def _of_probe(run_dir: Path, name: str) -> Iterator[Dump]:
     directory = run_dir / rundir.directory_for(name)
     vmcore = directory / "vmcore"
     if vmcore.exists():
-        evidence = directory / rundir.EVIDENCE
-        program = ""
-        if evidence.exists():
-            program = from_json(evidence.read_bytes(), ProbeEvidence).program
-        yield Dump(name, vmcore, program)
+        evidence = rundir.read_evidence(directory)
+        yield Dump(name, vmcore, evidence.program if evidence else "")
 
 
 def _why_not(run_dir: Path, name: str) -> Iterator[str]:
-    path = run_dir / rundir.directory_for(name) / rundir.CAPTURE
-    if path.exists():
-        for step in from_json(path.read_bytes(), Capture).steps:
-            if step.name == "vmcore":
-                why = "it has been removed" if step.outcome == "ok" else step.outcome
-                yield f"{name}: {why}"
+    capture = rundir.read_capture(run_dir / rundir.directory_for(name))
+    for step in capture.steps if capture else ():
+        if step.name == "vmcore":
+            why = "it has been removed" if step.result == "ok" else step.result
+            yield f"{name}: {why}"

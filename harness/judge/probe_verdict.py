@@ -137,7 +137,7 @@ def judge_probe(
         splats=splats,
         checkpoints=tuple(checkpoints),
         leaks=leaks,
-        place=_blame(verdict.status, evidence, splats, console),
+        blame=_blame(verdict.status, evidence, splats, console),
         without_series=evidence.without_series,
     )
 

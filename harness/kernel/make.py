@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import command
 from harness.deadline import Deadline
-from harness.errors import CommandFailed, CompileError, HarnessError
+from harness.errors import CommandFailed, HarnessError, KernelCompileError
 from harness.progress import Progress
 from harness.workspace import atomic_write
 
@@ -125,7 +125,7 @@ class Make:
         """Run make and return how many objects it made.
 
         Raises:
-            CompileError: with the first real error, if make fails.
+            KernelCompileError: with the first real error, if make fails.
             DeadlineExpired, NoSpace: as `harness.command.run`.
         """
         counter = _Counter(progress, self.expected())
@@ -178,7 +178,7 @@ class Make:
         for root in roots:
             said = said.replace(root, "")
         said = said.removeprefix("../")
-        return CompileError(said, command=done.argv, log=self.log, seconds=done.seconds)
+        return KernelCompileError(said, command=done.argv, log=self.log, seconds=done.seconds)
 
 
 class _Counter:

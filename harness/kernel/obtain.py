@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness import cache
 from harness.context import Context
-from harness.errors import NoSpace, SourceError, SpecError
+from harness.errors import SourceError, SpecError
 from harness.kernel import finished, fragments, registry, series, source, specs, toolchain
 from harness.kernel.finished import BuildInputs
 from harness.kernel.git import Store
@@ -59,6 +58,25 @@ class ResolvedRequest(Record, frozen=True, kw_only=True):
     patches: tuple[PatchIdentity, ...] = ()
 
 
+def check_request(request: KernelRequest, context: Context) -> None:
+    """Find the mistakes in a request that can be known before anything is fetched or built.
+
+    Raises:
+        UserError: if there is one: a source, a patch or a fragment that is absent or damaged.
+    """
+    spec = specs.parse_source(request.source)
+    series_spec = specs.parse_series(request.series, request.mail_from)
+    cache.limit()
+    if spec.kind == "image":
+        _require_unchanged(spec, request)
+        return
+    for fragment in fragments.load(request.features):
+        fragments.parse(fragment)
+    source.check(spec, context)
+    if series_spec.kind != "lore":  # its mail is fetched
+        _read_series(request, context)
+
+
 def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kernel:
     """Return the kernel that a request describes, built unless it is in the cache.
 
@@ -74,27 +92,26 @@ def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kern
     spec = specs.parse_source(request.source)
     series_spec = specs.parse_series(request.series, request.mail_from)
     keep = cache.limit()  # an invalid limit is reported now, not after a build
-    with _disk_errors():
-        if spec.kind == "image":
-            return _obtain_image(spec, request, context)
-        wanted = fragments.load(request.features)
-        for fragment in wanted:
-            fragments.parse(fragment)  # an invalid fragment is reported before a fetch
-        toolchain.require()  # and so is a missing tool
-        tools = toolchain.identify(context.workspace, context.deadline)
-        with _pinned_store(context):
-            # An invalid series is reported before a fetch.
-            patches = _read_series(request, context).first(request.first)
-            found = source.resolve(spec, context, refresh=request.refresh)
-            _warn_of_version(series_spec.text, found.version, context)
-            patched = series.apply(patches, found, context, fuzz=request.fuzz)
-            inputs = BuildInputs(found, patched, wanted, tools, request.features)
-            kernel = finished.find(inputs, context.workspace)
-            if kernel is not None:
-                return kernel
-            from harness.kernel.build import build  # 40 ms that a cached kernel does without
+    if spec.kind == "image":
+        return _obtain_image(spec, request, context)
+    wanted = fragments.load(request.features)
+    for fragment in wanted:
+        fragments.parse(fragment)  # an invalid fragment is reported before a fetch
+    toolchain.require()  # and so is a missing tool
+    tools = toolchain.identify(context.workspace, context.deadline)
+    with _pinned_store(context):
+        # An invalid series is reported before a fetch.
+        patches = _read_series(request, context).first(request.first)
+        found = source.resolve(spec, context, refresh=request.refresh)
+        _warn_of_version(series_spec.text, found.version, context)
+        patched = series.apply(patches, found, context, fuzz=request.fuzz)
+        inputs = BuildInputs(found, patched, wanted, tools, request.features)
+        kernel = finished.find(inputs, context.workspace)
+        if kernel is not None:
+            return kernel
+        from harness.kernel.build import build  # 40 ms that a cached kernel does without
 
-            kernel = build(inputs, context, build_log)
+        kernel = build(inputs, context, build_log)
     with cache.pin(Path(kernel.image).parent):
         cache.prune(context.workspace, keep, context.progress, remembered=True)
     return kernel
@@ -102,14 +119,20 @@ def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kern
 
 def _obtain_image(spec: SourceSpec, request: KernelRequest, context: Context) -> Kernel:
     """Return a kernel that was built elsewhere."""
+    _require_unchanged(spec, request)
+    from harness.kernel.prebuilt import obtain_image  # decompressors that a source does without
+
+    return obtain_image(spec, context)
+
+
+def _require_unchanged(spec: SourceSpec, request: KernelRequest) -> None:
+    """Refuse an image that is not there, or that is to be changed."""
     if request.features or request.series not in ("", "none"):
         raise SourceError(
             f"--kernel {spec.text} is already built: --series and --config cannot change it",
             hint="give its source with tree: or git:",
         )
-    from harness.kernel.prebuilt import obtain_image  # decompressors that a source does without
-
-    return obtain_image(spec, context)
+    source.check_file(spec)
 
 
 def _read_series(request: KernelRequest, context: Context) -> Series:
@@ -137,7 +160,7 @@ def resolve_request(request: KernelRequest, context: Context) -> ResolvedRequest
         raise SpecError(
             f"--kernel {spec.text} is already built", hint="give its source with tree: or git:"
         )
-    with _disk_errors(), _pinned_store(context):
+    with _pinned_store(context):
         patches = _read_series(request, context)
         found = source.resolve(spec, context, refresh=request.refresh)
         patched = series.apply(patches, found, context, fuzz=request.fuzz)
@@ -171,7 +194,7 @@ def fetch(text: str, context: Context, *, refresh: bool = True) -> SourceIdentit
     spec = specs.parse_source(text)
     if spec.kind == "image":
         raise SpecError(f"{text} is not a source", hint="an image: needs no fetch")
-    with _disk_errors(), _pinned_store(context):
+    with _pinned_store(context):
         return source.resolve(spec, context, refresh=refresh).identity
 
 
@@ -188,7 +211,7 @@ def check_series(request: KernelRequest, context: Context) -> SeriesCheck:
             "a series check needs a source and a series",
             hint="such as --kernel tree:PATH --series dir:PATH",
         )
-    with _disk_errors(), _pinned_store(context):
+    with _pinned_store(context):
         patches = _read_series(request, context)
         found = source.resolve(spec, context)
         _warn_of_version(series_spec.text, found.version, context)
@@ -199,17 +222,3 @@ def check_series(request: KernelRequest, context: Context) -> SeriesCheck:
 def _pinned_store(context: Context) -> Iterator[None]:
     with cache.pin(Store.of(context).path):
         yield
-
-
-@contextlib.contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Turn a full disk during our own writes into the error that says so."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise NoSpace(
-            f"no space left for {error.filename or 'the cache'}",
-            hint="free some space, or shrink the cache with `hgm cache prune`",
-        ) from error

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -61,6 +62,39 @@ def resolve(spec: SourceSpec, context: Context, *, refresh: bool = False) -> Sou
             return _tree(spec, context)
         case "image":
             raise ValueError("an image has no source")
+
+
+def check(spec: SourceSpec, context: Context) -> None:
+    """Look for what a spec names on this host, where it names something that is not fetched.
+
+    Raises:
+        SourceError: if it is absent, or not a kernel source.
+    """
+    match spec.kind:
+        case "tree":
+            _tree_version(spec)
+        case "tar" if not specs.is_url(spec.where):
+            check_file(spec)
+        case "git" if not specs.is_url(spec.where):
+            _repository(spec).commit(spec.revision, context.deadline)
+
+
+def check_file(spec: SourceSpec) -> os.stat_result:
+    """Return the status of the file that a ``tar:`` or ``image:`` names.
+
+    Raises:
+        SourceError: if it is absent or not a file.
+    """
+    path = Path(spec.where)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise _absent(spec, error) from error
+    if not path.is_file():
+        raise SourceError(
+            f"--kernel {spec.text}: {path} is not a file", hint="for a directory write tree:PATH"
+        )
+    return stat
 
 
 def kernel_version(makefile: str | None) -> str:
@@ -147,14 +181,7 @@ def _tar(spec: SourceSpec, context: Context, refresh: bool) -> Source:
     path = Path(spec.where)
     if specs.is_url(spec.where):
         return _tar_from_url(spec, context, refresh)
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise _absent(spec, error) from error
-    if not path.is_file():
-        raise SourceError(
-            f"--kernel {spec.text}: {path} is not a file", hint="for a directory write tree:PATH"
-        )
+    stat = check_file(spec)
     # Like make, trust a file whose size and mtime did not change.
     memory = _memory(
         context, f"tar-{digest(spec.where, spec.sha256, f'{stat.st_size} {stat.st_mtime_ns}')}"
@@ -201,12 +228,12 @@ def _import(path: Path, spec: SourceSpec, context: Context) -> Source:
 
 
 def _git(spec: SourceSpec, context: Context) -> Source:
-    store, deadline, argument = Store.of(context), context.deadline, f"--kernel {spec.text}"
+    store, deadline = Store.of(context), context.deadline
     repository = None
     if specs.is_url(spec.where):
         commit = _remote_commit(spec, store, deadline)
     else:
-        repository = UserRepository.open(Path(spec.where), argument, SourceError)
+        repository = _repository(spec)
         commit = repository.commit(spec.revision, deadline)
     memory = _memory(context, f"git-{digest(spec.where, commit)}")
     known = _recall(memory)
@@ -222,6 +249,10 @@ def _git(spec: SourceSpec, context: Context) -> Source:
         raise _fetch_failed(spec, done)
     tree = store.git(["rev-parse", f"{commit}^{{tree}}"], deadline).stdout.strip()
     return _remember(memory, _source(spec, f"commit {commit}", tree, store, context), context)
+
+
+def _repository(spec: SourceSpec) -> UserRepository:
+    return UserRepository.open(Path(spec.where), f"--kernel {spec.text}", SourceError)
 
 
 def _remote_commit(spec: SourceSpec, store: Store, deadline: Deadline) -> str:
@@ -255,6 +286,20 @@ def _fetch_failed(spec: SourceSpec, done: command.Completed) -> SourceError | No
 
 
 def _tree(spec: SourceSpec, context: Context) -> Source:
+    version = _tree_version(spec)
+    store = Store.of(context)
+    real = Path(spec.where).resolve()
+    lineage = f"tree {real}"
+    index = context.workspace.room("sources") / f"tree-{digest(str(real))[:16]}.index"
+    with context.workspace.lock(lineage, context.deadline, context.progress):
+        tree = user_tree.snapshot(real, index, store, context.workspace, context.deadline)
+    origin = user_tree.describe(real, tree, store, context.deadline)
+    identity = SourceIdentity(spec=spec.text, kind="tree", origin=origin, tree=tree)
+    return Source(identity=identity, version=version, lineage=lineage)
+
+
+def _tree_version(spec: SourceSpec) -> str:
+    """Return the version of a tree: that of its Makefile."""
     path = Path(spec.where)
     try:
         makefile = (path / "Makefile").read_text(errors="replace")
@@ -264,21 +309,13 @@ def _tree(spec: SourceSpec, context: Context) -> Source:
             raise _absent(spec, FileNotFoundError(2, "No such file or directory")) from None
     except OSError as error:
         raise _absent(spec, error) from error
-    if not kernel_version(makefile) or not (path / "Kconfig").is_file():
+    version = kernel_version(makefile)
+    if not version or not (path / "Kconfig").is_file():
         raise SourceError(
             f"{path} is not a kernel source: it has no Makefile with a VERSION, or no Kconfig",
             hint="point it at the top directory of a Linux tree",
         )
-    store = Store.of(context)
-    real = path.resolve()
-    lineage = f"tree {real}"
-    index = context.workspace.room("sources") / f"tree-{digest(str(real))[:16]}.index"
-    with context.workspace.lock(lineage, context.deadline, context.progress):
-        tree = user_tree.snapshot(real, index, store, context.workspace, context.deadline)
-    version = kernel_version(makefile)
-    origin = user_tree.describe(real, tree, store, context.deadline)
-    identity = SourceIdentity(spec=spec.text, kind="tree", origin=origin, tree=tree)
-    return Source(identity=identity, version=version, lineage=lineage)
+    return version
 
 
 def _source(spec: SourceSpec, origin: str, tree: str, store: Store, context: Context) -> Source:

@@ -12,7 +12,7 @@ from harness.records.machine import HugePages
 Status = Literal["PASS", "FAIL", "SKIP", "CRASH", "HANG", "LOST"]
 
 
-#: How a probe's program can end, before anybody judges it; see `ProbeEvidence`.
+#: How a probe's program can end, before it is judged; see `ProbeEvidence`.
 Ending = Literal["exit", "budget", "stalled", "guest-died", "lost"]
 
 
@@ -85,12 +85,12 @@ class Subtest(Record, frozen=True, kw_only=True):
 
 
 class Splat(Record, frozen=True, kw_only=True):
-    """One complaint of the kernel on its console.
+    """A report of trouble that the kernel printed on its console.
 
     Attributes:
         kind: ``oops``, ``bug``, ``warning``, ``lockdep``, ``kasan``, ``rcu-stall`` ...
         title: its first line without time stamp.
-        block: the whole complaint, a line each.
+        block: all of it, a line each.
         offset: bytes from the start of the text it was found in.
     """
 
@@ -155,7 +155,7 @@ class CheckpointEvidence(Record, frozen=True, kw_only=True):
 
 
 class CheckpointResult(Record, frozen=True, kw_only=True):
-    """What the page tables say at one checkpoint of a probe, and who says otherwise.
+    """What the page tables say at one checkpoint of a probe, and what disagrees.
 
     Attributes:
         number: from 1, in the order of the probe's output.
@@ -178,7 +178,7 @@ class CheckpointResult(Record, frozen=True, kw_only=True):
 
 
 class AccountingReading(Record, frozen=True, kw_only=True):
-    """The kernel's books on huge pages around a probe, as `harness.judge.accounting` reads them.
+    """Huge-page accounting around a probe, as `harness.judge.accounting` reads it.
 
     Attributes:
         before: numbers by name, such as ``pool.1G.node0.free``.
@@ -192,7 +192,7 @@ class AccountingReading(Record, frozen=True, kw_only=True):
 
 
 class Leak(Record, frozen=True, kw_only=True):
-    """A number in the kernel's books that is not where it was before a probe.
+    """A number of the huge-page accounting that is not what it was before a probe.
 
     Attributes:
         what: its name, such as ``pool.1G.node0.free``.
@@ -206,7 +206,7 @@ class Leak(Record, frozen=True, kw_only=True):
 
 
 class ProbeEvidence(Record, frozen=True, kw_only=True):
-    """What is known about a probe's run before anybody judged it; lives beside its KTAP.
+    """What is known about a probe's run before it is judged; lies beside its KTAP.
 
     Attributes:
         name: the probe.
@@ -223,8 +223,8 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
         program: the name of its process in the guest, as the kernel prints it.
         timeout_scale: how many times longer than where the budgets were measured this guest took
             for the same work; the budget has been multiplied by it.
-        taints_guest: whether the catalogue says that it spoils its guest.
-        accounting: the kernel's books; None where they were not read after it.
+        taints_guest: whether the catalogue says that it taints its guest.
+        accounting: huge-page accounting; None where it was not read after it.
         without_series: what the catalogue says that it must end with without the patches.
     """
 
@@ -249,13 +249,13 @@ class CaptureStep(Record, frozen=True, kw_only=True):
 
     Attributes:
         name: ``registers``, ``sysrq-w`` ... , ``nmi``, ``vmcore``, ``symbols``.
-        outcome: ``ok``, or one line that says why it yielded nothing.
+        result: ``ok``, or one line that says why it yielded nothing.
         file: what it yielded, relative to the run directory; empty for nothing.
         seconds: wall time.
     """
 
     name: str
-    outcome: str
+    result: str
     file: str = ""
     seconds: float = 0.0
 
@@ -282,8 +282,7 @@ class Capture(Record, frozen=True, kw_only=True):
     """What was learnt about a guest that hung or died during a probe: ``capture.json``.
 
     Attributes:
-        why: ``hang``, ``crash``, or ``splat`` (neither, but the kernel printed a splat; captures
-            of version 0.1 call that ``complaint``).
+        why: ``hang``, ``crash``, or ``splat`` (it did neither, and the kernel reported one).
         steps: in the order they were taken.
         vcpus: where the virtual CPUs stood at first.
         console_from: offset in ``serial.log`` where what the capture made the kernel say begins.
@@ -293,7 +292,7 @@ class Capture(Record, frozen=True, kw_only=True):
         vmcore: the memory dump, relative to the run directory; empty without one.
     """
 
-    why: Literal["hang", "crash", "splat", "complaint"]
+    why: Literal["hang", "crash", "splat"]
     steps: tuple[CaptureStep, ...] = ()
     vcpus: tuple[Vcpu, ...] = ()
     console_from: int = 0
@@ -311,12 +310,12 @@ class ProbeResult(Record, frozen=True, kw_only=True):
         reason: one line; never empty unless the status is PASS.
         seconds: wall time on the host.
         subtests: in the order they were reported.
-        splats: what the kernel complained about meanwhile.
+        splats: what the kernel reported meanwhile.
         checkpoints: what its page tables looked like from outside, where it asked for that.
-        leaks: what did not come back after it; empty for a probe that spoils its guest by design.
+        leaks: what did not come back after it; empty for a probe that taints its guest by design.
         directory: where its KTAP and standard error lie, relative to the run directory.
-        place: where the kernel stood when it hung, died or complained, such as
-            ``handle_userfault at fs/userfaultfd.c:512``; empty where nobody knows.
+        blame: where the kernel hung, died or reported a splat, such as
+            ``handle_userfault at fs/userfaultfd.c:512``; empty where that is not known.
         evidence: files of the run directory with what was captured then.
         without_series: what it must end with without the patches that it is about, while it must
             pass with them; empty where nothing is stated.
@@ -331,6 +330,6 @@ class ProbeResult(Record, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointResult, ...] = ()
     leaks: tuple[Leak, ...] = ()
     directory: str = ""
-    place: str = ""
+    blame: str = ""
     evidence: tuple[str, ...] = ()
     without_series: tuple[Status, ...] = ()

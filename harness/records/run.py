@@ -8,18 +8,21 @@ from typing import Literal
 from harness.records.base import Record
 from harness.records.kernel import Kernel, KernelSummary
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec, PoolSummary
+from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec, Splat
 
-#: Version of the layout of ``result.json``.
-SCHEMA = 1
-
+#: Version of the layout of ``result.json``; `harness.store.upgrade` reads the ones before it.
+SCHEMA = 2
 
 #: How a run can end: as expected, not as expected, by an error before a verdict, or cut.
 Verdict = Literal["PASS", "FAIL", "ERROR", "INTERRUPTED", "CUT"]
 
+#: What a kernel is expected to be: with high-granularity mapping, without, or either.
+Expectation = Literal["report", "hgm", "stock"]
+
 
 class Ingredients(Record, frozen=True, kw_only=True):
-    """What a run was made of, for whoever does it again elsewhere: ``ingredients.json``.
+    """What a run was made of, so that it can be done again elsewhere: ``ingredients.json``.
 
     Attributes:
         kernel: the kernel, with the paths of its parts.
@@ -41,7 +44,7 @@ class Ingredients(Record, frozen=True, kw_only=True):
 
 
 class HgmSupport(Record, frozen=True, kw_only=True):
-    """Whether the kernel that ran has high-granularity mapping, by its own word.
+    """Whether the kernel that ran has high-granularity mapping, as it answered itself.
 
     Attributes:
         present: True or False; None before it was asked.
@@ -56,7 +59,7 @@ class StageTime(Record, frozen=True, kw_only=True):
     """How long one stage took.
 
     Attributes:
-        name: ``kernel``, ``image``, ``probes``, ``accel``, ``boot``, ``run``, ``end``.
+        name: ``kernel``, ``image``, ``kselftest``, ``probes``, ``accel``, ``guest``, ``verdict``.
         seconds: wall time.
     """
 
@@ -68,15 +71,15 @@ class RunRecord(Record, frozen=True, kw_only=True):
     """The whole of ``result.json``.
 
     It is rewritten, whole and atomically, whenever something becomes known. Until the run's last
-    write its verdict is CUT, so a run that was killed needs nobody to say so afterwards.
+    write its verdict and outcome say that it was cut, so that a run that was killed is on record as
+    such.
 
     Attributes:
         schema: `SCHEMA`.
         verdict: see `Verdict`.
+        outcome: how far it came and what stopped it; see `Outcome`.
         exit_code: what the command ended with; 3 while the verdict is CUT.
         reason: one line.
-        error: which kind of error (`harness.errors`) ended the run early, such as
-            ``CompileError``; empty where none did.
         error_seconds: wall time of the program that failed, where it is a make that did not build
             the kernel; else 0.
         stage: the stage that was under way when this was written; ``done`` at the end; ``kernel``
@@ -96,7 +99,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         image: key of the guest image.
         run_dir: absolute path of the run directory.
         probes: in the order they ran; one that was selected and did not run is LOST.
-        splats: complaints outside of any probe.
+        splats: what the kernel reported outside of any probe.
         stages: how long each stage took.
         notes: lines that a reader of the result should see.
         timeout_scale: how many times longer than where the budgets were measured the slowest guest
@@ -105,16 +108,16 @@ class RunRecord(Record, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     verdict: Verdict = "CUT"
+    outcome: Outcome = Outcome.CUT
     exit_code: int = 3
     reason: str = ""
-    error: str = ""
     error_seconds: float = 0.0
     stage: str = "start"
     started: str = ""
     seconds: float = 0.0
     harness: str = ""
     command: tuple[str, ...] = ()
-    expect: Literal["report", "hgm", "stock"] = "report"
+    expect: Expectation = "report"
     kernel: KernelSummary | None = None
     hgm: HgmSupport = HgmSupport()
     accel: AccelChoice | None = None

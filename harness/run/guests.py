@@ -15,11 +15,13 @@ from pathlib import Path
 
 from harness import cache
 from harness.deadline import Deadline
+from harness.errors import GuestLost, SpecError
 from harness.image.overlay import OverlayFile
 from harness.judge import dmesg
 from harness.records.machine import MachineSpec, PoolSummary, size_name
+from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec
-from harness.run import calibration
+from harness.run import calibration, judging
 from harness.run.accounting import LeakCheck
 from harness.run.capture import QUESTION_SECONDS, captured, locate_stall
 from harness.run.checkpoint import Watcher
@@ -35,8 +37,10 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
     """Run every probe that this machine can run, and put all results into the record.
 
     Raises:
+        SpecError: if it can run none of them.
         HarnessError: if a guest could not be booted; results so far are in the record.
     """
+    require_askable(specs, prepared.machine)
     left: list[ProbeSpec] = []
     for spec in specs:
         reason = unmet_need(spec, prepared.machine)
@@ -48,8 +52,9 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
     while left:
         disk = any(spec.wants_disk for spec in left)
         with guest_with_probes(prepared, store.run_dir, disk=disk) as host:
-            timeout_scale = _meet(prepared, host, store)
-            leak_check = LeakCheck(host, prepared.context.deadline)
+            with _before_its_first_probe():
+                timeout_scale = _meet(prepared, host, store)
+                leak_check = LeakCheck(host, prepared.context.deadline)
             while left:
                 prepared.context.progress.step(total - len(left), total, "probes")
                 if not _run_one(prepared, host, left.pop(0), store, leak_check, timeout_scale):
@@ -57,7 +62,19 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
             else:
                 prepared.context.progress.step(total, total, "probes")
                 host.power_off(prepared.context.progress)
-    store.keep_outside_splats()
+    store.know_splats(judging.outside_splats(store.run_dir))
+
+
+def require_askable(specs: Sequence[ProbeSpec], machine: MachineSpec) -> None:
+    """Refuse probes of which a machine can run none: a run that asks nothing says nothing.
+
+    Raises:
+        SpecError: with what the first of them lacks.
+    """
+    lacks = [unmet_need(spec, machine) for spec in specs]
+    if specs and all(lacks):
+        more = f" (and {len(lacks) - 1} more)" if len(lacks) > 1 else ""
+        raise SpecError(f"no probe can be run: {specs[0].name}{more} {lacks[0]}")
 
 
 def unmet_need(spec: ProbeSpec, machine: MachineSpec) -> str:
@@ -76,10 +93,10 @@ def unmet_need(spec: ProbeSpec, machine: MachineSpec) -> str:
 
 @contextlib.contextmanager
 def guest_with_probes(prepared: Prepared, directory: Path, *, disk: bool) -> Iterator[Guest]:
-    """Boot a guest that holds the bench's programs, its disk mounted if it is asked for.
+    """Boot a guest that holds the prepared programs, its disk mounted if it is asked for.
 
     Args:
-        bench: all that it needs.
+        prepared: all that it needs.
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
         disk: whether Python and the GNU tools are wanted.
 
@@ -105,8 +122,19 @@ def guest_with_probes(prepared: Prepared, directory: Path, *, disk: bool) -> Ite
         booted(request, directory, prepared.context) as host,
     ):
         if disk:
-            host.ssh.run([MOUNT_DISK], _soon(prepared), check=True)
+            with _before_its_first_probe():
+                host.ssh.run([MOUNT_DISK], _soon(prepared), check=True)
         yield host
+
+
+@contextlib.contextmanager
+def _before_its_first_probe() -> Iterator[None]:
+    """A guest that is lost here has come no further than a kernel that does not boot."""
+    try:
+        yield
+    except GuestLost as error:
+        error.outcome = Outcome.NOT_BOOTED
+        raise
 
 
 def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
@@ -116,21 +144,17 @@ def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
         By how much its probes' budgets are multiplied.
     """
     host.pause_on_death()
-    store.update(
-        qemu=host.qemu.argv,
-        qemu_version=host.qemu.version,
-        hugepages=PoolSummary(
-            asked=pool.by_size(prepared.machine.hugepages),
-            got=pool.totals(host.pools),
-            nodes=host.pools,
-        ),
+    hugepages = PoolSummary(
+        asked=pool.by_size(prepared.machine.hugepages),
+        got=pool.totals(host.pools),
+        nodes=host.pools,
     )
+    store.know_qemu(host.qemu.argv, host.qemu.version, hugepages)
     if store.record.hgm.present is None:
         answers = host.ssh.run([FEATURES], _soon(prepared), check=True).stdout
-        store.update(hgm=hgm_support(answers))
+        store.know_hgm(hgm_support(answers))
     timeout_scale = round(calibration.measure(host.ssh, _soon(prepared)), 2)
-    if timeout_scale > store.record.timeout_scale:
-        store.update(timeout_scale=timeout_scale)
+    store.know_timeout_scale(timeout_scale)
     return timeout_scale
 
 
@@ -155,7 +179,9 @@ def _run_one(
     )
     evidence = leak_check.close(evidence, prepared.context.deadline)
     evidence, capture = captured(prepared, host, evidence, store, directory)
-    result = store.conclude(evidence, capture)
+    store.keep(evidence, capture)
+    result = judging.judge(store.run_dir, evidence)
+    store.add_probe(result)
     prepared.context.progress.note(
         f"{result.status:<5} {result.name}" + (result.reason and f": {result.reason}")
     )

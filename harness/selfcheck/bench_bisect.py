@@ -21,7 +21,7 @@ from harness.reproducer import probe_words, subject_words
 from harness.run.subject import Subject
 from harness.selfcheck.baseline import BareTree, bare_boot, cost, hgm, own_cache
 from harness.selfcheck.bench import Ratio
-from harness.store.rundir import INGREDIENTS
+from harness.store import rundir
 from harness.workspace import Workspace
 
 
@@ -104,10 +104,10 @@ def _made_of(step: Evaluation) -> Ingredients:
     Raises:
         SpecError: if it had no kernel.
     """
-    path = Path(step.run_dir) / INGREDIENTS
-    if not path.exists():
+    run_dir = Path(step.run_dir)
+    if not (run_dir / rundir.INGREDIENTS).exists():
         raise SpecError(
             f"{step.candidate.name} was not built: {step.reason}",
             hint="use a series of which every kernel builds",
         )
-    return from_json(path.read_bytes(), Ingredients)
+    return rundir.load_ingredients(run_dir)

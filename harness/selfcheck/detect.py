@@ -15,17 +15,17 @@ from typing import Literal
 
 import msgspec
 
+from harness import pipeline
 from harness.campaign import state, strategy
 from harness.campaign.state import CampaignState
 from harness.context import Context
 from harness.errors import SpecError
 from harness.kernel.faults import Catch, Fault
-from harness.pipeline import RunRequest
-from harness.probes import catalog
 from harness.probes.catalog import matches, plain_name
 from harness.records.base import Record
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
+from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.workspace import atomic_write, digest
 
@@ -153,16 +153,19 @@ def detect(
         CampaignStopped: if this host could not do a run.
     """
     chosen = {fault.name: tuple(probes) or fault.probes for fault in faults}
-    for globs in chosen.values():
-        catalog.select(catalog.load(), globs)  # an unknown probe is an error before any build
+    requests = {
+        fault.name: _request(subject, f"fault:{fault.name}", fault.config, chosen[fault.name])
+        for fault in faults
+    }
+    for request in requests.values():
+        pipeline.check(request, context)
     rows, release = [], ""
     identity = (subject, tuple(probes))
     with state.campaign("detect", "faults", identity, runs, context) as campaign:
         for number, fault in enumerate(in_order(faults), 1):
             context.progress.stage("detect", f"{number} of {len(faults)}: {fault.name}")
-            globs = chosen[fault.name]
-            request = _request(subject, f"fault:{fault.name}", fault.config, globs)
-            record = _run_until_caught(fault, campaign, _step(fault, globs), request)
+            step = _step(fault, chosen[fault.name])
+            record = _run_until_caught(fault, campaign, step, requests[fault.name])
             rows.append(row(fault, record))
             release = release or (record.kernel.release if record.kernel else "")
             context.progress.note(f"{rows[-1].result}: {fault.name}: {rows[-1].reason}")
@@ -213,7 +216,7 @@ def _request(
     kernel = msgspec.structs.replace(
         subject.kernel, series=series, features=(*subject.kernel.features, *features)
     )
-    return state.request(msgspec.structs.replace(subject, kernel=kernel), globs)
+    return RunRequest(subject=msgspec.structs.replace(subject, kernel=kernel), probes=globs)
 
 
 def row(fault: Fault, record: RunRecord) -> FaultRow:

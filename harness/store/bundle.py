@@ -27,7 +27,7 @@ from harness.deadline import Deadline
 from harness.errors import CommandFailed, RecordError
 from harness.kernel.git import Store
 from harness.probes import catalog
-from harness.records.base import from_json, to_json
+from harness.records.base import to_json
 from harness.records.run import Ingredients, RunRecord
 from harness.store import rundir
 from harness.store.rundir import INGREDIENTS
@@ -37,23 +37,6 @@ _REPLAY = Path(__file__).with_name("replay.sh")
 
 #: How hard xz tries: a kernel and its symbols in some seconds.
 _PRESET: Literal[2] = 2
-
-
-def load(directory: Path) -> Ingredients:
-    """Return what a run directory, or an unpacked bundle, says it was made of.
-
-    Raises:
-        RecordError: if it does not say, as a run that ended before its guest.
-    """
-    path = directory / INGREDIENTS
-    try:
-        return from_json(path.read_bytes(), Ingredients)
-    except OSError as error:
-        raise RecordError(
-            f"cannot read {path}: {error.strerror}", hint="a run that got to no guest has none"
-        ) from None
-    except msgspec.DecodeError as error:
-        raise RecordError(f"{path} is damaged: {error}") from None
 
 
 def write(
@@ -71,7 +54,7 @@ def write(
     Raises:
         RecordError: if the run, its kernel or a probe's program is not there any more.
     """
-    record, made_of = rundir.load(run_dir), load(run_dir)
+    record, made_of = rundir.load(run_dir), rundir.load_ingredients(run_dir)
     _check(made_of)
     missing: list[str] = []
     name = target.name.removesuffix(".xz").removesuffix(".tar")

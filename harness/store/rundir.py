@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The run directory: written as things happen, whole files only, and read back by anybody.
+"""The run directory: written as things happen, whole files only, and read back by any reader.
 
 ::
 
@@ -9,43 +9,52 @@
     probes/NAME/evidence.json how it ended, and which part of serial.log is its
     probes/NAME/checkpoint-N.json   what the host saw at its Nth checkpoint
     probes/NAME/checkpoint-N.pages  the pages of the guest's memory that it read there
-    probes/NAME/capture.json  what was learnt when it hung, crashed or complained, and which files
+    probes/NAME/capture.json  what was learnt when it hung, crashed or left a splat, and which files
                               beside it hold that (harness/evidence writes them)
+    ingredients.json          what the run was made of, to do it again elsewhere
     serial.log                the guest's console from the first byte (written by the console)
 
-``NAME`` is the probe's name in a form that is a file name: see `directory_for`.
+``NAME`` is the probe's name in a form that is a file name: see `directory_for`. Directories of
+older schemas are read as well: `harness.store.upgrade` puts them into today's words.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import datetime
+import os
 import re
+import secrets
 import struct
 import urllib.parse
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from harness.errors import NoSpace, RecordError
-from harness.judge import checkpoint, dmesg, lines
-from harness.judge.pagetable import Run
-from harness.judge.probe_verdict import ConsoleSlice, judge_probe
-from harness.judge.run_verdict import judge_run
-from harness.probes.catalog import matches
-from harness.records.base import from_json, to_json
+from harness.errors import RecordError, SpecError, no_space
+from harness.records.base import AnyRecord, to_json
+from harness.records.kernel import KernelSummary
+from harness.records.machine import AccelChoice, PoolSummary
+from harness.records.outcome import Outcome
 from harness.records.probe import (
     Capture,
     CheckpointEvidence,
-    CheckpointResult,
     ProbeEvidence,
     ProbeResult,
     Splat,
 )
-from harness.records.run import SCHEMA, RunRecord
+from harness.records.run import (
+    SCHEMA,
+    HgmSupport,
+    Ingredients,
+    RunRecord,
+    StageTime,
+    Verdict,
+)
+from harness.store import upgrade
 from harness.workspace import atomic_write
 
 RESULT = "result.json"
@@ -58,13 +67,13 @@ CAPTURE = "capture.json"
 #: What the run was made of: `harness.records.run.Ingredients`.
 INGREDIENTS = "ingredients.json"
 
+#: The oldest schema that is read.
+_OLDEST = 1
+
 #: One page in a file of them: its guest-physical address and its bytes.
 _KEPT_PAGE = struct.Struct("<Q4096s")
 
-#: The first line of a kernel; a run's guests write to one log, one after the other.
-_BANNER = re.compile(rb"^[^\n]*\bLinux version \d", re.MULTILINE)
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_replace = msgspec.structs.replace
 
 
 class _Header(msgspec.Struct):
@@ -73,11 +82,50 @@ class _Header(msgspec.Struct):
     schema: int
 
 
+def new_run_directory(runs: Path, label: str) -> Path:
+    """Make a directory for one run and return it; ``runs/latest`` points to it.
+
+    Args:
+        runs: where run directories live.
+        label: what a person looks for in the name, such as a kernel release.
+
+    Raises:
+        SpecError: if no directory can be made there.
+        NoSpace: if the file system is full.
+    """
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    path = runs.absolute() / f"{stamp}-{label}-{secrets.token_hex(2)}"
+    make_directory(path)
+    link = runs / f".latest.{os.getpid()}"
+    with _explained(link):
+        link.unlink(missing_ok=True)
+        link.symlink_to(path.name)
+        link.replace(runs / "latest")
+    return path
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory below ``--runs-dir``, with the ones above it.
+
+    Raises:
+        SpecError: if it cannot be made.
+        NoSpace: if the file system is full.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        where = error.filename or path
+        raise no_space(error) or SpecError(
+            f"--runs-dir: cannot make {where}: {error.strerror}",
+            hint="choose a directory that can be written to",
+        ) from None
+
+
 class RunStore:
     """The directory of a run that is under way, and its record.
 
-    The record is on disk from the first moment, with the verdict CUT, so a run that is killed needs
-    nobody to say so.
+    The record is on disk from the first moment, with the verdict CUT, so that a run that is killed
+    is on record as such. Each method writes it whole, and changes nothing if it cannot.
 
     Args:
         run_dir: an existing directory.
@@ -88,22 +136,93 @@ class RunStore:
         RecordError: if the directory is gone or not writable; from each method that writes.
     """
 
-    def __init__(self, run_dir: Path, record: RunRecord | None = None) -> None:
+    def __init__(self, run_dir: Path, record: RunRecord) -> None:
         self.run_dir = run_dir
-        start = record if record is not None else RunRecord()
-        self.record = msgspec.structs.replace(start, run_dir=str(run_dir.absolute()))
-        self._save(self.record)
+        self.record = record
+        self._save(_replace(record, run_dir=str(run_dir.absolute())))
 
-    def update(self, **fields: Any) -> RunRecord:
-        """Change fields of the record, write it, and return it.
+    def begin_stage(self, name: str) -> None:
+        """Record which stage is under way."""
+        self._save(_replace(self.record, stage=name))
 
-        Raises:
-            TypeError: if there is no such field, or a value is not of its type.
-        """
-        changed = msgspec.structs.replace(self.record, **fields)
+    def end_stage(self, spent: StageTime, seconds: float) -> None:
+        """Record how long a stage took, and the run so far."""
+        stages = (*self.record.stages, spent)
+        self._save(_replace(self.record, stages=stages, seconds=seconds))
+
+    def know_kernel(self, kernel: KernelSummary) -> None:
+        """Record which kernel is under test."""
+        self._save(_replace(self.record, kernel=kernel))
+
+    def know_image(self, key: str) -> None:
+        """Record the key of the guest image."""
+        self._save(_replace(self.record, image=key))
+
+    def know_accel(self, accel: AccelChoice) -> None:
+        """Record which accelerator was chosen."""
+        self._save(_replace(self.record, accel=accel))
+
+    def know_qemu(self, argv: Sequence[str], version: str, hugepages: PoolSummary) -> None:
+        """Record what runs the guest, and which huge pages the guest has."""
+        changed = _replace(self.record, qemu=tuple(argv), qemu_version=version, hugepages=hugepages)
         self._save(changed)
-        self.record = changed
-        return changed
+
+    def know_hgm(self, hgm: HgmSupport) -> None:
+        """Record whether the kernel has high-granularity mapping."""
+        self._save(_replace(self.record, hgm=hgm))
+
+    def know_timeout_scale(self, timeout_scale: float) -> None:
+        """Record a guest's timeout scale if it is the largest so far."""
+        if timeout_scale > self.record.timeout_scale:
+            self._save(_replace(self.record, timeout_scale=timeout_scale))
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Add lines that a reader of the result should see."""
+        if lines:
+            self._save(_replace(self.record, notes=(*self.record.notes, *lines)))
+
+    def know_splats(self, splats: tuple[Splat, ...]) -> None:
+        """Record what the kernel reported outside of any probe."""
+        self._save(_replace(self.record, splats=splats))
+
+    def expect(self, results: Iterable[ProbeResult]) -> None:
+        """Add results that stand there until their probes have been run."""
+        known = {probe.name for probe in self.record.probes}
+        new = (result for result in results if result.name not in known)
+        self._save(_replace(self.record, probes=(*self.record.probes, *new)))
+
+    def add_probe(self, result: ProbeResult) -> None:
+        """Record a probe's result: in the place of an earlier one, or at the end."""
+        probes = list(self.record.probes)
+        for index, earlier in enumerate(probes):
+            if earlier.name == result.name:
+                probes[index] = result
+                break
+        else:
+            probes.append(result)
+        self._save(_replace(self.record, probes=tuple(probes)))
+
+    def end(
+        self,
+        outcome: Outcome,
+        verdict: Verdict,
+        exit_code: int,
+        reason: str,
+        *,
+        error_seconds: float = 0.0,
+    ) -> None:
+        """Record how the run ended; see `RunRecord` for what each of these says."""
+        stage = "done" if outcome is Outcome.PROBES_RAN else self.record.stage
+        changed = _replace(
+            self.record,
+            outcome=outcome,
+            verdict=verdict,
+            exit_code=exit_code,
+            reason=reason,
+            error_seconds=error_seconds,
+            stage=stage,
+        )
+        self._save(changed)
 
     def probe_directory(self, name: str) -> Path:
         """Return the directory where a probe's ``ktap`` and ``stderr`` are written, made."""
@@ -112,43 +231,19 @@ class RunStore:
             path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def conclude(self, evidence: ProbeEvidence, capture: Capture | None = None) -> ProbeResult:
-        """Keep how a probe ended, judge it by what lies in its directory, and record the result.
+    def keep(self, evidence: ProbeEvidence, capture: Capture | None = None) -> None:
+        """Write how a probe ended, and what was captured then, into its directory.
 
         The evidence is written last: where it is, the other files are whole.
-
-        Args:
-            evidence: how it ended.
-            capture: what was learnt then, where it hung, crashed or complained.
         """
-        path = self.probe_directory(evidence.name)
+        path = self.probe_directory(evidence.name).relative_to(self.run_dir)
         if capture is not None:
-            self.write(f"{path.relative_to(self.run_dir)}/{CAPTURE}", to_json(capture))
-        self.write(f"{path.relative_to(self.run_dir)}/{EVIDENCE}", to_json(evidence))
-        result = _judge(self.run_dir, evidence, read_console(self.run_dir))
-        self.add_probe(result)
-        return result
+            self.write(f"{path}/{CAPTURE}", to_json(capture))
+        self.write(f"{path}/{EVIDENCE}", to_json(evidence))
 
-    def keep_outside_splats(self) -> RunRecord:
-        """Record what the kernel complained about outside of any probe."""
-        return self.update(splats=_outside_splats(self.run_dir))
-
-    def add_probe(self, result: ProbeResult) -> RunRecord:
-        """Put a probe's result into the record: in the place of an earlier one, or at the end."""
-        probes = list(self.record.probes)
-        for index, earlier in enumerate(probes):
-            if earlier.name == result.name:
-                probes[index] = result
-                break
-        else:
-            probes.append(result)
-        return self.update(probes=tuple(probes))
-
-    def expect(self, results: Iterable[ProbeResult]) -> RunRecord:
-        """Put results into the record that stand there until the probes have been run."""
-        known = {probe.name for probe in self.record.probes}
-        new = (result for result in results if result.name not in known)
-        return self.update(probes=(*self.record.probes, *new))
+    def keep_ingredients(self, ingredients: Ingredients) -> None:
+        """Write what the run is made of."""
+        self.write(INGREDIENTS, to_json(ingredients))
 
     def write(self, name: str, data: bytes | str, *, executable: bool = False) -> Path:
         """Write a whole file into the run directory, and return its path."""
@@ -160,12 +255,8 @@ class RunStore:
         return path
 
     def _save(self, record: RunRecord) -> None:
-        data = to_json(record)
-        try:
-            from_json(data, RunRecord)
-        except msgspec.ValidationError as error:
-            raise TypeError(f"no such record can be read back: {error}") from None
-        self.write(RESULT, data)
+        self.write(RESULT, to_json(record))
+        self.record = record
 
 
 def directory_for(name: str) -> str:
@@ -208,59 +299,13 @@ def read_checkpoints(
         RecordError: if a file is damaged.
     """
     for path in sorted(directory.glob("checkpoint-*.json"), key=_checkpoint_number):
-        with _explained(path, reading=True):
-            data = path.read_bytes()
-            packed = path.with_suffix(".pages").read_bytes()
+        evidence = _read(path, CheckpointEvidence)
+        packed = _bytes(path.with_suffix(".pages"))
         try:
             pages = dict(_KEPT_PAGE.iter_unpack(zlib.decompress(packed)))
-            yield from_json(data, CheckpointEvidence), pages
-        except (msgspec.DecodeError, zlib.error, struct.error) as error:
-            raise RecordError(f"{path} or its pages are damaged: {error}") from None
-
-
-class Walked(NamedTuple):
-    """One checkpoint of a run that can be drawn.
-
-    Attributes:
-        probe: name of its probe.
-        result: what it showed, judged again.
-        runs: the leaf entries that the walk found.
-    """
-
-    probe: str
-    result: CheckpointResult
-    runs: tuple[Run, ...]
-
-
-def walks(run_dir: Path, glob: str, number: int | None) -> tuple[Walked, ...]:
-    """Return the checkpoints of the probes of a run that a glob matches.
-
-    A glob is matched against the whole name of a probe, and against the name without its size.
-
-    Args:
-        run_dir: the run directory.
-        glob: over names of probes.
-        number: only the Nth checkpoint of each; None for all.
-
-    Raises:
-        RecordError: if there is none, or the run cannot be read.
-    """
-    names = [probe.name for probe in load(run_dir).probes]
-    chosen = [name for name in names if matches(name, glob)]
-    found = tuple(
-        Walked(name, result, checkpoint.walk(seen, pages.__getitem__).runs)
-        for name in chosen
-        for seen, pages in read_checkpoints(run_dir / directory_for(name))
-        for result in (checkpoint.judge(seen, pages.__getitem__),)
-        if number in (None, seen.number) and result.length
-    )
-    if found:
-        return found
-    which = "" if number is None else f" {number}"
-    raise RecordError(
-        f"no probe of {run_dir} that matches {glob!r} has a checkpoint{which} to draw",
-        hint="probes with `checkpoints = true` in the catalogue ask the host to look",
-    )
+        except (zlib.error, struct.error) as error:
+            raise RecordError(f"{path.with_suffix('.pages')} is damaged: {error}") from None
+        yield evidence, pages
 
 
 def _checkpoint_number(path: Path) -> int:
@@ -277,179 +322,109 @@ def load(run_dir: Path) -> RunRecord:
     path = run_dir / RESULT
     if not run_dir.is_dir():
         raise RecordError(f"there is no run directory {run_dir}", hint="`ls runs` shows the runs")
-    with _explained(path, reading=True):
-        data = path.read_bytes()
+    data = _bytes(path)
     try:
         schema = msgspec.json.decode(data, type=_Header).schema
     except msgspec.DecodeError as error:
         raise RecordError(f"{path} is damaged or no record of a run: {error}") from None
-    if schema != SCHEMA:
+    if not _OLDEST <= schema <= SCHEMA:
         raise RecordError(
-            f"{path} has schema {schema}, and this program reads {SCHEMA}",
+            f"{path} has schema {schema}, and this program reads {_OLDEST} to {SCHEMA}",
             hint="read it with the version of hgm that wrote it, named in its field `harness`",
         )
-    try:
-        return from_json(data, RunRecord)
-    except msgspec.DecodeError as error:
-        raise RecordError(f"{path} is damaged: {error}") from None
+    return _read(path, RunRecord, upgrade.record if schema < SCHEMA else None)
 
 
-class Judged(NamedTuple):
-    """What a run directory says when its evidence is judged again.
-
-    Attributes:
-        probes: in the order of the record, then those that it does not name.
-        splats: complaints of the kernel outside of any probe.
-    """
-
-    probes: tuple[ProbeResult, ...]
-    splats: tuple[Splat, ...]
-
-
-def rejudge(run_dir: Path) -> Judged:
-    """Judge the evidence of a run again, with the judge of today.
-
-    A probe of the record that never ran has no directory and keeps its result; one that ran just
-    before the run was cut may have evidence and no place in the record yet.
+def load_ingredients(run_dir: Path) -> Ingredients:
+    """Return what a run directory, or an unpacked bundle, says that it was made of.
 
     Raises:
-        RecordError: if the record or a piece of evidence is absent or damaged.
+        RecordError: if it does not say, as a run that ended before its guest.
     """
-    record = load(run_dir)
-    console = read_console(run_dir)
-    evidence = {item.name: item for item in _all_evidence(run_dir)}
-    results: list[ProbeResult] = []
-    for probe in record.probes:
-        item = evidence.pop(probe.name, None)
-        if item is not None:
-            results.append(_judge(run_dir, item, console))
-        elif not probe.directory:
-            results.append(probe)
-        else:
-            raise RecordError(
-                f"{run_dir / directory_for(probe.name) / EVIDENCE} is missing, yet the record "
-                f"says {probe.status}"
-            )
-    late = sorted(evidence.values(), key=lambda item: item.console_from)
-    results += [_judge(run_dir, item, console) for item in late]
-    return Judged(tuple(results), _outside_splats(run_dir))
+    path = run_dir / INGREDIENTS
+    if run_dir.is_dir() and not path.exists():
+        raise RecordError(f"there is no {path}", hint="a run that got to no guest has none")
+    return _read(path, Ingredients, upgrade.ingredients)
 
 
-def judged_again(run_dir: Path) -> RunRecord:
-    """Return the record of a run with its evidence judged by the judge of today.
-
-    A run that did not reach its verdict keeps its ending: a judge cannot supply what was not run.
+def read_output(run_dir: Path, name: str) -> tuple[bytes, bytes]:
+    """Return a probe's standard output and standard error.
 
     Raises:
-        RecordError: if the record or a piece of evidence is absent or damaged.
+        RecordError: if one of them cannot be read.
     """
-    record = load(run_dir)
-    judged = rejudge(run_dir)
-    record = msgspec.structs.replace(record, probes=judged.probes, splats=judged.splats)
-    if record.stage != "done":
-        return record
-    verdict = judge_run(record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats)
-    return msgspec.structs.replace(record, **verdict._asdict())
-
-
-def _outside_splats(run_dir: Path) -> tuple[Splat, ...]:
-    spans = []
-    for item in _all_evidence(run_dir):
-        spans.append((item.console_from, item.console_to))
-        capture = _capture(run_dir / directory_for(item.name))
-        if capture is not None:
-            spans.append((capture.console_from, capture.console_to))
-    return dmesg.outside(dmesg.scan(lines.decode(read_console(run_dir))), spans)
-
-
-def ended_well(run_dir: Path) -> tuple[str, ...]:
-    """Return the probes whose evidence says that they ended by themselves, with exit code 0.
-
-    Raises:
-        RecordError: if a piece of evidence is damaged.
-    """
-    found = _all_evidence(run_dir)
-    return tuple(item.name for item in found if item.ended == "exit" and item.exit_code == 0)
+    directory = run_dir / directory_for(name)
+    return _bytes(directory / KTAP), _bytes(directory / STDERR)
 
 
 def read_console(run_dir: Path) -> bytes:
-    """Return the guest's console so far; empty where it never spoke."""
+    """Return the guest's console so far; empty where it has printed nothing."""
     path = run_dir / SERIAL
-    with _explained(path, reading=True):
-        return path.read_bytes() if path.exists() else b""
+    return _bytes(path) if path.exists() else b""
 
 
-def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResult:
-    directory = directory_for(evidence.name)
-    texts = []
-    for name in (KTAP, STDERR):
-        with _explained(run_dir / directory / name, reading=True):
-            texts.append(lines.decode((run_dir / directory / name).read_bytes()))
-    looks = tuple(
-        checkpoint.judge(seen, pages.__getitem__)
-        for seen, pages in read_checkpoints(run_dir / directory)
-    )
-    capture = _capture(run_dir / directory)
-    console_slice = _console_slice(evidence, capture, console)
-    result = judge_probe(evidence, texts[0], texts[1], console_slice, checkpoints=looks)
-    files = [step.file for step in capture.steps if step.file] if capture is not None else []
-    return msgspec.structs.replace(result, directory=directory, evidence=tuple(files))
+def read_capture(directory: Path) -> Capture | None:
+    """Return what was captured in a probe's directory; None where nothing was.
 
-
-def _console_slice(
-    evidence: ProbeEvidence, capture: Capture | None, console: bytes
-) -> ConsoleSlice:
-    """Return a probe's part of the console: what a capture provoked is no complaint of its own."""
-    hung = capture is not None and capture.why == "hang"
-    end = evidence.console_to if hung else _guest_end(console, evidence.console_to)
-    captured = console[capture.console_from : capture.console_to] if capture and hung else b""
-    return ConsoleSlice(
-        text=lines.decode(console[evidence.console_from : end]),
-        length=evidence.console_to - evidence.console_from,
-        capture=capture,
-        captured=lines.decode(captured),
-        missing=max(0, evidence.console_to - max(evidence.console_from, len(console))),
-    )
-
-
-def _guest_end(console: bytes, start: int) -> int:
-    """Return where the guest that wrote at ``start`` ends: at the next one's banner."""
-    banner = _BANNER.search(console, start)
-    return banner.start() if banner else len(console)
-
-
-def _capture(directory: Path) -> Capture | None:
+    Raises:
+        RecordError: if it is damaged.
+    """
     path = directory / CAPTURE
-    if not path.exists():
-        return None
-    with _explained(path, reading=True):
-        data = path.read_bytes()
+    return _read(path, Capture, upgrade.capture) if path.exists() else None
+
+
+def read_evidence(directory: Path) -> ProbeEvidence | None:
+    """Return how the probe of a directory ended; None where it left no evidence.
+
+    Raises:
+        RecordError: if it is damaged.
+    """
+    path = directory / EVIDENCE
+    return _read(path, ProbeEvidence, upgrade.evidence) if path.exists() else None
+
+
+def all_evidence(run_dir: Path) -> Iterator[ProbeEvidence]:
+    """Yield how each probe of a run ended that left evidence.
+
+    Raises:
+        RecordError: if a piece of it is damaged.
+    """
+    for path in sorted((run_dir / PROBES).glob(f"*/{EVIDENCE}")):
+        yield _read(path, ProbeEvidence, upgrade.evidence)
+
+
+def _read(
+    path: Path,
+    kind: type[AnyRecord],
+    upgraded: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> AnyRecord:
+    """Return the record in a file, put into today's words first where it may be an older one's.
+
+    Raises:
+        RecordError: if it cannot be read, or holds no such record.
+    """
+    data = _bytes(path)
     try:
-        return from_json(data, Capture)
-    except msgspec.DecodeError as error:
+        if upgraded is None:
+            return msgspec.json.decode(data, type=kind)
+        return msgspec.convert(upgraded(msgspec.json.decode(data, type=dict[str, Any])), kind)
+    except (msgspec.DecodeError, AttributeError, TypeError) as error:
         raise RecordError(f"{path} is damaged: {error}") from None
 
 
-def _all_evidence(run_dir: Path) -> Iterator[ProbeEvidence]:
-    for path in sorted((run_dir / PROBES).glob(f"*/{EVIDENCE}")):
-        with _explained(path, reading=True):
-            data = path.read_bytes()
-        try:
-            yield from_json(data, ProbeEvidence)
-        except msgspec.DecodeError as error:
-            raise RecordError(f"{path} is damaged: {error}") from None
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from None
 
 
 @contextlib.contextmanager
-def _explained(path: Path, *, reading: bool = False) -> Iterator[None]:
-    """Turn what the operating system says about a file of the run into an error of the tree."""
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about writing a file into an error of the tree."""
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise NoSpace(
-                f"no space left to write {path}",
-                hint="free some space, or choose another place with --runs-dir",
-            ) from None
-        doing = "read" if reading else "write"
-        raise RecordError(f"cannot {doing} {path}: {error.strerror}") from None
+        raise no_space(error, path) or RecordError(
+            f"cannot write {path}: {error.strerror}"
+        ) from None

@@ -9,7 +9,6 @@ A thread reads all the time, because a guest blocks when its console is not read
 from __future__ import annotations
 
 import codecs
-import errno
 import re
 import socket
 import threading
@@ -23,7 +22,7 @@ from pexpect.socket_pexpect import SocketSpawn
 from pexpect.spawnbase import SpawnBase
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestLost, InfrastructureError, NoSpace
+from harness.errors import DeadlineExpired, GuestLost, InfrastructureError, no_space
 
 #: The prompt of our init's emergency shell.
 PROMPT = "hgm-emergency# "
@@ -217,10 +216,8 @@ class Console:
             while kept < len(chunk):  # a file system that fills up takes a part
                 kept += self._log.write(chunk[kept:])
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            self._failure = (NoSpace if full else InfrastructureError)(
-                f"cannot write {self._path}: {error.strerror}",
-                hint="free some space, or choose another directory with --runs-dir" if full else "",
+            self._failure = no_space(error, self._path) or InfrastructureError(
+                f"cannot write {self._path}: {error.strerror}"
             )
         with self._changed:
             self._size += kept

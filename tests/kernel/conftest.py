@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from harness import pipeline
+from harness.recording import Recording, first_record, recorded
+from harness.records.probe import ProbeSpec
+from harness.run.prepare import Prepared
 
 STOCK = "debian:linux-source-6.12"
 OLDER = "debian:linux-source-6.1"
@@ -36,6 +41,14 @@ class Run:
 
     def statuses(self) -> dict[str, str]:
         return {probe["name"]: probe["status"] for probe in self.record["probes"]}
+
+
+def probed(prepared: Prepared, specs: Sequence[ProbeSpec], runs: Path) -> Recording:
+    """Run probes that no catalogue names as `hgm run` would, and return the run's recording."""
+    first = first_record(("run",), prepared.machine, "report", specs)
+    with recorded(runs, "test", first, prepared.context.progress) as recording:
+        pipeline.probe(prepared, specs, recording)
+    return recording
 
 
 def machines_left() -> list[str]:

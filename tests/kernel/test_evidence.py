@@ -19,12 +19,12 @@ from harness.context import Context
 from harness.evidence.escalation import Escalation
 from harness.records.base import from_json
 from harness.records.probe import Capture, ProbeEvidence, ProbeResult, ProbeSpec
-from harness.run import guests, listener, prepare, subject
+from harness.run import guests, judging, listener, prepare, subject
 from harness.run.prepare import Prepared
 from harness.run.probe import run_probe
 from harness.store import rundir
 from harness.vm.guest import Guest
-from tests.kernel.conftest import Run, machines_left
+from tests.kernel.conftest import Run, machines_left, probed
 
 PANIC = "crash/panic"
 
@@ -57,10 +57,8 @@ def capture(run_dir: Path, probe: ProbeResult) -> Capture:
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
 def test_each_end_is_told_apart_with_its_place(prepared: Prepared, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    kept = rundir.RunStore(run_dir)
-    guests.run_probes(prepared, SPECS, kept)
+    kept = probed(prepared, SPECS, tmp_path / "runs")
+    run_dir = kept.run_dir
     found = {probe.name.removeprefix("crash/"): probe for probe in kept.record.probes}
     assert {name: probe.status for name, probe in found.items()} == {
         "panic": "CRASH",
@@ -68,21 +66,21 @@ def test_each_end_is_told_apart_with_its_place(prepared: Prepared, tmp_path: Pat
         "loop": "HANG",
         "memory": "FAIL",
     }
-    assert found["panic"].place.startswith("sysrq_handle_crash")
-    assert found["userfaultfd"].place == "handle_userfault, state S"
+    assert found["panic"].blame.startswith("sysrq_handle_crash")
+    assert found["userfaultfd"].blame == "handle_userfault, state S"
     assert re.search(r"waiting for userfaultfd: crash\[\d+\]", found["userfaultfd"].reason)
-    assert found["loop"].place == "user mode, in the probe"
+    assert found["loop"].blame == "user mode, in the probe"
     assert [splat.kind for splat in found["memory"].splats] == ["out-of-memory"]
     for name in ("panic", "userfaultfd", "loop"):
-        outcomes = {step.name: step.outcome for step in capture(run_dir, found[name]).steps}
+        outcomes = {step.name: step.result for step in capture(run_dir, found[name]).steps}
         assert outcomes["registers"] == outcomes["vmcore"] == "ok", (name, outcomes)
         assert (run_dir / found[name].directory / "vmcore").stat().st_size > 2**20
     for probe in found.values():
         for file in probe.evidence:
             assert (run_dir / file).stat().st_size > 0
-    lists = {step.name: step.outcome for step in capture(run_dir, found["userfaultfd"]).steps}
+    lists = {step.name: step.result for step in capture(run_dir, found["userfaultfd"]).steps}
     assert lists["sysrq-w"] == lists["sysrq-l"] == lists["sysrq-t"] == "ok", lists
-    again = rundir.rejudge(run_dir)
+    again = judging.rejudge(run_dir)
     assert again.probes == kept.record.probes
     assert again.splats == ()
     assert kept.record.timeout_scale >= 1.0
@@ -98,8 +96,7 @@ def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
         return run_probe(guest, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(guests, "run_probe", killed)
-    kept = rundir.RunStore(tmp_path)
-    guests.run_probes(prepared, [crash("loop", 60.0)], kept)
+    kept = probed(prepared, [crash("loop", 60.0)], tmp_path / "runs")
     (found,) = kept.record.probes
     assert found.status == "LOST", found.reason
     assert "QEMU ended with exit code 137" in found.reason
@@ -111,13 +108,11 @@ def test_a_kernel_that_answers_no_sysrq_answers_an_nmi(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Escalation, "_lists", lambda self: None)
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    kept = rundir.RunStore(run_dir)
-    guests.run_probes(prepared, [crash("loop", 2.0)], kept)
+    kept = probed(prepared, [crash("loop", 2.0)], tmp_path / "runs")
+    run_dir = kept.run_dir
     (found,) = kept.record.probes
-    assert (found.status, found.place) == ("HANG", "user mode, in the probe")
-    outcomes = {step.name: step.outcome for step in capture(run_dir, found).steps}
+    assert (found.status, found.blame) == ("HANG", "user mode, in the probe")
+    outcomes = {step.name: step.result for step in capture(run_dir, found).steps}
     assert outcomes["nmi"] == outcomes["vmcore"] == "ok", outcomes
     said = (run_dir / found.directory / "nmi.txt").read_text()
     assert "Kernel panic - not syncing: NMI: Not continuing" in said

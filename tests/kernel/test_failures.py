@@ -12,10 +12,10 @@ from harness.image.overlay import OverlayFile
 from harness.records.probe import Capture, ProbeResult, ProbeSpec
 from harness.records.run import RunRecord
 from harness.run import capture as run_capture
-from harness.run import guests
+from harness.run import judging
 from harness.run.prepare import Prepared
-from harness.store.rundir import RunStore, judged_again
 from harness.vm.guest import BootRequest, booted
+from tests.kernel.conftest import probed
 
 GOOD = "#!/bin/sh\necho 'KTAP version 1'; echo 1..1; echo 'ok 1 it is good'\n"
 CRASH = "#!/bin/sh\necho 'KTAP version 1'\necho c >/proc/sysrq-trigger\n"
@@ -46,12 +46,12 @@ def run(prepared: Prepared, tmp_path: Path, scripts: dict[str, str], **budget: f
     for name, text in scripts.items():
         programs[name] = tmp_path / name
         programs[name].write_text(text)
-    directory = tmp_path / "run"
-    directory.mkdir()
-    store = RunStore(directory)
     specs = [spec(name, budget.get(name, 20.0)) for name in scripts]
-    guests.run_probes(with_programs(prepared, programs), specs, store)
-    return store.record
+    return probed(with_programs(prepared, programs), specs, tmp_path / "runs").record
+
+
+def latest(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "latest"
 
 
 def with_programs(prepared: Prepared, programs: dict[str, Path]) -> Prepared:
@@ -84,7 +84,7 @@ def test_a_crash_and_a_hang_are_told_apart_and_the_rest_gets_a_new_guest(
     assert "sysrq triggered crash" in found["crash"].reason
     assert any("Kernel panic" in line for splat in found["crash"].splats for line in splat.block)
     assert found["good"].splats == found["good2"].splats == ()
-    assert (tmp_path / "run" / "serial.log").read_text().count("Linux version 6.12") == 3
+    assert (latest(tmp_path) / "serial.log").read_text().count("Linux version 6.12") == 3
 
 
 def test_what_is_no_ktap_is_a_failure_and_not_a_pass(
@@ -116,9 +116,9 @@ def test_what_a_probe_does_not_give_back_is_a_leak_and_its_guest_is_given_up(
         ("meminfo.Hugetlb", 2228224, 2220032),
     }
     assert found["spoils"].leaks == ()
-    boots = (tmp_path / "run" / "serial.log").read_text().count("Linux version 6.12")
+    boots = (latest(tmp_path) / "serial.log").read_text().count("Linux version 6.12")
     assert boots == 3  # one to the leak, one to the probe that spoils, one for the rest
-    judged = {probe.name: probe for probe in judged_again(tmp_path / "run").probes}
+    judged = {probe.name: probe for probe in judging.judged_again(latest(tmp_path)).probes}
     assert judged["test/take"].leaks == found["take"].leaks
 
 
@@ -167,11 +167,11 @@ def test_a_guest_that_stands_still_in_boot_is_looked_at(
     with pytest.raises(BootError, match=r"no progress during boot, in user mode.*; last line"):
         boot(hgm_prepared, tmp_path, files=(busy,), locate_stall=look)
     capture = msgspec.json.decode((tmp_path / "boot" / "capture.json").read_bytes(), type=Capture)
-    assert {step.name: step.outcome for step in capture.steps}["registers"] == "ok"
+    assert {step.name: step.result for step in capture.steps}["registers"] == "ok"
     assert "RIP=" in (tmp_path / "boot" / "registers.txt").read_text()
 
 
 def test_the_record_of_a_run_is_plain_data(hgm_prepared: Prepared, tmp_path: Path) -> None:
     record = run(hgm_prepared, tmp_path, {"good": GOOD})
-    assert msgspec.json.decode((tmp_path / "run" / "result.json").read_bytes(), type=RunRecord)
+    assert msgspec.json.decode((latest(tmp_path) / "result.json").read_bytes(), type=RunRecord)
     assert record.probes[0].status == "PASS"

@@ -28,8 +28,9 @@ from harness.records.base import from_json
 from harness.records.probe import Capture, ProbeEvidence, ProbeResult, ProbeSpec
 from harness.records.run import RunRecord
 from harness.report.progress import PlainProgress
-from harness.run import guests
+from harness.run import guests, judging
 from harness.run.probe import run_probe
+from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.store import rundir
 from harness.vm import spec as machine_spec
@@ -242,7 +243,7 @@ def break_guests(kernel: str, names: tuple[str, ...], context: Context, runs: Pa
         machine=machine_spec.machine(machine_spec.parse_hugepages("2M:8"), memory=memory),
     )
     probes = tuple(f"crash/{name}" for name in names)
-    request = pipeline.RunRequest(subject=wanted, probes=probes)
+    request = RunRequest(subject=wanted, probes=probes)
     record = pipeline.run(request, runs, context)
     return Broken((runs / "latest").resolve(), record)
 
@@ -271,7 +272,7 @@ def test_a_crash_is_what_it_is_called(broken: Callable[[str], Broken], name: str
     assert found.status == crash.status, found.reason
     kinds = [splat.kind for splat in found.splats]
     assert crash.kind in kinds if crash.kind else dmesg.STUCK.issuperset(kinds), kinds
-    assert re.search(crash.place, found.place), found.place
+    assert re.search(crash.place, found.blame), found.blame
     assert re.search(crash.said, found.reason), found.reason
     evidence = from_json(run.file(name, rundir.EVIDENCE), ProbeEvidence)
     assert found.seconds < evidence.budget + 60.0
@@ -295,7 +296,7 @@ def test_nothing_is_left_running_and_every_guest_is_a_new_one(
 )
 def test_what_is_left_is_looked_at(broken: Callable[[str], Broken], name: str) -> None:
     capture = from_json(broken(CRASHES[name].kernel).file(name, rundir.CAPTURE), Capture)
-    outcomes = {step.name: step.outcome for step in capture.steps}
+    outcomes = {step.name: step.result for step in capture.steps}
     assert outcomes["registers"] == outcomes["vmcore"] == outcomes["symbols"] == "ok", outcomes
     assert [vcpu.number for vcpu in capture.vcpus] == [0, 1]
     assert sum(step.seconds for step in capture.steps) < 240.0
@@ -304,7 +305,7 @@ def test_what_is_left_is_looked_at(broken: Callable[[str], Broken], name: str) -
 def test_a_hang_is_asked_for_its_lists(broken: Callable[[str], Broken]) -> None:
     run = broken("plain")
     capture = from_json(run.file("userfaultfd", rundir.CAPTURE), Capture)
-    outcomes = {step.name: step.outcome for step in capture.steps}
+    outcomes = {step.name: step.result for step in capture.steps}
     assert outcomes["sysrq-w"] == outcomes["sysrq-l"] == outcomes["sysrq-t"] == "ok", outcomes
     lists = run.file("userfaultfd", "sysrq-t.txt")
     assert b"handle_userfault" in lists
@@ -316,7 +317,7 @@ def test_a_hang_is_asked_for_its_lists(broken: Callable[[str], Broken]) -> None:
 )
 def test_every_cpu_of_a_hang_is_seen(broken: Callable[[str], Broken], name: str) -> None:
     capture = from_json(broken(CRASHES[name].kernel).file(name, rundir.CAPTURE), Capture)
-    nmi = next(step.outcome for step in capture.steps if step.name == "nmi")
+    nmi = next(step.result for step in capture.steps if step.name == "nmi")
     assert nmi in ("ok", "not needed: sysrq-l has shown every CPU")
 
 
@@ -337,7 +338,7 @@ def test_an_old_run_is_judged_again_from_its_files(
     broken: Callable[[str], Broken], kernel: str
 ) -> None:
     run = broken(kernel)
-    again = rundir.rejudge(run.run_dir)
+    again = judging.rejudge(run.run_dir)
     assert again.probes == run.record.probes
     assert again.splats == run.record.splats == ()
 

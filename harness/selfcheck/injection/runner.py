@@ -28,6 +28,7 @@ from harness.records.base import Record, from_json, to_json
 from harness.records.probe import Status
 from harness.records.run import RunRecord
 from harness.reproducer import probe_words
+from harness.run import judging
 from harness.selfcheck.injection import actions, catalogue, leftovers, oracle
 from harness.selfcheck.injection.catalogue import PROBES, HostFault, Moment, Target
 from harness.selfcheck.injection.oracle import Observation
@@ -253,8 +254,8 @@ def _observe(
     if run_dir is not None:
         try:
             record = rundir.load(run_dir)
-            rejudged = {probe.name: probe.status for probe in rundir.rejudge(run_dir).probes}
-            exited = rundir.ended_well(run_dir)
+            rejudged = {probe.name: probe.status for probe in judging.rejudge(run_dir).probes}
+            exited = _exited(run_dir)
         except HarnessError as error:
             damaged = error.line()
     output = (target.private.parent / "output").read_text(errors="replace")
@@ -271,6 +272,12 @@ def _observe(
         last_line=lines[-1] if lines else "",
         jump=_clock_jump(run_dir, record),
     )
+
+
+def _exited(run_dir: Path) -> tuple[str, ...]:
+    """Return the probes whose evidence says that they ended by themselves, with exit code 0."""
+    found = rundir.all_evidence(run_dir)
+    return tuple(item.name for item in found if item.ended == "exit" and item.exit_code == 0)
 
 
 def _at(target: Target, when: Moment) -> bool:

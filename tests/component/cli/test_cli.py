@@ -73,17 +73,81 @@ def test_a_mistake_ends_in_one_line_with_exit_code_2(
     assert len(last) < 400
 
 
-def test_a_mistake_in_the_arguments_makes_no_run_directory(tmp_path: Path) -> None:
-    hgm(tmp_path, "run", "--probe", "nonesuch")
-    hgm(tmp_path, "run", "--memory", "1G")
+POOL = "--probe=baseline/pool/2M"
+SMALL = ("--hugepages", "1G:3", "--memory", "4G")
+SOURCES = [(words[1], words[2]) for words, _ in MISTAKES if words[0] == "run" and len(words) == 3]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("run", *source) for source in SOURCES),
+        ("run", POOL, *SMALL),
+        ("run", "--against", "dir:/nowhere"),
+        ("run", "--against", "none", POOL, *SMALL),
+        ("series", "try", "--series", "dir:/nowhere"),
+        ("series", "try", "--series", "hgm-6.12", "--probe", "nonesuch"),
+        ("series", "try", "--series", "hgm-6.12", POOL, *SMALL),
+        ("series", "try", "--series", "hgm-6.12", "--config", "nonesuch"),
+        ("bisect", "--series", "hgm-6.12", POOL, "--kernel", "tree:/nowhere"),
+        ("bisect", "--series", "hgm-6.12", POOL, *SMALL),
+        ("bisect-step", "--kernel", "tree:/nowhere", POOL),
+        ("selfcheck", "detect", "--kernel", "tree:/nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_that_can_be_known_makes_no_run_directory(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = hgm(tmp_path, *words)
+    assert done.returncode == 2, done.stderr
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_probe_that_the_machine_cannot_run_is_named_with_the_option_that_is_missing(
+    tmp_path: Path,
+) -> None:
+    done = hgm(tmp_path, "run", POOL, *SMALL)
+    assert "no probe can be run: baseline/pool/2M" in done.stderr
+    assert "--hugepages 2M:" in done.stderr
+
+
+@pytest.mark.parametrize("where", ["/proc/nope", "/dev/null", "/dev/null/runs"])
+def test_a_place_for_run_directories_that_cannot_be_is_a_mistake(
+    tmp_path: Path, where: str
+) -> None:
+    tree, patches = tree_and_series(tmp_path, "a")
+    source = ("--kernel", f"tree:{tree}", "--series", f"dir:{patches}", "--runs-dir", where)
+    for words in (("run", *source), ("series", "try", *source), ("bisect", POOL, *source)):
+        done = hgm(tmp_path, *words)
+        assert done.returncode == 2, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if "runs-dir" in line]
+        assert where in line
+
+
+DIFF = "--- a/Kconfig\n+++ b/Kconfig\n@@ -1 +1 @@\n-{}\n+b\n"
+
+
+def tree_and_series(tmp_path: Path, line: str) -> tuple[Path, Path]:
+    """Make a source whose Kconfig is ``a``, and a patch that expects another line there."""
+    tree, patches = tmp_path / "linux", tmp_path / "patches"
+    tree.mkdir()
+    (tree / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\n")
+    (tree / "Kconfig").write_text("a\n")
+    patches.mkdir()
+    (patches / "0000-cover-letter.patch").write_text("Subject: [PATCH 0/1] x\n\nwords\n")
+    (patches / "0001-x.patch").write_text(DIFF.format(line))
+    return tree, patches
+
+
 def test_json_on_standard_output_is_the_record_and_nothing_else(tmp_path: Path) -> None:
-    done = hgm(tmp_path, "run", "--kernel", "tree:/nowhere", "--json")
+    tree, patches = tree_and_series(tmp_path, "other")
+    words = ("run", "--kernel", f"tree:{tree}", "--series", f"dir:{patches}", "--json")
+    done = hgm(tmp_path, *words)
     record = json.loads(done.stdout)
-    assert (record["verdict"], record["exit_code"]) == ("ERROR", 2)
-    assert "/nowhere" in record["reason"]
+    assert (record["verdict"], record["exit_code"]) == ("ERROR", 2), done.stderr
+    assert record["outcome"] == "patch refused"
+    assert "0001-x.patch" in record["reason"]
     assert record["reason"] in done.stderr
 
 
@@ -165,15 +229,7 @@ def test_kernel_tests_that_did_not_run_do_not_count(
 
 
 def test_series_check_prints_a_table_or_json_and_ends_with_2(tmp_path: Path) -> None:
-    tree = tmp_path / "linux"
-    tree.mkdir()
-    (tree / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\n")
-    (tree / "Kconfig").write_text("a\n")
-    patches = tmp_path / "patches"
-    patches.mkdir()
-    diff = "--- a/Kconfig\n+++ b/Kconfig\n@@ -1 +1 @@\n-{}\n+b\n"
-    (patches / "0000-cover-letter.patch").write_text("Subject: [PATCH 0/1] x\n\nwords\n")
-    (patches / "0001-x.patch").write_text(diff.format("other"))
+    tree, patches = tree_and_series(tmp_path, "other")
     words = ("series", "check", "--kernel", f"tree:{tree}", "--series", f"dir:{patches}")
     done = hgm(tmp_path, *words)
     assert done.returncode == 2
@@ -185,7 +241,7 @@ def test_series_check_prints_a_table_or_json_and_ends_with_2(tmp_path: Path) -> 
     checked = json.loads(done.stdout)
     assert [patch["end"] for patch in checked["patches"]] == ["conflict"]
     assert "CONFLICT" in done.stderr
-    (patches / "0001-x.patch").write_text(diff.format("a"))
+    (patches / "0001-x.patch").write_text(DIFF.format("a"))
     done = hgm(tmp_path, *words)
     assert done.returncode == 0
     assert "all apply: 1 exact" in done.stdout

@@ -9,7 +9,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired
 from harness.progress import Silent
-from harness.workspace import Workspace, atomic_write, digest, new_run_directory
+from harness.workspace import Workspace, atomic_write, digest
 
 
 class Heard(Silent):
@@ -92,10 +92,3 @@ def test_a_lock_is_waited_for_aloud_and_not_for_ever(workspace: Workspace) -> No
         holder.kill()
     with workspace.lock("tree", Deadline.after(5, "the lock"), heard):
         pass  # the lock died with its holder
-
-
-def test_run_directories_are_new_and_the_latest_is_linked(tmp_path: Path) -> None:
-    first = new_run_directory(tmp_path / "runs", "6.12")
-    second = new_run_directory(tmp_path / "runs", "6.12")
-    assert first != second
-    assert (tmp_path / "runs" / "latest").resolve() == second

@@ -19,10 +19,10 @@ from tests.unit.report.records import RUN
 WRITER = """
 import sys
 from pathlib import Path
+from harness.records.run import RunRecord
 from harness.store.rundir import RunStore
-store = RunStore(Path(sys.argv[1]))
 for turn in range(10**9):
-    store.update(notes=(str(turn),) * 1000)
+    RunStore(Path(sys.argv[1]), RunRecord(notes=(str(turn),) * 1000))
     if turn == int(sys.argv[2]):
         print("ready", flush=True)
 """

@@ -133,7 +133,7 @@ def test_a_console_that_cannot_be_kept_ends_with_the_reason(
     ended = threading.Event()
     with closing(Console(pair[0], tmp_path / "log", on_end=ended.set)) as console:
         pair[1].sendall(b"a word\r\n")
-        with pytest.raises(NoSpace, match=r"cannot write .*log"):
+        with pytest.raises(NoSpace, match=r"no space left to write .*log"):
             console.expect("a word", soon())
         assert ended.wait(5.0)
         assert console.size == 0

@@ -4,6 +4,7 @@
 import msgspec
 
 from harness.records.kernel import ConfigIdentity, KernelSummary, SeriesIdentity, SourceIdentity
+from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Splat, Status
 from harness.records.run import RunRecord, StageTime
 
@@ -22,6 +23,7 @@ def probed(
         verdict="PASS" if good else "FAIL",
         exit_code=0 if good else 1,
         reason="as it is",
+        outcome=Outcome.PROBES_RAN,
         stage="done",
         probes=probes,
         splats=tuple(Splat(kind="warning", title=t, block=(t,), offset=0) for t in splats),
@@ -43,11 +45,11 @@ def took(record: RunRecord, *, cached: bool = False) -> RunRecord:
     return msgspec.structs.replace(record, kernel=kernel, stages=stages, seconds=13.0)
 
 
-def ended(error: str, stage: str, code: int = 3) -> RunRecord:
-    """Return the record of a point that an error ended early."""
-    return RunRecord(verdict="ERROR", exit_code=code, reason="why", error=error, stage=stage)
+def ended(outcome: Outcome, code: int = 3) -> RunRecord:
+    """Return the record of a point that ended early."""
+    return RunRecord(verdict="ERROR", exit_code=code, reason="why", outcome=outcome)
 
 
-NO_SERIES = ended("SeriesError", "kernel", 2)
-NO_BUILD = ended("CompileError", "kernel", 2)
-NO_BOOT = ended("GuestPanicked", "guest")
+NO_SERIES = ended(Outcome.PATCH_REFUSED, 2)
+NO_BUILD = ended(Outcome.NOT_COMPILED, 2)
+NO_BOOT = ended(Outcome.NOT_BOOTED)

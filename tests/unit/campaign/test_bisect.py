@@ -16,14 +16,15 @@ from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import SpecError
 from harness.kernel.obtain import KernelRequest, ResolvedRequest
-from harness.pipeline import RunRequest
 from harness.progress import Silent
 from harness.records.base import to_json
 from harness.records.campaign import Bisection
 from harness.records.kernel import PatchIdentity, SourceIdentity
+from harness.records.outcome import Outcome
 from harness.records.probe import Status
 from harness.records.run import RunRecord
 from harness.report import bisect as report
+from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.vm import spec
 from harness.workspace import Workspace
@@ -87,6 +88,7 @@ def solve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bise
     """Return a function that bisects in a fake world."""
 
     def run(world: World, confidence: float | None = None, runs: str = "runs") -> Bisection:
+        monkeypatch.setattr(pipeline, "check", lambda request, context: ())
         monkeypatch.setattr(pipeline, "run", world.run)
         monkeypatch.setattr(bisect, "resolve_request", world.resolve_request)
         monkeypatch.setattr(bisect, "patch_stat", lambda *_, **__: " mm/x.c | 1 +")
@@ -177,7 +179,7 @@ def test_a_failure_of_the_host_stops_the_campaign(solve: Solve) -> None:
     from harness.errors import CampaignStopped
 
     with pytest.raises(CampaignStopped, match="0008"):
-        solve(World(8, lambda _: ended("NoSpace", "kernel")))
+        solve(World(8, lambda _: ended(Outcome.INFRASTRUCTURE)))
 
 
 @pytest.mark.parametrize("seed", range(5))

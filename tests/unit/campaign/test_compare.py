@@ -15,7 +15,6 @@ from harness.campaign.compare import (
     repeats_needed,
     summaries,
 )
-from harness.cli.run import without
 from harness.errors import RecordError
 from harness.records.campaign import ChangeKind, Comparison
 from harness.records.kernel import (
@@ -26,6 +25,7 @@ from harness.records.kernel import (
     SourceIdentity,
 )
 from harness.records.machine import MachineSpec
+from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Splat, Status
 from harness.records.run import RunRecord
 from harness.report import compare as report
@@ -48,7 +48,7 @@ def probe(name: str, letter: str, reason: str = "", seconds: float = 1.0) -> Pro
 
 def run(*probes: ProbeResult, **fields: Any) -> RunRecord:
     given = {"verdict": "PASS", "stage": "done", "run_dir": "/runs/x", **fields}
-    return RunRecord(probes=probes, **given)
+    return RunRecord(probes=probes, **{"outcome": Outcome.PROBES_RAN, **given})
 
 
 def repeated(name: str, letters: str) -> list[ProbeResult]:
@@ -142,7 +142,7 @@ def test_new_splats_outside_of_probes() -> None:
 
 
 def test_a_kernel_that_no_longer_builds() -> None:
-    broken = run(verdict="ERROR", stage="kernel", error="CompileError", reason="a.c:1: error: x")
+    broken = run(verdict="ERROR", outcome=Outcome.NOT_COMPILED, reason="a.c:1: error: x")
     found = compare(run(probe("p/x", "P")), broken)
     assert (found.ended, found.exit_code) == ("a.c:1: error: x", 1)
     assert report.verdict(found) == "REGRESSION: a.c:1: error: x"
@@ -153,9 +153,9 @@ def test_a_kernel_that_no_longer_builds() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"verdict": "CUT", "stage": "guest"},
-        {"verdict": "INTERRUPTED", "stage": "guest"},
-        {"verdict": "ERROR", "stage": "guest", "error": "QemuError"},
+        {"verdict": "CUT", "outcome": Outcome.CUT},
+        {"verdict": "INTERRUPTED", "outcome": Outcome.INTERRUPTED},
+        {"verdict": "ERROR", "outcome": Outcome.INFRASTRUCTURE},
     ],
 )
 def test_a_run_without_a_verdict_is_not_compared(fields: dict[str, str]) -> None:
@@ -318,18 +318,3 @@ def test_mail_is_fit_for_a_list() -> None:
     assert "No regression." in text
     assert text.endswith("  ./hgm run\n  ./hgm run --probe 'p/*'")
     assert "Tested-by" not in text
-
-
-def test_options_are_taken_out_of_a_command() -> None:
-    words = [
-        "run",
-        "--series",
-        "x",
-        "--fuzz",
-        "--against=none",
-        "--against",
-        "none",
-        "--probe",
-        "p",
-    ]
-    assert without(words, ("--series", "--against")) == ["run", "--fuzz", "--probe", "p"]

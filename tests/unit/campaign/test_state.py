@@ -3,21 +3,20 @@
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from harness import pipeline
 from harness.campaign import state
 from harness.campaign.state import CampaignState
-from harness.cli.run import _run_request, run
 from harness.context import Context
 from harness.deadline import Deadline
-from harness.errors import CampaignStopped, SpecError
+from harness.errors import CampaignStopped, HarnessError, SpecError
 from harness.kernel.obtain import KernelRequest
-from harness.pipeline import RunRequest
 from harness.progress import Silent
 from harness.records.base import to_json
+from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
+from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.vm import spec
 from harness.workspace import Workspace
@@ -82,7 +81,7 @@ def test_a_point_that_was_cut_is_done_again(
 def test_an_interrupted_point_ends_the_campaign(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted = RunRecord(verdict="INTERRUPTED", exit_code=130)
+    interrupted = RunRecord(verdict="INTERRUPTED", exit_code=130, outcome=Outcome.INTERRUPTED)
     monkeypatch.setattr(pipeline, "run", Pipeline(interrupted).run)
     memory = CampaignState(tmp_path / "try", context)
     with pytest.raises(KeyboardInterrupt):
@@ -91,49 +90,31 @@ def test_an_interrupted_point_ends_the_campaign(
 
 
 @pytest.mark.parametrize(
-    "record",
+    ("outcome", "code", "error"),
     [
-        ended("NoSpace", "kernel"),
-        ended("ToolMissing", "kernel"),
-        ended("QemuError", "guest"),
-        ended("PoolShort", "guest"),
-        ended("CompileError", "probes", 2),  # a probe of ours, not the kernel
-        ended("DeadlineExpired", "kernel"),
+        (Outcome.INFRASTRUCTURE, 3, CampaignStopped),
+        (Outcome.USER_MISTAKE, 2, SpecError),
     ],
 )
-def test_a_failure_of_this_host_is_no_verdict(
-    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, record: RunRecord
+def test_what_says_nothing_of_the_kernel_ends_the_campaign(
+    tmp_path: Path,
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: Outcome,
+    code: int,
+    error: type[HarnessError],
 ) -> None:
-    monkeypatch.setattr(pipeline, "run", Pipeline(record).run)
+    monkeypatch.setattr(pipeline, "run", Pipeline(ended(outcome, code)).run)
     memory = CampaignState(tmp_path / "try", context)
-    with pytest.raises(CampaignStopped, match="0001"):
+    with pytest.raises(error, match="point 0001: why"):
         memory.once("0001", REQUEST)
     assert memory.runs("0001") == ()
 
 
-@pytest.mark.parametrize("error", ["SpecError", "SourceError"])
-def test_a_mistake_that_a_point_shows_is_the_users(
-    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, error: str
-) -> None:
-    monkeypatch.setattr(pipeline, "run", Pipeline(ended(error, "kernel", 2)).run)
-    memory = CampaignState(tmp_path / "try", context)
-    with pytest.raises(SpecError, match="point 0001: why"):
-        memory.once("0001", REQUEST)
-    assert memory.runs("0001") == ()
-
-
-@pytest.mark.parametrize("times", [1, 7])
-@pytest.mark.parametrize("series", ["none", "hgm-6.12"])
-def test_the_command_of_a_point_asks_for_the_same_run(times: int, series: str) -> None:
-    kernel = KernelRequest(source="tree:/src", series=series, first=3, fuzz=True, resolve="/r")
-    subject = Subject(kernel=kernel, machine=REQUEST.subject.machine, accel="tcg")
-    asked = state.repeated(state.request(subject, ("hgm/x", "b")), times)
-    words = asked.command[asked.command.index("run") + 1 :]
-    options = run.make_context("hgm run", list(words)).params
-    for name in ("as_json", "runs_dir", "timeout", "against"):  # what is no part of the request
-        del options[name]
-    again = _run_request((), **options)
-    assert msgspec.structs.replace(again, command=asked.command) == asked
+@pytest.mark.parametrize("where", ["/proc/nope", "/dev/null/x", "/dev/null"])
+def test_a_directory_that_cannot_be_made_is_the_users_mistake(context: Context, where: str) -> None:
+    with pytest.raises(SpecError, match=f"--runs-dir: cannot make {where}"):
+        CampaignState(Path(where), context)
 
 
 def test_a_damaged_record_is_as_none(tmp_path: Path, context: Context) -> None:

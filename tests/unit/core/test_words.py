@@ -1,29 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A subject as options, and the options as a subject again."""
+"""A request as the words of a command, and the words as a request again."""
 
-from typing import Any
-
-import click
+import msgspec
 import pytest
-from click.testing import CliRunner
 
-from harness.cli.options import DEFAULT_KERNEL, kernel_options, machine_options, subject_of
-from harness.reproducer import subject_words
-from harness.run.subject import Subject
+from harness import reproducer
+from harness.cli import run
+from harness.cli.options import DEFAULT_KERNEL
+from harness.run.request import RunRequest
 
 
-def subject(words: tuple[str, ...]) -> Subject:
-    found: list[Subject] = []
-
-    @click.command()
-    @kernel_options
-    @machine_options
-    def command(**options: Any) -> None:
-        found.append(subject_of(**options))
-
-    done = CliRunner().invoke(command, words, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return found[0]
+def request(words: tuple[str, ...]) -> RunRequest:
+    options = run.run.make_context("hgm run", list(words)).params
+    for name in ("as_json", "runs_dir", "timeout", "against"):  # which are not part of a request
+        del options[name]
+    return run._run_request(**options)
 
 
 @pytest.mark.parametrize(
@@ -35,16 +26,29 @@ def subject(words: tuple[str, ...]) -> Subject:
         ("--config", "debug", "--config", "no-hgm", "--cpus", "4", "--nodes", "2"),
         ("--hugepages", "1G:3,2M:10", "--memory", "5G", "--accel", "tcg"),
         ("--hugepages", "1G:2,2M:64", "--cpus", "2", "--nodes", "1"),
+        ("--probe", "hgm/x", "--probe", "b", "--repeat", "7", "--alone", "--expect", "stock"),
+        ("--series", "hgm-6.12"),
+        ("--kselftest", "mm:cow", "--probe", "baseline/*"),
     ],
 )
-def test_its_words_name_the_same_kernel_and_machine(words: tuple[str, ...]) -> None:
-    asked = subject(words)
-    again = subject(subject_words(asked))
-    assert again == asked
+def test_its_words_ask_for_the_same_run(words: tuple[str, ...]) -> None:
+    asked = request(words)
+    command, *again = reproducer.words(asked)
+    assert command == "run"
+    assert request(tuple(again)) == asked
+
+
+def test_a_build_is_said_without_a_machine() -> None:
+    asked = msgspec.structs.replace(
+        request(("--config", "debug", "--series", "none")), build_only=True
+    )
+    assert reproducer.words(asked) == (
+        *("kernel", "build", "--kernel", DEFAULT_KERNEL, "--series", "none", "--config", "debug"),
+    )
 
 
 def test_what_is_as_usual_is_left_out() -> None:
-    assert subject_words(subject(("--series", "none"))) == (
-        *("--kernel", DEFAULT_KERNEL),
-        *("--series", "none"),
+    assert reproducer.words(request(("--series", "none"))) == (
+        *("run", "--kernel", DEFAULT_KERNEL),
+        *("--series", "none", "--expect", "report"),
     )

@@ -13,6 +13,7 @@ from harness.records.kernel import (
     SourceIdentity,
 )
 from harness.records.machine import AccelChoice, PoolSummary
+from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Splat, Subtest
 from harness.records.run import HgmSupport, RunRecord
 
@@ -51,6 +52,7 @@ PROBES = (
 
 RUN = RunRecord(
     verdict="FAIL",
+    outcome=Outcome.PROBES_RAN,
     exit_code=1,
     reason="hgm/continue-4k/1G CRASH (and 3 more): kernel BUG at a.c:1!",
     stage="done",

@@ -35,7 +35,7 @@ def keep(run_dir: Path, name: str, outcome: str, *, vmcore: bool) -> None:
         program="probe",
     )
     (directory / "evidence.json").write_bytes(to_json(evidence))
-    steps = (CaptureStep(name="vmcore", outcome=outcome),)
+    steps = (CaptureStep(name="vmcore", result=outcome),)
     (directory / "capture.json").write_bytes(to_json(Capture(why="hang", steps=steps)))
     if vmcore:
         (directory / "vmcore").write_bytes(b"x")

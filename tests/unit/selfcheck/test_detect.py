@@ -10,6 +10,7 @@ from harness.campaign import strategy
 from harness.errors import SpecError
 from harness.kernel import faults
 from harness.kernel.faults import Catch, Fault
+from harness.records.outcome import Outcome
 from harness.records.probe import CheckpointResult, ProbeSpec, Splat
 from harness.records.run import HgmSupport, RunRecord
 from harness.selfcheck import detect
@@ -66,7 +67,7 @@ def test_a_pattern_is_matched_against_splats() -> None:
         (probed({"a/b/2M": "PASS", "a/c/2M": "SKIP"}), 0),
         (probed({"a/b/2M": "FAIL", "a/c/2M": "LOST"}), 2),
         (probed({"a/b/2M": "PASS"}, splats=("WARNING: x",)), 1),
-        (ended("PoolShort", "guest"), 1),
+        (ended(Outcome.INFRASTRUCTURE), 1),
     ],
 )
 def test_false_alarms(record: RunRecord, count: int) -> None:

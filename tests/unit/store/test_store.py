@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,76 +13,108 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import NoSpace, RecordError
+from harness.errors import NoSpace, RecordError, SpecError
 from harness.records.base import to_json
+from harness.records.kernel import (
+    ConfigIdentity,
+    KernelSummary,
+    SeriesIdentity,
+    SourceIdentity,
+)
+from harness.records.machine import AccelChoice, PoolSummary
+from harness.records.outcome import Outcome
 from harness.records.probe import CheckpointEvidence, ProbeEvidence, ProbeResult
-from harness.records.run import SCHEMA, RunRecord
+from harness.records.run import SCHEMA, HgmSupport, RunRecord, StageTime
 from harness.report import files
 from harness.store import schema
 from harness.store.rundir import (
     RunStore,
     directory_for,
-    judged_again,
     keep_checkpoint,
     load,
+    new_run_directory,
     read_checkpoints,
-    rejudge,
-    walks,
 )
-from tests.unit.report.records import PASSED, RUN
+from tests.unit.report.records import PASSED, PROBES, RUN, SPLAT
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference"
 
-KTAP = b"KTAP version 1\n1..1\nok 1 one\n"
-WARNING = "[    1.000000] WARNING: CPU: 1 PID: 4 at mm/hugetlb.c:8 f+0x1/0x2\n"
+POOLS = PoolSummary(asked={"2M": 1}, got={"2M": 1})
+HGM = HgmSupport(present=True)
+ACCEL = AccelChoice(name="tcg", reason="as asked", cpu="max")
+KERNEL = KernelSummary(
+    release="6.12",
+    key="k",
+    source=SourceIdentity(spec="tree:/src", kind="tree", origin="x"),
+    series=SeriesIdentity(spec="none"),
+    config=ConfigIdentity(),
+)
 
-
-def evidence(name: str = "a/b", *, begin: int = 0, end: int = 0, code: int = 0) -> ProbeEvidence:
-    return ProbeEvidence(
-        name=name,
-        ended="exit",
-        exit_code=code,
-        seconds=1.0,
-        budget=30.0,
-        console_from=begin,
-        console_to=end,
-    )
-
-
-def keep(store: RunStore, item: ProbeEvidence, ktap: bytes = KTAP, stderr: bytes = b"") -> Path:
-    """Leave behind what a probe's run leaves behind, and return its directory."""
-    path = store.probe_directory(item.name)
-    (path / "ktap").write_bytes(ktap)
-    (path / "stderr").write_bytes(stderr)
-    store.conclude(item)
-    return path
+EVIDENCE = ProbeEvidence(
+    name="a/b",
+    ended="exit",
+    exit_code=0,
+    seconds=1.0,
+    budget=30.0,
+    console_from=0,
+    console_to=0,
+)
 
 
 def test_a_record_lies_there_from_the_first_moment_and_says_cut(tmp_path: Path) -> None:
     RunStore(tmp_path, RunRecord(started="now"))
     record = load(tmp_path)
     assert (record.verdict, record.exit_code, record.started) == ("CUT", 3, "now")
+    assert record.outcome is Outcome.CUT
     assert record.run_dir == str(tmp_path)
 
 
-def test_every_update_is_on_disk(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    returned = store.update(stage="boot", notes=("one",))
-    assert returned == store.record == load(tmp_path)
-    assert load(tmp_path).notes == ("one",)
-    assert load(tmp_path).verdict == "CUT"
+UPDATES: dict[str, tuple[Callable[[RunStore], None], dict[str, object]]] = {
+    "stage": (lambda store: store.begin_stage("boot"), {"stage": "boot"}),
+    "time": (
+        lambda store: store.end_stage(StageTime(name="boot", seconds=2.0), 3.0),
+        {"stages": (StageTime(name="boot", seconds=2.0),), "seconds": 3.0},
+    ),
+    "kernel": (lambda store: store.know_kernel(KERNEL), {"kernel": KERNEL}),
+    "image": (lambda store: store.know_image("i"), {"image": "i"}),
+    "accel": (lambda store: store.know_accel(ACCEL), {"accel": ACCEL}),
+    "qemu": (
+        lambda store: store.know_qemu(["qemu"], "7.2", POOLS),
+        {"qemu": ("qemu",), "qemu_version": "7.2", "hugepages": POOLS},
+    ),
+    "hgm": (lambda store: store.know_hgm(HGM), {"hgm": HGM}),
+    "scale": (lambda store: store.know_timeout_scale(2.0), {"timeout_scale": 2.0}),
+    "notes": (lambda store: store.note(["one"]), {"notes": ("one",)}),
+    "splats": (lambda store: store.know_splats((SPLAT,)), {"splats": (SPLAT,)}),
+    "probe": (lambda store: store.add_probe(PROBES[0]), {"probes": PROBES[:1]}),
+    "end": (
+        lambda store: store.end(Outcome.PROBES_RAN, "PASS", 0, "well"),
+        {
+            "outcome": Outcome.PROBES_RAN,
+            "verdict": "PASS",
+            "exit_code": 0,
+            "reason": "well",
+            "stage": "done",
+        },
+    ),
+}
 
 
-@pytest.mark.parametrize("fields", [{"stgae": "x"}, {"seconds": "ten"}, {"verdict": "GOOD"}])
-def test_a_field_that_could_not_be_read_back_is_not_written(
-    tmp_path: Path, fields: dict[str, object]
-) -> None:
-    store = RunStore(tmp_path)
-    before = (tmp_path / "result.json").read_bytes()
-    with pytest.raises(TypeError):
-        store.update(**fields)
-    assert (tmp_path / "result.json").read_bytes() == before
-    assert store.record.verdict == "CUT"
+@pytest.mark.parametrize("name", UPDATES)
+def test_what_becomes_known_is_on_disk_and_nothing_else_changes(tmp_path: Path, name: str) -> None:
+    update, fields = UPDATES[name]
+    store = RunStore(tmp_path, RunRecord(started="now"))
+    before = store.record
+    update(store)
+    assert load(tmp_path) == store.record == msgspec.structs.replace(before, **fields)
+    assert store.record != before
+
+
+def test_the_timeout_scale_is_the_slowest_guests(tmp_path: Path) -> None:
+    store = RunStore(tmp_path, RunRecord())
+    for scale in (2.0, 3.5, 1.0):
+        store.know_timeout_scale(scale)
+    assert load(tmp_path).timeout_scale == 3.5
 
 
 def test_everything_is_read_back(tmp_path: Path) -> None:
@@ -92,7 +125,7 @@ def test_everything_is_read_back(tmp_path: Path) -> None:
 def test_a_failed_rename_leaves_the_old_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = RunStore(tmp_path)
+    store = RunStore(tmp_path, RunRecord())
     before = load(tmp_path)
 
     def killed(path: Path, target: Path) -> None:
@@ -100,7 +133,7 @@ def test_a_failed_rename_leaves_the_old_record(
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        store.update(stage="boot")
+        store.begin_stage("boot")
     monkeypatch.undo()
     assert load(tmp_path) == before == store.record
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
@@ -121,27 +154,41 @@ def test_what_the_file_system_refuses(
     error: type[Exception],
     words: str,
 ) -> None:
-    store = RunStore(tmp_path)
+    store = RunStore(tmp_path, RunRecord())
 
     def refuse(path: Path, target: Path) -> None:
         raise OSError(number, "refused")
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(error, match=words):
-        store.update(stage="boot")
+        store.begin_stage("boot")
     with pytest.raises(error, match=words):
-        store.conclude(evidence())
+        store.keep(EVIDENCE)
     assert store.record.stage == "start"
 
 
 def test_a_run_directory_that_vanished(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    store = RunStore(run)
+    store = RunStore(run, RunRecord())
     (run / "result.json").unlink()
     run.rmdir()
     with pytest.raises(RecordError, match=r"cannot write .*No such file"):
-        store.update(stage="boot")
+        store.begin_stage("boot")
+
+
+def test_run_directories_are_new_and_the_latest_is_linked(tmp_path: Path) -> None:
+    first = new_run_directory(tmp_path / "runs", "6.12")
+    second = new_run_directory(tmp_path / "runs", "6.12")
+    assert first != second
+    assert (tmp_path / "runs" / "latest").resolve() == second
+
+
+@pytest.mark.parametrize("where", ["/proc/nope", "/dev/null", "/dev/null/runs"])
+def test_a_place_that_can_hold_no_run_directory_is_the_users_mistake(where: str) -> None:
+    with pytest.raises(SpecError, match=f"--runs-dir: cannot make {where}") as caught:
+        new_run_directory(Path(where), "6.12")
+    assert caught.value.exit_code == 2
 
 
 def test_probe_results_keep_their_place(tmp_path: Path) -> None:
@@ -184,16 +231,6 @@ def test_no_two_names_share_a_directory_and_none_leaves_it(names: list[str]) -> 
         assert not set(leaf) & set("/\x00\n ")
 
 
-def test_a_concluded_probe_is_judged_and_recorded(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    keep(store, evidence("g/one"))
-    keep(store, evidence("g/two", code=1), b"\xff no KTAP\x00\n", b"\xfe\n")
-    one, two = load(tmp_path).probes
-    assert (one.status, one.directory) == ("PASS", "probes/g+one")
-    assert (two.status, two.directory) == ("FAIL", "probes/g+two")
-    assert two.reason == "printed no KTAP: first line '? no KTAP', exit code 1; stderr: ?"
-
-
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -202,7 +239,11 @@ def test_a_concluded_probe_is_judged_and_recorded(tmp_path: Path) -> None:
         (b"[1, 2]", "damaged or no record of a run"),
         (b'{"verdict": "PASS"}', "damaged or no record of a run"),
         (b'{"schema": 1, "verdict": "GOOD"}', "damaged"),
-        (b'{"schema": 7, "all": "new"}', f"has schema 7, and this program reads {SCHEMA}"),
+        (b'{"schema": 2, "outcome": "odd"}', "damaged"),
+        (b'{"schema": 1, "probes": 3}', "damaged"),
+        (b'{"schema": 1, "probes": [3]}', "damaged"),
+        (b'{"schema": 0}', "has schema 0"),
+        (b'{"schema": 7, "all": "new"}', f"has schema 7, and this program reads 1 to {SCHEMA}"),
         (b"\xff\xfe", "damaged or no record of a run"),
     ],
 )
@@ -219,95 +260,6 @@ def test_a_run_that_is_not_there(tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
     with pytest.raises(RecordError, match=r"cannot read .*result\.json: No such file"):
         load(tmp_path)
-
-
-def test_judging_again_finds_the_same(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    quiet = "[    0.500000] Run /init as init process\n"
-    (tmp_path / "serial.log").write_text(quiet + WARNING)
-    first = evidence("g/one", begin=0, end=len(quiet))
-    second = evidence("g/two", begin=len(quiet), end=len(quiet + WARNING))
-    for item in (second, first):
-        keep(store, item)
-    store.update(probes=(msgspec.structs.replace(store.record.probes[1], status="CRASH"),))
-    store.add_probe(ProbeResult(name="g/lost", status="LOST", reason="never ran"))
-    judged = rejudge(tmp_path)
-    assert [(probe.name, probe.status) for probe in judged.probes] == [
-        ("g/one", "PASS"),
-        ("g/lost", "LOST"),
-        ("g/two", "FAIL"),
-    ]
-    assert judged.probes[0].directory == "probes/g+one"
-    assert judged.probes[2].splats[0].offset == len(quiet)
-    assert judged.splats == ()
-
-
-def test_a_complaint_of_a_guest_that_died_ends_where_the_next_guest_begins(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    panic = (
-        "[    1.690000] Kernel panic - not syncing: sysrq triggered crash\n"
-        "[    1.690001] CPU: 0 UID: 0 PID: 57 Comm: crash\n"
-    )
-    (tmp_path / "serial.log").write_text(panic)
-    died = msgspec.structs.replace(evidence(end=30), ended="guest-died", exit_code=None)
-    keep(store, died, ktap=b"")
-    before = store.record.probes
-    banner = "[    0.000000] Linux version 6.12.117 (hgm@hgm) (gcc 12)\n"
-    (tmp_path / "serial.log").write_text(panic + banner + "[    0.000001] BIOS-e820: x\n")
-    assert before[0].splats[0].block[0].startswith("Kernel panic")
-    assert rejudge(tmp_path).probes == before
-
-
-def test_judging_again_sees_complaints_outside_of_probes(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    (tmp_path / "serial.log").write_text(WARNING)
-    keep(store, evidence(begin=len(WARNING), end=len(WARNING)))
-    assert store.keep_outside_splats().splats[0].kind == "warning"
-    judged = rejudge(tmp_path)
-    assert [probe.status for probe in judged.probes] == ["PASS"]
-    assert [splat.kind for splat in judged.splats] == ["warning"]
-
-
-def test_judging_a_run_that_was_cut_before_its_first_probe(tmp_path: Path) -> None:
-    RunStore(tmp_path)
-    assert rejudge(tmp_path) == ((), ())
-
-
-def test_judging_again_brings_a_new_verdict_to_a_run_that_reached_one(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    keep(store, evidence(code=1))
-    store.update(stage="done", verdict="PASS", exit_code=0, reason="an older judge's")
-    again = judged_again(tmp_path)
-    assert (again.verdict, again.exit_code) == ("FAIL", 1)
-    assert load(tmp_path).verdict == "PASS"
-
-
-def test_judging_again_does_not_finish_a_run_that_was_cut(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    keep(store, evidence())
-    assert judged_again(tmp_path).verdict == "CUT"
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "words"),
-    [
-        ("evidence.json", None, "is missing, yet the record says PASS"),
-        ("evidence.json", b"{", "damaged"),
-        ("evidence.json", b'{"name": "a/b"}', "damaged"),
-        ("ktap", None, "cannot read .*ktap"),
-        ("stderr", None, "cannot read .*stderr"),
-    ],
-)
-def test_evidence_that_cannot_be_read(
-    tmp_path: Path, name: str, data: bytes | None, words: str
-) -> None:
-    store = RunStore(tmp_path)
-    path = keep(store, evidence()) / name
-    path.unlink()
-    if data is not None:
-        path.write_bytes(data)
-    with pytest.raises(RecordError, match=words):
-        rejudge(tmp_path)
 
 
 def test_the_published_schema_is_current() -> None:
@@ -361,18 +313,6 @@ def test_checkpoints_are_read_back_in_their_order(tmp_path: Path) -> None:
     assert found[0][1] == PAGES
 
 
-def test_a_checkpoint_is_judged_again_from_its_files(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    path = store.probe_directory("a/b")
-    seen = CheckpointEvidence(number=1, line="checkpoint x", problem="it was not found")
-    keep_checkpoint(path, seen, {})
-    keep(store, evidence(), b"KTAP version 1\n1..1\n# checkpoint x\nok 1 one\n")
-    (probe,) = rejudge(tmp_path).probes
-    assert probe == store.record.probes[0]
-    assert (probe.status, len(probe.checkpoints)) == ("FAIL", 1)
-    assert "checkpoint 1: the checkpoint line is damaged" in probe.reason
-
-
 @pytest.mark.parametrize("name", ["checkpoint-1.json", "checkpoint-1.pages"])
 @pytest.mark.parametrize("data", [b"", b"x\x9c damaged", None])
 def test_a_damaged_checkpoint_is_an_error(tmp_path: Path, name: str, data: bytes | None) -> None:
@@ -385,10 +325,3 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path: Path, name: str, data: bytes
         (tmp_path / name).write_bytes(data)
     with pytest.raises(RecordError):
         list(read_checkpoints(tmp_path))
-
-
-def test_a_run_without_checkpoints_has_nothing_to_draw(tmp_path: Path) -> None:
-    store = RunStore(tmp_path)
-    keep(store, evidence())
-    with pytest.raises(RecordError, match="'a/x' has a checkpoint 3 to draw"):
-        walks(tmp_path, "a/x", 3)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one way a run is recorded: from its first moment to its end, whatever ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import harness
+from harness import host
+from harness.errors import INTERNAL, HarnessError, foreseen
+from harness.judge import run_verdict
+from harness.progress import Progress
+from harness.records.kernel import KernelSummary
+from harness.records.machine import AccelChoice, MachineSpec, PoolSummary
+from harness.records.outcome import Outcome
+from harness.records.probe import ProbeResult, ProbeSpec
+from harness.records.run import Expectation, Ingredients, RunRecord, StageTime
+from harness.report import files
+from harness.store.rundir import RunStore, new_run_directory
+from harness.vm import pool
+
+_NOT_RUN = "it was not run"
+_UNREAD = "a pipe broke: its reader is gone"
+_BUILT = "the kernel is built; it was not to be booted"
+
+
+class Recording:
+    """A run under way: its stages are shown and timed, and what they find out is in its record."""
+
+    def __init__(self, store: RunStore, progress: Progress) -> None:
+        self.store = store
+        self._progress = progress
+        self._stage = ""
+        self._run_began = self._stage_began = time.monotonic()
+
+    @property
+    def record(self) -> RunRecord:
+        """Return the record as it is now."""
+        return self.store.record
+
+    @property
+    def run_dir(self) -> Path:
+        """Return the run directory."""
+        return self.store.run_dir
+
+    def begin(self, name: str, detail: str = "") -> None:
+        """End the stage under way and begin another."""
+        self.end_stage()
+        self._stage, self._stage_began = name, time.monotonic()
+        self.store.begin_stage(name)
+        self._progress.stage(name, detail)
+
+    def end_stage(self) -> None:
+        """Record how long the stage under way took."""
+        if not self._stage:
+            return
+        now = time.monotonic()
+        spent = StageTime(name=self._stage, seconds=round(now - self._stage_began, 3))
+        self._stage = ""
+        self.store.end_stage(spent, round(now - self._run_began, 3))
+
+    def know_kernel(self, kernel: KernelSummary) -> None:
+        """Record which kernel is under test."""
+        self.store.know_kernel(kernel)
+
+    def know_image(self, key: str) -> None:
+        """Record the key of the guest image."""
+        self.store.know_image(key)
+
+    def know_accel(self, accel: AccelChoice) -> None:
+        """Record which accelerator was chosen."""
+        self.store.know_accel(accel)
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Add lines that a reader of the result should see."""
+        self.store.note(lines)
+
+    def will_run(self, ingredients: Ingredients) -> None:
+        """Record what the run is made of; its probes are LOST until they have been run."""
+        self.store.expect(not_run(ingredients.specs))
+        self.store.keep_ingredients(ingredients)
+
+    def built(self) -> None:
+        """End a run that was to build its kernel and no more."""
+        self.store.end(Outcome.BUILT_ONLY, "PASS", 0, _BUILT)
+
+    def probed(self) -> None:
+        """End a run whose probes were run with the judge's verdict."""
+        record = self.record
+        said = run_verdict.judge_run(
+            record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats
+        )
+        self.store.end(Outcome.PROBES_RAN, said.verdict, said.exit_code, said.reason)
+
+
+@contextlib.contextmanager
+def recorded(runs: Path, label: str, first: RunRecord, progress: Progress) -> Iterator[Recording]:
+    """Make a run directory, and record what ends the run in it.
+
+    What ends a run early, an interrupt included, becomes its verdict and raises nothing; but for a
+    defect of ours, which is recorded and raised.
+
+    Args:
+        runs: where run directories live.
+        label: what a person looks for in the directory's name.
+        first: what is known before the run, see `first_record`.
+        progress: is shown the stages.
+
+    Raises:
+        SpecError: if there can be no run directory.
+        NoSpace: if the file system is full, so that nothing more can be recorded.
+    """
+    recording = Recording(RunStore(new_run_directory(runs, label), first), progress)
+    files.write_reproduce(recording.store)
+    try:
+        yield recording
+    except KeyboardInterrupt:
+        recording.store.end(Outcome.INTERRUPTED, "INTERRUPTED", 130, "interrupted")
+    except Exception as error:
+        _end(recording.store, error)
+        if foreseen(error) is None:
+            raise
+    finally:
+        recording.end_stage()
+        files.write_reproduce(recording.store)
+        files.write_junit(recording.store)
+
+
+def first_record(
+    words: Sequence[str], machine: MachineSpec, expect: Expectation, specs: Sequence[ProbeSpec]
+) -> RunRecord:
+    """Return what is known of a run before it begins.
+
+    Args:
+        words: what `hgm` is given to do it again, see `harness.reproducer`.
+        machine: what is to be booted.
+        expect: what the kernel is expected to be.
+        specs: the probes, as far as they are known.
+    """
+    return RunRecord(
+        reason="the run has not ended: it is under way, or was killed",
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        harness=harness.__version__,
+        command=host.command_line(words),
+        expect=expect,
+        machine=machine,
+        hugepages=PoolSummary(asked=pool.by_size(machine.hugepages)),
+        probes=not_run(specs),
+    )
+
+
+def not_run(specs: Sequence[ProbeSpec]) -> tuple[ProbeResult, ...]:
+    """Return the results of probes that have not been run."""
+    return tuple(ProbeResult(name=each.name, status="LOST", reason=_NOT_RUN) for each in specs)
+
+
+def _end(store: RunStore, error: Exception) -> None:
+    """Record an error that ended a run."""
+    known = foreseen(error)
+    if known is None:
+        unread = isinstance(error, BrokenPipeError)
+        reason = _UNREAD if unread else f"{INTERNAL}: {error!r}"
+        store.end(Outcome.INFRASTRUCTURE, "ERROR", HarnessError.exit_code, reason)
+        return
+    store.note([f"console: {line}" for line in known.console])
+    seconds = round(known.seconds, 3)
+    store.end(known.outcome, "ERROR", known.exit_code, known.line(), error_seconds=seconds)

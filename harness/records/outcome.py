@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How far a run came, and what stopped it: what bisect, compare and try decide by."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Outcome(enum.StrEnum):
+    """How far a run came, and what stopped it.
+
+    A verdict says whether the kernel is right; an outcome says why there is one, or why not.
+    """
+
+    #: It is under way, or was killed.
+    CUT = "cut"
+    #: Somebody stopped it: SIGINT, SIGTERM or SIGHUP.
+    INTERRUPTED = "interrupted"
+    #: What was asked for cannot be: an absent source, an unknown option, a probe with an error.
+    USER_MISTAKE = "user mistake"
+    #: A patch of the series is corrupt or does not apply.
+    PATCH_REFUSED = "patch refused"
+    #: The kernel cannot have a symbol that was asked for.
+    CONFIG_REFUSED = "config refused"
+    #: The kernel does not compile.
+    NOT_COMPILED = "did not compile"
+    #: The kernel never got as far as its first probe.
+    NOT_BOOTED = "did not boot"
+    #: The kernel was built, and nothing else was asked for.
+    BUILT_ONLY = "built only"
+    #: Every probe was run or is LOST; the verdict is the judge's.
+    PROBES_RAN = "probes ran"
+    #: This host, the way to the guest, or this program failed.
+    INFRASTRUCTURE = "infrastructure"

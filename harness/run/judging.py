@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Judges what lies in a run directory: each probe as it ends, and an old run again."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from harness.errors import RecordError
+from harness.judge import checkpoint, dmesg, lines
+from harness.judge.pagetable import Run
+from harness.judge.probe_verdict import ConsoleSlice, judge_probe
+from harness.judge.run_verdict import judge_run
+from harness.probes.catalog import matches
+from harness.records.outcome import Outcome
+from harness.records.probe import Capture, CheckpointResult, ProbeEvidence, ProbeResult, Splat
+from harness.records.run import RunRecord
+from harness.store import rundir
+
+#: The first line of a kernel; a run's guests write to one log, one after the other.
+_BANNER = re.compile(rb"^[^\n]*\bLinux version \d", re.MULTILINE)
+
+
+def judge(run_dir: Path, evidence: ProbeEvidence) -> ProbeResult:
+    """Return what a probe says about the kernel, by what lies in its directory.
+
+    Raises:
+        RecordError: if a file is absent or damaged.
+    """
+    return _judge(run_dir, evidence, rundir.read_console(run_dir))
+
+
+def outside_splats(run_dir: Path) -> tuple[Splat, ...]:
+    """Return what the kernel reported outside of any probe.
+
+    Raises:
+        RecordError: if a file is damaged.
+    """
+    spans = []
+    for item in rundir.all_evidence(run_dir):
+        spans.append((item.console_from, item.console_to))
+        capture = rundir.read_capture(run_dir / rundir.directory_for(item.name))
+        if capture is not None:
+            spans.append((capture.console_from, capture.console_to))
+    return dmesg.outside(dmesg.scan(lines.decode(rundir.read_console(run_dir))), spans)
+
+
+class Judged(NamedTuple):
+    """What a run directory says when its evidence is judged again.
+
+    Attributes:
+        probes: in the order of the record, then those that it does not name.
+        splats: what the kernel reported outside of any probe.
+    """
+
+    probes: tuple[ProbeResult, ...]
+    splats: tuple[Splat, ...]
+
+
+def rejudge(run_dir: Path) -> Judged:
+    """Judge the evidence of a run again, with the judge of today.
+
+    A probe of the record that never ran has no directory and keeps its result; one that ran just
+    before the run was cut may have evidence and no place in the record yet.
+
+    Raises:
+        RecordError: if the record or a piece of evidence is absent or damaged.
+    """
+    record = rundir.load(run_dir)
+    console = rundir.read_console(run_dir)
+    evidence = {item.name: item for item in rundir.all_evidence(run_dir)}
+    results: list[ProbeResult] = []
+    for probe in record.probes:
+        item = evidence.pop(probe.name, None)
+        if item is not None:
+            results.append(_judge(run_dir, item, console))
+        elif not probe.directory:
+            results.append(probe)
+        else:
+            missing = run_dir / rundir.directory_for(probe.name) / rundir.EVIDENCE
+            raise RecordError(f"{missing} is missing, yet the record says {probe.status}")
+    late = sorted(evidence.values(), key=lambda item: item.console_from)
+    results += [_judge(run_dir, item, console) for item in late]
+    return Judged(tuple(results), outside_splats(run_dir))
+
+
+def judged_again(run_dir: Path) -> RunRecord:
+    """Return the record of a run with its evidence judged by the judge of today.
+
+    A run that did not reach its verdict keeps its ending: a judge cannot supply what was not run.
+
+    Raises:
+        RecordError: if the record or a piece of evidence is absent or damaged.
+    """
+    record = rundir.load(run_dir)
+    judged = rejudge(run_dir)
+    record = msgspec.structs.replace(record, probes=judged.probes, splats=judged.splats)
+    if record.outcome is not Outcome.PROBES_RAN:
+        return record
+    verdict = judge_run(record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats)
+    return msgspec.structs.replace(
+        record, verdict=verdict.verdict, exit_code=verdict.exit_code, reason=verdict.reason
+    )
+
+
+class Walked(NamedTuple):
+    """One checkpoint of a run that can be drawn.
+
+    Attributes:
+        probe: name of its probe.
+        result: what it showed, judged again.
+        runs: the leaf entries that the walk found.
+    """
+
+    probe: str
+    result: CheckpointResult
+    runs: tuple[Run, ...]
+
+
+def walks(run_dir: Path, glob: str, number: int | None) -> tuple[Walked, ...]:
+    """Return the checkpoints of the probes of a run that a glob matches.
+
+    A glob is matched against the whole name of a probe, and against the name without its size.
+
+    Args:
+        run_dir: the run directory.
+        glob: over names of probes.
+        number: only the Nth checkpoint of each; None for all.
+
+    Raises:
+        RecordError: if there is none, or the run cannot be read.
+    """
+    names = [probe.name for probe in rundir.load(run_dir).probes]
+    found = tuple(
+        Walked(name, result, checkpoint.walk(seen, pages.__getitem__).runs)
+        for name in names
+        if matches(name, glob)
+        for seen, pages in rundir.read_checkpoints(run_dir / rundir.directory_for(name))
+        for result in (checkpoint.judge(seen, pages.__getitem__),)
+        if number in (None, seen.number) and result.length
+    )
+    if found:
+        return found
+    which = "" if number is None else f" {number}"
+    raise RecordError(
+        f"no probe of {run_dir} that matches {glob!r} has a checkpoint{which} to draw",
+        hint="probes with `checkpoints = true` in the catalogue ask the host to look",
+    )
+
+
+def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResult:
+    directory = rundir.directory_for(evidence.name)
+    output, stderr = rundir.read_output(run_dir, evidence.name)
+    checkpoints = tuple(
+        checkpoint.judge(seen, pages.__getitem__)
+        for seen, pages in rundir.read_checkpoints(run_dir / directory)
+    )
+    capture = rundir.read_capture(run_dir / directory)
+    result = judge_probe(
+        evidence,
+        lines.decode(output),
+        lines.decode(stderr),
+        _console_slice(evidence, capture, console),
+        checkpoints=checkpoints,
+    )
+    files = tuple(step.file for step in capture.steps if step.file) if capture else ()
+    return msgspec.structs.replace(result, directory=directory, evidence=files)
+
+
+def _console_slice(
+    evidence: ProbeEvidence, capture: Capture | None, console: bytes
+) -> ConsoleSlice:
+    """Return a probe's part of the console: a splat that a capture provoked is not the probe's."""
+    hung = capture is not None and capture.why == "hang"
+    end = evidence.console_to if hung else _guest_end(console, evidence.console_to)
+    captured = console[capture.console_from : capture.console_to] if capture and hung else b""
+    return ConsoleSlice(
+        text=lines.decode(console[evidence.console_from : end]),
+        length=evidence.console_to - evidence.console_from,
+        capture=capture,
+        captured=lines.decode(captured),
+        missing=max(0, evidence.console_to - max(evidence.console_from, len(console))),
+    )
+
+
+def _guest_end(console: bytes, start: int) -> int:
+    """Return where the guest that wrote at ``start`` ends: at the next one's banner."""
+    banner = _BANNER.search(console, start)
+    return banner.start() if banner else len(console)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run is asked to do."""
+
+from __future__ import annotations
+
+from harness.records.base import Record
+from harness.records.run import Expectation
+from harness.run.subject import Subject
+
+
+class RunRequest(Record, frozen=True, kw_only=True):
+    """What a run is asked to do; `hgm run` makes one from its options.
+
+    Attributes:
+        subject: which kernel on which machine.
+        expect: what the kernel is expected to be.
+        probes: globs over probe names; all probes when empty, none when only kselftests are asked.
+        kselftests: the kernel's own tests, by words like ``mm`` or ``mm:hugetlb-madvise``.
+        repeat: how often each probe is run.
+        alone: whether each probe has a guest of its own.
+        build_only: whether it ends once the kernel is built, with a verdict that says so.
+    """
+
+    subject: Subject
+    expect: Expectation = "report"
+    probes: tuple[str, ...] = ()
+    kselftests: tuple[str, ...] = ()
+    repeat: int = 1
+    alone: bool = False
+    build_only: bool = False
