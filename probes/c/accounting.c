@@ -82,19 +82,26 @@ static void tables_follow(void)
 		assert_continue(uffd, primary + i * PMD_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	now = status_bytes("VmPTE") - before;
 	/* One table a range, at most one more for the level between. */
-	assert_that(now >= (int64_t)(count * BASE_PAGE) && now <= (int64_t)((count + 2) * BASE_PAGE),
-	       "VmPTE grew by %lld bytes for %zu tables", (long long)now, count);
+	assert_that(now >= (int64_t)(count * BASE_PAGE) &&
+		    now <= (int64_t)((count + 2) * BASE_PAGE),
+		    "VmPTE grew by %s for 4 KiB entries in %zu ranges of 2 MiB, expected %zu to "
+		    "%zu tables", size_text(now), count, count, count + 2);
 	now = meminfo_bytes("PageTables") - global;
-	assert_that(now >= (int64_t)(count * BASE_PAGE), "PageTables grew by %lld bytes for %zu tables",
-	       (long long)now, count);
+	assert_that(now >= (int64_t)(count * BASE_PAGE),
+		    "PageTables in meminfo grew by %s, expected at least %zu tables",
+		    size_text(now), count);
 	/* Once more: no table is made twice. */
 	now = status_bytes("VmPTE");
 	for (size_t i = 0; i < count; i++)
 		assert_continue(uffd, primary + i * PMD_PAGE + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	assert_that(status_bytes("VmPTE") == now, "VmPTE grew for tables that were there");
+	assert_that(status_bytes("VmPTE") == now,
+		    "VmPTE went from %s to %s, expected no new table where there was one",
+		    size_text(now), size_text(status_bytes("VmPTE")));
 	unmap(primary, huge_size());
 	now = status_bytes("VmPTE") - before;
-	assert_that(now <= 2 * (int64_t)BASE_PAGE, "%lld bytes are left", (long long)now);
+	assert_that(now <= 2 * (int64_t)BASE_PAGE,
+		    "VmPTE is %s higher after munmap than before the first UFFDIO_CONTINUE, "
+		    "expected at most %s", size_text(now), size_text(2 * BASE_PAGE));
 }
 
 /* Fills and drops in turns: what one round leaves behind, a hundred would show. */
@@ -118,13 +125,16 @@ static void nothing_adds_up(void)
 			global = meminfo_bytes("PageTables");
 		}
 	}
-	assert_that(status_bytes("VmPTE") == tables, "VmPTE grew by %lld bytes",
-	       (long long)(status_bytes("VmPTE") - tables));
+	assert_that(status_bytes("VmPTE") == tables,
+		    "VmPTE is %s after 101 rounds, expected %s as after the first",
+		    size_text(status_bytes("VmPTE")), size_text(tables));
 	assert_that(meminfo_bytes("PageTables") - global < 50 * (int64_t)BASE_PAGE,
-	       "PageTables grew by %lld bytes", (long long)(meminfo_bytes("PageTables") - global));
+		    "PageTables in meminfo grew by %s in 100 rounds, expected less than %s",
+		    size_text(meminfo_bytes("PageTables") - global), size_text(50 * BASE_PAGE));
 	assert_pool(&before, 0, 0, "after all rounds");
-	assert_that(status_bytes("HugetlbPages") == 0, "%lld bytes are counted as mapped",
-	       (long long)status_bytes("HugetlbPages"));
+	assert_that(status_bytes("HugetlbPages") == 0,
+		    "HugetlbPages in /proc/self/status is %s after MADV_DONTNEED, expected 0",
+		    size_text(status_bytes("HugetlbPages")));
 }
 
 int main(int argc, char **argv)

@@ -32,18 +32,26 @@ static int64_t group_bytes(const char *what)
 	FILE *file = fopen(group_file(what), "re");
 	long long value;
 
-	assert_that(file && fscanf(file, "%lld", &value) == 1, "%s: %s", group_file(what),
-	       error_name(errno));
+	assert_that(file && fscanf(file, "%lld", &value) == 1,
+		    "reading %s: %s", group_file(what), error_name(errno));
 	fclose(file);
 	return value;
+}
+
+static void assert_charged(const char *what, size_t bytes, const char *when)
+{
+	int64_t seen = group_bytes(what);
+
+	assert_that(seen == (int64_t)bytes, "%s is %s %s, expected %s", group_file(what),
+		    size_text(seen), when, size_text((int64_t)bytes));
 }
 
 static void write_file(const char *path, const char *text)
 {
 	int file = open(path, O_WRONLY | O_CLOEXEC);
 
-	assert_that(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text), "%s: %s",
-	       path, error_name(errno));
+	assert_that(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text),
+		    "writing %s to %s: %s", text, path, error_name(errno));
 	close(file);
 }
 
@@ -77,11 +85,9 @@ static void in_group(void (*run)(void))
 		probe_skip("%s: %s", group_file("max"), error_name(errno));
 	inside = run;
 	child_end(child_start(enter_and_run));
-	assert_that(group_bytes("current") == 0, "%lld bytes are charged after the end",
-	       (long long)group_bytes("current"));
-	assert_that(group_bytes("rsvd.current") == 0, "%lld bytes are reserved after the end",
-	       (long long)group_bytes("rsvd.current"));
-	assert_that(rmdir(GROUP) == 0, "rmdir: %s", error_name(errno));
+	assert_charged("current", 0, "after the process in it ended");
+	assert_charged("rsvd.current", 0, "after the process in it ended");
+	assert_that(rmdir(GROUP) == 0, "rmdir " GROUP ": %s", error_name(errno));
 }
 
 /* The file's first huge page, by fine entries or by one. */
@@ -99,10 +105,9 @@ static void charge(void)
 	int fd = huge_memfd(1), uffd;
 	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;
 
-	assert_that(group_bytes("current") == 0, "charged before anything is there");
+	assert_charged("current", 0, "before the first access");
 	fill_pages(alias, 0, 8, FILLING);
-	assert_that(group_bytes("current") == (int64_t)huge_size(), "%lld bytes are charged",
-	       (long long)group_bytes("current"));
+	assert_charged("current", huge_size(), "after the first write");
 	if (is_split) {
 		primary = map_split(fd, 0, 0, &uffd);
 		for (size_t page = 0; page < 8; page++)
@@ -112,15 +117,12 @@ static void charge(void)
 		primary = map_it(fd, 1);
 	}
 	check_pages(primary, 0, 8, FILLING);
-	assert_that(group_bytes("current") == (int64_t)huge_size(), "%lld bytes after a second mapping",
-	       (long long)group_bytes("current"));
+	assert_charged("current", huge_size(), "after a second mapping of the huge page");
 	unmap(primary, huge_size());
 	unmap(alias, huge_size());
-	assert_that(group_bytes("current") == (int64_t)huge_size(), "%lld bytes while the file lives",
-	       (long long)group_bytes("current"));
+	assert_charged("current", huge_size(), "after munmap, while the file has the huge page");
 	punch(fd, 0, 1);
-	assert_that(group_bytes("current") == 0, "%lld bytes after the file is empty",
-	       (long long)group_bytes("current"));
+	assert_charged("current", 0, "after the hole was punched");
 }
 
 /* One huge page is allowed, so the second gives SIGBUS and the first stays. */
@@ -133,16 +135,15 @@ static void over_the_limit(void)
 	alias = map_shared(fd, 2 * huge_size(), UNRESERVED);
 	fill_pages(alias, 0, 8, FILLING);
 	primary = map_it(fd, 2);
-	assert_that(access_signal(alias + huge_size(), TOUCH_WRITE) == SIGBUS, "no SIGBUS");
-	assert_that(group_bytes("current") == (int64_t)huge_size(), "%lld bytes are charged",
-	       (long long)group_bytes("current"));
+	assert_signal(alias + huge_size(), TOUCH_WRITE, SIGBUS);
+	assert_charged("current", huge_size(), "after a fault beyond the limit");
 	if (is_split) {
 		/* Without a userfaultfd the fault in the split mapping is the kernel's. */
 		unmap(primary, 2 * huge_size());
 		primary = map_shared(fd, 2 * huge_size(), UNRESERVED);
 		split(primary, 2 * huge_size());
 	}
-	assert_that(access_signal(primary + huge_size(), TOUCH_READ) == SIGBUS, "no SIGBUS");
+	assert_signal(primary + huge_size(), TOUCH_READ, SIGBUS);
 	check_pages(primary, 0, 8, FILLING);
 	check_pages(alias, 0, 8, FILLING);
 }
@@ -155,15 +156,12 @@ static void over_the_reservation(void)
 
 	limit("rsvd.max", 1);
 	start = map_shared(fd, huge_size(), RESERVED);
-	assert_that(group_bytes("rsvd.current") == (int64_t)huge_size(), "%lld bytes are reserved",
-	       (long long)group_bytes("rsvd.current"));
+	assert_charged("rsvd.current", huge_size(), "after mmap");
 	if (is_split)
 		split(start, huge_size());
-	assert_that(mmap(NULL, 2 * huge_size(), PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED &&
-	       errno == ENOMEM, "a second reservation: %s", error_name(errno));
+	assert_errno(mmap(NULL, 2 * huge_size(), PROT_READ, MAP_SHARED, fd, 0), ENOMEM);
 	fill_pages(start, 0, 8, FILLING);
-	assert_that(group_bytes("rsvd.current") == (int64_t)huge_size(), "%lld bytes when it is used",
-	       (long long)group_bytes("rsvd.current"));
+	assert_charged("rsvd.current", huge_size(), "after the first write");
 	check_pages(start, 0, 8, FILLING);
 }
 

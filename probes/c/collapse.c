@@ -54,8 +54,7 @@ static void holes_become_mapped(void)
 	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	collapse(primary, huge_size());
 	assert_one_entry(primary);
-	assert_that(pagemap_present(primary, huge_pages()) == huge_pages(), "%zu pages are present",
-	       pagemap_present(primary, huge_pages()));
+	assert_present(primary, huge_pages(), huge_pages());
 	check_contents(primary);
 	assert_no_fault(uffd);
 }
@@ -67,7 +66,7 @@ static void interface_stays(void)
 
 	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	collapse(primary, huge_size());
-	assert_that(smaps_has_flag(primary, "hm"), "VmFlags lacks hm");
+	assert_flag(primary, "hm", true);
 	assert_continue(uffd, primary, BASE_PAGE, EEXIST, -EEXIST);
 }
 
@@ -76,7 +75,7 @@ static void never_split(void)
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
 
 	collapse(start, huge_size());
-	assert_that(!smaps_has_flag(start, "hm"), "VmFlags has hm");
+	assert_flag(start, "hm", false);
 	check_contents(start);
 }
 

@@ -32,8 +32,10 @@ static void *count_up(void *argument)
 	while (!atomic_load(&stop)) {
 		uint64_t seen = *word;
 
-		assert_that(seen == writer->count, "page %zu counts %llu, expected %llu", writer->page,
-		       (unsigned long long)seen, (unsigned long long)writer->count);
+		assert_that(seen == writer->count,
+			    "the counter in page %zu is %llu, expected the %llu last written",
+			    writer->page, (unsigned long long)seen,
+			    (unsigned long long)writer->count);
 		*word = ++writer->count;
 	}
 	return NULL;
@@ -77,16 +79,18 @@ static void under_access(void)
 		assert_whole(primary, huge_size());
 		/* A page that nobody writes, so that nobody is held by its protection. */
 		split_entries(PAGES - 1);
-		assert_that(smaps_bytes(primary, "HugetlbPteMapped") == (int64_t)PMD_PAGE,
-		       "the protection of one page left no fine entries");
+		assert_smaps(primary, "HugetlbPteMapped", PMD_PAGE);
 	}
 	atomic_store(&stop, true);
 	pthread_join(reader, NULL);
 	for (size_t i = 0; i < COUNT_OF(writers); i++) {
 		pthread_join(writers[i].thread, NULL);
 		assert_that(*(uint64_t *)(alias + writers[i].page * BASE_PAGE + 0x200) ==
-		       writers[i].count, "writes of page %zu were lost", writers[i].page);
-		assert_that(writers[i].count > 0, "nothing was written");
+			    writers[i].count,
+			    "the other mapping shows another counter in page %zu than the %llu "
+			    "last written", writers[i].page, (unsigned long long)writers[i].count);
+		assert_that(writers[i].count > 0,
+			    "the writer of page %zu wrote nothing", writers[i].page);
 	}
 	assert_no_fault(uffd);
 }
@@ -113,7 +117,9 @@ static void *continue_all(void *unused)
 	for (size_t page = 0; page < PMD_PAGE / BASE_PAGE; page++) {
 		int error = uffd_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE).error;
 
-		assert_that(error == 0 || error == EEXIST, "page %zu: %s", page, error_name(error));
+		assert_that(error == 0 || error == EEXIST,
+			    "UFFDIO_CONTINUE of page %zu during MADV_COLLAPSE: expected success "
+			    "or EEXIST, got %s", page, error_name(error));
 	}
 	return NULL;
 }
@@ -126,8 +132,7 @@ static void against_continue(void)
 	assert_error(pthread_create(&thread, NULL, continue_all, NULL), 0);
 	collapse(primary, huge_size());
 	pthread_join(thread, NULL);
-	assert_that(pagemap_present(primary, huge_pages()) == huge_pages(), "%zu pages are present",
-	       pagemap_present(primary, huge_pages()));
+	assert_present(primary, huge_pages(), huge_pages());
 	check_pages(primary, 0, PMD_PAGE / BASE_PAGE, FILLING);
 	collapse(primary, huge_size());
 	assert_whole(primary, huge_size());

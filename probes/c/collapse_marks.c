@@ -23,7 +23,9 @@ static char *map_both_modes(int file, int *uffd)
 
 static void assert_mark(const char *primary, size_t page, bool want)
 {
-	assert_that(pagemap_protected(primary + page * BASE_PAGE) == want, "page %zu", page);
+	assert_that(pagemap_protected(primary + page * BASE_PAGE) == want,
+		    "pagemap: page %zu is %swrite-protected, expected the opposite", page,
+		    want ? "not " : "");
 }
 
 /* A large entry is protected as a whole, and collapsed in part. */
@@ -55,7 +57,7 @@ static void nothing_written(void)
 	assert_mark(primary, 1, true);
 	collapse(primary, huge_size());
 	assert_mark(primary, 1, false);
-	assert_that(pagemap_present(primary, 8) == 0, "something is mapped");
+	assert_present(primary, 8, 0);
 }
 
 #ifdef UFFDIO_POISON
@@ -65,7 +67,8 @@ static void poison(int uffd, char *start)
 
 	if (!(uffd_offered() & UFFD_FEATURE_POISON))
 		probe_skip("UFFD_FEATURE_POISON is not offered");
-	assert_that(ioctl(uffd, UFFDIO_POISON, &argument) == 0, "%s", error_name(errno));
+	assert_that(ioctl(uffd, UFFDIO_POISON, &argument) == 0,
+		    "UFFDIO_POISON: %s", error_name(errno));
 }
 #else
 static void poison(int uffd, char *start)
@@ -92,9 +95,12 @@ static void poisoned_page(void)
 	poison(uffd, primary);
 	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	probe_note("MADV_COLLAPSE: %s", error_name(advise(primary, huge_size(), MADV_COLLAPSE)));
-	assert_that(is_readable(primary), "page 0");
-	assert_that(!is_readable(primary + BASE_PAGE), "page 1 lost its poison");
-	assert_that(!is_readable(primary + huge_size() - BASE_PAGE), "the last page lost its poison");
+	assert_that(is_readable(primary),
+		    "process_vm_readv of page 0 failed, which was continued after UFFDIO_POISON");
+	assert_that(!is_readable(primary + BASE_PAGE),
+		    "process_vm_readv of page 1 succeeded, expected it poisoned");
+	assert_that(!is_readable(primary + huge_size() - BASE_PAGE),
+		    "process_vm_readv of the last page succeeded, expected it poisoned");
 	check_pages(primary, 0, 1, FILLING);
 }
 

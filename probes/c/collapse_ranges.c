@@ -29,8 +29,7 @@ static void one_table(void)
 	assert_continue(uffd, primary + 3 * PMD_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	collapse(primary, PMD_PAGE);
 	assert_mapped(primary, 0, PMD_PAGE, BASE_PAGE);
-	assert_that(pagemap_present(primary, huge_pages()) == PMD_PAGE / BASE_PAGE + 1, "%zu present",
-	       pagemap_present(primary, huge_pages()));
+	assert_present(primary, huge_pages(), PMD_PAGE / BASE_PAGE + 1);
 	check_pages(primary, 0, 1, FILLING);
 	check_zero(primary, 1, 511);
 }
@@ -44,8 +43,7 @@ static void marks_are_gone(void)
 	assert_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
 	assert_error(uffd_protect(uffd, primary + 2 * BASE_PAGE, 8 * BASE_PAGE, true), 0);
 	collapse(primary, huge_size());
-	assert_that(pagemap_protected_count(primary, huge_pages()) == 0, "%zu marks are left",
-	       pagemap_protected_count(primary, huge_pages()));
+	assert_protected(primary, huge_pages(), 0);
 	touch_start(&touch, primary + 3 * BASE_PAGE + 0x80, TOUCH_WRITE);
 	touch_end(&touch);
 	touch_start(&touch, primary + 8 * BASE_PAGE + 0x80, TOUCH_WRITE);
@@ -63,7 +61,7 @@ static void protected_entry(void)
 	assert_error(uffd_protect(uffd, primary, huge_size(), true), 0);
 	collapse(primary, huge_size());
 	assert_whole(primary, huge_size());
-	assert_that(pagemap_protected_count(primary, huge_pages()) == 0, "marks are left");
+	assert_protected(primary, huge_pages(), 0);
 }
 
 /* Nothing was mapped at all. */
@@ -103,7 +101,7 @@ static void again_and_again(void)
 		collapse(primary, huge_size());
 		assert_whole(primary, huge_size());
 		assert_error(uffd_protect(uffd, primary + page * BASE_PAGE, BASE_PAGE, true), 0);
-		assert_that(pagemap_protected_count(primary, huge_pages()) == 1, "more are protected");
+		assert_protected(primary, huge_pages(), 1);
 	}
 }
 
@@ -120,13 +118,14 @@ static void tables_are_freed(void)
 	for (size_t offset = 0; offset < huge_size(); offset += step)
 		assert_continue(uffd, primary + offset, BASE_PAGE, 0, BASE_PAGE);
 	full = status_bytes("VmPTE");
-	assert_that(full - before >= (int64_t)(tables * BASE_PAGE), "%lld bytes for %zu tables",
-	       (long long)(full - before), tables);
+	assert_that(full - before >= (int64_t)(tables * BASE_PAGE),
+		    "VmPTE grew by %s, expected at least %zu tables", size_text(full - before),
+		    tables);
 	collapse(primary, huge_size());
 	after = status_bytes("VmPTE");
 	assert_that(full - after >= (int64_t)(tables * BASE_PAGE),
-	       "of %lld bytes of tables %lld are left", (long long)(full - before),
-	       (long long)(after - before));
+		    "MADV_COLLAPSE: VmPTE fell by %s, expected at least %zu tables",
+		    size_text(full - after), tables);
 }
 
 int main(int argc, char **argv)

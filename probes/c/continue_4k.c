@@ -33,13 +33,9 @@ static void show_only(const char *primary, size_t first, size_t end)
 /* COUNT pages from FIRST on are there with their contents, and no others are. */
 static void assert_only(char *primary, size_t first, size_t count)
 {
-	size_t present = pagemap_present(primary, huge_pages());
-	size_t in_core = mincore_present(primary, huge_pages());
-
-	assert_that(present == count, "pagemap shows %zu pages, expected %zu", present, count);
-	assert_that(in_core == count, "mincore shows %zu pages, expected %zu", in_core, count);
-	assert_that(pagemap_present(primary + first * BASE_PAGE, count) == count,
-	       "pagemap shows others than the %zu from page %zu on", count, first);
+	assert_present(primary, huge_pages(), count);
+	assert_resident(primary, huge_pages(), count);
+	assert_present(primary + first * BASE_PAGE, count, count);
 	show_only(primary, first, first + count);
 	check_pages(primary, first, count, FILLING);
 }
@@ -129,9 +125,9 @@ static void unaligned(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	assert_that(uffd_continue(uffd, primary + 512, BASE_PAGE).error == EINVAL, "start");
-	assert_that(uffd_continue(uffd, primary, BASE_PAGE + 512).error == EINVAL, "length");
-	assert_that(pagemap_present(primary, huge_pages()) == 0, "something was mapped");
+	assert_continue(uffd, primary + 512, BASE_PAGE, EINVAL, 0);
+	assert_continue(uffd, primary, BASE_PAGE + 512, EINVAL, 0);
+	assert_present(primary, huge_pages(), 0);
 }
 
 int main(int argc, char **argv)

@@ -20,7 +20,7 @@ static void over_the_boundary(void)
 
 	assert_continue(uffd, primary + (boundary - 8) * BASE_PAGE, 16 * BASE_PAGE, 0,
 			16 * BASE_PAGE);
-	assert_that(pagemap_present(primary + (boundary - 8) * BASE_PAGE, 16) == 16, "not all present");
+	assert_present(primary + (boundary - 8) * BASE_PAGE, 16, 16);
 	assert_mapped(primary, 0, 0, 16 * BASE_PAGE);
 	check_copy(primary + (boundary - 4) * BASE_PAGE, boundary - 4, 1, FILLING);
 	check_copy(primary + boundary * BASE_PAGE, boundary, 1, FILLING);
@@ -50,8 +50,7 @@ static void one_and_a_half(void)
 
 	assert_continue(uffd, primary, huge_size() + half, 0, huge_size() + half);
 	assert_mapped(primary, is_pud ? PUD_PAGE : 0, is_pud ? half : PMD_PAGE, is_pud ? 0 : half);
-	assert_that(pagemap_present(primary + huge_size() + half, huge_pages() / 2) == 0,
-	       "more was mapped");
+	assert_present(primary + huge_size() + half, huge_pages() / 2, 0);
 }
 
 /* Something is mapped already in the second huge page: the first is done, and said to be. */
@@ -63,8 +62,7 @@ static void overlap_in_the_second(void)
 
 	assert_continue(uffd, primary + done, BASE_PAGE, 0, BASE_PAGE);
 	assert_continue(uffd, primary, 2 * huge_size(), EAGAIN, done);
-	assert_that(pagemap_present(primary, 2 * huge_pages()) == huge_pages() + 3, "%zu are present",
-	       pagemap_present(primary, 2 * huge_pages()));
+	assert_present(primary, 2 * huge_pages(), huge_pages() + 3);
 }
 
 static void second_page_of_the_file(void)

@@ -36,9 +36,8 @@ static void unknown_mode(void)
 {
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
-	struct uffd_result result = uffd_continue_mode(uffd, primary, BASE_PAGE, 1UL << 40);
 
-	assert_that(result.error == EINVAL, "got %s", error_name(result.error));
+	assert_result(uffd_continue_mode(uffd, primary, BASE_PAGE, 1UL << 40), EINVAL, 0);
 	assert_mapped(primary, 0, 0, 0);
 }
 
@@ -83,8 +82,8 @@ static void closed(void)
 	char *primary = map_split(fd, 0, 0, &uffd);
 
 	close(uffd);
-	assert_that(uffd_continue(uffd, primary, BASE_PAGE).error == EBADF, "a closed descriptor");
-	assert_that(uffd_continue(fd, primary, BASE_PAGE).error == ENOTTY, "one of another kind");
+	assert_continue(uffd, primary, BASE_PAGE, EBADF, 0);
+	assert_continue(fd, primary, BASE_PAGE, ENOTTY, 0);
 	assert_mapped(primary, 0, 0, 0);
 }
 

@@ -31,10 +31,8 @@ static void continue_at(size_t first, size_t count)
 	primary = map_split(fd, 0, 0, &uffd);
 	assert_continue(uffd, primary + first * BASE_PAGE, length, 0, length);
 	assert_mapped(primary, 0, large * BASE_PAGE, (count - large) * BASE_PAGE);
-	assert_that(pagemap_present(primary + first * BASE_PAGE, count) == count,
-	       "pages %zu+%zu are not all present", first, count);
-	assert_that(pagemap_present(primary, huge_pages()) == count, "pages %zu+%zu: %zu are present",
-	       first, count, pagemap_present(primary, huge_pages()));
+	assert_present(primary + first * BASE_PAGE, count, count);
+	assert_present(primary, huge_pages(), count);
 	check_pages(primary, first, count, FILLING);
 	unmap(primary, huge_size());
 }

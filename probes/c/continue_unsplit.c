@@ -19,7 +19,7 @@ static void refused(void)
 	uffd_register(uffd, primary, huge_size(), UFFDIO_REGISTER_MODE_MINOR);
 	assert_continue(uffd, primary, BASE_PAGE, EINVAL, -EINVAL);
 	assert_continue(uffd, primary + BASE_PAGE, huge_size() - BASE_PAGE, EINVAL, -EINVAL);
-	assert_that(pagemap_present(primary, huge_pages()) == 0, "something was mapped");
+	assert_present(primary, huge_pages(), 0);
 	assert_continue(uffd, primary, huge_size(), 0, huge_size());
 	check_pages(primary, 0, huge_pages(), FILLING);
 }

@@ -25,8 +25,7 @@ static char *map_clean(bool faulted)
 	if (faulted)
 		check_pages(start, 0, 1, FILLING);
 	assert_error(uffd_protect(uffd, start, huge_size(), true), 0);
-	assert_that(pagemap_protected_count(start, huge_pages()) == huge_pages(), "%zu are clean",
-	       pagemap_protected_count(start, huge_pages()));
+	assert_protected(start, huge_pages(), huge_pages());
 	return start;
 }
 
@@ -36,11 +35,10 @@ static void dirty(char *start, const size_t *pages, size_t count)
 	for (size_t i = 0; i < count; i++)
 		fill_pages(start, pages[i], 1, REFILLING);
 	for (size_t i = 0; i < count; i++)
-		assert_that(!pagemap_protected(start + pages[i] * BASE_PAGE), "page %zu is clean",
-		       pages[i]);
-	assert_that(pagemap_protected_count(start, huge_pages()) == huge_pages() - count,
-	       "%zu pages are dirty, expected %zu",
-	       huge_pages() - pagemap_protected_count(start, huge_pages()), count);
+		assert_that(!pagemap_protected(start + pages[i] * BASE_PAGE),
+			    "pagemap: page %zu is still write-protected after a write, expected "
+			    "it dirty", pages[i]);
+	assert_protected(start, huge_pages(), huge_pages() - count);
 	for (size_t i = 0; i < count; i++) {
 		check_pages(start, pages[i], 1, REFILLING);
 		fill_pages(start, pages[i], 1, FILLING);
@@ -66,8 +64,7 @@ static void reading_is_not_writing(void)
 	char *start = map_clean(false);
 
 	check_pages(start, 0, 64, FILLING);
-	assert_that(pagemap_protected_count(start, huge_pages()) == huge_pages(), "%zu are clean",
-	       pagemap_protected_count(start, huge_pages()));
+	assert_protected(start, huge_pages(), huge_pages());
 }
 
 /* The second round starts clean, and shows its own writes alone. */
@@ -91,8 +88,7 @@ static void other_mapping_is_not_tracked(void)
 	char *start = map_clean(true), *alias = map_shared(fd, huge_size(), UNRESERVED);
 
 	fill_pages(alias, 4, 1, REFILLING);
-	assert_that(pagemap_protected_count(start, huge_pages()) == huge_pages(),
-	       "a write through the other mapping was tracked");
+	assert_protected(start, huge_pages(), huge_pages());
 	check_pages(start, 4, 1, REFILLING);
 	fill_pages(alias, 4, 1, FILLING);
 }

@@ -76,14 +76,17 @@ static void run(void (*what)(char *primary, int uffd))
 		child = child_start(doomed);
 		if (is_killed)
 			assert_that(waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
-			       WTERMSIG(status) == SIGKILL, "status %#x", status);
+				    WTERMSIG(status) == SIGKILL,
+				    "the process ended with status %#x, expected SIGKILL", status);
 		else
 			child_end(child);
 	}
 	assert_pool(&before, 0, 0, "afterwards");
 	/* Each process had three tables or more; what is allowed is the noise of others. */
 	assert_that(meminfo_bytes("PageTables") - tables <= 10 * (int64_t)BASE_PAGE,
-	       "page tables grew by %lld bytes", (long long)(meminfo_bytes("PageTables") - tables));
+		    "PageTables in meminfo is %s higher after four processes ended, expected at "
+		    "most %s", size_text(meminfo_bytes("PageTables") - tables),
+		    size_text(10 * BASE_PAGE));
 	check_pages(map_shared(fd, huge_size(), UNRESERVED), 0, 1, FILLING);
 }
 
@@ -116,7 +119,7 @@ static void last_user(void)
 	fd = own;
 	scenario = with_marks;
 	is_killed = true;
-	assert_that(waitpid(child_start(doomed), NULL, 0) > 0, "%s", error_name(errno));
+	assert_errno(waitpid(child_start(doomed), NULL, 0), 0);
 	close(own);
 	assert_pool(&before, 0, 0, "afterwards");
 	fd = kept;

@@ -19,18 +19,24 @@ static char *map_some(int file, size_t count)
 	return start;
 }
 
+static void punch_pages(int file, off_t first, off_t count)
+{
+	off_t page = BASE_PAGE;
+
+	assert_errno(fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, first * page,
+			       count * page), 0);
+}
+
 /* Parts of a huge page are zeroed in place, and stay mapped. */
 static void part_of_a_page(void)
 {
 	int own = filled_memfd(512, FILLING);
 	char *start = map_some(own, 1);
 
-	assert_that(fallocate(own, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BASE_PAGE,
-			 2 * BASE_PAGE) == 0, "%s", error_name(errno));
+	punch_pages(own, 1, 2);
 	assert_mapped(start, 0, 0, 3 * BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
-	assert_that(fallocate(own, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BASE_PAGE) == 0, "%s",
-	       error_name(errno));
+	punch_pages(own, 0, 1);
 	check_zero(start, 0, 1);
 }
 
@@ -59,10 +65,10 @@ static void cut_off(void)
 	char *start = map_some(own, 2);
 
 	assert_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
-	assert_that(ftruncate(own, (off_t)huge_size()) == 0, "%s", error_name(errno));
+	assert_errno(ftruncate(own, (off_t)huge_size()), 0);
 	assert_pool(&before, -1, 0, "after the cut");
 	assert_mapped(start, 0, 0, 3 * BASE_PAGE);
-	assert_that(access_signal(start + huge_size(), TOUCH_READ) == SIGBUS, "no SIGBUS");
+	assert_signal(start + huge_size(), TOUCH_READ, SIGBUS);
 	assert_continue(uffd, start + huge_size(), BASE_PAGE, EFAULT, -EFAULT);
 	check_pages(start, 0, 1, FILLING);
 }
@@ -73,11 +79,11 @@ static void emptied_and_filled(void)
 	char *start = map_some(own, 1), *alias = map_shared(own, huge_size(), UNRESERVED);
 
 	check_pages(alias, 0, 1, FILLING);
-	assert_that(ftruncate(own, 0) == 0, "%s", error_name(errno));
+	assert_errno(ftruncate(own, 0), 0);
 	assert_mapped(start, 0, 0, 0);
-	assert_that(access_signal(start, TOUCH_READ) == SIGBUS, "no SIGBUS in the split mapping");
-	assert_that(access_signal(alias, TOUCH_READ) == SIGBUS, "no SIGBUS in the other mapping");
-	assert_that(ftruncate(own, (off_t)huge_size()) == 0, "%s", error_name(errno));
+	assert_signal(start, TOUCH_READ, SIGBUS);
+	assert_signal(alias, TOUCH_READ, SIGBUS);
+	assert_errno(ftruncate(own, (off_t)huge_size()), 0);
 	fill_pages(alias, 5, 1, FILLING);
 	assert_continue(uffd, start + 4 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
 	check_zero(start, 4, 1);

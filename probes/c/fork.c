@@ -18,10 +18,10 @@ static void fill_file(void)
 /* Without the fork event the child has no userfaultfd: all of the file comes by itself. */
 static void child_sees_all(void)
 {
-	assert_that(smaps_has_flag(primary, "hm"), "the child's VmFlags lack hm");
+	assert_flag(primary, "hm", true);
 	check_pages(primary, 0, 16, FILLING);
 	check_pages(primary, huge_pages() - 1, 1, FILLING);
-	assert_that(pagemap_protected_count(primary, 16) == 0, "the child has marks");
+	assert_protected(primary, 16, 0);
 	fill_pages(primary, 6, 1, REFILLING);
 }
 
@@ -34,7 +34,7 @@ static void in_modes(uint64_t features, uint64_t modes, bool protect)
 	child_end(child_start(child_sees_all));
 	assert_mapped(primary, 0, 0, 4 * BASE_PAGE);
 	assert_no_fault(uffd);
-	assert_that(pagemap_protected_count(primary, 16) == protect, "the parent's marks changed");
+	assert_protected(primary, 16, protect);
 	check_pages(primary, 0, 4, FILLING);
 	assert_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(primary, 6, 1, REFILLING);
@@ -71,12 +71,10 @@ static void child_has_copies(void)
 {
 	assert_mapped(primary, 0, 0, 4 * BASE_PAGE);
 	for (size_t page = 0; page < 8; page++)
-		assert_that(pagemap_protected(primary + page * BASE_PAGE) == (page == 1 || page == 6),
-		       "the child's mark of page %zu is wrong", page);
+		assert_protected(primary + page * BASE_PAGE, 1, page == 1 || page == 6);
 	check_pages(primary, 0, 4, FILLING);
 	fill_pages(primary, 2, 1, REFILLING);
-	assert_that(pagemap_present(primary, 8) == 4, "%zu pages are present in the child",
-	       pagemap_present(primary, 8));
+	assert_present(primary, 8, 4);
 }
 
 static void *fork_it(void *unused)
@@ -103,7 +101,7 @@ static void with_event(void)
 	assert_mapped(primary, 0, 0, 4 * BASE_PAGE);
 	check_pages(primary, 2, 1, REFILLING);
 	fill_pages(primary, 2, 1, FILLING);
-	assert_that(pagemap_protected_count(primary, 8) == 2, "the parent's marks changed");
+	assert_protected(primary, 8, 2);
 }
 
 static void full_and_collapsed(void)

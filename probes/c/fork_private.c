@@ -20,7 +20,9 @@ static char *page;
 
 static void has_the_page(void)
 {
-	assert_that(*(volatile char *)page == 1, "the child has %d where its parent wrote 1", *page);
+	assert_that(*(volatile char *)page == 1,
+		    "the child reads %d in its private huge page, expected the 1 that its parent "
+		    "wrote", *page);
 }
 
 static void use_and_free(int fd)

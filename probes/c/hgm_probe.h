@@ -171,6 +171,14 @@ void probe_at(const char *file, int line);
 void probe_asked(const char *what, size_t length);
 void check_error(const char *call, int got, int want);
 
+/* The same for a call that sets errno and returns -1, or MAP_FAILED, where it fails. */
+#define assert_errno(call, want)                                                \
+	(probe_asked(NULL, 0), check_error(#call, (intptr_t)(call) == -1 ? errno : 0, want))
+
+/* A call such as read() must transfer all of LENGTH bytes. */
+#define assert_bytes(call, length) check_bytes(#call, call, length)
+void check_bytes(const char *call, ssize_t got, size_t length);
+
 /* ---- memory.c: files, mappings, contents ------------------------------ */
 
 /* Files of COUNT huge pages, none of them allocated yet. */
@@ -202,6 +210,9 @@ void punch(int fd, size_t first, size_t count);
 int signal_of(void (*act)(void *), void *argument);
 enum touch_kind { TOUCH_READ, TOUCH_WRITE };
 int access_signal(void *address, enum touch_kind kind);
+
+/* Fails the test unless the access gets the signal WANT; 0 for none. */
+void assert_signal(void *address, enum touch_kind kind, int want);
 
 /*
  * Page N of a huge page carries a stamp made of N in its first and last eight
@@ -337,6 +348,12 @@ void server_end(struct server *server);
 int64_t smaps_bytes(const void *address, const char *field);
 bool smaps_has_flag(const void *address, const char *letters);
 
+/* Fails the test unless a field of the mapping in smaps has this many bytes. */
+void assert_smaps(const void *address, const char *field, size_t bytes);
+
+/* Fails the test unless the mapping's VmFlags in smaps have the letters, or lack them. */
+void assert_flag(const void *address, const char *letters, bool want);
+
 /* Fails the test unless smaps shows the mapping with just these bytes by entries of each size. */
 void assert_mapped(const void *start, size_t by_pud, size_t by_pmd, size_t by_pte);
 
@@ -388,6 +405,13 @@ size_t mincore_present(void *start, size_t count);
 bool pagemap_protected(const void *address);
 size_t pagemap_protected_count(const void *start, size_t count);
 
+/* Fails the test unless pagemap shows WANT of COUNT pages as present, or as write-protected. */
+void assert_present(const void *start, size_t count, size_t want);
+void assert_protected(const void *start, size_t count, size_t want);
+
+/* The same for mincore() and resident pages. */
+void assert_resident(void *start, size_t count, size_t want);
+
 /* ---- checkpoint.c: page tables, seen from outside the kernel ----------- */
 
 /*
@@ -416,6 +440,7 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define child_start(...) FROM_HERE(child_start(__VA_ARGS__))
 #define child_end(...) FROM_HERE(child_end(__VA_ARGS__))
 #define check_error(...) FROM_HERE(check_error(__VA_ARGS__))
+#define check_bytes(...) FROM_HERE(check_bytes(__VA_ARGS__))
 #define huge_memfd(...) FROM_HERE(huge_memfd(__VA_ARGS__))
 #define hugetlbfs_file(...) FROM_HERE(hugetlbfs_file(__VA_ARGS__))
 #define detached_file(...) FROM_HERE(detached_file(__VA_ARGS__))
@@ -425,6 +450,7 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define map_private_huge(...) FROM_HERE(map_private_huge(__VA_ARGS__))
 #define unmap(...) FROM_HERE(unmap(__VA_ARGS__))
 #define punch(...) FROM_HERE(punch(__VA_ARGS__))
+#define assert_signal(...) FROM_HERE(assert_signal(__VA_ARGS__))
 #define check_pages(...) FROM_HERE(check_pages(__VA_ARGS__))
 #define check_zero(...) FROM_HERE(check_zero(__VA_ARGS__))
 #define check_copy(...) FROM_HERE(check_copy(__VA_ARGS__))
@@ -447,6 +473,8 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define server_start(...) FROM_HERE(server_start(__VA_ARGS__))
 #define server_end(...) FROM_HERE(server_end(__VA_ARGS__))
 #define smaps_bytes(...) FROM_HERE(smaps_bytes(__VA_ARGS__))
+#define assert_smaps(...) FROM_HERE(assert_smaps(__VA_ARGS__))
+#define assert_flag(...) FROM_HERE(assert_flag(__VA_ARGS__))
 #define smaps_has_flag(...) FROM_HERE(smaps_has_flag(__VA_ARGS__))
 #define assert_mapped(...) FROM_HERE(assert_mapped(__VA_ARGS__))
 #define assert_whole(...) FROM_HERE(assert_whole(__VA_ARGS__))
@@ -462,6 +490,9 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define mincore_present(...) FROM_HERE(mincore_present(__VA_ARGS__))
 #define pagemap_protected(...) FROM_HERE(pagemap_protected(__VA_ARGS__))
 #define pagemap_protected_count(...) FROM_HERE(pagemap_protected_count(__VA_ARGS__))
+#define assert_present(...) FROM_HERE(assert_present(__VA_ARGS__))
+#define assert_resident(...) FROM_HERE(assert_resident(__VA_ARGS__))
+#define assert_protected(...) FROM_HERE(assert_protected(__VA_ARGS__))
 #define checkpoint_of(...) FROM_HERE(checkpoint_of(__VA_ARGS__))
 #endif
 

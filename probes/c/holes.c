@@ -24,10 +24,13 @@ static void every_other_page(void)
 	server_start(&server, uffd, BASE_PAGE);
 	check_pages(primary, 0, PAGES, FILLING);
 	server_end(&server);
-	assert_that(server.count == PAGES / 2, "%zu faults", server.count);
+	assert_that(server.count == PAGES / 2,
+		    "%zu minor faults, expected %zu: one for each unmapped base page", server.count,
+		    PAGES / 2);
 	for (size_t i = 0; i < server.count; i++)
 		assert_that(server.faults[i] == primary + (2 * i + 1) * BASE_PAGE,
-		       "fault %zu is at %p, the huge page at %p", i, server.faults[i], primary);
+			    "minor fault %zu is at %p, expected %p (page %zu)", i, server.faults[i],
+			    primary + (2 * i + 1) * BASE_PAGE, 2 * i + 1);
 }
 
 static void fault_at(int uffd, char *primary, size_t page)

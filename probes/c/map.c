@@ -16,9 +16,10 @@ static void block_size(void)
 {
 	struct stat file;
 
-	assert_that(fstat(open_file(1), &file) == 0, "%s", error_name(errno));
-	assert_that(file.st_blksize == (blksize_t)huge_size(), "st_blksize is %ld",
-	       (long)file.st_blksize);
+	assert_errno(fstat(open_file(1), &file), 0);
+	assert_that(file.st_blksize == (blksize_t)huge_size(),
+		    "st_blksize is %s, expected %s", size_text(file.st_blksize),
+		    size_text((int64_t)huge_size()));
 }
 
 static void zero_then_contents(void)
@@ -37,10 +38,9 @@ static void whole_pages_only(void)
 {
 	int fd = open_file(2);
 	char *start = map_shared(fd, 2 * huge_size(), UNRESERVED);
-	void *odd = mmap(NULL, huge_size(), PROT_READ, MAP_SHARED, fd, BASE_PAGE);
 
-	assert_that(odd == MAP_FAILED && errno == EINVAL, "mmap at offset 4 KiB gave %p", odd);
-	assert_that(munmap(start, BASE_PAGE) != 0 && errno == EINVAL, "munmap of 4 KiB");
+	assert_errno(mmap(NULL, huge_size(), PROT_READ, MAP_SHARED, fd, BASE_PAGE), EINVAL);
+	assert_errno(munmap(start, BASE_PAGE), EINVAL);
 }
 
 int main(int argc, char **argv)

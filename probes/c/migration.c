@@ -28,6 +28,13 @@ static int node_of(char *page)
 	return status;
 }
 
+static void assert_node(char *page, int node)
+{
+	int seen = node_of(page);
+
+	assert_that(seen == node, "move_pages shows the page on node %d, expected %d", seen, node);
+}
+
 /*
  * The status of the page after it was asked to another node. A page that is
  * refused late is told by the result alone, which counts them: EBUSY as well.
@@ -40,6 +47,12 @@ static int move_to(char *page, int node)
 
 	assert_that(refused == 0 || refused == 1, "move_pages: %s", error_name(errno));
 	return status;
+}
+
+static void assert_moved(int status, int node)
+{
+	assert_that(status == node, "move_pages: expected node %d, got %s %d", node,
+		    status < 0 ? "error" : "node", status < 0 ? -status : status);
 }
 
 static int bind_to(char *start, int node)
@@ -57,15 +70,15 @@ static void whole_page(void)
 
 	fill_pages(start, 0, PAGES, FILLING);
 	from = node_of(start);
-	assert_that(from == 0 || from == 1, "node %d", from);
+	assert_that(from == 0 || from == 1, "the huge page is on node %d, expected 0 or 1", from);
 	to = 1 - from;
-	assert_that(move_to(start, to) == to, "not moved");
-	assert_that(node_of(start) == to && node_of(start + huge_size() - BASE_PAGE) == to,
-	       "it is on node %d", node_of(start));
+	assert_moved(move_to(start, to), to);
+	assert_node(start, to);
+	assert_node(start + huge_size() - BASE_PAGE, to);
 	check_pages(start, 0, PAGES, FILLING);
 	check_zero(start, PAGES, 16);
 	assert_error(bind_to(start, from), 0);
-	assert_that(node_of(start) == from, "mbind left it on node %d", node_of(start));
+	assert_node(start, from);
 	check_pages(start, 0, PAGES, FILLING);
 }
 
@@ -75,8 +88,9 @@ static void assert_intact(char *primary, char *alias, int uffd)
 	check_pages(primary, 0, PAGES / 2, FILLING);
 	check_pages(alias, 0, PAGES, FILLING);
 	assert_mapped(primary, 0, 0, PAGES / 2 * BASE_PAGE);
-	assert_that(node_of(primary) == node_of(alias), "two mappings of one page on nodes %d and %d",
-	       node_of(primary), node_of(alias));
+	assert_that(node_of(primary) == node_of(alias),
+		    "one mapping shows the huge page on node %d, the other on node %d",
+		    node_of(primary), node_of(alias));
 	assert_continue(uffd, primary + PAGES / 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(primary, PAGES / 2, 1, FILLING);
 }
@@ -91,7 +105,9 @@ static void half_filled(void)
 	assert_continue(uffd, primary, PAGES / 2 * BASE_PAGE, 0, PAGES / 2 * BASE_PAGE);
 	from = node_of(primary);
 	moved = move_to(primary, 1 - from);
-	assert_that(moved == 1 - from || moved == -EBUSY, "move_pages: status %d", moved);
+	assert_that(moved == 1 - from || moved == -EBUSY,
+		    "move_pages: status %d, expected node %d or -EBUSY (%d)", moved, 1 - from,
+		    -EBUSY);
 	assert_intact(primary, alias, uffd);
 }
 
@@ -104,7 +120,8 @@ static void half_filled_mbind(void)
 	primary = map_split(fd, 0, 0, &uffd);
 	assert_continue(uffd, primary, PAGES / 2 * BASE_PAGE, 0, PAGES / 2 * BASE_PAGE);
 	error = bind_to(primary, 1 - node_of(primary));
-	assert_that(error == 0 || error == EIO, "mbind: %s", error_name(error));
+	assert_that(error == 0 || error == EIO,
+		    "mbind: expected success or EIO, got %s", error_name(error));
 	/* The policy may have cut the VMA; what it maps is what counts. */
 	assert_intact(primary, alias, uffd);
 }
@@ -120,8 +137,8 @@ static void collapsed(void)
 	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	collapse(primary, huge_size());
 	from = node_of(primary);
-	assert_that(move_to(primary, 1 - from) == 1 - from, "not moved");
-	assert_that(node_of(alias) == 1 - from, "the other mapping is on node %d", node_of(alias));
+	assert_moved(move_to(primary, 1 - from), 1 - from);
+	assert_node(alias, 1 - from);
 	check_pages(primary, 0, PAGES, FILLING);
 	assert_whole(primary, huge_size());
 }

@@ -11,8 +11,9 @@ static void offers_continue(void)
 	uint64_t ioctls;
 
 	assert_error(uffd_try_register(uffd, start, huge_size(), MINOR, &ioctls), 0);
-	assert_that(ioctls & 1ULL << _UFFDIO_CONTINUE, "ioctls are %#llx",
-	       (unsigned long long)ioctls);
+	assert_that(ioctls & 1ULL << _UFFDIO_CONTINUE,
+		    "UFFDIO_REGISTER offers the ioctls %#llx, expected UFFDIO_CONTINUE among them",
+		    (unsigned long long)ioctls);
 }
 
 static void whole_pages_only(void)

@@ -22,15 +22,6 @@ static char *filled_source(void)
 	return source;
 }
 
-static void assert_copy(int uffd, char *to, const char *from, size_t length, int error,
-			int64_t done)
-{
-	struct uffd_result result = uffd_copy(uffd, to, from, length);
-
-	assert_that(result.error == error && result.done == done, "got %s, copied %lld",
-	       error_name(result.error), (long long)result.done);
-}
-
 static void fault_is_answered(void)
 {
 	int uffd;
@@ -40,7 +31,7 @@ static void fault_is_answered(void)
 
 	touch_start(&touch, start + 7 * BASE_PAGE, TOUCH_READ);
 	assert_fault(uffd, start, 0);
-	assert_copy(uffd, start, source, huge_size(), 0, (int64_t)huge_size());
+	assert_result(uffd_copy(uffd, start, source, huge_size()), 0, (int64_t)huge_size());
 	touch_end(&touch);
 	check_pages(start, 0, huge_pages(), FILLING);
 	assert_no_fault(uffd);
@@ -52,8 +43,8 @@ static void copied_twice(void)
 	char *start = map_registered(&uffd);
 	char *source = filled_source();
 
-	assert_copy(uffd, start, source, huge_size(), 0, (int64_t)huge_size());
-	assert_copy(uffd, start, source, huge_size(), EEXIST, -EEXIST);
+	assert_result(uffd_copy(uffd, start, source, huge_size()), 0, (int64_t)huge_size());
+	assert_result(uffd_copy(uffd, start, source, huge_size()), EEXIST, -EEXIST);
 }
 
 static void whole_pages_only(void)
@@ -61,7 +52,7 @@ static void whole_pages_only(void)
 	int uffd;
 	char *start = map_registered(&uffd);
 
-	assert_copy(uffd, start, filled_source(), BASE_PAGE, EINVAL, -EINVAL);
+	assert_result(uffd_copy(uffd, start, filled_source(), BASE_PAGE), EINVAL, -EINVAL);
 }
 
 int main(int argc, char **argv)

@@ -45,9 +45,8 @@ static void copy_answers(void)
 	primary = map_missing(0, &uffd);
 	touch_start(&touch, primary + 7 * BASE_PAGE + 0x100, TOUCH_READ);
 	assert_fault(uffd, primary + 7 * BASE_PAGE, 0);
-	assert_that(uffd_copy(uffd, primary + 7 * BASE_PAGE, from, BASE_PAGE).error == EINVAL,
-	       "UFFDIO_COPY of a base page");
-	assert_that(touch_is_held(&touch), "the refused copy woke the reader");
+	assert_result(uffd_copy(uffd, primary + 7 * BASE_PAGE, from, BASE_PAGE), EINVAL, -EINVAL);
+	assert_that(touch_is_held(&touch), "a UFFDIO_COPY that failed woke the reader");
 	assert_error(uffd_copy(uffd, primary, from, huge_size()).error, 0);
 	touch_end(&touch);
 	check_pages(primary, 0, 16, FILLING);
@@ -68,7 +67,7 @@ static void write_fault(void)
 	touch_start(&touch, primary + huge_size() - 8, TOUCH_WRITE);
 	assert_fault(uffd, primary + huge_size() - BASE_PAGE, UFFD_PAGEFAULT_FLAG_WRITE);
 	fill_pages(alias, 0, 16, FILLING);
-	assert_that(touch_is_held(&touch), "nobody has woken the writer");
+	assert_that(touch_is_held(&touch), "the writer continued before UFFDIO_WAKE");
 	assert_error(uffd_wake(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE), 0);
 	touch_end(&touch);
 	check_pages(primary, 0, 16, FILLING);

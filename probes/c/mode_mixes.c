@@ -22,11 +22,9 @@ static char *map_all_modes(int *uffd)
 static void minor_answered(int uffd, struct touch *touch, uint64_t write, uint64_t mode)
 {
 	char *page = (char *)((uintptr_t)touch->address & -BASE_PAGE);
-	struct uffd_result result;
 
 	assert_fault(uffd, page, UFFD_PAGEFAULT_FLAG_MINOR | write);
-	result = uffd_continue_mode(uffd, page, BASE_PAGE, mode);
-	assert_that(result.error == 0 && result.done == BASE_PAGE, "%s", error_name(result.error));
+	assert_result(uffd_continue_mode(uffd, page, BASE_PAGE, mode), 0, BASE_PAGE);
 }
 
 static void protect_answered(int uffd, struct touch *touch)
@@ -50,7 +48,8 @@ static void minor_or_missing(void)
 	assert_fault(uffd, primary + huge_size() + 3 * BASE_PAGE, 0);
 	check_pages(primary, 3, 1, FILLING);
 	/* Held for good: the child that this test is ends with it. */
-	assert_that(touch_is_held(&second), "nobody has answered");
+	assert_that(touch_is_held(&second),
+		    "the reader of the missing huge page continued without an answer");
 }
 
 static void write_to_a_hole(void)
@@ -76,7 +75,7 @@ static void continued_with_protection(void)
 	minor_answered(uffd, &touch, UFFD_PAGEFAULT_FLAG_WRITE, UFFDIO_CONTINUE_MODE_WP);
 	protect_answered(uffd, &touch);
 	touch_end(&touch);
-	assert_that(!pagemap_protected(page), "it is still protected");
+	assert_protected(page, 1, 0);
 	check_pages(primary, 6, 1, FILLING);
 }
 
@@ -88,13 +87,12 @@ static void protected_hole(void)
 	char *primary = map_all_modes(&uffd);
 
 	assert_error(uffd_protect(uffd, primary, 16 * BASE_PAGE, true), 0);
-	assert_that(pagemap_present(primary, 16) == 0, "protecting holes mapped them");
+	assert_present(primary, 16, 0);
 	touch_start(&touch, primary + 7 * BASE_PAGE, TOUCH_READ);
 	minor_answered(uffd, &touch, 0, UFFDIO_CONTINUE_MODE_WP);
 	touch_end(&touch);
-	assert_that(pagemap_protected(primary + 7 * BASE_PAGE), "UFFDIO_CONTINUE_MODE_WP left no mark");
-	assert_that(pagemap_protected_count(primary, 16) == 16, "%zu of 16 marks are left",
-	       pagemap_protected_count(primary, 16));
+	assert_protected(primary + 7 * BASE_PAGE, 1, 1);
+	assert_protected(primary, 16, 16);
 	assert_no_fault(uffd);
 }
 
@@ -104,15 +102,12 @@ static void range_with_protection(void)
 	int uffd;
 	char *primary = map_all_modes(&uffd);
 	size_t pages = PMD_PAGE / BASE_PAGE;
-	struct uffd_result result = uffd_continue_mode(uffd, primary, PMD_PAGE,
-						       UFFDIO_CONTINUE_MODE_WP);
 
-	assert_that(result.error == 0 && result.done == (int64_t)PMD_PAGE, "%s",
-	       error_name(result.error));
-	assert_that(pagemap_protected_count(primary, pages) == pages, "%zu of %zu are protected",
-	       pagemap_protected_count(primary, pages), pages);
+	assert_result(uffd_continue_mode(uffd, primary, PMD_PAGE, UFFDIO_CONTINUE_MODE_WP), 0,
+		      PMD_PAGE);
+	assert_protected(primary, pages, pages);
 	if (huge_size() == PUD_PAGE)
-		assert_that(pagemap_protected_count(primary + PMD_PAGE, pages) == 0, "more was protected");
+		assert_protected(primary + PMD_PAGE, pages, 0);
 	check_pages(primary, 0, 64, FILLING);
 }
 

@@ -25,7 +25,7 @@ static char *map_mixed(uint64_t features, uint64_t modes, int *uffd)
 
 static void protect(char *start, int protection)
 {
-	assert_that(mprotect(start, huge_size(), protection) == 0, "mprotect: %s", error_name(errno));
+	assert_errno(mprotect(start, huge_size(), protection), 0);
 }
 
 static const size_t *mapped_pages(void)
@@ -45,10 +45,8 @@ static void assert_signals(char *start, int reading, int writing)
 	for (size_t i = 0; i < 4; i++) {
 		char *word = start + mapped_pages()[i] * BASE_PAGE + 0x100;
 
-		assert_that(access_signal(word, TOUCH_READ) == reading, "reading page %zu",
-		       mapped_pages()[i]);
-		assert_that(access_signal(word, TOUCH_WRITE) == writing, "writing page %zu",
-		       mapped_pages()[i]);
+		assert_signal(word, TOUCH_READ, reading);
+		assert_signal(word, TOUCH_WRITE, writing);
 	}
 }
 
@@ -77,8 +75,7 @@ static void no_access(void)
 	protect(start, PROT_READ | PROT_WRITE);
 	assert_signals(start, 0, 0);
 	check_pages(start, 0, 2, FILLING);
-	assert_that(pagemap_present(start, huge_pages()) == huge_pages() / 2 + 2, "%zu are present",
-	       pagemap_present(start, huge_pages()));
+	assert_present(start, huge_pages(), huge_pages() / 2 + 2);
 }
 
 /* A continue while the mapping is for reading only installs an entry for reading only. */
@@ -90,9 +87,9 @@ static void continued_read_only(void)
 	protect(start, PROT_READ);
 	assert_continue(uffd, start + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(start, 1, 1, FILLING);
-	assert_that(access_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE) == SIGSEGV, "it was written");
+	assert_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE, SIGSEGV);
 	protect(start, PROT_READ | PROT_WRITE);
-	assert_that(access_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE) == 0, "it cannot be written");
+	assert_signal(start + BASE_PAGE + 0x100, TOUCH_WRITE, 0);
 }
 
 static void marks_hold(void)
@@ -104,8 +101,7 @@ static void marks_hold(void)
 	assert_error(uffd_protect(uffd, start + BASE_PAGE, 4 * BASE_PAGE, true), 0);
 	protect(start, PROT_READ);
 	protect(start, PROT_READ | PROT_WRITE);
-	assert_that(pagemap_protected_count(start, 8) == 4, "%zu of 4 marks",
-	       pagemap_protected_count(start, 8));
+	assert_protected(start, 8, 4);
 	touch_start(&touch, start + BASE_PAGE + 0x100, TOUCH_WRITE);
 	assert_fault(uffd, start + BASE_PAGE, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
 	assert_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, false), 0);
@@ -131,10 +127,8 @@ static void parts(void)
 	int uffd;
 	char *start = map_mixed(0, 0, &uffd);
 
-	assert_that(mprotect(start, BASE_PAGE, PROT_READ) == -1 && errno == EINVAL, "%s",
-	       error_name(errno));
-	assert_that(mprotect(start + BASE_PAGE, BASE_PAGE, PROT_READ) == -1 && errno == EINVAL, "%s",
-	       error_name(errno));
+	assert_errno(mprotect(start, BASE_PAGE, PROT_READ), EINVAL);
+	assert_errno(mprotect(start + BASE_PAGE, BASE_PAGE, PROT_READ), EINVAL);
 	assert_signals(start, 0, 0);
 }
 

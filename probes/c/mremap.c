@@ -38,10 +38,10 @@ static void entries_move(void)
 	if (is_pud)
 		assert_continue(uffd, from + 2 * PMD_PAGE, PMD_PAGE, 0, PMD_PAGE);
 	to = move(from, huge_size());
-	assert_that(smaps_has_flag(to, "hm"), "VmFlags lacks hm");
+	assert_flag(to, "hm", true);
 	assert_mapped(to, 0, is_pud ? PMD_PAGE : 0, 6 * BASE_PAGE);
 	checkpoint(to, huge_size(), "pud:0,pte:6");
-	assert_that(access_signal(from, TOUCH_READ) == SIGSEGV, "the old place is still mapped");
+	assert_signal(from, TOUCH_READ, SIGSEGV);
 	check_pages(to, 0, 1, FILLING);
 	check_zero(to, 1, 5);
 	if (is_pud)
@@ -56,7 +56,7 @@ static void holes_after(void)
 
 	assert_continue(uffd, to, BASE_PAGE, 0, BASE_PAGE);
 	to = move(to, huge_size());
-	assert_that(!smaps_has_flag(to, "ui"), "it is still registered");
+	assert_flag(to, "ui", false);
 	check_zero(to, 7, 1);
 	check_zero(to, huge_pages() - 1, 1);
 	assert_no_fault(uffd);
@@ -71,10 +71,9 @@ static void marks_after(void)
 	assert_continue(uffd, to, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
 	assert_error(uffd_protect(uffd, to, 8 * BASE_PAGE, true), 0);
 	to = move(to, huge_size());
-	assert_that(pagemap_protected_count(to, 8) == 0, "%zu marks are left",
-	       pagemap_protected_count(to, 8));
-	assert_that(access_signal(to + BASE_PAGE + 0x80, TOUCH_WRITE) == 0, "it cannot be written");
-	assert_that(access_signal(to + 6 * BASE_PAGE + 0x80, TOUCH_WRITE) == 0, "nor can the hole");
+	assert_protected(to, 8, 0);
+	assert_signal(to + BASE_PAGE + 0x80, TOUCH_WRITE, 0);
+	assert_signal(to + 6 * BASE_PAGE + 0x80, TOUCH_WRITE, 0);
 	check_pages(to, 0, 1, FILLING);
 }
 
@@ -117,25 +116,26 @@ static void shrunk(void)
 
 	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
 	assert_continue(uffd, start + huge_size(), BASE_PAGE, 0, BASE_PAGE);
-	assert_that(mremap(start, 2 * huge_size(), huge_size(), 0) == start, "%s", error_name(errno));
+	assert_that(mremap(start, 2 * huge_size(), huge_size(), 0) == start,
+		    "mremap of two huge pages to one: %s", error_name(errno));
 	assert_mapped(start, 0, 0, BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
-	assert_that(access_signal(start + huge_size(), TOUCH_READ) == SIGSEGV, "not unmapped");
+	assert_signal(start + huge_size(), TOUCH_READ, SIGSEGV);
 }
 
 static void refused(void)
 {
+	const int move = MREMAP_MAYMOVE | MREMAP_FIXED;
+	size_t size = huge_size();
 	int uffd;
-	char *start = map_split(fd, 0, 0, &uffd), *to = place(huge_size());
+	char *start = map_split(fd, 0, 0, &uffd), *to = place(size);
 
 	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
-	assert_that(mremap(start, huge_size(), 2 * huge_size(), MREMAP_MAYMOVE) == MAP_FAILED,
-	       "a huge mapping grew");
-	assert_that(mremap(start, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
-		      to + BASE_PAGE) == MAP_FAILED && errno == EINVAL, "to an odd address: %s",
-	       error_name(errno));
-	assert_that(mremap(start + BASE_PAGE, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED,
-		      to) == MAP_FAILED, "from an odd address");
+	assert_that(mremap(start, size, 2 * size, MREMAP_MAYMOVE) == MAP_FAILED,
+		    "mremap of one huge page to two: expected an error, got success");
+	assert_errno(mremap(start, size, size, move, to + BASE_PAGE), EINVAL);
+	assert_that(mremap(start + BASE_PAGE, size, size, move, to) == MAP_FAILED,
+		    "mremap from the second base page on: expected an error, got success");
 	assert_mapped(start, 0, 0, BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
 }

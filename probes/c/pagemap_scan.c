@@ -60,15 +60,23 @@ static struct scan scan(char *start, size_t length, uint64_t flags, uint64_t cat
 	return scan;
 }
 
+static void assert_regions(const struct scan *scan, int count)
+{
+	assert_that(scan->count == count, "PAGEMAP_SCAN reports %d regions, expected %d",
+		    scan->count, count);
+}
+
 static void assert_region(const struct scan *scan, int index, const char *start, size_t pages)
 {
 	const struct scan_region *region = &scan->regions[index];
 
-	assert_that(index < scan->count, "%d regions, expected more", scan->count);
+	assert_that(index < scan->count,
+		    "PAGEMAP_SCAN reports %d regions, expected more", scan->count);
 	assert_that(region->start == (uintptr_t)start &&
-	       region->end == (uintptr_t)start + pages * BASE_PAGE,
-	       "region %d is %#llx-%#llx, expected %p and %zu pages", index,
-	       (unsigned long long)region->start, (unsigned long long)region->end, start, pages);
+		    region->end == (uintptr_t)start + pages * BASE_PAGE,
+		    "PAGEMAP_SCAN: region %d is %#llx to %#llx, expected %zu base pages from %p on",
+		    index, (unsigned long long)region->start, (unsigned long long)region->end,
+		    pages, start);
 }
 
 static void present_pages(void)
@@ -80,7 +88,7 @@ static void present_pages(void)
 	assert_continue(uffd, primary + 3 * BASE_PAGE, 2 * BASE_PAGE, 0, 2 * BASE_PAGE);
 	assert_continue(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	seen = scan(primary, huge_size(), 0, IS_PRESENT, 0);
-	assert_that(seen.count == 2, "%d regions", seen.count);
+	assert_regions(&seen, 2);
 	assert_region(&seen, 0, primary + 3 * BASE_PAGE, 2);
 	assert_region(&seen, 1, primary + huge_size() - BASE_PAGE, 1);
 }
@@ -101,13 +109,13 @@ static void written_pages(void)
 	char *start = map_tracked();
 	struct scan seen = scan(start, huge_size(), DO_PROTECT | CHECK_ASYNC, IS_WRITTEN, 0);
 
-	assert_that(seen.count == 1, "%d regions of a mapping that was never protected", seen.count);
+	assert_regions(&seen, 1);
 	assert_region(&seen, 0, start, huge_pages());
 	fill_pages(start, 5, 1, FILLING);
 	fill_pages(start, 6, 1, FILLING);
 	fill_pages(start, huge_pages() - 1, 1, FILLING);
 	seen = scan(start, huge_size(), 0, IS_WRITTEN, 0);
-	assert_that(seen.count == 2, "%d regions", seen.count);
+	assert_regions(&seen, 2);
 	assert_region(&seen, 0, start + 5 * BASE_PAGE, 2);
 	assert_region(&seen, 1, start + huge_size() - BASE_PAGE, 1);
 }
@@ -121,11 +129,13 @@ static void no_more_than_asked(void)
 	scan(start, huge_size(), DO_PROTECT | CHECK_ASYNC, IS_WRITTEN, 0);
 	fill_pages(start, 5, 2, FILLING);
 	seen = scan(start, huge_size(), DO_PROTECT | CHECK_ASYNC, IS_WRITTEN, 1);
-	assert_that(seen.count == 1, "%d regions", seen.count);
+	assert_regions(&seen, 1);
 	assert_region(&seen, 0, start + 5 * BASE_PAGE, 1);
-	assert_that(seen.walk_end == start + 6 * BASE_PAGE, "the walk ended at %p", seen.walk_end);
-	assert_that(pagemap_protected(start + 5 * BASE_PAGE), "page 5 is not protected");
-	assert_that(!pagemap_protected(start + 6 * BASE_PAGE), "page 6 is protected");
+	assert_that(seen.walk_end == start + 6 * BASE_PAGE,
+		    "PAGEMAP_SCAN: walk_end is %p, expected %p", seen.walk_end,
+		    start + 6 * BASE_PAGE);
+	assert_protected(start + 5 * BASE_PAGE, 1, 1);
+	assert_protected(start + 6 * BASE_PAGE, 1, 0);
 }
 
 /* A range inside one large entry is protected, and what is around it is not. */
@@ -135,11 +145,10 @@ static void part_of_an_entry(void)
 	struct scan seen = scan(start + 8 * BASE_PAGE, 4 * BASE_PAGE, DO_PROTECT | CHECK_ASYNC,
 				IS_WRITTEN, 0);
 
-	assert_that(seen.count == 1, "%d regions", seen.count);
+	assert_regions(&seen, 1);
 	assert_region(&seen, 0, start + 8 * BASE_PAGE, 4);
-	assert_that(pagemap_protected_count(start, huge_pages()) == 4, "%zu pages are protected",
-	       pagemap_protected_count(start, huge_pages()));
-	assert_that(pagemap_protected_count(start + 8 * BASE_PAGE, 4) == 4, "other pages are");
+	assert_protected(start, huge_pages(), 4);
+	assert_protected(start + 8 * BASE_PAGE, 4, 4);
 }
 
 int main(int argc, char **argv)

@@ -37,12 +37,11 @@ static void spliced(void)
 	struct iovec part = { primary + 10 * BASE_PAGE, PAGES * BASE_PAGE };
 
 	assert_continue(uffd, primary + 10 * BASE_PAGE, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
-	assert_that(pipe(ends) == 0, "%s", error_name(errno));
-	assert_that(vmsplice(ends[1], &part, 1, 0) == (ssize_t)sizeof(buffer), "%s", error_name(errno));
+	assert_errno(pipe(ends), 0);
+	assert_bytes(vmsplice(ends[1], &part, 1, 0), sizeof(buffer));
 	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
 	assert_mapped(primary, 0, 0, 0);
-	assert_that(read(ends[0], buffer, sizeof(buffer)) == (ssize_t)sizeof(buffer), "%s",
-	       error_name(errno));
+	assert_bytes(read(ends[0], buffer, sizeof(buffer)), sizeof(buffer));
 	assert_buffer(10, PAGES);
 }
 
@@ -55,13 +54,13 @@ static void pipe_is_the_last(void)
 	struct iovec part = { primary + huge_size() - BASE_PAGE, BASE_PAGE };
 
 	assert_continue(uffd, part.iov_base, BASE_PAGE, 0, BASE_PAGE);
-	assert_that(pipe(ends) == 0, "%s", error_name(errno));
-	assert_that(vmsplice(ends[1], &part, 1, 0) == (ssize_t)BASE_PAGE, "%s", error_name(errno));
+	assert_errno(pipe(ends), 0);
+	assert_bytes(vmsplice(ends[1], &part, 1, 0), BASE_PAGE);
 	unmap(primary, huge_size());
 	close(own);
 	close(uffd);
 	assert_pool(&before, -1, 0, "while the pipe holds it");
-	assert_that(read(ends[0], buffer, BASE_PAGE) == (ssize_t)BASE_PAGE, "%s", error_name(errno));
+	assert_bytes(read(ends[0], buffer, BASE_PAGE), BASE_PAGE);
 	assert_buffer(huge_pages() - 1, 1);
 	assert_pool(&before, 0, 0, "after it was read");
 }
@@ -79,7 +78,7 @@ static char *map_ring(int fd, size_t length, off_t offset)
 {
 	void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
 
-	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	assert_that(start != MAP_FAILED, "mmap of the io_uring: %s", error_name(errno));
 	return start;
 }
 
@@ -119,11 +118,22 @@ static int ring_request(struct ring *ring, unsigned char opcode, int file, char 
 	};
 	ring->array[index] = index;
 	__atomic_store_n(ring->tail, *ring->tail + 1, __ATOMIC_RELEASE);
-	assert_that(syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1,
-	       "io_uring_enter: %s", error_name(errno));
+	result = (int)syscall(SYS_io_uring_enter, ring->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+	assert_that(result == 1, "io_uring_enter: %s", error_name(errno));
 	result = ring->done[*ring->done_head & *ring->done_mask].res;
 	__atomic_store_n(ring->done_head, *ring->done_head + 1, __ATOMIC_RELEASE);
 	return result;
+}
+
+/* Reads or writes the file's first bytes, as many as the buffer has. */
+static void assert_ring_request(struct ring *ring, unsigned char opcode, int file, char *page)
+{
+	int result = ring_request(ring, opcode, file, page, sizeof(buffer));
+
+	assert_that(result == (int)sizeof(buffer), "%s: expected %zu bytes, got %s",
+		    opcode == IORING_OP_READ_FIXED ? "IORING_OP_READ_FIXED" :
+						     "IORING_OP_WRITE_FIXED", sizeof(buffer),
+		    result < 0 ? error_name(-result) : size_text(result));
 }
 
 static int register_buffer(const struct ring *ring, char *start, size_t length)
@@ -135,8 +145,9 @@ static int register_buffer(const struct ring *ring, char *start, size_t length)
 
 static void unregister_buffers(const struct ring *ring)
 {
-	assert_that(syscall(SYS_io_uring_register, ring->fd, IORING_UNREGISTER_BUFFERS, NULL, 0) == 0, "%s",
-	       error_name(errno));
+	assert_that(syscall(SYS_io_uring_register, ring->fd, IORING_UNREGISTER_BUFFERS, NULL, 0) ==
+		    0,
+		    "IORING_UNREGISTER_BUFFERS: %s", error_name(errno));
 }
 
 /* A long-term pin of base pages, which the mapping can be dropped and collapsed under. */
@@ -167,18 +178,14 @@ static void ring_io(void)
 
 	assert_continue(uffd, page, PAGES * BASE_PAGE, 0, PAGES * BASE_PAGE);
 	assert_error(register_buffer(&ring, page, PAGES * BASE_PAGE), 0);
-	assert_that(ring_request(&ring, IORING_OP_WRITE_FIXED, file, page, sizeof(buffer)) == (int)sizeof(buffer),
-	       "not all of it");
-	assert_that(pread(file, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
-	       error_name(errno));
+	assert_ring_request(&ring, IORING_OP_WRITE_FIXED, file, page);
+	assert_bytes(pread(file, buffer, sizeof(buffer), 0), sizeof(buffer));
 	assert_buffer(6, PAGES);
 	/* The other way, after the mapping was dropped: into the pages that the ring holds. */
 	memset(buffer, 0, sizeof(buffer));
-	assert_that(pwrite(file, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
-	       error_name(errno));
+	assert_bytes(pwrite(file, buffer, sizeof(buffer), 0), sizeof(buffer));
 	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
-	assert_that(ring_request(&ring, IORING_OP_READ_FIXED, file, page, sizeof(buffer)) == (int)sizeof(buffer),
-	       "not all of it");
+	assert_ring_request(&ring, IORING_OP_READ_FIXED, file, page);
 	assert_continue(uffd, primary + 5 * BASE_PAGE, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
 	check_zero(primary, 6, PAGES);
 	check_pages(primary, 5, 1, FILLING);
@@ -190,19 +197,18 @@ static void ring_io(void)
 static void direct_io(void)
 {
 	int disk, uffd;
-	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 6 * BASE_PAGE;
+	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 6 * BASE_PAGE, *alias;
 
 	probe_harms("reads /dev/vda");
 	disk = open("/dev/vda", O_RDONLY | O_DIRECT | O_CLOEXEC);
 	if (disk < 0)
 		probe_skip("/dev/vda: %s (the guest has no disk)", error_name(errno));
 	assert_continue(uffd, page - BASE_PAGE, 6 * BASE_PAGE, 0, 6 * BASE_PAGE);
-	assert_that(pread(disk, buffer, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
-	       error_name(errno));
-	assert_that(pread(disk, page, sizeof(buffer), 0) == (ssize_t)sizeof(buffer), "%s",
-	       error_name(errno));
-	assert_that(memcmp(map_shared(fd, huge_size(), UNRESERVED) + 6 * BASE_PAGE, buffer,
-		      sizeof(buffer)) == 0, "the file does not show what the disk has");
+	assert_bytes(pread(disk, buffer, sizeof(buffer), 0), sizeof(buffer));
+	assert_bytes(pread(disk, page, sizeof(buffer), 0), sizeof(buffer));
+	alias = map_shared(fd, huge_size(), UNRESERVED);
+	assert_that(memcmp(alias + 6 * BASE_PAGE, buffer, sizeof(buffer)) == 0,
+		    "O_DIRECT: the file has other bytes than a read into ordinary memory gave");
 	check_pages(primary, 5, 1, FILLING);
 	check_pages(primary, 10, 1, FILLING);
 	fill_pages(primary, 6, PAGES, FILLING);

@@ -37,7 +37,7 @@ static void hole(void)
 	struct pool before = pool_now();
 	int fd = huge_memfd(1);
 
-	assert_that(fallocate(fd, 0, 0, (off_t)huge_size()) == 0, "%s", error_name(errno));
+	assert_errno(fallocate(fd, 0, 0, (off_t)huge_size()), 0);
 	assert_pool(&before, -1, 0, "allocated");
 	punch(fd, 0, 1);
 	assert_pool(&before, 0, 0, "punched");

@@ -31,8 +31,7 @@ static void touched(void)
 	check_pages(start, 3, 4, FILLING);
 	check_pages(start, huge_pages() - 1, 1, FILLING);
 	check_pages(start, 0, huge_pages(), FILLING);
-	assert_that(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
-	       pagemap_present(start, huge_pages()));
+	assert_present(start, huge_pages(), huge_pages());
 }
 
 /* Where nothing was mapped the kernel takes the largest entry. */
@@ -50,8 +49,7 @@ static void populated(void)
 	char *start = map_left_alone();
 
 	assert_error(advise(start, huge_size(), MADV_POPULATE_WRITE), 0);
-	assert_that(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
-	       pagemap_present(start, huge_pages()));
+	assert_present(start, huge_pages(), huge_pages());
 	check_pages(start, 0, huge_pages(), FILLING);
 	assert_error(advise(start, huge_size(), MADV_DONTNEED), 0);
 	assert_error(advise(start, huge_size(), MADV_POPULATE_READ), 0);
@@ -64,11 +62,10 @@ static void locked(void)
 	char *start = map_left_alone();
 
 	setrlimit(RLIMIT_MEMLOCK, &all);
-	assert_that(mlock(start, huge_size()) == 0, "mlock: %s", error_name(errno));
-	assert_that(pagemap_present(start, huge_pages()) == huge_pages(), "%zu are present",
-	       pagemap_present(start, huge_pages()));
+	assert_errno(mlock(start, huge_size()), 0);
+	assert_present(start, huge_pages(), huge_pages());
 	check_pages(start, 0, 16, FILLING);
-	assert_that(munlock(start, huge_size()) == 0, "munlock: %s", error_name(errno));
+	assert_errno(munlock(start, huge_size()), 0);
 	check_pages(start, 0, 16, FILLING);
 }
 

@@ -29,6 +29,16 @@ static ssize_t transfer(bool write, char *primary, size_t first, size_t count)
 		       process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
 }
 
+static void assert_transfer(bool write, char *primary, size_t first, size_t count)
+{
+	ssize_t done = transfer(write, primary, first, count);
+
+	assert_that(done == (ssize_t)(count * BASE_PAGE),
+		    "%s of %zu base pages from page %zu on: expected all, got %s",
+		    write ? "process_vm_writev" : "process_vm_readv", count, first,
+		    done < 0 ? error_name(errno) : size_text(done));
+}
+
 /* What the buffer holds must be pages FIRST to FIRST + COUNT. */
 static void assert_buffer(size_t first, size_t count, unsigned int seed)
 {
@@ -53,8 +63,7 @@ static void read_pages(void)
 	int uffd;
 	char *primary = map_mixed(&uffd, &boundary);
 
-	assert_that(transfer(false, primary, boundary - 3, PAGES) == (ssize_t)sizeof(buffer), "%s",
-	       error_name(errno));
+	assert_transfer(false, primary, boundary - 3, PAGES);
 	assert_buffer(boundary - 3, PAGES, FILLING);
 }
 
@@ -66,8 +75,7 @@ static void write_pages(void)
 
 	alias = map_shared(fd, huge_size(), UNRESERVED);
 	fill_copy(buffer, boundary - 3, PAGES, REFILLING);
-	assert_that(transfer(true, primary, boundary - 3, PAGES) == (ssize_t)sizeof(buffer), "%s",
-	       error_name(errno));
+	assert_transfer(true, primary, boundary - 3, PAGES);
 	check_pages(alias, boundary - 3, PAGES, REFILLING);
 	check_pages(alias, boundary - 4, 1, FILLING);
 	check_pages(alias, boundary - 3 + PAGES, 1, FILLING);
@@ -82,15 +90,13 @@ static void through_a_file(void)
 	off_t at = (off_t)(uintptr_t)(primary + (boundary - 2) * BASE_PAGE);
 
 	assert_that(mem >= 0, "/proc/self/mem: %s", error_name(errno));
-	assert_that(pread(mem, buffer, 4 * BASE_PAGE, at) == 4 * (ssize_t)BASE_PAGE, "%s",
-	       error_name(errno));
+	assert_bytes(pread(mem, buffer, 4 * BASE_PAGE, at), 4 * BASE_PAGE);
 	assert_buffer(boundary - 2, 4, FILLING);
 	/* Across the end of a base page. */
-	assert_that(pwrite(mem, "hugetlb", 7, at + (off_t)BASE_PAGE - 3 + 0x400) == 7, "%s",
-	       error_name(errno));
+	assert_bytes(pwrite(mem, "hugetlb", 7, at + (off_t)BASE_PAGE - 3 + 0x400), 7);
 	alias = map_shared(fd, huge_size(), UNRESERVED);
 	assert_that(memcmp(alias + (boundary - 1) * BASE_PAGE - 3 + 0x400, "hugetlb", 7) == 0,
-	       "the other mapping does not show what was written");
+		    "the other mapping does not show what was written through /proc/self/mem");
 }
 
 /* The thread that reads from afar is held by the hole, as one that reads by itself. */
@@ -115,7 +121,8 @@ static void hole_is_a_fault(void)
 	assert_fault(uffd, primary + 21 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
 	assert_continue(uffd, primary + 21 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	pthread_join(thread, NULL);
-	assert_that(done == 2 * (ssize_t)BASE_PAGE, "%zd bytes", done);
+	assert_that(done == 2 * (ssize_t)BASE_PAGE,
+		    "process_vm_readv gave %zd bytes, expected two base pages", done);
 	assert_buffer(20, 2, FILLING);
 	assert_mapped(primary, 0, 0, 2 * BASE_PAGE);
 }
@@ -128,13 +135,11 @@ static void full_and_collapsed(void)
 
 	assert_continue(uffd, primary, huge_size() - BASE_PAGE, 0, huge_size() - BASE_PAGE);
 	for (size_t page = 0; page + PAGES < huge_pages(); page += huge_pages() / 37) {
-		assert_that(transfer(false, primary, page, PAGES) == (ssize_t)sizeof(buffer), "%s",
-		       error_name(errno));
+		assert_transfer(false, primary, page, PAGES);
 		assert_buffer(page, PAGES, FILLING);
 	}
 	collapse(primary, huge_size());
-	assert_that(transfer(false, primary, huge_pages() - PAGES, PAGES) == (ssize_t)sizeof(buffer),
-	       "%s", error_name(errno));
+	assert_transfer(false, primary, huge_pages() - PAGES, PAGES);
 	assert_buffer(huge_pages() - PAGES, PAGES, FILLING);
 }
 

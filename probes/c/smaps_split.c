@@ -11,14 +11,6 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-static void assert_field(const char *start, const char *field, size_t want)
-{
-	int64_t bytes = smaps_bytes(start, field);
-
-	assert_that(bytes == (int64_t)want, "%s is %lld bytes, expected %zu", field,
-	       (long long)bytes, want);
-}
-
 static void unsplit(void)
 {
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
@@ -60,8 +52,8 @@ static void page_sizes_stay(void)
 	char *primary = map_split(fd, 0, 0, &uffd);
 
 	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
-	assert_field(primary, "KernelPageSize", huge_size());
-	assert_field(primary, "MMUPageSize", huge_size());
+	assert_smaps(primary, "KernelPageSize", huge_size());
+	assert_smaps(primary, "MMUPageSize", huge_size());
 }
 
 int main(int argc, char **argv)

@@ -7,7 +7,7 @@ static void memfd(void)
 	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
 
 	split(start, huge_size());
-	assert_that(smaps_has_flag(start, "hm"), "VmFlags lacks hm");
+	assert_flag(start, "hm", true);
 }
 
 static void hugetlbfs(void)
@@ -15,7 +15,7 @@ static void hugetlbfs(void)
 	char *start = map_shared(hugetlbfs_file(1), huge_size(), UNRESERVED);
 
 	split(start, huge_size());
-	assert_that(smaps_has_flag(start, "hm"), "VmFlags lacks hm");
+	assert_flag(start, "hm", true);
 }
 
 static void only_the_range(void)
@@ -23,9 +23,9 @@ static void only_the_range(void)
 	char *start = map_shared(huge_memfd(3), 3 * huge_size(), UNRESERVED);
 
 	split(start + huge_size(), huge_size());
-	assert_that(!smaps_has_flag(start, "hm"), "the huge page before it has hm");
-	assert_that(smaps_has_flag(start + huge_size(), "hm"), "VmFlags lacks hm");
-	assert_that(!smaps_has_flag(start + 2 * huge_size(), "hm"), "the one after it has hm");
+	assert_flag(start, "hm", false);
+	assert_flag(start + huge_size(), "hm", true);
+	assert_flag(start + 2 * huge_size(), "hm", false);
 }
 
 static void twice(void)
@@ -42,7 +42,7 @@ static void maps_nothing(void)
 	char *start = map_shared(huge_memfd(1), huge_size(), UNRESERVED);
 
 	split(start, huge_size());
-	assert_that(pagemap_present(start, huge_pages()) == 0, "something was mapped");
+	assert_present(start, huge_pages(), 0);
 }
 
 int main(int argc, char **argv)

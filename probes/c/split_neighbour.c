@@ -58,7 +58,7 @@ static void across_the_cut(void)
 
 	assert_continue(uffd, start, 2 * huge_size(), ENOENT, -ENOENT);
 	assert_continue(uffd, start + huge_size() - BASE_PAGE, 2 * BASE_PAGE, ENOENT, -ENOENT);
-	assert_that(pagemap_present(start, 2 * huge_pages()) == 0, "something was mapped");
+	assert_present(start, 2 * huge_pages(), 0);
 }
 
 static void fault_addresses(void)

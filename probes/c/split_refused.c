@@ -31,7 +31,7 @@ static void ordinary_file(void)
 {
 	int fd = memfd_create("hgm-probe", MFD_CLOEXEC);
 
-	assert_that(ftruncate(fd, PMD_PAGE) == 0, "%s", error_name(errno));
+	assert_errno(ftruncate(fd, PMD_PAGE), 0);
 	assert_error(advise(map_shared(fd, PMD_PAGE, UNRESERVED), PMD_PAGE, MADV_SPLIT), EINVAL);
 }
 
@@ -42,7 +42,7 @@ static void unaligned(void)
 	assert_error(advise(start + 1, BASE_PAGE, MADV_SPLIT), EINVAL);
 	assert_error(advise(start + BASE_PAGE, huge_size() - BASE_PAGE, MADV_SPLIT), EINVAL);
 	assert_error(advise(start, BASE_PAGE, MADV_SPLIT), EINVAL);
-	assert_that(!smaps_has_flag(start, "hm"), "VmFlags has hm after the refusals");
+	assert_flag(start, "hm", false);
 }
 
 int main(int argc, char **argv)

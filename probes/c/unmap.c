@@ -29,7 +29,7 @@ static void first_of_two(void)
 	char *start = map_two(&uffd);
 
 	unmap(start, huge_size());
-	assert_that(access_signal(start, TOUCH_READ) == SIGSEGV, "it is still mapped");
+	assert_signal(start, TOUCH_READ, SIGSEGV);
 	assert_mapped(start + huge_size(), 0, 0, 3 * BASE_PAGE);
 	check_pages(start, huge_pages(), 1, FILLING);
 }
@@ -40,7 +40,7 @@ static void second_of_two(void)
 	char *start = map_two(&uffd);
 
 	unmap(start + huge_size(), huge_size());
-	assert_that(access_signal(start + huge_size(), TOUCH_READ) == SIGSEGV, "it is still mapped");
+	assert_signal(start + huge_size(), TOUCH_READ, SIGSEGV);
 	assert_mapped(start, 0, 0, 2 * BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
 	assert_continue(uffd, start + 2 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
@@ -51,12 +51,10 @@ static void parts_are_refused(void)
 	int uffd;
 	char *start = map_two(&uffd);
 
-	assert_that(munmap(start + BASE_PAGE, BASE_PAGE) == -1 && errno == EINVAL, "the middle");
-	assert_that(munmap(start, BASE_PAGE) == -1 && errno == EINVAL, "the beginning");
-	assert_that(munmap(start + huge_size() - BASE_PAGE, BASE_PAGE) == -1 && errno == EINVAL,
-	       "the end");
-	assert_that(smaps_bytes(start, "HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
-	       (long long)smaps_bytes(start, "HugetlbPteMapped"));
+	assert_errno(munmap(start + BASE_PAGE, BASE_PAGE), EINVAL);
+	assert_errno(munmap(start, BASE_PAGE), EINVAL);
+	assert_errno(munmap(start + huge_size() - BASE_PAGE, BASE_PAGE), EINVAL);
+	assert_smaps(start, "HugetlbPteMapped", 5 * BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
 }
 
@@ -67,7 +65,7 @@ static void dropped(void)
 
 	assert_error(advise(start, huge_size(), MADV_DONTNEED), 0);
 	assert_mapped(start, 0, 0, 3 * BASE_PAGE);
-	assert_that(pagemap_present(start, huge_pages()) == 0, "something is left");
+	assert_present(start, huge_pages(), 0);
 	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(start, 0, 1, FILLING);
 	check_pages(start, huge_pages(), 1, FILLING);
@@ -81,9 +79,9 @@ static void dropped_with_marks(void)
 
 	assert_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, true), 0);
 	assert_error(advise(start, huge_size(), MADV_DONTNEED), 0);
-	assert_that(pagemap_protected(start + BASE_PAGE), "page 1 lost its mark");
-	assert_that(!pagemap_protected(start), "page 0 got a mark");
-	assert_that(pagemap_present(start, huge_pages()) == 0, "something is present");
+	assert_protected(start + BASE_PAGE, 1, 1);
+	assert_protected(start, 1, 0);
+	assert_present(start, huge_pages(), 0);
 }
 
 static void parts_are_not_dropped(void)
@@ -94,8 +92,7 @@ static void parts_are_not_dropped(void)
 	assert_error(advise(start + BASE_PAGE, BASE_PAGE, MADV_DONTNEED), EINVAL);
 	/* A length is rounded down to huge pages, here to nothing. */
 	assert_error(advise(start, BASE_PAGE, MADV_DONTNEED), 0);
-	assert_that(smaps_bytes(start, "HugetlbPteMapped") == 5 * (int64_t)BASE_PAGE, "%lld bytes",
-	       (long long)smaps_bytes(start, "HugetlbPteMapped"));
+	assert_smaps(start, "HugetlbPteMapped", 5 * BASE_PAGE);
 }
 
 /* An address that was unmapped and is mapped anew has nothing of before: no stale entry. */
@@ -111,7 +108,7 @@ static void mapped_anew(void)
 		     MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd, (off_t)huge_size());
 	assert_that(again == start, "mmap: %s", error_name(errno));
 	assert_mapped(start, 0, 0, 0);
-	assert_that(!smaps_has_flag(start, "hm"), "the new mapping is split");
+	assert_flag(start, "hm", false);
 	check_copy(start, huge_pages(), 1, FILLING);
 }
 
@@ -133,8 +130,7 @@ static void dropped_from_the_tlb(void)
 			(void)*(volatile char *)(start + i * BASE_PAGE);
 		assert_error(advise(start, huge_size(), MADV_DONTNEED), 0);
 		for (size_t i = first; i < first + count; i++)
-			assert_that(access_signal(start + i * BASE_PAGE, TOUCH_READ) == SIGBUS,
-			       "page %zu can still be read", i);
+			assert_signal(start + i * BASE_PAGE, TOUCH_READ, SIGBUS);
 	}
 }
 

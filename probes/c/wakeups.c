@@ -28,10 +28,11 @@ static void own_page_only(void)
 	hold(&first, uffd, primary + 5 * BASE_PAGE);
 	hold(&second, uffd, primary + 6 * BASE_PAGE);
 	assert_continue(uffd, primary + 7 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	assert_that(touch_is_held(&first) && touch_is_held(&second), "page 7 woke one of them");
+	assert_that(touch_is_held(&first) && touch_is_held(&second),
+		    "UFFDIO_CONTINUE of page 7 woke a reader of page 5 or 6");
 	assert_continue(uffd, primary + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&first);
-	assert_that(touch_is_held(&second), "page 5 woke the reader of page 6");
+	assert_that(touch_is_held(&second), "UFFDIO_CONTINUE of page 5 woke the reader of page 6");
 	assert_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&second);
 	assert_no_fault(uffd);
@@ -57,14 +58,13 @@ static void explicit_wake(void)
 	struct touch touch;
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 9 * BASE_PAGE;
-	struct uffd_result result;
 
 	hold(&touch, uffd, page);
-	result = uffd_continue_mode(uffd, page, BASE_PAGE, UFFDIO_CONTINUE_MODE_DONTWAKE);
-	assert_that(result.error == 0 && result.done == BASE_PAGE, "%s", error_name(result.error));
-	assert_that(touch_is_held(&touch), "UFFDIO_CONTINUE_MODE_DONTWAKE woke it");
+	assert_result(uffd_continue_mode(uffd, page, BASE_PAGE, UFFDIO_CONTINUE_MODE_DONTWAKE), 0,
+		      BASE_PAGE);
+	assert_that(touch_is_held(&touch), "UFFDIO_CONTINUE_MODE_DONTWAKE woke the reader");
 	assert_error(uffd_wake(uffd, page - BASE_PAGE, BASE_PAGE), 0);
-	assert_that(touch_is_held(&touch), "a wake of the page before woke it");
+	assert_that(touch_is_held(&touch), "UFFDIO_WAKE of the page before woke the reader");
 	assert_error(uffd_wake(uffd, page, BASE_PAGE), 0);
 	touch_end(&touch);
 }

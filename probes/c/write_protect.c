@@ -86,9 +86,9 @@ static void protected_before(void)
 	assert_continue(uffd, primary + 4 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(primary, 4, 1, FILLING);
 	checkpoint(primary, huge_size(), "present:1,wp:%zu", last);
-	assert_that(pagemap_protected(primary + 3 * BASE_PAGE), "page 3 lost its mark");
-	assert_that(pagemap_protected(primary + 5 * BASE_PAGE), "page 5 lost its mark");
-	assert_that(pagemap_protected(primary + last * BASE_PAGE), "page %zu lost its mark", last);
+	assert_protected(primary + 3 * BASE_PAGE, 1, 1);
+	assert_protected(primary + 5 * BASE_PAGE, 1, 1);
+	assert_protected(primary + last * BASE_PAGE, 1, 1);
 }
 
 int main(int argc, char **argv)

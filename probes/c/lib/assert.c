@@ -60,6 +60,16 @@ void check_error(const char *call, int got, int want)
 	probe_fail("%s: expected %s, got %s", request, error_name(want), error_name(got));
 }
 
+void check_bytes(const char *call, ssize_t got, size_t length)
+{
+	int error = errno;
+
+	if (got == (ssize_t)length)
+		return;
+	probe_fail("%.*s: expected %s, got %s", (int)strcspn(call, "("), call,
+		   size_text((int64_t)length), got < 0 ? error_name(error) : size_text(got));
+}
+
 /* A request that fails at once has its error in both places. */
 static void print_result(char *text, size_t room, const struct uffd_result *result)
 {

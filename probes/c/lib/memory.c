@@ -147,6 +147,20 @@ int access_signal(void *address, enum touch_kind kind)
 	return signal_of(kind == TOUCH_WRITE ? write_word : read_word, address);
 }
 
+static const char *signal_name(int number)
+{
+	return number == SIGBUS ? "SIGBUS" : number == SIGSEGV ? "SIGSEGV" : "no signal";
+}
+
+void assert_signal(void *address, enum touch_kind kind, int want)
+{
+	int got = access_signal(address, kind);
+
+	if (got != want)
+		probe_fail("a %s at %p: expected %s, got %s", kind == TOUCH_WRITE ? "write" : "read",
+			   address, signal_name(want), signal_name(got));
+}
+
 /* "HGMP", eight bits of the seed, 24 bits of the page's number: enough for 64 GiB. */
 static uint64_t stamp(size_t page, unsigned int seed)
 {

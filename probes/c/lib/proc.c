@@ -62,6 +62,22 @@ bool smaps_has_flag(const void *address, const char *letters)
 	return false;
 }
 
+void assert_flag(const void *address, const char *letters, bool want)
+{
+	if (smaps_has_flag(address, letters) != want)
+		probe_fail("smaps: VmFlags of the mapping at %p %s %s, expected that they %s it",
+			   address, want ? "lack" : "have", letters, want ? "have" : "lack");
+}
+
+void assert_smaps(const void *address, const char *field, size_t bytes)
+{
+	int64_t seen = smaps_bytes(address, field);
+
+	if (seen != (int64_t)bytes)
+		probe_fail("smaps: %s is %s, expected %s", field,
+			   seen < 0 ? "missing" : size_text(seen), size_text((int64_t)bytes));
+}
+
 void assert_mapped(const void *start, size_t by_pud, size_t by_pmd, size_t by_pte)
 {
 	static const char *const fields[] = {
@@ -69,14 +85,8 @@ void assert_mapped(const void *start, size_t by_pud, size_t by_pmd, size_t by_pt
 	};
 	const size_t wanted[] = { by_pud, by_pmd, by_pte };
 
-	for (size_t i = 0; i < COUNT_OF(fields); i++) {
-		int64_t bytes = smaps_bytes(start, fields[i]);
-
-		if (bytes != (int64_t)wanted[i])
-			probe_fail("smaps: %s is %s, expected %s", fields[i],
-				   bytes < 0 ? "missing" : size_text(bytes),
-				   size_text((int64_t)wanted[i]));
-	}
+	for (size_t i = 0; i < COUNT_OF(fields); i++)
+		assert_smaps(start, fields[i], wanted[i]);
 }
 
 /* A line "FIELD:   N kB" of a file. */
@@ -258,4 +268,30 @@ size_t mincore_present(void *start, size_t count)
 		present += states[i] & 1;
 	free(states);
 	return present;
+}
+
+static void assert_count(size_t got, size_t want, size_t count, const char *who, const char *what)
+{
+	if (got == want)
+		return;
+	if (count == 1)
+		probe_fail("%s: the base page is %s%s, expected the opposite", who,
+			   want ? "not " : "", what);
+	probe_fail("%s: %zu of %zu base pages are %s, expected %zu", who, got, count, what, want);
+}
+
+void assert_present(const void *start, size_t count, size_t want)
+{
+	assert_count(pagemap_present(start, count), want, count, "pagemap", "present");
+}
+
+void assert_protected(const void *start, size_t count, size_t want)
+{
+	assert_count(pagemap_protected_count(start, count), want, count, "pagemap",
+		     "write-protected");
+}
+
+void assert_resident(void *start, size_t count, size_t want)
+{
+	assert_count(mincore_present(start, count), want, count, "mincore", "resident");
 }

@@ -82,7 +82,7 @@ void report_failure(struct sequence *failing, uint64_t seed)
 		failing->count = last_step() + 1;
 	shrink(failing);
 	narrow(failing);
-	probe_note("the %zu operations of seed %llu shrink to %zu that fail as well:", whole,
+	probe_note("the %zu operations of seed %llu, shrunk to %zu:", whole,
 		   (unsigned long long)seed, failing->count);
 	print_sequence(failing);
 	if (passes(failing, true))

@@ -45,7 +45,7 @@ def build(tmp_path: Path) -> Compile:
     """Return `compile_probes` with a cache and a log of the test's own."""
 
     def compile_sources(
-        *sources: str, of: Kernel | None = None, seconds: float = 120
+        *sources: str, of: Kernel | None = None, seconds: float = 600
     ) -> Mapping[str, Path]:
         return compile_probes(
             [spec(source) for source in sources],
