@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What lies in the cache, how large it is, who uses it, and how it is kept within its limit."""
+"""The cache's entries: their sizes, which of them are in use, and pruning to the size limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.progress import Progress, Silent
 from harness.records.base import Record
 from harness.workspace import Workspace, atomic_write
 
-#: Bytes that the cache may have when ``$HGM_CACHE_LIMIT`` says nothing.
+#: Default of ``$HGM_CACHE_LIMIT``, bytes.
 DEFAULT_LIMIT = 20 * 2**30
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\Z", re.IGNORECASE)
@@ -29,7 +29,7 @@ _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class CacheEntry(Record, frozen=True, kw_only=True):
-    """One thing in the cache that can be removed by itself.
+    """One file or directory of the cache that can be removed by itself.
 
     Attributes:
         kind: ``kernel``, ``tree``, ``image``, ``probe``, ``environment`` (Python's), ``ccache`` or
@@ -47,10 +47,10 @@ class CacheEntry(Record, frozen=True, kw_only=True):
     pinned: bool
 
 
-#: What the names of make's output directories begin with, right in a work tree.
+#: Prefix of make's output directories, at the top of a work tree.
 OUTPUT = ".build-"
 
-#: Rooms whose children are entries, by kind, and whole rooms that are one.
+#: Directories whose children are entries, with their kind, and directories that are one entry.
 _ROOMS = {
     "kernels": "kernel",
     "trees": "tree",
@@ -62,19 +62,19 @@ _WHOLE = {"ccache": "ccache", "sources.git": "sources"}
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that ``20G``, ``512MiB`` or ``1.5T`` means.
+    """Return a size such as ``20G``, ``512MiB`` or ``1.5T`` in bytes.
 
     Raises:
-        SpecError: if it is no size.
+        SpecError: if it is not a size.
     """
     match = _SIZE.match(text.strip())
     if match is None:
-        raise SpecError(f"{text!r} is no size", hint="such as 20G or 512M")
+        raise SpecError(f"{text!r} is not a size", hint="such as 20G or 512M")
     return int(float(match[1]) * _FACTORS[match[2].upper()])
 
 
 def limit() -> int:
-    """Return the bytes that the cache may have."""
+    """Return the size limit of the cache, bytes."""
     said = os.environ.get("HGM_CACHE_LIMIT", "")
     try:
         return parse_size(said) if said else DEFAULT_LIMIT
@@ -84,19 +84,19 @@ def limit() -> int:
 
 @contextlib.contextmanager
 def pin(path: Path) -> Iterator[None]:
-    """Hold a directory of the cache against pruning for as long as this process needs it.
+    """Keep a directory of the cache from being pruned while this process needs it.
 
     Raises:
         InfrastructureError: if it has been pruned already.
     """
-    gone = InfrastructureError(f"{path} is not in the cache any more", hint="run it again")
+    gone = InfrastructureError(f"{path} is not in the cache any more", hint="run the command again")
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         raise gone from None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)
-        # Whoever prunes has the lock while it moves the directory away.
+        # A pruning process has the lock while it moves the directory away.
         if not path.exists() or not os.path.samestat(os.fstat(handle), path.stat()):
             raise gone
         yield
@@ -105,7 +105,7 @@ def pin(path: Path) -> Iterator[None]:
 
 
 def touch(path: Path) -> None:
-    """Note that an entry is used now."""
+    """Mark an entry as used now."""
     with contextlib.suppress(FileNotFoundError):
         os.utime(path)
 
@@ -115,9 +115,9 @@ def entries(workspace: Workspace, *, remembered: bool = False) -> tuple[CacheEnt
 
     Args:
         workspace: the cache.
-        remembered: take the sizes that were measured before where they should still hold, see
-            `_mark`. To measure the 90,000 files of each work tree takes a second, and seven where
-            the host has forgotten them, as long as some builds take.
+        remembered: use sizes that were measured before and should still hold, see `_mark`.
+            Measuring the 90,000 files of each work tree takes a second, and seven with a cold page
+            cache, as long as some builds.
     """
     known = _sizes(workspace) if remembered else {}
     sizes: dict[str, _KnownSize] = {}
@@ -147,12 +147,12 @@ def _entry(kind: str, path: Path, size: int) -> CacheEntry:
         path=str(path),
         size=size,
         used=path.lstat().st_mtime,
-        pinned=path.is_dir() and not _claim(path),
+        pinned=path.is_dir() and _is_pinned(path),
     )
 
 
 class _KnownSize(msgspec.Struct, frozen=True):
-    """How large an entry was, and what must be as it was for that to hold."""
+    """An entry's size, which holds while its mark does not change."""
 
     mark: str
     size: int
@@ -167,10 +167,10 @@ def _size(kind: str, path: Path, known: _KnownSize | None) -> _KnownSize:
 
 
 def _mark(kind: str, path: Path) -> str:
-    """Return what changes when an entry's size does by much; empty for one to measure each time.
+    """Return a text that changes when an entry's size changes much; empty to always measure it.
 
-    What was published is never written to again. A work tree grows with each build directory, and
-    with the first kernel in one; where that is built in again it stays about as large.
+    Published entries are never written to. A work tree grows with each build directory and with the
+    first kernel built in it; later builds there keep its size about the same.
     """
     if kind in _WHOLE.values():
         return ""
@@ -180,8 +180,8 @@ def _mark(kind: str, path: Path) -> str:
 
 
 def _counted(path: Path) -> int | None:
-    """Return the bytes that ccache, which has counted them, says it holds; None if it says not."""
-    now = Deadline.after(10, "a question to ccache")
+    """Return the size of a ccache by its own count, bytes; None if it does not tell."""
+    now = Deadline.after(10, "ccache --print-stats")
     try:
         said = command.run(["ccache", "--print-stats"], now, env={"CCACHE_DIR": str(path)}, ok=None)
     except HarnessError:
@@ -195,7 +195,7 @@ def _memory(workspace: Workspace) -> Path:
 
 
 def _sizes(workspace: Workspace) -> dict[str, _KnownSize]:
-    """Return the sizes that are remembered, by path; none where the memory is absent or torn."""
+    """Return the remembered sizes by path; none if there are none, or their file is damaged."""
     try:
         return msgspec.json.decode(_memory(workspace).read_bytes(), type=dict[str, _KnownSize])
     except (FileNotFoundError, msgspec.DecodeError):
@@ -203,7 +203,7 @@ def _sizes(workspace: Workspace) -> dict[str, _KnownSize]:
 
 
 def disk_usage(path: Path) -> int:
-    """Return the bytes that a file, or a directory and all below it, has on disk."""
+    """Return the size on disk of a file, or of a directory and all in it, bytes."""
     total, todo = path.lstat().st_blocks * 512, [path] if path.is_dir() else []
     while todo:
         with contextlib.suppress(FileNotFoundError), os.scandir(todo.pop()) as listing:
@@ -215,22 +215,30 @@ def disk_usage(path: Path) -> int:
     return total
 
 
-def _claim(path: Path) -> bool:
-    """Return whether nobody has a directory pinned."""
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[bool]:
+    """Yield whether no process has a directory pinned; if so, none can pin it meanwhile."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(handle)
-    return True
+
+
+def _is_pinned(path: Path) -> bool:
+    with _exclusive(path) as free:
+        return not free
 
 
 def to_remove(found: Sequence[CacheEntry], keep: int) -> tuple[CacheEntry, ...]:
-    """Return which entries go so that at most ``keep`` bytes stay: the longest unused first.
+    """Return the entries to remove to keep at most ``keep`` bytes: the longest unused first.
 
-    The sources go last, however long unused: everything else can be made from them.
+    The sources come last: everything else can be made from them.
     """
     excess = sum(entry.size for entry in found) - keep
     going = []
@@ -246,13 +254,13 @@ def to_remove(found: Sequence[CacheEntry], keep: int) -> tuple[CacheEntry, ...]:
 def prune(
     workspace: Workspace, keep: int, progress: Progress, *, remembered: bool = False
 ) -> tuple[CacheEntry, ...]:
-    """Remove what was not used for longest until at most ``keep`` bytes stay; return what went.
+    """Remove the longest unused entries until at most ``keep`` bytes are left; return the removed.
 
-    What a process has pinned or locked stays. For ``remembered`` see `entries`.
+    Entries that a process has pinned or locked are kept. For ``remembered`` see `entries`.
     """
     workspace.sweep()
     store = workspace.cache / "sources.git"
-    if store.is_dir() and _claim(store):
+    if store.is_dir() and not _is_pinned(store):
         Store(store).sweep()
     going = to_remove(entries(workspace, remembered=remembered), keep)
     gone = tuple(entry for entry in going if _remove(workspace, entry))
@@ -262,7 +270,7 @@ def prune(
 
 
 def _remove(workspace: Workspace, entry: CacheEntry) -> bool:
-    """Remove an entry if nobody uses it; return whether it went."""
+    """Remove an entry that no process uses; return whether it was removed."""
     path = Path(entry.path)
     now = Deadline.after(0, "a look at a lock")
     try:
@@ -276,23 +284,18 @@ def _remove_unlocked(workspace: Workspace, path: Path) -> bool:
     if not path.is_dir():
         path.unlink(missing_ok=True)
         return True
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with workspace.unfinished("pruned") as grave:
-            if path.name == "sources.git":
-                # What became which tree is worth nothing without the trees.
-                forget(workspace.room("sources").iterdir())
-            path.rename(grave / path.name)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(handle)
-    return True
+    with _exclusive(path) as free:
+        if free:
+            with workspace.unfinished("pruned") as grave:
+                if path.name == "sources.git":
+                    # Which spec gave which tree is useless without the trees.
+                    forget(workspace.room("sources").iterdir())
+                path.rename(grave / path.name)
+        return free
 
 
 def forget(paths: Iterable[Path]) -> None:
-    """Remove files and directories, whatever they are."""
+    """Remove files, links and whole directories."""
     for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a bzImage that somebody built says about itself: its release and, maybe, its config.
+"""Reads the release, the payload and (if it has one) the config of a bzImage.
 
 The header is that of the x86 boot protocol (Documentation/arch/x86/boot.rst); the search for the
 payload and for IKCONFIG is that of the kernel's scripts/extract-vmlinux and extract-ikconfig.
@@ -40,20 +40,20 @@ def release(data: bytes, name: str) -> str:
 
     Args:
         data: the whole file.
-        name: what messages call it.
+        name: what errors call it.
 
     Raises:
-        SourceError: if it is no bzImage.
+        SourceError: if it is not a bzImage.
     """
     if data[_MAGIC_AT : _MAGIC_AT + 4] != b"HdrS":
         raise SourceError(
-            f"{name} is no x86 kernel image", hint="give the bzImage that `make bzImage` wrote"
+            f"{name} is not an x86 kernel image", hint="give the bzImage that `make bzImage` wrote"
         )
     pointer = int.from_bytes(data[_VERSION_POINTER_AT : _VERSION_POINTER_AT + 2], "little")
     text = data[pointer + 0x200 : pointer + 0x400].split(b"\0")[0] if pointer else b""
     words = text.decode("ascii", errors="replace").split()
     if not words:
-        raise SourceError(f"{name} names no kernel release", hint="is the file whole?")
+        raise SourceError(f"{name} has no kernel release", hint="copy or build it again")
     return words[0]
 
 
@@ -61,7 +61,7 @@ def check_whole(data: bytes, name: str) -> None:
     """Raise SourceError if the file ends before its payload does."""
     if len(data) < 0x250 or _payload_end(data) > len(data):
         raise SourceError(
-            f"{name} is truncated: {len(data)} bytes, {_payload_end(data)} by its header",
+            f"{name} is truncated: it has {len(data)} of {_payload_end(data)} bytes",
             hint="copy or build it again",
         )
 
@@ -74,7 +74,7 @@ def payload(data: bytes) -> bytes:
 
 
 def _payload_end(data: bytes) -> int:
-    # A setup_sects of 0 means 4, says boot.rst; the boot sector itself comes on top.
+    # A setup_sects of 0 means 4 (boot.rst); the boot sector is not counted.
     sectors = (data[_SETUP_SECTORS_AT] if len(data) > _SETUP_SECTORS_AT else 0) or 4
     offset = int.from_bytes(data[_PAYLOAD_OFFSET_AT : _PAYLOAD_OFFSET_AT + 4], "little")
     length = int.from_bytes(data[_PAYLOAD_LENGTH_AT : _PAYLOAD_LENGTH_AT + 4], "little")
@@ -101,7 +101,7 @@ def _gunzip(data: bytes) -> bytes | None:
 
 
 def decompress(data: bytes, workspace: Workspace, deadline: Deadline) -> bytes | None:
-    """Return a decompressed payload; None where its format, or the tool for it, is not there."""
+    """Return a decompressed payload; None if its format is unknown, or its tool not installed."""
     if data.startswith(b"\x1f\x8b"):
         return _gunzip(data)
     if data.startswith((b"BZh", b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
@@ -127,8 +127,8 @@ def _by_tool(
 ) -> bytes | None:
     with workspace.unfinished("payload") as room:
         packed, plain = room / "packed", room / "plain"
-        # The build appends the payload's size in 4 bytes (scripts/Makefile.lib: size_append),
-        # which the tools would take for damage.
+        # The build appends the payload's size in 4 bytes (scripts/Makefile.lib: size_append), which
+        # the tools would report as damage.
         packed.write_bytes(data[:-4])
         try:
             command.run([*tool, str(packed), *output, str(plain)], deadline)
@@ -137,8 +137,8 @@ def _by_tool(
         return plain.read_bytes()
 
 
-def beside(image: Path, version: str) -> Iterator[Path]:
-    """Yield where the config of an image may lie: beside it, or at the top of its build tree."""
+def _config_places(image: Path, version: str) -> Iterator[Path]:
+    """Yield where the config of an image may be: in its directory, or atop its build tree."""
     yield image.with_name(".config")
     yield image.with_name(f"config-{version}")
     if image.parent.parts[-3:] == ("arch", "x86", "boot"):
@@ -146,12 +146,12 @@ def beside(image: Path, version: str) -> Iterator[Path]:
 
 
 def config_beside(image: Path, version: str) -> str | None:
-    """Return the text of a configuration file that lies with an image; None without one."""
-    found = next((path for path in beside(image, version) if path.is_file()), None)
+    """Return the text of the configuration file next to an image; None without one."""
+    found = next((path for path in _config_places(image, version) if path.is_file()), None)
     return found.read_text(errors="replace") if found else None
 
 
 def config_inside(data: bytes, workspace: Workspace, deadline: Deadline) -> str | None:
-    """Return the configuration that a bzImage carries (CONFIG_IKCONFIG); None without one."""
+    """Return the configuration in a bzImage (CONFIG_IKCONFIG); None without one."""
     plain = decompress(payload(data), workspace, deadline)
     return ikconfig(plain) if plain else None

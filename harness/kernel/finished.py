@@ -15,7 +15,7 @@ from harness.kernel import fragments
 from harness.kernel.fragments import Fragment
 from harness.kernel.series import Patched
 from harness.kernel.source import Source
-from harness.records.base import from_json, to_json
+from harness.records.base import read_json, to_json
 from harness.records.kernel import ConfigIdentity, Kernel
 from harness.workspace import Workspace, atomic_write, digest, file_digest
 
@@ -75,9 +75,8 @@ def find(inputs: BuildInputs, workspace: Workspace) -> Kernel | None:
 
 def recorded(entry: Path) -> Kernel | None:
     """Return the kernel in a cache entry and mark it as used now; None if there is none."""
-    try:
-        known = from_json((entry / "manifest.json").read_bytes(), Kernel)
-    except (FileNotFoundError, msgspec.DecodeError):
+    known = read_json(entry / "manifest.json", Kernel)
+    if known is None:
         return None
     cache.touch(entry)
     return msgspec.structs.replace(_located(known, entry), cached=True)

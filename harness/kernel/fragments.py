@@ -88,7 +88,7 @@ def load(features: Sequence[str], directory: Path = DIRECTORY) -> tuple[Fragment
 
     Args:
         features: names of fragments, or paths that end with ``.config``.
-        directory: where the named ones lie.
+        directory: where the named ones are.
 
     Raises:
         SpecError: if one does not exist.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""make, told everything that matters and nothing from the caller's environment."""
+"""Runs make with fixed variables and nothing of the caller's environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TYPICAL_OBJECTS = 1750
 #: gcc through ccache, by its name alone: Kbuild compiles everything again when CC is another word.
 _CACHED_GCC = Path(__file__).with_name("bin") / "hgm-gcc"
 
-#: Says who builds and when, so that the same input gives the same bytes.
+#: Who builds and when, fixed so that the same input gives the same bytes.
 _FIXED = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
     "KBUILD_BUILD_USER": "hgm",
@@ -30,8 +30,8 @@ _FIXED = {
     "KBUILD_BUILD_VERSION": "1",
 }
 
-#: What a caller's environment could say to change a kernel behind the cache key's back.
-_UNSAID = ("KCFLAGS", "KCPPFLAGS", "KAFLAGS", "CROSS_COMPILE", "LLVM", "LOCALVERSION", "W", "C")
+#: Variables of the caller's environment that would change a kernel but not its cache key.
+_UNSET = ("KCFLAGS", "KCPPFLAGS", "KAFLAGS", "CROSS_COMPILE", "LLVM", "LOCALVERSION", "W", "C")
 
 _OBJECT = re.compile(r"  (?:CC|AS|LD|AR) +\S")
 _COMPILE_ERROR = re.compile(r"(\S+?:\d+(?::\d+)?: (?:fatal )?error: .*)")
@@ -49,7 +49,7 @@ _ERRORS = (
     _MAKE_ERROR,
 )
 
-#: The compiler did not say no, it was killed: too little memory, most of the time.
+#: The compiler did not fail, it was killed: most often for lack of memory.
 _KILLED = re.compile(r"(.*(?:Killed signal terminated program|Killed \(program|signal 9).*)")
 
 
@@ -61,9 +61,9 @@ class Make:
         source: the work tree.
         build: the output directory.
         deadline: when the whole build must be done.
-        log: what takes make's output.
+        log: takes make's output.
         cache: root of the cache, where the compiler cache is.
-        variables: what else make is told, ``NAME=VALUE`` each.
+        variables: more variables, ``NAME=VALUE`` each.
     """
 
     source: Path
@@ -74,13 +74,13 @@ class Make:
     variables: tuple[str, ...] = ()
 
     def argv(self, arguments: Iterable[str]) -> list[str]:
-        """Return make's argv: all cores, nothing from the caller's environment, ccache if there."""
+        """Return make's argv: all cores, no variables of the caller's, ccache if installed."""
         compiler = _CACHED_GCC.name if shutil.which("ccache") else "gcc"
         fixed = [f"{name}={value}" for name, value in _FIXED.items()]
-        unsaid = [f"{name}=" for name in _UNSAID]
+        unset = [f"{name}=" for name in _UNSET]
         jobs = len(os.sched_getaffinity(0))
         base = ["make", f"-j{jobs}", "-C", str(self.source), f"O={self.build}", "ARCH=x86_64"]
-        return [*base, f"CC={compiler}", "HOSTCC=gcc", *fixed, *unsaid, *self.variables, *arguments]
+        return [*base, f"CC={compiler}", "HOSTCC=gcc", *fixed, *unset, *self.variables, *arguments]
 
     def kconfig(self) -> dict[str, str]:
         """Return the variables that the kernel's Makefile gives to Kconfig."""
@@ -110,14 +110,13 @@ class Make:
             "KBUILD_EXTMOD": "",
             "CCACHE_DIR": str(self.cache / "ccache"),
             "CCACHE_MAXSIZE": "5G",
-            # What the same compilation under another path made is as good:
-            # see harness.kernel.worktree_pool.
+            # An object compiled under another path is as good: see worktree_pool.
             "CCACHE_BASEDIR": "",
             "CCACHE_NOHASHDIR": "1",
-            # Kbuild has gcc write dependencies; with them ccache need not preprocess. What they do
-            # not name never gets to ccache: see bin/hgm-gcc.
+            # Kbuild has gcc write dependencies; with them ccache need not preprocess. Compilations
+            # whose dependencies are incomplete bypass ccache: see bin/hgm-gcc.
             "CCACHE_DEPEND": "1",
-            # A header is hashed once, not once for each of the objects that include it.
+            # A header is hashed once, not once per object that includes it.
             "CCACHE_INODECACHE": "1",
         }
 
@@ -144,7 +143,7 @@ class Make:
         return counter.count
 
     def expected(self) -> int | None:
-        """Return how many objects a full build makes; None where only a part will be made."""
+        """Return how many objects a full build makes; None for an incremental build."""
         if (self.build / "vmlinux").exists():
             return None
         memory = self._memory()
@@ -182,7 +181,7 @@ class Make:
 
 
 class _Counter:
-    """Counts the objects in make's output and tells the progress."""
+    """Counts the objects in make's output and reports them as progress."""
 
     def __init__(self, progress: Progress | None, total: int | None) -> None:
         self.count = 0
@@ -200,7 +199,7 @@ class _Counter:
 def first_error(lines: Iterable[str]) -> str:
     """Return the first real error of a build: the compiler's, else Kconfig's, the linker's, make's.
 
-    Only where there is nothing better is it make's own ``***`` line. Empty if there is none.
+    make's own ``***`` line is the last choice. Empty if there is none.
     """
     kept = list(lines)
     for pattern in _ERRORS:

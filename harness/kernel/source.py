@@ -17,7 +17,7 @@ from harness.kernel import specs, user_tree
 from harness.kernel.git import Store
 from harness.kernel.specs import SourceSpec
 from harness.kernel.user_repository import UserRepository, last_error
-from harness.records.base import Record, from_json, to_json
+from harness.records.base import Record, read_json, to_json
 from harness.records.kernel import SourceIdentity
 from harness.workspace import atomic_write, digest, file_digest
 
@@ -122,11 +122,11 @@ def tree_version(store: Store, tree: str, name: str, deadline: Deadline) -> str:
 
 def _debian(spec: SourceSpec, context: Context, refresh: bool) -> Source:
     memory = _memory(context, f"debian-{spec.where}")
-    known = _recall(memory)
+    known = read_json(memory, Source)
     if known is not None and not refresh:
         return _under_spec(known, spec)
     with context.workspace.lock(f"source {spec.where}", context.deadline, context.progress):
-        known = _recall(memory)
+        known = read_json(memory, Source)
         if known is not None and not refresh:
             return _under_spec(known, spec)
         context.progress.stage("fetch", spec.where)
@@ -186,13 +186,13 @@ def _tar(spec: SourceSpec, context: Context, refresh: bool) -> Source:
     memory = _memory(
         context, f"tar-{digest(spec.where, spec.sha256, f'{stat.st_size} {stat.st_mtime_ns}')}"
     )
-    known = _recall(memory)
+    known = read_json(memory, Source)
     return _under_spec(known, spec) if known else _tar_from_file(path, spec, memory, context)
 
 
 def _tar_from_url(spec: SourceSpec, context: Context, refresh: bool) -> Source:
     memory = _memory(context, f"tar-{digest(spec.where, spec.sha256)}")
-    known = _recall(memory)
+    known = read_json(memory, Source)
     if known is not None and not refresh:
         return _under_spec(known, spec)
     from harness.kernel import download  # 140 ms of requests, needed only for a URL
@@ -236,7 +236,7 @@ def _git(spec: SourceSpec, context: Context) -> Source:
         repository = _repository(spec)
         commit = repository.commit(spec.revision, deadline)
     memory = _memory(context, f"git-{digest(spec.where, commit)}")
-    known = _recall(memory)
+    known = read_json(memory, Source)
     if known is not None:
         return _under_spec(known, spec)
     context.progress.stage("fetch", f"{spec.where} {commit[:12]}")
@@ -327,14 +327,6 @@ def _source(spec: SourceSpec, origin: str, tree: str, store: Store, context: Con
 
 def _memory(context: Context, name: str) -> Path:
     return context.workspace.room("sources") / f"{name}.json"
-
-
-def _recall(memory: Path) -> Source | None:
-    """Return a recorded source; None if there is none, or an older program wrote it."""
-    try:
-        return from_json(memory.read_bytes(), Source)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
 
 
 def _remember(memory: Path, source: Source, context: Context) -> Source:

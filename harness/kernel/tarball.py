@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A tarball becomes a git tree in the store without one file being unpacked.
+"""Imports a tarball into the store as a git tree, without unpacking it to files.
 
-The decompressor, this process and ``git fast-import`` work side by side. Measured with the 6.12
+The decompressor, this process and ``git fast-import`` run in parallel. Measured with the 6.12
 source (86,691 files, 1.5 GB): 21 s on two cores; Python's own lzma, which uses one, takes 69 s.
 """
 
@@ -34,10 +34,10 @@ _DECOMPRESSORS: tuple[tuple[bytes, tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True)
 class ImportedFile:
-    """One file of a tarball, already in the store's stream.
+    """One file of a tarball that was written to fast-import.
 
     Attributes:
-        path: as the tarball has it, without a leading ``./``.
+        path: as in the tarball, without a leading ``./``.
         mode: git's: ``100644``, ``100755`` or ``120000``.
         mark: fast-import's number of the blob.
     """
@@ -48,7 +48,7 @@ class ImportedFile:
 
 
 class _StrictInfo(tarfile.TarInfo):
-    """A header whose damage is an error; `tarfile` takes it for the end of the archive."""
+    """Raises an error for a damaged header, which `tarfile` takes for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _StrictInfo:
@@ -65,17 +65,17 @@ def import_tarball(
 ) -> str:
     """Put a tarball's files into the store and return the tree's ID.
 
-    One directory that holds everything else is left out of the paths.
+    A single top directory is left out of the paths.
 
     Args:
         path: a tar archive, plain or compressed with xz, gzip, bzip2 or zstd.
         store: where the objects go.
-        workspace: for the diagnostics of the programs on the way.
+        workspace: for the programs' diagnostics.
         deadline: when it must be done.
-        name: what messages call it.
+        name: what errors call it.
 
     Raises:
-        SourceError: if it is truncated, damaged, no tarball, or holds a path that leaves it.
+        SourceError: if it is truncated, damaged, not a tarball, or has a path that leaves it.
     """
     with workspace.unfinished("import") as room:
         trouble, objects = room / "stderr", room / "objects"
@@ -105,7 +105,7 @@ def import_tarball(
 
 @contextlib.contextmanager
 def _importing(trouble: Path) -> Iterator[None]:
-    """Turn the broken pipe that a dead fast-import leaves into what it said."""
+    """Turn the broken pipe of a fast-import that died into the error that it printed."""
     try:
         yield
     except BrokenPipeError:
@@ -122,7 +122,7 @@ def _importer_failed(trouble: Path) -> CommandFailed | NoSpace:
 def _decompressed(
     path: Path, stderr: IO[bytes], deadline: Deadline, name: str
 ) -> Iterator[IO[bytes]]:
-    """Yield the tar stream; on a whole read, see that the decompressor was content."""
+    """Yield the tar stream; after all of it, check that the decompressor succeeded."""
     argv = decompressor(path)
     if not argv:
         with path.open("rb") as plain:
@@ -134,18 +134,18 @@ def _decompressed(
         try:
             yield stream
         except SourceError:
-            # A truncated archive ends the tar stream too early; the decompressor knows why.
+            # The stream of a truncated archive ends early; the decompressor reports why.
             process.end()
             said = command.tail(Path(stderr.name), 1)
             raise _damaged(name, said or "its end is missing") from None
-        while stream.read(1 << 20):  # what follows the archive's end: padding
+        while stream.read(1 << 20):  # padding after the archive's end
             deadline.check()
         if process.wait(deadline) != 0:
             raise _damaged(name, command.tail(Path(stderr.name), 1))
 
 
 def decompressor(path: Path) -> tuple[str, ...]:
-    """Return the argv that decompresses a file by its first bytes; empty for a plain one."""
+    """Return the argv that decompresses a file, by its first bytes; empty for a plain one."""
     with path.open("rb") as file:
         head = file.read(8)
     return next((argv for magic, argv in _DECOMPRESSORS if head.startswith(magic)), ())
@@ -154,7 +154,7 @@ def decompressor(path: Path) -> tuple[str, ...]:
 def _blobs(
     stream: IO[bytes], sink: IO[bytes], deadline: Deadline, name: str
 ) -> Iterator[ImportedFile]:
-    """Write every file's contents to fast-import and yield where each belongs."""
+    """Write every file's contents to fast-import and yield its path and mode."""
     known: dict[str, ImportedFile] = {}
     numbers = itertools.count(1)
     try:
@@ -174,7 +174,7 @@ def _blobs(
                     file = archive.extractfile(member)
                     _write_blob(sink, entry.mark, file.read() if file else b"")
                 else:
-                    continue  # directories come with their files; a kernel has no devices
+                    continue  # git has no directories, and a kernel source no devices
                 known[path] = entry
                 yield entry
     except (tarfile.TarError, EOFError, KeyError, ValueError) as error:
@@ -196,21 +196,21 @@ def safe_path(path: str, name: str) -> str:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or ".." in parts or any(part.lower() == ".git" for part in parts):
         raise SourceError(
-            f"{name} holds the path {path!r}, which has no place in a source tree",
-            hint="use a tarball from a place you trust",
+            f"{name} has the path {path!r}, which does not belong in a source tree",
+            hint="use a tarball from a source that you trust",
         )
     return "/".join(parts)
 
 
 def without_top(entries: Iterable[ImportedFile], name: str) -> tuple[ImportedFile, ...]:
-    """Return the entries without the one directory that holds all of them, if there is one.
+    """Return the files without their single top directory, if they have one.
 
     Raises:
-        SourceError: if there are no entries.
+        SourceError: if there are no files.
     """
     found = tuple(entries)
     if not found:
-        raise SourceError(f"{name} holds no files", hint="is it a kernel's source?")
+        raise SourceError(f"{name} has no files", hint="use a tarball of a kernel source")
     tops = {entry.path.partition("/")[0] for entry in found}
     if len(tops) > 1 or any("/" not in entry.path for entry in found):
         return found
@@ -218,7 +218,7 @@ def without_top(entries: Iterable[ImportedFile], name: str) -> tuple[ImportedFil
 
 
 def _commit(reference: str, entries: Iterable[ImportedFile]) -> bytes:
-    """Return fast-import's commit of the entries; its author and time are the same everywhere."""
+    """Return fast-import's commit of the files, with a fixed author and time."""
     head = f"commit {reference}\ncommitter hgm <hgm@localhost> 0 +0000\ndata 0\n".encode()
     lines = [
         b"M %s :%d %s\n" % (entry.mode.encode(), entry.mark, quoted(entry.path))
@@ -235,4 +235,6 @@ def quoted(path: str) -> bytes:
 
 
 def _damaged(name: str, why: str) -> SourceError:
-    return SourceError(f"{name} is truncated, damaged, or no tarball: {why}", hint="fetch it again")
+    return SourceError(
+        f"{name} is truncated, damaged, or not a tarball: {why}", hint="fetch it again"
+    )

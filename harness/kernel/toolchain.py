@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which compiler and linker this host has, and which tools a build would miss."""
+"""The compiler and linker of this host, and the tools that a build lacks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import shlex
 import shutil
 from pathlib import Path
 
-import msgspec
-
 from harness import command, host
 from harness.deadline import Deadline
 from harness.errors import ToolMissing
-from harness.records.base import Record, from_json, to_json
+from harness.records.base import Record, read_json, to_json
 from harness.workspace import Workspace, atomic_write
 
 
 class Identity(Record, frozen=True, kw_only=True):
-    """A toolchain, and the files that it was asked of.
+    """A toolchain and the files of its programs.
 
     Attributes:
-        line: compiler and linker, each with its version, in one line.
-        files: path, inode, size and time of each program: while they stay, so does the line.
+        line: compiler and linker, each with its version.
+        files: path, inode, size and mtime of each program; the line holds while these do.
     """
 
     line: str
@@ -29,7 +27,7 @@ class Identity(Record, frozen=True, kw_only=True):
 
 
 def require() -> None:
-    """Raise ToolMissing, naming all at once, if a build would miss a tool."""
+    """Raise ToolMissing, naming all, if a build lacks a tool."""
     lacking = [each for each in host.packages() if each.needed_by == "build" and not each.present()]
     if lacking:
         raise ToolMissing(
@@ -39,7 +37,7 @@ def require() -> None:
 
 
 def identify(workspace: Workspace, deadline: Deadline) -> str:
-    """Return compiler and linker in one line; asked again only when one of them has changed.
+    """Return compiler and linker in one line; they are run only if one of them has changed.
 
     Raises:
         ToolMissing: if there is no compiler or no linker.
@@ -48,12 +46,9 @@ def identify(workspace: Workspace, deadline: Deadline) -> str:
     files = tuple(_fingerprint(tool) for tool in ("gcc", "ld"))
     if "" in files:
         require()
-    try:
-        known = from_json(memory.read_bytes(), Identity)
-        if known.files == files:
-            return known.line
-    except (FileNotFoundError, msgspec.DecodeError):
-        pass
+    known = read_json(memory, Identity)
+    if known is not None and known.files == files:
+        return known.line
     versions = [command.run([tool, "--version"], deadline).stdout for tool in ("gcc", "ld")]
     line = "; ".join(text.splitlines()[0].strip() for text in versions)
     atomic_write(memory, to_json(Identity(line=line, files=files)))

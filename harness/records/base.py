@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -27,3 +28,11 @@ def from_json(data: bytes, kind: type[AnyRecord]) -> AnyRecord:
         msgspec.DecodeError: if the data is no JSON, or no such record.
     """
     return msgspec.json.decode(data, type=kind)
+
+
+def read_json(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
+    """Return the record in a file; None if there is none, or another version's."""
+    try:
+        return from_json(path.read_bytes(), kind)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -13,7 +13,7 @@ from harness.kernel.git import Store
 from harness.kernel.series.applying import Refusal, ScratchIndex, explain
 from harness.kernel.series.patch import Patch, Series
 from harness.kernel.source import Source, tree_version
-from harness.records.base import Record, from_json, to_json
+from harness.records.base import Record, read_json, to_json
 from harness.records.kernel import PatchIdentity, SeriesIdentity
 from harness.workspace import atomic_write, digest
 
@@ -50,7 +50,7 @@ def apply(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
         identity = SeriesIdentity(spec=series.spec, tree=base, notes=series.notes)
         return Patched(identity=identity, version=source.version)
     memory = _memory(series, base, context, fuzz)
-    if known := _remembered(memory):
+    if known := read_json(memory, Patched):
         identity = msgspec.structs.replace(known.identity, spec=series.spec, notes=series.notes)
         return msgspec.structs.replace(known, identity=identity)
     context.progress.stage("series", f"{len(series.patches)} patches")
@@ -69,19 +69,12 @@ def _memory(series: Series, base: str, context: Context, fuzz: bool) -> Path:
     return context.workspace.room("sources") / f"series-{digest(*parts)}.json"
 
 
-def _remembered(memory: Path) -> Patched | None:
-    try:
-        return from_json(memory.read_bytes(), Patched)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-
-
 def _begun(
     series: Series, base: str, context: Context, fuzz: bool
 ) -> tuple[str, tuple[PatchIdentity, ...]]:
     """Return the tree of the longest part of the series applied before, and its patches."""
     for first in range(len(series.patches) - 1, 0, -1):
-        if known := _remembered(_memory(series.first(first), base, context, fuzz)):
+        if known := read_json(_memory(series.first(first), base, context, fuzz), Patched):
             return known.identity.tree, known.identity.patches
     return base, ()
 

@@ -3,7 +3,7 @@
 """Stands in for make in component tests: copies what it is given, and fails as it is told.
 
 FAKE_MAKE says how: ``ok``, ``compile-error``, ``disk-full``, ``killed-compiler`` or ``hang``
-(which leaves a half-written object behind). FAKE_MAKE_LOG takes a line for each call.
+(which leaves a half-written object). FAKE_MAKE_LOG takes a line for each call.
 FAKE_MAKE_REFUSES names symbols that no configuration gets.
 """
 

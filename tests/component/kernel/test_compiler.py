@@ -69,7 +69,7 @@ def compiler(tmp_path: Path) -> Compiler:
 
 
 @pytest.mark.parametrize("source", ["piggy.S", "configs.c"])
-def test_what_is_embedded_is_never_an_older_one(
+def test_embedded_file_is_never_an_older_one(
     compiler: Compiler, tmp_path: Path, source: str
 ) -> None:
     (tmp_path / "embedded").write_text("older")
@@ -78,7 +78,7 @@ def test_what_is_embedded_is_never_an_older_one(
     assert b"newer" in compiler.compile(source)
 
 
-def test_a_question_about_an_option_does_not_get_to_ccache(compiler: Compiler) -> None:
+def test_compiler_option_test_bypasses_ccache(compiler: Compiler) -> None:
     compiler.ask("-x", "c", "-c", "/dev/null", "-o", "/dev/null")
     assert not compiler.ccache_was_called()
 

@@ -87,7 +87,7 @@ def test_slow_server_does_not_outlast_the_deadline(context: Context, server: str
     assert unfinished(context.workspace) == []
 
 
-def test_server_that_is_not_there(context: Context) -> None:
+def test_connection_refused(context: Context) -> None:
     with pytest.raises(SourceError, match=r"cannot be fetched: .*refused"):
         resolve(parse_source("tar:http://127.0.0.1:1/x.tar"), context)
 

@@ -86,13 +86,13 @@ def test_image_without_a_config_says_so(get: Obtain, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"", "no x86 kernel image"),
-        (b"#!/bin/sh\n" * 100, "no x86 kernel image"),
+        (b"", "not an x86 kernel image"),
+        (b"#!/bin/sh\n" * 100, "not an x86 kernel image"),
         (bzimage(gzip.compress(VMLINUX))[:0x420], "truncated"),
-        (bzimage(b"", release=b"\0"), "names no kernel release"),
+        (bzimage(b"", release=b"\0"), "has no kernel release"),
     ],
 )
-def test_what_is_no_image(get: Obtain, tmp_path: Path, data: bytes, expected: str) -> None:
+def test_invalid_image_is_refused(get: Obtain, tmp_path: Path, data: bytes, expected: str) -> None:
     path = tmp_path / "bzImage"
     path.write_bytes(data)
     with pytest.raises(SourceError, match=expected):

@@ -37,7 +37,7 @@ GOOD: dict[str, dict[str, str | None]] = {
             *("resend.mbox", "escape-codes.mbox", "nul-bytes.mbox", "bogus-charset.mbox"),
         )
     },
-    "latin1.mbox": {"mm/latin1.c": "/* M\ufffdller */\n"},  # its byte, which is no UTF-8
+    "latin1.mbox": {"mm/latin1.c": "/* M\ufffdller */\n"},  # its byte, which is not UTF-8
     "bare.eml": {"mm/hugetlb.c": FIRST},
     "plain.diff": {"mm/hugetlb.c": FIRST},
     "flowed.mbox": {"mm/hugetlb.c": FIRST},
@@ -146,14 +146,14 @@ def changes(patched: series.Patched, toy: Path, context: Context) -> dict[str, s
     return {name: store.text(patched.identity.tree, name, deadline) for name in names}
 
 
-def test_the_table_is_whole() -> None:
+def test_the_table_lists_every_mailbox() -> None:
     assert not GOOD.keys() & BAD.keys()
     assert {file.name for file in DATA.iterdir() if file.suffix != ".py"} - {"__pycache__"} == (
         GOOD.keys() | BAD.keys()
     )
 
 
-def test_the_corpus_is_what_its_script_makes(tmp_path: Path) -> None:
+def test_the_corpus_is_what_its_script_writes(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("make", DATA / "make.py")
     assert spec is not None
     assert spec.loader is not None
@@ -189,7 +189,7 @@ def test_bad_mailbox(name: str, toy: Path, context: Context, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", sorted(BAD.keys() - FUZZY.keys()))
-def test_fuzz_does_not_apply_a_damaged_patch(
+def test_fuzz_applies_no_damaged_patch(
     name: str, toy: Path, context: Context, tmp_path: Path
 ) -> None:
     resolve(parse_source(f"tree:{toy}"), context)
@@ -208,7 +208,7 @@ def test_fuzz_is_allowed_and_recorded(name: str, toy: Path, context: Context) ->
     assert text == FIRST
 
 
-def test_latin1_stays_the_byte_it_was(toy: Path, context: Context) -> None:
+def test_latin1_byte_is_not_recoded(toy: Path, context: Context) -> None:
     patched = apply(DATA / "latin1.mbox", toy, context)
     worktree = Worktree.of(context.workspace, "test")
     worktree.switch(patched.identity.tree, Store.of(context), context.deadline)

@@ -70,7 +70,7 @@ def test_edit_touches_only_the_edited_file(toy: Path, get: Obtain, context: Cont
     assert len(list((worktree / "src").glob(".build-*"))) == 1
 
 
-def test_configured_again_only_when_kconfig_may_say_otherwise(
+def test_configured_again_only_if_kconfig_inputs_changed(
     toy: Path, get: Obtain, make_log: Path, context: Context
 ) -> None:
     def made(text: str) -> list[str]:
@@ -89,7 +89,7 @@ def test_configured_again_only_when_kconfig_may_say_otherwise(
 
     (final,) = context.workspace.cache.glob("trees/*/src/.build-*/.config")
     right = final.read_text()
-    final.write_text("# spoilt by hand\n")
+    final.write_text("# changed by hand\n")
     assert made("int edited_again;\n") == [BUILD]
     assert final.read_text() == right
     for kept in final.parent.glob(".hgm-configs/*"):
@@ -187,7 +187,7 @@ def test_killed_build_is_not_taken_for_finished(
     assert unfinished(context.workspace) == []
 
 
-def test_build_that_died_with_the_host_starts_anew(
+def test_build_interrupted_by_a_reboot_starts_from_scratch(
     toy: Path, get: Obtain, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_MAKE", "killed-compiler")
@@ -275,7 +275,7 @@ def test_prune_takes_the_idle_and_leaves_the_pinned(
     assert unfinished(context.workspace) == []
 
 
-def test_slot_in_use_is_not_pruned(toy: Path, get: Obtain, context: Context) -> None:
+def test_work_tree_in_use_is_not_pruned(toy: Path, get: Obtain, context: Context) -> None:
     get(f"tree:{toy}")
     (worktree,) = (context.workspace.cache / "trees").iterdir()
     with context.workspace.lock(f"trees/{worktree.name}", context.deadline, Silent()):
@@ -320,7 +320,7 @@ def test_sizes_are_remembered_until_they_may_have_changed(
     assert sizes(remembered=True)[str(kernel)] > before[str(kernel)] + 900_000
 
 
-def test_commits_of_another_clone_are_built_beside_those_before(
+def test_commits_of_another_clone_are_built_in_the_same_work_tree(
     repository: Path, get: Obtain, context: Context, tmp_path: Path
 ) -> None:
     get(f"tree:{repository}")  # a developer's own tree has a worktree to itself

@@ -64,7 +64,7 @@ def test_sorted_patches_make_a_new_tree(toy: Path, context: Context, tmp_path: P
     assert "int two;" not in (toy / "mm/hugetlb.c").read_text()
 
 
-def test_patches_that_met_the_source_before_are_not_put_on_it_again(
+def test_patches_applied_before_are_not_applied_again(
     toy: Path, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adds = {name: ADDS.format(f"{name}.c") for name in "abcd"}
@@ -83,7 +83,7 @@ def test_patches_that_met_the_source_before_are_not_put_on_it_again(
     assert [len(each.identity.patches) for each in made] == [1, 3, 4]
 
     other = tmp_path / "patches" / "b.patch"
-    other.write_text(ADDS.format("other.c"))  # what stood on it is no longer known
+    other.write_text(ADDS.format("other.c"))  # the patches after it have to be applied again
     put.clear()
     changed = series.apply(series.read(parse_series(whole.spec), context), source, context)
     assert put == ["b.patch", "c.patch", "d.patch"]
@@ -92,7 +92,7 @@ def test_patches_that_met_the_source_before_are_not_put_on_it_again(
     assert there == ["int added;\n", None, "int added;\n", "int added;\n"]
 
 
-def test_a_desk_begins_with_an_index_that_was_kept(
+def test_scratch_index_starts_from_a_kept_index(
     toy: Path, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = resolve(parse_source(f"tree:{toy}"), context)
@@ -126,7 +126,7 @@ def test_a_desk_begins_with_an_index_that_was_kept(
     assert len(list((context.workspace.cache / "sources").glob("index-*"))) == 2
 
 
-#: One file through its life: each patch stands on what the one before it left.
+#: One file through its life: each patch applies to the result of the one before.
 LIFE = {
     "a": ADDS.format("q.c"),
     "b": "--- a/q.c\n+++ b/q.c\n@@ -1 +1,2 @@\n int added;\n+int more;\n",
@@ -137,7 +137,7 @@ LIFE = {
 
 
 @pytest.mark.parametrize("misfit", [False, True])
-def test_patches_that_all_fit_are_put_on_in_one_go_and_to_the_same_end(
+def test_exact_patches_are_applied_by_one_git_with_the_same_result(
     toy: Path, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misfit: bool
 ) -> None:
     offset = PATCH.format(old="line_31").replace("-30,3 +30,3", "-27,3 +27,3")

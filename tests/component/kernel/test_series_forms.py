@@ -100,7 +100,7 @@ def test_range_ends_at_head(branch: Path, context: Context) -> None:
         ("git:{}/mm@v1..topic", "is not a git repository"),
     ],
 )
-def test_range_that_is_none(branch: Path, context: Context, spec: str, expected: str) -> None:
+def test_invalid_range_is_refused(branch: Path, context: Context, spec: str, expected: str) -> None:
     with pytest.raises(SeriesError, match=expected):
         read(spec.format(branch), context)
 
@@ -119,7 +119,7 @@ def test_range_in_a_linked_work_tree(branch: Path, context: Context, tmp_path: P
     assert patched.identity.tree == run("git", "rev-parse", "topic^{tree}", cwd=branch).strip()
 
 
-def test_diff_settings_of_the_user_mean_nothing(branch: Path, context: Context) -> None:
+def test_diff_settings_of_the_user_are_ignored(branch: Path, context: Context) -> None:
     for key, value in {
         "diff.noprefix": "true",
         "diff.mnemonicPrefix": "true",
@@ -134,7 +134,7 @@ def test_diff_settings_of_the_user_mean_nothing(branch: Path, context: Context) 
     assert patched.identity.tree == run("git", "rev-parse", "topic^{tree}", cwd=branch).strip()
 
 
-def test_one_of_ours_comes_behind_the_one_it_goes_on_top_of(context: Context) -> None:
+def test_registered_series_comes_after_the_one_it_applies_on(context: Context) -> None:
     below, both = (read(name, context).patches for name in ("hgm-6.12", "crashes-6.12"))
     assert [patch.name for patch in both] == [
         *(patch.name for patch in below),
@@ -149,7 +149,7 @@ def moved(repository: Path) -> None:
     path.write_text("int before;\n" + path.read_text().replace("line_17;", "seventeen;"))
 
 
-def test_three_way_merge_where_the_blobs_are_known(branch: Path, context: Context) -> None:
+def test_three_way_merge_with_known_blobs(branch: Path, context: Context) -> None:
     found = read(f"git:{branch}@v1..topic", context)
     moved(branch)
     patched = put(found, branch, context)
@@ -162,7 +162,7 @@ def test_three_way_merge_where_the_blobs_are_known(branch: Path, context: Contex
     assert "int seventeen;" in merged
 
 
-def test_patches_that_are_there_already_change_nothing(branch: Path, context: Context) -> None:
+def test_patches_already_applied_change_nothing(branch: Path, context: Context) -> None:
     found = read(f"git:{branch}@v1..topic", context)
     run("git", "checkout", "-q", "topic~1", cwd=branch)
     patched = put(found.first(1), branch, context)
@@ -182,7 +182,7 @@ def test_no_blobs_no_merge(branch: Path, context: Context, tmp_path: Path) -> No
     assert [patch.how for patch in fuzzy.identity.patches] == ["fuzz", "fuzz"]
 
 
-def test_conflict_stays_one_whatever_attributes_say(branch: Path, context: Context) -> None:
+def test_gitattributes_of_a_patch_do_not_resolve_a_conflict(branch: Path, context: Context) -> None:
     # merge=union would take both sides of any conflict.
     run("git", "checkout", "-q", "topic", cwd=branch)
     (branch / ".gitattributes").write_text("*.c merge=union\n")
@@ -423,9 +423,7 @@ def test_resolve_replaces_and_the_record_says_so(
     assert patched.identity.notes == (f"patch 1 is replaced by {out}/0001-ported.patch",)
 
 
-def test_conflict_is_shown_where_it_stops_a_build(
-    toy: Path, context: Context, tmp_path: Path
-) -> None:
+def test_conflict_that_stops_a_build_is_shown(toy: Path, context: Context, tmp_path: Path) -> None:
     ported(tmp_path, toy)
     notes: list[str] = []
 
@@ -440,14 +438,14 @@ def test_conflict_is_shown_where_it_stops_a_build(
     assert {"  -int line_31;", "  +int lane_31;"} <= set(notes)
 
 
-def test_resolve_that_is_none(context: Context, tmp_path: Path) -> None:
+def test_empty_or_absent_resolve_directory(context: Context, tmp_path: Path) -> None:
     with pytest.raises(SeriesError, match="absent"):
         read(f"mbox:{DATA}/in-order.mbox", context, resolve_from=f"{tmp_path}/absent")
     with pytest.raises(SeriesError, match="holds no replacements"):
         read(f"mbox:{DATA}/in-order.mbox", context, resolve_from=str(tmp_path))
 
 
-def test_check_shows_all_of_what_can_be_shown(toy: Path, context: Context, tmp_path: Path) -> None:
+def test_check_reports_every_patch(toy: Path, context: Context, tmp_path: Path) -> None:
     out = ported(tmp_path, toy)
     checked = series_check_of("in-order.mbox", toy, context)
     assert [patch.end for patch in checked.patches] == ["conflict", "conflict"]

@@ -117,7 +117,7 @@ def test_truncated_tarball_leaves_nothing(
 ) -> None:
     (toy / "big.c").write_bytes(bytes(range(256)) * 400)
     path = tarball(toy, tmp_path / f"linux.tar{suffix}", mode)
-    # tarfile pads a plain archive with zeros, which nobody misses.
+    # tarfile pads a plain archive with zeros, which are not missed.
     size = path.stat().st_size if suffix else path.read_bytes().rstrip(b"\0").__len__()
     path.write_bytes(path.read_bytes()[: int(size * part)])
     with pytest.raises(SourceError, match="truncated, damaged"):
@@ -129,7 +129,7 @@ def test_truncated_tarball_leaves_nothing(
 
 
 @pytest.mark.parametrize("damage", [b"\xff" * 4096, b""], ids=["overwritten", "cut"])
-def test_damaged_header_is_not_taken_for_the_end(
+def test_damaged_header_is_an_error(
     toy: Path, context: Context, tmp_path: Path, damage: bytes
 ) -> None:
     path = tmp_path / "linux.tar"
@@ -156,14 +156,14 @@ def test_tarball_cannot_reach_out(context: Context, tmp_path: Path, name: str) -
         member = tarfile.TarInfo(name)
         member.size = 4
         archive.addfile(member, io.BytesIO(b"evil"))
-    with pytest.raises(SourceError, match="has no place"):
+    with pytest.raises(SourceError, match="does not belong"):
         resolve(parse_source(f"tar:{path}"), context)
 
 
-def test_text_is_no_tarball(context: Context, tmp_path: Path) -> None:
+def test_text_is_not_a_tarball(context: Context, tmp_path: Path) -> None:
     path = tmp_path / "linux.tar"
     path.write_text("<html>not found</html>" * 100)
-    with pytest.raises(SourceError, match="no tarball"):
+    with pytest.raises(SourceError, match="not a tarball"):
         resolve(parse_source(f"tar:{path}"), context)
 
 
@@ -174,7 +174,7 @@ def test_absent_path_is_named(context: Context, tmp_path: Path, form: str) -> No
     assert "absent" in caught.value.line()
 
 
-def test_tree_that_is_no_kernel(toy: Path, context: Context, tmp_path: Path) -> None:
+def test_tree_without_a_kernel_is_refused(toy: Path, context: Context, tmp_path: Path) -> None:
     (toy / "Makefile").write_text("all:\n")
     with pytest.raises(SourceError, match="not a kernel source"):
         resolve(parse_source(f"tree:{toy}"), context)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Build directories of a worktree: made empty, or as a copy of the nearest finished one."""
+"""The pool of work trees: build directories, switches, and sharing between lineages."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ def finished(worktree: Worktree, key: str, asked: str) -> Path:
     return path
 
 
-def test_the_first_is_empty_and_the_next_a_copy_of_the_nearest(tmp_path: Path) -> None:
+def test_first_build_directory_is_empty_and_the_next_a_copy_of_the_nearest(tmp_path: Path) -> None:
     worktree, deadline = Worktree(tmp_path), Deadline.after(60, "the test")
     first = worktree.build("a" * 64, "A\n", deadline)
     assert list(first.iterdir()) == []
@@ -45,7 +45,7 @@ def test_the_first_is_empty_and_the_next_a_copy_of_the_nearest(tmp_path: Path) -
     assert (copy / "vmlinux").read_text() == "changed"
 
 
-def test_what_is_not_finished_is_not_copied(tmp_path: Path) -> None:
+def test_unfinished_build_directory_is_not_copied(tmp_path: Path) -> None:
     worktree, deadline = Worktree(tmp_path), Deadline.after(60, "the test")
     (finished(worktree, "a" * 64, "A\n") / MARKER).touch()
     (worktree.build("b" * 64, "A\n", deadline) / ASKED).write_text("A\n")
@@ -56,7 +56,7 @@ def test_what_is_not_finished_is_not_copied(tmp_path: Path) -> None:
     assert list(worktree.build("c" * 64, "A\n", deadline).iterdir()) == []
 
 
-def test_a_switch_keeps_what_was_built_whatever_ended_the_one_before(
+def test_switch_after_an_interrupted_one_keeps_build_directories(
     context: Context, toy: Path
 ) -> None:
     tree = tree_of(toy, context)
@@ -70,7 +70,7 @@ def test_a_switch_keeps_what_was_built_whatever_ended_the_one_before(
     assert not (worktree.source / "left-behind").exists()
 
 
-def test_a_tree_that_would_lead_the_output_elsewhere_is_refused(
+def test_tree_with_a_link_named_like_an_output_directory_is_refused(
     context: Context, tmp_path: Path
 ) -> None:
     store, deadline = Store.of(context), context.deadline
@@ -94,7 +94,7 @@ def nearest(lineage: str, tree: str, context: Context) -> Worktree:
     return Worktree.nearest(context.workspace, lineage, tree, Store.of(context), context.deadline)
 
 
-def test_what_is_near_to_another_lineage_is_built_in_its_slot(
+def test_tree_similar_to_another_lineage_is_built_in_its_work_tree(
     context: Context, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worktree = Worktree.of(context.workspace, "package")
@@ -108,7 +108,7 @@ def test_what_is_near_to_another_lineage_is_built_in_its_slot(
     assert nearest("clone", near, context) == Worktree.of(context.workspace, "clone")
 
 
-def test_a_lineage_with_a_slot_stays_in_it(context: Context, toy: Path) -> None:
+def test_lineage_with_a_work_tree_stays_in_it(context: Context, toy: Path) -> None:
     tree = tree_of(toy, context)
     own = Worktree.of(context.workspace, "clone")
     for worktree in (own, Worktree.of(context.workspace, "package")):
@@ -116,7 +116,7 @@ def test_a_lineage_with_a_slot_stays_in_it(context: Context, toy: Path) -> None:
     assert nearest("clone", tree, context) == own
 
 
-def test_a_slot_that_is_not_offered_is_not_shared(context: Context, toy: Path) -> None:
+def test_work_tree_that_is_not_offered_is_not_shared(context: Context, toy: Path) -> None:
     tree = tree_of(toy, context)
     own, worktree = (Worktree.of(context.workspace, name) for name in ("clone", "package"))
     worktree.switch(tree, Store.of(context), context.deadline)
@@ -127,7 +127,7 @@ def test_a_slot_that_is_not_offered_is_not_shared(context: Context, toy: Path) -
     assert nearest("clone", tree, context) == worktree
 
 
-def test_a_hand_in_the_work_tree_is_noticed_when_every_file_is_looked_at(
+def test_manual_change_is_found_when_every_file_is_checked(
     context: Context, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tree_of(toy, context)
@@ -140,7 +140,7 @@ def test_a_hand_in_the_work_tree_is_noticed_when_every_file_is_looked_at(
         worktree.switch(tree, Store.of(context), context.deadline)
 
     switch(first)
-    changed.write_text("int spoilt;\n")
+    changed.write_text("int changed_by_hand;\n")
     switch(second)  # git finds what it must write over
     assert changed.read_text() == "int changed;\n"
 
@@ -148,9 +148,9 @@ def test_a_hand_in_the_work_tree_is_noticed_when_every_file_is_looked_at(
         os.utime(worktree.root / "seen", (1, 1))
 
     for look_again in (age, (worktree.root / "seen").unlink):
-        untouched.write_text("spoilt, and longer than it was\n")
+        untouched.write_text("edited, and longer than it was\n")
         switch(first)
-        assert untouched.read_text() == "spoilt, and longer than it was\n"  # seen a moment ago
+        assert untouched.read_text() == "edited, and longer than it was\n"  # seen a moment ago
         assert changed.read_text() == "int other;\n"
         look_again()
         switch(second)
@@ -162,10 +162,10 @@ def test_a_hand_in_the_work_tree_is_noticed_when_every_file_is_looked_at(
     assert untouched.read_text() == "#!/bin/sh\n"
 
 
-def test_what_stands_in_the_way_of_a_switch_is_written_over(context: Context, toy: Path) -> None:
+def test_untracked_file_in_the_way_of_a_switch_is_overwritten(context: Context, toy: Path) -> None:
     worktree = Worktree.of(context.workspace, "test")
     worktree.switch(tree_of(toy, context), Store.of(context), context.deadline)
     (toy / "mm/new.c").write_text("int new;\n")
-    (worktree.source / "mm/new.c").write_text("somebody's\n")
+    (worktree.source / "mm/new.c").write_text("in the way\n")
     worktree.switch(tree_of(toy, context), Store.of(context), context.deadline)
     assert (worktree.source / "mm/new.c").read_text() == "int new;\n"

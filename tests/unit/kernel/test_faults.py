@@ -38,7 +38,7 @@ def _named(fault: Fault) -> str:
     return fault.name
 
 
-def test_there_are_enough_and_of_every_class() -> None:
+def test_every_class_has_faults() -> None:
     assert len(FAULTS) >= 24
     assert {fault.kind for fault in FAULTS} == CLASSES
 
@@ -48,7 +48,7 @@ def test_every_patch_is_listed() -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=_named)
-def test_what_a_fault_stands_on_is_there(fault: Fault) -> None:
+def test_base_of_a_fault_exists(fault: Fault) -> None:
     assert specs.parse_series(f"fault:{fault.name}").kind == "fault"
     assert fault.on == "none" or registry.find(fault.on)
     features = {path.stem for path in Path("kernel-configs").glob("*.config")}
@@ -56,12 +56,12 @@ def test_what_a_fault_stands_on_is_there(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=_named)
-def test_the_probes_that_should_catch_a_fault_are_there(fault: Fault) -> None:
+def test_probes_that_should_catch_a_fault_exist(fault: Fault) -> None:
     for glob in fault.probes:
         assert catalog.select(catalog.load(), (glob,))
 
 
-def test_a_probe_is_named_by_a_fault_or_says_what_it_guards() -> None:
+def test_probe_is_named_by_a_fault_or_has_guards() -> None:
     specs = catalog.load()
     globs = [glob for fault in FAULTS for glob in fault.probes]
     covered = {catalog.family(spec.name) for spec in catalog.select(specs, globs)}
@@ -71,12 +71,12 @@ def test_a_probe_is_named_by_a_fault_or_says_what_it_guards() -> None:
 
 
 @pytest.mark.parametrize("fault", [f for f in FAULTS if f.on == "none"], ids=_named)
-def test_a_fault_of_a_kernel_without_hgm_is_for_probes_that_run_there(fault: Fault) -> None:
+def test_fault_without_hgm_is_for_baseline_probes(fault: Fault) -> None:
     assert all(glob.startswith("baseline/") for glob in fault.probes)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=_named)
-def test_a_patch_says_that_it_is_a_fault_and_whose(fault: Fault) -> None:
+def test_patch_of_a_fault_says_so_and_is_signed_off(fault: Fault) -> None:
     text = Path(fault.patch).read_text()
     assert re.search(r"^Subject: \[PATCH\] FAULT: \S", text, re.MULTILINE)
     assert re.search(r"^Signed-off-by: HGM Harness <", text, re.MULTILINE)

@@ -54,7 +54,7 @@ def test_range_counts_both_ends(version: str, fits: bool) -> None:
     assert request.fits(version) is fits
 
 
-def test_later_fragment_wins_and_left_out_is_said() -> None:
+def test_later_fragment_wins_and_a_left_out_symbol_is_noted() -> None:
     first = fragment("CONFIG_A=y\n# hgm: since 6.5\nCONFIG_NEW=y\n# hgm: until 6.4\nCONFIG_OLD=y")
     second = fragment("# CONFIG_A is not set")
     requests, notes = fragments.merge((first, second), "6.1.5")

@@ -14,14 +14,14 @@ def _listing(directory: Path, text: str) -> Path:
     return directory
 
 
-def test_each_listed_series_is_a_quilt_directory_that_is_there() -> None:
+def test_each_listed_series_is_a_quilt_directory() -> None:
     found = registry.load()
     assert "hgm-6.12" in {series.name for series in found}
     for series in found:
         assert (Path(series.directory) / "series").is_file(), series
 
 
-def test_a_pristine_source_that_a_series_names_gets_it() -> None:
+def test_source_named_in_default_for_gets_the_series() -> None:
     series = registry.default_for("debian:linux-source-6.12")
     assert series is not None
     assert (series.name, series.gives) == ("hgm-6.12", "hgm")
@@ -37,18 +37,18 @@ def test_no_other_source_is_patched_unasked(source: str) -> None:
 @pytest.mark.parametrize(
     ("series", "expected"), [("hgm-6.12", "hgm"), ("none", "report"), ("dir:/patches", "report")]
 )
-def test_what_a_series_gives_is_expected(series: str, expected: str) -> None:
+def test_default_of_expect(series: str, expected: str) -> None:
     assert registry.expectation(series) == expected
 
 
-def test_an_unknown_name_says_which_there_are() -> None:
+def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(SpecError) as caught:
         registry.find("hgm-6.13")
     assert "hgm-6.13" in caught.value.message
     assert "hgm-6.12" in (caught.value.hint or "")
 
 
-def test_a_version_it_was_not_made_for_is_said() -> None:
+def test_version_it_was_not_made_for_gives_a_warning() -> None:
     assert registry.version_warning("hgm-6.12", "6.12.117") == ""
     assert "6.1.170" in registry.version_warning("hgm-6.12", "6.1.170")
     assert registry.version_warning("none", "6.1.170") == ""
@@ -64,12 +64,12 @@ def test_a_version_it_was_not_made_for_is_said() -> None:
         ("fault:x", "fault"),
     ],
 )
-def test_a_bare_word_is_a_name(text: str, kind: str) -> None:
+def test_bare_word_is_a_name(text: str, kind: str) -> None:
     assert specs.parse_series(text).kind == kind
 
 
 @pytest.mark.parametrize("text", ["../hgm-6.12", "a/b", ".hidden", "-x", "dir:", "a b"])
-def test_what_could_be_a_path_is_no_name(text: str) -> None:
+def test_path_is_not_a_name(text: str) -> None:
     with pytest.raises(SpecError):
         specs.parse_series(text)
 
@@ -77,6 +77,6 @@ def test_what_could_be_a_path_is_no_name(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["[a]\nshows = 'x'\n", "[a]\nshows='x'\nmade_for='6.'\nodd=1\n", "not toml"]
 )
-def test_a_wrong_list_is_said(tmp_path: Path, text: str) -> None:
+def test_invalid_list_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(SpecError, match=r"series\.toml"):
         registry.load(_listing(tmp_path, text))

@@ -85,7 +85,7 @@ def test_conflict() -> None:
         ("error: affected file 'd/x' is beyond a symbolic link\n", "", "beyond a symbolic link"),
     ],
 )
-def test_what_no_base_can_mend(said: str, damaged: str, hopeless: str) -> None:
+def test_errors_that_no_base_would_avoid(said: str, damaged: str, hopeless: str) -> None:
     log = read_apply_log(1, said)
     assert not log.conflict
     assert log.damaged == damaged

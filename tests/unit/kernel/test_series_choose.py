@@ -41,12 +41,12 @@ def test_mails_without_numbers_stay_as_they_came() -> None:
     assert names(choose([mail("mm: b"), mail("mm: a")], "box")) == ["mm: b", "mm: a"]
 
 
-def test_cover_letter_with_a_diff_in_it_is_no_patch() -> None:
+def test_cover_letter_with_a_diff_is_not_a_patch() -> None:
     cover = mail("[PATCH v2 0/1] cover", b"diff --git a/interdiff b/x\n")
     assert names(choose([cover, mail("[PATCH v2 1/1] a")], "box")) == ["[PATCH v2 1/1] a"]
 
 
-def test_newest_revision_is_taken_and_said() -> None:
+def test_newest_revision_is_taken_with_a_note() -> None:
     mails = [
         mail("[PATCH 1/2] a"),
         mail("[PATCH v3 1/1] a", own="new"),
@@ -111,21 +111,21 @@ def test_parts_without_a_thread_are_found_by_their_numbers() -> None:
     assert len(choose(mails, "box", "b").patches) == 2
 
 
-def test_same_mail_twice_is_one() -> None:
+def test_same_mail_twice_counts_once() -> None:
     mails = [mail("[PATCH 1/1] a", own="a"), mail("[PATCH 1/1] a", own="a")]
     assert len(choose(mails, "box").patches) == 1
     with pytest.raises(SeriesError, match="two different mails with the Message-ID <a>"):
         choose([mails[0], mail("[PATCH 1/1] a", b"diff --git a/y b/y\n", own="a")], "box")
 
 
-def test_fix_that_answers_is_left_out_and_said() -> None:
+def test_patch_in_reply_is_left_out_with_a_note() -> None:
     mails = [mail("[PATCH 1/1] a", own="a"), mail("[PATCH] fix", own="f", parents=("a",))]
     chosen = choose(mails, "box")
     assert names(chosen) == ["[PATCH 1/1] a"]
     assert chosen.notes == ("left out: '[PATCH] fix' replies to the series",)
 
 
-def test_diff_without_a_tag_is_left_out_and_said() -> None:
+def test_diff_without_a_tag_is_left_out_with_a_note() -> None:
     chosen = choose([mail("[PATCH 1/1] a"), mail("a question")], "box")
     assert names(chosen) == ["[PATCH 1/1] a"]
     assert chosen.notes == ("left out: 'a question' has a diff and no [PATCH]",)
@@ -152,7 +152,7 @@ def test_an_incomplete_series_is_refused(subjects: list[str], expected: str) -> 
         choose([mail(subject) for subject in subjects], "box")
 
 
-def test_hint_tells_a_thread_without_its_patches() -> None:
+def test_hint_for_a_thread_without_its_patches() -> None:
     with pytest.raises(SeriesError) as refused:
         choose([mail("[PATCH 0/2] cover", b"")], "box")
     assert "have no diff" in refused.value.hint

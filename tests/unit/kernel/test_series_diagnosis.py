@@ -64,7 +64,7 @@ def of(patch: str, text: str) -> list[Misfit]:
     return list(misfits(parse(patch)[0], text))
 
 
-def test_patch_that_fits_has_no_misfits() -> None:
+def test_patch_that_applies_has_no_misfits() -> None:
     assert of(PATCH.format(old="line_5"), FILE) == []
     assert of(PATCH.format(old="line_5"), "one\ntwo\n" + FILE) == []
 
@@ -82,7 +82,7 @@ def test_lines_that_differ_are_shown() -> None:
     )
 
 
-def test_lines_that_differ_are_found_elsewhere_too() -> None:
+def test_lines_that_differ_are_found_at_an_offset() -> None:
     text = "x\n" * 200 + FILE.replace("int line_4;\n", "int line_4;\nint inserted;\n")
     (misfit,) = of(PATCH.format(old="line_5"), text)
     assert "+int inserted;" in misfit.difference
@@ -110,6 +110,6 @@ def test_only_line_feeds_end_lines(line: str) -> None:
 
 
 @given(st.text(alphabet="-+ @a,1\n\\", max_size=200))
-def test_no_text_is_too_strange(text: str) -> None:
+def test_any_text_is_parsed(text: str) -> None:
     for file in parse("--- a/x\n+++ b/x\n" + text):
         list(misfits(file, text))

@@ -25,7 +25,7 @@ FILES = [Patch(name=f"000{n}-mm-{w}.patch", data=b"") for n, w in enumerate("abc
         ("mm-hugetlb-b.patch", COMMITS, 1),
     ],
 )
-def test_file_stands_for_a_patch(file: str, patches: list[Patch], index: int) -> None:
+def test_file_replaces_a_patch(file: str, patches: list[Patch], index: int) -> None:
     assert match([file], patches, Path("/r")) == {index: file}
 
 
@@ -38,6 +38,6 @@ def test_file_stands_for_a_patch(file: str, patches: list[Patch], index: int) ->
         (["2.patch", "0002-x.patch"], r"2\.patch and 0002-x\.patch both match patch 2"),
     ],
 )
-def test_file_that_stands_for_none_or_two(files: list[str], expected: str) -> None:
+def test_file_that_matches_no_patch_or_two(files: list[str], expected: str) -> None:
     with pytest.raises(SeriesError, match=expected):
         match(files, MAILED, Path("/r"))

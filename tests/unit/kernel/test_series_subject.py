@@ -50,7 +50,7 @@ def test_tags(text: str, number: int | None, total: int | None, revision: int, t
         ("", False, False),
     ],
 )
-def test_what_is_a_patch_and_what_an_answer(text: str, tagged: bool, reply: bool) -> None:
+def test_patch_or_reply(text: str, tagged: bool, reply: bool) -> None:
     subject = parse_subject(text)
     assert (subject.tagged, subject.reply) == (tagged, reply)
 
@@ -68,7 +68,7 @@ def test_editions_are_ordered() -> None:
     assert parse_subject("[PATCH RESEND v2] a").edition_name == "v2 RESEND"
 
 
-def test_subject_cannot_steer_a_terminal() -> None:
+def test_control_characters_of_a_subject_are_removed() -> None:
     text = parse_subject("[PATCH] \x1b[2J\x07evil\u202e\r\n x").text
     assert text == "[PATCH] [2J evil x"
 
@@ -96,7 +96,7 @@ def test_damaged_encodings_are_read_as_far_as_possible() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_are_too_strange(data: bytes) -> None:
+def test_any_bytes_are_read(data: bytes) -> None:
     read_headers(data)
     read_headers(b"Subject: " + data)
     read_place(headers(b"References: <" + data))

@@ -26,7 +26,7 @@ SHA = "0123456789abcdef" * 4
         ("tar:https://example.org/l.tar", "tar", "https://example.org/l.tar", "", ""),
     ],
 )
-def test_source_is_taken_apart(
+def test_source_spec_is_parsed(
     text: str, kind: str, where: str, revision: str, sha256: str
 ) -> None:
     spec = parse_source(text)
@@ -100,7 +100,7 @@ def test_message_ids(text: str) -> None:
     assert parse_series(text, "https://lore.example.org/all").mail_from.startswith("https:")
 
 
-def test_place_of_mail_is_for_message_ids_alone() -> None:
+def test_mail_from_needs_a_message_id() -> None:
     with pytest.raises(SpecError, match="--mail-from is only for --series lore:"):
         parse_series("mbox:/p", "/mail")
 
