@@ -15,17 +15,15 @@ import msgspec
 
 from harness import command
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, HarnessError, InfrastructureError, SpecError
+from harness.errors import DeadlineExpired, HarnessError, InfrastructureError
 from harness.kernel.git import Store
 from harness.progress import Progress, Silent
 from harness.records.base import Record
+from harness.sizes import parse_size
 from harness.workspace import Workspace, atomic_write
 
 #: Default of ``$HGM_CACHE_LIMIT``, bytes.
 DEFAULT_LIMIT = 20 * 2**30
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?\Z", re.IGNORECASE)
-_FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class CacheEntry(Record, frozen=True, kw_only=True):
@@ -61,25 +59,10 @@ _ROOMS = {
 _WHOLE = {"ccache": "ccache", "sources.git": "sources"}
 
 
-def parse_size(text: str) -> int:
-    """Return a size such as ``20G``, ``512MiB`` or ``1.5T`` in bytes.
-
-    Raises:
-        SpecError: if it is not a size.
-    """
-    match = _SIZE.match(text.strip())
-    if match is None:
-        raise SpecError(f"{text!r} is not a size", hint="such as 20G or 512M")
-    return int(float(match[1]) * _FACTORS[match[2].upper()])
-
-
 def limit() -> int:
     """Return the size limit of the cache, bytes."""
     said = os.environ.get("HGM_CACHE_LIMIT", "")
-    try:
-        return parse_size(said) if said else DEFAULT_LIMIT
-    except SpecError as error:
-        raise SpecError(f"HGM_CACHE_LIMIT: {error.message}", hint=error.hint) from None
+    return parse_size(said, "HGM_CACHE_LIMIT") if said else DEFAULT_LIMIT
 
 
 @contextlib.contextmanager

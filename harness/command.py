@@ -178,8 +178,7 @@ def run(  # noqa: PLR0913 - see start
         cwd: the directory it starts in.
         env: variables on top of this process's environment.
         stdin: a file that it reads from; nothing by default.
-        log: a file to which both output streams are appended as they come; without it they are
-            separate and returned.
+        log: a file that both output streams are appended to; without it they are returned.
         on_line: called with each whole line of standard output (of both streams with a log).
         ok: the exit codes that are not an error; None for all.
 
@@ -214,14 +213,8 @@ def run(  # noqa: PLR0913 - see start
                 lines.feed(chunk)
         lines.close()
         code = process.wait(deadline)
-    done = Completed(
-        tuple(argv),
-        code,
-        out.decode(errors="replace"),
-        err.decode(errors="replace"),
-        time.monotonic() - began,
-        log,
-    )
+    stdout, stderr = out.decode(errors="replace"), err.decode(errors="replace")
+    done = Completed(tuple(argv), code, stdout, stderr, time.monotonic() - began, log)
     if ok is not None and code not in ok:
         raise failure(done)
     return done

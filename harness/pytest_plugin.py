@@ -111,13 +111,14 @@ def hgm_subject(request: pytest.FixtureRequest) -> Subject:
 
 
 def _machine(request: pytest.FixtureRequest) -> MachineSpec:
+    from harness.sizes import parse_size
     from harness.vm import spec
 
     marker = request.node.get_closest_marker("hgm_machine")
     wanted = dict(marker.kwargs) if marker else {}
     pages = spec.parse_hugepages(wanted.pop("hugepages", spec.DEFAULT_HUGEPAGES))
     memory = wanted.pop("memory", None)
-    size = None if memory is None else spec.parse_size(memory, "memory")
+    size = None if memory is None else parse_size(memory, "memory")
     return spec.machine(pages, memory=size, **wanted)
 
 

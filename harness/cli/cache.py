@@ -37,8 +37,9 @@ def cache_prune(keep: str | None) -> int:
     """Remove the longest unused entries, but none that a process is using."""
     from harness import cache as contents
     from harness.report import cache as listing
+    from harness.sizes import parse_size
 
-    size = contents.limit() if keep is None else contents.parse_size(keep)
+    size = contents.limit() if keep is None else parse_size(keep, "--keep")
     with new_display() as display:
         gone = contents.prune(Workspace.default(), size, display)
     click.echo(f"removed {len(gone)} entries, {listing.gib(sum(each.size for each in gone))}")

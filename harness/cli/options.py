@@ -197,11 +197,12 @@ def machine_of(
     hugepages: str, memory: str | None, cpus: int, nodes: int, spare: int = 0, **_: Any
 ) -> MachineSpec:
     """Return the machine of `machine_options`; ``spare`` bytes are added to a computed size."""
+    from harness.sizes import parse_size
     from harness.vm import spec
 
     return spec.machine(
         spec.parse_hugepages(hugepages),
-        memory=None if memory is None else spec.parse_size(memory, "--memory"),
+        memory=None if memory is None else parse_size(memory, "--memory"),
         cpus=cpus,
         nodes=nodes,
         spare=spare,

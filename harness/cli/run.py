@@ -128,11 +128,11 @@ def _spare_memory(kselftests: tuple[str, ...]) -> int:
     if not kselftests:
         return 0
     from harness.probes import kselftest
-    from harness.vm import spec
+    from harness.sizes import parse_size
 
     table = kselftest.load()
     wanted = kselftest.parse(kselftests, table)
-    return max(spec.parse_size(table[name].memory, "kselftest.toml") for name in wanted)
+    return max(parse_size(table[name].memory, "kselftest.toml") for name in wanted)
 
 
 @click.command()

@@ -32,9 +32,10 @@ from typing import Literal
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError
-from harness.evidence import registers, symbols, vmcore
+from harness.evidence import symbols, vmcore
 from harness.records.kernel import Kernel
 from harness.records.probe import Capture, CaptureStep, Vcpu
+from harness.vm import registers
 from harness.vm.guest import Guest
 from harness.workspace import atomic_write
 
@@ -159,13 +160,13 @@ class Escalation:
         busy = {number: _share(before[number], _ran(thread)) for number, thread in threads.items()}
         self._vcpus = tuple(
             Vcpu(
-                number=vcpu.number,
-                pc=vcpu.pc,
-                level=vcpu.level,
+                number=number,
+                pc=vcpu.rip,
+                level=vcpu.cpl,
                 halted=vcpu.halted,
-                busy=busy.get(vcpu.number),
+                busy=busy.get(number),
             )
-            for vcpu in registers.parse(text)
+            for number, vcpu in registers.parse_all(text).items()
         )
         later = self.guest.qmp.monitor("info registers -a", limit)
         parts = (text, f"{_SAMPLE_SECONDS:g} s later:", later)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,15 +14,13 @@ from harness.deadline import Deadline
 from harness.errors import CommandFailed, RecordError
 from harness.records.run import RunRecord
 from harness.store import rundir
+from harness.vm import registers
 from harness.workspace import Workspace, atomic_write
 
 _PROGRAM = "harness.evidence.vmcore_report"
 
 # Its exit code where it cannot open the dump; its last line has the reason.
 _REFUSED = 3
-
-_CR4 = re.compile(r"\bCR4=([0-9a-f]{8})\b")
-_LA57 = 1 << 12
 
 
 class Dump(NamedTuple):
@@ -85,8 +82,9 @@ def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> s
         RecordError: if drgn cannot open the dump.
         DeadlineExpired: if it took too long.
     """
-    registers = dump.vmcore.with_name("registers.txt")
-    five = five_levels(registers.read_text()) if registers.exists() else False
+    path = dump.vmcore.with_name("registers.txt")
+    vcpu = registers.parse(path.read_text()) if path.exists() else None
+    five = vcpu is not None and vcpu.five_levels
     argv = [sys.executable, "-m", _PROGRAM, str(dump.vmcore), str(vmlinux_path)]
     argv += [dump.program, release, "5" if five else "4"]
     done = command.run(argv, deadline, ok=None)
@@ -99,12 +97,6 @@ def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> s
         ) from CommandFailed("drgn", command=argv)
     atomic_write(dump.vmcore.with_name("post-mortem.txt"), done.stdout)
     return done.stdout
-
-
-def five_levels(registers: str) -> bool:
-    """Return whether CR4 in a text of ``info registers`` has LA57 set."""
-    match = _CR4.search(registers)
-    return match is not None and bool(int(match[1], 16) & _LA57)
 
 
 def _of_probe(run_dir: Path, name: str) -> Iterator[Dump]:

@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from harness.cache import parse_size
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, NoSpace, QemuError, SpecError
 from harness.records.base import Record
+from harness.sizes import parse_size
 from harness.vm.qemu import Qemu
 
 #: The name of a dump in its probe's directory.
@@ -53,11 +53,10 @@ def policy() -> Policy:
     keep = os.environ.get("HGM_VMCORES", "") or str(_DEFAULT_KEEP)
     if not keep.isascii() or not keep.isdigit():
         raise SpecError(f"HGM_VMCORES: {keep!r} is not a number", hint="such as 3, or 0 for none")
-    said = os.environ.get("HGM_VMCORE_LIMIT", "")
-    try:
-        return Policy(keep=int(keep), limit=parse_size(said) if said else _DEFAULT_LIMIT)
-    except SpecError as error:
-        raise SpecError(f"HGM_VMCORE_LIMIT: {error.message}", hint=error.hint) from None
+    limit = os.environ.get("HGM_VMCORE_LIMIT", "")
+    return Policy(
+        keep=int(keep), limit=parse_size(limit, "HGM_VMCORE_LIMIT") if limit else _DEFAULT_LIMIT
+    )
 
 
 def take(qemu: Qemu, path: Path, limit: int, deadline: Deadline) -> None:

@@ -27,8 +27,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from harness.judge import ktap
-from harness.judge.ktap import KtapDocument
+from harness.judge.ktap_document import EXPECTED, KtapDocument
 from harness.judge.lines import clean, short
 from harness.judge.partial import PartialVerdict, failed, last_line, stderr_note
 from harness.records.probe import Subtest
@@ -121,7 +120,7 @@ def _success(
     skipped = [subtest for subtest in subtests if subtest.status == "SKIP"]
     if document.skipped is not None or (skipped and len(skipped) == len(subtests)):
         return PartialVerdict("SKIP", _skip_reason(document, subtests, text, stderr))
-    left_out = [subtest for subtest in skipped if not subtest.reason.startswith(ktap.EXPECTED)]
+    left_out = [subtest for subtest in skipped if not subtest.reason.startswith(EXPECTED)]
     if left_out:
         first = f"{left_out[0].name}: {left_out[0].reason}".strip(": ")
         return PartialVerdict(

@@ -16,44 +16,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import get_args
 
+from harness.judge.ktap_document import (
+    Directive,
+    KtapDocument,
+    KtapProblem,
+    KtapResult,
+    ProblemKind,
+)
 from harness.judge.lines import Line, split, stamp
-from harness.records.base import Record
-from harness.records.probe import Subtest
-
-Directive = Literal["", "SKIP", "TODO", "XFAIL", "TIMEOUT", "ERROR"]
-
-#: What can be wrong with a document.
-Kind = Literal[
-    "no-version",  # results, but no version line opens them
-    "second-version",  # a version line inside a document that has one
-    "no-plan",
-    "second-plan",
-    "too-few",  # fewer results than planned
-    "too-many",
-    "no-number",  # a result line without a number, which is not counted
-    "out-of-order",
-    "no-parent",  # subtests whose own result never came
-    "too-deep",
-    "cut",  # the last line has no end
-    "garbage-before",  # lines of no known form before the first version line
-    "garbage-after",  # the same after the last planned result
-]
-
-#: Begins the reason of a result that was expected to fail and did, and so counts as skipped.
-EXPECTED = "expected to fail"
 
 #: Deeper nesting is refused, so that a hostile document cannot exhaust the stack.
 MAX_DEPTH = 16
 
-_DIRECTIVES: dict[str, Directive] = {
-    "SKIP": "SKIP",
-    "TODO": "TODO",
-    "XFAIL": "XFAIL",
-    "TIMEOUT": "TIMEOUT",
-    "ERROR": "ERROR",
-}
+_DIRECTIVES: dict[str, Directive] = {name: name for name in get_args(Directive) if name}
 
 # Numbers have at most nine digits: longer ones are noise, and int() refuses very long ones.
 _VERSION = re.compile(r"(?:K?TAP version [0-9]{1,9})\Z")
@@ -62,80 +39,6 @@ _RESULT = re.compile(r"(not ok|ok)(?: +([0-9]{1,9})(?: +(?:- *)?(?=\S)([^#]*))?\
 _UNNUMBERED = re.compile(r"not ok(?:\s|\Z)|ok\Z|ok +(?:-|#)")
 _SUBTEST = re.compile(r"# Subtest: *(.*)\Z")
 _DIRECTIVE = re.compile(r"([A-Za-z]+)\b:?\s*(.*)\Z", re.DOTALL)
-
-# What a record keeps of the diagnostics of one subtest; the KTAP file has all of them.
-_KEPT_LINES = 5
-_KEPT_CHARACTERS = 1000
-
-
-class KtapProblem(Record, frozen=True, kw_only=True):
-    """One reason not to trust a document.
-
-    Attributes:
-        kind: what is wrong.
-        line: number of the line, from 1; 0 where it is about the whole text.
-        text: one line for people.
-    """
-
-    kind: Kind
-    line: int
-    text: str
-
-
-class KtapDocument(Record, frozen=True, kw_only=True):
-    """A run of results at one level of nesting.
-
-    Attributes:
-        version: the version line; empty where there is none.
-        name: what a ``# Subtest:`` line calls it; empty where there is none.
-        plan: number of results announced; None without a plan.
-        skipped: reason of a plan such as ``1..0 # SKIP no hugetlb``; None without one.
-        results: in the order they came.
-        diagnostics: diagnostic lines after the last result, without their ``#``.
-        problems: of this document and all below it; kept in the outermost one only.
-        unknown: lines of no known form; kept in the outermost document only.
-    """
-
-    version: str = ""
-    name: str = ""
-    plan: int | None = None
-    skipped: str | None = None
-    results: tuple[KtapResult, ...] = ()
-    diagnostics: tuple[str, ...] = ()
-    problems: tuple[KtapProblem, ...] = ()
-    unknown: tuple[str, ...] = ()
-
-    @property
-    def errors(self) -> tuple[str, ...]:
-        """Return the problems as lines for people."""
-        return tuple(problem.text for problem in self.problems)
-
-    @property
-    def empty(self) -> bool:
-        """Return whether the text has no KTAP at all."""
-        return not (self.version or self.results or self.plan is not None)
-
-
-class KtapResult(Record, frozen=True, kw_only=True):
-    """One result line, what came before it, and the results nested in it.
-
-    Attributes:
-        number: as printed; None where the line never came (see ``no-parent``).
-        ok: ``ok`` or ``not ok``, before any directive is applied.
-        description: the test's name; may be empty.
-        directive: empty, or one that the format knows.
-        reason: what follows the directive, or the ``#`` where there is none.
-        diagnostics: diagnostic lines since the result before it, without their ``#``.
-        subtests: the document nested in it.
-    """
-
-    number: int | None
-    ok: bool
-    description: str = ""
-    directive: Directive = ""
-    reason: str = ""
-    diagnostics: tuple[str, ...] = ()
-    subtests: KtapDocument | None = None
 
 
 def parse(text: str) -> KtapDocument:
@@ -147,50 +50,6 @@ def parse(text: str) -> KtapDocument:
     if lines and not lines[-1].ended:
         parser.report("cut", lines[-1].number, f"the last line has no end: {lines[-1].text!r}")
     return parser.finish()
-
-
-def status(result: KtapResult) -> Literal["PASS", "FAIL", "SKIP"]:
-    """Return what a result line means with its directive applied.
-
-    A test that is expected to fail and does (XFAIL, or TODO with ``not ok``) shows nothing about
-    the kernel, so it counts as skipped. TIMEOUT and ERROR are failures, also after ``ok``.
-    """
-    if result.directive in ("SKIP", "XFAIL"):
-        return "SKIP"
-    if result.directive in ("TIMEOUT", "ERROR"):
-        return "FAIL"
-    if result.directive == "TODO" and not result.ok:
-        return "SKIP"
-    return "PASS" if result.ok else "FAIL"
-
-
-def flatten(document: KtapDocument) -> tuple[Subtest, ...]:
-    """Return every result line as a `Subtest`, nested ones before their parent."""
-    found: list[Subtest] = []
-    _flatten(document, "", found)
-    return tuple(found)
-
-
-def _flatten(document: KtapDocument, prefix: str, found: list[Subtest]) -> None:
-    for index, result in enumerate(document.results, 1):
-        name = prefix + (result.description or f"test {result.number or index}")
-        if result.subtests is not None:
-            _flatten(result.subtests, f"{name} > ", found)
-        found.append(Subtest(name=name, status=status(result), reason=_reason(result)))
-
-
-def _reason(result: KtapResult) -> str:
-    """Return why a result is what it is; diagnostics of a PASS stay in the KTAP file."""
-    said = [result.reason] if result.reason else []
-    if result.directive in ("XFAIL", "TODO") and status(result) == "SKIP":
-        said.insert(0, EXPECTED)
-    elif result.directive in ("TIMEOUT", "ERROR"):
-        said.insert(0, result.directive)
-    if status(result) == "FAIL" or not said:
-        said += result.diagnostics[:_KEPT_LINES] if status(result) != "PASS" else ()
-    if result.number is None:
-        said.insert(0, "its result line is missing")
-    return "; ".join(said)[:_KEPT_CHARACTERS]
 
 
 @dataclass
@@ -225,7 +84,7 @@ class _Parser:
         self.problems: list[KtapProblem] = []
         self.unknown: list[str] = []
 
-    def report(self, kind: Kind, line: int, text: str) -> None:
+    def report(self, kind: ProblemKind, line: int, text: str) -> None:
         where = f"line {line}: {text}" if line else text
         self.problems.append(KtapProblem(kind=kind, line=line, text=where))
 
@@ -316,7 +175,7 @@ class _Parser:
         self.unknown.append(text)
         if from_kernel:
             return
-        kind: Kind | None = None
+        kind: ProblemKind | None = None
         if not self.open:
             kind = "garbage-before"
         elif self.open[0].complete():

@@ -41,7 +41,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from harness.judge import accounting, blame, checkpoint, dmesg, kselftest, ktap, partial
+from harness.judge import (
+    accounting,
+    blame,
+    checkpoint,
+    dmesg,
+    kselftest,
+    ktap,
+    ktap_document,
+    partial,
+)
+from harness.judge.ktap_document import KtapDocument
 from harness.judge.lines import clean, short
 from harness.judge.partial import PartialVerdict, and_more, stderr_note
 from harness.records.probe import (
@@ -113,7 +123,7 @@ def judge_probe(
     splats += _gap(evidence, console)
     leaks = _leaks(evidence)
     document = ktap.parse(text)
-    subtests = ktap.flatten(document)
+    subtests = ktap_document.flatten(document)
     if evidence.rules == "kselftest" and document.empty:
         subtests = kselftest.results(text)
     verdict = _crash(evidence, splats) or _unfinished(evidence, splats, subtests, console)
@@ -215,7 +225,7 @@ def _hang(
 
 def _judge_output(
     evidence: ProbeEvidence,
-    document: ktap.KtapDocument,
+    document: KtapDocument,
     subtests: tuple[Subtest, ...],
     text: str,
     stderr: str,
@@ -240,7 +250,7 @@ def _judge_output(
 
 
 def _judge_code(
-    code: int, document: ktap.KtapDocument, subtests: tuple[Subtest, ...], stderr: str
+    code: int, document: KtapDocument, subtests: tuple[Subtest, ...], stderr: str
 ) -> PartialVerdict:
     """Rules 8 to 11, for whole KTAP without a failure."""
     skipped = [subtest for subtest in subtests if subtest.status == "SKIP"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The catalogue of probes: what there is, what each shows, and what it needs.
+"""The catalogue of probes: what each shows, and what it needs.
 
 ``probes/catalog.toml`` holds one entry a probe, and one entry becomes one
 `ProbeSpec` for each huge-page size in its budget::
@@ -112,7 +112,7 @@ def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec,
     against the name without its size; ``*`` matches a slash as well.
 
     Raises:
-        SpecError: if a glob matches nothing; names what it may have meant.
+        SpecError: if a glob matches nothing, with similar names.
     """
     patterns = list(globs)
     for pattern in patterns:
@@ -124,16 +124,16 @@ def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec,
 
 
 def matches(name: str, glob: str) -> bool:
-    """Return whether a glob means a probe: its whole name, or its name without the size."""
+    """Return whether a glob matches a probe's name, or its name without the size."""
     return any(fnmatch.fnmatchcase(each, glob) for each in (name, family(name)))
 
 
 def repeated(
     specs: Sequence[ProbeSpec], times: int, *, alone: bool = False
 ) -> tuple[ProbeSpec, ...]:
-    """Return the probes so many times over, round by round; from the second on as ``NAME#2``.
+    """Return the probes repeated, round by round; those of the second round are ``NAME#2``.
 
-    With ``alone`` each has a guest of its own, so that what a boot decides is decided anew.
+    With ``alone`` each has a guest of its own, because some faults depend on the boot.
     """
     specs = [msgspec.structs.replace(spec, alone=alone) for spec in specs]
     rounds = [specs] + [
@@ -157,15 +157,15 @@ def _read(path: Path) -> _Catalog:
     try:
         return msgspec.toml.decode(path.read_bytes(), type=_Catalog)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise SpecError(f"{path}: {error}", hint="mend the probe catalogue") from None
+        raise SpecError(f"{path}: {error}", hint="correct the probe catalogue") from None
 
 
 def _entry(raw: dict[str, Any], number: int, path: Path) -> _CatalogEntry:
     try:
         return msgspec.convert(raw, type=_CatalogEntry)
     except msgspec.ValidationError as error:
-        who = f"probe {raw['name']!r}" if "name" in raw else f"probe number {number}"
-        raise SpecError(f"{path}: {who}: {error}", hint="mend the probe catalogue") from None
+        which = f"probe {raw['name']!r}" if "name" in raw else f"probe number {number}"
+        raise SpecError(f"{path}: {which}: {error}", hint="correct the probe catalogue") from None
 
 
 def _check_unique(names: Sequence[str], path: Path) -> None:
@@ -199,5 +199,5 @@ def _specs(entry: _CatalogEntry) -> Iterable[ProbeSpec]:
 def _no_match(specs: Sequence[ProbeSpec], pattern: str) -> SpecError:
     names = dict.fromkeys(name for spec in specs for name in (family(spec.name), spec.name))
     near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5)
-    hint = f"near it: {', '.join(near)}" if near else "`hgm probes list` shows all of them"
+    hint = f"similar: {', '.join(near)}" if near else "`hgm probes list` shows all of them"
     return SpecError(f"--probe {pattern!r} matches no probe", hint=hint)

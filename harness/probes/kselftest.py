@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own tests as probes: which there are, and how each is run. Nothing runs here.
+"""The kernel's own selftests as probes: which there are, and how each is run. Pure.
 
-``kselftest.toml`` beside this module says for each collection what run_vmtests.sh and its like say
-in their own language::
+``kselftest.toml`` beside this module says for each collection what run_vmtests.sh and the like
+do in shell::
 
     [collection.mm]
     directories = ["mm", "vm"]   # below tools/testing/selftests; the first that a tree has
-    sources = ["tools/include"]  # what is taken out of the tree to build them; the absent is left
-    memory = "2G"                # what the guest needs beyond the huge pages reserved at boot
-    budget = 120                 # seconds for a test that says nothing else
-    helpers = ["run_vmtests.sh"] # what is no test by itself
+    sources = ["tools/include"]  # what they are built from, besides; absent paths are left out
+    memory = "2G"                # that the guest needs beyond the huge pages reserved at boot
+    budget = 120                 # seconds for a test without its own
+    helpers = ["run_vmtests.sh"] # programs and scripts that are not tests
 
     [[collection.mm.test]]
-    program = "uffd-stress"      # as the tree's Makefile calls it
-    variant = "hugetlb"          # tells two runs of one program apart; none by default
-    directory = "vm"             # only in trees that have it there, instead of an entry without
+    program = "uffd-stress"      # its name in the tree's Makefile
+    variant = "hugetlb"          # of several runs of one program; none by default
+    directory = "vm"             # only for trees that have it there; replaces an entry without
     arguments = ["hugetlb", "128", "32"]
-    pools = { 2M = 128 }         # free huge pages, exactly; as the guest was booted otherwise
+    pools = { 2M = 128 }         # free huge pages, exactly; by default as the guest booted
     set = { "vm.overcommit_memory" = "1" }  # sysctls
-    needs = { "/dev/x" = "CONFIG_X" }  # paths, or flags of the CPU, and what gives them
+    needs = { "/dev/x" = "CONFIG_X" }  # paths, or CPU flags, and what provides them
     user = "nobody"              # root by default
     nodes = 1                    # NUMA nodes
     budget = 900                 # seconds
 
-A program that a tree builds and the file does not name is run plainly. Each becomes a `ProbeSpec`
-named ``kselftest/mm/uffd-stress/hugetlb``, which runs through ``guest/sh/kselftest.sh``.
+A program that a tree builds and the file does not list is run without arguments. Each becomes a
+`ProbeSpec` such as ``kselftest/mm/uffd-stress/hugetlb`` and runs through ``guest/sh/kselftest.sh``.
 """
 
 from __future__ import annotations
@@ -94,12 +94,12 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Inventory(Record, frozen=True, kw_only=True):
-    """What one tree has of a collection.
+    """The tests of a collection that one tree has.
 
     Attributes:
-        directory: where, below ``tools/testing/selftests``.
+        directory: their directory below ``tools/testing/selftests``.
         programs: what its Makefile builds.
-        scripts: what it has ready to run.
+        scripts: what it runs without building.
     """
 
     directory: str
@@ -108,12 +108,12 @@ class Inventory(Record, frozen=True, kw_only=True):
 
 
 class Plan(Record, frozen=True, kw_only=True):
-    """What is to be done with one tree's tests.
+    """Which tests of one tree are to be run.
 
     Attributes:
-        tests: what is to be run.
-        files: every program and script that the guest must hold for it.
-        absent: names of tests in the table that were asked for and the tree does not have.
+        tests: the tests.
+        files: every program and script that the guest needs for them.
+        absent: names of tests that were asked for and are in the table, but not in the tree.
     """
 
     tests: tuple[KselftestEntry, ...]
@@ -127,8 +127,8 @@ class Suite:
 
     Attributes:
         specs: one probe a test.
-        programs: host paths of what goes into the guest's ``/probes``, by path there.
-        notes: what a reader of the record should know.
+        programs: host paths by path below the guest's ``/probes``.
+        notes: lines for the run's record.
     """
 
     specs: tuple[ProbeSpec, ...] = ()
@@ -145,7 +145,7 @@ def load(path: Path = _TABLE) -> Mapping[str, Collection]:
     try:
         table = msgspec.toml.decode(path.read_bytes(), type=_Table).collection
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise SpecError(f"{path}: {error}", hint="mend the table of kselftests") from None
+        raise SpecError(f"{path}: {error}", hint="correct the table of kselftests") from None
     for name, collection in table.items():
         names = [(test.name, test.directory) for test in collection.test]
         twice = [name for name in names if names.count(name) > 1]
@@ -154,28 +154,31 @@ def load(path: Path = _TABLE) -> Mapping[str, Collection]:
     return table
 
 
-def parse(wishes: Iterable[str], table: Mapping[str, Collection]) -> dict[str, list[str]]:
-    """Return the globs that are wanted of each collection, from words like ``mm`` or ``mm:cow``.
+def parse(requests: Iterable[str], table: Mapping[str, Collection]) -> dict[str, list[str]]:
+    """Return the globs asked for by collection, from ``mm`` or ``mm:cow``.
 
     Raises:
-        SpecError: for an unknown collection, or a word without a test behind its colon.
+        SpecError: for an unknown collection, or nothing after the colon.
     """
     wanted: dict[str, list[str]] = {}
-    for wish in wishes:
-        collection, colon, pattern = wish.partition(":")
+    for request in requests:
+        collection, colon, pattern = request.partition(":")
         if collection not in table:
             known = ", ".join(sorted(table))
             raise SpecError(
-                f"--kselftest {wish!r}: no collection {collection!r}", hint=f"there is: {known}"
+                f"--kselftest {request!r}: no collection {collection!r}", hint=f"there is: {known}"
             )
         if colon and not pattern:
-            raise SpecError(f"--kselftest {wish!r} names no test", hint=f"such as {collection}:cow")
+            raise SpecError(
+                f"--kselftest {request!r} has no test after its colon",
+                hint=f"such as {collection}:cow",
+            )
         wanted.setdefault(collection, []).append(pattern or "*")
     return wanted
 
 
 def plan(name: str, collection: Collection, inventory: Inventory, patterns: Sequence[str]) -> Plan:
-    """Return which tests of a tree are wanted.
+    """Return which tests of a tree are to be run.
 
     A pattern is matched against the program and against the name with its variant.
 
@@ -212,7 +215,7 @@ def probe(name: str, collection: Collection, test: KselftestEntry, unmet: str = 
         name: the collection's.
         collection: what the table says.
         test: the test.
-        unmet: why it cannot be run, if it cannot.
+        unmet: why it cannot be run; empty where it can.
     """
     words = (f"./{test.program}", *test.arguments)
     return ProbeSpec(
@@ -229,7 +232,7 @@ def probe(name: str, collection: Collection, test: KselftestEntry, unmet: str = 
 
 
 def _entries(collection: Collection, inventory: Inventory) -> tuple[KselftestEntry, ...]:
-    """Return the entries for a tree: one that names its directory replaces one without."""
+    """Return the entries for a tree: one with its directory replaces one without."""
     own = {test.name for test in collection.test if test.directory == inventory.directory}
     return tuple(
         test
@@ -247,7 +250,7 @@ def _matches(test: KselftestEntry, pattern: str) -> bool:
 
 
 def _preparation(test: KselftestEntry) -> tuple[str, ...]:
-    """Return the words that tell the guest's script what a test needs, settings before pools."""
+    """Return the arguments of the guest's script for a test's needs, settings before pools."""
     words: list[str] = []
     for path, giver in test.needs.items():
         words += ["--need", path, giver]
@@ -266,6 +269,6 @@ def _no_match(
     has = {*inventory.programs, *inventory.scripts}
     names = dict.fromkeys(n for t in tests if t.program in has for n in (t.program, t.name))
     near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5)
-    hint = f"near it: {', '.join(near)}" if near else f"it has: {', '.join(names)}"
+    hint = f"similar: {', '.join(near)}" if near else f"it has: {', '.join(names)}"
     where = f"tools/testing/selftests/{inventory.directory}"
     return SpecError(f"--kselftest {name}:{pattern} matches no test in {where}", hint=hint)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Build the kernel's own tests from the tree under test, each once per content.
+"""Build the kernel's own selftests from the tree under test, each once per content.
 
-The tests and the headers they include are taken out of the object store into a directory of the
-cache's, so neither the caller's tree nor the kernel's build directory is touched. The tree's own
-Makefiles build them, static, against the UAPI headers of that kernel. Each program lies in the
-cache at ``probes/KEY/NAME``; one that does not compile leaves the compiler's reason there instead,
-and its tests are skipped with that reason.
+The tests and the headers they include are checked out of the object store into a directory of the
+cache, so neither the caller's tree nor the kernel's build directory is touched. The tree's own
+Makefiles build them, static, against the UAPI headers of that kernel. Each program is kept in the
+cache at ``probes/KEY/NAME``; of one that does not compile, the compiler's error is kept there, and
+its tests are skipped with that reason.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from harness.records.base import from_json, to_json
 from harness.records.kernel import Kernel
 from harness.workspace import Workspace, atomic_write, digest
 
-#: Raised whenever the same sources would no longer give the same programs.
+#: Increased whenever the same sources no longer give the same programs.
 _RECIPE = "1"
 
 #: Static: the guest's libraries are its own. Stripped: they travel in an initramfs.
@@ -37,12 +37,12 @@ _FLAGS = ("-static", "-s")
 #: Linked into each program; see there.
 _LINE_BUFFERED = catalog.PROBES / "kselftest" / "line_buffered.c"
 
-#: Libraries that tests ask for, whose arrival on the host changes what can be built.
+#: Libraries that tests link with: what can be built depends on which of them the host has.
 _LIBRARIES = tuple(f"/usr/lib/x86_64-linux-gnu/lib{name}.a" for name in ("cap", "numa", "uring"))
 
 _SELFTESTS = "tools/testing/selftests"
 
-#: Prints what the Makefile of a collection would build and run: the kernel's lib.mk has the names.
+#: Prints what a collection's Makefile builds and runs; the variables are those of lib.mk.
 _LIST = (
     "hgm-list: ; @printf 'program %s\\n' $(notdir $(TEST_GEN_PROGS) $(TEST_GEN_FILES)); "
     "printf 'script %s\\n' $(notdir $(filter %.sh,$(TEST_PROGS) $(TEST_FILES)))"
@@ -52,20 +52,20 @@ _KINDS = ("program", "script")
 
 _INVENTORY = "inventory.json"
 
-#: Stands in the cache in the place of a program, and says why there is none.
+#: Name of the file in the cache that has the reason why there is no program.
 _REASON = "does-not-compile"
 
-#: What must not come from the caller's environment.
+#: Variables that must not come from the caller's environment.
 _ENVIRONMENT = {"MAKEFLAGS": "", "MFLAGS": "", "CROSS_COMPILE": "", "LLVM": "", "LC_ALL": "C"}
 
 
 @dataclass(frozen=True)
 class _Sources:
-    """What a tree has of a collection, and where what is made from it belongs.
+    """The sources of a collection in a tree, and the key of what is made from them.
 
     Attributes:
         tree: git tree ID.
-        paths: what is taken out of it.
+        paths: what is checked out of it.
         directory: the collection's, below ``tools/testing/selftests``.
         key: content hash of those paths, of the kernel's headers, of the host and of the flags.
     """
@@ -76,55 +76,55 @@ class _Sources:
     key: str
 
     def entry(self, workspace: Workspace, name: str) -> Path:
-        """Return the directory in the cache of what is made under a name."""
+        """Return the directory in the cache for a program or script."""
         return workspace.cache / "probes" / digest(self.key, name)
 
 
-def obtain(wishes: Sequence[str], context: Context, *, kernel: Kernel, log: Path) -> Suite:
-    """Return the kernel's own tests that are wished for, built unless the cache has them.
+def obtain(requests: Sequence[str], context: Context, *, kernel: Kernel, log: Path) -> Suite:
+    """Return the kernel's own selftests that are asked for, built unless the cache has them.
 
     Args:
-        wishes: words like ``mm`` or ``mm:hugetlb-madvise``.
-        kernel: whose tree and UAPI headers are used.
+        requests: such as ``mm`` or ``mm:hugetlb-madvise``.
+        kernel: its tree and UAPI headers are used.
         context: cache, deadline, progress.
-        log: the file to which what make says is appended.
+        log: make's output is appended to this file.
 
     Raises:
-        SpecError: for a wish that no tree, or this one, can fulfil.
+        SpecError: for a collection or a test that does not exist.
         SourceError: for a kernel without a source, or whose source has no such tests.
-        CompileError: if the collection's Makefile cannot even say what it would build.
+        CompileError: if the collection's Makefile cannot list what it builds.
         DeadlineExpired: if it took too long.
     """
     table = kselftest.load()
     suite = Suite()
-    for name, patterns in kselftest.parse(wishes, table).items():
+    for name, patterns in kselftest.parse(requests, table).items():
         builder = _Builder(table[name], kernel, context, log)
         suite = _joined(suite, _collection(name, table[name], patterns, builder))
     return suite
 
 
-def require_source(wishes: Sequence[str], kernel: str) -> None:
-    """Refuse, before anything is built, what `obtain` could not do.
+def require_source(requests: Sequence[str], kernel: str) -> None:
+    """Refuse, before anything is built, requests that `obtain` would refuse.
 
     Args:
-        wishes: as for `obtain`.
+        requests: as for `obtain`.
         kernel: ``--kernel``'s argument.
 
     Raises:
         SpecError: for an unknown collection, or a kernel without a source.
     """
-    kselftest.parse(wishes, kselftest.load())
-    if wishes and specs.parse_source(kernel).kind == "image":
+    kselftest.parse(requests, kselftest.load())
+    if requests and specs.parse_source(kernel).kind == "image":
         raise SpecError(
-            f"--kselftest builds what is in the kernel's source, and {kernel} has none",
-            hint="give its source with tree: or git:",
+            f"--kselftest builds tests from the kernel's source, which {kernel} does not have",
+            hint="use a kernel from tree: or git:",
         )
 
 
 def _collection(
     name: str, collection: Collection, patterns: Sequence[str], builder: _Builder
 ) -> Suite:
-    sources = builder.look()
+    sources = builder.find_sources()
     plan = kselftest.plan(name, collection, builder.inventory(sources), patterns)
     made = builder.build(sources, plan.files)
     reasons = {file: path.read_text() for file, path in made.items() if path.name == _REASON}
@@ -132,7 +132,7 @@ def _collection(
     notes = []
     if plan.absent:
         absent = ", ".join(plan.absent)
-        notes.append(f"kselftest/{name}: not in this tree, or not for this host: {absent}")
+        notes.append(f"kselftest/{name}: not in this tree, or not built on this host: {absent}")
     return Suite(
         tuple(kselftest.probe(name, collection, t, reasons.get(t.program, "")) for t in plan.tests),
         {f"{room}/{file}": path for file, path in made.items() if file not in reasons},
@@ -148,15 +148,15 @@ def _joined(one: Suite, other: Suite) -> Suite:
 
 @dataclass(frozen=True)
 class _Builder:
-    """Builds what is wanted of one collection of one kernel."""
+    """Builds tests of one collection of one kernel."""
 
     collection: Collection
     kernel: Kernel
     context: Context
     log: Path
 
-    def look(self) -> _Sources:
-        """Return what the kernel's tree has of the collection."""
+    def find_sources(self) -> _Sources:
+        """Return the collection's sources in the kernel's tree."""
         tree = self.kernel.series.tree
         homes = [f"{_SELFTESTS}/{directory}" for directory in self.collection.directories]
         found = self._listed(tree, self.collection.sources)
@@ -175,23 +175,23 @@ class _Builder:
         return _Sources(tree, tuple(found), Path(home).name, key)
 
     def inventory(self, sources: _Sources) -> Inventory:
-        """Return what the collection's Makefile would build, remembered like a program."""
+        """Return what the collection's Makefile builds; cached like a program."""
         entry = sources.entry(self.context.workspace, _INVENTORY)
         if not entry.exists():
             with self.context.workspace.unfinished("kselftest") as scratch:
-                self._take_out(sources, scratch)
+                self._check_out(sources, scratch)
                 found = self._ask(sources, scratch)
                 self._publish(scratch, entry, _INVENTORY, to_json(found))
         cache.touch(entry)
         return from_json((entry / _INVENTORY).read_bytes(), Inventory)
 
     def build(self, sources: _Sources, names: Iterable[str]) -> dict[str, Path]:
-        """Return what the cache has for each name: the file, or `_REASON` in its place."""
+        """Return the file in the cache for each name: the program, or `_REASON`."""
         entries = {name: sources.entry(self.context.workspace, name) for name in names}
         missing = [name for name, entry in entries.items() if not entry.exists()]
         if missing:
             with self.context.workspace.unfinished("kselftest") as scratch:
-                self._take_out(sources, scratch)
+                self._check_out(sources, scratch)
                 self._make(sources, scratch, missing)
                 for name in missing:
                     self._collect(sources, scratch, name)
@@ -200,7 +200,7 @@ class _Builder:
         return {name: next(entry.iterdir()) for name, entry in entries.items()}
 
     def _listed(self, tree: str, paths: Sequence[str]) -> dict[str, str]:
-        """Return the git IDs of those paths that a tree has, in the order of the paths."""
+        """Return the git IDs of the paths that a tree has, in the order of the paths."""
         store = Store.of(self.context)
         lines = store.git(
             ["ls-tree", tree, "--", *paths], self.context.deadline
@@ -208,8 +208,8 @@ class _Builder:
         ids = {path: meta for meta, _, path in (line.partition("\t") for line in lines)}
         return {path: ids[path] for path in paths if path in ids}
 
-    def _take_out(self, sources: _Sources, scratch: Path) -> None:
-        """Write the sources to ``src``, and make ``out`` beside it."""
+    def _check_out(self, sources: _Sources, scratch: Path) -> None:
+        """Write the sources to ``src``, and create ``out``."""
         source = scratch / "src"
         source.mkdir()
         (scratch / "out").mkdir()
@@ -231,7 +231,7 @@ class _Builder:
         )
 
     def _make(self, sources: _Sources, scratch: Path, names: Sequence[str]) -> None:
-        """Build all programs at once, going on where one does not compile."""
+        """Build all programs in one make, which goes on where one does not compile."""
         object_file = scratch / "line_buffered.o"
         compiler = ["gcc", "-O2", "-c", str(_LINE_BUFFERED), "-o", str(object_file)]
         command.run(compiler, self.context.deadline)
@@ -243,31 +243,31 @@ class _Builder:
             self._run(sources, scratch, ["-k", f"-j{jobs}", *targets])
 
     def _collect(self, sources: _Sources, scratch: Path, name: str) -> None:
-        """Publish a program, a script of the tree's, or why there is none."""
+        """Publish a program, a script, or the reason why there is no program."""
         entry, made = sources.entry(self.context.workspace, name), scratch / "out" / name
         script = scratch / "src" / _SELFTESTS / sources.directory / name
         if script.is_file():
             self._publish(scratch, entry, name, script.read_bytes())
             return
-        # By itself, so that the error is its own.
+        # In a make of its own, so that the error is of this program.
         done = None if made.exists() else self._run(sources, scratch, [str(made)])
         if made.exists():
             self._publish(scratch, entry, name, made.read_bytes())
         elif done is not None:
-            said = first_error((done.stdout + done.stderr).splitlines()) or "make said no more"
+            said = first_error((done.stdout + done.stderr).splitlines()) or "no error from make"
             for root in (f"{scratch / 'src'}/", f"{scratch}/"):
                 said = said.replace(root, "")
             self._publish(scratch, entry, _REASON, f"does not compile: {said}")
 
     def _publish(self, scratch: Path, entry: Path, name: str, data: bytes | str) -> None:
         new = scratch / "new"
-        shutil.rmtree(new, ignore_errors=True)  # left where a twin had published it
+        shutil.rmtree(new, ignore_errors=True)  # left where another process had published the entry
         new.mkdir()
         atomic_write(new / name, data)
         self.context.workspace.publish(new, entry)
 
     def _run(self, sources: _Sources, scratch: Path, words: Sequence[str]) -> command.Completed:
-        """Run make in the collection's directory, and keep what it says."""
+        """Run make in the collection's directory, and append its output to the log."""
         flags = " ".join((*_FLAGS, str(scratch / "line_buffered.o")))
         headers = f"-isystem {self.kernel.headers}" if self.kernel.headers else ""
         argv = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest's memory and vCPU registers, read from the host while the guest is stopped.
+"""A guest's memory and registers, read from the host while the guest is stopped.
 
 QEMU maps the guest's memory into its address space, which its parent process may read through
 ``/proc/PID/mem``: a page takes microseconds, nothing is written to a disk, and the plain memory
@@ -18,6 +18,7 @@ from harness.command import Process
 from harness.deadline import Deadline
 from harness.errors import QemuError
 from harness.vm.qmp import Qmp
+from harness.vm.registers import Registers, parse
 
 PAGE = 4096
 
@@ -27,22 +28,6 @@ _FLAT_VIEW = re.compile(r"^FlatView #\d+$(.*?)(?=^FlatView #|\Z)", re.MULTILINE 
 _SYSTEM = re.compile(r'^ AS "memory", root: system$', re.MULTILINE)
 _RAM = re.compile(r"^ +([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, ram\): ", re.MULTILINE)
 _HOST = re.compile(r"Host virtual address for 0x[0-9a-f]+ \(.*\) is (0x[0-9a-f]+)")
-_CONTROL = re.compile(r"\bCR3=([0-9a-f]+) CR4=([0-9a-f]+)")
-_CPL = re.compile(r"\bCPL=([0-3])\b")
-
-
-class Registers(NamedTuple):
-    """The registers of a vCPU that a page-table walk needs.
-
-    Attributes:
-        cr3: physical address of the top page table, with flags in its low 12 bits.
-        cr4: bit 12 tells five levels of tables from four.
-        cpl: 3 in user mode, 0 in the kernel.
-    """
-
-    cr3: int
-    cr4: int
-    cpl: int
 
 
 class Region(NamedTuple):
@@ -66,14 +51,6 @@ def ram_ranges(text: str) -> tuple[tuple[int, int], ...]:
             found = _RAM.finditer(view[1])
             return tuple((int(match[1], 16), int(match[2], 16) + 1) for match in found)
     return ()
-
-
-def parse_registers(text: str) -> Registers | None:
-    """Return the registers in QEMU's ``info registers``; None where it is not of an x86 vCPU."""
-    control, level = _CONTROL.search(text), _CPL.search(text)
-    if control is None or level is None:
-        return None
-    return Registers(int(control[1], 16), int(control[2], 16), int(level[1]))
 
 
 class GuestMemory:
@@ -131,7 +108,7 @@ class GuestMemory:
         Raises:
             QemuError: if QEMU does not report them, or has no such vCPU.
         """
-        found = parse_registers(self._ask("info registers", deadline, cpu))
+        found = parse(self._ask("info registers", deadline, cpu))
         if found is None:
             raise QemuError(
                 f"info registers of QEMU's monitor has no CR3, CR4 and CPL for vCPU {cpu}"

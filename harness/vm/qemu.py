@@ -11,7 +11,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,19 +133,18 @@ def started(
     with contextlib.ExitStack() as stack:
         qmp_ours, qmp_theirs = _socket_pair(stack)
         console_ours, console_theirs = _socket_pair(stack)
-        argv = qemu_argv(
-            Launch(
-                machine=machine,
-                accel=accel.name,
-                cpu=accel.cpu,
-                kernel=files.kernel,
-                initrd=files.initrd,
-                disk=files.disk,
-                append=files.append,
-                qmp_fd=qmp_theirs.fileno(),
-                console_fd=console_theirs.fileno(),
-            )
+        launch = Launch(
+            machine=machine,
+            accel=accel.name,
+            cpu=accel.cpu,
+            kernel=files.kernel,
+            initrd=files.initrd,
+            disk=files.disk,
+            append=files.append,
+            qmp_fd=qmp_theirs.fileno(),
+            console_fd=console_theirs.fileno(),
         )
+        argv = qemu_argv(launch)
         errors = stack.enter_context(stderr.open("ab"))
         process = stack.enter_context(
             command.start(
@@ -168,19 +167,23 @@ def started(
         qmp = Qmp(qmp_ours, directory / "qmp.log", on_event=listeners.on_event)
         stack.callback(qmp.close)
         qemu = Qemu(process, qmp, console, argv, "", stderr)
-        limit = deadline.within(_CONNECT_SECONDS, "QEMU's first answer on QMP")
-        try:
-            qmp.connect(limit)
-            found = qmp.execute("query-version", deadline=limit)["qemu"]
-        except DeadlineExpired as error:
-            raise QemuError(f"QEMU did not answer on QMP: {error}", command=argv) from None
-        except QemuError:
-            process.end()
-            raise qemu.death() from None
-        version = f"{found['major']}.{found['minor']}.{found['micro']}"
-        running = Qemu(process, qmp, console, argv, version, stderr)
+        version = _connected(qemu, deadline.within(_CONNECT_SECONDS, "QEMU's first answer on QMP"))
+        running = replace(qemu, version=version)
         stack.callback(running.quit)
         yield running
+
+
+def _connected(qemu: Qemu, limit: Deadline) -> str:
+    """Connect to QMP and return QEMU's version."""
+    try:
+        qemu.qmp.connect(limit)
+        found = qemu.qmp.execute("query-version", deadline=limit)["qemu"]
+    except DeadlineExpired as error:
+        raise QemuError(f"QEMU did not answer on QMP: {error}", command=qemu.argv) from None
+    except QemuError:
+        qemu.process.end()
+        raise qemu.death() from None
+    return f"{found['major']}.{found['minor']}.{found['micro']}"
 
 
 def _socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:

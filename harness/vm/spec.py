@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +20,6 @@ DEFAULT_NODES = 1
 
 # A panic prints the backtraces of all CPUs (PANIC_PRINT_ALL_CPU_BT in kernel/panic.c).
 _PANIC_BACKTRACES = 0x40
-
-_SUFFIXES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class Launch(Record, frozen=True, kw_only=True):
@@ -50,18 +47,6 @@ class Launch(Record, frozen=True, kw_only=True):
     append: tuple[str, ...] = ()
     qmp_fd: int
     console_fd: int
-
-
-def parse_size(text: str, option: str) -> int:
-    """Return the bytes that ``512M``, ``6G`` or ``8589934592`` stands for.
-
-    Raises:
-        SpecError: naming ``option`` if it is not a size.
-    """
-    match = re.fullmatch(r"([1-9][0-9]*)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise SpecError(f"{option}: {text!r} is not a size", hint="write it like 512M or 6G")
-    return int(match[1]) * _SUFFIXES.get(match[2].upper(), 1)
 
 
 def parse_hugepages(text: str, arch_name: str = "x86_64") -> tuple[HugePages, ...]:

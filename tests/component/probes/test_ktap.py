@@ -8,7 +8,7 @@ import pytest
 from harness import command
 from harness.command import Completed
 from harness.deadline import Deadline
-from harness.judge import ktap
+from harness.judge import ktap, ktap_document
 from harness.probes import catalog
 from harness.probes.compile import flags
 
@@ -38,7 +38,7 @@ def test_every_outcome_is_reported(program: Path) -> None:
     assert document.plan == 7
     assert document.problems == ()
     assert document.unknown == ()
-    assert [(r.description, ktap.status(r)) for r in document.results] == [
+    assert [(r.description, ktap_document.status(r)) for r in document.results] == [
         ("passes", "PASS"),
         ("fails", "FAIL"),
         ("skips", "SKIP"),
@@ -83,7 +83,7 @@ def test_a_setup_that_ends_early_speaks_for_every_test(
     document = ktap.parse(done.stdout)
     assert document.problems == ()
     assert len(document.results) == document.plan == 7
-    assert ktap.status(document.results[0]) == status
+    assert ktap_document.status(document.results[0]) == status
     assert done.exit_code == code
 
 

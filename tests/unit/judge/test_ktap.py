@@ -11,19 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judge import ktap
+from harness.judge import ktap, ktap_document
+from harness.judge.ktap_document import Directive, KtapDocument, KtapResult
 from harness.judge.lines import decode
 
 DATA = Path(__file__).parents[2] / "data" / "ktap"
 LOGS = sorted(DATA.glob("*.ktap"))
 
 
-def summary(document: ktap.KtapDocument) -> dict[str, object]:
+def summary(document: KtapDocument) -> dict[str, object]:
     """Return a document in the form that the expected-results files have."""
     said: dict[str, object] = {
         "problems": [f"{problem.kind}@{problem.line}" for problem in document.problems],
         "unknown": len(document.unknown),
-        "subtests": [[s.status, s.name, s.reason] for s in ktap.flatten(document)],
+        "subtests": [[s.status, s.name, s.reason] for s in ktap_document.flatten(document)],
     }
     if document.plan is not None:
         said["plan"] = document.plan
@@ -73,7 +74,7 @@ def test_what_only_looks_like_a_result(line: str) -> None:
     document = ktap.parse(f"KTAP version 1\n1..1\n{line}\nok 1 real\n")
     assert len(document.results) == 1
     assert document.unknown == (line,)
-    assert document.errors == ()
+    assert document.problems == ()
 
 
 @pytest.mark.parametrize(
@@ -93,8 +94,8 @@ def test_what_only_looks_like_a_result(line: str) -> None:
         (False, "ERROR", "FAIL"),
     ],
 )
-def test_status(ok: bool, directive: ktap.Directive, expected: str) -> None:
-    assert ktap.status(ktap.KtapResult(number=1, ok=ok, directive=directive)) == expected
+def test_status(ok: bool, directive: Directive, expected: str) -> None:
+    assert ktap_document.status(KtapResult(number=1, ok=ok, directive=directive)) == expected
 
 
 def test_indentation_by_two_and_by_four_is_the_same() -> None:
@@ -106,8 +107,8 @@ def test_very_long_lines() -> None:
     name = "x" * 1_000_000
     document = ktap.parse(f"KTAP version 1\n1..1\n# {name}\nnot ok 1 {name}\n")
     assert document.results[0].description == name
-    assert document.errors == ()
-    assert len(ktap.flatten(document)[0].reason) <= 1000
+    assert document.problems == ()
+    assert len(ktap_document.flatten(document)[0].reason) <= 1000
 
 
 def test_nesting_has_a_limit() -> None:
@@ -117,8 +118,8 @@ def test_nesting_has_a_limit() -> None:
 
 def test_every_cut_of_a_whole_output_is_noticed() -> None:
     whole = (DATA / "kunit-nested.ktap").read_text()
-    assert ktap.parse(whole).errors == ()
-    trusted = [cut for cut in range(len(whole)) if not ktap.parse(whole[:cut]).errors]
+    assert ktap.parse(whole).problems == ()
+    trusted = [cut for cut in range(len(whole)) if not ktap.parse(whole[:cut]).problems]
     assert [whole[:cut] for cut in trusted] == [""]
 
 
@@ -133,7 +134,7 @@ LINE = st.builds(lambda indent, text: " " * indent + text, st.integers(0, 9), FR
 def test_never_raises(text: str) -> None:
     document = ktap.parse(text)
     assert all(problem.text for problem in document.problems)
-    for subtest in ktap.flatten(document):
+    for subtest in ktap_document.flatten(document):
         assert subtest.name
 
 
@@ -149,7 +150,7 @@ DIAGNOSTICS = st.lists(WORD, max_size=3).map(tuple)
 
 
 @st.composite
-def documents(draw: st.DrawFn, depth: int = 2) -> ktap.KtapDocument:
+def documents(draw: st.DrawFn, depth: int = 2) -> KtapDocument:
     """Draw a document without problems."""
     count = draw(st.integers(0, 3))
     results = []
@@ -157,7 +158,7 @@ def documents(draw: st.DrawFn, depth: int = 2) -> ktap.KtapDocument:
         nested = draw(st.none() | documents(depth=depth - 1)) if depth else None
         if nested is not None:
             named = nested.results or nested.version
-            nested = ktap.KtapDocument(
+            nested = KtapDocument(
                 version=nested.version,
                 name=draw(st.just("") | WORD) if named else "",
                 plan=nested.plan,
@@ -165,7 +166,7 @@ def documents(draw: st.DrawFn, depth: int = 2) -> ktap.KtapDocument:
                 diagnostics=nested.diagnostics,
             )
         results.append(
-            ktap.KtapResult(
+            KtapResult(
                 number=number,
                 ok=draw(st.booleans()),
                 description=draw(st.just("") | WORD),
@@ -175,7 +176,7 @@ def documents(draw: st.DrawFn, depth: int = 2) -> ktap.KtapDocument:
                 subtests=nested,
             )
         )
-    return ktap.KtapDocument(
+    return KtapDocument(
         version=draw(st.sampled_from(["KTAP version 1", "TAP version 13"])),
         plan=count,
         results=tuple(results),
@@ -183,7 +184,7 @@ def documents(draw: st.DrawFn, depth: int = 2) -> ktap.KtapDocument:
     )
 
 
-def printed(document: ktap.KtapDocument, indent: str = "") -> Iterator[str]:
+def printed(document: KtapDocument, indent: str = "") -> Iterator[str]:
     """Yield the lines of a document, as a test would print them."""
     yield f"{indent}{document.version}"
     if document.name:
@@ -200,5 +201,5 @@ def printed(document: ktap.KtapDocument, indent: str = "") -> Iterator[str]:
 
 
 @given(documents())
-def test_printed_and_parsed_is_the_same(document: ktap.KtapDocument) -> None:
+def test_printed_and_parsed_is_the_same(document: KtapDocument) -> None:
     assert ktap.parse("".join(f"{line}\n" for line in printed(document))) == document

@@ -3,24 +3,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.cache import CacheEntry, limit, parse_size, to_remove
+from harness.cache import CacheEntry, limit, to_remove
 from harness.errors import SpecError
 from harness.kernel.finished import kernel_key
 from harness.kernel.fragments import Fragment
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("0", 0), ("7", 7), ("20G", 20 * 2**30), ("512 MiB", 2**29), ("1.5k", 1536), ("2TB", 2**41)],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "G", "-1G", "20X", "1..5G"])
-def test_invalid_size_is_refused(text: str) -> None:
-    with pytest.raises(SpecError):
-        parse_size(text)
 
 
 def test_limit_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

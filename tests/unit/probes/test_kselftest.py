@@ -90,7 +90,7 @@ def test_helpers_go_with_scripts_only_and_are_no_tests() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "hint"),
-    [("cwo", "near it: cow"), ("old", "near it"), ("zzz", "it has: cow, stress")],
+    [("cwo", "similar: cow"), ("old", "similar"), ("zzz", "it has: cow, stress")],
 )
 def test_a_pattern_that_the_tree_has_nothing_for_is_an_error(pattern: str, hint: str) -> None:
     with pytest.raises(SpecError) as caught:
@@ -117,25 +117,27 @@ def test_a_test_becomes_a_probe_that_the_guests_script_prepares() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "wanted"),
+    ("requests", "wanted"),
     [
         (["mm"], {"mm": ["*"]}),
         (["mm:cow", "mm:stress/*"], {"mm": ["cow", "stress/*"]}),
         ([], {}),
     ],
 )
-def test_wishes(wishes: list[str], wanted: dict[str, list[str]]) -> None:
-    assert kselftest.parse(wishes, {"mm": COLLECTION}) == wanted
+def test_requests(requests: list[str], wanted: dict[str, list[str]]) -> None:
+    assert kselftest.parse(requests, {"mm": COLLECTION}) == wanted
 
 
-@pytest.mark.parametrize(("wish", "said"), [("mn", "no collection 'mn'"), ("mm:", "names no test")])
-def test_wishes_that_make_no_sense(wish: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("asked", "said"), [("mn", "no collection 'mn'"), ("mm:", "has no test after its colon")]
+)
+def test_requests_that_make_no_sense(asked: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
-        kselftest.parse([wish], {"mm": COLLECTION})
+        kselftest.parse([asked], {"mm": COLLECTION})
 
 
 def test_an_image_has_no_source_to_build_tests_from() -> None:
-    with pytest.raises(SpecError, match="has none"):
+    with pytest.raises(SpecError, match="does not have"):
         selftests.require_source(["mm"], "image:/boot/vmlinuz")
     selftests.require_source(["mm"], "debian:linux-source-6.12")
     selftests.require_source([], "image:/boot/vmlinuz")

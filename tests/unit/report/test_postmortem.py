@@ -67,15 +67,3 @@ def test_no_dump_and_why(tmp_path: Path, outcome: str, said: str) -> None:
 def test_a_vmlinux_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="not in the cache"):
         postmortem.vmlinux(RunRecord(), Workspace(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("text", "five"),
-    [
-        ("CR0=80050033 CR2=0 CR3=0 CR4=00351ef0\n", True),
-        ("CR0=80050033 CR2=0 CR3=0 CR4=00350ef0\n", False),
-        ("", False),
-    ],
-)
-def test_five_levels(text: str, five: bool) -> None:
-    assert postmortem.five_levels(text) is five

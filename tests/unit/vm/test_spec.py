@@ -20,21 +20,6 @@ def value(argv: tuple[str, ...], option: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"),
-    [("512M", 512 * MIB), ("6G", 6 * GIB), ("6g", 6 * GIB), ("1GiB", GIB), ("4096", 4096)],
-)
-def test_a_size_is_read(text: str, size: int) -> None:
-    assert spec.parse_size(text, "--memory") == size
-
-
-@pytest.mark.parametrize("text", ["", "-1G", "0", "1.5G", "G", "1X", "1 G", "two"])
-def test_what_is_no_size_is_refused_by_name(text: str) -> None:
-    with pytest.raises(SpecError, match="--memory") as caught:
-        spec.parse_size(text, "--memory")
-    assert "6G" in caught.value.line()
-
-
-@pytest.mark.parametrize(
     ("text", "pages"),
     [
         ("1G:2,2M:64", ((GIB, 2), (2 * MIB, 64))),
