@@ -14,7 +14,7 @@ from harness.vm.arch import arch
 from harness.workspace import Workspace
 
 
-def test_a_host_without_any_built_kernel_is_proven_with_debians(tmp_path: Path) -> None:
+def test_without_a_built_kernel_debians_proves_kvm(tmp_path: Path) -> None:
     deadline = Deadline.after(60, "the fetch")
     kernels = list(accel.proof_kernels(None, Context(Workspace(tmp_path), deadline, Silent())))
     assert kernels

@@ -40,7 +40,7 @@ def looks(record: dict[str, Any]) -> dict[str, list[Any]]:
         (STOCK, ("--cpus", "1")),
     ],
 )
-def test_a_huge_page_is_one_entry_and_everybody_agrees(
+def test_a_huge_page_is_one_entry_in_all_views(
     hgm: Hgm, source: str, machine: tuple[str, ...]
 ) -> None:
     run = hgm("run", "--kernel", source, "--probe", ALIAS, *machine, "--json")
@@ -63,7 +63,7 @@ def test_a_probe_by_hand_goes_on_without_a_host(hgm_ssh: Ssh, hgm_deadline: Dead
 
 
 @pytest.mark.hgm_probes(ALIAS)
-def test_a_host_that_was_promised_and_does_not_answer_fails_the_test(
+def test_a_checkpoint_without_an_answer_fails_the_test(
     hgm_ssh: Ssh, hgm_deadline: Deadline
 ) -> None:
     argv = ["/probes/memfd_alias", "--size", "2M", "--checkpoints", "host"]

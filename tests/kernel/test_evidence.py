@@ -56,7 +56,7 @@ def capture(run_dir: Path, probe: ProbeResult) -> Capture:
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
-def test_each_end_is_told_apart_with_its_place(prepared: Prepared, tmp_path: Path) -> None:
+def test_each_end_has_its_status_and_its_blame(prepared: Prepared, tmp_path: Path) -> None:
     kept = probed(prepared, SPECS, tmp_path / "runs")
     run_dir = kept.run_dir
     found = {probe.name.removeprefix("crash/"): probe for probe in kept.record.probes}
@@ -88,7 +88,7 @@ def test_each_end_is_told_apart_with_its_place(prepared: Prepared, tmp_path: Pat
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
-def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
+def test_a_killed_qemu_makes_the_probe_lost(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(guest: Guest, *arguments: object, **options: object) -> ProbeEvidence:
@@ -104,7 +104,7 @@ def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
-def test_a_kernel_that_answers_no_sysrq_answers_an_nmi(
+def test_an_nmi_works_where_sysrq_does_not(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Escalation, "_lists", lambda self: None)

@@ -87,15 +87,13 @@ def test_a_crash_and_a_hang_are_told_apart_and_the_rest_gets_a_new_guest(
     assert (latest(tmp_path) / "serial.log").read_text().count("Linux version 6.12") == 3
 
 
-def test_what_is_no_ktap_is_a_failure_and_not_a_pass(
-    hgm_prepared: Prepared, tmp_path: Path
-) -> None:
+def test_output_without_ktap_fails(hgm_prepared: Prepared, tmp_path: Path) -> None:
     found = by_name(run(hgm_prepared, tmp_path, {"garbage": GARBAGE, "short": SHORT}))
     assert found["garbage"].status == found["short"].status == "FAIL"
     assert "Segmentation fault, says the probe" in found["garbage"].reason
 
 
-def test_what_a_probe_does_not_give_back_is_a_leak_and_its_guest_is_given_up(
+def test_a_leak_fails_a_probe_and_its_guest_is_abandoned(
     hgm_prepared: Prepared, tmp_path: Path
 ) -> None:
     scripts = {"late": LATE, "good": GOOD, "take": TAKE, "spoils": TAKE, "good2": GOOD}
@@ -134,13 +132,15 @@ def boot(prepared: Prepared, tmp_path: Path, **changes: object) -> None:
         pass
 
 
-def test_a_panic_in_boot_is_told_with_its_line(hgm_prepared: Prepared, tmp_path: Path) -> None:
+def test_a_panic_during_boot_is_reported_with_its_line(
+    hgm_prepared: Prepared, tmp_path: Path
+) -> None:
     with pytest.raises(GuestPanicked, match="panicked during boot: Kernel panic - not syncing: "):
         boot(hgm_prepared, tmp_path, append=("rdinit=/nowhere", "root=/dev/none"))
     assert "Kernel panic" in (tmp_path / "serial.log").read_text()
 
 
-def test_an_ssh_server_that_never_comes_is_told_with_inits_own_word(
+def test_a_missing_ssh_server_is_an_error_with_inits_message(
     hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.vm.guest.LOGIN_SECONDS", 5.0)
@@ -149,7 +149,7 @@ def test_an_ssh_server_that_never_comes_is_told_with_inits_own_word(
         boot(hgm_prepared, tmp_path, files=(broken,))
 
 
-def test_an_init_that_does_nothing_is_told_with_the_last_line(
+def test_an_init_that_does_nothing_is_an_error_with_the_last_line(
     hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
@@ -158,7 +158,7 @@ def test_an_init_that_does_nothing_is_told_with_the_last_line(
         boot(hgm_prepared, tmp_path, files=(idle,))
 
 
-def test_a_guest_that_stands_still_in_boot_is_looked_at(
+def test_a_guest_that_makes_no_progress_in_boot_is_captured(
     hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)

@@ -24,7 +24,7 @@ def port_of(guest: Guest, deadline: Deadline) -> int:
     return forwarded_port(guest.qmp.execute("human-monitor-command", command, deadline=deadline))
 
 
-def test_ssh_keeps_streams_and_words_apart(hgm_ssh: Ssh, hgm_deadline: Deadline) -> None:
+def test_ssh_separates_streams_and_quotes_arguments(hgm_ssh: Ssh, hgm_deadline: Deadline) -> None:
     nasty = "a b;$(id) 'q' \"d\" \\ \n`x`"
     answer = hgm_ssh.run(
         ["sh", "-c", 'printf %s "$1"; echo e >&2; exit 9', "x", nasty], hgm_deadline
@@ -32,9 +32,7 @@ def test_ssh_keeps_streams_and_words_apart(hgm_ssh: Ssh, hgm_deadline: Deadline)
     assert (answer.exit_code, answer.stdout, answer.stderr) == (9, nasty, "e\n")
 
 
-def test_ssh_copies_both_ways_whole_and_says_what_failed(
-    hgm_ssh: Ssh, hgm_deadline: Deadline
-) -> None:
+def test_ssh_copies_both_ways_and_reports_failures(hgm_ssh: Ssh, hgm_deadline: Deadline) -> None:
     data = bytes(range(256)) * 4096
     hgm_ssh.put(data, "/tmp/file", hgm_deadline, mode=0o750)
     assert hgm_ssh.get("/tmp/file", hgm_deadline) == data
@@ -44,7 +42,7 @@ def test_ssh_copies_both_ways_whole_and_says_what_failed(
         hgm_ssh.get("/tmp/none", hgm_deadline)
 
 
-def test_a_command_that_takes_too_long_is_left_at_its_deadline(hgm_ssh: Ssh) -> None:
+def test_a_command_that_takes_too_long_raises_at_its_deadline(hgm_ssh: Ssh) -> None:
     with pytest.raises(DeadlineExpired, match="the nap"):
         hgm_ssh.run(["sleep", "60"], Deadline.after(0.5, "the nap"))
 
@@ -86,7 +84,7 @@ def test_qmp_stops_and_resumes_the_guest(
     assert hgm_ssh.run(["true"], hgm_deadline).exit_code == 0
 
 
-def test_the_console_has_the_first_byte_and_a_way_in_without_ssh(
+def test_the_console_has_the_first_byte_and_an_emergency_shell(
     hgm_guest: Guest, hgm_console: Console, hgm_deadline: Deadline
 ) -> None:
     assert re.search(r"^\[ +0\.000000\] Linux version ", hgm_console.text(), re.MULTILINE)
@@ -94,7 +92,7 @@ def test_the_console_has_the_first_byte_and_a_way_in_without_ssh(
     assert "uid=0" in hgm_console.command("id", hgm_deadline)
 
 
-def test_the_guest_powers_off_as_its_kernel_would_have_it(hgm_guest: Guest) -> None:
+def test_the_guest_powers_off_through_its_kernel(hgm_guest: Guest) -> None:
     hgm_guest.power_off(Silent())
     assert hgm_guest.qemu.process.wait(Deadline.after(10, "QEMU's end")) == 0
     assert "reboot: Power down" in hgm_guest.console.text()

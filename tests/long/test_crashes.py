@@ -387,7 +387,7 @@ def test_post_mortem_shows_a_split_mapping(broken: Callable[[str], Broken]) -> N
     ] == [(0x1000, 1, huge + 0x1000), (0x3000, 2, huge + 0x3000)]
 
 
-def test_a_qemu_that_is_killed_says_nothing_about_the_kernel(
+def test_a_killed_qemu_makes_the_probe_lost(
     broken: Callable[[str], Broken],
     context: Context,
     tmp_path: Path,

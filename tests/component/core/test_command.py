@@ -35,7 +35,7 @@ def await_death(pid: int, seconds: float = 5.0) -> bool:
     return not alive(pid)
 
 
-def test_the_streams_are_kept_apart_and_the_exit_code_is_told() -> None:
+def test_streams_are_separate_and_the_exit_code_is_returned() -> None:
     done = command.run(["sh", "-c", "echo out; echo err >&2; exit 7"], soon(), ok=(7,))
     assert (done.stdout, done.stderr, done.exit_code) == ("out\n", "err\n", 7)
 
@@ -50,17 +50,17 @@ def test_an_unexpected_exit_code_is_an_error_that_quotes_the_last_line() -> None
         command.run(["sh", "-c", "echo noise; echo the reason >&2; exit 3"], soon())
 
 
-def test_a_program_that_is_not_there_is_named() -> None:
+def test_a_missing_program_is_named() -> None:
     with pytest.raises(ToolMissing, match="no-such-program"):
         command.run(["no-such-program"], soon())
 
 
-def test_a_full_file_system_is_told_apart() -> None:
+def test_a_full_file_system_is_an_error_of_its_own() -> None:
     with pytest.raises(NoSpace):
         command.run(["sh", "-c", "echo 'cc: No space left on device' >&2; exit 1"], soon())
 
 
-def test_a_log_takes_both_streams_and_lines_are_handed_on(tmp_path: Path) -> None:
+def test_a_log_gets_both_streams_and_the_callback_gets_lines(tmp_path: Path) -> None:
     seen: list[str] = []
     log = tmp_path / "log"
     command.run(

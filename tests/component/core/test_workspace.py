@@ -12,7 +12,7 @@ from harness.progress import Silent
 from harness.workspace import Workspace, atomic_write, digest
 
 
-class Heard(Silent):
+class Listener(Silent):
     def __init__(self) -> None:
         self.notes: list[str] = []
 
@@ -62,7 +62,7 @@ def test_the_second_of_two_publishers_leaves_the_first_ones_work(workspace: Work
     assert (final / "bzImage").read_text() == "first"
 
 
-def test_the_sweep_takes_what_dead_processes_left_and_nothing_else(workspace: Workspace) -> None:
+def test_the_sweep_removes_only_directories_of_dead_processes(workspace: Workspace) -> None:
     with subprocess.Popen(["true"]) as dead:
         dead.wait()
     room = workspace.room("tmp")
@@ -72,23 +72,23 @@ def test_the_sweep_takes_what_dead_processes_left_and_nothing_else(workspace: Wo
     assert [each.name for each in room.iterdir()] == [f"guest.{os.getpid()}.bb"]
 
 
-def test_a_lock_is_waited_for_aloud_and_not_for_ever(workspace: Workspace) -> None:
+def test_waiting_for_a_lock_is_noted_and_has_a_deadline(workspace: Workspace) -> None:
     program = (
         "import sys; from pathlib import Path; from harness.workspace import Workspace\n"
         "from harness.deadline import Deadline; from harness.progress import Silent\n"
         f"with Workspace(Path({str(workspace.cache)!r})).lock('tree', Deadline.after(9, 'it'), "
         "Silent()):\n    print('held', flush=True); sys.stdin.read()\n"
     )
-    heard = Heard()
+    listener = Listener()
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         limit = Deadline.after(0.3, "the lock")
-        with pytest.raises(DeadlineExpired), workspace.lock("tree", limit, heard):
+        with pytest.raises(DeadlineExpired), workspace.lock("tree", limit, listener):
             pass
-        assert heard.notes == ["waiting for another hgm process that is using tree"]
+        assert listener.notes == ["waiting for another hgm process that is using tree"]
         holder.kill()
-    with workspace.lock("tree", Deadline.after(5, "the lock"), heard):
+    with workspace.lock("tree", Deadline.after(5, "the lock"), listener):
         pass  # the lock died with its holder

@@ -61,7 +61,7 @@ def test_the_contents(tmp_path: Path) -> None:
     assert (tmp_path / "empty").read_bytes() == b""
 
 
-def test_a_personal_archive_follows_the_image(tmp_path: Path) -> None:
+def test_an_overlay_follows_the_image(tmp_path: Path) -> None:
     base = cpio.archive(ENTRIES.values())
     second = overlay_archive([OverlayFile("/probes/x", b"x", 0o755)])
     archive = tmp_path / "second.cpio"

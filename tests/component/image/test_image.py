@@ -99,7 +99,7 @@ def parts(made: GuestImage) -> list[bytes]:
     return [Path(path).read_bytes() for path in (made.initramfs, made.disk, made.manifest)]
 
 
-def test_an_image_and_what_it_says_of_itself(built: tuple[Path, GuestImage]) -> None:
+def test_an_image_and_its_manifest(built: tuple[Path, GuestImage]) -> None:
     cache, made = built
     manifest = from_json(Path(made.manifest).read_bytes(), image.Manifest)
     assert manifest.key == made.key

@@ -98,7 +98,7 @@ def test_the_whole_catalogue_compiles_against_the_hosts_headers(
 ALWAYS = {"calibrate", "features", "counters"}
 
 
-def test_what_tells_features_speed_and_books_is_always_there(build: Compile) -> None:
+def test_programs_for_features_speed_and_accounting_are_always_built(build: Compile) -> None:
     assert set(build()) == ALWAYS
 
 
@@ -207,9 +207,7 @@ def test_an_absent_source_is_an_error(build: Compile, sources: Path, name: str) 
 
 
 @pytest.mark.parametrize("text", [b"def broken(:\n", b"\x00\n", b"\xff\n"])
-def test_a_python_probe_that_is_no_python_is_an_error(
-    build: Compile, sources: Path, text: bytes
-) -> None:
+def test_a_python_probe_with_a_syntax_error(build: Compile, sources: Path, text: bytes) -> None:
     (sources / "python/postcopy.py").write_bytes(text)
     with pytest.raises(CompileError, match=r"python/postcopy\.py:1: "):
         build("python/postcopy.py")

@@ -76,7 +76,7 @@ def test_exit_code_and_reason(program: Path, name: str, code: int, said: str) ->
 @pytest.mark.parametrize(
     ("setup", "code", "status"), [("passes", 1, "PASS"), ("fails", 1, "FAIL"), ("skips", 4, "SKIP")]
 )
-def test_a_setup_that_ends_early_speaks_for_every_test(
+def test_a_setup_that_ends_early_decides_for_every_test(
     program: Path, setup: str, code: int, status: str
 ) -> None:
     done = run(program, "--setup", setup)

@@ -61,7 +61,7 @@ def test_kvm_is_used_where_a_kernel_was_seen_to_start(
 @pytest.mark.parametrize(
     ("mode", "why"), [("silent", "printed no banner"), ("dies", "the fake dies at once")]
 )
-def test_a_dead_kvm_is_left_for_tcg_with_the_reason_and_proven_once(
+def test_where_kvm_does_not_work_tcg_is_used_and_the_proof_is_kept(
     host: Callable[[str], None], tmp_path: Path, mode: str, why: str
 ) -> None:
     host(mode)
@@ -85,7 +85,7 @@ def test_a_qemu_that_dies_with_one_cpu_model_is_tried_with_the_next(
     assert models == ["host", "host,-arch-capabilities", "max,-erms"]
 
 
-def test_a_kernel_that_never_starts_says_nothing_about_kvm(
+def test_a_kernel_that_never_starts_proves_nothing_about_kvm(
     host: Callable[[str], None], tmp_path: Path, fake_qemu: Callable[[str], None]
 ) -> None:
     host("silent")
@@ -96,7 +96,7 @@ def test_a_kernel_that_never_starts_says_nothing_about_kvm(
     assert not list((tmp_path / "cache" / "accel").glob("*.json")), "nothing is remembered"
 
 
-def test_kvm_that_is_not_there_is_said_without_a_guest(
+def test_without_dev_kvm_no_guest_is_started(
     host: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_facts, "_KVM", tmp_path / "nothing")
@@ -106,7 +106,7 @@ def test_kvm_that_is_not_there_is_said_without_a_guest(
     assert not (tmp_path / "qemu.log").exists()
 
 
-def test_tcg_is_taken_at_its_word_and_nonsense_is_refused(
+def test_tcg_is_not_proven_and_an_unknown_accelerator_is_refused(
     host: Callable[[str], None], tmp_path: Path
 ) -> None:
     assert choose(tmp_path, "tcg").reason == "asked for with --accel tcg"
@@ -115,7 +115,7 @@ def test_tcg_is_taken_at_its_word_and_nonsense_is_refused(
     assert not (tmp_path / "qemu.log").exists()
 
 
-def test_another_boot_of_the_host_is_proven_anew(
+def test_after_a_reboot_of_the_host_kvm_is_proven_again(
     host: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host("lives")

@@ -25,7 +25,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def test_every_byte_is_kept_also_those_that_are_no_text(
+def test_every_byte_is_kept_also_invalid_utf8(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
     data = bytes(range(256)) * 2048
@@ -72,7 +72,7 @@ def test_text_that_never_comes_is_waited_for_until_the_deadline(
         console.expect("never", soon(0.2))
 
 
-def test_an_end_before_the_text_is_told_with_the_last_lines(
+def test_an_end_before_the_text_is_an_error_with_the_last_lines(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
     with closing(Console(pair[0], tmp_path / "log")) as console:
@@ -113,7 +113,7 @@ def test_the_emergency_shell_runs_a_command_and_returns_what_it_printed(
         assert console.command("uname -r", soon()) == "answer to uname -r\n"
 
 
-def test_waiting_for_text_does_not_look_at_the_clock_on_the_wall(
+def test_waiting_for_text_does_not_use_the_wall_clock(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hours = iter(range(0, 1000000, 3600))
@@ -126,7 +126,7 @@ def test_waiting_for_text_does_not_look_at_the_clock_on_the_wall(
         later.join()
 
 
-def test_a_console_that_cannot_be_kept_ends_with_the_reason(
+def test_a_console_that_cannot_be_written_ends_with_the_reason(
     pair: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
     (tmp_path / "log").symlink_to("/dev/full")

@@ -115,7 +115,7 @@ def _break(ssh: Ssh) -> None:
     ssh._transport.packetizer.write_all = broken  # type: ignore[assignment,method-assign]
 
 
-def test_an_answer_is_whole_though_no_leave_can_be_taken(ssh: Ssh) -> None:
+def test_an_answer_is_whole_even_if_closing_the_channel_fails(ssh: Ssh) -> None:
     got = bytearray()
 
     def take(chunk: bytes) -> None:
@@ -129,7 +129,9 @@ def test_an_answer_is_whole_though_no_leave_can_be_taken(ssh: Ssh) -> None:
         ssh.run(["7"], soon)
 
 
-def test_output_that_cannot_be_acknowledged_is_a_lost_guest(pair: tuple[Ssh, _Server]) -> None:
+def test_output_that_cannot_be_acknowledged_means_that_the_guest_is_lost(
+    pair: tuple[Ssh, _Server],
+) -> None:
     ssh, server = pair
     server.may_end.clear()  # nothing is acknowledged once the end is known
     got = bytearray()
@@ -143,7 +145,7 @@ def test_output_that_cannot_be_acknowledged_is_a_lost_guest(pair: tuple[Ssh, _Se
     assert 0 < len(got) < _MUCH
 
 
-def test_what_takes_the_output_has_errors_of_its_own(ssh: Ssh) -> None:
+def test_errors_of_an_output_callback_are_passed_on(ssh: Ssh) -> None:
     def take(chunk: bytes) -> None:
         raise OSError(28, "No space left on device")
 
@@ -151,7 +153,7 @@ def test_what_takes_the_output_has_errors_of_its_own(ssh: Ssh) -> None:
         ssh.run(["7"], Deadline.after(10, "a test"), on_stdout=take)
 
 
-def test_a_guest_that_answers_with_nonsense_is_a_lost_guest(pair: tuple[Ssh, _Server]) -> None:
+def test_an_invalid_answer_of_ssh_means_that_the_guest_is_lost(pair: tuple[Ssh, _Server]) -> None:
     ssh, server = pair
     server.spoilt = True
     with pytest.raises(GuestLost, match="does not answer: 'utf-8' codec"):

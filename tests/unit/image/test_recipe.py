@@ -118,7 +118,7 @@ def test_without() -> None:
     assert image.without((package("a"), package("b")), {"a"}) == (package("b"),)
 
 
-def test_without_refuses_what_is_not_there() -> None:
+def test_leaving_out_an_absent_package_is_an_error() -> None:
     with pytest.raises(UserError, match="no other depends on: perl"):
         image.without((package("a"),), {"perl"})
 

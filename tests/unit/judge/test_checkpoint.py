@@ -57,7 +57,7 @@ def scene() -> Scene:
     return Scene()
 
 
-def test_a_kernel_that_tells_the_truth_has_no_problem(scene: Scene) -> None:
+def test_page_tables_that_agree_have_no_problem(scene: Scene) -> None:
     result = scene.judged()
     assert result.problems == ()
     assert (result.number, result.name) == (4, "two pages, and more")
@@ -83,12 +83,14 @@ def test_a_kernel_that_tells_the_truth_has_no_problem(scene: Scene) -> None:
         (9, PROTECTED, "page 9 is absent and protected in pagemap, absent in the page tables"),
     ],
 )
-def test_a_lie_in_pagemap_is_found(scene: Scene, page: int, claim: int, problem: str) -> None:
+def test_a_wrong_entry_of_pagemap_is_found(
+    scene: Scene, page: int, claim: int, problem: str
+) -> None:
     scene.claims[page] = claim
     assert problem in scene.judged().problems[0]
 
 
-def test_many_lies_in_pagemap_are_one_line(scene: Scene) -> None:
+def test_many_wrong_entries_of_pagemap_are_one_line(scene: Scene) -> None:
     scene.claims[5:105] = [PRESENT] * 100
     (problem,) = scene.judged().problems
     assert "page 5" in problem
@@ -117,7 +119,7 @@ def test_write_protection_is_compared_on_present_entries_and_markers(scene: Scen
 
 
 @pytest.mark.parametrize(
-    ("said", "lie", "problem"),
+    ("said", "claim", "problem"),
     [
         (
             "pte:8192",
@@ -132,17 +134,19 @@ def test_write_protection_is_compared_on_present_entries_and_markers(scene: Scen
         ("all:8192", "all:0", "smaps reports 0 kB mapped in all, the page tables map 8 kB"),
     ],
 )
-def test_a_lie_in_smaps_is_found(scene: Scene, said: str, lie: str, problem: str) -> None:
-    scene.line = LINE.replace(said, lie)
+def test_a_wrong_number_in_smaps_is_found(
+    scene: Scene, said: str, claim: str, problem: str
+) -> None:
+    scene.line = LINE.replace(said, claim)
     assert scene.judged().problems == (problem,)
 
 
-def test_what_smaps_does_not_say_is_not_compared(scene: Scene) -> None:
+def test_fields_that_smaps_lacks_are_not_compared(scene: Scene) -> None:
     scene.line = LINE.replace("pud:0,pmd:0,pte:8192,all:8192", "pud:-1,pmd:-1,pte:-1,all:8192")
     assert scene.judged().problems == ()
 
 
-def test_a_page_that_is_moved_or_poisoned_is_still_the_mappings(scene: Scene) -> None:
+def test_a_page_under_migration_or_poisoned_counts_as_mapped(scene: Scene) -> None:
     scene.tables.put(VA + 8 * KIB4, 28 << 59)
     scene.line = LINE.replace("all:8192", "all:12288")
     assert scene.judged().problems == ()
@@ -157,12 +161,12 @@ def test_a_page_that_is_moved_or_poisoned_is_still_the_mappings(scene: Scene) ->
         ("wp:1", "the page tables have 0 base pages write-protected, the probe expected 1"),
     ],
 )
-def test_what_the_probe_believes_is_compared(scene: Scene, want: str, problem: str) -> None:
+def test_what_the_probe_expects_is_compared(scene: Scene, want: str, problem: str) -> None:
     scene.line = LINE.replace("pte:2,present:2,wp:0", want)
     assert scene.judged().problems == (problem,)
 
 
-def test_a_wrong_subpage_is_found_though_everybody_says_it_is_right(scene: Scene) -> None:
+def test_a_wrong_subpage_is_found_even_if_pagemap_agrees(scene: Scene) -> None:
     scene.tables.map(VA + 4 * KIB4, PA + 7 * KIB4)
     assert any("wrong subpage" in problem for problem in scene.judged().problems)
     scene.claims[4] = PRESENT | PA + 7 * KIB4 >> 12  # pagemap tells it as it is
@@ -178,14 +182,12 @@ def test_ordinary_memory_may_lie_anywhere(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("beacon", [(TOKEN + 1, 0), (TOKEN, 1)])
-def test_another_processs_tables_are_not_taken_for_the_probes(
-    scene: Scene, beacon: tuple[int, int]
-) -> None:
+def test_page_tables_of_another_process_are_refused(scene: Scene, beacon: tuple[int, int]) -> None:
     scene.tables.fill(BEACON_AT, struct.pack("<2Q", *beacon))
     assert scene.judged().problems == ("the page tables that were walked are not the probe's",)
 
 
-def test_tables_that_lead_out_of_memory_are_a_problem_and_no_error(scene: Scene) -> None:
+def test_tables_that_point_outside_memory_are_a_problem(scene: Scene) -> None:
     scene.tables.put(VA, 0xDEAD_0000_0067, 21)
     assert scene.judged().problems == (
         "a page-table entry points to 0xdead00000000, outside the guest's memory",
@@ -197,7 +199,7 @@ def test_claims_that_are_not_in_memory_are_a_problem(scene: Scene) -> None:
     assert scene.judged().problems == ("the probe's copy of pagemap is not in its memory",)
 
 
-def test_a_host_that_could_not_look_is_a_problem(scene: Scene) -> None:
+def test_a_checkpoint_that_the_host_could_not_answer_is_a_problem(scene: Scene) -> None:
     evidence = msgspec.structs.replace(scene.evidence(), problem="finding the probe took too long")
     result = checkpoint.judge(evidence, scene.tables.read)
     assert result.problems == ("finding the probe took too long",)
@@ -218,7 +220,7 @@ def test_a_host_that_could_not_look_is_a_problem(scene: Scene) -> None:
         ("all:8192", "wp:1", "unknown field 'wp:1'"),
     ],
 )
-def test_a_line_that_asks_for_nonsense_is_refused(before: str, after: str, problem: str) -> None:
+def test_an_invalid_checkpoint_line_is_refused(before: str, after: str, problem: str) -> None:
     line = LINE.replace(before, after, 1)
     assert line != LINE
     with pytest.raises(ValueError, match=problem):

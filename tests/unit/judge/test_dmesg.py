@@ -21,7 +21,7 @@ TRACE = "Call Trace:\n <TASK>\n dump_stack+0x10/0x20\n hugetlb_fault+0x12/0x400\
 
 
 def summary(splat: Splat) -> dict[str, object]:
-    """Return a complaint in the form that the expected-results files have."""
+    """Return a splat in the form that the expected-results files have."""
     return {
         "kind": splat.kind,
         "title": splat.title,
@@ -48,7 +48,7 @@ def test_recorded_console(log: Path) -> None:
     assert [summary(splat) for splat in found] == json.loads(log.with_suffix(".json").read_text())
 
 
-def test_the_folder_of_consoles_is_whole() -> None:
+def test_every_console_has_its_expected_result() -> None:
     assert {path.stem for path in DATA.iterdir()} == {path.stem for path in LOGS}
     seen = {
         splat["kind"] for log in LOGS for splat in json.loads(log.with_suffix(".json").read_text())
@@ -153,7 +153,7 @@ def test_title(kind: str, title: str) -> None:
         "panic_on_warn set",
     ],
 )
-def test_no_complaint(line: str) -> None:
+def test_not_a_splat(line: str) -> None:
     assert dmesg.scan(f"{line}\n") == ()
     assert dmesg.scan(stamped(line)) == ()
 
@@ -163,7 +163,7 @@ def test_once_lines_are_stamped_the_others_are_not_the_kernels() -> None:
     assert kinds(stamped("Run /init as init process") + "BUG: Bad page state in process x\n") == []
 
 
-def test_lines_that_the_kernel_lost_are_a_finding() -> None:
+def test_dropped_printk_messages_are_a_finding() -> None:
     text = stamped("Run /init") + "** 7 printk messages dropped **\n" + stamped("a line after")
     (splat,) = dmesg.scan(text)
     assert (splat.kind, splat.block) == ("console-gap", ("** 7 printk messages dropped **",))
@@ -191,7 +191,7 @@ def test_dump_page_before_a_bug_belongs_to_it() -> None:
     assert splat.offset == len(stamped("hugetlbfs: mounted"))
 
 
-def test_an_oops_is_one_complaint_and_the_panic_after_it_another() -> None:
+def test_an_oops_is_one_splat_and_the_panic_after_it_another() -> None:
     oops = (
         "BUG: kernel NULL pointer dereference, address: 0000000000000008\n"
         "#PF: supervisor write access in kernel mode\n"
@@ -204,23 +204,23 @@ def test_an_oops_is_one_complaint_and_the_panic_after_it_another() -> None:
     assert found[0].block == tuple(oops.splitlines())
 
 
-def test_a_complaint_without_an_end_mark_ends_with_its_trace() -> None:
+def test_a_splat_without_an_end_mark_ends_with_its_trace() -> None:
     bad = f"BUG: Bad page state in process probe  pfn:12345\nflags: 0x0()\n{TRACE}"
     (splat,) = dmesg.scan(stamped(bad + "EXT4-fs (vda): mounted\nanother line\n"))
     assert splat.block == tuple(bad.splitlines())
 
 
-def test_a_complaint_ends_before_the_next() -> None:
+def test_a_splat_ends_before_the_next() -> None:
     two = f"BUG: Bad page state in process a  pfn:1\n{TRACE}" * 2
     assert [len(splat.block) for splat in dmesg.scan(stamped(two))] == [6, 6]
 
 
-def test_a_pause_ends_a_complaint() -> None:
+def test_a_pause_ends_a_splat() -> None:
     text = stamped("BUG: Bad page state in process a  pfn:1", 1.0) + stamped("later", 9.0)
     assert dmesg.scan(text)[0].block == ("BUG: Bad page state in process a  pfn:1",)
 
 
-def test_lines_of_others_do_not_end_a_complaint() -> None:
+def test_lines_of_others_do_not_end_a_splat() -> None:
     lines = stamped(f"BUG: Bad page state in process a  pfn:1\n{TRACE}").splitlines(keepends=True)
     text = "probe: a line of user space\r\n".join(lines)
     assert dmesg.scan(text)[0].block == dmesg.scan("".join(lines))[0].block
@@ -291,7 +291,7 @@ def test_different_faults_have_different_signatures() -> None:
     assert len({dmesg.signature(dmesg.scan(text)[0]) for text in texts}) == len(texts)
 
 
-def test_fatal_is_what_the_block_says() -> None:
+def test_a_block_with_an_oops_or_a_panic_is_fatal() -> None:
     corrupt = "list_del corruption. next->prev should be a, but was b.\n"
     assert not dmesg.is_fatal(dmesg.scan(corrupt)[0])
     (splat,) = dmesg.scan(f"{corrupt}kernel BUG at lib/list_debug.c:65!\n")
@@ -315,7 +315,7 @@ LINE = st.builds(lambda stamp, text: stamp + text, STAMP, FRAGMENT | st.text())
 
 
 @given(st.text() | st.lists(LINE).map("\n".join))
-def test_never_raises_and_every_complaint_is_whole(text: str) -> None:
+def test_never_raises_and_every_splat_is_whole(text: str) -> None:
     previous = -1
     for splat in dmesg.scan(text):
         assert splat.title in splat.block

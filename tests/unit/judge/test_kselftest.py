@@ -135,7 +135,7 @@ def test_a_test_of_the_kernels_own(result: ProbeResult, status: str, reason: str
     assert (result.status, result.reason) == (status, reason)
 
 
-def test_without_its_rules_the_same_output_is_no_ktap() -> None:
+def test_by_the_rules_of_ktap_the_same_output_fails() -> None:
     evidence = msgspec.structs.replace(EVIDENCE, rules="ktap")
     assert judge_probe(evidence, "done\n", "", ConsoleSlice("", 0)).status == "FAIL"
     assert judge_probe(EVIDENCE, "done\n", "", ConsoleSlice("", 0)).status == "PASS"
@@ -147,7 +147,7 @@ DATA = Path(__file__).parents[2] / "data" / "kselftest"
 @pytest.mark.parametrize(
     "case", sorted(DATA.glob("*/*")), ids=lambda path: "/".join(path.parts[-2:])
 )
-def test_what_real_tests_printed_in_our_guests(case: Path) -> None:
+def test_output_recorded_in_guests(case: Path) -> None:
     expected = json.loads((case / "expected.json").read_text())
     stdout, stderr = (decode((case / name).read_bytes()) for name in ("stdout", "stderr"))
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=expected["exit_code"])

@@ -39,7 +39,7 @@ def test_ugly_log(log: Path) -> None:
     assert summary(document) == json.loads(log.with_suffix(".json").read_text())
 
 
-def test_the_folder_of_ugly_logs_is_whole() -> None:
+def test_every_ugly_log_has_its_expected_result() -> None:
     assert len(LOGS) >= 18
     assert {path.stem for path in DATA.iterdir()} == {path.stem for path in LOGS}
 

@@ -89,7 +89,7 @@ def test_an_entry_that_is_larger_than_the_range_counts_whole() -> None:
     assert pagetable.translate(made.read, made.cr3, made.cr4, VA + MIB2 + 7) == PA + MIB2 + 7
 
 
-def test_an_address_without_an_entry_is_nowhere() -> None:
+def test_an_address_without_an_entry_has_no_translation() -> None:
     made = Tables()
     made.map(VA, PA)
     made.put(VA + KIB4, MARKER_WP)
@@ -161,7 +161,7 @@ def test_entries_are_counted_by_level_and_flag() -> None:
 
 
 @pytest.mark.parametrize("table", [TABLE & ~2, TABLE & ~4, TABLE | NO_EXECUTE])
-def test_a_table_entry_that_takes_rights_away_is_odd(table: int) -> None:
+def test_a_table_entry_without_write_or_user_access_is_odd(table: int) -> None:
     made = Tables()
     made.put(VA, PA | LEAF, table=table)
     assert "takes write, user or exec away" in walked(made).odd[0]
@@ -175,7 +175,7 @@ def test_a_large_entry_where_none_can_be_is_odd() -> None:
     assert "is invalid" in found.odd[0]
 
 
-def test_a_table_that_is_no_memory_is_the_readers_error() -> None:
+def test_a_table_outside_memory_is_the_readers_error() -> None:
     made = Tables()
     made.put(VA, 0xDEAD_0000_0000 | TABLE, 21)
     with pytest.raises(KeyError):

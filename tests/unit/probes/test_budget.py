@@ -56,7 +56,7 @@ def budget(
     return Budget(10.0, timeout_scale, cast(Guest, guest), deadline, "the probe")
 
 
-def test_it_is_the_catalogues_times_the_slowness(
+def test_the_budget_is_the_catalogues_times_the_timeout_scale(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = speed(monkeypatch, lambda: 2.0)
@@ -98,7 +98,7 @@ def test_a_guest_that_does_not_answer_gets_no_more(
     assert limit.timeout_scale == 2.0
 
 
-def test_what_the_kernel_calls_stuck_gets_a_moment(
+def test_a_probe_gets_a_moment_after_the_kernel_reports_a_stall(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = speed(monkeypatch, lambda: 30.0)
@@ -125,5 +125,5 @@ def test_the_runs_deadline_comes_first(clock: Clock, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("seconds", "timeout_scale"), [(0.1, 1.0), (0.3, 1.0), (0.6, 2.0), (900.0, calibration.MOST)]
 )
-def test_slowness(seconds: float, timeout_scale: float) -> None:
+def test_timeout_scale(seconds: float, timeout_scale: float) -> None:
     assert calibration.timeout_scale(seconds, 0.3) == pytest.approx(timeout_scale)

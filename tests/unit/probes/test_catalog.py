@@ -55,7 +55,7 @@ def test_one_spec_for_each_size_of_the_budget(written: Path) -> None:
         ('needs = ["hgm"]\nwithout_series = ["FAIL"]', ("FAIL",)),
     ],
 )
-def test_what_needs_hgm_states_that_it_is_skipped_without(
+def test_a_probe_that_needs_hgm_is_expected_to_skip_without(
     written: Path, more: str, without_series: tuple[str, ...]
 ) -> None:
     written.write_text(ENTRY + more)
@@ -106,14 +106,14 @@ def test_a_damaged_entry_is_named(written: Path, good: str, bad: str, said: str)
     assert said in line
 
 
-def test_an_entry_without_a_name_is_told_by_its_number(written: Path) -> None:
+def test_an_entry_without_a_name_is_reported_by_its_number(written: Path) -> None:
     written.write_text(ENTRY + ENTRY.replace('name = "hgm/one"\n', ""))
     with pytest.raises(SpecError, match=r"probe number 2: .*`name`"):
         catalog.load(written)
 
 
 @pytest.mark.parametrize("text", ["[[probe]", "", "probe = 7", "[other]\na = 1", "\x00"])
-def test_what_is_no_catalogue_is_an_error_with_its_path(written: Path, text: str) -> None:
+def test_an_invalid_catalogue_is_an_error_with_its_path(written: Path, text: str) -> None:
     written.write_text(text)
     with pytest.raises(SpecError) as caught:
         catalog.load(written)
@@ -125,7 +125,7 @@ def test_an_absent_catalogue_is_an_error_with_its_path(written: Path) -> None:
         catalog.load(written)
 
 
-def test_bytes_that_are_no_text_are_an_error(written: Path) -> None:
+def test_bytes_that_are_not_text_are_an_error(written: Path) -> None:
     written.write_bytes(b"\xff\xfe")
     with pytest.raises(SpecError):
         catalog.load(written)
@@ -163,14 +163,14 @@ def test_what_is_on_request_runs_only_where_a_glob_matches_it(written: Path) -> 
     assert len(catalog.select(specs, ["hgm/*"])) == 4
 
 
-def test_a_glob_that_matches_nothing_names_what_is_near() -> None:
+def test_a_glob_that_matches_nothing_gets_similar_names() -> None:
     with pytest.raises(SpecError) as caught:
         catalog.select(catalog.load(), ["hgm/*", "hgm/contineu-4k"])
     assert "'hgm/contineu-4k' matches no probe" in caught.value.line()
     assert "hgm/continue-4k" in caught.value.hint
 
 
-def test_a_glob_that_is_near_nothing_says_where_to_look() -> None:
+def test_a_glob_like_no_name_points_to_the_list() -> None:
     with pytest.raises(SpecError, match="matches no probe") as caught:
         catalog.select(catalog.load(), ["zzzzzz"])
     assert "hgm probes list" in caught.value.hint

@@ -57,7 +57,7 @@ def test_everything_is_the_table_in_its_order_then_what_it_does_not_name() -> No
     assert set(plan.files) == {*NEW.programs, *NEW.scripts}
 
 
-def test_what_the_table_names_and_the_tree_lacks_is_said() -> None:
+def test_tests_of_the_table_that_the_tree_lacks_are_noted() -> None:
     plan = planned(OLD, "*")
     assert [test.name for test in plan.tests] == ["madvise", "old"]
     assert plan.absent == ("cow", "stress/anon", "stress/hugetlb", "limits.sh")
@@ -81,7 +81,7 @@ def test_a_pattern_names_a_program_or_one_of_its_variants(pattern: str, found: l
     assert [test.name for test in planned(NEW, pattern).tests] == found
 
 
-def test_helpers_go_with_scripts_only_and_are_no_tests() -> None:
+def test_helpers_go_with_scripts_only_and_are_not_tests() -> None:
     assert planned(NEW, "cow").files == ("cow",)
     assert planned(NEW, "limits.sh").files == ("helper", "limits.sh", "run_vmtests.sh")
     with pytest.raises(SpecError, match="mm:helper matches no test"):

@@ -44,7 +44,7 @@ def test_a_kernel_without_hugetlb_has_no_pool() -> None:
     assert parse_counters("find: /sys/kernel/mm/hugepages: No such file or directory") == ()
 
 
-def test_the_port_is_read_from_what_qemu_says() -> None:
+def test_the_port_is_read_from_info_usernet() -> None:
     # QEMU 7.2.22's answer, as recorded.
     text = (
         "Hub -1 (n0):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port "

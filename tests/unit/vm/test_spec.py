@@ -34,7 +34,7 @@ def test_huge_pages_are_read_largest_first(text: str, pages: tuple[tuple[int, in
 
 
 @pytest.mark.parametrize("text", ["1G", "4K:1", "1G:x", "1G:-1", "1G:2,1G:3", "1G:²"])
-def test_what_is_no_pool_is_refused(text: str) -> None:
+def test_an_invalid_pool_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="--hugepages"):
         spec.parse_hugepages(text)
 
@@ -87,7 +87,7 @@ def test_nothing_listens_off_loopback_and_the_guest_reaches_nothing() -> None:
     assert not {"-vnc", "-spice", "-gdb", "-s", "-incoming"} & set(argv)
 
 
-def test_qemu_runs_sandboxed_paused_and_without_anybodys_defaults() -> None:
+def test_qemu_runs_sandboxed_paused_and_without_a_users_configuration() -> None:
     argv = spec.qemu_argv(launch())
     assert value(argv, "-sandbox").startswith("on,")
     assert "spawn=deny" in value(argv, "-sandbox")

@@ -41,7 +41,7 @@ class _Channel:
         ("shutdown_write", EOFError(), "broke: EOFError"),
     ],
 )
-def test_a_session_that_breaks_off_is_a_lost_guest(
+def test_a_broken_session_means_that_the_guest_is_lost(
     breaks: str, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ssh = Ssh(SimpleNamespace(rung=False))  # type: ignore[arg-type]

@@ -32,13 +32,11 @@ def test_a_reading_is_read_line_by_line() -> None:
         ({"pool.2M.node1.free": 4}, (Leak(what="pool.2M.node1.free", before=None, after=4),)),
     ],
 )
-def test_what_is_not_where_it_was_is_a_leak(
-    changed: dict[str, int], leaks: tuple[Leak, ...]
-) -> None:
+def test_a_number_that_differs_is_a_leak(changed: dict[str, int], leaks: tuple[Leak, ...]) -> None:
     assert differences(BOOKS, BOOKS | changed) == leaks
 
 
-def test_what_is_gone_is_a_leak() -> None:
+def test_a_number_that_disappears_is_a_leak() -> None:
     (leak,) = differences(BOOKS, {TABLES: 232, FREE: 2})
     assert describe(leak) == "cgroup.1G.used 0 -> absent"
 

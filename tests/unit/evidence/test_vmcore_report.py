@@ -7,7 +7,7 @@ from harness.evidence import vmcore_report
 
 
 @pytest.mark.parametrize("end", [b"", b"\0"])
-def test_flags_have_the_names_that_the_kernel_gives_them(end: bytes) -> None:
+def test_flags_have_the_kernels_names(end: bytes) -> None:
     names = {0: b"rd", 1: b"wr", 3: b"sh", 22: b"ht", 41: b"hm"}
     letters = b"".join(names.get(bit, b"??") + end for bit in range(64))
     assert vmcore_report.flag_names(1 << 41 | 0x40000B, letters) == ["rd", "wr", "sh", "ht", "hm"]
@@ -15,11 +15,11 @@ def test_flags_have_the_names_that_the_kernel_gives_them(end: bytes) -> None:
     assert vmcore_report.flag_names(0, letters) == []
 
 
-def test_flags_of_a_kernel_that_gives_no_names_are_numbers() -> None:
+def test_flags_without_names_are_numbers() -> None:
     assert vmcore_report.flag_names(0x400008, b"") == ["bit 3", "bit 22"]
 
 
-def test_a_section_that_cannot_be_read_says_so_and_keeps_what_came_before(capsys: object) -> None:
+def test_an_error_in_a_section_is_printed_after_what_came_before(capsys: object) -> None:
     def broken(prog: object) -> object:
         yield "one line"
         raise LookupError("no such symbol")

@@ -163,7 +163,7 @@ def judged(
         (judged("ld.so: a warning\n" + GOOD + "bye\n"), "PASS", ""),
         (judged(GOOD.replace("\n", "\r\n")), "PASS", ""),
         (judged(stderr="chatter\n", console="[    1.000000] hugetlbfs: mounted\n"), "PASS", ""),
-        # any other complaint
+        # any other splat
         (judged(console=WARNING), "FAIL", f"kernel: {WARNING_TITLE}"),
         (judged(SKIPPED, console=WARNING), "FAIL", f"kernel: {WARNING_TITLE}"),
         (judged(console=HUNG), "FAIL", f"kernel: {HUNG_TITLE}"),
@@ -346,7 +346,7 @@ def test_no_bad_probe_is_ever_outvoted(status: Status) -> None:
     assert verdict.exit_code != 0
 
 
-def test_which_probes_need_hgm_can_be_said() -> None:
+def test_a_probe_that_needs_hgm_and_is_skipped() -> None:
     skipped = [BASE, probe("uffd/fine", "SKIP", "EINVAL")]
     assert judge_run(skipped, expect="hgm", hgm=HGM).exit_code == 0
 
@@ -373,7 +373,7 @@ DISPUTED = CheckpointResult(number=1, name="one", problems=("pagemap lies", "sma
             "FAIL",
             "page tables, checkpoint 1 (one): pagemap lies (and 1 more)",
         ),
-        # One that nobody looked at shows nothing, so it cannot be a PASS.
+        # A checkpoint that the host did not answer shows nothing, so it cannot be a PASS.
         (CHECKPOINT_LINE + GOOD, 0, (), "FAIL", "the host answered 0 of 1 checkpoints"),
         (
             CHECKPOINT_LINE + BAD,
@@ -393,7 +393,7 @@ def test_page_tables_that_disagree_make_a_failure(
     assert (result.status, result.reason, result.checkpoints) == (status, reason, checkpoints)
 
 
-def test_a_checkpoints_line_is_no_reason_of_a_result() -> None:
+def test_a_checkpoint_line_is_not_the_reason_of_a_result() -> None:
     text = BAD.replace("# got", "# checkpoint cpu=0 start=0x7f\n# got")
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=1)
     result = judge_probe(evidence, text, "", ConsoleSlice("", 0), (AGREED,))
@@ -421,7 +421,7 @@ RETURNED = AccountingReading(before=BOOKS, after=BOOKS | {"meminfo.PageTables": 
         ),
     ],
 )
-def test_what_does_not_come_back_is_a_failure(
+def test_a_leak_fails_a_probe(
     ktap: str, code: int, accounting: AccountingReading | None, status: Status, reason: str
 ) -> None:
     evidence = msgspec.structs.replace(EVIDENCE, exit_code=code, accounting=accounting)
@@ -430,7 +430,7 @@ def test_what_does_not_come_back_is_a_failure(
     assert bool(result.leaks) == (accounting is LEAKED)
 
 
-def test_a_probe_that_spoils_its_guest_leaks_nothing() -> None:
+def test_leaks_of_a_probe_that_taints_its_guest_are_not_judged() -> None:
     evidence = msgspec.structs.replace(EVIDENCE, accounting=LEAKED, taints_guest=True)
     result = judge_probe(evidence, GOOD, "", ConsoleSlice("", 0))
     assert (result.status, result.leaks) == ("PASS", ())
@@ -445,7 +445,7 @@ def test_a_console_that_was_cut_short_is_a_finding() -> None:
     assert [splat.kind for splat in result.splats] == ["console-gap"]
 
 
-def test_a_complaint_that_began_before_the_end_is_whole() -> None:
+def test_a_splat_that_began_before_the_end_is_whole() -> None:
     text = WARNING + "[    1.000001] Call Trace:\n[    1.000002]  g+0x1/0x2\n"
     result = judge_probe(EVIDENCE, GOOD, "", ConsoleSlice(text, len(WARNING)))
     assert result.splats[0].block[-1] == " g+0x1/0x2"
@@ -476,7 +476,7 @@ CAPTURE = Capture(why="hang", vcpus=(Vcpu(number=0, pc=0xFFFFFFFF81000000, level
         ("lost", None, "LOST", "the guest stopped answering, after two"),
     ],
 )
-def test_what_was_captured_tells_a_hang_from_a_loss(
+def test_a_capture_decides_between_hang_and_lost(
     ended: Ended, capture: Capture | None, status: Status, reason: str
 ) -> None:
     evidence = msgspec.structs.replace(EVIDENCE, ended=ended, exit_code=None)

@@ -118,7 +118,7 @@ def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
         (0, "rcu_sched_clock_irq+0x19d/0xab0, on CPU 1"),  # a handler may well be what hangs
     ],
 )
-def test_a_tick_is_not_where_a_loop_in_user_mode_hangs(level: int, where: str) -> None:
+def test_a_loop_in_user_mode_is_not_blamed_on_a_timer_tick(level: int, where: str) -> None:
     text = decode((DATA / "user-loop-in-a-tick.log").read_bytes())
     seen = (
         Vcpu(number=0, pc=0xFFFFFFFF812A28A3, level=0, halted=True, busy=0.01),
@@ -153,13 +153,13 @@ def test_of_hang(console: str, where: str) -> None:
     assert blame.of_hang("fault", console, (), capture()) == where
 
 
-def complaint(kind: str, text: str) -> Splat:
+def splat(kind: str, text: str) -> Splat:
     block = tuple(line.partition("] ")[2] for line in text.splitlines())
     return Splat(kind=kind, title=block[0], block=block, offset=0)
 
 
-def test_what_noticed_a_hang_says_where_if_the_capture_does_not() -> None:
-    lockup = complaint("hard-lockup", SPIN + IN_A_SYSCALL)
+def test_a_hang_detectors_stack_is_used_where_the_capture_has_none() -> None:
+    lockup = splat("hard-lockup", SPIN + IN_A_SYSCALL)
     assert blame.of_hang("fault", "", (lockup,), capture()) == SPINNING
     assert blame.of_hang("fault", WAITING, (lockup,), capture()) == "do_poll+0x1/0x2, state S"
 
@@ -174,13 +174,13 @@ def test_what_noticed_a_hang_says_where_if_the_capture_does_not() -> None:
         ("hard-lockup-then-rcu-stall", "crash", "interrupts_off_loop+0x3/0x10, on CPU 1"),
     ],
 )
-def test_recorded_reports_of_what_noticed_a_hang(log: str, program: str, where: str) -> None:
+def test_recorded_reports_of_hang_detectors(log: str, program: str, where: str) -> None:
     found = dmesg.scan(decode((CONSOLES / f"{log}.log").read_bytes()))
     assert blame.of_hang(program, "", found, Capture(why="hang")) == where
 
 
-def test_what_a_probe_complained_of_before_is_not_where_it_hangs() -> None:
-    warned = complaint("warning", SPIN.replace("native_queued_spin_lock_slowpath", "warned"))
+def test_an_earlier_splat_is_not_where_a_probe_hangs() -> None:
+    warned = splat("warning", SPIN.replace("native_queued_spin_lock_slowpath", "warned"))
     vcpu = Vcpu(number=1, pc=0xFFFFFFFF81000072, level=0, halted=False)
     where = blame.of_hang("fault", "", (warned,), capture(vcpu))
     assert where == "hugetlb_fault at mm/hugetlb.c:812, on CPU 1"
@@ -208,13 +208,13 @@ def test_what_a_probe_complained_of_before_is_not_where_it_hangs() -> None:
         ),
     ],
 )
-def test_program_counters_speak_where_the_kernel_does_not(
+def test_program_counters_are_used_where_the_kernel_prints_nothing(
     vcpus: tuple[Vcpu, ...], where: str
 ) -> None:
     assert blame.of_hang("fault", "", (), capture(*vcpus)) == where
 
 
-def test_a_crash_is_where_its_fatal_complaint_says() -> None:
+def test_a_crash_is_blamed_on_its_fatal_splat() -> None:
     block = ("kernel BUG at mm/hugetlb.c:812!", "RIP: 0010:hugetlb_fault+0x12/0xa0")
     splat = Splat(kind="bug", title=block[0], block=block, offset=0)
     assert blame.of_crash((splat,), capture()) == "hugetlb_fault at mm/hugetlb.c:812"

@@ -23,7 +23,7 @@ def test_directories_come_before_what_is_in_them() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/", "/probes/../../x"])
-def test_a_path_that_is_none(path: str) -> None:
+def test_an_invalid_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"is the root|leaves the tree"):
         overlay_archive([OverlayFile(path, b"")])
 
