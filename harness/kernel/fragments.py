@@ -103,7 +103,9 @@ def _load_one(name: str, directory: Path) -> Fragment:
     try:
         return Fragment(name=name, path=str(path), text=path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+        if not is_path and isinstance(error, FileNotFoundError):
+            reason = "there is no such fragment"
         named = ", ".join(sorted(file.stem for file in directory.glob("*.config")))
         raise SpecError(
             f"--config {name!r}: {reason}",

@@ -76,7 +76,9 @@ def parse_source(text: str) -> SourceSpec:
     """
     kind, colon, rest = text.partition(":")
     if not colon or not rest:
-        raise SpecError(f"--kernel {text!r} has no known form", hint=f"one of {_SOURCE_FORMS}")
+        raise SpecError(
+            f"--kernel {text!r} has no known form", hint=f"write one of {_SOURCE_FORMS}"
+        )
     match kind:
         case "debian":
             if not _PACKAGE.match(rest):
@@ -94,7 +96,7 @@ def parse_source(text: str) -> SourceSpec:
         case "tar":
             return _parse_tar(text, rest)
     raise SpecError(
-        f"--kernel {text!r} has no known form: {kind!r}", hint=f"one of {_SOURCE_FORMS}"
+        f"--kernel {text!r} has no known form: {kind!r}", hint=f"write one of {_SOURCE_FORMS}"
     )
 
 
@@ -148,7 +150,7 @@ def parse_series(text: str, mail_from: str = "") -> SeriesSpec:
             return _parse_range(text, rest)
         case "lore":
             return _parse_lore(text, rest, mail_from)
-    raise SpecError(f"--series {text!r} has no known form", hint=f"one of {_SERIES_FORMS}")
+    raise SpecError(f"--series {text!r} has no known form", hint=f"write one of {_SERIES_FORMS}")
 
 
 def _parse_range(text: str, rest: str) -> SeriesSpec:

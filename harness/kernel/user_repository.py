@@ -130,7 +130,8 @@ class UserRepository:
                 self.command_hint("fetch --unshallow --tags", "fetches the rest"),
             )
         raise self._error(
-            f"{self.path} has no revision {revision!r}", self.command_hint("log", "shows those")
+            f"{self.path} has no revision {revision!r}",
+            self.command_hint("log --oneline", "lists its commits"),
         )
 
     def failure(self, done: command.Completed, deadline: Deadline) -> UserError | NoSpace:
@@ -145,7 +146,7 @@ class UserRepository:
             return self._error(f"git cannot read {self.path}: {said}", "")
         if in_repository(self.git_dir, ["config", "--get-regexp", _PARTIAL], deadline).stdout:
             return self._error(
-                f"{self.path} is a partial clone that lacks objects of this revision",
+                f"{self.path} is a partial clone that lacks objects needed here",
                 self.command_hint("fetch --refetch --no-filter", "fetches all of them"),
             )
         return self._error(

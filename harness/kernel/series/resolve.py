@@ -36,8 +36,8 @@ def replaced(series: Series, directory: Path, context: Context) -> Series:
         ) from error
     if not files:
         raise SeriesError(
-            f"--resolve {directory} holds no replacements",
-            hint=f"such as 0007-ported.patch for patch 7; one of {', '.join(SUFFIXES)}",
+            f"--resolve {directory} has no replacements",
+            hint=f"name them like 0007-ported.patch, for patch 7; as {', '.join(SUFFIXES)}",
         )
     patches, notes = list(series.patches), list(series.notes)
     for index, file in match([file.name for file in files], series.patches, directory).items():

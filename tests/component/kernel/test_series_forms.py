@@ -441,7 +441,7 @@ def test_conflict_that_stops_a_build_is_shown(toy: Path, context: Context, tmp_p
 def test_empty_or_absent_resolve_directory(context: Context, tmp_path: Path) -> None:
     with pytest.raises(SeriesError, match="absent"):
         read(f"mbox:{DATA}/in-order.mbox", context, resolve_from=f"{tmp_path}/absent")
-    with pytest.raises(SeriesError, match="holds no replacements"):
+    with pytest.raises(SeriesError, match="has no replacements"):
         read(f"mbox:{DATA}/in-order.mbox", context, resolve_from=str(tmp_path))
 
 

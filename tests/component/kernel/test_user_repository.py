@@ -93,7 +93,7 @@ Break = Callable[[Path, Path], None]
 #: How it is broken: what is said of `git:REPO@v2`, and the hint; `{0}` is its path.
 SOURCE: dict[Break, tuple[str, str]] = {
     partial: (
-        "{0} is a partial clone that lacks objects of this revision",
+        "{0} is a partial clone that lacks objects needed here",
         "`git -C {0} fetch --refetch --no-filter` fetches all of them",
     ),
     borrows_from_nowhere: (
