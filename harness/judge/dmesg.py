@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.judge.lines import SYMBOL, clean, embedded_stamp, split, stamp, stamp_seconds
-from harness.judge.source_path import below_tree
 from harness.records.probe import Splat
 
 #: Every kind with its titles; the first that matches wins.
@@ -138,24 +137,6 @@ _WIDTH = 2048
 # Seconds between two lines of the kernel that cannot be of one splat.
 _GAP = 2.0
 
-# What the compiler makes of one function.
-_VARIANT = re.compile(r"\.(?:isra|part|constprop|cold|llvm)\b[.\d]*")
-
-# UBSAN names a source by its path on the host that built the kernel.
-_PATH = re.compile(r"(?<= )/\S+\.[chS](?=:)")
-
-# What differs between two reports of one fault, and what stands for it in a signature.
-_VARIABLE = (
-    (re.compile(r"CPU: ?\d+ |CPU#\d+|PID: ?\d+ |\bcpu \d+|\[[^\]\s]+:\d+\]"), ""),
-    (re.compile(r"\b(pfn|pte|pmd|pud|p4d|pgd|mm):[0-9a-f]+"), r"\1"),
-    (re.compile(r"(?<=\w)[/:]\d+\b"), ""),
-    (re.compile(r" \((?:Not tainted|Tainted: [^)]*)\)"), ""),
-    (re.compile(r"\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\w+\])?"), ""),
-    (_VARIANT, ""),
-    (re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b"), "ADDR"),
-    (re.compile(r"\b\d+(?=(?:s|kB)?\b)"), "N"),
-)
-
 # Functions at the top of a trace because they print it, or because they found the damage.
 _REPORTER = re.compile(
     r"_*(?:dump_stack|show_stack|print_|kasan_|asan_|check_|report_|warn|bad_page\b|ubsan_|lock_acq"
@@ -209,22 +190,6 @@ def scan(text: str) -> tuple[Splat, ...]:
 def is_fatal(splat: Splat) -> bool:
     """Return whether the kernel cannot be trusted any more: an oops, BUG_ON, panic or the like."""
     return splat.kind in FATAL or any(_FATAL_LINE.match(line) for line in splat.block)
-
-
-def signature(splat: Splat) -> str:
-    """Return what two reports of the same splat have in common.
-
-    Addresses, offsets, process and CPU numbers, every other number and the path of the build are
-    removed; the function to blame is added where the block names it.
-    """
-    title = _PATH.sub(lambda match: below_tree(match[0]), splat.title)
-    for pattern, instead in _VARIABLE:
-        title = pattern.sub(instead, title)
-    where = _VARIANT.sub("", culprit(splat.block).partition("+")[0])
-    plain = " ".join(title.split())
-    return f"{splat.kind}: {plain}" + (
-        f" in {where}" if where and where not in plain.split() else ""
-    )
 
 
 def outside(splats: Sequence[Splat], spans: Sequence[tuple[int, int]]) -> tuple[Splat, ...]:

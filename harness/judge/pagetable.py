@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from harness.records.probe import LevelCount
 
 #: Returns the 4096 bytes of guest memory at a physical address, which is a multiple of 4096.
 ReadPage = Callable[[int], bytes]
-
-#: log2 of the bytes that a leaf entry maps.
-Shift = Literal[12, 21, 30]
 
 PAGE = 4096
 
