@@ -21,7 +21,7 @@ class RunVerdict(NamedTuple):
 
     Attributes:
         verdict: PASS, FAIL or ERROR.
-        exit_code: 0, 1 or 3.
+        exit_code: 0, 1, 2 or 3.
         reason: one line.
     """
 
@@ -40,7 +40,8 @@ def judge_run(
     """Return the verdict on a run, once every selected probe has a result.
 
     A run whose only fault is that probes were LOST says nothing about the kernel: it ends with
-    ERROR and exit code 3. A run without probes never passes.
+    ERROR and exit code 3. Nor does one in which the machine could run no probe: that is the
+    caller's mistake, exit code 2. A run without probes never passes.
 
     Args:
         probes: every selected probe.
@@ -51,6 +52,9 @@ def judge_run(
     """
     if not probes:
         return RunVerdict("FAIL", 1, "no probe ran, so nothing was tested")
+    if not any(probe.directory or probe.status != "SKIP" for probe in probes):
+        first = probes[0]
+        return RunVerdict("ERROR", 2, f"no probe could be run: {first.name}: {first.reason}")
     faults = [
         *_bad_probes(probes),
         *_broken_expectation(expect, hgm, probes),

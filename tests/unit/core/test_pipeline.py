@@ -13,7 +13,6 @@ from harness.errors import (
     ConfigError,
     GuestLost,
     GuestPanicked,
-    HarnessError,
     KernelCompileError,
     PoolShort,
     QemuError,
@@ -79,13 +78,3 @@ def test_a_defect_of_ours_is_recorded_and_goes_on(error: Exception, tmp_path: Pa
     assert (record.verdict, record.exit_code) == ("ERROR", 3)
     assert record.outcome is Outcome.INFRASTRUCTURE
     assert record.reason == f"{INTERNAL}: {error!r}"
-
-
-@pytest.mark.parametrize(
-    "kind", [SeriesError, ConfigError, KernelCompileError, GuestPanicked, QemuError, SourceError]
-)
-def test_the_name_of_an_error_decides_nothing(tmp_path: Path, kind: type[HarnessError]) -> None:
-    renamed = type("Renamed", (kind,), {})
-    assert (
-        ended(tmp_path / "a", kind("why")).outcome is ended(tmp_path / "b", renamed("why")).outcome
-    )
