@@ -16,7 +16,7 @@ def doctor() -> int:
     from harness.workspace import Workspace
 
     known = accel.remembered(Workspace.default())
-    findings = host_doctor.examine((known.alive, known.reason) if known else None)
+    findings = host_doctor.examine((known.works, known.reason) if known else None)
     host_doctor.write(findings, sys.stdout)
     return host_doctor.exit_code(findings)
 

@@ -54,7 +54,7 @@ def dumps(run_dir: Path, globs: Sequence[str] = ()) -> tuple[Dump, ...]:
         reasons = [line for probe in chosen for line in _why_not(run_dir, probe.name)]
         raise RecordError(
             f"there is no memory dump in {run_dir}{'; ' if reasons else ''}{'; '.join(reasons)}",
-            hint="one is made when a guest hangs or dies; HGM_VMCORES says how many are kept",
+            hint="one is made when a guest hangs or dies; HGM_VMCORES is how many are kept",
         )
     return found
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Memory dumps: made by QEMU, compressed, bounded, and only the newest kept.
 
-``HGM_VMCORES`` says how many dumps stay in a directory of runs (3; 0 makes none), and
-``HGM_VMCORE_LIMIT`` how large one may become (1G). Pages of zeros cost nothing, so the dump of a
+``HGM_VMCORES`` is how many dumps stay in a directory of runs (3; 0 makes none), and
+``HGM_VMCORE_LIMIT`` the largest size of one (1G). Pages of zeros cost nothing, so the dump of a
 guest of 6 GiB that has just booted is a few MiB.
 """
 
@@ -45,7 +45,7 @@ class Policy(Record, frozen=True, kw_only=True):
 
 
 def policy() -> Policy:
-    """Return what the environment says.
+    """Return the policy that the environment asks for.
 
     Raises:
         SpecError: if a variable is not a number or a size.

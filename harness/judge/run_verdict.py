@@ -105,7 +105,7 @@ def _bad_probes(probes: Sequence[ProbeResult]) -> list[str]:
 def _broken_expectation(
     expect: Literal["report", "hgm", "stock"], hgm: HgmSupport, probes: Sequence[ProbeResult]
 ) -> list[str]:
-    """Return one line if the kernel is not what ``expect`` says; empty otherwise."""
+    """Return one line if the kernel is not as expected; empty otherwise."""
     if expect == "hgm":
         if hgm.present is not True:
             return ["expected a kernel with HGM"]

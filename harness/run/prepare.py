@@ -81,7 +81,7 @@ def prepare(
     """
     if subject.accel == "kvm":  # an error in seconds, not after a build
         listener.begin("accel")
-        accel.refuse_dead_kvm(accel.proof_kernels(None, context), context)
+        accel.refuse_broken_kvm(accel.proof_kernels(None, context), context)
     kernel = build(subject, context, directory, listener)
     listener.begin("image")
     guest_image = image.obtain(context)

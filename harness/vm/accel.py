@@ -45,12 +45,12 @@ class Proof(Record, frozen=True, kw_only=True):
     """What is known about KVM on this host.
 
     Attributes:
-        alive: whether a 64-bit Linux kernel was seen to start under it.
+        works: whether a 64-bit Linux kernel was seen to start under it.
         cpu: the CPU model it started with; empty where none did.
         reason: one line.
     """
 
-    alive: bool
+    works: bool
     cpu: str = ""
     reason: str
 
@@ -78,15 +78,15 @@ def choose(
     if wanted not in ("auto", "kvm"):
         raise SpecError(f"--accel {wanted!r} is not an accelerator", hint="one of auto, kvm, tcg")
     known = _known(guest, kernels, context)
-    proof = known or Proof(alive=False, reason="no kernel on this host can show whether KVM works")
-    if proof.alive:
+    proof = known or Proof(works=False, reason="no kernel on this host can show whether KVM works")
+    if proof.works:
         return AccelChoice(name="kvm", reason=proof.reason, cpu=proof.cpu)
     if wanted == "kvm":
         raise _refusal(proof)
     return AccelChoice(name="tcg", reason=proof.reason, cpu=guest.cpu_tcg)
 
 
-def refuse_dead_kvm(
+def refuse_broken_kvm(
     kernels: Iterable[Path], context: Context, *, arch_name: str = "x86_64"
 ) -> None:
     """Raise AcceleratorError if KVM is known not to work, or these kernels show it.
@@ -94,7 +94,7 @@ def refuse_dead_kvm(
     For `--accel kvm` before a kernel is built, so that the error comes within seconds.
     """
     proof = _known(arch(arch_name), kernels, context)
-    if proof is not None and not proof.alive:
+    if proof is not None and not proof.works:
         raise _refusal(proof)
 
 
@@ -112,7 +112,7 @@ def qemu_version(guest: Arch, deadline: Deadline) -> str:
 def unusable() -> Proof | None:
     """Return why KVM cannot be tried, or None if it can."""
     reason = host.kvm_unusable()
-    return Proof(alive=False, reason=reason) if reason else None
+    return Proof(works=False, reason=reason) if reason else None
 
 
 def _known(guest: Arch, kernels: Iterable[Path], context: Context) -> Proof | None:
@@ -165,7 +165,7 @@ def prove(kernel: Path, guest: Arch, deadline: Deadline, progress: Progress) -> 
         found = _starts(kernel, AccelChoice(name="kvm", reason="the proof", cpu=cpu), limit)
         if found is True:
             reason = f"a 64-bit Linux kernel was seen to start under KVM with -cpu {cpu}"
-            return Proof(alive=True, cpu=cpu, reason=reason)
+            return Proof(works=True, cpu=cpu, reason=reason)
         how = found or how
         if limit.expired():
             how = f"a kernel printed no banner within {PROOF_SECONDS:g} s"
@@ -175,7 +175,7 @@ def prove(kernel: Path, guest: Arch, deadline: Deadline, progress: Progress) -> 
     if _starts(kernel, tcg, control) is not True:
         return None
     reason = f"KVM does not work here: {how}; the same kernel starts under TCG"
-    return Proof(alive=False, reason=reason)
+    return Proof(works=False, reason=reason)
 
 
 def _starts(kernel: Path, accel: AccelChoice, limit: Deadline) -> str | bool:

@@ -39,13 +39,13 @@ from harness.vm.wakeup import WakeupEvent
 if TYPE_CHECKING:
     from harness.vm.ssh import Ssh
 
-#: Seconds until a guest that starts must have written its first byte.
+#: Seconds until the first byte on the console.
 FIRST_BYTE_SECONDS = 30.0
 
-#: Seconds until init must be done; a debug kernel under TCG on a busy host needs most of them.
+#: Seconds until init is done; a debug kernel under TCG on a busy host needs most of them.
 INIT_SECONDS = 150.0
 
-#: Seconds until the SSH server must have let us in, once init says that it is there.
+#: Seconds for the SSH login, once init has printed that it is done.
 LOGIN_SECONDS = 20.0
 
 # QMP events after which the guest does not run any more, while QEMU keeps it and answers.

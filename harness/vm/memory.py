@@ -110,9 +110,7 @@ class GuestMemory:
         """
         found = parse(self._ask("info registers", deadline, cpu))
         if found is None:
-            raise QemuError(
-                f"info registers of QEMU's monitor has no CR3, CR4 and CPL for vCPU {cpu}"
-            )
+            raise QemuError(f"info registers of QEMU's monitor lacks registers of vCPU {cpu}")
         return found
 
     def close(self) -> None:

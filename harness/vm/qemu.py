@@ -133,25 +133,15 @@ def started(
     with contextlib.ExitStack() as stack:
         qmp_ours, qmp_theirs = _socket_pair(stack)
         console_ours, console_theirs = _socket_pair(stack)
-        launch = Launch(
-            machine=machine,
-            accel=accel.name,
-            cpu=accel.cpu,
-            kernel=files.kernel,
-            initrd=files.initrd,
-            disk=files.disk,
-            append=files.append,
-            qmp_fd=qmp_theirs.fileno(),
-            console_fd=console_theirs.fileno(),
-        )
-        argv = qemu_argv(launch)
+        channels = (qmp_theirs.fileno(), console_theirs.fileno())
+        argv = qemu_argv(_launch(machine, accel, files, *channels))
         errors = stack.enter_context(stderr.open("ab"))
         process = stack.enter_context(
             command.start(
                 argv,
                 stdout=errors,
                 stderr=errors,
-                pass_fds=(qmp_theirs.fileno(), console_theirs.fileno()),
+                pass_fds=channels,
                 death_signal=signal.SIGKILL,
             )
         )
@@ -171,6 +161,22 @@ def started(
         running = replace(qemu, version=version)
         stack.callback(running.quit)
         yield running
+
+
+def _launch(
+    machine: MachineSpec, accel: AccelChoice, files: BootFiles, qmp_fd: int, console_fd: int
+) -> Launch:
+    return Launch(
+        machine=machine,
+        accel=accel.name,
+        cpu=accel.cpu,
+        kernel=files.kernel,
+        initrd=files.initrd,
+        disk=files.disk,
+        append=files.append,
+        qmp_fd=qmp_fd,
+        console_fd=console_fd,
+    )
 
 
 def _connected(qemu: Qemu, limit: Deadline) -> str:

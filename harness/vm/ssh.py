@@ -189,7 +189,7 @@ class Ssh:
     def accepts_new_connection(self, deadline: Deadline) -> bool:
         """Return whether the guest accepts another connection.
 
-        If it does, a broken session is no fault of the guest. The session itself stays broken.
+        If it does, a broken session is not the guest's fault. The session itself stays broken.
         """
         if self._login_arguments is None or self._died.is_set():
             return False

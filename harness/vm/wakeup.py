@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How one thread tells another that the guest is dead or stuck."""
+"""A flag that one thread sets and another waits for: the guest is dead, or stuck."""
 
 from __future__ import annotations
 

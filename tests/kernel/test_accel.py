@@ -29,7 +29,7 @@ def test_what_this_host_can_is_proven_once_and_remembered(tmp_path: Path) -> Non
     def ask() -> None:
         kernels = accel.proof_kernels(None, context)
         with contextlib.suppress(AcceleratorError):  # a dead KVM is as good an answer here
-            accel.refuse_dead_kvm(kernels, context)
+            accel.refuse_broken_kvm(kernels, context)
 
     ask()
     known = accel.remembered(workspace)
