@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TextIO
 
-from harness.kernel.series.applying import explain
 from harness.kernel.series.check import PatchCheck, SeriesCheck
 from harness.kernel.series.patch import printable
+from harness.kernel.series.refusal import explain
 
 _BAD = 2
 

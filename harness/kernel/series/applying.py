@@ -25,7 +25,7 @@ from harness.kernel.series import diagnosis
 from harness.kernel.series.apply_log import ApplyLog, read_apply_log
 from harness.kernel.series.diagnosis import Misfit
 from harness.kernel.series.patch import Patch, printable
-from harness.records.base import Record
+from harness.kernel.series.refusal import Refusal, first_misfit
 from harness.records.kernel import How, PatchIdentity
 from harness.workspace import boot_id, digest, newest_first
 
@@ -37,22 +37,6 @@ _INDEXES_KEPT = 8
 
 _MODES_REFUSED = {"160000": "a submodule"}
 _LINK = "120000"
-
-
-class Refusal(Record, frozen=True, kw_only=True):
-    """Why a patch was not applied.
-
-    Attributes:
-        reason: one line.
-        misfits: the hunks and files that do not fit; none if the patch itself is at fault.
-        fuzzy: how it would apply with ``--fuzz``; empty if it would not.
-        damaged: whether git could not read it as a patch.
-    """
-
-    reason: str
-    damaged: bool = False
-    misfits: tuple[Misfit, ...] = ()
-    fuzzy: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,7 +195,7 @@ class ScratchIndex:
         misfits = tuple(self._misfits(patch, log))
         fuzzy = self._try(patch, f"-C{LEAST_CONTEXT}")
         return Refusal(
-            reason=f"does not apply: {_first(misfits, log)}",
+            reason=f"does not apply: {first_misfit(misfits, log)}",
             misfits=misfits,
             fuzzy="; ".join(placed.text() for placed in fuzzy.placed) if fuzzy.applied else "",
         )
@@ -288,40 +272,3 @@ def _identity(patch: Patch, how: How, *details: str) -> PatchIdentity:
         resolved=patch.resolved,
         replaces=patch.replaces,
     )
-
-
-def _first(misfits: tuple[Misfit, ...], log: ApplyLog) -> str:
-    """Return where the first hunk does not fit, in one line."""
-    if not misfits:
-        return next(iter(log.errors), "git gives no reason")
-    misfit = misfits[0]
-    more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
-    return place(misfit) + more
-
-
-def explain(refusal: Refusal) -> Iterator[str]:
-    """Yield the hunks that do not fit with the lines that differ, safe for a terminal."""
-    for misfit in refusal.misfits:
-        if misfit.difference:
-            yield f"{misfit.path}, hunk {misfit.hunk} (line {misfit.line}): {misfit.reason}"
-        else:
-            yield place(misfit)
-        yield from (f"  {_harmless(line)}" for line in misfit.difference)
-
-
-def _harmless(line: str) -> str:
-    """Return a line of code without control characters; its tabs stay."""
-    return "".join(c if c.isprintable() or c == "\t" else "?" for c in line)
-
-
-def place(misfit: Misfit) -> str:
-    """Return where a hunk does not fit and why, in one line."""
-    if misfit.hunk:
-        where = f"{misfit.path}, hunk {misfit.hunk} (line {misfit.line})"
-    else:
-        where = misfit.path
-    reason = misfit.reason
-    gone = next((line[1:].strip() for line in misfit.difference if line.startswith("-")), "")
-    if gone:
-        reason = f"{reason}, first {gone!r}"
-    return f"{where}: {reason}" if where else reason

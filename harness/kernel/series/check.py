@@ -8,8 +8,9 @@ from typing import Literal
 
 from harness.context import Context
 from harness.errors import SeriesError
-from harness.kernel.series.applying import Refusal, ScratchIndex
+from harness.kernel.series.applying import ScratchIndex
 from harness.kernel.series.patch import Patch, Series, printable
+from harness.kernel.series.refusal import Refusal
 from harness.kernel.source import Source
 from harness.records.base import Record
 from harness.records.kernel import How, PatchIdentity

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from harness.context import Context
-from harness.errors import SeriesError
 from harness.kernel.git import Store
-from harness.kernel.series.applying import Refusal, ScratchIndex, explain
-from harness.kernel.series.patch import Patch, Series
+from harness.kernel.series.applying import ScratchIndex
+from harness.kernel.series.patch import Series
+from harness.kernel.series.refusal import Refusal, explain, refused
 from harness.kernel.source import Source, tree_version
 from harness.records.base import Record, read_json, to_json
 from harness.records.kernel import PatchIdentity, SeriesIdentity
@@ -97,20 +97,3 @@ def _apply_all(
         made = scratch.tree()
         scratch.keep(made)
         return made, tuple(applied)
-
-
-def refused(patch: Patch, refusal: Refusal) -> SeriesError:
-    """Return the error for a patch that does not apply."""
-    if refusal.fuzzy:
-        hint = "--fuzz allows that" if not refusal.misfits else f"--fuzz finds {refusal.fuzzy}"
-    elif refusal.misfits:
-        hint = (
-            "- lines are the patch's, + lines the source's; use the source that it was made for, "
-            "rebase it, or give a ported patch with --resolve"
-        )
-    elif refusal.damaged:
-        hint = "fetch or export it again"
-    else:
-        hint = "no source could take it; ask its author"
-    name = patch.resolved or patch.name
-    return SeriesError(f"patch {patch.number} {name!r} {refusal.reason}", hint=hint)
