@@ -16,7 +16,6 @@ import msgspec
 from harness import command
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, InfrastructureError
-from harness.kernel.git import Store
 from harness.progress import Progress, Silent
 from harness.records.base import Record
 from harness.sizes import parse_size
@@ -244,7 +243,8 @@ def prune(
     workspace.sweep()
     store = workspace.cache / "sources.git"
     if store.is_dir() and not _is_pinned(store):
-        Store(store).sweep()
+        for unfinished in (store / "objects" / "pack").glob("tmp_*"):  # by a git that was killed
+            unfinished.unlink(missing_ok=True)
     going = to_remove(entries(workspace, remembered=remembered), keep)
     gone = tuple(entry for entry in going if _remove(workspace, entry))
     for entry in gone:

@@ -19,10 +19,10 @@ from harness.workspace import atomic_write
 
 
 class Against(NamedTuple):
-    """Two runs, compared where both say something of their kernel.
+    """Two runs, compared if both say something about their kernel.
 
     Attributes:
-        records: the base's, then the other's; the last one alone where it ended the campaign.
+        records: of the base, then of the other; only the first if it says nothing.
         comparison: None where a run was interrupted or this host could not do it.
     """
 
@@ -36,19 +36,19 @@ class Against(NamedTuple):
 
 
 def run_against(request: RunRequest, series: str, runs: Path, context: Context) -> Against:
-    """Do a run with another series first, then as it is asked for, and compare them.
+    """Do a run with another series, then the run itself, and compare them.
 
-    The comparison lies in the second run's directory as ``compare.json``.
+    The comparison is written to ``compare.json`` in the second run's directory.
 
     Args:
         request: the run.
-        series: ``--series`` of what it is compared with.
+        series: ``--series`` of the base.
         runs: where run directories live.
         context: cache, deadline, progress.
 
     Raises:
-        UserError: if one of both makes no sense; nothing is run then.
-        RecordError: if the base was not probed, so that there is nothing to compare with.
+        UserError: if a request is wrong; nothing is run then.
+        RecordError: if the base was not probed.
     """
     requests = (base_of(request, series), request)
     for each in requests:
@@ -64,7 +64,7 @@ def run_against(request: RunRequest, series: str, runs: Path, context: Context) 
 
 
 def base_of(request: RunRequest, series: str) -> RunRequest:
-    """Return a run with another series; what belongs to its own series is left out."""
+    """Return a run with another series, without the options of its own series."""
     kernel = msgspec.structs.replace(
         request.subject.kernel, series=series, resolve="", mail_from="", first=None
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm replay`: an unpacked bundle's run once more, with its own kernel and its own probes."""
+"""`hgm replay`: repeats the run of an unpacked bundle with its kernel and its probes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from harness.store import rundir
 from harness.vm import accel
 
 
-class Comparison(NamedTuple):
-    """How one probe ended, and how it ended this time.
+class ReplayedProbe(NamedTuple):
+    """How one probe ended in the bundle, and how it ended this time.
 
     Attributes:
         name: the probe.
@@ -45,17 +45,17 @@ class Replay(NamedTuple):
         then: the bundle's record.
         now: this time's record.
         probes: each probe of both.
-        notes: what is not as it was.
+        notes: what differs from the bundle.
     """
 
     then: RunRecord
     now: RunRecord
-    probes: tuple[Comparison, ...]
+    probes: tuple[ReplayedProbe, ...]
     notes: tuple[str, ...]
 
     @property
     def same(self) -> bool:
-        """Return whether the verdict, and every probe, is what it was."""
+        """Return whether the verdict and every probe ended the same."""
         return self.then.verdict == self.now.verdict and all(
             probe.then == probe.now for probe in self.probes
         )
@@ -94,12 +94,12 @@ def replay(directory: Path, runs: Path, accel_name: str, context: Context) -> Re
     return Replay(then, run.record, compare(then, run.record), tuple(notes))
 
 
-def compare(then: RunRecord, now: RunRecord) -> tuple[Comparison, ...]:
+def compare(then: RunRecord, now: RunRecord) -> tuple[ReplayedProbe, ...]:
     """Return how each probe of a run ended in it and in its repetition."""
     again = {probe.name: probe for probe in now.probes}
     lost = ProbeResult(name="", status="LOST", reason="it was not run")
     pairs = ((probe, again.get(probe.name, lost)) for probe in then.probes)
-    return tuple(Comparison(old.name, old.status, new.status, new.reason) for old, new in pairs)
+    return tuple(ReplayedProbe(old.name, old.status, new.status, new.reason) for old, new in pairs)
 
 
 def _prepared(

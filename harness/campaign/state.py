@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The state of a campaign: which of its points were run, read from the run directories themselves.
+"""The state of a campaign: which of its steps were run, read from the run directories themselves.
 
 ::
 
-    CAMPAIGN/POINT/STAMP-.../result.json    a run of that point
+    CAMPAIGN/STEP/STAMP-.../result.json    a run of that step
 
-A run counts once it has reached a verdict. One that was cut or interrupted lies there as evidence
-and is done again, so nothing is lost by a kill and nothing that was finished is done twice.
+A step is one kernel with its probes. A run counts once it has reached a verdict; one that was cut
+or interrupted is kept as evidence and repeated. So a campaign can be killed and continued.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class CampaignState:
     """The runs of one campaign.
 
     Args:
-        directory: the campaign's own; made if it is not there.
+        directory: the campaign's; created if it does not exist.
         context: cache, deadline, progress.
     """
 
@@ -52,36 +52,36 @@ class CampaignState:
         self._context = context
         rundir.make_directory(directory)
 
-    def runs(self, point: str) -> tuple[RunRecord, ...]:
-        """Return the finished runs of a point, oldest first."""
-        found = sorted(path.parent for path in (self.directory / point).glob("*/result.json"))
-        # One of the names is `latest`, which is another run's.
+    def runs(self, step: str) -> tuple[RunRecord, ...]:
+        """Return the finished runs of a step, oldest first."""
+        found = sorted(path.parent for path in (self.directory / step).glob("*/result.json"))
+        # `latest` is a link to one of them.
         records = [_read(path) for path in found if not path.is_symlink()]
         return tuple(record for record in records if record is not None and decided(record))
 
-    def run(self, point: str, request: RunRequest) -> RunRecord:
-        """Run a point, and return the record.
+    def run(self, step: str, request: RunRequest) -> RunRecord:
+        """Run a step, and return the record.
 
         Raises:
             KeyboardInterrupt: if the run was interrupted.
-            SpecError: if what was asked for cannot be.
+            SpecError: if the request is wrong.
             CampaignStopped: if this host could not do it; the kernel is not to blame.
         """
-        record = pipeline.run(request, self.directory / point, self._context)
+        record = pipeline.run(request, self.directory / step, self._context)
         if record.outcome is Outcome.INTERRUPTED:
             raise KeyboardInterrupt
         if decided(record):
             return record
         if record.outcome is Outcome.USER_MISTAKE:
-            raise SpecError(f"point {point}: {record.reason}")
+            raise SpecError(f"step {step}: {record.reason}")
         raise CampaignStopped(
-            f"point {point}: {record.reason}",
-            hint="correct that and give the same command again: it goes on from here",
+            f"step {step}: {record.reason}",
+            hint="fix that and repeat the command, which continues from here",
         )
 
-    def once(self, point: str, request: RunRequest) -> RunRecord:
-        """Return the first finished run of a point, run now if there is none."""
-        return next(iter(self.runs(point)), None) or self.run(point, request)
+    def once(self, step: str, request: RunRequest) -> RunRecord:
+        """Return the first finished run of a step; run it now if there is none."""
+        return next(iter(self.runs(step)), None) or self.run(step, request)
 
 
 def _read(run_dir: Path) -> RunRecord | None:
@@ -97,27 +97,27 @@ def counts(record: RunRecord) -> bool:
 
 
 def decided(record: RunRecord) -> bool:
-    """Return whether a run says something about its point: it counts, or has no kernel to run."""
+    """Return whether a run need not be repeated: it counts, or its series does not apply."""
     return counts(record) or not applied(record)
 
 
 def applied(record: RunRecord) -> bool:
-    """Return whether the point's series could be put on its source."""
+    """Return whether the series applied."""
     return record.outcome is not Outcome.PATCH_REFUSED
 
 
 def built(record: RunRecord) -> bool:
-    """Return whether the point's kernel could be configured and compiled."""
+    """Return whether the kernel could be configured and compiled."""
     return record.outcome not in (Outcome.NOT_COMPILED, Outcome.CONFIG_REFUSED)
 
 
 def booted(record: RunRecord) -> bool:
-    """Return whether the point's kernel, if it was built, came up."""
+    """Return whether the kernel, if it was built, booted."""
     return record.outcome is not Outcome.NOT_BOOTED
 
 
 def lack(record: RunRecord) -> Literal["", "no build", "no boot"]:
-    """Return what a point's kernel lacks to be probed; nothing where it came up."""
+    """Return why a run's kernel was not probed; empty if it booted."""
     if not (applied(record) and built(record)):
         return "no build"
     return "" if booted(record) else "no boot"
@@ -130,8 +130,8 @@ def campaign(
     """Open the directory of a campaign, the same for the same identity, and lock it.
 
     Args:
-        kind: ``try`` or ``bisect``.
-        label: what a person looks for in the name.
+        kind: ``try``, ``bisect``, ``detect`` or ``inject``.
+        label: part of the directory's name, for people.
         identity: what two campaigns must share to be the same one; msgspec must be able to encode
             it.
         runs: where run directories are made.
@@ -145,8 +145,8 @@ def campaign(
 
 
 def repeated(request: RunRequest, times: int) -> RunRequest:
-    """Return the run that asks so often, each time in a guest of its own.
+    """Return the run that repeats its probes so often, each time in a guest of its own.
 
-    What a boot decides would be one answer, however often one guest is asked.
+    Repetitions in one guest would be a single sample of what is decided at boot.
     """
     return request if times == 1 else msgspec.structs.replace(request, repeat=times, alone=True)

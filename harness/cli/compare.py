@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm compare`: what one run shows that another did not."""
+"""`hgm compare`: what changed between two runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("before", metavar="BEFORE", type=click.Path(path_type=Path))
 @click.argument("after", metavar="AFTER", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison on standard output.")
-@click.option("--mail", is_flag=True, help="Print text fit to paste into a reply on the list.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@click.option("--mail", is_flag=True, help="Print text for a mail to the list.")
 def compare(before: Path, after: Path, as_json: bool, mail: bool) -> int:
-    """Say what the run AFTER shows that the run BEFORE did not; both are run directories.
+    """Compare two runs, given by their run directories.
 
-    Times are compared where both runs had enough repetitions (`hgm run --repeat`). Exit code 1
-    for a regression alone: a probe that goes wrong and did not, that passed and is skipped, a new
-    complaint of the kernel, or a kernel that is not built or does not boot any more.
+    Times are compared if both runs have enough repetitions (`hgm run --repeat`). Exit code 1 for a
+    regression: a probe that newly fails, one that passed and is skipped now, a new splat, or a
+    kernel that no longer builds or boots.
     """
     from harness.campaign import compare as campaign
     from harness.run import judging
@@ -43,7 +43,7 @@ def show(
     as_json: bool = False,
     mail: bool = False,
 ) -> None:
-    """Print what came of a comparison."""
+    """Print a comparison."""
     from harness.report import compare as report
     from harness.report import json
 

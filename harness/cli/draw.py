@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm map`: what page tables looked like at a run's checkpoints."""
+"""`hgm map`: draws the page tables at a run's checkpoints."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ import click
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("probe", metavar="[PROBE]", default="*")
 @click.option(
-    "--checkpoint", "number", type=click.IntRange(min=1), metavar="N", help="Only the Nth of each."
+    "--checkpoint",
+    "number",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Draw only the Nth checkpoint of each probe.  [default: all]",
 )
 @click.option(
     "--svg",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write an SVG file instead.",
+    help="Write a picture to this file instead.",
 )
 def draw(run_dir: Path, probe: str, number: int | None, svg: Path | None) -> int:
-    """Draw the page tables that the host saw at the checkpoints of RUN, of probes that match PROBE.
+    """Draw the page tables at the checkpoints of a run.
 
-    A cell is 2 MiB: which level maps it, and how much of it. Where the range is at most 4 MiB, it
-    is 4 KiB.
+    PROBE is a glob over the names of probes, all by default. A cell is 2 MiB, or 4 KiB in a range
+    of at most 4 MiB, and shows which level maps it and how much of it.
     """
     from harness.report import page_map
     from harness.run import judging

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm post-mortem`, `hgm bundle` and `hgm replay`: what a run left, looked at again."""
+"""`hgm post-mortem`, `hgm bundle` and `hgm replay`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ _RUN = click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 
 @click.command("post-mortem")
 @_RUN
-@click.option("--probe", "globs", multiple=True, metavar="GLOB", help="Only these probes' dumps.")
+@click.option(
+    "--probe",
+    "globs",
+    multiple=True,
+    metavar="GLOB",
+    help="Only dumps of probes whose names match; repeatable.",
+)
 @click.option(
     "--vmlinux",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The kernel's ELF file; the cache's by default.",
+    help="The kernel's vmlinux.  [default: from the cache]",
 )
 @timeout_option
 def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, timeout: float) -> int:
-    """Print what the memory dumps of RUN hold: tasks, stacks, huge pages, page tables."""
+    """Print tasks, stacks, huge pages and page tables from the memory dumps of a run."""
     from harness.evidence import postmortem
     from harness.store import rundir
 
@@ -34,8 +40,8 @@ def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, tim
         elf = vmlinux or postmortem.vmlinux(record, context.workspace)
         release = record.kernel.release if record.kernel is not None else ""
         for dump in dumps:
-            said = postmortem.write(dump, elf, release, context.deadline)
-            click.echo(f"#### {dump.probe}\n{said}", nl=False)
+            text = postmortem.write(dump, elf, release, context.deadline)
+            click.echo(f"#### {dump.probe}\n{text}", nl=False)
     return 0
 
 
@@ -45,12 +51,12 @@ def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, tim
     "--output",
     "-o",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The archive; hgm-RUN.tar.xz in this directory by default.",
+    help="The archive to write.  [default: ./hgm-RUN.tar.xz]",
 )
-@click.option("--vmcores", is_flag=True, help="Put memory dumps in as well.")
+@click.option("--vmcores", is_flag=True, help="Include memory dumps.")
 @timeout_option
 def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) -> int:
-    """Make one archive of RUN with which somebody else can see the same verdict."""
+    """Pack a run with its kernel and probes into an archive for `hgm replay`."""
     from harness.store import bundle as archive
     from harness.workspace import Workspace
 
@@ -61,7 +67,7 @@ def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) ->
             run_dir, target, Workspace.default(), context.deadline, vmcores=vmcores
         )
     for line in missing:
-        click.echo(f"hgm: not in it: {line}", err=True)
+        click.echo(f"hgm: not in the archive: {line}", err=True)
     click.echo(target)
     return 0
 
@@ -73,16 +79,19 @@ def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) ->
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Where the run directory is made.",
+    help="Directory in which the run directory is created.",
 )
 @click.option(
     "--accel",
     type=click.Choice(["auto", "kvm", "tcg"]),
-    help="The one that the run had by default.",
+    help="How QEMU runs the guest.  [default: as the run did]",
 )
 @timeout_option
 def replay(directory: Path, runs_dir: Path, accel: str | None, **options: Any) -> int:
-    """Run an unpacked BUNDLE again, and say whether every probe ends as it did; 0 if so, else 1."""
+    """Repeat the run of an unpacked bundle and compare the results.
+
+    Exit code 0 if every probe ended the same, else 1.
+    """
     from harness.campaign import replay as campaign
 
     with new_display() as display:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm kselftest`: what came of the kernel's own tests."""
+"""`hgm kselftest`: results of the kernel's own tests."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import click
 
 @click.group()
 def kselftest() -> None:
-    """The kernel's own tests, which `hgm run --kselftest` runs."""
+    """Show the results of `hgm run --kselftest`."""
 
 
 @kselftest.command("table")
 @click.argument("runs", metavar="RUN[,RUN...]...", nargs=-1, required=True)
 def table(runs: tuple[str, ...]) -> int:
-    """Print what the tests of a run ended with, as Markdown, and compare the other runs with it.
+    """Print the results of the kernel's own tests as Markdown, and compare several runs.
 
-    Runs of one kernel that are joined with a comma count as one: what a later one ran again, or an
-    earlier one did not come to, is taken from the later one.
-
-    Ends with 1 if a test, or a result inside of one, did not end the same in all runs.
+    Runs of the same kernel that are joined with a comma count as one run; the later result of a
+    test counts. Exit code 1 if a test, or a result inside a test, did not end the same in all runs.
     """
     from harness.campaign import result_diff
     from harness.report import kselftest as page

@@ -35,40 +35,42 @@ if TYPE_CHECKING:
     "kselftests",
     multiple=True,
     metavar="mm[:GLOB]",
-    help="Run the tests of tools/testing/selftests in the kernel's own tree, and probes only where "
-    "--probe asks for them; repeatable.",
+    help="Run the kernel's own tests of tools/testing/selftests, and only the probes of --probe; "
+    "repeatable.",
 )
 @click.option(
     "--expect",
     type=click.Choice(["report", "hgm", "stock"]),
-    help="hgm: a kernel without it fails; stock: a kernel with it fails; report: neither. "
-    "By default hgm with a series of our own that gives it, else report.",
+    help="hgm: FAIL if the kernel lacks HGM; stock: FAIL if it has HGM; report: only report it.  "
+    "[default: hgm if the series is known to add it, else report]",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Run each probe so often; the repetitions are named NAME#2 and so on.",
+    metavar="N",
+    help="Run each probe N times; the repetitions are named PROBE#2 and so on.",
 )
-@click.option(
-    "--alone", is_flag=True, help="Give each probe, and each repetition, a guest of its own."
-)
+@click.option("--alone", is_flag=True, help="Boot a new guest for each probe and each repetition.")
 @click.option(
     "--against",
     metavar="SPEC",
-    help="First do the same with this series (none: the source alone), then say what changed; "
-    "the exit code is that of `hgm compare`.",
+    help="Run with this series first (none: the source alone), then with --series, and compare the "
+    "two; the exit code is that of `hgm compare`.",
 )
 @runs_option
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print result.json on standard output; with --against, the comparison.",
+    help="Print result.json, or with --against the comparison, as JSON.",
 )
 def run(as_json: bool, runs_dir: Path, timeout: float, against: str | None, **options: Any) -> int:
-    """Build, boot and probe a kernel, and say in one table what it does."""
+    """Build and boot a kernel, run probes in it, and print the results.
+
+    Everything about the run is kept in a run directory; runs/latest is a link to the last one.
+    """
     from harness import pipeline
     from harness.report import json, text
 
@@ -137,9 +139,9 @@ def _spare_memory(kselftests: tuple[str, ...]) -> int:
 
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the judged record as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def judge(run_dir: Path, as_json: bool) -> int:
-    """Judge the evidence of RUN, a run directory, again; nothing in it is changed."""
+    """Judge the evidence in a run directory again, without changing it."""
     from harness.report import json, text
     from harness.run import judging
 

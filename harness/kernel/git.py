@@ -126,8 +126,3 @@ class Store:
         for suffix in ("pack", "idx"):
             for file in (objects / "pack").glob(f"*.{suffix}"):
                 file.rename(target / file.name)
-
-    def sweep(self) -> None:
-        """Remove the packs that a killed git left unfinished; no process may be using the store."""
-        for file in (self.path / "objects" / "pack").glob("tmp_*"):
-            file.unlink(missing_ok=True)

@@ -27,14 +27,6 @@ FORBIDDEN = {("judge", room) for room in ORDER if room not in ("errors", "record
     ("pytest_plugin", "selfcheck"),
 }
 
-#: Imports that break the rules and are about to go.
-KNOWN_IMPORTS: set[tuple[str, str]] = {("cache", "kernel")}
-
-#: Names that mean two things and are about to get a name each.
-KNOWN_NAMES = {
-    "Comparison",
-}
-
 
 @functools.cache
 def _modules() -> tuple[tuple[Path, ast.Module], ...]:
@@ -78,11 +70,11 @@ def test_every_room_has_its_place_in_the_order() -> None:
 
 def test_rooms_import_only_what_stands_before_them() -> None:
     broken = {pair: file for pair, file in _imports().items() if _breaks_the_rules(*pair)}
-    assert broken.keys() == KNOWN_IMPORTS, broken
+    assert broken == {}
 
 
 def test_no_two_rooms_import_each_other() -> None:
-    pairs = _imports().keys() - KNOWN_IMPORTS
+    pairs = _imports().keys()
     assert {pair for pair in pairs if pair[::-1] in pairs} == set()
 
 
@@ -106,8 +98,7 @@ def test_the_name_of_a_type_means_one_thing() -> None:
     for path, tree in _modules():
         for name in {_named(node) for node in ast.walk(tree)} - {""}:
             found[name].add(str(path))
-    twice = {name: files for name, files in found.items() if len(files) > 1}
-    assert twice.keys() == KNOWN_NAMES, twice
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_an_interrupted_point_ends_the_campaign(
         (Outcome.USER_MISTAKE, 2, SpecError),
     ],
 )
-def test_what_says_nothing_of_the_kernel_ends_the_campaign(
+def test_a_run_that_says_nothing_about_its_kernel_ends_the_campaign(
     tmp_path: Path,
     context: Context,
     monkeypatch: pytest.MonkeyPatch,
@@ -106,7 +106,7 @@ def test_what_says_nothing_of_the_kernel_ends_the_campaign(
 ) -> None:
     monkeypatch.setattr(pipeline, "run", Pipeline(ended(outcome, code)).run)
     memory = CampaignState(tmp_path / "try", context)
-    with pytest.raises(error, match="point 0001: why"):
+    with pytest.raises(error, match="step 0001: why"):
         memory.once("0001", REQUEST)
     assert memory.runs("0001") == ()
 
