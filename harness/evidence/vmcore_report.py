@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     try:
         prog.type("struct task_struct")
     except LookupError:
-        _say(f"{vmlinux} has no debug information, so drgn knows no types")
+        _say(f"{vmlinux} has no debug information, so there are no types")
         return 3
     for title, part in (
         ("the task that panicked", panicked),

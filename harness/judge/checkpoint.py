@@ -199,30 +199,30 @@ def _against_pagemap(
     if len(claims) < count * 8:
         raise ValueError("the probe's copy of pagemap is not in its memory")
     claimed = struct.unpack_from(f"<{count}Q", claims)
-    truth = _as_pagemap(asked, runs)
+    expected = _as_pagemap(asked, runs)
     mask = _PM_PRESENT | _PM_UFFD_WP
     if all(claim & _PM_PFN == 0 for claim in claimed):  # it was read without CAP_SYS_ADMIN
-        truth = [entry & mask for entry in truth]
+        expected = [entry & mask for entry in expected]
     else:
         mask |= _PM_PFN
-    wrong = [index for index in range(count) if claimed[index] & mask != truth[index]]
+    wrong = [index for index in range(count) if claimed[index] & mask != expected[index]]
     if wrong:
         index = wrong[0]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         yield (
             f"page {index} is {_describe(claimed[index])} in pagemap, "
-            f"{_describe(truth[index])} in the page tables{more}"
+            f"{_describe(expected[index])} in the page tables{more}"
         )
 
 
 def _as_pagemap(asked: Checkpoint, runs: Sequence[Run]) -> list[int]:
     """Return the entries that pagemap should have, as far as page tables determine them."""
-    truth = [0] * (asked.length // PAGE)
+    expected = [0] * (asked.length // PAGE)
     for run in runs:
         mark = _PM_UFFD_WP if run.uffd_wp else 0
         if run.entries == 1 and run.shift == 12 and run.present:  # of which there can be very many
             pfn = run.frame // PAGE
-            truth[(run.address - asked.start) // PAGE] = _PM_PRESENT | mark | pfn
+            expected[(run.address - asked.start) // PAGE] = _PM_PRESENT | mark | pfn
             continue
         first = max(run.address, asked.start)
         low = (first - asked.start) // PAGE
@@ -230,10 +230,10 @@ def _as_pagemap(asked: Checkpoint, runs: Sequence[Run]) -> list[int]:
         if run.present:
             pfn = (run.frame + first - run.address) // PAGE
             base = _PM_PRESENT | mark | pfn
-            truth[low:high] = range(base, base + high - low)
+            expected[low:high] = range(base, base + high - low)
         elif mark:
-            truth[low:high] = [mark] * (high - low)
-    return truth
+            expected[low:high] = [mark] * (high - low)
+    return expected
 
 
 def _describe(entry: int) -> str:
@@ -260,17 +260,17 @@ def _pages_of_pagemap(
 def _against_smaps(asked: Checkpoint, levels: Sequence[LevelCount]) -> Iterator[str]:
     """Compare the bytes mapped by entries of each size, where smaps has the field."""
     sizes = {name: 1 << shift for shift, name in pagetable.LEVELS.items()}
-    truth = dict.fromkeys(sizes, 0)
-    truth |= {each.level: each.present * sizes[each.level] for each in levels}
+    expected = dict.fromkeys(sizes, 0)
+    expected |= {each.level: each.present * sizes[each.level] for each in levels}
     # smaps counts pages under migration and poisoned ones; it does not count markers.
     away = sum(each.swap * sizes[each.level] for each in levels)
-    truth["all"] = sum(truth.values()) + away
+    expected["all"] = sum(expected.values()) + away
     for name, claimed in asked.smaps.items():
-        if claimed != truth[name]:
+        if claimed != expected[name]:
             what = "in all" if name == "all" else f"by {name.upper()} entries"
             yield (
                 f"smaps reports {claimed >> 10} kB mapped {what}, "
-                f"the page tables map {truth[name] >> 10} kB"
+                f"the page tables map {expected[name] >> 10} kB"
             )
 
 

@@ -113,7 +113,7 @@ def judge_probe(
 
     Returns:
         The result, with splat offsets that count from the start of ``serial.log``, and without
-        its directory, which the store knows.
+        its directory, which the caller adds.
     """
     splats = tuple(
         msgspec.structs.replace(splat, offset=splat.offset + evidence.console_from)

@@ -63,7 +63,7 @@ def argv(spec: ProbeSpec) -> tuple[str, ...]:
 
 
 class Budget:
-    """How long a probe may go on: a `harness.vm.ssh.Patience` that looks before it gives up.
+    """How long a probe may take: a `harness.vm.ssh.MovableDeadline`.
 
     When time is up, the timeout scale is measured again: a host that became busy meanwhile does not
     turn a probe into a hang. When the kernel says that something is stuck, the probe gets a moment

@@ -257,8 +257,8 @@ else:
 class _Follower(_TextSpawn):
     """pexpect over what the reading thread has kept, so that waiting does not consume text.
 
-    It keeps the time itself: pexpect counts on the clock on the wall, and one that was set ahead
-    would make a guest silent that speaks (seen with `hgm selfcheck inject`).
+    It has its own deadline: pexpect uses wall-clock time, and expires at once when the clock is
+    set ahead (seen with `hgm selfcheck inject`).
     """
 
     def __init__(self, console: Console, start: int, deadline: Deadline) -> None:

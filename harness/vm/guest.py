@@ -149,7 +149,7 @@ class Guest:
                 return "the kernel panicked"
             if event["event"] == "SHUTDOWN":
                 cause = event["data"].get("reason", "unknown")
-                return f"the guest shut down ({cause}) and the kernel had not panicked"
+                return f"the guest shut down ({cause}) without a panic"
         if not self.console.ended:
             return ""
         with contextlib.suppress(DeadlineExpired):

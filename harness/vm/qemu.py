@@ -185,7 +185,7 @@ def _connected(qemu: Qemu, limit: Deadline) -> str:
         qemu.qmp.connect(limit)
         found = qemu.qmp.execute("query-version", deadline=limit)["qemu"]
     except DeadlineExpired as error:
-        raise QemuError(f"QEMU did not answer on QMP: {error}", command=qemu.argv) from None
+        raise QemuError(error.message, command=qemu.argv) from None
     except QemuError:
         qemu.process.end()
         raise qemu.death() from None

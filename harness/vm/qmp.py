@@ -168,7 +168,7 @@ class Qmp:
             # Not cancelled: qemu.qmp 0.0.6 trips an assertion when a connect is. It ends with the
             # socket.
             raise DeadlineExpired(
-                f"QEMU did not answer {what} on QMP: {deadline.error().message}"
+                f"QEMU did not answer QMP's {what} within {deadline.seconds:g} s"
             ) from None
         except ExecuteError as error:
             raise QemuError(f"QEMU refused {what}: {error}") from None

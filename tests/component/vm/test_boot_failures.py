@@ -71,7 +71,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     ("mode", "kind", "said"),
     [
         ("dies", QemuError, "ended with exit code 1: .*the fake dies at once"),
-        ("mute-qmp", QemuError, "did not answer on QMP"),
+        ("mute-qmp", QemuError, "QEMU did not answer QMP's connect within"),
         ("refuses", QemuError, "refused cont: the fake refuses"),
         ("silent", GuestSilent, "no output on the guest"),
         ("panics", GuestPanicked, "panicked during boot: .*Unable to mount root fs"),
