@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Does a known amount of what probes do (page faults, system calls, opening and
- * reading files, arithmetic) and prints how long it took: "seconds=0.123456". No
- * probe: it judges nothing and exits 0. A change of the work is a change of the
+ * reading files, arithmetic) and prints how long it took: "seconds=0.123456". Not
+ * a probe: it judges nothing and exits 0. A change of the work is a change of the
  * unit: measure the reference in catalog.toml again.
  */
 #include <fcntl.h>

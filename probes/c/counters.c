@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ledger                what the kernel's books say of huge pages and page tables, a "key value"
- *                       line each
- * ledger run COMMAND... runs a command in a cgroup of its own, whose huge pages the books name
+ * counters                 the kernel's counters of huge pages and page tables, a "key value" line
+ *                          each
+ * counters run COMMAND...  runs a command in a cgroup of its own, whose huge pages are counted
  *
- * No probe: it judges nothing. The host reads the books before and after each probe.
+ * Not a probe: it judges nothing. What runs probes reads the counters before and after each.
  */
 #include <fcntl.h>
 #include <stdarg.h>
@@ -16,12 +16,6 @@
 #include "hgm_probe.h"
 
 #define CGROUP "/sys/fs/cgroup/probe"
-
-static const struct {
-	const char *name;
-	const char *cgroup;
-	unsigned long kilobytes;
-} sizes[] = { { "1G", "1GB", PUD_PAGE / 1024 }, { "2M", "2MB", PMD_PAGE / 1024 } };
 
 /* Prints "KEY NUMBER" from a file that holds a number; nothing if there is no such file. */
 __attribute__((format(printf, 2, 3)))
@@ -60,17 +54,17 @@ static void print_node(const char *directory, const char *size, int node)
 	}
 }
 
-static void print_pool(const char *size, unsigned long kilobytes)
+static void print_pool(const char *size, size_t kilobytes)
 {
 	char all[96], path[128];
 	int node = 0;
 
-	snprintf(all, sizeof(all), "/sys/kernel/mm/hugepages/hugepages-%lukB", kilobytes);
+	snprintf(all, sizeof(all), "/sys/kernel/mm/hugepages/hugepages-%zukB", kilobytes);
 	snprintf(path, sizeof(path), "%s/resv_hugepages", all);
 	print_number(path, "pool.%s.reserved", size);
 	for (;; node++) {
 		snprintf(path, sizeof(path),
-			 "/sys/devices/system/node/node%d/hugepages/hugepages-%lukB", node,
+			 "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB", node,
 			 kilobytes);
 		if (access(path, F_OK) != 0)
 			break;
@@ -80,13 +74,13 @@ static void print_pool(const char *size, unsigned long kilobytes)
 		print_node(all, size, node);
 }
 
-static void print_cgroup(const char *size, const char *name)
+static void print_cgroup(const char *size)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), CGROUP "/hugetlb.%s.current", name);
+	snprintf(path, sizeof(path), CGROUP "/hugetlb.%sB.current", size);
 	print_number(path, "cgroup.%s.used", size);
-	snprintf(path, sizeof(path), CGROUP "/hugetlb.%s.rsvd.current", name);
+	snprintf(path, sizeof(path), CGROUP "/hugetlb.%sB.rsvd.current", size);
 	print_number(path, "cgroup.%s.reserved", size);
 }
 
@@ -112,12 +106,18 @@ static void print_meminfo(void)
 		fclose(file);
 }
 
-/* A process that cannot have a cgroup of its own runs without: then the books do not name one. */
+/* Where there is no cgroup v2, or no right to it, a command runs without, and none is counted. */
+static void make_cgroup(void)
+{
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
+		mkdir(CGROUP, 0755);
+}
+
 static void join_cgroup(void)
 {
 	int fd;
 
-	mkdir(CGROUP, 0755);
+	make_cgroup();
 	fd = open(CGROUP "/cgroup.procs", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0 && write(fd, "0", 1) != 1)
 		perror(CGROUP);
@@ -127,17 +127,24 @@ static void join_cgroup(void)
 
 int main(int argc, char **argv)
 {
+	size_t sizes[MAX_SIZES], count = offered_sizes(sizes);
+
+	if (argc > 1 && strcmp(argv[1], "-h") == 0) {
+		printf("usage: counters [run COMMAND...]\n"
+		       "prints the counters of huge pages, or runs a command in a cgroup\n");
+		return 0;
+	}
 	if (argc > 2 && strcmp(argv[1], "run") == 0) {
 		join_cgroup();
 		execvp(argv[2], argv + 2);
 		perror(argv[2]);
 		return 127;
 	}
-	mkdir(CGROUP, 0755);
+	make_cgroup();
 	print_meminfo();
-	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-		print_pool(sizes[i].name, sizes[i].kilobytes);
-		print_cgroup(sizes[i].name, sizes[i].cgroup);
+	for (size_t i = 0; i < count; i++) {
+		print_pool(size_name(sizes[i]), sizes[i] / 1024);
+		print_cgroup(size_name(sizes[i]));
 	}
 	return 0;
 }

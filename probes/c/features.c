@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Prints what the running kernel offers, a "key=value" line each. No probe: it
+ * Prints what the running kernel offers, a "key=value" line each. Not a probe: it
  * judges nothing, takes no huge page, and exits 0. A value is "ok" or the
  * kernel's error number by name, except for features, which are a mask.
  */
@@ -13,10 +13,7 @@
 
 #include "hgm_probe.h"
 
-static const struct {
-	const char *name;
-	size_t bytes;
-} sizes[] = { { "1G", PUD_PAGE }, { "2M", PMD_PAGE } };
+static size_t sizes[MAX_SIZES], count;
 
 static const char *answer(int error)
 {
@@ -25,9 +22,9 @@ static const char *answer(int error)
 
 static void print_advice(const char *key, int advice)
 {
-	for (size_t i = 0; i < COUNT_OF(sizes); i++)
-		printf("%s.%s=%s\n", key, sizes[i].name,
-		       answer(advice_error(sizes[i].bytes, advice)));
+	for (size_t i = 0; i < count; i++)
+		printf("%s.%s=%s\n", key, size_name(sizes[i]),
+		       answer(advice_error(sizes[i], advice)));
 }
 
 /* Registers minor mode on a mapping of SIZE; gives the error number. */
@@ -58,15 +55,16 @@ static void print_userfaultfd(void)
 		return;
 	}
 	printf("uffd=ok\nuffd.features=%#llx\n", (unsigned long long)api.features);
-	for (size_t i = 0; i < COUNT_OF(sizes); i++)
-		printf("uffd.minor_hugetlbfs.%s=%s\n", sizes[i].name,
-		       answer(minor_error(sizes[i].bytes)));
+	for (size_t i = 0; i < count; i++)
+		printf("uffd.minor_hugetlbfs.%s=%s\n", size_name(sizes[i]),
+		       answer(minor_error(sizes[i])));
 }
 
 int main(void)
 {
 	struct utsname system;
 
+	count = offered_sizes(sizes);
 	if (uname(&system) == 0)
 		printf("release=%s\n", system.release);
 	print_advice("madv_split", MADV_SPLIT);

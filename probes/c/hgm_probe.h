@@ -149,6 +149,10 @@ const char *range_text(size_t length);
 /* "2M", as --size takes it. */
 const char *size_name(size_t bytes);
 
+/* The sizes of huge pages that this kernel has, in bytes, the largest first; returns how many. */
+#define MAX_SIZES 8
+size_t offered_sizes(size_t sizes[MAX_SIZES]);
+
 /* The place that failures of this thread name from now on; the macros below set it. */
 void probe_at(const char *file, int line);
 

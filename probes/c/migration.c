@@ -143,6 +143,12 @@ static void collapsed(void)
 	assert_whole(primary, huge_size());
 }
 
+static void need_two_nodes(void)
+{
+	if (access("/sys/devices/system/node/node1", F_OK) != 0)
+		probe_skip("/sys/devices/system/node/node1: %s", error_name(errno));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test whole[] = {
@@ -170,5 +176,6 @@ int main(int argc, char **argv)
 		.pages = 2,
 		.arguments = arguments,
 		.needs_hgm = is_split,
+		.setup = need_two_nodes,
 	});
 }

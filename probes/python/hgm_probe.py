@@ -266,7 +266,7 @@ def _prepare(pages: int, needs_hgm: bool, setup: Callable[[], object] | None) ->
     free = free_pages(huge_size())
     if free < pages:
         size = size_text(huge_size())
-        skip(f"{pages} free huge pages of {size} are needed, the pool has {free}")
+        skip(f"needs {pages} free huge page{'s' * (pages > 1)} of {size}, the pool has {free}")
     if setup:
         setup()
 
@@ -574,7 +574,8 @@ def assert_continue(uffd: int, start: int, length: int, error: int, mapped: int)
 def _result(error: int, mapped: int, length: int) -> str:
     if mapped == (-error if error else length):
         return error_name(error)
-    return f"{error_name(error)} after {size_text(mapped)}"
+    size = size_text(mapped)
+    return f"{error_name(error)} after {size}" if error else f"success with {size} done"
 
 
 def next_fault(uffd: int) -> UffdMsg:

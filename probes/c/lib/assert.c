@@ -80,8 +80,8 @@ static void print_result(char *text, size_t room, const struct uffd_result *resu
 		snprintf(text, room, "%s with -%s in its last field", error_name(result->error),
 			 error_name((int)-result->done));
 	else
-		snprintf(text, room, "%s after %s", error_name(result->error),
-			 size_text(result->done));
+		snprintf(text, room, result->error ? "%s after %s" : "%s with %s done",
+			 error_name(result->error), size_text(result->done));
 }
 
 void assert_result(struct uffd_result got, int error, int64_t done)

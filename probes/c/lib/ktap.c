@@ -239,8 +239,9 @@ static void require(const struct probe *probe)
 	if (error)
 		probe_skip("MADV_SPLIT: %s", error_name(error));
 	if (!has_enough(probe, size))
-		probe_skip("%zu free huge pages of %s are needed, the pool has %ld",
-			   pages_needed(probe, size), size_text((int64_t)size), pages_free(size));
+		probe_skip("needs %zu free huge page%s of %s, the pool has %ld",
+			   pages_needed(probe, size), pages_needed(probe, size) == 1 ? "" : "s",
+			   size_text((int64_t)size), pages_free(size));
 }
 
 void probe_harms(const char *how)
@@ -289,7 +290,7 @@ int probe_main(int argc, char **argv, const struct probe *probe)
 {
 	options = parse_options(argc, argv, probe);
 	if (options.help) {
-		print_help(argv[0], probe);
+		print_help(probe);
 		return PASSED;
 	}
 	if (options.list)

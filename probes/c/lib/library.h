@@ -29,15 +29,10 @@ struct options {
 
 /* Ends the program with code 2 and a line on stderr if an option is wrong. */
 struct options parse_options(int argc, char **argv, const struct probe *probe);
-void print_help(const char *program, const struct probe *probe);
+void print_help(const struct probe *probe);
 bool is_selected(const struct options *options, const char *test);
 
 /* ---- sizes.c: the huge pages that this kernel has ---- */
-
-#define MAX_SIZES 8
-
-/* Sizes in bytes, the largest first; returns how many. */
-size_t offered_sizes(size_t sizes[MAX_SIZES]);
 
 /* Of /sys/kernel/mm/hugepages; -1 if the kernel has no such size or counter. */
 long size_counter(size_t size, const char *name);

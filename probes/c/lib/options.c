@@ -8,12 +8,11 @@
 
 #include "library.h"
 
-static _Noreturn __attribute__((format(printf, 2, 3)))
-void usage_error(const char *program, const char *format, ...)
+static _Noreturn __attribute__((format(printf, 1, 2))) void usage_error(const char *format, ...)
 {
 	va_list arguments;
 
-	fprintf(stderr, "%s: ", program);
+	fprintf(stderr, "%s: ", program_invocation_short_name);
 	va_start(arguments, format);
 	vfprintf(stderr, format, arguments);
 	va_end(arguments);
@@ -37,14 +36,52 @@ static bool is_own(const struct probe *probe, const char *name)
 	return false;
 }
 
-static size_t size_of(const char *program, const char *text)
+static size_t size_of(const char *text)
 {
 	size_t size = parse_size(text);
 
 	/* Whether this kernel has it is for the tests to say. */
 	if (size < BASE_PAGE || size & (size - 1))
-		usage_error(program, "--size %s is not the size of a huge page, such as 2M or 1G", text);
+		usage_error("--size %s is not the size of a huge page, such as 2M or 1G", text);
 	return size;
+}
+
+static void take_glob(struct options *options, const char *glob)
+{
+	if (options->glob_count == MAX_GLOBS)
+		usage_error("-t more than %d times", MAX_GLOBS);
+	options->globs[options->glob_count++] = glob;
+}
+
+static void take_value(struct options *options, const struct probe *probe, const char *name,
+		       const char *value)
+{
+	bool is_glob = strcmp(name, "-t") == 0, is_size = strcmp(name, "--size") == 0;
+	bool is_checkpoints = strcmp(name, "--checkpoints") == 0;
+
+	if (!is_glob && !is_size && !is_checkpoints && !is_own(probe, name))
+		usage_error("unknown option %s", name);
+	if (!value)
+		usage_error("%s wants a value", name);
+	if (is_glob)
+		take_glob(options, value);
+	if (is_size)
+		options->size = size_of(value);
+	if (is_checkpoints)
+		options->checkpoints = value;
+}
+
+/* A glob that matches nothing is a mistake, not a test that passes. */
+static void check_globs(const struct options *options, const struct probe *probe)
+{
+	for (size_t glob = 0; glob < options->glob_count; glob++) {
+		bool found = false;
+
+		for (size_t i = 0; i < probe->count; i++)
+			found |= fnmatch(options->globs[glob], probe->tests[i].name, 0) == 0;
+		if (!found)
+			usage_error("-t '%s' matches no test (-l lists them)", options->globs[glob]);
+	}
 }
 
 struct options parse_options(int argc, char **argv, const struct probe *probe)
@@ -52,45 +89,18 @@ struct options parse_options(int argc, char **argv, const struct probe *probe)
 	struct options options = { 0 };
 
 	for (int i = 1; i < argc; i++) {
-		const char *name = argv[i], *value = argv[i + 1];
-
-		if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0) {
+		if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
 			options.help = true;
-			continue;
-		}
-		if (strcmp(name, "-l") == 0) {
+		} else if (strcmp(argv[i], "-l") == 0) {
 			options.list = true;
-			continue;
-		}
-		if (strcmp(name, "--yes-harm-this-machine") == 0) {
+		} else if (strcmp(argv[i], "--yes-harm-this-machine") == 0) {
 			options.may_harm = true;
-			continue;
+		} else {
+			take_value(&options, probe, argv[i], argv[i + 1]);
+			i++;
 		}
-		if (strcmp(name, "-t") && strcmp(name, "--size") && strcmp(name, "--checkpoints") &&
-		    !is_own(probe, name))
-			usage_error(argv[0], "unknown option %s", name);
-		if (!value)
-			usage_error(argv[0], "%s wants a value", name);
-		if (strcmp(name, "--size") == 0)
-			options.size = size_of(argv[0], value);
-		if (strcmp(name, "--checkpoints") == 0)
-			options.checkpoints = value;
-		if (strcmp(name, "-t") == 0) {
-			if (options.glob_count == MAX_GLOBS)
-				usage_error(argv[0], "more than %d times -t", MAX_GLOBS);
-			options.globs[options.glob_count++] = value;
-		}
-		i++;
 	}
-	for (size_t glob = 0; glob < options.glob_count; glob++) {
-		bool found = false;
-
-		for (size_t i = 0; i < probe->count; i++)
-			found |= fnmatch(options.globs[glob], probe->tests[i].name, 0) == 0;
-		if (!found)
-			usage_error(argv[0], "-t '%s' matches no test (-l lists them)",
-				    options.globs[glob]);
-	}
+	check_globs(&options, probe);
 	return options;
 }
 
@@ -114,9 +124,9 @@ static void print_sizes(void)
 	       count ? "" : " none");
 }
 
-void print_help(const char *program, const struct probe *probe)
+void print_help(const struct probe *probe)
 {
-	printf("usage: %s [OPTION...]\n\n", program);
+	printf("usage: %s [OPTION...]\n\n", program_invocation_short_name);
 	for (size_t i = 0; i < probe->count; i++)
 		printf("  %s\n", probe->tests[i].name);
 	printf("\nNeeds");

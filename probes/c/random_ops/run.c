@@ -23,6 +23,7 @@ void make_target(void)
 	target.huge_count = huge_size() == PUD_PAGE ? 1 : target.fine ? 2 : 4;
 	target.pages = target.huge_count * huge_pages();
 	target.file = huge_memfd(target.huge_count);
+	close(uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS | UFFD_FEATURE_WP_HUGETLBFS_SHMEM));
 	step = mmap(NULL, sizeof(*step), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_that(step != MAP_FAILED, "mmap: %s", error_name(errno));
 }

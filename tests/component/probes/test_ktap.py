@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The C library of the probes reports every way in which a test can end."""
+"""The C library of the probes reports every way in which a test can end, and says what failed."""
 
 from pathlib import Path
 
@@ -13,6 +13,13 @@ from harness.probes import catalog
 from harness.probes.compile import flags
 
 SOURCE = Path(__file__).parent / "c" / "outcomes.c"
+
+#: Lines of the source that a failure must name.
+HERE = {
+    f"outcomes.c:{number}"
+    for number, line in enumerate(SOURCE.read_text().splitlines(), 1)
+    if "/* here */" in line
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +39,16 @@ def run(program: Path, *arguments: str) -> Completed:
 
 
 def test_every_outcome_is_reported(program: Path) -> None:
-    done = run(program)
+    names = ["passes", "fails", "skips", "crashes", "waits", "exits", "sees another page"]
+    done = run(program, *(word for name in names for word in ("-t", name)))
     document = ktap.parse(done.stdout)
     assert document.version == "KTAP version 1"
-    assert document.plan == 7
+    assert document.plan == len(names)
     assert document.problems == ()
     assert document.unknown == ()
+    statuses = ["PASS", "FAIL", "SKIP", "FAIL", "FAIL", "FAIL", "FAIL"]
     assert [(r.description, ktap_document.status(r)) for r in document.results] == [
-        ("passes", "PASS"),
-        ("fails", "FAIL"),
-        ("skips", "SKIP"),
-        ("crashes", "FAIL"),
-        ("waits", "FAIL"),
-        ("exits", "FAIL"),
-        ("sees another page", "FAIL"),
+        *zip(names, statuses, strict=True)
     ]
     assert done.exit_code == 1
     assert done.stderr == ""
@@ -55,15 +58,14 @@ def test_every_outcome_is_reported(program: Path) -> None:
     ("name", "code", "said"),
     [
         ("passes", 0, "ok 1 passes"),
-        ("fails", 1, "# outcomes.c:17: MADV_SPLIT of 8 KiB: expected EINVAL, got EAGAIN"),
         ("skips", 4, "ok 1 skips # SKIP MADV_SPLIT: EINVAL"),
         ("crashes", 1, "# ended by SIGBUS"),
         ("waits", 1, "# killed after 0.25 s"),
         ("exits", 1, "not ok 1 exits"),
         (
-            "sees another page",
-            1,
-            "# outcomes.c:48: page 1 shows page 2 of filling 1, expected page 1 of filling 1",
+            "harms",
+            4,
+            "ok 1 harms # SKIP poisons memory; --yes-harm-this-machine allows it",
         ),
     ],
 )
@@ -73,18 +75,64 @@ def test_exit_code_and_reason(program: Path, name: str, code: int, said: str) ->
     assert said in done.stdout
 
 
+def test_harm_is_allowed_by_its_option_alone(program: Path) -> None:
+    done = run(program, "-t", "harms", "--yes-harm-this-machine")
+    assert done.exit_code == 0
+    assert "SKIP" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fails", "expected 12 KiB, got another"),
+        ("sees another page", "page 1 shows page 2 of filling 1, expected page 1 of filling 1"),
+        ("mapping is refused", "anonymous mmap of 1073741824 GiB + 12 KiB: ENOMEM"),
+        ("advice is accepted", "MADV_DONTNEED of 4 KiB: expected EINVAL, got success"),
+        ("thread is made", "pthread_setconcurrency: expected EAGAIN, got success"),
+        (
+            "continue ends early",
+            "UFFDIO_CONTINUE of 2 huge pages: expected EAGAIN after 1 MiB + 8 KiB, "
+            "got EAGAIN after 1 MiB",
+        ),
+        ("continue is refused", "UFFDIO_CONTINUE of 12 KiB: expected success, got EEXIST"),
+        (
+            "continue lies",
+            "UFFDIO_CONTINUE of 8 KiB: expected success, got success with 4 KiB done",
+        ),
+        ("nothing is mapped", "smaps: HugetlbPudMapped is missing, expected 0 bytes"),
+        ("pool changes", "the pool after nothing was done: +0 free huge pages, expected -1"),
+        ("helper fails", "page 0 shows 0x1, expected zero"),
+        ("library thread", "read of a userfaultfd: a short message"),
+    ],
+)
+def test_a_failure_names_the_tests_line_and_speaks_of_the_interface(
+    program: Path, name: str, said: str
+) -> None:
+    (line,) = (line for line in run(program, "-t", name).stdout.splitlines() if ": " in line)
+    place, _, text = line.removeprefix("# ").partition(": ")
+    assert text == said
+    assert place in HERE
+
+
 @pytest.mark.parametrize(
     ("setup", "code", "status"), [("passes", 1, "PASS"), ("fails", 1, "FAIL"), ("skips", 4, "SKIP")]
 )
 def test_a_setup_that_ends_early_decides_for_every_test(
     program: Path, setup: str, code: int, status: str
 ) -> None:
-    done = run(program, "--setup", setup)
+    done = run(program, "--setup", setup, "-t", "passes", "-t", "fails")
     document = ktap.parse(done.stdout)
     assert document.problems == ()
-    assert len(document.results) == document.plan == 7
+    assert len(document.results) == document.plan == 2
     assert ktap_document.status(document.results[0]) == status
     assert done.exit_code == code
+
+
+def test_a_size_that_the_kernel_lacks_is_a_skip(program: Path) -> None:
+    done = run(program, "--size", "512G", "-t", "passes")
+    said = "/sys/kernel/mm/hugepages/hugepages-536870912kB: ENOENT"
+    assert f"ok 1 passes # SKIP {said}" in done.stdout
+    assert done.exit_code == 4
 
 
 @pytest.mark.parametrize(
