@@ -23,7 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 #: Everything that tells a user what to type. What is in docs/results was typed once, and stays.
 PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "kernel-patches").glob("*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "kernel-patches").glob("*.md"),
+        *(ROOT / "probes").glob("*.md"),
+    ]
 )
 GUIDES = [page for page in PAGES if page.parent.name != "results" and page.name != "CHANGELOG.md"]
 
@@ -188,9 +193,22 @@ def wrong_make(words: list[str]) -> Iterator[str]:
             yield f"make: {word}"
 
 
+def wrong_probes(line: str) -> Iterator[str]:
+    """Yield the binaries that no source makes, and the options that `probes/run-here` lacks."""
+    for name in re.findall(r"(?:(?<![\w.])/probes/|probes/build/)(\w+)", line):
+        sources = (ROOT / "probes" / "c" / f"{name}.c", ROOT / "probes" / "python" / f"{name}.py")
+        if not any(source.exists() for source in sources) and not _PLACEHOLDER.fullmatch(name):
+            yield f"no probe {name}"
+    _, _, words = line.partition("probes/run-here ")
+    for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", words):
+        if f'"{option}"' not in (ROOT / "probes" / "run-here").read_text():
+            yield f"run-here: {option}"
+
+
 def wrong_commands(page: Path) -> Iterator[str]:
     for language, text in blocks_of(page):
         for line in lines_of(language, text):
+            yield from (f"{line}: {wrong}" for wrong in wrong_probes(line))
             for words in commands_of(line):
                 if words[:3] == ["make", "-C", "probes"]:
                     yield from wrong_make(words)
@@ -257,6 +275,11 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
         ("```sh\n./hgm run --series no-such\n```\n", ["--series no-such"]),
         ("```sh\ngit bisect run ~/hgm/hgm bisect-step --no-such\n```\n", ["No such option"]),
         ("```console\n$ ./hgm run --no-such\n--no-such 2\n```\n", ["No such option"]),
+        ("```sh\nprobes/build/split -l && ./hgm guest shell -- /probes/postcopy\n```\n", []),
+        ("```sh\nprobes/build/no_such\n```\n", ["no probe no_such"]),
+        ("```sh\n./hgm guest shell -- /probes/no_such\n```\n", ["no probe no_such"]),
+        ("```sh\nprobes/run-here DIR -t hgm/split --yes-harm-this-machine\n```\n", []),
+        ("```sh\nprobes/run-here --no-such\n```\n", ["run-here: --no-such"]),
         ("```sh\nmake -C probes CROSS_COMPILE=x- run_tests build/split\n```\n", []),
         ("```sh\nmake -C probes no-such\n```\n", ["make: no-such"]),
         ("```sh\nmake -C probes NO_SUCH=1\n```\n", ["make: NO_SUCH=1"]),
