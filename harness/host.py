@@ -188,6 +188,7 @@ def prepare(*, packages_too: bool) -> None:
     if not may_install:
         raise HostError("HGM_INSTALL=no, and something is missing", to_type=_lines(missing, ready))
     if missing:
+        _require_installer(missing)
         names = ", ".join(package.name for package in missing)
         with_sudo = " with sudo" if _sudo() else ""
         _say(f"will install these Debian packages{with_sudo}: {names}")
@@ -216,13 +217,17 @@ def _lines(missing: Sequence[HostPackage], ready: bool) -> list[list[str]]:
     ]
 
 
-def _install(missing: Sequence[HostPackage]) -> None:
-    line = install_line(missing)
+def _require_installer(missing: Sequence[HostPackage]) -> None:
     if shutil.which("apt-get") is None:
         programs = ", ".join(package.shown_by for package in missing)
         raise HostError(f"missing, and not installed for want of apt-get: {programs}")
     if os.geteuid() != 0 and not _sudo():
+        line = install_line(missing)
         raise HostError("root must install Debian packages, for there is no sudo", to_type=[line])
+
+
+def _install(missing: Sequence[HostPackage]) -> None:
+    line = install_line(missing)
     variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     if _exit_code(update_line(), variables) != 0:  # one bad list of somebody else's need not matter
         _say(f"`{shlex.join(update_line())}` failed; trying with the package lists that are here")

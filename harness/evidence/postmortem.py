@@ -85,7 +85,7 @@ def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> s
     path = dump.vmcore.with_name("registers.txt")
     vcpu = registers.parse(path.read_text()) if path.exists() else None
     five = vcpu is not None and vcpu.five_levels
-    argv = [sys.executable, "-m", _PROGRAM, str(dump.vmcore), str(vmlinux_path)]
+    argv = [sys.executable, "-P", "-m", _PROGRAM, str(dump.vmcore), str(vmlinux_path)]
     argv += [dump.program, release, "5" if five else "4"]
     done = command.run(argv, deadline, ok=None)
     if done.exit_code != 0:

@@ -31,7 +31,7 @@ def resolve(
     Raises:
         CommandFailed: if it is not an ELF file.
     """
-    argv = [sys.executable, "-m", _PROGRAM, str(vmlinux), str(text)]
+    argv = [sys.executable, "-P", "-m", _PROGRAM, str(vmlinux), str(text)]
     done = command.run([*argv, *(f"{address:#x}" for address in addresses)], deadline)
     return msgspec.json.decode(done.stdout, type=dict[str, tuple[str, ...]])
 

@@ -64,7 +64,7 @@ def hgm(
     Raises:
         InfrastructureError: if its exit code is not one of ``ok``.
     """
-    argv = [sys.executable, "-m", "harness.cli", *words, *timeout_words(context)]
+    argv = [sys.executable, "-P", "-m", "harness.cli", *words, *timeout_words(context)]
     return cost(argv, context, {"HGM_CACHE": str(own.cache)}, ok)
 
 

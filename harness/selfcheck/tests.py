@@ -46,7 +46,7 @@ def run(environments: Sequence[str]) -> int:
     report = data.CHECKOUT / _KERNEL_REPORT
     report.unlink(missing_ok=True)
     seconds = _SECONDS if chosen == ENVIRONMENTS else _DAY
-    argv = [sys.executable, "-m", "tox", "run", "-e", ",".join(chosen)]
+    argv = [sys.executable, "-P", "-m", "tox", "run", "-e", ",".join(chosen)]
     with command.start(argv, cwd=data.CHECKOUT, stdout=1, stderr=2) as tox:
         code = tox.wait(Deadline.after(seconds, "tox"))
     if code != 0:

@@ -66,7 +66,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(home, with_pip=True)
     pinned = ("--constraint", str(data.CHECKOUT / "constraints.txt"))
     python = str(home / "bin" / "python")
-    run([python, "-m", "pip", "install", "-q", *pinned, str(wheel), "pytest"], home)
+    run([python, "-m", "pip", "install", "-q", "--no-compile", *pinned, str(wheel), "pytest"], home)
     return home / "bin"
 
 

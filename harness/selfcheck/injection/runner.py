@@ -199,7 +199,7 @@ class InjectionRunner:
             env |= actions.clock_environment(self._clock, private / "clock")
         limit = 4.0 + 1.5 * self._usual_seconds if fault.short_timeout else _RUN_SECONDS
         # A shell without job control ignores SIGINT in background processes.
-        argv = ["env", "--default-signal=INT", sys.executable, "-m", "harness.cli", "run"]
+        argv = ["env", "--default-signal=INT", sys.executable, "-P", "-m", "harness.cli", "run"]
         argv += ["--runs-dir", str(runs)]
         argv += ["--timeout", f"{limit:g}", *self._words]
         argv += probe_words(PROBES)

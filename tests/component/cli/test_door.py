@@ -196,13 +196,14 @@ def test_what_starts_no_program_installs_no_package(
 
 
 def test_a_user_without_sudo_gets_the_line_for_root(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     machine.add_apt()
     machine.add_environment()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(host.HostError, match="no sudo") as caught:
         host.prepare(packages_too=True)
+    assert "will install" not in capfd.readouterr().err
     assert [line.split()[:2] for line in caught.value.to_type] == [["apt-get", "install"]]
     machine.add_program("sudo", "#!/bin/sh\necho sudo >&2\nexit 1\n")
     with pytest.raises(host.HostError, match="failed") as caught:
