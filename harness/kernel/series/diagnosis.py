@@ -13,14 +13,15 @@ from collections.abc import Iterator, Sequence
 
 from harness.records.base import Record
 
-_HEADER = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
-
 #: Lines too common to locate a hunk by: blank ones, braces, ends of comments.
 _COMMON = re.compile(r"[\s{}();*/]*\Z")
 
 #: Most lines of a difference that are shown, and lines of context around each change.
 _SHOWN_LINES = 24
 _SHOWN_CONTEXT = 2
+
+#: Most characters of a patch that is parsed: unidiff takes 4 s for them.
+_LARGEST_PATCH = 1 << 20
 
 #: Most lines of a hunk that are compared: a huge hunk must not take minutes.
 _COMPARED_LINES = 400
@@ -31,25 +32,15 @@ class Hunk(Record, frozen=True, kw_only=True):
 
     Attributes:
         number: from 1 in its file.
-        old_start: the line of the old file where it starts, as its header says.
-        new_start: the same in the new file.
-        lines: its lines, each with its sign.
+        start: the line of the old file where it starts, as its header says.
+        old: the lines that the patch expects.
+        new: the lines that it makes of them.
     """
 
     number: int
-    old_start: int
-    new_start: int
-    lines: tuple[str, ...]
-
-    @property
-    def old(self) -> list[str]:
-        """Return the lines that the patch expects."""
-        return [line[1:] for line in self.lines if not line.startswith("+")]
-
-    @property
-    def new(self) -> list[str]:
-        """Return the lines that the patch makes of them."""
-        return [line[1:] for line in self.lines if not line.startswith("-")]
+    start: int
+    old: tuple[str, ...]
+    new: tuple[str, ...]
 
 
 class FilePatch(Record, frozen=True, kw_only=True):
@@ -83,55 +74,34 @@ class Misfit(Record, frozen=True, kw_only=True):
 
 
 def parse(patch: str, strip: int = 1) -> tuple[FilePatch, ...]:
-    """Return the text hunks of a patch by file; all but unified diffs is skipped."""
-    found: list[FilePatch] = []
-    lines = patch.split("\n")
-    old, position = "", 0
-    while position < len(lines):
-        line = lines[position]
-        if line.startswith("--- "):
-            old = line
-        elif line.startswith("+++ ") and old:
-            path = _path(old, strip) or _path(line, strip)
-            hunks, position = _hunks(lines, position + 1)
-            found.append(FilePatch(path=path, hunks=tuple(hunks)))
-            old = ""
-            continue
-        position += 1
-    return tuple(found)
+    """Return the text hunks of a patch by file; empty if unidiff cannot read it, or it is huge."""
+    from unidiff.errors import UnidiffParseError  # 15 ms that only a refused patch needs
+    from unidiff.patch import PatchSet
 
-
-def _hunks(lines: Sequence[str], position: int) -> tuple[list[Hunk], int]:
-    """Return the hunks that start at ``position``, and the position after the last of them."""
-    hunks: list[Hunk] = []
-    while position < len(lines) and (header := _HEADER.match(lines[position])):
-        old_left, new_left = int(header[2] or 1), int(header[4] or 1)
-        body: list[str] = []
-        position += 1
-        while position < len(lines) and (old_left > 0 or new_left > 0):
-            line = lines[position] or " "
-            if line[0] not in " +-\\":
-                break
-            old_left -= line[0] in " -"
-            new_left -= line[0] in " +"
-            if line[0] != "\\":
-                body.append(line)
-            position += 1
-        if position < len(lines) and lines[position].startswith("\\"):
-            position += 1
-        hunk = Hunk(
-            number=len(hunks) + 1,
-            old_start=int(header[1]),
-            new_start=int(header[3]),
-            lines=tuple(body),
+    try:
+        files = PatchSet(patch if len(patch) <= _LARGEST_PATCH else "")
+    except UnidiffParseError:
+        return ()
+    return tuple(
+        FilePatch(
+            path=_path(file.source_file, strip) or _path(file.target_file, strip),
+            hunks=tuple(
+                Hunk(
+                    number=number,
+                    start=hunk.source_start,
+                    old=tuple(line.value.removesuffix("\n") for line in hunk.source_lines()),
+                    new=tuple(line.value.removesuffix("\n") for line in hunk.target_lines()),
+                )
+                for number, hunk in enumerate(file, 1)
+            ),
         )
-        hunks.append(hunk)
-    return hunks, position
+        for file in files
+    )
 
 
-def _path(line: str, strip: int) -> str:
-    """Return the path of a ``---`` or ``+++`` line; empty for /dev/null."""
-    name = line[4:].split("\t")[0].rstrip("\r")
+def _path(name: str, strip: int) -> str:
+    """Return a path without its first components; empty for /dev/null."""
+    name = name.rstrip("\r")
     return "" if name == "/dev/null" else "/".join(name.split("/")[strip:])
 
 
@@ -145,20 +115,19 @@ def misfits(patch: FilePatch, text: str) -> Iterator[Misfit]:
     lines = text.split("\n")
     shift = 0
     for hunk in patch.hunks:
-        expected = max(0, hunk.old_start - 1) + shift
+        expected = max(0, hunk.start - 1) + shift
         found = _nearest(hunk.old, lines, expected)
         if found is not None:
             shift += found - expected
             continue
-        applied = len(hunk.old) != len(hunk.new) or hunk.old != hunk.new
-        if applied and _nearest(hunk.new, lines, expected) is not None:
+        if hunk.old != hunk.new and _nearest(hunk.new, lines, expected) is not None:
             reason = "the file has these changes already"
         else:
             reason = "the file has other lines than the patch expects"
         yield Misfit(
             path=patch.path,
             hunk=hunk.number,
-            line=hunk.old_start,
+            line=hunk.start,
             reason=reason,
             difference=_difference(hunk.old, lines, expected),
         )

@@ -50,9 +50,16 @@ def test_files_and_hunks_are_counted() -> None:
         ("mm/b.c", 1),
         ("mm/new.c", 1),
     ]
-    assert files[0].hunks[1].old == ["int line_20;", "int line_21;", "int line_22;"]
-    assert files[1].hunks[0].old == ["x"]
-    assert files[1].hunks[0].new == ["y"]
+    assert files[0].hunks[1].old == ("int line_20;", "int line_21;", "int line_22;")
+    assert files[1].hunks[0].old == ("x",)
+    assert files[1].hunks[0].new == ("y",)
+
+
+def test_huge_patch_is_not_diagnosed() -> None:
+    line = "+x\n"
+    patch = "--- a/x\n+++ b/x\n@@ -0,0 +1,{0} @@\n".format
+    assert len(parse(patch(9) + line * 9)) == 1
+    assert parse(patch(500_000) + line * 500_000) == ()
 
 
 def test_strip_levels() -> None:
