@@ -129,6 +129,8 @@ def thin(runs: Path, keep: int) -> None:
     """Remove all but the newest dumps of the run directories in ``runs``."""
     found = []
     for path in runs.glob(f"*/probes/*/{NAME}"):
+        if path.parents[2].is_symlink():
+            continue  # `latest`, which is another run's name
         with contextlib.suppress(FileNotFoundError):
             found.append((path, path.stat().st_mtime))
     for path in surplus(found, keep):

@@ -6,6 +6,7 @@ import pytest
 
 from harness.errors import SpecError
 from harness.evidence import vmcore
+from harness.store.rundir import new_run_directory
 
 
 def test_the_newest_dumps_stay() -> None:
@@ -25,6 +26,20 @@ def test_thin_leaves_everything_else(tmp_path: Path) -> None:
     vmcore.thin(tmp_path, 1)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["a/probes/x/ktap", "b/probes/x/ktap", "c/probes/x/ktap", "c/probes/x/vmcore"]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 9])
+def test_the_dumps_of_the_latest_run_count_once(tmp_path: Path, keep: int) -> None:
+    dumps: list[Path] = []
+    for run in (new_run_directory(tmp_path, name) for name in ("old", "new")):
+        for probe in ("a", "b"):
+            path = run / "probes" / probe / vmcore.NAME
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"memory")
+            os.utime(path, (len(dumps), len(dumps)))
+            dumps.append(path)
+    vmcore.thin(tmp_path, keep)
+    assert [path for path in dumps if path.exists()] == dumps[max(0, 4 - keep) :]
 
 
 def test_policy(monkeypatch: pytest.MonkeyPatch) -> None:
