@@ -23,6 +23,7 @@ from harness.errors import (
     GuestPanicked,
     GuestSilent,
     HarnessError,
+    QemuError,
     SshUnreachable,
 )
 from harness.image.keys import RunKeys, make_keys
@@ -30,6 +31,7 @@ from harness.image.overlay import OverlayFile, overlay_archive
 from harness.progress import Progress
 from harness.records.kernel import Kernel
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec, NodePool
+from harness.records.outcome import Outcome
 from harness.vm import pool, qemu
 from harness.vm.console import Console
 from harness.vm.memory import GuestMemory
@@ -156,6 +158,13 @@ class Guest:
             self.qemu.process.wait(Deadline.after(_QUIET_SECONDS, "QEMU's exit code"))
         return self.qemu.death().message
 
+    def shut_itself_down(self) -> bool:
+        """Return whether the guest reset or powered itself off; a killed QEMU does not say so."""
+        return any(
+            event["event"] == "SHUTDOWN" and event["data"].get("guest") is True
+            for event in self.qmp.events()
+        )
+
     def pause_on_death(self) -> None:
         """From now on QEMU pauses the guest, with its memory, if it panics or resets itself."""
         self._on_death("pause")
@@ -252,7 +261,7 @@ def forwarded_port(text: str) -> int:
     """Return the loopback port of the guest's SSH server, from QEMU's ``info usernet``."""
     match = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", text)
     if match is None:
-        raise BootError(
+        raise QemuError(
             f"QEMU does not forward a port to the guest: info usernet printed {text.strip()!r}"
         )
     return int(match[1])
@@ -299,16 +308,20 @@ def _boot_failure(guest: Guest, request: BootRequest, error: HarnessError) -> Ha
         )
     lines = console.last_lines()  # before sysrq adds to them
     last = lines[-1] if lines else ""
-    if isinstance(error, GuestLost):
+    ended = isinstance(error, GuestLost)
+    if ended:
         how = "the guest ended during boot"
     else:
         where = request.locate_stall(guest)
         how = "the guest made no progress during boot" + (f", in {where}" if where else "")
-    return BootError(
+    failure = BootError(
         f"{how}; last line on its console: {last}",
         hint="serial.log shows how far it got",
         console=lines,
     )
+    if not ended or guest.shut_itself_down():
+        failure.outcome = Outcome.NOT_BOOTED  # else QEMU was killed, say
+    return failure
 
 
 def _log_in(machine: qemu.Qemu, ssh: Ssh, keys: RunKeys, deadline: Deadline) -> None:

@@ -23,6 +23,7 @@ from harness.errors import (
 )
 from harness.progress import Silent
 from harness.records.machine import AccelChoice
+from harness.records.outcome import Outcome
 from harness.vm import guest, qemu, spec
 from harness.vm.guest import BootRequest, booted
 from harness.workspace import Workspace
@@ -68,19 +69,30 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind", "said"),
+    ("mode", "kind", "outcome", "said"),
     [
-        ("dies", QemuError, "ended with exit code 1: .*the fake dies at once"),
-        ("mute-qmp", QemuError, "QEMU did not answer QMP's connect within"),
-        ("refuses", QemuError, "refused cont: the fake refuses"),
-        ("silent", GuestSilent, "no output on the guest"),
-        ("panics", GuestPanicked, "panicked during boot: .*Unable to mount root fs"),
+        (
+            "dies",
+            QemuError,
+            Outcome.INFRASTRUCTURE,
+            "exit code 1: .*the fake dies at once",
+        ),
+        ("mute-qmp", QemuError, Outcome.INFRASTRUCTURE, "did not answer QMP's connect within"),
+        ("refuses", QemuError, Outcome.INFRASTRUCTURE, "refused cont: the fake refuses"),
+        ("silent", GuestSilent, Outcome.NOT_BOOTED, "no output on the guest"),
+        (
+            "panics",
+            GuestPanicked,
+            Outcome.NOT_BOOTED,
+            "during boot: .*Unable to mount root fs",
+        ),
         (
             "stands-still",
             BootError,
+            Outcome.NOT_BOOTED,
             "no progress during boot; last line on its console: Run /init",
         ),
-        ("no-ssh", SshUnreachable, "no SSH login.*hgm: init: no SSH server"),
+        ("no-ssh", SshUnreachable, Outcome.NOT_BOOTED, "no SSH login.*hgm: init: no SSH server"),
     ],
 )
 def test_a_boot_that_fails_says_how(
@@ -89,12 +101,13 @@ def test_a_boot_that_fails_says_how(
     tmp_path: Path,
     mode: str,
     kind: type[HarnessError],
+    outcome: Outcome,
     said: str,
 ) -> None:
     fake_qemu(mode)
     error = boot(request_to_boot, tmp_path)
     assert type(error) is kind
-    assert error.exit_code == 3
+    assert (error.exit_code, error.outcome) == (3, outcome)
     assert re.search(said, error.line())
     assert "\n" not in error.line()
 
