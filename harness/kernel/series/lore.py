@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from harness.context import Context
 from harness.errors import InfrastructureError, SeriesError, SourceError
-from harness.kernel import download, specs
+from harness.kernel import specs
 from harness.kernel.series import inbox, mailbox
 from harness.kernel.series.choose import Chosen, choose
 from harness.kernel.series.mail import headers, read_place
@@ -50,6 +50,8 @@ def read_thread(spec: SeriesSpec, context: Context) -> Chosen:
 
 def _fetch(message_id: str, url: str, room: Path, context: Context) -> Path:
     """Return the thread of a mail as a public-inbox serves it, a packed mailbox."""
+    from harness.kernel import download  # 140 ms of requests, needed only for a fetch
+
     context.progress.stage("fetch", f"{message_id} from {url}")
     out = room / "thread.mbox.gz"
     deadline = context.deadline.within(_FETCH_SECONDS, "the fetch of a thread")

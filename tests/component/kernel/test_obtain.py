@@ -40,6 +40,12 @@ def calls(log: Path) -> list[str]:
     return [" ".join(line.split()[3:]) for line in log.read_text().splitlines()]
 
 
+@pytest.mark.parametrize("module", ["requests", "liblore", "unidiff", "kconfiglib", "tarfile"])
+def test_cached_kernel_needs_no_slow_import(module: str) -> None:
+    loaded = f"import sys, harness.kernel.obtain; print({module!r} in sys.modules)"
+    assert run(sys.executable, "-c", loaded, cwd=Path()).strip() == "False"
+
+
 def test_build_then_cache(toy: Path, get: Obtain, make_log: Path, context: Context) -> None:
     built = get(f"tree:{toy}")
     assert not built.cached
