@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,14 @@ import click
 
 from harness.cli.options import (
     Command,
+    json_option,
     kernel_options,
     machine_options,
     new_context,
     new_display,
     probe_option,
     runs_option,
+    show,
     subject_of,
     timeout_option,
 )
@@ -82,7 +83,7 @@ def predicate_options(function: Command) -> Command:
     help="For an intermittent fault: repeat until the result is right with this probability, such "
     "as 0.95.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def bisect(as_json: bool, timeout: float, **options: Any) -> int:
     """Find the patch or the commit that broke a kernel.
 
@@ -92,13 +93,10 @@ def bisect(as_json: bool, timeout: float, **options: Any) -> int:
     Exit code 0 if one culprit was found, 1 if none or several.
     """
     from harness.report import bisect as report
-    from harness.report import json
 
     with new_display() as display:
         found = _find(new_context(timeout, display), **options)
-    report.write(found, sys.stderr if as_json else sys.stdout)
-    if as_json:
-        json.write(found, sys.stdout)
+    show(found, report.write, as_json=as_json)
     return found.exit_code
 
 

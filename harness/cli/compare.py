@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from harness.cli.options import json_option, show
 
 if TYPE_CHECKING:
     from harness.records.campaign import Comparison
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("before", metavar="BEFORE", type=click.Path(path_type=Path))
 @click.argument("after", metavar="AFTER", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@json_option
 @click.option("--mail", is_flag=True, help="Print text for a mail to the list.")
 def compare(before: Path, after: Path, as_json: bool, mail: bool) -> int:
     """Compare two runs, given by their run directories.
@@ -31,11 +32,11 @@ def compare(before: Path, after: Path, as_json: bool, mail: bool) -> int:
 
     records = [judging.judged_again(run) for run in (before, after)]
     found = campaign.compare(*records)
-    show(found, *records, as_json=as_json, mail=mail)
+    show_comparison(found, *records, as_json=as_json, mail=mail)
     return found.exit_code
 
 
-def show(
+def show_comparison(
     found: Comparison,
     before: RunRecord,
     after: RunRecord,
@@ -45,9 +46,6 @@ def show(
 ) -> None:
     """Print a comparison."""
     from harness.report import compare as report
-    from harness.report import json
 
     write = report.write_mail if mail else report.write
-    write(found, before, after, sys.stderr if as_json else sys.stdout)
-    if as_json:
-        json.write(found, sys.stdout)
+    show(found, lambda _, stream: write(found, before, after, stream), as_json=as_json)

@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from harness.cli.options import (
+    json_option,
     kernel_options,
     machine_options,
     new_context,
     new_display,
     probe_option,
     runs_option,
+    show,
     subject_of,
     timeout_option,
 )
@@ -43,7 +45,7 @@ from harness.cli.options import (
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write a page in Markdown to this file.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 @click.argument("globs", nargs=-1, metavar="[FAULT...]")
 def detect(  # noqa: PLR0913 - an argument an option
     globs: tuple[str, ...],
@@ -65,7 +67,6 @@ def detect(  # noqa: PLR0913 - an argument an option
     """
     from harness.kernel import faults
     from harness.probes import catalog
-    from harness.report import json
     from harness.selfcheck import detect as campaign
     from harness.selfcheck import detect_report as report
 
@@ -79,7 +80,5 @@ def detect(  # noqa: PLR0913 - an argument an option
         found = campaign.detect(subject_of(**options), chosen, probes, stock, runs_dir, context)
     if markdown is not None:
         markdown.write_text(report.page(found, catalog.load()))
-    report.write(found, sys.stderr if as_json else sys.stdout)
-    if as_json:
-        json.write(found, sys.stdout)
+    show(found, report.write, as_json=as_json)
     return found.exit_code

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import new_context, new_display, runs_option, timeout_option
+from harness.cli.options import (
+    json_option,
+    new_context,
+    new_display,
+    runs_option,
+    show,
+    timeout_option,
+)
 
 
 @click.command()
@@ -41,7 +48,7 @@ from harness.cli.options import new_context, new_display, runs_option, timeout_o
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write a page in Markdown to this file.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 @click.argument("faults", nargs=-1, metavar="[FAULT...]")
 def inject(  # noqa: PLR0913 - an argument an option
     faults: tuple[str, ...],
@@ -61,7 +68,6 @@ def inject(  # noqa: PLR0913 - an argument an option
     result may be lost, nothing may be left over, and the exit code must be right. The same command
     continues where it was interrupted. Exit code 1 if a run ended wrong.
     """
-    from harness.report import json
     from harness.selfcheck.injection import campaign, catalogue, report
 
     chosen = catalogue.select(faults)
@@ -74,7 +80,5 @@ def inject(  # noqa: PLR0913 - an argument an option
         found = campaign.inject(chosen, count or len(chosen), seed, words, runs_dir, context)
     if markdown is not None:
         markdown.write_text(report.page(found))
-    report.write(found, sys.stderr if as_json else sys.stdout)
-    if as_json:
-        json.write(found, sys.stdout)
+    show(found, report.write, as_json=as_json)
     return found.exit_code

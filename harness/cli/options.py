@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 if TYPE_CHECKING:
     from harness.context import Context
     from harness.kernel.obtain import KernelRequest
+    from harness.records.base import Record
     from harness.records.machine import MachineSpec
     from harness.report.progress import Display
     from harness.run.subject import Subject
@@ -207,6 +208,24 @@ def machine_of(
         nodes=nodes,
         spare=spare,
     )
+
+
+#: Adds the option for JSON; see `show`.
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the result as JSON, and the text on standard error.",
+)
+
+
+def show(result: Record, write: Callable[[Any, TextIO], None], *, as_json: bool) -> None:
+    """Write a result as text; or as JSON to standard output, and as text to standard error."""
+    from harness.report import json
+
+    write(result, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        json.write(result, sys.stdout)
 
 
 def new_display() -> Display:

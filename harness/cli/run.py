@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.options import (
+    json_option,
     kernel_options,
     machine_options,
     new_context,
     new_display,
     probe_option,
     runs_option,
+    show,
     subject_of,
     timeout_option,
 )
@@ -60,28 +61,21 @@ if TYPE_CHECKING:
     "two; the exit code is that of `hgm compare`.",
 )
 @runs_option
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print result.json, or with --against the comparison, as JSON.",
-)
+@json_option
 def run(as_json: bool, runs_dir: Path, timeout: float, against: str | None, **options: Any) -> int:
     """Build and boot a kernel, run probes in it, and print the results.
 
     Everything about the run is kept in a run directory; runs/latest is a link to the last one.
     """
     from harness import pipeline
-    from harness.report import json, text
+    from harness.report import text
 
     request = _run_request(**options)
     if against is not None:
         return _run_against(request, against, runs_dir, timeout, as_json=as_json)
     with new_display() as display:
         record = pipeline.run(request, runs_dir, new_context(timeout, display))
-    text.write(record, sys.stderr if as_json else sys.stdout)
-    if as_json:
-        json.write(record, sys.stdout)
+    show(record, text.write, as_json=as_json)
     return record.exit_code
 
 
@@ -90,7 +84,7 @@ def _run_against(
 ) -> int:
     """Run base and patched kernel one after the other, and say what changed."""
     from harness.campaign import against as campaign
-    from harness.cli.compare import show
+    from harness.cli.compare import show_comparison
 
     with new_display() as display:
         done = campaign.run_against(request, series, runs_dir, new_context(timeout, display))
@@ -98,7 +92,7 @@ def _run_against(
         ended = done.records[-1]
         click.echo(f"hgm: {ended.run_dir}: {ended.reason}", err=True)
     else:
-        show(done.comparison, *done.records, as_json=as_json)
+        show_comparison(done.comparison, *done.records, as_json=as_json)
     return done.exit_code
 
 
@@ -139,14 +133,12 @@ def _spare_memory(kselftests: tuple[str, ...]) -> int:
 
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+@json_option
 def judge(run_dir: Path, as_json: bool) -> int:
     """Judge the evidence in a run directory again, without changing it."""
-    from harness.report import json, text
+    from harness.report import text
     from harness.run import judging
 
     record = judging.judged_again(run_dir)
-    text.write(record, sys.stderr if as_json else sys.stdout)
-    if as_json:
-        json.write(record, sys.stdout)
+    show(record, text.write, as_json=as_json)
     return record.exit_code

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from harness.cli.options import (
+    json_option,
     kernel_options,
     kernel_request,
     machine_options,
@@ -17,6 +18,7 @@ from harness.cli.options import (
     new_display,
     probe_option,
     runs_option,
+    show,
     source_options,
     subject_of,
     timeout_option,
@@ -44,7 +46,7 @@ def series_list() -> int:
 @timeout_option
 @probe_option
 @runs_option
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def series_try(
     as_json: bool, runs_dir: Path, probes: tuple[str, ...], timeout: float, **options: Any
 ) -> int:
@@ -54,22 +56,19 @@ def series_try(
     does not build, does not boot, or fails a probe.
     """
     from harness.campaign import series_try
-    from harness.report import json
     from harness.report import series_try as report
 
     with new_display() as display:
         context = new_context(timeout, display)
         tried = series_try.try_series(subject_of(**options), probes, runs_dir, context)
-    report.write(tried, sys.stderr if as_json else sys.stdout)
-    if as_json:
-        json.write(tried, sys.stdout)
+    show(tried, report.write, as_json=as_json)
     return tried.exit_code
 
 
 @series.command("check")
 @source_options
 @timeout_option
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def series_check(as_json: bool, timeout: float, **options: Any) -> int:
     """Say how each patch of a series applies, without a build.
 
@@ -78,12 +77,9 @@ def series_check(as_json: bool, timeout: float, **options: Any) -> int:
     next one is tried. Exit code 2 if a patch does not apply.
     """
     from harness.kernel.obtain import check_series
-    from harness.report import json
     from harness.report import series_check as report
 
     with new_display() as display:
         checked = check_series(kernel_request(**options), new_context(timeout, display))
-    report.write(checked, sys.stderr if as_json else sys.stdout)
-    if as_json:
-        json.write(checked, sys.stdout)
+    show(checked, report.write, as_json=as_json)
     return report.exit_code(checked)

@@ -42,7 +42,7 @@ MISTAKES = [
     (("run", "--nodes", "9"), "9 NUMA nodes"),
     (("run", "--probe", "hgm/contineu-4k/1G"), "hgm/continue-4k/1G"),
     (("run", "--kselftest", "nn"), "no collection 'nn'"),
-    (("run", "--kselftest", "mm", "--kernel", "image:/boot/vmlinuz"), "has none"),
+    (("run", "--kselftest", "mm", "--kernel", "image:/boot/vmlinuz"), "does not have"),
     (("run", "--accel", "xen"), "--accel"),
     (("run", "--timeout", "0"), "--timeout"),
     (("run", "--nonsense"), "--nonsense"),

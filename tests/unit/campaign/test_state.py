@@ -55,7 +55,7 @@ def context(tmp_path: Path) -> Context:
 @pytest.mark.parametrize(
     "record", [probed(a_x="PASS"), probed(a_x="FAIL"), NO_SERIES, NO_BUILD, NO_BOOT]
 )
-def test_what_was_decided_is_not_done_again(
+def test_a_finished_run_is_not_repeated(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, record: RunRecord
 ) -> None:
     monkeypatch.setattr(pipeline, "run", Pipeline(record).run)
@@ -64,7 +64,7 @@ def test_what_was_decided_is_not_done_again(
     assert first == again == record
 
 
-def test_a_point_that_was_cut_is_done_again(
+def test_a_run_that_was_cut_is_repeated(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = CampaignState(tmp_path / "try", context)
@@ -78,7 +78,7 @@ def test_a_point_that_was_cut_is_done_again(
     assert len(memory.runs("0001")) == 1
 
 
-def test_an_interrupted_point_ends_the_campaign(
+def test_an_interrupted_run_ends_the_campaign(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted = RunRecord(verdict="INTERRUPTED", exit_code=130, outcome=Outcome.INTERRUPTED)
@@ -112,12 +112,12 @@ def test_a_run_that_says_nothing_about_its_kernel_ends_the_campaign(
 
 
 @pytest.mark.parametrize("where", ["/proc/nope", "/dev/null/x", "/dev/null"])
-def test_a_directory_that_cannot_be_made_is_the_users_mistake(context: Context, where: str) -> None:
+def test_a_directory_that_cannot_be_created_is_an_error(context: Context, where: str) -> None:
     with pytest.raises(SpecError, match=f"--runs-dir: cannot make {where}"):
         CampaignState(Path(where), context)
 
 
-def test_a_damaged_record_is_as_none(tmp_path: Path, context: Context) -> None:
+def test_a_damaged_record_does_not_count(tmp_path: Path, context: Context) -> None:
     memory = CampaignState(tmp_path / "try", context)
     (tmp_path / "try" / "0001" / "000").mkdir(parents=True)
     (tmp_path / "try" / "0001" / "000" / "result.json").write_text('{"schema": 1, "verd')

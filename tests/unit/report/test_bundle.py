@@ -63,7 +63,7 @@ def write(run_dir: Path, **options: bool) -> list[str]:
         return archive.getnames()
 
 
-def test_what_is_in_it(run_dir: Path) -> None:
+def test_contents(run_dir: Path) -> None:
     names = write(run_dir)
     for name in (
         "b/replay.sh",
@@ -81,7 +81,7 @@ def test_what_is_in_it(run_dir: Path) -> None:
     assert "b/probes/a+b+2M/vmcore" in write(run_dir, vmcores=True)
 
 
-def test_its_paths_are_its_own(run_dir: Path) -> None:
+def test_paths_are_relative_to_the_bundle(run_dir: Path) -> None:
     write(run_dir)
     unpacked = run_dir.parent / "out" / "b"
     made_of = from_json((unpacked / INGREDIENTS).read_bytes(), Ingredients)
@@ -92,7 +92,7 @@ def test_its_paths_are_its_own(run_dir: Path) -> None:
     assert (unpacked / "replay.sh").stat().st_mode & 0o111
 
 
-def test_a_program_that_changed_is_no_bundle(run_dir: Path) -> None:
+def test_a_run_whose_program_has_changed_cannot_be_bundled(run_dir: Path) -> None:
     (run_dir.parent / "split").write_text("edited")
     with pytest.raises(RecordError, match="which ran as split, has changed since"):
         write(run_dir)
@@ -102,7 +102,7 @@ def test_a_program_that_changed_is_no_bundle(run_dir: Path) -> None:
     assert not (run_dir.parent / "b.tar.xz").exists()
 
 
-def test_a_run_without_a_guest_is_no_bundle(run_dir: Path) -> None:
+def test_a_run_without_a_guest_cannot_be_bundled(run_dir: Path) -> None:
     (run_dir / INGREDIENTS).unlink()
     with pytest.raises(RecordError, match=r"there is no .*ingredients\.json"):
         write(run_dir)
@@ -119,7 +119,7 @@ def test_a_run_without_a_guest_is_no_bundle(run_dir: Path) -> None:
         (("PASS", "PASS"), ("PASS",), False),
     ],
 )
-def test_the_same_is_every_probe(
+def test_a_replay_is_the_same_only_if_every_probe_is(
     then: tuple[Status, ...], now: tuple[Status, ...], same: bool
 ) -> None:
     def record(statuses: tuple[Status, ...]) -> RunRecord:

@@ -58,13 +58,13 @@ def test_a_2_mib_page_has_a_cell_for_each_base_page() -> None:
         ((Run(VA, 12, 256, PA | LEAF | UFFD_WP),), Cell("pte", 0.5, True)),
     ],
 )
-def test_what_is_in_a_cell(runs: tuple[Run, ...], cell: Cell) -> None:
+def test_cell(runs: tuple[Run, ...], cell: Cell) -> None:
     made = drawn(*runs)
     assert made.cells[0] == cell
     assert set(made.cells[1:]) == {Cell("", 0.0, False)}
 
 
-def test_a_run_that_begins_before_the_range_or_ends_behind_it_is_cut() -> None:
+def test_entries_that_cross_the_ends_of_the_range_are_cut() -> None:
     cells = page_map.cells((Run(VA, 30, 1, PA | LEAF),), VA + 4 * MIB2, 2 * MIB2, MIB2)
     assert cells == (Cell("pud", 1.0, False),) * 2
 
@@ -83,7 +83,7 @@ def test_a_run_that_begins_before_the_range_or_ends_behind_it_is_cut() -> None:
         (Cell("", 0.0, True), "ww"),
     ],
 )
-def test_a_cell_is_told_without_colour(cell: Cell, shown: str) -> None:
+def test_a_cell_can_be_read_without_colour(cell: Cell, shown: str) -> None:
     assert page_map.glyphs(cell) == shown
 
 
@@ -100,7 +100,7 @@ def test_a_pipe_gets_plain_lines() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
-def test_an_svg_has_a_square_for_each_cell_and_says_what_is_wrong() -> None:
+def test_an_svg_has_a_square_for_each_cell_and_names_problems() -> None:
     pictures = (
         drawn(Run(VA, 12, 1, PA | LEAF), name="<b>&\x00", problems=("pagemap lies " * 30,)),
         drawn(Run(VA, 21, 1, MARKER_WP), length=MIB2),
@@ -121,5 +121,5 @@ def test_an_svg_has_a_square_for_each_cell_and_says_what_is_wrong() -> None:
     ("count", "text"),
     [(1 << 30, "1 GiB"), (3 << 21, "6 MiB"), (1 << 17, "128 KiB"), (5, "5 B"), (0, "0 B")],
 )
-def test_sizes_are_in_their_largest_unit(count: int, text: str) -> None:
+def test_sizes_are_in_the_largest_whole_unit(count: int, text: str) -> None:
     assert page_map.size(count) == text

@@ -23,13 +23,13 @@ def case(root: ElementTree.Element, suite: str, name: str) -> ElementTree.Elemen
     return found
 
 
-def test_a_suite_for_each_group_and_one_for_the_run() -> None:
+def test_each_group_and_the_run_have_a_suite() -> None:
     suites = read(RUN).findall("testsuite")
     assert [suite.get("name") for suite in suites] == ["base", "hgm", "run"]
     assert [suite.get("tests") for suite in suites] == ["2", "4", "1"]
 
 
-def test_numbers_of_the_whole() -> None:
+def test_totals() -> None:
     root = read(RUN)
     names = ("tests", "failures", "errors", "skipped")
     assert [root.get(name) for name in names] == ["7", "2", "3", "1"]
@@ -45,20 +45,20 @@ def test_numbers_of_the_whole() -> None:
         ("hgm", "fork/1G", "error", "never ran"),
     ],
 )
-def test_what_a_probe_becomes(suite: str, name: str, tag: str, message: str) -> None:
+def test_case_of_a_probe(suite: str, name: str, tag: str, message: str) -> None:
     outcome = case(read(RUN), suite, name).find(tag)
     assert outcome is not None
     assert outcome.get("message") == message
 
 
-def test_a_pass_has_no_outcome() -> None:
+def test_a_pass_has_no_result_element() -> None:
     root = read(PASSED)
     assert {child.tag for child in case(root, "base", "map/1G")} == {"system-out"}
     assert {child.tag for child in case(root, "run", "verdict")} == {"system-out"}
     assert case(root, "base", "map/1G").get("time") == "0.5"
 
 
-def test_evidence_stands_in_system_out() -> None:
+def test_evidence_is_in_system_out() -> None:
     said = case(read(RUN), "base", "alias/1G").findtext("system-out")
     assert said == (
         "evidence: probes/base+alias+1G\nPASS one\nFAIL two: got 0x41\n"
@@ -71,7 +71,7 @@ def test_evidence_stands_in_system_out() -> None:
     ("verdict", "tag"),
     [("FAIL", "failure"), ("ERROR", "error"), ("INTERRUPTED", "error"), ("CUT", "error")],
 )
-def test_a_run_that_did_not_pass_fails_here_too(verdict: Verdict, tag: str) -> None:
+def test_a_run_that_did_not_pass_fails_its_case(verdict: Verdict, tag: str) -> None:
     record = msgspec.structs.replace(PASSED, verdict=verdict)
     assert case(read(record), "run", "verdict").find(tag) is not None
 
@@ -80,7 +80,7 @@ def test_a_run_without_probes() -> None:
     assert read(CUT).get("tests") == "1"
 
 
-def test_what_xml_forbids_is_left_out() -> None:
+def test_characters_that_xml_forbids_are_removed() -> None:
     odd = msgspec.structs.replace(PROBES[1], reason="a\x00b\x1bc\ufffed\ud800e\U0001f600")
     root = read(msgspec.structs.replace(RUN, probes=(odd,)))
     outcome = case(root, "base", "alias/1G").find("failure")

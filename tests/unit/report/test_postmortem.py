@@ -57,13 +57,13 @@ def test_dumps(tmp_path: Path) -> None:
     ("outcome", "said"),
     [("ok", "a/b/2M: it has been removed"), ("HGM_VMCORES is 0", "a/b/2M: HGM_VMCORES is 0")],
 )
-def test_no_dump_and_why(tmp_path: Path, outcome: str, said: str) -> None:
+def test_a_run_without_a_dump_says_why(tmp_path: Path, outcome: str, said: str) -> None:
     keep(tmp_path, "a/b/2M", outcome, vmcore=False)
     run_with(tmp_path, "a/b/2M")
     with pytest.raises(RecordError, match=said):
         postmortem.dumps(tmp_path)
 
 
-def test_a_vmlinux_that_is_gone(tmp_path: Path) -> None:
+def test_a_missing_vmlinux_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="not in the cache"):
         postmortem.vmlinux(RunRecord(), Workspace(tmp_path))

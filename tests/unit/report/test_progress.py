@@ -55,7 +55,7 @@ def test_plain_lines_have_seconds_and_steps_are_throttled() -> None:
         (Terminal, {"TERM": "xterm", "CI": ""}, TerminalProgress),
     ],
 )
-def test_the_form_suits_the_stream(
+def test_the_display_suits_the_stream(
     make: Callable[[], io.StringIO], environment: dict[str, str], expected: type
 ) -> None:
     assert type(for_stream(make(), environment)) is expected
@@ -81,7 +81,7 @@ def test_terminal_keeps_finished_stages_and_notes(terminal: Terminal) -> None:
     assert "\x1b[?25h" in shown  # the cursor is back
 
 
-def test_a_stage_that_was_left_by_an_exception_is_not_called_finished(terminal: Terminal) -> None:
+def test_a_stage_that_an_exception_ended_is_not_finished(terminal: Terminal) -> None:
     def interrupted() -> None:
         with TerminalProgress(terminal) as progress:
             progress.stage("kernel")
@@ -94,7 +94,7 @@ def test_a_stage_that_was_left_by_an_exception_is_not_called_finished(terminal: 
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
 
 
-def test_outside_of_its_context_the_terminal_is_left_alone(terminal: Terminal) -> None:
+def test_nothing_is_written_outside_of_the_context(terminal: Terminal) -> None:
     progress = TerminalProgress(terminal)
     progress.stage("kernel")
     progress.step(1, 2, "objects")

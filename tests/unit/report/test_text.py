@@ -60,7 +60,7 @@ def test_a_run_that_was_cut() -> None:
     )
 
 
-def test_a_pipe_gets_the_plain_report_and_long_reasons_stay_whole() -> None:
+def test_a_pipe_gets_the_plain_report_with_whole_reasons() -> None:
     long = msgspec.structs.replace(PROBES[1], reason="word " * 200)
     stream = io.StringIO()
     text.write(msgspec.structs.replace(RUN, probes=(long,)), stream)
@@ -82,7 +82,7 @@ def test_a_terminal_gets_colours_and_every_fact(monkeypatch: pytest.MonkeyPatch)
     assert RUN.reason in shown
 
 
-def test_square_brackets_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_square_brackets_are_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     odd = msgspec.structs.replace(PROBES[1], reason="[red]at [probe:41][/red]")
     stream = Terminal()
@@ -114,7 +114,7 @@ def test_kernel_line(kind: str, cached: bool, expected: str) -> None:
     assert lines["config"] == "unknown"
 
 
-def test_a_short_pool_shows() -> None:
+def test_a_short_pool_is_shown() -> None:
     asked = {"1G": 2, "2M": 64}
     short = RunRecord(hugepages=PoolSummary(asked=asked, got={"1G": 1, "2M": 64}))
     assert dict(text.head(short))["pool"] == "1 of 2 x 1G, 64 of 64 x 2M"
@@ -128,7 +128,7 @@ def test_json_is_the_record() -> None:
     assert msgspec.json.decode(stream.getvalue(), type=RunRecord) == PASSED
 
 
-def test_probes_of_a_run_that_never_got_to_them_are_counted_and_not_listed() -> None:
+def test_probes_that_were_not_run_are_counted_and_not_listed() -> None:
     unrun = tuple(ProbeResult(name=f"g/{n}", status="LOST", reason="not run") for n in range(40))
     record = msgspec.structs.replace(RUN, verdict="ERROR", reason="no compiler", probes=unrun)
     shown = text.plain(record)
@@ -136,7 +136,7 @@ def test_probes_of_a_run_that_never_got_to_them_are_counted_and_not_listed() -> 
     assert "g/7" not in shown
 
 
-def test_hashes_are_cut_to_what_tells_two_apart() -> None:
+def test_hashes_are_shortened() -> None:
     assert RUN.kernel is not None
     source = SourceIdentity(spec="tree:/t", kind="tree", origin=f"commit {'ab' * 20}")
     kernel = msgspec.structs.replace(RUN.kernel, source=source)

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import INTERNAL, SpecError
 from harness.records.probe import ProbeResult, Splat, Status
 from harness.records.run import RunRecord
-from harness.selfcheck.injection import actions, catalogue, oracle, report, runner
+from harness.selfcheck.injection import actions, catalogue, observe, oracle, report, runner
 from harness.selfcheck.injection.campaign import Injections
 from harness.selfcheck.injection.catalogue import Moment
 from harness.selfcheck.injection.oracle import AllowedEnd, Observation
@@ -241,5 +241,5 @@ def test_a_moment_is_drawn_again_only_if_the_run_had_all_its_results(
 
 def test_a_truncated_log_still_has_its_dates() -> None:
     line = b'{"time": 7.5, "event": "STOP"}\n'
-    assert runner.dates(line + b'{"time": 8.0}\n' + line[:20]) == [7.5, 8.0]
-    assert runner.dates(b"") == runner.dates(line[:-1]) == []
+    assert observe.dates(line + b'{"time": 8.0}\n' + line[:20]) == [7.5, 8.0]
+    assert observe.dates(b"") == observe.dates(line[:-1]) == []
