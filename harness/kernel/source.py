@@ -12,8 +12,8 @@ import msgspec
 from harness import command
 from harness.context import Context
 from harness.deadline import Deadline
-from harness.errors import InfrastructureError, NoSpace, SourceError
-from harness.kernel import specs, user_tree
+from harness.errors import NoSpace, SourceError
+from harness.kernel import debian, specs, user_tree
 from harness.kernel.git import Store
 from harness.kernel.specs import SourceSpec
 from harness.kernel.user_repository import UserRepository, last_error
@@ -131,50 +131,13 @@ def _debian(spec: SourceSpec, context: Context, refresh: bool) -> Source:
             return _under_spec(known, spec)
         context.progress.stage("fetch", spec.where)
         with context.workspace.unfinished("deb") as room:
-            package = _download_package(spec.where, room, context.deadline)
-            version = _package_version(package, context.deadline)
+            package = debian.download(spec.where, room, context.deadline)
+            version = debian.version(package, context.deadline)
             origin = f"{spec.where} {version}, sha256 {file_digest(package)}"
             context.progress.stage("import", package.name)
-            source = _import(_nested_tarball(package, room, context.deadline), spec, context)
+            source = _import(debian.tarball(package, room, context.deadline), spec, context)
         identity = msgspec.structs.replace(source.identity, origin=origin)
         return _remember(memory, msgspec.structs.replace(source, identity=identity), context)
-
-
-def _download_package(name: str, room: Path, deadline: Deadline) -> Path:
-    """Return the .deb of a package's newest version, downloaded with apt's own checks."""
-    done = command.run(["apt-get", "download", "--quiet", name], deadline, cwd=room, ok=None)
-    if done.exit_code != 0:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("E: ")]
-        if any("Unable to locate package" in line for line in errors):
-            raise SourceError(
-                f"apt does not know the package {name}",
-                hint="run `apt-get update` as root, or see `apt-cache search linux-source`",
-            )
-        raise InfrastructureError(
-            f"apt-get cannot download {name}: {errors[0] if errors else done.stderr}",
-            hint="run `apt-get update` as root if its lists are old, or check the network",
-            command=done.argv,
-        )
-    return next(room.glob("*.deb"))
-
-
-def _package_version(package: Path, deadline: Deadline) -> str:
-    argv = ["dpkg-deb", "--field", str(package), "Version"]
-    return command.run(argv, deadline).stdout.strip()
-
-
-def _nested_tarball(package: Path, room: Path, deadline: Deadline) -> Path:
-    """Return the source tarball in a linux-source package, unpacked into ``room``."""
-    out = room / "package"
-    command.run(["dpkg-deb", "--extract", str(package), str(out)], deadline)
-    package.unlink()
-    tarballs = sorted((out / "usr/src").glob("linux-source-*.tar.*"))
-    if not tarballs:
-        raise SourceError(
-            f"{package.name} has no usr/src/linux-source-*.tar.*",
-            hint="use one of the linux-source-VERSION packages",
-        )
-    return tarballs[0]
 
 
 def _tar(spec: SourceSpec, context: Context, refresh: bool) -> Source:
