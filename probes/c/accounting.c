@@ -6,7 +6,7 @@
 
 #define FILLING 1
 
-/* Every step of a page's life, with what the pool must show at each. */
+/* Each step in the life of a huge page, and what the pool's counters must be after it. */
 static void pool_follows(void)
 {
 	struct pool before = pool_now();
@@ -52,7 +52,6 @@ static void reservation_is_used(void)
 	assert_pool(&before, 0, 0, "at the end");
 }
 
-/* A reservation that was never used comes back as well. */
 static void reservation_is_returned(void)
 {
 	struct pool before = pool_now();
@@ -70,7 +69,7 @@ static void reservation_is_returned(void)
 	assert_pool(&before, 0, 0, "at the end");
 }
 
-/* As many tables as there are ranges of 2 MiB with fine entries, and none when they are gone. */
+/* One page table for each 2 MiB with 4 KiB entries, and none after munmap. */
 static void tables_follow(void)
 {
 	size_t count = huge_size() == PUD_PAGE ? 64 : 1;
@@ -81,7 +80,7 @@ static void tables_follow(void)
 	for (size_t i = 0; i < count; i++)
 		assert_continue(uffd, primary + i * PMD_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	now = status_bytes("VmPTE") - before;
-	/* One table a range, at most one more for the level between. */
+	/* One PTE table a range, and at most two tables above them. */
 	assert_that(now >= (int64_t)(count * BASE_PAGE) &&
 		    now <= (int64_t)((count + 2) * BASE_PAGE),
 		    "VmPTE grew by %s for 4 KiB entries in %zu ranges of 2 MiB, expected %zu to "
@@ -90,7 +89,7 @@ static void tables_follow(void)
 	assert_that(now >= (int64_t)(count * BASE_PAGE),
 		    "PageTables in meminfo grew by %s, expected at least %zu tables",
 		    size_text(now), count);
-	/* Once more: no table is made twice. */
+	/* The next page of each range: the tables exist. */
 	now = status_bytes("VmPTE");
 	for (size_t i = 0; i < count; i++)
 		assert_continue(uffd, primary + i * PMD_PAGE + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
@@ -104,8 +103,8 @@ static void tables_follow(void)
 		    "expected at most %s", size_text(now), size_text(2 * BASE_PAGE));
 }
 
-/* Fills and drops in turns: what one round leaves behind, a hundred would show. */
-static void nothing_adds_up(void)
+/* A leak too small to be seen after one round is seen after a hundred. */
+static void nothing_leaks(void)
 {
 	size_t step = huge_size() / 8;
 	int fd = filled_memfd(512, FILLING), uffd;
@@ -149,7 +148,7 @@ int main(int argc, char **argv)
 		{ "VmPTE grows by one page table for each 2 MiB that has a 4 KiB entry",
 		  tables_follow },
 		{ "101 rounds of UFFDIO_CONTINUE and MADV_DONTNEED leak no page table or huge page",
-		  nothing_adds_up },
+		  nothing_leaks },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

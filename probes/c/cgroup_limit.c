@@ -74,10 +74,10 @@ static void enter_and_run(void)
 	inside();
 }
 
-/* RUN in a process in a new cgroup, which is empty again and gone afterwards. */
+/* Runs RUN in a process in a new cgroup, whose charge must be zero when the process has ended. */
 static void in_group(void (*run)(void))
 {
-	rmdir(GROUP); /* that of a test that failed */
+	rmdir(GROUP); /* a failed test may have left it */
 	if (access("/sys/fs/cgroup/cgroup.procs", W_OK) != 0)
 		probe_skip("/sys/fs/cgroup: %s", error_name(errno));
 	assert_that(mkdir(GROUP, 0700) == 0, "mkdir " GROUP ": %s", error_name(errno));
@@ -90,7 +90,7 @@ static void in_group(void (*run)(void))
 	assert_that(rmdir(GROUP) == 0, "rmdir " GROUP ": %s", error_name(errno));
 }
 
-/* The file's first huge page, by fine entries or by one. */
+/* COUNT huge pages of the file, split or not. */
 static char *map_it(int fd, size_t count)
 {
 	int uffd;
@@ -125,7 +125,7 @@ static void charge(void)
 	assert_charged("current", 0, "after the hole was punched");
 }
 
-/* One huge page is allowed, so the second gives SIGBUS and the first stays. */
+/* One huge page is allowed: the second is SIGBUS, the first stays mapped. */
 static void over_the_limit(void)
 {
 	int fd = huge_memfd(2);
@@ -138,7 +138,7 @@ static void over_the_limit(void)
 	assert_signal(alias + huge_size(), TOUCH_WRITE, SIGBUS);
 	assert_charged("current", huge_size(), "after a fault beyond the limit");
 	if (is_split) {
-		/* Without a userfaultfd the fault in the split mapping is the kernel's. */
+		/* Not registered, so that the kernel allocates the page. */
 		unmap(primary, 2 * huge_size());
 		primary = map_shared(fd, 2 * huge_size(), UNRESERVED);
 		split(primary, 2 * huge_size());
@@ -148,7 +148,7 @@ static void over_the_limit(void)
 	check_pages(alias, 0, 8, FILLING);
 }
 
-/* A limit of reservations is told by mmap() already. */
+/* mmap() reserves, so it is the call that fails. */
 static void over_the_reservation(void)
 {
 	int fd = huge_memfd(2);

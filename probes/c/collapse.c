@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* MADV_COLLAPSE makes one entry of a split huge page's many, and keeps the contents. */
+/* MADV_COLLAPSE replaces the entries of a split huge page by one and keeps the contents. */
 #include "hgm_probe.h"
 
 #define FILLING 1
@@ -20,7 +20,7 @@ static void check_contents(const char *huge)
 	}
 }
 
-/* One entry of the huge page's own size, and no finer one, says smaps and sees the host. */
+/* smaps and the host's page-table walk must show one entry of the huge page's size. */
 static void assert_one_entry(const char *huge)
 {
 	assert_whole(huge, huge_size());
@@ -33,7 +33,7 @@ static void full_page(void)
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
 
-	/* Page by page where that is quick, so that there are fine entries to collapse. */
+	/* By 4 KiB in the first 2 MiB only: all of 1 GiB would take too long. */
 	for (size_t page = 0; page < PMD_PAGE / BASE_PAGE; page++)
 		assert_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	checkpoint(primary, huge_size(), "pud:0,pmd:0,pte:%zu", PMD_PAGE / BASE_PAGE);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* MADV_COLLAPSE while other threads read and write what is collapsed: nothing is lost or held. */
+/* MADV_COLLAPSE while other threads read and write the collapsed range. */
 #include <stdatomic.h>
 
 #include "hgm_probe.h"
@@ -17,7 +17,7 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-/* Counts in the middle of a page, which no other thread writes: a lost write is a wrong count. */
+/* Counts in a word that no other thread writes: a lost write shows as a wrong count. */
 struct writer {
 	pthread_t thread;
 	size_t page;
@@ -49,7 +49,7 @@ static void *read_on(void *unused)
 	return NULL;
 }
 
-/* Makes fine entries of what was collapsed, without a moment in which a page is not mapped. */
+/* Protecting one page splits the collapsed entry; no page is unmapped in between. */
 static void split_entries(size_t page)
 {
 	char *start = primary + page * BASE_PAGE;
@@ -77,7 +77,7 @@ static void under_access(void)
 	for (size_t round = 0; round < ROUNDS; round++) {
 		collapse(primary, huge_size());
 		assert_whole(primary, huge_size());
-		/* A page that nobody writes, so that nobody is held by its protection. */
+		/* No thread writes this page, so that its protection blocks none. */
 		split_entries(PAGES - 1);
 		assert_smaps(primary, "HugetlbPteMapped", PMD_PAGE);
 	}
@@ -95,7 +95,6 @@ static void under_access(void)
 	assert_no_fault(uffd);
 }
 
-/* Who waits for a page that the collapse maps is served by it. */
 static void held_reader(void)
 {
 	struct touch touch;
@@ -110,7 +109,6 @@ static void held_reader(void)
 	assert_no_fault(uffd);
 }
 
-/* Continues and collapses of one huge page at once: every page ends mapped. */
 static void *continue_all(void *unused)
 {
 	(void)unused;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What MADV_COLLAPSE takes away, which is write protection, and what it must not: poison. */
+/* MADV_COLLAPSE clears write protection in its range and must keep poison markers. */
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -28,7 +28,7 @@ static void assert_mark(const char *primary, size_t page, bool want)
 		    want ? "not " : "");
 }
 
-/* A large entry is protected as a whole, and collapsed in part. */
+/* A write-protected 2 MiB entry is collapsed in part. */
 static void part_of_an_entry(void)
 {
 	int uffd;
@@ -47,7 +47,7 @@ static void part_of_an_entry(void)
 	check_pages(primary, 0, 8, FILLING);
 }
 
-/* There is nothing to be mapped: the file has no page yet. */
+/* The file has no page yet, so there is nothing to map. */
 static void nothing_written(void)
 {
 	int uffd, empty = huge_memfd(1);
@@ -77,7 +77,7 @@ static void poison(int uffd, char *start)
 }
 #endif
 
-/* Whether the kernel can read a page on our behalf: this does not end in a signal. */
+/* Reads through the kernel, which gives an error instead of a signal. */
 static bool is_readable(char *page)
 {
 	char buffer[8];
@@ -86,7 +86,7 @@ static bool is_readable(char *page)
 	return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == (ssize_t)sizeof(buffer);
 }
 
-/* A continue may replace a poisoned page; a collapse, which names none, may not. */
+/* UFFDIO_CONTINUE names the page that it maps, so it may replace a poison marker. */
 static void poisoned_page(void)
 {
 	int uffd;

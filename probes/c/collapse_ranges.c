@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* MADV_COLLAPSE of parts, over protected pages and holes, and what becomes of page tables. */
+/* MADV_COLLAPSE of parts of a huge page, of protected pages and of holes; its page tables. */
 #include "hgm_probe.h"
 
 #define FILLING 1
@@ -16,14 +16,14 @@ static char *map_both_modes(int *uffd)
 	return map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, uffd);
 }
 
-/* Fine entries of the first 2 MiB become one entry; the rest of 1 GiB stays as it was. */
+/* 4 KiB entries in the first 2 MiB become one entry; the rest of 1 GiB is unchanged. */
 static void one_table(void)
 {
 	int uffd;
 	char *primary = map_both_modes(&uffd);
 
 	if (huge_size() == PMD_PAGE)
-		probe_skip("2 MiB are the whole of a 2 MiB page, which hgm/collapse has");
+		probe_skip("needs a huge page above 2 MiB; hgm/collapse has the case of 2 MiB");
 	for (size_t page = 0; page < 8; page++)
 		assert_continue(uffd, primary + page * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	assert_continue(uffd, primary + 3 * PMD_PAGE, BASE_PAGE, 0, BASE_PAGE);
@@ -51,7 +51,7 @@ static void marks_are_gone(void)
 	assert_no_fault(uffd);
 }
 
-/* One large entry that is protected as a whole is already the largest: the mark goes all the same. */
+/* There is one entry already, which must lose its protection all the same. */
 static void protected_entry(void)
 {
 	int uffd;
@@ -64,7 +64,6 @@ static void protected_entry(void)
 	assert_protected(primary, huge_pages(), 0);
 }
 
-/* Nothing was mapped at all. */
 static void from_nothing(void)
 {
 	int uffd;
@@ -77,7 +76,6 @@ static void from_nothing(void)
 	assert_no_fault(uffd);
 }
 
-/* A huge page that the file does not have is nothing that could be mapped. */
 static void hole_in_the_file(void)
 {
 	struct pool before = pool_now();
@@ -89,8 +87,8 @@ static void hole_in_the_file(void)
 	assert_pool(&before, 0, 0, "after the collapse");
 }
 
-/* A new collapse of the same page, after each kind of fine entry. */
-static void again_and_again(void)
+/* Each protection splits the entry in another place, each collapse restores it. */
+static void collapse_after_protection(void)
 {
 	int uffd;
 	char *primary = map_both_modes(&uffd);
@@ -105,7 +103,7 @@ static void again_and_again(void)
 	}
 }
 
-/* Tables of fine entries, half a MiB of them in 1 GiB, are freed at once. */
+/* In 1 GiB there are 128 tables, which is half a MiB. */
 static void tables_are_freed(void)
 {
 	size_t step = huge_size() == PUD_PAGE ? 4 * PMD_PAGE : PMD_PAGE;
@@ -142,7 +140,7 @@ int main(int argc, char **argv)
 		{ "MADV_COLLAPSE over a hole in the file maps nothing and takes no huge page",
 		  hole_in_the_file },
 		{ "MADV_COLLAPSE after each UFFDIO_WRITEPROTECT of 4 KiB leaves one entry",
-		  again_and_again },
+		  collapse_after_protection },
 		{ "MADV_COLLAPSE frees the page tables of the 4 KiB entries it replaces",
 		  tables_are_freed },
 	};

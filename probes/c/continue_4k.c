@@ -30,7 +30,7 @@ static void show_only(const char *primary, size_t first, size_t end)
 		   pmds_alone, end - first - by_pmd, end - first);
 }
 
-/* COUNT pages from FIRST on are there with their contents, and no others are. */
+/* Just the COUNT pages from FIRST on are mapped, with their contents. */
 static void assert_only(char *primary, size_t first, size_t count)
 {
 	assert_present(primary, huge_pages(), count);
@@ -66,7 +66,7 @@ static void two_pages(void)
 	continue_pages(5, 2);
 }
 
-/* In 1 GiB this one entry serves; 2 MiB are the whole page. */
+/* One PMD entry in 1 GiB; with 2 MiB it is the whole huge page. */
 static void pmd_range(void)
 {
 	size_t pages = PMD_PAGE / BASE_PAGE;

@@ -53,7 +53,7 @@ static void one_and_a_half(void)
 	assert_present(primary + huge_size() + half, huge_pages() / 2, 0);
 }
 
-/* Something is mapped already in the second huge page: the first is done, and said to be. */
+/* The second huge page is partly mapped: the result must count the first and what precedes it. */
 static void overlap_in_the_second(void)
 {
 	size_t done = huge_size() + 2 * BASE_PAGE;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* UFFDIO_CONTINUE of what cannot be continued: the errno, and nothing mapped. */
+/* UFFDIO_CONTINUE that must fail: the errno, and nothing mapped. */
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -18,7 +18,7 @@ static void fill_file(void)
 	unmap(alias, huge_size());
 }
 
-static void hostile_ranges(void)
+static void invalid_ranges(void)
 {
 	int uffd;
 	char *primary = map_split_part(fd, 0, 2, 0, 0, &uffd);
@@ -91,7 +91,7 @@ int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
 		{ "UFFDIO_CONTINUE of an empty, unaligned, oversized or wrapping range is EINVAL",
-		  hostile_ranges },
+		  invalid_ranges },
 		{ "UFFDIO_CONTINUE with an unknown mode bit is EINVAL", unknown_mode },
 		{ "UFFDIO_CONTINUE beyond the end of the mapping is ENOENT",
 		  outside_of_the_mapping },

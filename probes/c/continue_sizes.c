@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* UFFDIO_CONTINUE of every kind of length at every kind of alignment, with the largest entries. */
+/* UFFDIO_CONTINUE of many lengths at many alignments uses the largest entries that fit. */
 #include "hgm_probe.h"
 
 #define FILLING 1
@@ -12,7 +12,7 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-/* How many of the pages FIRST to END one 2 MiB entry can map: those of whole 2 MiB inside. */
+/* How many of the pages FIRST to END are in whole 2 MiB, which PMD entries can map. */
 static size_t in_large_entries(size_t first, size_t end)
 {
 	size_t from = (first + TABLE - 1) / TABLE * TABLE, to = end / TABLE * TABLE;
@@ -67,7 +67,7 @@ static void large(void)
 	static const size_t counts[] = { TABLE, TABLE + 1, 2 * TABLE - 1, 2 * TABLE, 3 * TABLE + 2 };
 
 	if (huge_size() == PMD_PAGE)
-		probe_skip("a 2 MiB page holds one range of 2 MiB, which hgm/continue-4k has");
+		probe_skip("needs a huge page above 2 MiB; hgm/continue-4k has the case of 2 MiB");
 	for_lengths(counts, COUNT_OF(counts));
 }
 

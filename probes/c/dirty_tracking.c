@@ -14,7 +14,7 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-/* A mapping with everything clean, that is protected, and mapped if FAULTED. */
+/* A mapping that is write-protected, that is clean, everywhere; mapped if FAULTED. */
 static char *map_clean(bool faulted)
 {
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
@@ -29,7 +29,7 @@ static char *map_clean(bool faulted)
 	return start;
 }
 
-/* Writes the pages; they and no others must be dirty afterwards. */
+/* Writes the pages, after which just these must be dirty. */
 static void dirty(char *start, const size_t *pages, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -67,7 +67,6 @@ static void reading_is_not_writing(void)
 	assert_protected(start, huge_pages(), huge_pages());
 }
 
-/* The second round starts clean, and shows its own writes alone. */
 static void two_rounds(void)
 {
 	const size_t first[] = { 5, 9 }, second[] = { 9, 10 };
@@ -82,7 +81,7 @@ static void two_rounds(void)
 	dirty(start, second, COUNT_OF(second));
 }
 
-/* Neither message nor signal: what is lost here is lost for a migration. */
+/* A migration that tracks one mapping does not see these writes: this documents it. */
 static void other_mapping_is_not_tracked(void)
 {
 	char *start = map_clean(true), *alias = map_shared(fd, huge_size(), UNRESERVED);

@@ -15,22 +15,22 @@ static void fill_file(void)
 	fd = filled_memfd(512, FILLING);
 }
 
-/* A thread that makes the system call, which waits until its event was read. */
-static void *unmap_it(void *unused)
+/* Threads for the system calls, each of which returns only when its event was read. */
+static void *call_munmap(void *unused)
 {
 	(void)unused;
 	unmap(primary, huge_size());
 	return NULL;
 }
 
-static void *drop_it(void *unused)
+static void *call_dontneed(void *unused)
 {
 	(void)unused;
 	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
 	return NULL;
 }
 
-static void *move_it(void *to)
+static void *call_mremap(void *to)
 {
 	void *moved = mremap(primary, huge_size(), huge_size(), MREMAP_MAYMOVE | MREMAP_FIXED, to);
 
@@ -38,7 +38,7 @@ static void *move_it(void *to)
 	return NULL;
 }
 
-static void *remove_it(void *unused)
+static void *call_remove(void *unused)
 {
 	(void)unused;
 	assert_error(advise(primary, huge_size(), MADV_REMOVE), 0);
@@ -63,15 +63,15 @@ static void assert_range(uint64_t start, uint64_t end)
 		    (unsigned long long)start, (unsigned long long)end, primary);
 }
 
-static void see_page(void)
+static void check_page(void)
 {
 	check_pages(primary, 0, 1, FILLING);
 }
 
-static void *fork_it(void *unused)
+static void *call_fork(void *unused)
 {
 	(void)unused;
-	child_end(child_start(see_page)); /* a child ends with the thread that made it */
+	child_end(child_start(check_page)); /* PR_SET_PDEATHSIG is per thread */
 	return NULL;
 }
 
@@ -84,22 +84,22 @@ static void fork_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_FORK, 0, &uffd);
 	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
-	assert_error(pthread_create(&thread, NULL, fork_it, NULL), 0);
+	assert_error(pthread_create(&thread, NULL, call_fork, NULL), 0);
 	message = uffd_next_event(uffd, UFFD_EVENT_FORK);
 	child_uffd = (int)message.arg.fork.ufd;
-	/* The child's fault comes to the child's userfaultfd, at the base page's address. */
+	/* The child's fault is reported to the child's userfaultfd. */
 	assert_fault(child_uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
 	assert_continue(child_uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	pthread_join(thread, NULL);
 	assert_mapped(primary, 0, 0, BASE_PAGE);
-	/* The parent's goes on as before. */
+	/* The parent's userfaultfd works as before. */
 	touch_start(&touch, primary + BASE_PAGE, TOUCH_READ);
 	assert_fault(uffd, primary + BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
 	assert_continue(uffd, primary + BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&touch);
 }
 
-/* The registration moves along, and faults come from the new place. */
+/* The registration moves as well: faults are reported at the new address. */
 static void remap_event(void)
 {
 	char *to = map_shared(fd, huge_size(), UNRESERVED);
@@ -108,7 +108,7 @@ static void remap_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_REMAP, 0, &uffd);
 	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	message = event_of(move_it, to, UFFD_EVENT_REMAP);
+	message = event_of(call_mremap, to, UFFD_EVENT_REMAP);
 	assert_that(message.arg.remap.from == (uintptr_t)primary &&
 		    message.arg.remap.to == (uintptr_t)to && message.arg.remap.len == huge_size(),
 		    "UFFD_EVENT_REMAP from %#llx to %#llx of %s, expected %p to %p of %s",
@@ -129,7 +129,7 @@ static void unmap_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_UNMAP, 0, &uffd);
 	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	message = event_of(unmap_it, NULL, UFFD_EVENT_UNMAP);
+	message = event_of(call_munmap, NULL, UFFD_EVENT_UNMAP);
 	assert_range(message.arg.remove.start, message.arg.remove.end);
 	assert_signal(primary + 3 * BASE_PAGE, TOUCH_READ, SIGSEGV);
 }
@@ -140,7 +140,7 @@ static void dontneed_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_REMOVE, 0, &uffd);
 	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	message = event_of(drop_it, NULL, UFFD_EVENT_REMOVE);
+	message = event_of(call_dontneed, NULL, UFFD_EVENT_REMOVE);
 	assert_range(message.arg.remove.start, message.arg.remove.end);
 	assert_mapped(primary, 0, 0, 0);
 	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
@@ -153,7 +153,7 @@ static void remove_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_REMOVE, 0, &uffd);
 	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
-	message = event_of(remove_it, NULL, UFFD_EVENT_REMOVE);
+	message = event_of(call_remove, NULL, UFFD_EVENT_REMOVE);
 	assert_range(message.arg.remove.start, message.arg.remove.end);
 	assert_continue(uffd, primary, BASE_PAGE, EFAULT, -EFAULT);
 }

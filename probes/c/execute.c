@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Base pages of a split huge page can be run as code where the mapping allows it, else not. */
+/* Base pages of a split huge page can be executed with PROT_EXEC only. */
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #define CODE_PAGE 5
 
 static int fd;
-static sigjmp_buf behind;
+static sigjmp_buf before_call;
 
 /* A function that returns 42. */
 #if defined(__x86_64__)
@@ -27,7 +27,7 @@ static void write_code(void)
 	char *all;
 
 	if (sizeof(code) == 1)
-		probe_skip("no code for this architecture is in execute.c");
+		probe_skip("execute.c has no machine code for this architecture");
 	fd = huge_memfd(1);
 	all = map_shared(fd, huge_size(), RESERVED);
 	memcpy(all + CODE_PAGE * BASE_PAGE, code, sizeof(code));
@@ -36,13 +36,13 @@ static void write_code(void)
 
 static void on_signal(int number)
 {
-	siglongjmp(behind, number);
+	siglongjmp(before_call, number);
 }
 
 /* What the code returns, or the negative number of the signal that kept it from running. */
 static int call(const char *page)
 {
-	int number = sigsetjmp(behind, 1);
+	int number = sigsetjmp(before_call, 1);
 	int (*function)(void);
 
 	if (number)
@@ -87,7 +87,7 @@ static void by_mprotect(void)
 	assert_no_fault(uffd);
 }
 
-/* Entries that are made later, and the one that a collapse makes, obey as well. */
+/* The same for entries that are made after mprotect(). */
 static void by_later_entries(void)
 {
 	int uffd;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A process that ends in the middle of it leaves nothing behind. */
+/* A process that exits or is killed with a split mapping leaks nothing. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@ static void fill_file(void)
 	fd = filled_memfd(512, FILLING);
 }
 
-/* What the process that is going to end was doing. */
+/* What the process has done when it ends. */
 static void half_filled(char *primary, int uffd)
 {
 	assert_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
@@ -37,7 +37,7 @@ static void collapsed(char *primary, int uffd)
 	assert_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
 }
 
-/* One thread held by a fault, another by a protection. */
+/* One thread is blocked in a minor fault, another in a write-protect fault. */
 static void with_held_threads(char *primary, int uffd)
 {
 	static struct touch hole, held;
@@ -52,7 +52,7 @@ static void with_held_threads(char *primary, int uffd)
 static void (*scenario)(char *primary, int uffd);
 static bool is_killed;
 
-static void doomed(void)
+static void run_scenario(void)
 {
 	int uffd;
 	char *primary = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP,
@@ -73,7 +73,7 @@ static void run(void (*what)(char *primary, int uffd))
 	scenario = what;
 	for (size_t round = 0; round < 4; round++) {
 		is_killed = round % 2;
-		child = child_start(doomed);
+		child = child_start(run_scenario);
 		if (is_killed)
 			assert_that(waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
 				    WTERMSIG(status) == SIGKILL,
@@ -82,7 +82,7 @@ static void run(void (*what)(char *primary, int uffd))
 			child_end(child);
 	}
 	assert_pool(&before, 0, 0, "afterwards");
-	/* Each process had three tables or more; what is allowed is the noise of others. */
+	/* Each process had three tables or more; ten pages are allowed for other processes. */
 	assert_that(meminfo_bytes("PageTables") - tables <= 10 * (int64_t)BASE_PAGE,
 		    "PageTables in meminfo is %s higher after four processes ended, expected at "
 		    "most %s", size_text(meminfo_bytes("PageTables") - tables),
@@ -110,7 +110,7 @@ static void while_threads_are_held(void)
 	run(with_held_threads);
 }
 
-/* The file is gone already, so that the end of the process frees the huge page. */
+/* The file is closed before, so that the mapping is the last user of the huge page. */
 static void last_user(void)
 {
 	struct pool before = pool_now();
@@ -119,7 +119,7 @@ static void last_user(void)
 	fd = own;
 	scenario = with_marks;
 	is_killed = true;
-	assert_errno(waitpid(child_start(doomed), NULL, 0), 0);
+	assert_errno(waitpid(child_start(run_scenario), NULL, 0), 0);
 	close(own);
 	assert_pool(&before, 0, 0, "afterwards");
 	fd = kept;

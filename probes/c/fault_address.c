@@ -11,7 +11,7 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-/* Touches byte OFFSET of PAGE; the message must carry byte SEEN of it. */
+/* Reads byte OFFSET of PAGE; the message must carry the address of byte SEEN. */
 static void fault_at(int uffd, char *primary, size_t page, size_t offset, size_t seen)
 {
 	char *start = primary + page * BASE_PAGE;

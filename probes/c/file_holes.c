@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A file that shrinks or gets holes takes all entries of a split mapping with it. */
+/* ftruncate() and hole punching unmap what they free from a split mapping. */
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
@@ -27,7 +27,7 @@ static void punch_pages(int file, off_t first, off_t count)
 			       count * page), 0);
 }
 
-/* Parts of a huge page are zeroed in place, and stay mapped. */
+/* Parts of a huge page are zeroed and stay mapped. */
 static void part_of_a_page(void)
 {
 	int own = filled_memfd(512, FILLING);
@@ -51,13 +51,12 @@ static void punched(void)
 	assert_pool(&before, 0, 0, "after the punch");
 	assert_mapped(start, 0, 0, 0);
 	assert_continue(uffd, start, BASE_PAGE, EFAULT, -EFAULT);
-	/* What comes instead is a new page. */
+	/* The next write allocates a new page. */
 	*map_shared(own, huge_size(), UNRESERVED) = 0;
 	assert_continue(uffd, start, BASE_PAGE, 0, BASE_PAGE);
 	check_zero(start, 0, 1);
 }
 
-/* The second huge page is cut off, the first stays. */
 static void cut_off(void)
 {
 	struct pool before = pool_now();
@@ -90,7 +89,6 @@ static void emptied_and_filled(void)
 	check_pages(start, 5, 1, FILLING);
 }
 
-/* The same from the mapping's side. */
 static void removed(void)
 {
 	struct pool before = pool_now();

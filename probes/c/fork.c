@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* fork() of a split mapping, in every way it can be registered: what the child has and sees. */
+/* fork() of a split mapping in each registration mode: what child and parent have mapped. */
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -15,7 +15,7 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-/* Without the fork event the child has no userfaultfd: all of the file comes by itself. */
+/* Without UFFD_EVENT_FORK the child is not registered: the kernel maps what it accesses. */
 static void child_sees_all(void)
 {
 	assert_flag(primary, "hm", true);
@@ -66,7 +66,7 @@ static void not_registered(void)
 	fill_pages(primary, 6, 1, FILLING);
 }
 
-/* What was copied for the child: entries, marks on pages and on holes. */
+/* fork() has copied the entries, and the write protection of pages and of holes. */
 static void child_has_copies(void)
 {
 	assert_mapped(primary, 0, 0, 4 * BASE_PAGE);
@@ -77,10 +77,10 @@ static void child_has_copies(void)
 	assert_present(primary, 8, 4);
 }
 
-static void *fork_it(void *unused)
+static void *call_fork(void *unused)
 {
 	(void)unused;
-	child_end(child_start(child_has_copies)); /* a child ends with the thread that made it */
+	child_end(child_start(child_has_copies)); /* PR_SET_PDEATHSIG is per thread */
 	return NULL;
 }
 
@@ -94,7 +94,7 @@ static void with_event(void)
 	assert_continue(uffd, primary, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
 	assert_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
 	assert_error(uffd_protect(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, true), 0);
-	assert_error(pthread_create(&thread, NULL, fork_it, NULL), 0);
+	assert_error(pthread_create(&thread, NULL, call_fork, NULL), 0);
 	child_uffd = (int)uffd_next_event(uffd, UFFD_EVENT_FORK).arg.fork.ufd;
 	pthread_join(thread, NULL);
 	assert_no_fault(child_uffd);
@@ -117,7 +117,7 @@ static void full_and_collapsed(void)
 	check_pages(primary, 0, huge_pages(), FILLING);
 }
 
-/* The child is the last to have the file mapped. */
+/* The child unmaps first, the parent last. */
 static void child_sees_one(void)
 {
 	check_pages(primary, 0, 1, FILLING);

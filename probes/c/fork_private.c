@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A child of fork() has its parent's private huge page. In 6.12 fork() takes a
- * page table for a shared one, whose entries the child has already, by a count
- * that only tables of 2 MiB entries have; elsewhere it is the index that the
- * page of the table had in a file before. So pages of a ramfs, which come from
- * where page tables come from, are used and freed before each fork().
+ * A child of fork() has its parent's private huge page. In 6.12 fork() skips a
+ * page table that it takes for a shared one, by pt_share_count, which only PMD
+ * tables have: in a PUD table the field holds what the page's index was in its
+ * former use. So ramfs pages, which have such an index and which the allocator
+ * hands out as page tables next, are used and freed before each fork().
  */
 #include <sched.h>
 #include <unistd.h>
@@ -13,8 +13,6 @@
 
 #define FORKS 20
 #define USED 64
-
-#define worked(condition) assert_that(condition, "%s", error_name(errno))
 
 static char *page;
 
@@ -30,8 +28,8 @@ static void use_and_free(int fd)
 	static const char full[BASE_PAGE] = { 1 };
 
 	for (off_t i = 1; i <= USED; i++)
-		worked(pwrite(fd, full, BASE_PAGE, i * BASE_PAGE) == BASE_PAGE);
-	worked(!ftruncate(fd, 0));
+		assert_bytes(pwrite(fd, full, BASE_PAGE, i * BASE_PAGE), BASE_PAGE);
+	assert_errno(ftruncate(fd, 0), 0);
 }
 
 static void every_child(void)
@@ -39,10 +37,10 @@ static void every_child(void)
 	int fd = detached_file("ramfs", NULL);
 	cpu_set_t first;
 
-	/* Freed pages wait on the CPU that freed them. */
+	/* The allocator keeps freed pages per CPU. */
 	CPU_ZERO(&first);
 	CPU_SET(0, &first);
-	worked(!sched_setaffinity(0, sizeof(first), &first));
+	assert_errno(sched_setaffinity(0, sizeof(first), &first), 0);
 	page = map_private_huge(RESERVED);
 	*page = 1;
 	for (int n = 0; n < FORKS; n++) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What was not continued in a split huge page still faults, each page at its own address. */
+/* Base pages of a split huge page that were not continued still fault. */
 #include "hgm_probe.h"
 
 #define FILLING 1
@@ -12,7 +12,7 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-/* Reads 2 MiB in which every other page is a hole: exactly the holes must fault, in order. */
+/* Every other page of 2 MiB is a hole: a read of all must fault on the holes, in order. */
 static void every_other_page(void)
 {
 	static struct server server;

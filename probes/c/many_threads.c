@@ -32,7 +32,7 @@ static void *read_pages(void *argument)
 	return NULL;
 }
 
-/* READERS threads, each from another page on and with another step, to their end. */
+/* READERS threads, which start DISTANCE pages apart and go on by STEP pages. */
 static void read_all(size_t distance, size_t step)
 {
 	struct reader readers[READERS];
@@ -45,7 +45,7 @@ static void read_all(size_t distance, size_t step)
 		pthread_join(readers[i].thread, NULL);
 }
 
-/* Each thread has pages of its own, next to those of the others. */
+/* No two threads read the same page, unless they wrap around. */
 static void one_server(void)
 {
 	static struct server server;
@@ -62,8 +62,8 @@ static void one_server(void)
 }
 
 /*
- * Answers until the other end of STOP is closed. Of two that answer one page the
- * second gets EEXIST, and its readers are awake or come again.
+ * Answers until the other end of STOP is closed. Of two answers to one page the
+ * second gets EEXIST; its wake is for a reader that faulted in between.
  */
 struct answerer {
 	pthread_t thread;
@@ -121,7 +121,7 @@ static void four_servers(void)
 	assert_mapped(primary, 0, 0, PAGES * BASE_PAGE);
 }
 
-/* One continue of 2 MiB answers all who wait in it. */
+/* One UFFDIO_CONTINUE answers all faults in its range. */
 static void large_answers(void)
 {
 	static struct server server;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Files of huge pages can be mapped; --backing says whether memfd or hugetlbfs. */
+/* Shared mappings of hugetlb files: of a memfd, or of hugetlbfs with --backing hugetlbfs. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>

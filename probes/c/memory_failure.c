@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A memory error in a base page of a huge page, by MADV_HWPOISON or --by
- * injection through debugfs. The page that is lost may be the base page or all of
- * the huge page, but nobody reads it, and what is left works. The huge page that
- * each test poisons is not given back.
+ * injection through debugfs. The kernel may give up the base page or the whole
+ * huge page, but the bad page must not be readable again. Each test costs the pool
+ * a huge page for good.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -41,11 +41,10 @@ static int inject(char *page)
 	return error;
 }
 
-/* Each test takes a page for good, and there are few of 1 GiB. */
-static void only_with_many_pages(void)
+static void needs_large_pool(void)
 {
 	if (huge_size() == PUD_PAGE)
-		probe_skip("one test is all that the pool of 1 GiB pages can bear; 2M has this");
+		probe_skip("each test poisons a huge page for good, and there are few of 1 GiB; --size 2M has it");
 }
 
 static int advice;
@@ -55,7 +54,7 @@ static void advise_poison(void *page)
 	advice = advise(page, BASE_PAGE, MADV_HWPOISON);
 }
 
-/* Whoever poisons a page by madvise() is taken to have read it, and gets the signal. */
+/* MADV_HWPOISON counts as an access of the caller, which may get SIGBUS for it. */
 static int poison_error(char *page)
 {
 	if (is_injected)
@@ -76,7 +75,7 @@ static void poison(char *page)
 		probe_skip("MADV_HWPOISON: %s", error_name(error));
 }
 
-static bool is_readable_from_afar(char *page)
+static bool is_readable_by_kernel(char *page)
 {
 	char buffer[16];
 	struct iovec local = { buffer, sizeof(buffer) }, remote = { page, sizeof(buffer) };
@@ -96,7 +95,7 @@ static void half_filled(void)
 	poison(primary + BAD * BASE_PAGE);
 	assert_signal(primary + BAD * BASE_PAGE, TOUCH_READ, SIGBUS);
 	assert_signal(alias + BAD * BASE_PAGE, TOUCH_READ, SIGBUS);
-	assert_that(!is_readable_from_afar(primary + BAD * BASE_PAGE),
+	assert_that(!is_readable_by_kernel(primary + BAD * BASE_PAGE),
 		    "process_vm_readv of the poisoned base page succeeded, expected an error");
 	result = uffd_continue(uffd, primary + BAD * BASE_PAGE, BASE_PAGE);
 	assert_that(result.error != 0,
@@ -106,13 +105,12 @@ static void half_filled(void)
 	assert_signal(alias + BAD * BASE_PAGE, TOUCH_READ, SIGBUS);
 }
 
-/* A collapse maps what is missing, but not what is bad. */
 static void not_collapsed(void)
 {
 	int fd, uffd, error;
 	char *primary;
 
-	only_with_many_pages();
+	needs_large_pool();
 	fd = filled_memfd(1, FILLING);
 	primary = map_split(fd, 0, 0, &uffd);
 	assert_continue(uffd, primary + (BAD - 1) * BASE_PAGE, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
@@ -124,7 +122,6 @@ static void not_collapsed(void)
 	assert_signal(primary + BAD * BASE_PAGE, TOUCH_READ, SIGBUS);
 }
 
-/* A child of the process, and another mapping made later, do not see it either. */
 static char *inherited;
 
 static void child_reads(void)
@@ -132,12 +129,12 @@ static void child_reads(void)
 	assert_signal(inherited + BAD * BASE_PAGE, TOUCH_READ, SIGBUS);
 }
 
-static void child_and_newcomer(void)
+static void child_and_new_mapping(void)
 {
 	int fd, uffd;
 	char *later;
 
-	only_with_many_pages();
+	needs_large_pool();
 	fd = filled_memfd(1, FILLING);
 	inherited = map_split(fd, 0, 0, &uffd);
 	assert_continue(uffd, inherited, 8 * BASE_PAGE, 0, 8 * BASE_PAGE);
@@ -160,13 +157,13 @@ static void *collapse_on(void *start)
 }
 
 /*
- * Memory failure locks the page and then what maps the file; a collapse that
- * does it the other way round waits for it, and it for the collapse, for ever.
- * Where the locks are taken the error may be refused, so nothing is read here.
+ * Memory failure locks the folio, then i_mmap; a collapse that takes these locks
+ * in the other order deadlocks with it. The error may be refused with EBUSY while
+ * a lock is held, so that the contents are not checked here.
  */
 static void against_collapse(void)
 {
-	only_with_many_pages();
+	needs_large_pool();
 	for (int race = 0; race < RACES; race++) {
 		int fd = filled_memfd(512, FILLING), uffd;
 		char *start = map_split(fd, 0, 0, &uffd);
@@ -203,7 +200,7 @@ int main(int argc, char **argv)
 		{ "MADV_COLLAPSE over a poisoned base page fails and does not map it",
 		  not_collapsed },
 		{ "a poisoned base page is SIGBUS in a forked child and in a new mapping",
-		  child_and_newcomer },
+		  child_and_new_mapping },
 		{ "memory failure and MADV_COLLAPSE do not deadlock", against_collapse },
 	};
 	static const struct probe_argument arguments[] = {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * move_pages() and mbind() of huge pages between two nodes. A whole one moves;
- * one that is mapped by fine entries moves or is refused with EBUSY (mbind: EIO),
- * and in any case shows what it showed.
+ * move_pages() and mbind() of huge pages between two nodes. A huge page that one
+ * entry maps moves; one that is partly mapped moves or is refused with EBUSY
+ * (mbind: EIO), and keeps its contents in both cases.
  */
 #include <linux/mempolicy.h>
 #include <stdlib.h>
@@ -36,8 +36,8 @@ static void assert_node(char *page, int node)
 }
 
 /*
- * The status of the page after it was asked to another node. A page that is
- * refused late is told by the result alone, which counts them: EBUSY as well.
+ * The page's status after a request to move it. A page that fails late has no
+ * status: the result counts it, and it is taken for EBUSY.
  */
 static int move_to(char *page, int node)
 {
@@ -82,7 +82,7 @@ static void whole_page(void)
 	check_pages(start, 0, PAGES, FILLING);
 }
 
-/* Both mappings and the node must fit together after whatever the kernel did. */
+/* Whether the page was moved or not, both mappings must show it on one node, unchanged. */
 static void assert_intact(char *primary, char *alias, int uffd)
 {
 	check_pages(primary, 0, PAGES / 2, FILLING);
@@ -122,11 +122,10 @@ static void half_filled_mbind(void)
 	error = bind_to(primary, 1 - node_of(primary));
 	assert_that(error == 0 || error == EIO,
 		    "mbind: expected success or EIO, got %s", error_name(error));
-	/* The policy may have cut the VMA; what it maps is what counts. */
+	/* mbind() may have split the VMA, which is allowed. */
 	assert_intact(primary, alias, uffd);
 }
 
-/* Collapsed it is a whole page again. */
 static void collapsed(void)
 {
 	int fd = huge_memfd(1), uffd, from;

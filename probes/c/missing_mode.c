@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Missing mode on a split mapping: base-page addresses, but huge pages are what is copied. */
+/* Missing mode on a split mapping: faults have base-page addresses, UFFDIO_COPY is whole. */
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
@@ -7,7 +7,7 @@
 
 #define FILLING 1
 
-static int fd; /* of one huge page that is never in the file when a test starts */
+static int fd; /* of one huge page, which is not allocated when a test starts */
 
 static void make_file(void)
 {
@@ -24,7 +24,7 @@ static char *map_missing(uint64_t modes, int *uffd)
 	return start;
 }
 
-/* What UFFDIO_COPY takes: a huge page's worth, of which few pages are not zero. */
+/* A source for UFFDIO_COPY, as large as a huge page and zero except for 16 pages. */
 static char *source(void)
 {
 	char *start = map_anonymous(huge_size(), MAP_NORESERVE);
@@ -40,7 +40,7 @@ static void copy_answers(void)
 	int uffd;
 
 	if (huge_size() == PUD_PAGE)
-		probe_skip("a copy of 1 GiB takes a minute under emulation; 2M has this");
+		probe_skip("UFFDIO_COPY of 1 GiB takes a minute under emulation; --size 2M has it");
 	from = source();
 	primary = map_missing(0, &uffd);
 	touch_start(&touch, primary + 7 * BASE_PAGE + 0x100, TOUCH_READ);
@@ -56,7 +56,7 @@ static void copy_answers(void)
 	punch(fd, 0, 1);
 }
 
-/* Somebody puts the page into the file meanwhile, and wakes. */
+/* The page is allocated through another mapping, and the writer is woken. */
 static void write_fault(void)
 {
 	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;
@@ -75,7 +75,6 @@ static void write_fault(void)
 	punch(fd, 0, 1);
 }
 
-/* A page that the file has is no missing one: it comes without a message. */
 static void file_has_it(void)
 {
 	char *alias = map_shared(fd, huge_size(), UNRESERVED), *primary;

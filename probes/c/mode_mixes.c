@@ -18,7 +18,7 @@ static char *map_all_modes(int *uffd)
 	return map_split_part(fd, 0, 2, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, ALL, uffd);
 }
 
-/* The messages that an access gives, answered one after the other. */
+/* Each takes the next message, which must be of its kind, and answers it. */
 static void minor_answered(int uffd, struct touch *touch, uint64_t write, uint64_t mode)
 {
 	char *page = (char *)((uintptr_t)touch->address & -BASE_PAGE);
@@ -47,7 +47,7 @@ static void minor_or_missing(void)
 	touch_start(&second, primary + huge_size() + 3 * BASE_PAGE, TOUCH_READ);
 	assert_fault(uffd, primary + huge_size() + 3 * BASE_PAGE, 0);
 	check_pages(primary, 3, 1, FILLING);
-	/* Held for good: the child that this test is ends with it. */
+	/* It stays blocked: the end of the test's process ends it. */
 	assert_that(touch_is_held(&second),
 		    "the reader of the missing huge page continued without an answer");
 }
@@ -64,7 +64,6 @@ static void write_to_a_hole(void)
 	assert_no_fault(uffd);
 }
 
-/* Continued with protection, the same write faults a second time. */
 static void continued_with_protection(void)
 {
 	struct touch touch;
@@ -79,7 +78,7 @@ static void continued_with_protection(void)
 	check_pages(primary, 6, 1, FILLING);
 }
 
-/* A protected hole is a hole first; a reader never sees the protection. */
+/* A read of a protected hole gives a minor fault, and no write-protect fault. */
 static void protected_hole(void)
 {
 	struct touch touch;
@@ -111,7 +110,7 @@ static void range_with_protection(void)
 	check_pages(primary, 0, 64, FILLING);
 }
 
-/* Three pages of one table, each in another state: hole, protected, open. */
+/* Three neighbours: a hole, a write-protected page, a writable page. */
 static void three_states(void)
 {
 	struct touch hole, held, open;

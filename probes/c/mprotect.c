@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* mprotect() of a split mapping reaches every entry of it, and takes back what it took. */
+/* mprotect() of a split mapping changes every entry, and can be undone. */
 #include <signal.h>
 
 #include "hgm_probe.h"
@@ -13,7 +13,7 @@ static void fill_file(void)
 	fd = filled_memfd_of(1, 1, FILLING);
 }
 
-/* Fine entries, and a large one where the huge page has room; the page 2 is a hole. */
+/* Pages 0 and 1 by 4 KiB entries, the second half by the largest that fit, page 2 a hole. */
 static char *map_mixed(uint64_t features, uint64_t modes, int *uffd)
 {
 	char *start = map_split(fd, features, modes, uffd);
@@ -39,7 +39,7 @@ static const size_t *mapped_pages(void)
 	return pages;
 }
 
-/* Each mapped page, and the last word of it, gives these signals. */
+/* Accesses to the mapped pages give these signals. */
 static void assert_signals(char *start, int reading, int writing)
 {
 	for (size_t i = 0; i < 4; i++) {
@@ -78,7 +78,6 @@ static void no_access(void)
 	assert_present(start, huge_pages(), huge_pages() / 2 + 2);
 }
 
-/* A continue while the mapping is for reading only installs an entry for reading only. */
 static void continued_read_only(void)
 {
 	int uffd;
@@ -108,7 +107,7 @@ static void marks_hold(void)
 	touch_end(&touch);
 }
 
-/* A lone ret in a base page of its own. */
+/* Runs one return instruction in a base page. */
 static void executable(void)
 {
 	int uffd;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* mremap() of a split mapping takes its entries along, and refuses parts of a huge page. */
+/* mremap() of a split mapping moves its entries, and refuses parts of a huge page. */
 #include <signal.h>
 
 #include "hgm_probe.h"
@@ -13,7 +13,7 @@ static void fill_file(void)
 	fd = filled_memfd_of(2, 512, FILLING);
 }
 
-/* Somewhere that a mapping of LENGTH bytes can be moved over. */
+/* Addresses for a mapping of LENGTH bytes to be moved to. */
 static char *place(size_t length)
 {
 	return map_shared(fd, length, UNRESERVED);
@@ -48,7 +48,7 @@ static void entries_move(void)
 		check_pages(to, 2 * PMD_PAGE / BASE_PAGE, 1, FILLING);
 }
 
-/* The registration stays behind, so what was a hole comes by itself. */
+/* Without UFFD_FEATURE_EVENT_REMAP the registration does not move. */
 static void holes_after(void)
 {
 	int uffd;
@@ -62,7 +62,7 @@ static void holes_after(void)
 	assert_no_fault(uffd);
 }
 
-/* Marks without a userfaultfd would hold nobody, but mean something to who asks pagemap. */
+/* Without a registration the marks would block no write, but pagemap would show them. */
 static void marks_after(void)
 {
 	int uffd;
@@ -93,7 +93,6 @@ static void to_and_fro(void)
 	assert_whole(start, huge_size());
 }
 
-/* One of two huge pages moves; the other keeps its entries. */
 static void one_of_two(void)
 {
 	int uffd;

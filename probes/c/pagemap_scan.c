@@ -10,7 +10,7 @@
 #define FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | \
 		  UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
-/* <linux/fs.h> of 6.7 and later; there it has other names. */
+/* struct page_region and struct pm_scan_arg of <linux/fs.h>, which is older than 6.7 here. */
 struct scan_region {
 	uint64_t start, end, categories;
 };
@@ -120,7 +120,7 @@ static void written_pages(void)
 	assert_region(&seen, 1, start + huge_size() - BASE_PAGE, 1);
 }
 
-/* Looks and protects in one step, no more pages than asked for. */
+/* Reports and protects in one call, at most max_pages pages. */
 static void no_more_than_asked(void)
 {
 	char *start = map_tracked();
@@ -138,7 +138,6 @@ static void no_more_than_asked(void)
 	assert_protected(start + 6 * BASE_PAGE, 1, 0);
 }
 
-/* A range inside one large entry is protected, and what is around it is not. */
 static void part_of_an_entry(void)
 {
 	char *start = map_tracked();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who holds pages while the mapping changes: vmsplice(), fixed buffers of
- * io_uring, and O_DIRECT. What they hold stays, and is given back.
+ * References on base pages by vmsplice(), fixed buffers of io_uring and O_DIRECT
+ * while the mapping changes: the pages stay until they are released.
  */
 #include <fcntl.h>
 #include <linux/io_uring.h>
@@ -29,7 +29,7 @@ static void assert_buffer(size_t first, size_t count)
 	check_copy(buffer, first, count, FILLING);
 }
 
-/* Pages in a pipe are the file's, whatever becomes of the mapping. */
+/* The pipe holds the file's pages, also when they are unmapped. */
 static void spliced(void)
 {
 	int uffd, ends[2];
@@ -45,7 +45,7 @@ static void spliced(void)
 	assert_buffer(10, PAGES);
 }
 
-/* The last reference to a huge page may be a pipe's; reading it gives the page back. */
+/* The pipe has the last reference; a read drops it. */
 static void pipe_is_the_last(void)
 {
 	struct pool before = pool_now();
@@ -65,7 +65,7 @@ static void pipe_is_the_last(void)
 	assert_pool(&before, 0, 0, "after it was read");
 }
 
-/* A ring with what one request at a time needs of its shared memory. */
+/* What one request at a time needs of an io_uring. */
 struct ring {
 	int fd;
 	struct io_uring_sqe *entries;
@@ -106,7 +106,7 @@ static struct ring new_ring(void)
 	return ring;
 }
 
-/* One request, from the start of FILE, and what came of it: bytes or -errno. */
+/* Makes one request at the start of FILE; returns bytes or -errno. */
 static int ring_request(struct ring *ring, unsigned char opcode, int file, char *address,
 			size_t length)
 {
@@ -150,7 +150,7 @@ static void unregister_buffers(const struct ring *ring)
 		    "IORING_UNREGISTER_BUFFERS: %s", error_name(errno));
 }
 
-/* A long-term pin of base pages, which the mapping can be dropped and collapsed under. */
+/* A long-term pin of base pages during MADV_DONTNEED and MADV_COLLAPSE. */
 static void fixed_buffer(void)
 {
 	struct ring ring = new_ring();
@@ -181,7 +181,7 @@ static void ring_io(void)
 	assert_ring_request(&ring, IORING_OP_WRITE_FIXED, file, page);
 	assert_bytes(pread(file, buffer, sizeof(buffer), 0), sizeof(buffer));
 	assert_buffer(6, PAGES);
-	/* The other way, after the mapping was dropped: into the pages that the ring holds. */
+	/* After MADV_DONTNEED the ring still writes to the pages that it pinned. */
 	memset(buffer, 0, sizeof(buffer));
 	assert_bytes(pwrite(file, buffer, sizeof(buffer), 0), sizeof(buffer));
 	assert_error(advise(primary, huge_size(), MADV_DONTNEED), 0);
@@ -193,7 +193,7 @@ static void ring_io(void)
 	fill_pages(primary, 6, PAGES, FILLING);
 }
 
-/* The guest's disk, which is there when Python probes are, is read into base pages directly. */
+/* A guest has a disk where Python probes run. */
 static void direct_io(void)
 {
 	int disk, uffd;

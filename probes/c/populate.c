@@ -13,8 +13,8 @@ static void fill_file(void)
 	fd = filled_memfd(1, FILLING);
 }
 
-/* Split, with base pages 4 and 5 continued, and then left to the kernel's own faults. */
-static char *map_left_alone(void)
+/* Split, with base pages 4 and 5 continued, and no longer registered. */
+static char *map_unregistered(void)
 {
 	int uffd;
 	char *start = map_split(fd, 0, 0, &uffd);
@@ -26,7 +26,7 @@ static char *map_left_alone(void)
 
 static void touched(void)
 {
-	char *start = map_left_alone();
+	char *start = map_unregistered();
 
 	check_pages(start, 3, 4, FILLING);
 	check_pages(start, huge_pages() - 1, 1, FILLING);
@@ -34,7 +34,6 @@ static void touched(void)
 	assert_present(start, huge_pages(), huge_pages());
 }
 
-/* Where nothing was mapped the kernel takes the largest entry. */
 static void never_touched(void)
 {
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
@@ -46,7 +45,7 @@ static void never_touched(void)
 
 static void populated(void)
 {
-	char *start = map_left_alone();
+	char *start = map_unregistered();
 
 	assert_error(advise(start, huge_size(), MADV_POPULATE_WRITE), 0);
 	assert_present(start, huge_pages(), huge_pages());
@@ -59,7 +58,7 @@ static void populated(void)
 static void locked(void)
 {
 	const struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
-	char *start = map_left_alone();
+	char *start = map_unregistered();
 
 	setrlimit(RLIMIT_MEMLOCK, &all);
 	assert_errno(mlock(start, huge_size()), 0);
@@ -69,7 +68,6 @@ static void locked(void)
 	check_pages(start, 0, 16, FILLING);
 }
 
-/* A mapping that is made with MAP_POPULATE can be split afterwards, which changes nothing in it. */
 static void split_when_full(void)
 {
 	char *start = map_shared(fd, huge_size(), UNRESERVED);

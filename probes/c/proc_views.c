@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* smaps, smaps_rollup, status, pagemap, mincore and numa_maps say the same of a split mapping. */
+/* smaps, smaps_rollup, status, pagemap, mincore and numa_maps agree about a split mapping. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ static void fill_file(void)
 	fd = filled_memfd(512, FILLING);
 }
 
-/* By whatever entries: all views must count these pages of the mapping. */
+/* All of them must count this many base pages of the mapping. */
 static void assert_views(char *start, size_t pages)
 {
 	size_t bytes = pages * BASE_PAGE;
@@ -62,7 +62,7 @@ static void as_it_fills(void)
 	assert_views(primary, 0);
 }
 
-/* Both show which page; the frames of one huge page follow each other. */
+/* The frames of a huge page are consecutive. */
 static void frames(void)
 {
 	int uffd;
@@ -85,7 +85,7 @@ static void frames(void)
 	}
 }
 
-/* A huge page that one mapping alone maps is exclusive, by however many entries. */
+/* One mapping with three entries is still one user of the huge page. */
 static void shared_or_not(void)
 {
 	int uffd;
@@ -119,7 +119,7 @@ static void numa_line(const void *start, char *line, size_t room)
 	probe_fail("/proc/self/numa_maps has no mapping at %p", start);
 }
 
-/* numa_maps counts huge pages: one, whether it is mapped by one entry or by three. */
+/* One huge page, whether one entry maps it or three. */
 static void numa_maps(void)
 {
 	int uffd;

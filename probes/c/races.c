@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Continues, protections and collapses while the mapping is unmapped, dropped, or closed. */
+/* UFFDIO_CONTINUE, UFFDIO_WRITEPROTECT and MADV_COLLAPSE against other calls at the same time. */
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -17,13 +17,14 @@ static void fill_file(void)
 	fd = filled_memfd(512, FILLING);
 }
 
-/* What an ioctl may say of a range that comes and goes. */
+/* The range may be unmapped or unregistered when the call is made. */
 static void assert_one_of(const char *what, int error, const int *allowed, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		if (error == allowed[i])
 			return;
-	probe_fail("%s: %s", what, error_name(error));
+	probe_fail("%s during another call: got %s, which it may not give", what,
+		   error_name(error));
 }
 
 static void *hammer(void *unused)
@@ -35,11 +36,11 @@ static void *hammer(void *unused)
 	while (!atomic_load(&stop)) {
 		char *start = primary + page * BASE_PAGE;
 
-		assert_one_of("continue", uffd_continue(uffd, start, BASE_PAGE).error, allowed,
+		assert_one_of("UFFDIO_CONTINUE", uffd_continue(uffd, start, BASE_PAGE).error, allowed,
 			      COUNT_OF(allowed));
-		assert_one_of("protect", uffd_protect(uffd, start, 3 * BASE_PAGE, page & 1),
+		assert_one_of("UFFDIO_WRITEPROTECT", uffd_protect(uffd, start, 3 * BASE_PAGE, page & 1),
 			      allowed, COUNT_OF(allowed));
-		assert_one_of("collapse", advise(primary, huge_size(), MADV_COLLAPSE), allowed,
+		assert_one_of("MADV_COLLAPSE", advise(primary, huge_size(), MADV_COLLAPSE), allowed,
 			      COUNT_OF(allowed));
 		page = (page + 37) % (huge_pages() - 3);
 	}
@@ -55,7 +56,7 @@ static pthread_t hammer_start(void)
 	return thread;
 }
 
-/* Ends the thread, and sees that a mapping of the file is as good as any. */
+/* Ends the thread; a new mapping of the file must work and show its contents. */
 static void hammer_end(pthread_t thread)
 {
 	int other;
@@ -136,7 +137,6 @@ static void against_fork(void)
 	hammer_end(thread);
 }
 
-/* Two threads continue the same pages: each page is mapped by one of them, once. */
 static atomic_size_t mapped;
 
 static void *continue_all(void *unused)

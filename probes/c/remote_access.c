@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* process_vm_readv(), process_vm_writev() and /proc/PID/mem reach base pages of a huge page. */
+/* process_vm_readv(), process_vm_writev() and /proc/PID/mem on base pages of a huge page. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -45,7 +45,7 @@ static void assert_buffer(size_t first, size_t count, unsigned int seed)
 	check_copy(buffer, first, count, seed);
 }
 
-/* By fine entries on one side of a boundary of 2 MiB, by one large on the other, where there is one. */
+/* 4 KiB entries before a boundary, the largest that fit after it; of 1 GiB at 2 MiB. */
 static char *map_mixed(int *uffd, size_t *boundary)
 {
 	char *primary = map_split(fd, 0, 0, uffd);
@@ -92,14 +92,14 @@ static void through_a_file(void)
 	assert_that(mem >= 0, "/proc/self/mem: %s", error_name(errno));
 	assert_bytes(pread(mem, buffer, 4 * BASE_PAGE, at), 4 * BASE_PAGE);
 	assert_buffer(boundary - 2, 4, FILLING);
-	/* Across the end of a base page. */
+	/* Across the boundary of two base pages. */
 	assert_bytes(pwrite(mem, "hugetlb", 7, at + (off_t)BASE_PAGE - 3 + 0x400), 7);
 	alias = map_shared(fd, huge_size(), UNRESERVED);
 	assert_that(memcmp(alias + (boundary - 1) * BASE_PAGE - 3 + 0x400, "hugetlb", 7) == 0,
 		    "the other mapping does not show what was written through /proc/self/mem");
 }
 
-/* The thread that reads from afar is held by the hole, as one that reads by itself. */
+/* process_vm_readv() blocks in the fault as a read by the thread itself would. */
 static char *hole;
 
 static void *read_hole(void *done)
@@ -127,7 +127,7 @@ static void hole_is_a_fault(void)
 	assert_mapped(primary, 0, 0, 2 * BASE_PAGE);
 }
 
-/* Full, and by one entry: every 37th page from afar. */
+/* At 37 places; then once more after MADV_COLLAPSE. */
 static void full_and_collapsed(void)
 {
 	int uffd;

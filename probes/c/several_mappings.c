@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* One file in several mappings of different granularity: each keeps what it has. */
+/* Several mappings of one file, by entries of different sizes. */
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -31,7 +31,6 @@ static void two_split_mappings(void)
 	check_pages(second, 2, 4, FILLING);
 }
 
-/* Fine, 2 MiB and whole at the same time show the same memory. */
 static void three_granularities(void)
 {
 	int fine_uffd, pmd_uffd;
@@ -64,8 +63,7 @@ static void one_goes_away(void)
 	check_pages(first, 0, 8, FILLING);
 }
 
-/* The huge page lives as long as one base page of it is mapped anywhere. */
-static void last_fine_entry(void)
+static void last_entry(void)
 {
 	struct pool before = pool_now();
 	int own = filled_memfd(512, FILLING), uffd;
@@ -80,7 +78,7 @@ static void last_fine_entry(void)
 	assert_pool(&before, 0, 0, "unmapped");
 }
 
-/* Both halves of one file's page, in two ranges of one mapping that overlap in the file. */
+/* The same file range in two mappings that one userfaultfd serves. */
 static void one_userfaultfd(void)
 {
 	int uffd;
@@ -103,7 +101,7 @@ int main(int argc, char **argv)
 		  three_granularities },
 		{ "munmap of one split mapping leaves the entries of the other", one_goes_away },
 		{ "one mapped base page keeps a huge page; munmap returns it to the pool",
-		  last_fine_entry },
+		  last_entry },
 		{ "two split mappings with one userfaultfd are continued separately",
 		  one_userfaultfd },
 	};

@@ -2,7 +2,7 @@
 /* What /proc/PID/smaps says about an ordinary shared mapping of a huge page. */
 #include "hgm_probe.h"
 
-/* Whether one more process maps the page decides which of the two fields counts it. */
+/* Which of the two counts the page depends on whether another process maps it. */
 static int64_t hugetlb_bytes(const char *start)
 {
 	return smaps_bytes(start, "Shared_Hugetlb") + smaps_bytes(start, "Private_Hugetlb");

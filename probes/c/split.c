@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* MADV_SPLIT is accepted where it must be. Nothing is allocated. */
+/* MADV_SPLIT that must succeed. Nothing is allocated. */
 #include "hgm_probe.h"
 
 static void memfd(void)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* MADV_SPLIT with every kind of shared mapping, and with ranges that are none. */
+/* MADV_SPLIT of every kind of shared mapping, and of invalid ranges. */
 #include <sys/ipc.h>
 #include <sys/shm.h>
 
@@ -76,7 +76,7 @@ static void wrapping(void)
 	assert_flag(start, "hm", false);
 }
 
-/* As for every other advice: ENOMEM, and what is mapped was advised. */
+/* As with other advice: ENOMEM, but what is mapped was advised. */
 static void gap(void)
 {
 	char *start = map_shared(fd, 3 * huge_size(), UNRESERVED);

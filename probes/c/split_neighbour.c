@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A huge page beside a split one keeps the interface of whole huge pages. */
+/* A huge page beside a split one is still served as a whole. */
 #include "hgm_probe.h"
 
 #define FILLING 1
@@ -50,8 +50,8 @@ static void split_one_takes_parts(void)
 	assert_mapped(start, 0, 0, 0);
 }
 
-/* The VMA was cut: no ioctl reaches over the cut. */
-static void across_the_cut(void)
+/* MADV_SPLIT has split the VMA, and an ioctl works on one VMA. */
+static void across_the_boundary(void)
 {
 	int uffd;
 	char *start = map_half_split(&uffd);
@@ -77,7 +77,7 @@ static void fault_addresses(void)
 	touch_end(&second);
 }
 
-/* The cut may stay, but both sides of it have the same interface now. */
+/* Whether the VMAs are merged again is up to the kernel. */
 static void both_split(void)
 {
 	int uffd;
@@ -98,7 +98,7 @@ int main(int argc, char **argv)
 		{ "UFFDIO_CONTINUE of 4 KiB of a split huge page maps nothing of its neighbour",
 		  split_one_takes_parts },
 		{ "UFFDIO_CONTINUE across a split and an unsplit huge page is ENOENT and maps nothing",
-		  across_the_cut },
+		  across_the_boundary },
 		{ "faults report the base page in a split huge page, the huge page in its neighbour",
 		  fault_addresses },
 		{ "after MADV_SPLIT of both neighbours UFFDIO_CONTINUE of 4 KiB succeeds in each",

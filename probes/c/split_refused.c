@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* MADV_SPLIT is refused with EINVAL where it must be. Nothing is allocated. */
+/* MADV_SPLIT that must fail with EINVAL. Nothing is allocated. */
 #include <unistd.h>
 
 #include "hgm_probe.h"

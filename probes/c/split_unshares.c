@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Two mappings of one file that are aligned to 1 GiB share a table of 2 MiB
- * entries. MADV_SPLIT takes the split one out of it.
+ * Two mappings of one file that are aligned to 1 GiB share a PMD table.
+ * MADV_SPLIT ends that for the split one.
  */
 #include "hgm_probe.h"
 
@@ -25,7 +25,7 @@ static char *map_aligned(int fd)
 	return start;
 }
 
-/* Both mappings, with a table of entries that they share if the kernel shares any. */
+/* Both mappings, which share a PMD table if this kernel does that. */
 static void map_both(void)
 {
 	int fd = huge_memfd(PUD_PAGE / huge_size());
@@ -35,8 +35,7 @@ static void map_both(void)
 	fill_pages(alias, 0, PAGES * huge_pages(), FILLING);
 	check_pages(primary, 0, 1, FILLING);
 	if (pagemap_present(primary, PAGES * huge_pages()) != PAGES * huge_pages())
-		probe_skip("the kernel did not share the table: of %d huge pages that the other "
-			   "mapping has one is present", PAGES);
+		probe_skip("the kernel did not share the PMD table of two mappings of one file");
 }
 
 static void other_mapping_stays(void)
@@ -63,7 +62,7 @@ static void fine_entries_are_private(void)
 	check_pages(alias, 0, PAGES * huge_pages(), FILLING);
 }
 
-/* Without userfaultfd, which unshares by itself: what one maps the other does not get. */
+/* Not registered, as UFFDIO_REGISTER ends the sharing as well. */
 static void never_shared_again(void)
 {
 	map_both();

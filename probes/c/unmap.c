@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* munmap() and MADV_DONTNEED of split huge pages: all of one goes, none of the others. */
+/* munmap() and MADV_DONTNEED unmap one split huge page and nothing of its neighbour. */
 #include <signal.h>
 
 #include "hgm_probe.h"
@@ -71,7 +71,7 @@ static void dropped(void)
 	check_pages(start, huge_pages(), 1, FILLING);
 }
 
-/* As without MADV_SPLIT: what is protected stays so when it comes back. */
+/* As without MADV_SPLIT: the page is protected when it is mapped again. */
 static void dropped_with_marks(void)
 {
 	int uffd;
@@ -90,13 +90,12 @@ static void parts_are_not_dropped(void)
 	char *start = map_two(&uffd);
 
 	assert_error(advise(start + BASE_PAGE, BASE_PAGE, MADV_DONTNEED), EINVAL);
-	/* A length is rounded down to huge pages, here to nothing. */
+	/* The length is rounded down to whole huge pages, here to 0. */
 	assert_error(advise(start, BASE_PAGE, MADV_DONTNEED), 0);
 	assert_smaps(start, "HugetlbPteMapped", 5 * BASE_PAGE);
 }
 
-/* An address that was unmapped and is mapped anew has nothing of before: no stale entry. */
-static void mapped_anew(void)
+static void mapped_again(void)
 {
 	int uffd;
 	char *start = map_two(&uffd);
@@ -113,9 +112,9 @@ static void mapped_anew(void)
 }
 
 /*
- * The CPU that has just used an entry may have it in its TLB. Whoever touches a
- * page that is gone gets SIGBUS, unless the entry is still there. Many rounds, as
- * another task on this CPU empties the TLB as well.
+ * The CPU that has just used an entry may have it in its TLB. An access to an
+ * unmapped page is SIGBUS, unless a stale TLB entry is used. Many rounds, as a
+ * switch to another task on this CPU may flush the TLB as well.
  */
 static void dropped_from_the_tlb(void)
 {
@@ -151,7 +150,7 @@ int main(int argc, char **argv)
 		  dropped_with_marks },
 		{ "MADV_DONTNEED of part of a split huge page unmaps nothing",
 		  parts_are_not_dropped },
-		{ "mmap where a split mapping was shows none of its entries", mapped_anew },
+		{ "mmap where a split mapping was shows none of its entries", mapped_again },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Held threads of one split huge page are woken by their own base page, and by no other. */
+/* Threads blocked in minor faults are woken for their own base page only. */
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -38,7 +38,6 @@ static void own_page_only(void)
 	assert_no_fault(uffd);
 }
 
-/* One continue of a range lets everybody in it go. */
 static void range_wakes_all(void)
 {
 	struct touch touches[8];
@@ -69,7 +68,7 @@ static void explicit_wake(void)
 	touch_end(&touch);
 }
 
-/* Whoever is held when the userfaultfd goes away is served by the kernel. */
+/* After close() the kernel maps the page itself. */
 static void closing(void)
 {
 	struct touch touch;
@@ -82,7 +81,7 @@ static void closing(void)
 	check_pages(primary, 0, 1, FILLING);
 }
 
-/* It is for missing mode alone that UFFDIO_UNREGISTER wakes by itself. */
+/* UFFDIO_UNREGISTER wakes threads of missing mode only. */
 static void unregistering(void)
 {
 	struct touch touch;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* UFFDIO_WRITEPROTECT and a split huge page: before a continue, and of parts. */
+/* UFFDIO_WRITEPROTECT of a split huge page, of parts of it, and before a continue. */
 #include "hgm_probe.h"
 
 #define FILLING 1
@@ -18,8 +18,8 @@ static char *map_both_modes(int *uffd)
 }
 
 /*
- * The interface does not promise less than a huge page here: a kernel may say
- * EINVAL, and nothing else.
+ * Not every implementation promises protection of less than a huge page: then it
+ * must be EINVAL.
  */
 static void protect_page(int uffd, char *page)
 {
@@ -30,7 +30,7 @@ static void protect_page(int uffd, char *page)
 	assert_error(error, 0);
 }
 
-/* A write to PAGE must be held by its protection, and go on when that is lifted. */
+/* A write to PAGE must block until its protection is removed. */
 static void assert_held(int uffd, char *primary, size_t page)
 {
 	char *start = primary + page * BASE_PAGE;
@@ -59,7 +59,6 @@ static void one_page(void)
 	fill_pages(primary, 0, 8, FILLING);
 }
 
-/* One large entry, protected in part. */
 static void part_of_an_entry(void)
 {
 	int uffd;
@@ -75,7 +74,6 @@ static void part_of_an_entry(void)
 	check_pages(primary, 0, PMD_PAGE / BASE_PAGE, FILLING);
 }
 
-/* Protect first, continue later: the page is mapped, and the others' marks hold. */
 static void protected_before(void)
 {
 	int uffd;

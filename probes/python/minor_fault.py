@@ -21,7 +21,9 @@ def fault_is_answered() -> None:
     touch = hgm.Touch(start + 5 * hgm.BASE_PAGE)
     hgm.assert_fault(uffd, start, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
     hgm.assert_continue(uffd, start, hgm.huge_size(), 0, hgm.huge_size())
-    hgm.assert_that(touch.end() == hgm.stamp(5, FILLING), "the held read saw something else")
+    hgm.assert_that(
+        touch.end() == hgm.stamp(5, FILLING), "the blocked read gave another word than the page has"
+    )
     hgm.check_pages(primary, 0, hgm.huge_pages(), FILLING)
 
 

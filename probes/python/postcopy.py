@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the interface is for: a huge page is fetched by 4 KiB on demand, then collapsed.
 
-One thread uses the memory as a guest would, the other is the migration's
-handler. Each page is written through the alias just before it is continued, so that whoever sees it
-earlier, or sees another page, reads something wrong.
+One thread uses the memory as a guest would, the other is the migration's handler. Each page is
+written through the alias just before it is continued, so that a thread that sees it earlier, or
+sees another page, reads wrong contents.
 """
 
 import ctypes
@@ -23,13 +23,13 @@ def make_file() -> None:
 
 
 def order() -> list[int]:
-    """Return the pages in the order of their use: all over the huge page, none of them twice."""
+    """Return the pages in the order of their use: spread over the huge page, each once."""
     step = hgm.huge_pages() // PAGES
     return [(page * 13 % PAGES) * step + page % step for page in range(PAGES)]
 
 
 class Guest(threading.Thread):
-    """Reads the first word of each page; a fault holds it in a foreign call."""
+    """Reads the first word of each page in a foreign call, which a fault may block."""
 
     def __init__(self, start: int) -> None:
         super().__init__(daemon=True)
@@ -46,7 +46,7 @@ class Guest(threading.Thread):
 
 def on_demand() -> None:
     alias = hgm.map_shared(fd, hgm.huge_size())
-    alias[0] = 0  # the huge page is there, and empty
+    alias[0] = 0  # the file has the huge page now, all zero
     primary, uffd = hgm.map_registered(fd, is_split=True)
     start = hgm.address_of(primary)
     guest = Guest(start)
@@ -57,9 +57,12 @@ def on_demand() -> None:
         hgm.fill_pages(alias, page, 1, FILLING)
         hgm.assert_continue(uffd, address, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
     guest.join(hgm.EVENT_SECONDS)
-    hgm.assert_that(not guest.is_alive(), "the guest's thread is still held")
-    wanted = [hgm.stamp(page, FILLING) for page in order()]
-    hgm.assert_that(guest.seen == wanted, f"it saw {[hgm.describe(value) for value in guest.seen]}")
+    hgm.assert_that(
+        not guest.is_alive(), "the guest's thread is still blocked after the last UFFDIO_CONTINUE"
+    )
+    for page, value in zip(order(), guest.seen, strict=True):
+        seen, wanted = hgm.describe(value), hgm.describe(hgm.stamp(page, FILLING))
+        hgm.assert_that(seen == wanted, f"the guest read {seen} in page {page}, expected {wanted}")
     hgm.assert_mapped(primary, pte=PAGES * hgm.BASE_PAGE)
     hgm.collapse(primary)
     hgm.assert_mapped(primary, **{hgm.whole_level(): hgm.huge_size()})

@@ -14,12 +14,12 @@ def fill_file() -> None:
 
 
 def assert_views(memory: hgm.mmap.mmap, pages: list[int], **by_level: int) -> None:
-    """Of the mapping's first 2 MiB, these pages and no others are there; smaps is of all of it."""
+    """Fail unless of the first 2 MiB just these pages are mapped, and smaps counts these bytes."""
     count = hgm.PMD_PAGE // hgm.BASE_PAGE
     present = hgm.pagemap_pages(memory, hgm.PAGEMAP_PRESENT, count)
-    hgm.assert_that(present == pages, f"pagemap: {present}, expected {pages}")
+    hgm.assert_that(present == pages, f"pagemap: pages {present} are present, expected {pages}")
     in_core = hgm.mincore_pages(memory, count)
-    hgm.assert_that(in_core == pages, f"mincore: {in_core}, expected {pages}")
+    hgm.assert_that(in_core == pages, f"mincore: pages {in_core} are resident, expected {pages}")
     hgm.assert_mapped(memory, **by_level)
 
 
@@ -34,7 +34,8 @@ def as_it_fills() -> None:
     hgm.checkpoint(primary, "pmd:0,pte:3,present:3")
     hgm.collapse(primary)
     assert_views(primary, [*range(512)], **{hgm.whole_level(): hgm.huge_size()})
-    hgm.assert_that(hgm.advise(primary, hgm.mmap.MADV_DONTNEED) == 0, "MADV_DONTNEED")
+    error = hgm.advise(primary, hgm.mmap.MADV_DONTNEED)
+    hgm.assert_that(error == 0, f"MADV_DONTNEED: expected success, got {hgm.error_name(error)}")
     assert_views(primary, [])
 
 

@@ -55,7 +55,7 @@ void check_regions(void);
 
 /* ---- operations.c: one operation on the kernel and on the model -------- */
 
-/* The order is that of random choice: a seed means the same operations for ever. */
+/* The order must not change: a seed stands for the same operations in every version. */
 enum kind {
 	CONT, CONT_WP, WP, UNWP, READ, WRITE, ALIAS, COLLAPSE, VMREAD, FORK, READONLY,
 	REMAP, SIDE, REREGISTER, DONTNEED, PUNCH, TRUNCATE, KINDS

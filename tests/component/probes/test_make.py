@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,21 @@ def test_help_and_list_name_every_test(programs: Path) -> None:
         assert said.exit_code == 0
         assert listed, name
         assert all(f"  {test}\n" in said.stdout for test in listed), name
-        assert len(set(listed)) == len(listed), name
+
+
+def test_each_name_stands_alone(programs: Path) -> None:
+    """A JUnit viewer shows one name without the others, and -t takes it as a glob."""
+    for spec in catalog.load():
+        program = programs / Path(spec.source).stem
+        python = catalog.PROBES / spec.source
+        argv = [str(program)] if spec.language == "c" else [sys.executable, str(python)]
+        argv += [*spec.arguments[:-2], "-l"]
+        names = command.run(argv, Deadline.after(60, "the probe")).stdout.splitlines()
+        assert len(set(names)) == len(names) > 0, spec.name
+        for name in names:
+            assert name.isprintable(), name
+            assert 20 <= len(name) <= 90, name
+            assert not set(name) & set("#*?["), name
 
 
 def test_a_probe_and_the_catalogue_ask_for_the_same_pool(programs: Path) -> None:
