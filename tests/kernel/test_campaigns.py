@@ -2,8 +2,6 @@
 """Campaigns over real kernels: a series is tried and bisected, killed on the way, and continued."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -86,7 +84,7 @@ def _steps(finished: dict[Path, int]) -> list[str]:
 
 
 def _kill_when(condition: Callable[[], bool], *words: str) -> None:
-    """Start a command and kill it, past all cleaning up, once a condition holds."""
+    """Start a command and kill it with SIGKILL, without a chance to clean up, on a condition."""
     process = subprocess.Popen(
         [sys.executable, "-m", "harness.cli", *words],
         stdout=subprocess.DEVNULL,
@@ -94,13 +92,14 @@ def _kill_when(condition: Callable[[], bool], *words: str) -> None:
         start_new_session=True,
     )
     end = time.monotonic() + 1200
-    while time.monotonic() < end and process.poll() is None:
-        if condition():
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
+    try:
+        while not condition():
+            assert process.poll() is None, "the command ended before the condition held"
+            assert time.monotonic() < end, "the condition did not hold in time"
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_bisection_killed_in_a_build_names_the_patch_that_does_not_build(
