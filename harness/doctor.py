@@ -64,7 +64,8 @@ def write(findings: Sequence[Finding], stream: TextIO) -> None:
 def _packages() -> Finding:
     missing = [*host.missing_packages(), *host.missing_for_python()]
     if not missing:
-        return Finding("packages", "ok", f"all {len(host.packages())} are here")
+        count = sum(package.needed_by != "test" for package in host.packages())
+        return Finding("packages", "ok", f"all {count} are here")
     names = ", ".join(f"{package.name} ({package.purpose})" for package in missing)
     return Finding("packages", "missing", names, shlex.join(host.install_line(missing)))
 

@@ -62,7 +62,7 @@ def _enter(words: Sequence[str]) -> int:
     _check_command(words)
     if words[0] == "doctor":
         return _show_doctor(words)
-    host.prepare(packages_too=words[0] not in _WITHOUT_PACKAGES)
+    host.prepare(packages_too=words[0] not in _WITHOUT_PACKAGES, tests_too=words[0] == "test")
     return _become_the_harness(words)
 
 

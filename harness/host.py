@@ -35,7 +35,7 @@ class HostPackage(NamedTuple):
     Attributes:
         name: the package.
         shown_by: a program in PATH, or an absolute path, that is there when the package is.
-        needed_by: ``build`` or ``run``: see ``host-packages.txt``.
+        needed_by: ``build``, ``run`` or ``test``: see ``host-packages.txt``.
         purpose: what it is for.
     """
 
@@ -88,9 +88,10 @@ def packages() -> list[HostPackage]:
     return [HostPackage(*row) for row in rows]
 
 
-def missing_packages() -> list[HostPackage]:
-    """Return the packages of ``host-packages.txt`` that are not there."""
-    return [package for package in packages() if not package.present()]
+def missing_packages(*, tests_too: bool = False) -> list[HostPackage]:
+    """Return the packages of ``host-packages.txt`` that are not there; those for tests if asked."""
+    wanted = [package for package in packages() if tests_too or package.needed_by != "test"]
+    return [package for package in wanted if not package.present()]
 
 
 def missing_for_python() -> list[HostPackage]:
@@ -169,19 +170,21 @@ def hold_environment() -> None:
     os.set_inheritable(handle, True)
 
 
-def prepare(*, packages_too: bool) -> None:
+def prepare(*, packages_too: bool, tests_too: bool = False) -> None:
     """Make the host ready for a command of this checkout; quick where it is already.
 
     Says on standard error what it will install before it installs anything.
 
     Args:
         packages_too: whether the command needs the packages of ``host-packages.txt``.
+        tests_too: whether it needs those of them as well that only our own tests use.
 
     Raises:
         HostError: if something is missing and cannot, or must not, be installed.
     """
     may_install = _may_install()
-    missing = [*(missing_packages() if packages_too else ()), *missing_for_python()]
+    packages_missing = missing_packages(tests_too=tests_too) if packages_too else []
+    missing = [*packages_missing, *missing_for_python()]
     ready = environment_is_ready()
     if ready and not missing:
         return

@@ -120,6 +120,12 @@ static void everything_at_once(void)
 		    (long long)grown, PAGE_TABLES_SLACK);
 }
 
+/* In the test it would be one of its processes that is skipped. */
+static void need_userfaultfd(void)
+{
+	uffd_offered();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -144,6 +150,7 @@ int main(int argc, char **argv)
 		.pages_small = 3,
 		.arguments = arguments,
 		.needs_hgm = true,
+		.setup = need_userfaultfd,
 		.test_ms = seconds * 1000 + GRACE_MS,
 	});
 }

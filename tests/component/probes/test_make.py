@@ -41,6 +41,14 @@ def test_nothing_is_built_twice(programs: Path, make: Make) -> None:
     assert "gcc" not in make().stdout
 
 
+def test_the_probes_build_for_arm64(make: Make) -> None:
+    """The cross compiler is among the packages that `hgm test` installs; see host-packages.txt."""
+    make("CROSS_COMPILE=aarch64-linux-gnu-", output="arm64")
+    said = make("CROSS_COMPILE=aarch64-linux-gnu-", "-nB", output="arm64").stdout
+    count = len(list((catalog.PROBES / "c").glob("*.c")))
+    assert said.count("\naarch64-linux-gnu-gcc ") == count
+
+
 def test_help_and_list_name_every_test(programs: Path) -> None:
     for name in C_PROBES:
         listed = run(programs / name, "-l").stdout.splitlines()
