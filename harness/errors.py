@@ -6,7 +6,7 @@
     HarnessError
     ├── UserError                exit 2: the caller can correct it
     │   ├── SpecError            a --kernel, --series, --hugepages ... of unknown form
-    │   ├── SourceError          a kernel source that is absent, damaged, or no kernel
+    │   ├── SourceError          a kernel source that is absent, damaged, or not a kernel
     │   ├── SeriesError          a patch that is corrupt or does not apply
     │   ├── ConfigError          a requested symbol that this kernel cannot have
     │   ├── CompileError         a probe that does not compile
@@ -14,7 +14,7 @@
     │   └── RecordError          a run directory that is absent or damaged
     └── InfrastructureError      exit 3: this host, or the way to the guest, failed
         ├── ToolMissing          a host program that is not installed
-        ├── CommandFailed        a program that ended with an exit code nobody expected
+        ├── CommandFailed        a program that ended with an unexpected exit code
         ├── DeadlineExpired      a time budget that ran out
         ├── NoSpace              a file system that is full
         ├── AcceleratorError     --accel kvm on a host where no KVM guest lives
@@ -46,15 +46,15 @@ INTERNAL = "internal error, please report it"
 
 
 class HarnessError(Exception):
-    """Root of the tree: one line that helps, and the evidence behind it.
+    """Root of the tree: one line that helps, and its evidence.
 
     Args:
         message: what was wrong and where, in one line without a full stop at the end.
         hint: what to do about it, in one line.
         command: the argv that failed, where a program was involved.
-        log: the file that holds the whole story.
+        log: the file with all of its output.
         console: the last lines of the guest's console, oldest first.
-        seconds: wall time of ``command``; 0 where it is of no interest.
+        seconds: wall time of ``command``; 0 where it is not recorded.
     """
 
     exit_code: ClassVar[int] = 3
@@ -139,7 +139,7 @@ class ToolMissing(InfrastructureError):
 
 
 class CommandFailed(InfrastructureError):
-    """A program that ended with an exit code nobody expected."""
+    """A program that ended with an unexpected exit code."""
 
 
 class DeadlineExpired(InfrastructureError):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from harness import command
@@ -16,10 +17,7 @@ def download(name: str, room: Path, deadline: Deadline) -> Path:
     if done.exit_code != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("E: ")]
         if any("Unable to locate package" in line for line in errors):
-            raise SourceError(
-                f"apt does not know the package {name}",
-                hint="run `apt-get update` as root, or see `apt-cache search linux-source`",
-            )
+            raise _unknown(name)
         said = errors[0] if errors else f"exit code {done.exit_code}"
         raise InfrastructureError(
             f"apt-get cannot download {name}: {said}",
@@ -27,6 +25,24 @@ def download(name: str, room: Path, deadline: Deadline) -> Path:
             command=done.argv,
         )
     return next(room.glob("*.deb"))
+
+
+def check(name: str, deadline: Deadline) -> None:
+    """Look a package up in apt's lists, where this host has them.
+
+    Raises:
+        SourceError: if apt does not know it.
+    """
+    argv = ["apt-cache", "show", "--no-all-versions", name]
+    if shutil.which(argv[0]) and command.run(argv, deadline, ok=None).exit_code != 0:
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> SourceError:
+    return SourceError(
+        f"apt does not know the package {name}",
+        hint="run `apt-get update` as root, or see `apt-cache search linux-source`",
+    )
 
 
 def version(package: Path, deadline: Deadline) -> str:

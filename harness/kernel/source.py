@@ -71,6 +71,9 @@ def check(spec: SourceSpec, context: Context) -> None:
         SourceError: if it is absent, or not a kernel source.
     """
     match spec.kind:
+        case "debian":
+            if read_json(_memory(context, f"debian-{spec.where}"), Source) is None:
+                debian.check(spec.where, context.deadline)
         case "tree":
             _tree_version(spec)
         case "tar" if not specs.is_url(spec.where):

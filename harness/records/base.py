@@ -25,7 +25,7 @@ def from_json(data: bytes, kind: type[AnyRecord]) -> AnyRecord:
     """Return the record that `to_json` wrote.
 
     Raises:
-        msgspec.DecodeError: if the data is no JSON, or no such record.
+        msgspec.DecodeError: if the data is not JSON, or not such a record.
     """
     return msgspec.json.decode(data, type=kind)
 

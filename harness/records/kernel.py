@@ -54,7 +54,7 @@ class SeriesIdentity(Record, frozen=True, kw_only=True):
     Attributes:
         spec: what the caller wrote, or ``none``.
         patches: in the order they were applied.
-        tree: git tree ID of the patched source; that of the source where there are no patches.
+        tree: git tree ID of the patched source; that of the source if it has no patches.
         notes: one line for each choice made while reading it, such as which revision was taken.
     """
 

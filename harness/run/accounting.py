@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The books of one guest: read before and after each probe, in the session that runs them."""
+"""Huge-page accounting of one guest, read before and after each probe."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _READ_SECONDS = 20.0
 
 
 class LeakCheck:
-    """What a guest's kernel says of its huge pages, from one probe to the next.
+    """Reads a guest's huge-page accounting between its probes.
 
-    A reading after one probe is the reading before the next, so that a probe costs one.
+    The reading after one probe is the reading before the next, so that each probe costs one.
 
     Args:
         guest: a live guest that holds the program ``counters``.
@@ -72,7 +72,7 @@ class LeakCheck:
         return msgspec.structs.replace(evidence, accounting=reading)
 
     def _lost(self, evidence: ProbeEvidence, why: str) -> ProbeEvidence:
-        """Say that the guest went away after the probe's end, before its books were read."""
+        """Say that the guest was lost after the probe's end, before its accounting was read."""
         self._guest.drain_console()
         return msgspec.structs.replace(
             evidence,
@@ -82,5 +82,5 @@ class LeakCheck:
         )
 
     def _read(self, deadline: Deadline) -> Mapping[str, int]:
-        limit = deadline.within(_READ_SECONDS, "the guest's books on huge pages")
+        limit = deadline.within(_READ_SECONDS, "the guest's huge-page accounting")
         return accounting.parse(self._guest.ssh.run([COUNTERS], limit, check=True).stdout)

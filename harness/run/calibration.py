@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How slow a guest is on this host just now, against where the budgets were measured.
 
-Emulation, a debug kernel and a busy host each cost a factor that nobody can tell beforehand, so it
+Emulation, a debug kernel and a busy host each cost a factor that is not known beforehand, so it
 is measured: a program does a known amount of work in the guest, and its time is divided by the
 reference in ``catalog.toml``, which was taken where the budgets were.
 """
@@ -33,7 +33,7 @@ def measure(ssh: Ssh, deadline: Deadline) -> float:
     """Return the `timeout_scale` of a guest now.
 
     Raises:
-        GuestLost: if the guest died, stopped answering, or its answer is none.
+        GuestLost: if the guest died, stopped answering, or printed something else.
         DeadlineExpired: if it did not answer in time.
     """
     said = ssh.run([PROGRAM], deadline).stdout

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""When a guest is looked at from outside: a probe that hung, died or left a splat, a stuck boot."""
+"""Captures the state of a guest whose probe hung, died or left a splat, or whose boot is stuck."""
 
 from __future__ import annotations
 
@@ -24,23 +24,20 @@ from harness.workspace import atomic_write
 QUESTION_SECONDS = 60.0
 
 _QUIET_SECONDS = 0.3
-
-
-_ANEW_SECONDS = 10.0
-
+_LOGIN_SECONDS = 10.0
 
 #: The first process, as the kernel prints its name.
 _INIT = "init"
 
 
 def locate_stall(prepared: Prepared, run_dir: Path, host: Guest) -> str:
-    """Ask a guest that stands still in boot for all it can tell; return where, in a few words."""
-    prepared.context.progress.note("the guest stands still in boot: looking at it")
+    """Capture the state of a guest that makes no progress in boot; return where it is stuck."""
+    prepared.context.progress.note("the guest makes no progress in boot: capturing its state")
     directory = run_dir / "boot"
     directory.mkdir(exist_ok=True)
     try:
         host.pause_on_death()
-    except HarnessError:  # no step of the look could do without it either
+    except HarnessError:  # every step needs the monitor
         return "a QEMU whose monitor does not answer"
     escalation = Escalation(
         guest=host,
@@ -63,7 +60,11 @@ def captured(
     splats = dmesg.scan(host.console.text(evidence.console_from))
     if evidence.ended == "exit" and not splats:
         return evidence, None
-    if evidence.ended == "lost" and not splats and host.ssh.accepts_new_connection(_anew(prepared)):
+    if (
+        evidence.ended == "lost"
+        and not splats
+        and host.ssh.accepts_new_connection(_login(prepared))
+    ):
         why = f"{evidence.detail}, and the guest answers another connection"
         return msgspec.structs.replace(evidence, detail=why), None
     escalation = Escalation(
@@ -75,9 +76,11 @@ def captured(
         policy=vmcore.policy(),
         timeout_scale=evidence.timeout_scale,
     )
-    prepared.context.progress.note(f"{evidence.name}: looking at the guest ({evidence.ended})")
+    prepared.context.progress.note(
+        f"{evidence.name}: capturing the guest's state ({evidence.ended})"
+    )
     if evidence.ended == "exit":
-        with contextlib.suppress(DeadlineExpired):  # the end of what it is saying
+        with contextlib.suppress(DeadlineExpired):  # the end of the splat
             host.console.wait_quiet(
                 _QUIET_SECONDS,
                 prepared.context.deadline.within(QUESTION_SECONDS, "a question to the guest"),
@@ -89,5 +92,5 @@ def captured(
     return msgspec.structs.replace(evidence, console_to=capture.console_to), capture
 
 
-def _anew(prepared: Prepared) -> Deadline:
-    return prepared.context.deadline.within(_ANEW_SECONDS, "another SSH login")
+def _login(prepared: Prepared) -> Deadline:
+    return prepared.context.deadline.within(_LOGIN_SECONDS, "another SSH login")

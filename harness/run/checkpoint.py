@@ -5,10 +5,10 @@ The probe has pinned itself to a vCPU and spins in user mode (`harness.judge.che
 vCPU's page tables are the probe's if they lead to its beacon, a page that holds a number made up
 for this checkpoint; if another process or a handler of interrupts has the vCPU, the guest goes on
 for a moment and is stopped again. The host lets the probe go by writing into the beacon, so that
-nothing but memory is between the two; a probe that nobody lets go fails by its own deadline.
+only memory is between the two; a probe that is not let go fails by its own deadline.
 
 Every page of the guest that was read is kept beside the evidence: `harness.judge.checkpoint`
-judges it again from there, and whatever is asked of the page tables later can be answered.
+judges it again from there, also by rules that are written later.
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ class Watcher:
         rundir.keep_checkpoint(self._directory, evidence, keeper.pages)
 
     def _require_monitor(self) -> None:
-        """Tell a probe that was never found from a QEMU that answers nothing.
+        """Tell a probe that was never found from a QEMU that does not answer.
 
         Raises:
             GuestLost: if QEMU does not answer.
         """
-        limit = Deadline.after(_FIND_SECONDS, "a sign of life")
+        limit = Deadline.after(_FIND_SECONDS, "an answer of QEMU")
         try:
             self._guest.qmp.execute("query-status", deadline=limit)
         except (DeadlineExpired, QemuError) as error:

@@ -138,7 +138,7 @@ def _before_its_first_probe() -> Iterator[None]:
 
 
 def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
-    """Note in the record what there is to know about a guest that was just reached.
+    """Put what there is to know about a guest that was just reached into the record.
 
     Returns:
         By how much its probes' budgets are multiplied.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One probe in one guest: run it, keep what it said, and note how it ended. Judging comes later."""
+"""Runs one probe in a guest, keeps its output and how it ended; judging comes later."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MOUNT_DISK = "/bin/hgm-disk"
 #: In the guest: prints what the running kernel has, a ``key=value`` a line.
 FEATURES = f"{GUEST_DIRECTORY}/features"
 
-#: In the guest: prints the kernel's books on huge pages, a ``key value`` a line; with ``run`` and a
-#: command it runs that in the cgroup whose huge pages the books name.
+#: In the guest: prints the huge-page accounting, a ``key value`` a line; with ``run`` and a command
+#: it runs that in the cgroup whose huge pages are counted.
 COUNTERS = f"{GUEST_DIRECTORY}/counters"
 
 #: Seconds that a probe gets to end after the kernel has said that something is stuck.
@@ -138,13 +138,13 @@ def run_probe(
     timeout_scale: float = 1.0,
     on_output: Callable[[bytes, Deadline], None] = lambda chunk, limit: None,
 ) -> ProbeEvidence:
-    """Run a probe and return what is known about it before anybody judges it.
+    """Run a probe and return what is known about it before it is judged.
 
     Args:
         guest: a live guest that holds the probe.
         spec: the probe.
         directory: takes ``ktap`` and ``stderr``, byte for byte as they come.
-        deadline: the run's; a probe cut short by it is no hang, so DeadlineExpired leaves.
+        deadline: the run's; a probe that it cuts short did not hang, so DeadlineExpired is raised.
         timeout_scale: by how much to multiply its budget.
         on_output: takes its standard output as well, as it comes, with the time that is left; may
             raise GuestLost.

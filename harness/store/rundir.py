@@ -343,7 +343,7 @@ def load_ingredients(run_dir: Path) -> Ingredients:
     """
     path = run_dir / INGREDIENTS
     if run_dir.is_dir() and not path.exists():
-        raise RecordError(f"there is no {path}", hint="a run that got to no guest has none")
+        raise RecordError(f"there is no {path}", hint="a run that ended before its guest has none")
     return _read(path, Ingredients, upgrade.ingredients)
 
 

@@ -168,7 +168,7 @@ def test_a_short_pool_is_infrastructure_and_shows_the_kernels_own_line(hgm: Hgm)
     run = hgm("run", "--hugepages", "1G:3,2M:64", "--memory", "4G", "--json")
     assert run.code == 3
     assert run.record["verdict"] == "ERROR"
-    assert "of 3 asked" in run.record["reason"]
+    assert "asked for 3" in run.record["reason"]
     assert "HugeTLB: allocating 3 of page size 1.00 GiB failed" in run.record["reason"]
     for probe in run.record["probes"]:
         assert probe["status"] == ("SKIP" if probe["reason"] == _MACHINE else "LOST"), probe

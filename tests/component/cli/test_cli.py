@@ -83,6 +83,7 @@ SOURCES = [(words[1], words[2]) for words, _ in MISTAKES if words[0] == "run" an
     [
         *(("run", *source) for source in SOURCES),
         ("run", POOL, *SMALL),
+        ("run", "--kernel", "debian:linux-source-of-nobody"),
         ("run", "--against", "dir:/nowhere"),
         ("run", "--against", "none", POOL, *SMALL),
         ("series", "try", "--series", "dir:/nowhere"),
