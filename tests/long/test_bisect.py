@@ -47,46 +47,46 @@ def _break(text: Callable[[str], str]) -> str:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of fault: makes its patch from the source's text; what is asked; what must be said."""
+class SeededFault:
+    """A fault: how to make its patch from the source, the options of the predicate, the evidence."""
 
     patch: Callable[[Callable[[str], str]], str]
-    question: tuple[str, ...]
+    predicate: tuple[str, ...]
     evidence: str
 
 
 _SPLAT = ("--config", "debug", "--about", "splat", "--signature", "circular locking")
 
-KINDS = {
-    "wrong result": Kind(
+FAULTS = {
+    "wrong result": SeededFault(
         _seeded("wrong-subpage-in-continue"), ("--probe", "hgm/continue-4k/2M"), "FAIL"
     ),
-    "hang in fork": Kind(
+    "hang in fork": SeededFault(
         _fork("for (;;)\n\t\t\tcpu_relax();"),
         ("--probe", "hgm/fork/2M", "--status", "HANG"),
         "HANG",
     ),
-    "crash": Kind(
+    "crash": SeededFault(
         _fork("BUG();"),
         ("--probe", "hgm/fork/2M", "--signature", "kernel BUG at .*kernel/fork.c"),
         "CRASH",
     ),
-    "lockdep splat": Kind(
+    "lockdep splat": SeededFault(
         _seeded("lock-order-in-collapse"),
         (*_SPLAT, "--probe", "hgm/collapse/2M"),
         "circular locking",
     ),
-    "build break": Kind(_break, ("--about", "build"), "#error deliberate"),
+    "build break": SeededFault(_break, ("--about", "build"), "#error deliberate"),
 }
 
 
-def _write(directory: Path, kind: Kind) -> int:
+def _write(directory: Path, fault: SeededFault) -> int:
     text = synthetic.source_text(STOCK)
-    return synthetic.write(directory, text, kind.patch(text), total=TOTAL)
+    return synthetic.write(directory, text, fault.patch(text), total=TOTAL)
 
 
-def _answer(run: Run) -> dict[str, Any]:
-    """Return the answer; what it took is in the report, which pytest shows with ``-s``."""
+def _found(run: Run) -> dict[str, Any]:
+    """Return the result; its cost is in the report, which pytest shows with ``-s``."""
     assert run.code == 0, run.err
     found = json.loads(run.out)
     assert isinstance(found, dict)
@@ -94,39 +94,39 @@ def _answer(run: Run) -> dict[str, Any]:
 
 
 def _took_few_builds(found: dict[str, Any]) -> None:
-    # A look is one kernel, built or not; `builds` leaves out those that did not compile.
-    assert found["builds"] <= len(found["looks"]) <= math.ceil(math.log2(TOTAL)) + 2
+    # An evaluation is one kernel; `builds` leaves out those that did not compile.
+    assert found["builds"] <= len(found["evaluations"]) <= math.ceil(math.log2(TOTAL)) + 2
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", FAULTS)
 def test_the_faulty_patch_is_named(hgm: Hgm, tmp_path: Path, name: str) -> None:
-    kind = KINDS[name]
-    culprit = _write(tmp_path / "series", kind)
+    fault = FAULTS[name]
+    culprit = _write(tmp_path / "series", fault)
     words = ("--series", f"dir:{tmp_path / 'series'}", "--runs-dir", str(tmp_path / "runs"))
-    found = _answer(hgm("bisect", *words, *kind.question, "--json"))
-    assert found["suspects"][0]["point"] == f"{culprit:04}"
-    assert kind.evidence in found["evidence"]
+    found = _found(hgm("bisect", *words, *fault.predicate, "--json"))
+    assert found["suspects"][0]["id"] == f"{culprit:04}"
+    assert fault.evidence in found["evidence"]
     _took_few_builds(found)
 
 
 def test_the_faulty_commit_is_named(hgm: Hgm, tmp_path: Path) -> None:
-    kind = KINDS["wrong result"]
-    culprit = _write(tmp_path / "series", kind)
+    fault = FAULTS["wrong result"]
+    culprit = _write(tmp_path / "series", fault)
     repository = _commits(tmp_path / "linux", tmp_path / "series")
     ends = ("--repo", str(repository), "--good", f"HEAD~{TOTAL}", "--bad", "HEAD")
-    words = (*ends, "--runs-dir", str(tmp_path / "runs"), *kind.question)
-    found = _answer(hgm("bisect", *words, "--json"))
+    words = (*ends, "--runs-dir", str(tmp_path / "runs"), *fault.predicate)
+    found = _found(hgm("bisect", *words, "--json"))
     names = (tmp_path / "series" / "series").read_text().split()
     assert found["suspects"][0]["name"] == names[culprit - 1]
     _took_few_builds(found)
 
 
 def test_a_fault_that_shows_in_one_run_of_three_is_named(hgm: Hgm, tmp_path: Path) -> None:
-    kind = Kind(_seeded("flaky-wrong-subpage"), ("--probe", "hgm/continue-4k/2M"), "FAIL")
-    culprit = _write(tmp_path / "series", kind)
+    fault = SeededFault(_seeded("flaky-wrong-subpage"), ("--probe", "hgm/continue-4k/2M"), "FAIL")
+    culprit = _write(tmp_path / "series", fault)
     words = ("--series", f"dir:{tmp_path / 'series'}", "--runs-dir", str(tmp_path / "runs"))
-    found = _answer(hgm("bisect", *words, *kind.question, "--confidence", "0.95", "--json"))
-    assert found["suspects"][0]["point"] == f"{culprit:04}"
+    found = _found(hgm("bisect", *words, *fault.predicate, "--confidence", "0.95", "--json"))
+    assert found["suspects"][0]["id"] == f"{culprit:04}"
     assert found["confidence"]["reached"] >= 0.95
 
 
