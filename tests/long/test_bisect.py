@@ -48,7 +48,7 @@ def _break(text: Callable[[str], str]) -> str:
 
 @dataclass(frozen=True)
 class SeededFault:
-    """A fault: how to make its patch from the source, the options of the predicate, the evidence."""
+    """A fault: what makes its patch from the source, the predicate, the evidence."""
 
     patch: Callable[[Callable[[str], str]], str]
     predicate: tuple[str, ...]
