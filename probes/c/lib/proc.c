@@ -270,28 +270,30 @@ size_t mincore_present(void *start, size_t count)
 	return present;
 }
 
-static void assert_count(size_t got, size_t want, size_t count, const char *who, const char *what)
+static void assert_count(const char *who, const void *start, size_t got, size_t want, size_t count,
+			 const char *what)
 {
 	if (got == want)
 		return;
 	if (count == 1)
-		probe_fail("%s: the base page is %s%s, expected the opposite", who,
+		probe_fail("%s: the base page at %p is %s%s, expected the opposite", who, start,
 			   want ? "not " : "", what);
-	probe_fail("%s: %zu of %zu base pages are %s, expected %zu", who, got, count, what, want);
+	probe_fail("%s: %zu of %zu base pages from %p on are %s, expected %zu", who, got, count,
+		   start, what, want);
 }
 
 void assert_present(const void *start, size_t count, size_t want)
 {
-	assert_count(pagemap_present(start, count), want, count, "pagemap", "present");
+	assert_count("pagemap", start, pagemap_present(start, count), want, count, "present");
 }
 
 void assert_protected(const void *start, size_t count, size_t want)
 {
-	assert_count(pagemap_protected_count(start, count), want, count, "pagemap",
+	assert_count("pagemap", start, pagemap_protected_count(start, count), want, count,
 		     "write-protected");
 }
 
 void assert_resident(void *start, size_t count, size_t want)
 {
-	assert_count(mincore_present(start, count), want, count, "mincore", "resident");
+	assert_count("mincore", start, mincore_present(start, count), want, count, "resident");
 }
