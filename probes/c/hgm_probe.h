@@ -210,10 +210,9 @@ void unmap(void *start, size_t length);
 /* Frees COUNT huge pages of the file. */
 void punch(int fd, size_t first, size_t count);
 
-/* The signal that an access, or ACT, gets: SIGBUS, SIGSEGV, or 0 for none. */
+/* The signal that ACT gets: SIGBUS, SIGSEGV, or 0 for none. */
 int signal_of(void (*act)(void *), void *argument);
 enum touch_kind { TOUCH_READ, TOUCH_WRITE };
-int access_signal(void *address, enum touch_kind kind);
 
 /* Fails the test unless the access gets the signal WANT; 0 for none. */
 void assert_signal(void *address, enum touch_kind kind, int want);
@@ -350,7 +349,6 @@ void server_end(struct server *server);
 
 /* A field of the mapping in /proc/self/smaps, in bytes; -1 if there is no such field. */
 int64_t smaps_bytes(const void *address, const char *field);
-bool smaps_has_flag(const void *address, const char *letters);
 
 /* Fails the test unless a field of the mapping in smaps has this many bytes. */
 void assert_smaps(const void *address, const char *field, size_t bytes);
@@ -479,7 +477,6 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define smaps_bytes(...) FROM_HERE(smaps_bytes(__VA_ARGS__))
 #define assert_smaps(...) FROM_HERE(assert_smaps(__VA_ARGS__))
 #define assert_flag(...) FROM_HERE(assert_flag(__VA_ARGS__))
-#define smaps_has_flag(...) FROM_HERE(smaps_has_flag(__VA_ARGS__))
 #define assert_mapped(...) FROM_HERE(assert_mapped(__VA_ARGS__))
 #define assert_whole(...) FROM_HERE(assert_whole(__VA_ARGS__))
 #define status_bytes(...) FROM_HERE(status_bytes(__VA_ARGS__))

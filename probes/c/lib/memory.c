@@ -142,7 +142,7 @@ static void write_word(void *address)
 	*(volatile uint64_t *)address = 0;
 }
 
-int access_signal(void *address, enum touch_kind kind)
+static int access_signal(void *address, enum touch_kind kind)
 {
 	return signal_of(kind == TOUCH_WRITE ? write_word : read_word, address);
 }

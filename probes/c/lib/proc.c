@@ -51,7 +51,7 @@ int64_t smaps_bytes(const void *address, const char *field)
 	return smaps_field(address, field, value, sizeof(value)) ? atoll(value) * 1024 : -1;
 }
 
-bool smaps_has_flag(const void *address, const char *letters)
+static bool smaps_has_flag(const void *address, const char *letters)
 {
 	char value[256], *rest = value, *word;
 
