@@ -56,19 +56,6 @@ static void write_fault(void)
 	touch_end(&touch);
 }
 
-static void unsplit_neighbour(void)
-{
-	int uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS);
-	char *primary = map_shared(fd, huge_size(), UNRESERVED);
-	struct touch touch;
-
-	uffd_register(uffd, primary, huge_size(), UFFDIO_REGISTER_MODE_MINOR);
-	touch_start(&touch, primary + 5 * BASE_PAGE, TOUCH_READ);
-	assert_fault(uffd, primary, UFFD_PAGEFAULT_FLAG_MINOR);
-	assert_continue(uffd, primary, huge_size(), 0, huge_size());
-	touch_end(&touch);
-}
-
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -77,8 +64,6 @@ int main(int argc, char **argv)
 		{ "with UFFD_FEATURE_EXACT_ADDRESS a minor fault reports the accessed address",
 		  exact },
 		{ "a write fault in a split mapping has UFFD_PAGEFAULT_FLAG_WRITE", write_fault },
-		{ "a minor fault in an unsplit mapping reports the address of the huge page",
-		  unsplit_neighbour },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -60,7 +60,6 @@ int main(int argc, char **argv)
 		.tests = tests,
 		.count = COUNT_OF(tests),
 		.pages = 2,
-		.needs_hgm = true,
 	};
 
 	return probe_main(argc, argv, &probe);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The catalogue says what there is, and says what is wrong with itself."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,19 @@ def test_each_probe_has_the_time_that_one_test_may_take(
     one_test = float(text.partition(before)[2].split()[0]) / unit
     budgets = [spec.budget for spec in catalog.load() if spec.language == language]
     assert min(budgets) >= one_test
+
+
+_SPLITS = re.compile(r"\b(?:split|map_split|map_split_part)\(|\bMADV_SPLIT\b")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [each for each in catalog.load() if each.language == "c" and not each.arguments[:-2]],
+    ids=lambda spec: spec.name,
+)
+def test_a_probe_is_skipped_without_hgm_only_if_it_splits(spec: ProbeSpec) -> None:
+    source = catalog.PROBES / spec.source
+    text = "".join(file.read_text() for file in (source, *source.with_suffix("").glob("*.c")))
+    gated = "hgm" in spec.needs
+    assert gated == (".needs_hgm = true" in text or ".needs_hgm = target.fine" in text)
+    assert gated <= bool(_SPLITS.search(text))

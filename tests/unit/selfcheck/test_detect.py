@@ -51,6 +51,16 @@ def test_a_fault_is_caught_only_as_faults_toml_says(
     assert (row.result, row.by) == (result, by)
 
 
+def test_a_declared_fault_of_the_source_is_an_alarm_only_with_the_series() -> None:
+    record = probed({"a/b/2M": "FAIL"})
+    declared = msgspec.structs.replace(record.probes[0], without_series=("FAIL", "PASS"))
+    record = msgspec.structs.replace(
+        record, probes=(declared,), hgm=HgmSupport(present=True, evidence="MADV_SPLIT: ok")
+    )
+    assert detect.alarms("none", record, has_series=False) == []
+    assert len(detect.alarms("hgm-6.12", record, has_series=True)) == 1
+
+
 def test_a_pattern_is_matched_against_splats() -> None:
     record = probed({"hgm/stress/2M": "CRASH"})
     splat = Splat(
@@ -71,14 +81,14 @@ def test_a_pattern_is_matched_against_splats() -> None:
     ],
 )
 def test_false_alarms(record: RunRecord, count: int) -> None:
-    assert len(detect.alarms("none", record, expect_hgm=False)) == count
+    assert len(detect.alarms("none", record, has_series=False)) == count
 
 
 def test_a_reference_kernel_without_hgm_is_an_alarm() -> None:
     record = probed({"a/b/2M": "PASS"})
-    assert len(detect.alarms("hgm-6.12", record, expect_hgm=True)) == 1
+    assert len(detect.alarms("hgm-6.12", record, has_series=True)) == 1
     has = msgspec.structs.replace(record, hgm=HgmSupport(present=True, evidence="MADV_SPLIT: ok"))
-    assert detect.alarms("hgm-6.12", has, expect_hgm=True) == []
+    assert detect.alarms("hgm-6.12", has, has_series=True) == []
 
 
 def test_a_pattern_is_matched_against_problems_of_a_page_table_walk() -> None:
