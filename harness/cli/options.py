@@ -53,7 +53,8 @@ def source_options(function: Command) -> Command:
         click.option(
             "--fuzz",
             is_flag=True,
-            help="If a patch does not apply, try again at other lines and with less context.",
+            help="If a patch does not apply, try again with less context, one line on each side at "
+            "least. An offset needs no option.",
         ),
         click.option(
             "--mail-from",

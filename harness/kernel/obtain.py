@@ -28,7 +28,7 @@ class KernelRequest(Record, frozen=True, kw_only=True):
         series: ``--series``'s argument.
         mail_from: ``--mail-from``'s argument: where ``lore:`` finds its mail; empty for the net.
         resolve: ``--resolve``'s argument: a directory of replacement patches; empty for none.
-        fuzz: ``--fuzz``: whether a patch may apply at an offset or with less context.
+        fuzz: ``--fuzz``: whether a patch may apply with less context than it has.
         features: ``--config``'s arguments: names of fragments, or paths of ``.config`` files.
         first: how many of the series' patches to apply; None for all.
         refresh: fetch the newest version of a source that is already in the cache.

@@ -2,8 +2,8 @@
 """Applies patches to a tree in a scratch index: there is no work tree to write outside of.
 
 A patch is applied as it is; if that fails, or succeeds only at an offset, it is merged three ways
-with the blobs it was made from, if the store has them; then, with ``fuzz``, it may apply at an
-offset or with less context. git alone decides whether a patch applies.
+with the blobs it was made from, if the store has them; then it may apply at an offset, as with
+``git am``; then, with ``fuzz``, with less context. git alone decides whether a patch applies.
 """
 
 from __future__ import annotations
@@ -146,10 +146,9 @@ class ScratchIndex:
                 return _identity(patch, "3way", "changes nothing: the tree has it already")
             if merged.exact:
                 return _identity(patch, "3way", *merged.merged)
-        elsewhere = None
-        if fuzz and (first.applied or first.conflict):
-            elsewhere = self._put_elsewhere(patch)
-        return elsewhere or self._refusal(patch, first)
+            if elsewhere := self._put_elsewhere(patch, fuzz=fuzz):
+                return elsewhere
+        return self._refusal(patch, first)
 
     def numstat(self, patch: Patch) -> str:
         """Return what ``git apply --numstat -z`` prints for a patch; nothing if it is damaged."""
@@ -158,9 +157,14 @@ class ScratchIndex:
         done = self._git(argv, any_end=True)
         return done.stdout if done.exit_code == 0 else ""
 
-    def _put_elsewhere(self, patch: Patch) -> PatchIdentity | None:
-        """Apply a patch with offsets, or else with the most context that still matches."""
-        ways: tuple[tuple[str, ...], ...] = (("--3way",), (), (f"-C{LEAST_CONTEXT}",))
+    def _put_elsewhere(self, patch: Patch, *, fuzz: bool) -> PatchIdentity | None:
+        """Apply a patch with offsets, or else, with ``fuzz``, with the most context that matches.
+
+        The first way merges those files whose blobs are there and applies the others at an offset.
+        """
+        ways: list[tuple[str, ...]] = [("--3way",), ()]
+        if fuzz:
+            ways.append((f"-C{LEAST_CONTEXT}",))
         for options in ways:
             log = self._try(patch, *options, keep=True)
             if log.applied:
@@ -187,9 +191,6 @@ class ScratchIndex:
         """Return why a patch does not apply, with the lines that differ."""
         if log.damaged:
             return Refusal(reason=f"is damaged: {log.damaged}", damaged=True)
-        if log.applied:
-            places = "; ".join(placed.text() for placed in log.placed)
-            return Refusal(reason=f"applies only with an offset: {places}", fuzzy=places)
         if not log.conflict:
             return Refusal(reason=f"does not apply: {log.hopeless[0]}")
         misfits = tuple(self._misfits(patch, log))

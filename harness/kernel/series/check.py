@@ -95,7 +95,7 @@ def check(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
         series: what `harness.kernel.series.read` returned.
         source: what it is applied to.
         context: what to work with.
-        fuzz: whether a patch may apply at an offset or with less context.
+        fuzz: whether a patch may apply with less context than it has.
     """
     base = source.identity.tree
     checked: list[PatchCheck] = []

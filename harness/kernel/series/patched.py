@@ -40,7 +40,7 @@ def apply(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
         series: what `read` returned.
         source: what it is applied to.
         context: what to work with.
-        fuzz: whether a patch may apply at an offset or with less context.
+        fuzz: whether a patch may apply with less context than it has.
 
     Raises:
         SeriesError: naming the patch, the file and the hunk that do not fit.

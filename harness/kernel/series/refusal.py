@@ -60,7 +60,7 @@ def _harmless(line: str) -> str:
 def refused(patch: Patch, refusal: Refusal) -> SeriesError:
     """Return the error for a patch that does not apply."""
     if refusal.fuzzy:
-        hint = "--fuzz allows that" if not refusal.misfits else f"--fuzz finds {refusal.fuzzy}"
+        hint = f"--fuzz finds {refusal.fuzzy}"
     elif refusal.misfits:
         hint = (
             "- lines are the patch's, + lines the source's; use the source that it was made for, "

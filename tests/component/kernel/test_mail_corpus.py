@@ -41,6 +41,7 @@ GOOD: dict[str, dict[str, str | None]] = {
     "bare.eml": {"mm/hugetlb.c": FIRST},
     "plain.diff": {"mm/hugetlb.c": FIRST},
     "flowed.mbox": {"mm/hugetlb.c": FIRST},
+    "offset.mbox": {"mm/hugetlb.c": FIRST},
     "absolute-path.mbox": {"etc/evil": "int added;\n"},  # in the tree, as git and patch -p1 do
     "link-inside.mbox": {"mm/up": "../Makefile"},
     "binary.mbox": {"logo.bin": "\x00\x01\x02\x03"},
@@ -66,7 +67,6 @@ BAD = {
     "wrapped-lines.mbox": r"patch 1 .* is damaged: corrupt patch at line \d+",
     "tabs-lost.mbox": r"mm/hugetlb\.c, hunk 1 \(line 1\): .* first 'int  line_1;'",
     "other-base.mbox": r"mm/hugetlb\.c, hunk 2 \(line 30\): .* first 'int lane_31;'",
-    "offset.mbox": r"applies only with an offset: mm/hugetlb\.c hunk 2 at 30 \(\+3\)",
     "fuzz.mbox": r"mm/hugetlb\.c, hunk 2 \(line 30\): .* first 'int lane_30;'",
     "absent-file.mbox": r"mm/absent\.c: does not exist in this tree",
     "climbs-out.mbox": r"invalid path '\.\./evil\.c'",
@@ -95,11 +95,11 @@ NOTED = {
     "resend.mbox": "v1 RESEND (2 patches) is taken; also there: v1 (2 patches)",
 }
 
-#: Mailbox: how its one patch meets the tree with --fuzz.
-FUZZY = {
-    "offset.mbox": ("offset", "mm/hugetlb.c hunk 2 at 30 (+3)"),
-    "fuzz.mbox": ("fuzz", "mm/hugetlb.c hunk 2 with 1 line of context"),
-}
+#: Mailbox: how its one patch applies, and where, if not exactly.
+HOW = {"offset.mbox": ("offset", "mm/hugetlb.c hunk 2 at 30 (+3)")}
+
+#: The same with --fuzz, for what is refused without it.
+FUZZY = {"fuzz.mbox": ("fuzz", "mm/hugetlb.c hunk 2 with 1 line of context")}
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +172,8 @@ def test_good_mailbox(name: str, toy: Path, context: Context, tmp_path: Path) ->
     before = outside(tmp_path, context)
     patched = apply(DATA / name, toy, context)
     assert changes(patched, toy, context) == GOOD[name]
-    assert {patch.how for patch in patched.identity.patches} == {"exact"}
+    applied = {(patch.how, patch.detail) for patch in patched.identity.patches}
+    assert applied == {HOW.get(name, ("exact", ""))}
     assert patched.identity.notes == tuple(filter(None, [NOTED.get(name)]))
     assert not any(c < " " for patch in patched.identity.patches for c in patch.name)
     assert outside(tmp_path, context) == before

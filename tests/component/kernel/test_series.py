@@ -145,7 +145,7 @@ def test_exact_patches_are_applied_by_one_git_with_the_same_result(
     source = resolve(parse_source(f"tree:{toy}"), context)
     whole = series.read(parse_series(directory(tmp_path, **patches)), context)
     with ScratchIndex.on(source.identity.tree, context) as scratch:
-        alone = [scratch.put(patch, fuzz=True) for patch in whole.patches]
+        alone = [scratch.put(patch) for patch in whole.patches]
         tree = scratch.tree()
     put: list[str] = []
     real = ScratchIndex.put
@@ -156,7 +156,7 @@ def test_exact_patches_are_applied_by_one_git_with_the_same_result(
 
     monkeypatch.setattr(ScratchIndex, "put", seen)
     with ScratchIndex.on(source.identity.tree, context) as scratch:
-        together = list(scratch.put_each(whole.patches, fuzz=True))
+        together = list(scratch.put_each(whole.patches))
         assert scratch.tree() == tree
     assert together == alone
     assert put == [f"{name}.patch" for name in (patches if misfit else ())]
