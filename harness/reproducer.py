@@ -53,6 +53,7 @@ def kernel_words(request: KernelRequest) -> tuple[str, ...]:
         *_unless("--resolve", request.resolve, ""),
         *(("--fuzz",) if request.fuzz else ()),
         *(("--first", str(request.first)) if request.first is not None else ()),
+        *(word for patch in request.extra for word in ("--with", patch)),
         *(word for feature in request.features for word in ("--config", feature)),
     )
 

@@ -64,6 +64,14 @@ def source_options(function: Command) -> Command:
             "public-inbox, or its URL.  [default: lore.kernel.org]",
         ),
         click.option(
+            "--with",
+            "extra",
+            multiple=True,
+            metavar="PATCH",
+            help="A patch to put on top of these: a file, or the number of a patch of the series; "
+            "repeatable.",
+        ),
+        click.option(
             "--first",
             type=click.IntRange(min=0),
             metavar="N",
@@ -180,6 +188,10 @@ def kernel_request(
         series=series,
         features=features,
         first=first,
+        extra=tuple(
+            each if each.isdecimal() else str(Path(each).expanduser().absolute())
+            for each in options["extra"]
+        ),
         mail_from=options["mail_from"],
         resolve=options["resolve"],
         fuzz=options["fuzz"],

@@ -31,6 +31,8 @@ class KernelRequest(Record, frozen=True, kw_only=True):
         fuzz: ``--fuzz``: whether a patch may apply with less context than it has.
         features: ``--config``'s arguments: names of fragments, or paths of ``.config`` files.
         first: how many of the series' patches to apply; None for all.
+        extra: ``--with``'s arguments: patches to put on top of these: paths of files, or numbers of
+            patches of the series.
         refresh: fetch the newest version of a source that is already in the cache.
     """
 
@@ -41,6 +43,7 @@ class KernelRequest(Record, frozen=True, kw_only=True):
     fuzz: bool = False
     features: tuple[str, ...] = ()
     first: int | None = None
+    extra: tuple[str, ...] = ()
     refresh: bool = False
 
 
@@ -51,11 +54,13 @@ class ResolvedRequest(Record, frozen=True, kw_only=True):
         source: the source.
         version: its ``VERSION.PATCHLEVEL.SUBLEVEL``.
         patches: of the whole series, in order.
+        extra: those that `KernelRequest.extra` puts on top of it.
     """
 
     source: SourceIdentity
     version: str
     patches: tuple[PatchIdentity, ...] = ()
+    extra: tuple[PatchIdentity, ...] = ()
 
 
 def check_request(request: KernelRequest, context: Context) -> None:
@@ -74,7 +79,7 @@ def check_request(request: KernelRequest, context: Context) -> None:
         fragments.parse(fragment)
     source.check(spec, context)
     if series_spec.kind != "lore":  # its mail is fetched
-        _read_series(request, context)
+        _patches(request, context)
 
 
 def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kernel:
@@ -101,7 +106,7 @@ def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kern
     tools = toolchain.identify(context.workspace, context.deadline)
     with _pinned_store(context):
         # An invalid series is reported before a fetch.
-        patches = _read_series(request, context).first(request.first)
+        patches = _patches(request, context)
         found = source.resolve(spec, context, refresh=request.refresh)
         _warn_of_version(series_spec.text, found.version, context)
         patched = series.apply(patches, found, context, fuzz=request.fuzz)
@@ -127,9 +132,10 @@ def _obtain_image(spec: SourceSpec, request: KernelRequest, context: Context) ->
 
 def _require_unchanged(spec: SourceSpec, request: KernelRequest) -> None:
     """Refuse an image that is not there, or that is to be changed."""
-    if request.features or request.series not in ("", "none"):
+    if request.features or request.extra or request.series not in ("", "none"):
         raise SourceError(
-            f"--kernel {spec.text} is already built: --series and --config cannot change it",
+            f"--kernel {spec.text} is already built: --series, --with and --config cannot change "
+            "it",
             hint="give its source with tree: or git:",
         )
     source.check_file(spec)
@@ -141,6 +147,12 @@ def _read_series(request: KernelRequest, context: Context) -> Series:
     if request.resolve and spec.kind == "none":
         raise SpecError("--resolve replaces patches of a --series, and none is given")
     return series.read(spec, context, resolve_from=request.resolve)
+
+
+def _patches(request: KernelRequest, context: Context) -> Series:
+    """Return the patches that a request applies, in order."""
+    whole = _read_series(request, context)
+    return series.with_extra(whole, request.first, request.extra, context)
 
 
 def _warn_of_version(series_name: str, version: str, context: Context) -> None:
@@ -161,11 +173,16 @@ def resolve_request(request: KernelRequest, context: Context) -> ResolvedRequest
             f"--kernel {spec.text} is already built", hint="give its source with tree: or git:"
         )
     with _pinned_store(context):
-        patches = _read_series(request, context)
+        whole = _read_series(request, context)
+        patches = series.with_extra(whole, None, request.extra, context)
         found = source.resolve(spec, context, refresh=request.refresh)
         patched = series.apply(patches, found, context, fuzz=request.fuzz)
+    applied, count = patched.identity.patches, len(whole.patches)
     return ResolvedRequest(
-        source=found.identity, version=found.version, patches=patched.identity.patches
+        source=found.identity,
+        version=found.version,
+        patches=applied[:count],
+        extra=applied[count:],
     )
 
 
@@ -212,10 +229,10 @@ def check_series(request: KernelRequest, context: Context) -> SeriesCheck:
             hint="such as --kernel tree:PATH --series dir:PATH",
         )
     with _pinned_store(context):
-        patches = _read_series(request, context)
+        patches = _patches(request, context)
         found = source.resolve(spec, context)
         _warn_of_version(series_spec.text, found.version, context)
-        return check.check(patches.first(request.first), found, context, fuzz=request.fuzz)
+        return check.check(patches, found, context, fuzz=request.fuzz)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from harness.kernel.series.patch import Patch, Series
 from harness.kernel.series.patched import Patched, apply
-from harness.kernel.series.reading import read
+from harness.kernel.series.reading import read, with_extra
 
-__all__ = ["Patch", "Patched", "Series", "apply", "read"]
+__all__ = ["Patch", "Patched", "Series", "apply", "read", "with_extra"]

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from harness.context import Context
+from harness.errors import SeriesError
 from harness.kernel import faults, registry
 from harness.kernel.faults import Fault
 from harness.kernel.registry import RegisteredSeries
@@ -43,6 +45,44 @@ def read(spec: SeriesSpec, context: Context, *, resolve_from: str = "") -> Serie
     for note in series.notes:
         context.progress.note(f"series: {note}")
     return series
+
+
+def with_extra(series: Series, first: int | None, extra: Sequence[str], context: Context) -> Series:
+    """Return the first patches of a series with others on top of them.
+
+    Args:
+        series: the whole of it.
+        first: how many of its patches; None for all.
+        extra: each the path of a patch file, or the number of a patch of the series, which is left
+            out where it is among the first ones.
+        context: cache, deadline, progress.
+
+    Raises:
+        SeriesError: if there is no such file or patch.
+    """
+    patches = list(series.first(first).patches)
+    for word in extra:
+        if not word.isdecimal():
+            patches.append(_read_extra(word, len(series.patches) + 1, context))
+        elif not 1 <= int(word) <= len(series.patches):
+            raise SeriesError(
+                f"--with {word}: the series has {len(series.patches)} patches",
+                hint=f"for a file of that name write ./{word}",
+            )
+        elif all(patch.number != int(word) for patch in patches):
+            patches.append(series.patches[int(word) - 1])
+    return msgspec.structs.replace(series, patches=tuple(patches))
+
+
+def _read_extra(word: str, number: int, context: Context) -> Patch:
+    file = Path(word)
+    try:
+        data = directory.read_patch_file(file, context)
+    except OSError as error:
+        raise SeriesError(
+            f"--with {word}: {error.strerror}", hint="a patch file, or a patch's number"
+        ) from error
+    return Patch(name=file.name, data=data, number=number)
 
 
 def _read(spec: SeriesSpec, context: Context) -> choose.Chosen:

@@ -22,11 +22,12 @@ from harness.errors import (
     HarnessError,
     InfrastructureError,
     NoSpace,
+    SeriesError,
     SourceError,
     SpecError,
     ToolMissing,
 )
-from harness.kernel.obtain import KernelRequest, obtain
+from harness.kernel.obtain import KernelRequest, check_request, obtain, resolve_request
 from harness.progress import Silent
 from harness.records.kernel import Kernel
 from tests.component.kernel.conftest import Obtain, run, unfinished
@@ -350,6 +351,60 @@ def test_commits_of_another_clone_are_built_in_the_same_work_tree(
 def test_image_cannot_have_a_series_or_features(get: Obtain, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot change it"):
         get(f"image:{tmp_path}/bzImage", "none", "debug")
+
+
+def _edit(file: str, old: str, new: str) -> str:
+    return f"--- a/mm/{file}\n+++ b/mm/{file}\n@@ -1 +1 @@\n-int {old};\n+int {new};\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "extra", "names"),
+    [
+        (1, ("3",), ["0001-x.patch", "0003-x.patch"]),
+        (1, ("1", "FIX"), ["0001-x.patch", "fix.patch"]),
+        (None, ("2", "FIX"), ["0001-x.patch", "0002-x.patch", "0003-x.patch", "fix.patch"]),
+        (0, ("3", "FIX"), ["0003-x.patch", "fix.patch"]),
+    ],
+)
+def test_extra_patches_are_put_on_top_once(
+    toy: Path,
+    context: Context,
+    make_log: Path,
+    tmp_path: Path,
+    first: int | None,
+    extra: tuple[str, ...],
+    names: list[str],
+) -> None:
+    (tmp_path / "patches").mkdir()
+    for number in range(1, 4):
+        (toy / f"mm/{number}.c").write_text("int old;\n")
+        text = _edit(f"{number}.c", "old", "new")
+        (tmp_path / f"patches/000{number}-x.patch").write_text(text)
+    fix = tmp_path / "fix.patch"
+    fix.write_text(_edit("other.c", "other", "fixed"))
+    request = KernelRequest(
+        source=f"tree:{toy}",
+        series=f"dir:{tmp_path}/patches",
+        first=first,
+        extra=tuple(word.replace("FIX", str(fix)) for word in extra),
+    )
+    kernel = obtain(request, context=context, build_log=tmp_path / "build.log")
+    assert [patch.name for patch in kernel.series.patches] == names
+    resolved = resolve_request(msgspec.structs.replace(request, first=None), context)
+    assert len(resolved.patches) == 3
+    assert [each.name for each in resolved.extra] == ["fix.patch"] * ("FIX" in extra)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [("0", "--with 0: the series has 0 patches"), ("/none.patch", "--with /none.patch: No such")],
+)
+def test_an_extra_patch_that_does_not_exist(
+    context: Context, toy: Path, extra: str, words: str
+) -> None:
+    request = KernelRequest(source=f"tree:{toy}", extra=(extra,))
+    with pytest.raises(SeriesError, match=words):
+        check_request(request, context)
 
 
 def test_only_the_tree_of_a_series_goes_into_the_key(

@@ -22,6 +22,7 @@ def request(words: tuple[str, ...]) -> RunRequest:
     [
         (),
         ("--kernel", "tree:/src", "--series", "dir:/patches", "--first", "0", "--fuzz"),
+        ("--series", "dir:/patches", "--first", "3", "--with", "9", "--with", "/fix.patch"),
         ("--series", "lore:a@b", "--mail-from", "/mail", "--resolve", "/mended"),
         ("--config", "debug", "--config", "no-hgm", "--cpus", "4", "--nodes", "2"),
         ("--hugepages", "1G:3,2M:10", "--memory", "5G", "--accel", "tcg"),
