@@ -1,44 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which function a hang, a crash or a splat is blamed on, from what the kernel printed. Pure.
 
-The lists of sysrq and of an NMI hold two kinds of stacks: of tasks (``task:NAME state:D ...``,
-kernel/sched/core.c: sched_show_task) and of CPUs (``CPU: 1 ... Comm: NAME``, lib/dump_stack.c). The
-stacks of the probe's own processes come first: those that the capture made the kernel print, then
-those in the reports of the kernel's hang detectors. Other splats show where a task was earlier, not
-where it hangs. The program counters that QMP read come last.
+A hang is told from stacks. Of a task, the stack that a hang detector of the kernel printed comes
+first: that of the capture has the capture's own functions in it. Where the capture saw the task
+elsewhere, the report is old and does not count. The probe's own tasks come before others; where no
+list tells which they are, every stuck task may be one. Other splats show where a task was earlier,
+not where it hangs. The program counters that QMP read come last.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-from harness.judge import dmesg
-from harness.judge.lines import split, stamp
-from harness.records.probe import Capture, Splat
-
-_TASK = re.compile(r"task:(\S.*?) +state:(\w) .*?\bpid: *(\d+) .*?\bppid: *(\d+)")
-_CPU = re.compile(
-    r"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.+?) (?:Not tainted|Tainted: |\d+\.)"
-)
-_RIP = re.compile(r"RIP: (0010|0033):(\S+)")
-_FRAME = re.compile(r" *([A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[\w+\])?\Z")
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*")
-
-_KERNEL_CODE = "0010"
-
-# The outermost function of an interrupt.
-_INTERRUPTED = re.compile(r"asm_(?:sysvec_|common_interrupt|spurious_interrupt|exc_nmi)")
-
-# The scheduler, in which every sleeping task is; the caller is of interest.
-_SCHEDULER = re.compile(r"_*(?:schedule|switch_to|context_switch|io_schedule)")
-
-# Where a CPU waits for a lock; the caller is of interest.
-_WAITING = re.compile(
-    r"_*(?:native_|pv_|kvm_)?(?:queued_(?:spin|read|write)|(?:do_)?raw_(?:spin|read|write)_)"
-    r"|_*(?:rep_nop|cpu_relax|delay|const_udelay|lock_acquire|pv_wait|kvm_wait)"
-)
+from harness.judge import dmesg, kernel_functions, stacks
+from harness.judge.stacks import Stack
+from harness.records.probe import Capture, Splat, Vcpu
 
 #: The process that runs a probe in the guest, as the kernel prints its name.
 RUNNER = "hgm-run"
@@ -49,74 +28,34 @@ USERFAULT = "handle_userfault"
 # `_interest` of an interruptible sleep that is not a userfault: it explains a hang least.
 _INTERRUPTIBLE = 2
 
+# Characters of a task's name that the kernel keeps (TASK_COMM_LEN without its NUL).
+_NAME = 15
 
-@dataclass
-class Stack:
-    """One stack that the kernel printed, the innermost function first.
+# Other tasks that are named beside the one that is blamed.
+_OTHERS = 2
+
+# Functions of a call chain that are named: those next to the wait, and the outermost ones. The
+# second pair is for the other tasks.
+_CHAIN, _SHORT_CHAIN = (1, 3), (0, 1)
+
+# A hung task's owner, where the kernel knows it (kernel/hung_task.c since 6.16).
+_OWNED = re.compile(r"INFO: task .+:(\d+) .*likely owned by task (.+):(\d+)\b")
+
+
+class Hang(NamedTuple):
+    """Where a guest hung; both are empty where that is not known.
 
     Attributes:
-        name: of the task, as the kernel prints it.
-        pid: its process ID.
-        parent: its parent's; 0 for the stack of a CPU.
-        state: ``D``, ``S``, ``R`` ...; empty for the stack of a CPU.
-        cpu: the CPU's number; None for the stack of a task.
-        frames: ``func+0x1/0x2`` each.
-        kernel: whether the CPU was seen in the kernel, by its program counter.
-        user: whether the CPU was in user mode.
-        interrupt: whether it was in the kernel for an interrupt of user mode only.
+        where: short, such as ``f at mm/x.c:12, on CPU 1``.
+        chain: who waits for what, and where: one line.
     """
 
-    name: str
-    pid: int
-    parent: int = 0
-    state: str = ""
-    cpu: int | None = None
-    frames: list[str] = field(default_factory=list)
-    kernel: bool = False
-    user: bool = False
-    interrupt: bool = False
+    where: str
+    chain: str
 
 
-def stacks(console: str) -> tuple[Stack, ...]:
-    """Return the stacks in a text of the console, in order; never raises."""
-    return tuple(_stacks(console))
-
-
-def _stacks(console: str) -> Iterator[Stack]:
-    current: Stack | None = None
-    for line in split(console):
-        text = stamp(line.text)[1]
-        task, cpu = _TASK.match(text), _CPU.match(text)
-        if task or cpu:
-            if current is not None:
-                yield current
-            if task:
-                current = Stack(task[1], int(task[3]), parent=int(task[4]), state=task[2])
-            elif cpu:
-                current = Stack(cpu[3], int(cpu[2]), cpu=int(cpu[1]))
-        elif current is not None:
-            _extend(current, text)
-    if current is not None:
-        yield current
-
-
-def _extend(stack: Stack, text: str) -> None:
-    rip = _RIP.match(text.strip())
-    if rip and stack.cpu is not None and not stack.user:
-        if rip[1] == _KERNEL_CODE:
-            # The frames before it are those of the interrupt.
-            stack.kernel, stack.frames = True, [rip[2]]
-        elif not stack.kernel and (not stack.frames or _INTERRUPTED.match(stack.frames[-1])):
-            # Otherwise it is only where userspace called the kernel from.
-            stack.user, stack.frames = True, []
-        elif stack.frames and _INTERRUPTED.match(stack.frames[-1]):
-            stack.interrupt = True
-    elif (frame := _FRAME.match(text)) and not stack.user and frame[1] not in stack.frames[:1]:
-        stack.frames.append(frame[1])
-
-
-def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Capture) -> str:
-    """Return where the guest of a probe hung, such as ``f at mm/x.c:12, on CPU 1``; may be empty.
+def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Capture) -> Hang:
+    """Return where the guest of a probe hung.
 
     Args:
         program: the name of the probe's process.
@@ -124,19 +63,95 @@ def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Captu
         splats: those that came before.
         capture: what was captured.
     """
-    reports = ("\n".join(each.block) for each in reversed(splats) if each.kind in dmesg.STUCK)
-    printed = [stacks(text) for text in (captured, *reports)]
-    pids = _family([stack for found in printed for stack in found])
+    reports = "\n".join(
+        line for each in reversed(splats) if each.kind in dmesg.STUCK for line in each.block
+    )
     in_user_mode = {vcpu.number for vcpu in capture.vcpus if vcpu.level}
-    for found in printed:
-        mine = [
-            _without_interrupt(stack, in_user_mode)
-            for stack in found
-            if stack.name == program or stack.pid in pids
-        ]
-        if where := _of_stacks(mine, capture.symbols):
-            return where
-    return _of_vcpus(capture)
+    seen = [_without_interrupt(stack, in_user_mode) for stack in stacks.parse(captured)]
+    found = _latest(stacks.parse(reports), seen)
+    pids = _family(found)
+    mine = [stack for stack in found if stack.name == program[:_NAME] or stack.pid in pids]
+    if not mine:
+        mine = [stack for stack in found if stack.cpu is not None and _explains(stack)]
+    blamed = _blamed(mine)
+    if blamed is None:
+        where = _of_vcpus(capture)
+        return Hang(where, f"in {where}" if where else "")
+    if blamed.user:
+        return Hang("user mode, in the probe", "in user mode, in the probe")
+    owners = _owners(captured + "\n" + reports, found)
+    others = sorted(
+        (each for each in found if each.pid != blamed.pid and _is_stuck(each)),
+        key=lambda each: (each not in mine, each.cpu is None),
+    )
+    told = [_story(blamed, capture.symbols, owners)]
+    told += [_story(each, capture.symbols, owners, blamed) for each in others[:_OTHERS]]
+    return Hang(_where(blamed, capture.symbols), "; ".join(told))
+
+
+def _latest(reported: Sequence[Stack], seen: Sequence[Stack]) -> list[Stack]:
+    """Return one stack of each task: that of the newest report, unless the capture saw it leave."""
+    chosen: dict[int, Stack] = {}
+    for stack in seen:
+        before = chosen.get(stack.pid)
+        if before is None or _rank(stack) < _rank(before):
+            chosen[stack.pid] = stack
+    done: set[int] = set()
+    for stack in reported:
+        if stack.pid in done or not _explains(stack):
+            continue
+        done.add(stack.pid)
+        now = chosen.get(stack.pid)
+        if now is None or not (now.user or _explains(now)) or _same_wait(stack, now):
+            parent = now.parent if now else stack.parent
+            chosen[stack.pid] = replace(stack, parent=parent)
+    return list(chosen.values())
+
+
+def _rank(stack: Stack) -> int:
+    """Return a sort key for stacks of one task: the more it explains, the earlier."""
+    if stack.user or _explains(stack):
+        return 0 if stack.cpu is not None else 1
+    return 2 if stack.frames else 3
+
+
+def _same_wait(reported: Stack, now: Stack) -> bool:
+    return not now.user and _top(reported) in now.functions
+
+
+def _explains(stack: Stack) -> bool:
+    return kernel_functions.explaining(stack.functions) is not None
+
+
+def _top(stack: Stack) -> str:
+    index = kernel_functions.explaining(stack.functions)
+    return stack.functions[index] if index is not None else ""
+
+
+def _blamed(mine: Sequence[Stack]) -> Stack | None:
+    """Return the stack that tells most about a hang, of those of the probe's tasks."""
+    running = [stack for stack in mine if stack.cpu is not None and stack.frames]
+    user = next((stack for stack in mine if stack.user), None)
+    asleep = sorted(
+        (stack for stack in mine if stack.state in ("D", "S", "I") and stack.frames), key=_interest
+    )
+    first = [stack for stack in running if _explains(stack)]
+    first += [stack for stack in asleep if _interest(stack) < _INTERRUPTIBLE]
+    # An interruptible sleeper may be waiting for a thread of the probe that loops.
+    first += [*running, *([user] if user else []), *asleep]
+    return first[0] if first else None
+
+
+def _is_stuck(stack: Stack) -> bool:
+    """Return whether a task that is not blamed is part of the hang all the same."""
+    if not _explains(stack):
+        return False
+    return stack.state == "D" or (stack.cpu is not None and _wait(stack) is not None)
+
+
+def _wait(stack: Stack) -> kernel_functions.Wait | None:
+    index = kernel_functions.explaining(stack.functions)
+    return None if index is None else kernel_functions.wait(stack.functions[: index + 1])
 
 
 def _without_interrupt(stack: Stack, in_user_mode: Collection[int]) -> Stack:
@@ -150,26 +165,13 @@ def _without_interrupt(stack: Stack, in_user_mode: Collection[int]) -> Stack:
     return stack
 
 
-def _of_stacks(mine: Sequence[Stack], symbols: Mapping[str, Sequence[str]]) -> str:
-    """Return where a probe's processes are, by their stacks; empty where there are none."""
-    for stack in mine:
-        if stack.cpu is not None and stack.frames:
-            return f"{_top(stack, symbols)}, on CPU {stack.cpu}"
-    asleep = [stack for stack in mine if stack.state in ("D", "S", "I") and stack.frames]
-    for stack in sorted(asleep, key=_interest):
-        # An interruptible sleeper may be waiting for a thread of the probe that loops.
-        if _interest(stack) < _INTERRUPTIBLE or not any(other.user for other in mine):
-            return f"{_top(stack, symbols)}, state {stack.state}"
-    return "user mode, in the probe" if any(stack.user for stack in mine) else ""
-
-
 def _family(found: Sequence[Stack]) -> frozenset[int]:
     """Return the descendants of the process that runs the probe; they may have any name."""
-    family = {stack.pid for stack in found if stack.cpu is None and stack.name == RUNNER}
+    family = {stack.pid for stack in found if stack.name == RUNNER}
     runners = frozenset(family)
     grown = True
     while grown:
-        below = {stack.pid for stack in found if stack.cpu is None and stack.parent in family}
+        below = {stack.pid for stack in found if stack.parent in family}
         grown = not below <= family
         family |= below
     return frozenset(family) - runners
@@ -177,19 +179,116 @@ def _family(found: Sequence[Stack]) -> frozenset[int]:
 
 def _interest(stack: Stack) -> int:
     """Return a sort key: the sleep that explains a hang best comes first."""
-    if any(_name(frame) == USERFAULT for frame in stack.frames):
+    if USERFAULT in stack.functions:
         return 0
     return 1 if stack.state == "D" else _INTERRUPTIBLE
+
+
+def _owners(text: str, found: Iterable[Stack]) -> dict[int, str]:
+    """Return who holds what each waiting task waits for, by the waiter's pid."""
+    owners = {int(m[1]): f"{m[2]} (pid {m[3]})" for m in _OWNED.finditer(text)}
+    held = stacks.held_locks(text)
+    # lockdep lists a lock as soon as a task waits for it: then it is the last.
+    waiting = {
+        each.pid: held[each.pid][1][-1]
+        for each in found
+        if each.pid in held and held[each.pid][1] and _wait(each)
+    }
+    for pid, wanted in waiting.items():
+        for holder, (name, locks) in held.items():
+            has = locks[:-1] if holder in waiting else locks
+            if any(lock.address == wanted.address for lock in has):
+                owners[pid] = "itself" if holder == pid else f"{name} (pid {holder})"
+    return owners
+
+
+def _story(
+    stack: Stack,
+    symbols: Mapping[str, Sequence[str]],
+    owners: Mapping[int, str],
+    blamed: Stack | None = None,
+) -> str:
+    """Return what one task does: who, in which call, waiting for what, where."""
+    functions = stack.functions
+    index = kernel_functions.explaining(functions) or 0
+    inner, outer = _CHAIN if blamed is None else _SHORT_CHAIN
+    chain = [name for name in functions[index + 1 :] if _tells(name)]
+    if len(chain) > inner + outer:
+        chain = [*chain[:inner], "...", *chain[-outer:]]
+    who = f"{stack.name} (pid {stack.pid})"
+    who += f" on CPU {stack.cpu}" if stack.cpu is not None else ""
+    call = _call(functions)
+    wait = _wait(stack)
+    if wait is None:
+        does = "runs" if stack.cpu is not None else "sleeps"
+    else:
+        does = f"{wait.verb} for {_awaited(wait, stack, symbols, blamed)}"
+    holder = f", held by {owners[stack.pid]}," if stack.pid in owners else ""
+    where = " <- ".join([_place(stack.frames[index], symbols), *chain])
+    return f"{who}{f' is {call}:' if call else ''} {does}{holder} in {where}"
+
+
+def _tells(name: str) -> bool:
+    return not kernel_functions.GLUE.match(name) and kernel_functions.bystander(name) is None
+
+
+def _call(functions: Sequence[str]) -> str:
+    """Return what a task is in, by its outermost functions; empty where that is not known."""
+    calls = [match[1] for name in functions if (match := kernel_functions.SYSCALL.match(name))]
+    if not calls and any(name.startswith("ret_from_fork") for name in functions):
+        return "a kernel thread"
+    within = calls[-1:] + ["a page fault"] * ("asm_exc_page_fault" in functions)
+    return "in " + ", in ".join(within) if within else ""
+
+
+def _awaited(
+    wait: kernel_functions.Wait,
+    stack: Stack,
+    symbols: Mapping[str, Sequence[str]],
+    blamed: Stack | None,
+) -> str:
+    """Return what a task waits for, as exactly as its stack tells."""
+    what = wait.what
+    if what == kernel_functions.SPINLOCK and _is_page_table_lock(stack, symbols):
+        what = "a page-table lock"
+    if blamed is not None and wait.verb == "spins" and stack.argument and _wait(blamed) == wait:
+        # Both CPUs have the address of their lock in RDI.
+        which = "the same" if stack.argument == blamed.argument else "another"
+        return f"{which} {what.partition(' ')[2]}" if blamed.argument else what
+    return what
+
+
+def _is_page_table_lock(stack: Stack, symbols: Mapping[str, Sequence[str]]) -> bool:
+    if kernel_functions.is_page_table_lock(stack.argument):
+        return True
+    index = kernel_functions.explaining(stack.functions) or 0
+    inlined = [stacks.function(each) for each in symbols.get(stack.frames[index], ())]
+    return any(
+        kernel_functions.PAGE_TABLE_LOCKERS.match(name)
+        for name in (*stack.functions[: index + 1], *inlined)
+    )
 
 
 def _of_vcpus(capture: Capture) -> str:
     """Return where QMP saw a CPU run; empty where all of them were halted."""
     running = [vcpu for vcpu in capture.vcpus if not vcpu.halted]
-    for vcpu in sorted(running, key=lambda each: (each.level != 0, -(each.busy or 0.0))):
+    for vcpu in sorted(running, key=lambda each: _vcpu_rank(each, capture.symbols)):
         if vcpu.level:
             return f"user mode at {vcpu.pc:#x}, on CPU {vcpu.number}"
         return f"{_located(f'{vcpu.pc:#x}', capture.symbols)}, on CPU {vcpu.number}"
     return ""
+
+
+def _vcpu_rank(vcpu: Vcpu, symbols: Mapping[str, Sequence[str]]) -> tuple[int, float]:
+    """Return a sort key: code that explains a hang, a wait for a lock, user mode, all other."""
+    names = [stacks.function(each) for each in symbols.get(f"{vcpu.pc:#x}", ())]
+    if vcpu.level:
+        rank = 2
+    elif kernel_functions.explaining(names[-1:]) is not None or not names:
+        rank = 0
+    else:
+        rank = 1 if kernel_functions.wait(names[-1:]) else 3
+    return rank, -(vcpu.busy or 0.0)
 
 
 def of_crash(splats: Sequence[Splat], capture: Capture | None) -> str:
@@ -212,28 +311,29 @@ def waiters(console: str) -> tuple[str, ...]:
     """Return the tasks that wait in a userfault, ``name[pid]`` each, in order."""
     found = (
         f"{stack.name}[{stack.pid}]"
-        for stack in stacks(console)
-        if stack.cpu is None and any(_name(frame) == USERFAULT for frame in stack.frames)
+        for stack in stacks.parse(console)
+        if stack.cpu is None and USERFAULT in stack.functions
     )
     return tuple(dict.fromkeys(found))
 
 
-def _top(stack: Stack, symbols: Mapping[str, Sequence[str]]) -> str:
-    """Return the innermost function that explains a sleep, and the lock it waits in."""
-    skipped = ""
-    for frame in stack.frames:
-        if _SCHEDULER.match(frame):
-            continue
-        if not _WAITING.match(frame):
-            through = f", waiting in {skipped}" if skipped else ""
-            return f"{_located(frame, symbols)}{through}"
-        skipped = skipped or _name(frame)
-    return _located(stack.frames[0], symbols)
+def _where(stack: Stack, symbols: Mapping[str, Sequence[str]]) -> str:
+    """Return the innermost function that explains a hang, and the lock it waits in."""
+    index = kernel_functions.explaining(stack.functions)
+    skipped = [
+        name
+        for name in stack.functions[: index or 0]
+        if (row := kernel_functions.bystander(name)) is not None and row.kind == "lock"
+    ]
+    through = f", waiting in {skipped[0]}" if skipped else ""
+    at = f"on CPU {stack.cpu}" if stack.cpu is not None else f"state {stack.state}"
+    return f"{_located(stack.frames[index or 0], symbols)}{through}, {at}"
 
 
-def _name(frame: str) -> str:
-    match = _FUNCTION.match(frame)
-    return match[0] if match else frame
+def _place(frame: str, symbols: Mapping[str, Sequence[str]]) -> str:
+    """Return a frame's function, with file and line where they are known."""
+    function, _, where = _located(frame, symbols).partition(" at ")
+    return f"{stacks.function(function)}{f' ({where})' if where else ''}"
 
 
 def _located(key: str, symbols: Mapping[str, Sequence[str]]) -> str:
@@ -242,4 +342,4 @@ def _located(key: str, symbols: Mapping[str, Sequence[str]]) -> str:
     if not frames:
         return key
     function, at, where = frames[-1].partition(" at ")
-    return f"{_name(key) if not key.startswith('0x') else _name(function)}{at}{where}"
+    return f"{stacks.function(function if key.startswith('0x') else key)}{at}{where}"

@@ -165,7 +165,7 @@ def _blame(
 ) -> str:
     """Return where the kernel hung, crashed or reported a splat; empty for any other end."""
     if status == "HANG" and console.capture is not None:
-        return blame.of_hang(evidence.program, console.captured, splats, console.capture)
+        return blame.of_hang(evidence.program, console.captured, splats, console.capture).where
     if status == "CRASH":
         return blame.of_crash(splats, console.capture)
     return blame.of_splat(splats, console.capture)
@@ -215,8 +215,8 @@ def _hang(
     }
     parts = [f"{how[evidence.ended]}, {reached}"]
     if console.capture is not None:
-        where = blame.of_hang(evidence.program, console.captured, splats, console.capture)
-        parts += [f"in {where}"] if where else []
+        found = blame.of_hang(evidence.program, console.captured, splats, console.capture)
+        parts += [found.chain] if found.chain else []
         waiting = blame.waiters(console.text + console.captured)
         parts += [f"waiting for userfaultfd: {', '.join(waiting)}"] if waiting else []
     stuck = [splat for splat in splats if splat.kind in dmesg.STUCK] or list(splats)

@@ -50,7 +50,7 @@ def locate_stall(prepared: Prepared, run_dir: Path, host: Guest) -> str:
     capture = escalation.hang()
     atomic_write(directory / CAPTURE, to_json(capture))
     before = dmesg.scan(host.console.text(end=capture.console_from))
-    return blame.of_hang(_INIT, host.console.text(capture.console_from), before, capture)
+    return blame.of_hang(_INIT, host.console.text(capture.console_from), before, capture).where
 
 
 def captured(

@@ -107,7 +107,7 @@ def capture(*vcpus: Vcpu) -> Capture:
 )
 def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
     text = decode((DATA / f"{log}.log").read_bytes())
-    assert blame.of_hang("fault", text, (), Capture(why="hang")) == where
+    assert blame.of_hang("fault", text, (), Capture(why="hang")).where == where
     assert blame.waiters(text) == waiters
 
 
@@ -124,7 +124,7 @@ def test_a_loop_in_user_mode_is_not_blamed_on_a_timer_tick(level: int, where: st
         Vcpu(number=0, pc=0xFFFFFFFF812A28A3, level=0, halted=True, busy=0.01),
         Vcpu(number=1, pc=0x40190A, level=level, halted=False, busy=0.99),
     )
-    assert blame.of_hang("crash", text, (), Capture(why="hang", vcpus=seen)) == where
+    assert blame.of_hang("crash", text, (), Capture(why="hang", vcpus=seen)).where == where
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_loop_in_user_mode_is_not_blamed_on_a_timer_tick(level: int, where: st
     ],
 )
 def test_of_hang(console: str, where: str) -> None:
-    assert blame.of_hang("fault", console, (), capture()) == where
+    assert blame.of_hang("fault", console, (), capture()).where == where
 
 
 def splat(kind: str, text: str) -> Splat:
@@ -158,10 +158,18 @@ def splat(kind: str, text: str) -> Splat:
     return Splat(kind=kind, title=block[0], block=block, offset=0)
 
 
-def test_a_hang_detectors_stack_is_used_where_the_capture_has_none() -> None:
+def test_a_hang_detectors_stack_comes_before_those_of_the_capture() -> None:
     lockup = splat("hard-lockup", SPIN + IN_A_SYSCALL)
-    assert blame.of_hang("fault", "", (lockup,), capture()) == SPINNING
-    assert blame.of_hang("fault", WAITING, (lockup,), capture()) == "do_poll+0x1/0x2, state S"
+    for captured in ("", WAITING, SPIN.replace("_raw_spin_lock", "nmi_handle")):
+        assert blame.of_hang("fault", captured, (lockup,), capture()).where == SPINNING
+
+
+def test_a_report_does_not_count_once_its_task_was_seen_elsewhere() -> None:
+    lockup = splat("soft-lockup", SPIN + IN_A_SYSCALL)
+    moved = WAITING.replace("pid:56 ", "pid:57 ")
+    assert blame.of_hang("fault", moved, (lockup,), capture()).where == "do_poll+0x1/0x2, state S"
+    running = USER_MODE
+    assert blame.of_hang("fault", running, (lockup,), capture()).where == "user mode, in the probe"
 
 
 @pytest.mark.parametrize(
@@ -176,15 +184,15 @@ def test_a_hang_detectors_stack_is_used_where_the_capture_has_none() -> None:
 )
 def test_recorded_reports_of_hang_detectors(log: str, program: str, where: str) -> None:
     found = dmesg.scan(decode((CONSOLES / f"{log}.log").read_bytes()))
-    assert blame.of_hang(program, "", found, Capture(why="hang")) == where
+    assert blame.of_hang(program, "", found, Capture(why="hang")).where == where
 
 
 def test_an_earlier_splat_is_not_where_a_probe_hangs() -> None:
     warned = splat("warning", SPIN.replace("native_queued_spin_lock_slowpath", "warned"))
     vcpu = Vcpu(number=1, pc=0xFFFFFFFF81000072, level=0, halted=False)
-    where = blame.of_hang("fault", "", (warned,), capture(vcpu))
+    where = blame.of_hang("fault", "", (warned,), capture(vcpu)).where
     assert where == "hugetlb_fault at mm/hugetlb.c:812, on CPU 1"
-    assert blame.of_hang("fault", SPIN, (warned,), capture(vcpu)) == SPINNING
+    assert blame.of_hang("fault", SPIN, (warned,), capture(vcpu)).where == SPINNING
 
 
 @pytest.mark.parametrize(
@@ -211,7 +219,7 @@ def test_an_earlier_splat_is_not_where_a_probe_hangs() -> None:
 def test_program_counters_are_used_where_the_kernel_prints_nothing(
     vcpus: tuple[Vcpu, ...], where: str
 ) -> None:
-    assert blame.of_hang("fault", "", (), capture(*vcpus)) == where
+    assert blame.of_hang("fault", "", (), capture(*vcpus)).where == where
 
 
 def test_a_crash_is_blamed_on_its_fatal_splat() -> None:

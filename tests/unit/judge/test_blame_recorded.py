@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Hangs of real kernels, judged from their recorded evidence: the line that a maintainer reads."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.judge.lines import decode
+from harness.judge.probe_verdict import ConsoleSlice, judge_probe
+from harness.records.probe import Capture, ProbeEvidence, ProbeResult
+from harness.store import upgrade
+
+DATA = Path(__file__).parents[2] / "data" / "hang"
+
+
+def judged(case: str) -> ProbeResult:
+    """Judge the files of a case; ``console.log`` begins where its probe does."""
+    directory = DATA / case
+    evidence = msgspec.convert(
+        upgrade.evidence(msgspec.json.decode((directory / "evidence.json").read_bytes())),
+        ProbeEvidence,
+    )
+    capture = msgspec.convert(
+        upgrade.capture(msgspec.json.decode((directory / "capture.json").read_bytes())), Capture
+    )
+    console = (directory / "console.log").read_bytes()
+    began, ended = (
+        offset - evidence.console_from for offset in (capture.console_from, evidence.console_to)
+    )
+    return judge_probe(
+        evidence,
+        decode((directory / "ktap").read_bytes()),
+        "",
+        ConsoleSlice(decode(console[:began]), ended, capture, decode(console[began:])),
+    )
+
+
+# What was said until now, and why it was wrong, is in docs/results/2026-11-27-blame.md.
+CASES = {
+    # Both CPUs spin on a page-table lock; no list of tasks could be had, and the processes of this
+    # kernel selftest have another name than the shell that is started.
+    "fork-two-cpus": (
+        "__pmd_trans_huge_lock, waiting in queued_spin_lock_slowpath, on CPU 0",
+        "hugetlb-hgm (pid 58) on CPU 0 is in clone: spins for a page-table lock in "
+        "__pmd_trans_huge_lock <- zap_huge_pmd <- ... <- exit_mmap <- mmput <- copy_process; "
+        "hugetlb-hgm (pid 59) on CPU 1 is in read, in a page fault: spins for another page-table "
+        "lock in do_huge_pmd_wp_page <- ... <- userfaultfd_read; ",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_line_says_who_waits_for_what_and_where(case: str) -> None:
+    found = judged(case)
+    where, chain = CASES[case]
+    assert found.status == "HANG"
+    assert found.blame == where
+    assert chain in found.reason
+
+
+def test_the_sender_of_an_nmi_is_not_blamed() -> None:
+    found = judged("fork-two-cpus")
+    assert "native_apic_mem_write" not in found.reason + found.blame
