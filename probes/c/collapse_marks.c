@@ -108,9 +108,9 @@ int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
 		{ "MADV_COLLAPSE of 8 KiB clears the write protection of those two base pages only",
-		  part_of_an_entry },
+		  part_of_an_entry, PROMISE(COLLAPSE_INSIDE) | PROMISE(COLLAPSE_CLEARS_WP) },
 		{ "MADV_COLLAPSE clears write protection where the file has no huge page",
-		  nothing_written },
+		  nothing_written, PROMISE(WP_BASE_PAGES) },
 		{ "base pages poisoned by UFFDIO_POISON stay poisoned after MADV_COLLAPSE",
 		  poisoned_page },
 	};

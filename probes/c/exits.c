@@ -26,6 +26,10 @@ static void half_filled(char *primary, int uffd)
 static void with_marks(char *primary, int uffd)
 {
 	half_filled(primary, uffd);
+	if (wp_unit() > BASE_PAGE) {
+		assert_error(uffd_protect(uffd, primary, huge_size(), true), 0);
+		return;
+	}
 	assert_error(uffd_protect(uffd, primary, 8 * BASE_PAGE, true), 0);
 	assert_error(uffd_protect(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, true), 0);
 }
@@ -34,7 +38,8 @@ static void collapsed(char *primary, int uffd)
 {
 	half_filled(primary, uffd);
 	collapse(primary, huge_size());
-	assert_error(uffd_protect(uffd, primary + BASE_PAGE, BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, wp_unit() == BASE_PAGE ? primary + BASE_PAGE : primary,
+				  wp_unit(), true), 0);
 }
 
 /* One thread is blocked in a minor fault, another in a write-protect fault. */
@@ -46,7 +51,8 @@ static void with_held_threads(char *primary, int uffd)
 	touch_start(&hole, primary + 20 * BASE_PAGE, TOUCH_READ);
 	assert_fault(uffd, primary + 20 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
 	touch_start(&held, primary + BASE_PAGE, TOUCH_WRITE);
-	assert_fault(uffd, primary + BASE_PAGE, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_fault(uffd, wp_address(primary + BASE_PAGE),
+		     UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
 }
 
 static void (*scenario)(char *primary, int uffd);
@@ -145,6 +151,7 @@ int main(int argc, char **argv)
 		.count = COUNT_OF(tests),
 		.pages = 2,
 		.needs_hgm = true,
+		.asks = PROMISE(WP_BASE_PAGES) | PROMISE(WP_ADDRESS),
 		.setup = fill_file,
 	});
 }

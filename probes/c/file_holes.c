@@ -46,7 +46,8 @@ static void punched(void)
 	int own = filled_memfd(512, FILLING);
 	char *start = map_some(own, 1);
 
-	assert_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, wp_unit() == BASE_PAGE ? start + BASE_PAGE : start, wp_unit(),
+				  true), 0);
 	punch(own, 0, 1);
 	assert_pool(&before, 0, 0, "after the punch");
 	assert_mapped(start, 0, 0, 0);
@@ -121,5 +122,6 @@ int main(int argc, char **argv)
 		.count = COUNT_OF(tests),
 		.pages = 2,
 		.needs_hgm = true,
+		.asks = PROMISE(WP_BASE_PAGES),
 	});
 }

@@ -80,6 +80,8 @@
 struct probe_test {
 	const char *name;
 	void (*run)(void);
+	/* PROMISE()s, or'ed: where one of them is not offered, the test is skipped. */
+	uint32_t rests_on;
 };
 
 /* An option of one probe, for -h. */
@@ -94,6 +96,8 @@ struct probe {
 	size_t pages, pages_small;
 	/* The tests are skipped, with the kernel's errno, where MADV_SPLIT is not known. */
 	bool needs_hgm;
+	/* PROMISE()s that offers() and its like are called for, beyond those that tests rest on. */
+	uint32_t asks;
 	/* Its own options, each of which takes a value; ends with an empty one. */
 	const struct probe_argument *arguments;
 	/* Runs once, before the tests, in the process that they are forked from. */
@@ -248,6 +252,41 @@ int hgm_error(void);
 
 void split(void *start, size_t length);
 void collapse(void *start, size_t length);
+
+/* ---- promises.c: where implementations of the interface differ --------- */
+
+/* probes/promises.toml says what each of them means. */
+enum promise {
+	PROMISE_SPLIT,
+	PROMISE_CONTINUE_BASE_PAGES,
+	PROMISE_CONTINUE_AROUND,
+	PROMISE_CONTINUE_WP,
+	PROMISE_MINOR_ADDRESS,
+	PROMISE_MISSING_ADDRESS,
+	PROMISE_WP_ADDRESS,
+	PROMISE_WP_BASE_PAGES,
+	PROMISE_COLLAPSE,
+	PROMISE_COLLAPSE_INSIDE,
+	PROMISE_COLLAPSE_UNTOUCHED,
+	PROMISE_COLLAPSE_CLEARS_WP,
+	PROMISE_DONTNEED_FREES_TABLES,
+	PROMISE_COUNT
+};
+
+#define PROMISE(name) (1U << PROMISE_##name)
+
+/*
+ * Whether the kernel under test was found to keep a promise, by asking it before
+ * the tests. Only of promises that the probe asks or that one of its tests rests on.
+ */
+bool offers(enum promise promise);
+
+/* Bytes that UFFDIO_WRITEPROTECT takes on a split mapping: a base page, or a huge page. */
+size_t wp_unit(void);
+
+/* The address that a message of a missing or write-protect fault carries for ADDRESS. */
+char *missing_address(char *address);
+char *wp_address(char *address);
 
 /* ---- uffd.c: userfaultfd ---------------------------------------------- */
 

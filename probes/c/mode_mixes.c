@@ -31,8 +31,8 @@ static void protect_answered(int uffd, struct touch *touch)
 {
 	char *page = (char *)((uintptr_t)touch->address & -BASE_PAGE);
 
-	assert_fault(uffd, page, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
-	assert_error(uffd_protect(uffd, page, BASE_PAGE, false), 0);
+	assert_fault(uffd, wp_address(page), UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_error(uffd_protect(uffd, (char *)((uintptr_t)page & -wp_unit()), wp_unit(), false), 0);
 }
 
 static void minor_or_missing(void)
@@ -45,7 +45,7 @@ static void minor_or_missing(void)
 	minor_answered(uffd, &first, 0, 0);
 	touch_end(&first);
 	touch_start(&second, primary + huge_size() + 3 * BASE_PAGE, TOUCH_READ);
-	assert_fault(uffd, primary + huge_size() + 3 * BASE_PAGE, 0);
+	assert_fault(uffd, missing_address(primary + huge_size() + 3 * BASE_PAGE), 0);
 	check_pages(primary, 3, 1, FILLING);
 	/* It stays blocked: the end of the test's process ends it. */
 	assert_that(touch_is_held(&second),
@@ -138,13 +138,13 @@ int main(int argc, char **argv)
 		  minor_or_missing },
 		{ "in all modes at once a write to a hole is one minor fault", write_to_a_hole },
 		{ "after UFFDIO_CONTINUE_MODE_WP the same write raises a write-protect fault",
-		  continued_with_protection },
+		  continued_with_protection, PROMISE(CONTINUE_WP) },
 		{ "reading a write-protected hole is a minor fault; UFFDIO_CONTINUE_MODE_WP keeps it",
-		  protected_hole },
+		  protected_hole, PROMISE(CONTINUE_WP) | PROMISE(WP_BASE_PAGES) },
 		{ "UFFDIO_CONTINUE_MODE_WP of 2 MiB write-protects just that range",
-		  range_with_protection },
+		  range_with_protection, PROMISE(CONTINUE_WP) },
 		{ "a hole, a write-protected and a writable base page side by side fault as they should",
-		  three_states },
+		  three_states, PROMISE(WP_BASE_PAGES) },
 	};
 
 	return probe_main(argc, argv, &(struct probe){
@@ -152,6 +152,7 @@ int main(int argc, char **argv)
 		.count = COUNT_OF(tests),
 		.pages = 2,
 		.needs_hgm = true,
+		.asks = PROMISE(WP_BASE_PAGES) | PROMISE(WP_ADDRESS) | PROMISE(MISSING_ADDRESS),
 		.setup = fill_file,
 	});
 }

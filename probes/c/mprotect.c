@@ -97,13 +97,17 @@ static void marks_hold(void)
 	char *start = map_mixed(UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
 	struct touch touch;
 
-	assert_error(uffd_protect(uffd, start + BASE_PAGE, 4 * BASE_PAGE, true), 0);
+	bool fine = wp_unit() == BASE_PAGE;
+	char *first = fine ? start + BASE_PAGE : start;
+
+	assert_error(uffd_protect(uffd, first, fine ? 4 * BASE_PAGE : huge_size(), true), 0);
 	protect(start, PROT_READ);
 	protect(start, PROT_READ | PROT_WRITE);
-	assert_protected(start, 8, 4);
+	assert_protected(start, 8, fine ? 4 : 8);
 	touch_start(&touch, start + BASE_PAGE + 0x100, TOUCH_WRITE);
-	assert_fault(uffd, start + BASE_PAGE, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
-	assert_error(uffd_protect(uffd, start + BASE_PAGE, BASE_PAGE, false), 0);
+	assert_fault(uffd, wp_address(start + BASE_PAGE),
+		     UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_error(uffd_protect(uffd, first, wp_unit(), false), 0);
 	touch_end(&touch);
 }
 
@@ -150,6 +154,7 @@ int main(int argc, char **argv)
 		.count = COUNT_OF(tests),
 		.pages = 1,
 		.needs_hgm = true,
+		.asks = PROMISE(WP_BASE_PAGES) | PROMISE(WP_ADDRESS),
 		.setup = fill_file,
 	});
 }

@@ -69,7 +69,8 @@ static void marks_after(void)
 	char *to = map_split(fd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP, &uffd);
 
 	assert_continue(uffd, to, 4 * BASE_PAGE, 0, 4 * BASE_PAGE);
-	assert_error(uffd_protect(uffd, to, 8 * BASE_PAGE, true), 0);
+	assert_error(uffd_protect(uffd, to, wp_unit() * 8 < huge_size() ? wp_unit() * 8 : huge_size(),
+				  true), 0);
 	to = move(to, huge_size());
 	assert_protected(to, 8, 0);
 	assert_signal(to + BASE_PAGE + 0x80, TOUCH_WRITE, 0);
@@ -163,6 +164,7 @@ int main(int argc, char **argv)
 		.count = COUNT_OF(tests),
 		.pages = 2,
 		.needs_hgm = true,
+		.asks = PROMISE(WP_BASE_PAGES),
 		.setup = fill_file,
 	});
 }

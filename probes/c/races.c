@@ -38,7 +38,10 @@ static void *hammer(void *unused)
 
 		assert_one_of("UFFDIO_CONTINUE", uffd_continue(uffd, start, BASE_PAGE).error, allowed,
 			      COUNT_OF(allowed));
-		assert_one_of("UFFDIO_WRITEPROTECT", uffd_protect(uffd, start, 3 * BASE_PAGE, page & 1),
+		assert_one_of("UFFDIO_WRITEPROTECT",
+			      wp_unit() == BASE_PAGE ?
+			      uffd_protect(uffd, start, 3 * BASE_PAGE, page & 1) :
+			      uffd_protect(uffd, primary, huge_size(), page & 1),
 			      allowed, COUNT_OF(allowed));
 		assert_one_of("MADV_COLLAPSE", advise(primary, huge_size(), MADV_COLLAPSE), allowed,
 			      COUNT_OF(allowed));
@@ -192,6 +195,7 @@ int main(int argc, char **argv)
 		.count = COUNT_OF(tests),
 		.pages = 1,
 		.needs_hgm = true,
+		.asks = PROMISE(WP_BASE_PAGES),
 		.setup = fill_file,
 	});
 }

@@ -113,6 +113,7 @@ int main(int argc, char **argv)
 		.pages_small = target.fine ? 2 : 4,
 		.arguments = arguments,
 		.needs_hgm = target.fine,
+		.asks = target.fine ? RULES : 0,
 		.setup = make_target,
 		.test_ms = (int)(options.seconds + 2 * (SHRINK_SECONDS + SEQUENCE_SECONDS)) * 1000,
 	});

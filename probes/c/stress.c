@@ -151,6 +151,7 @@ int main(int argc, char **argv)
 		.arguments = arguments,
 		.needs_hgm = true,
 		.setup = need_userfaultfd,
+		.asks = PROMISE(WP_BASE_PAGES),
 		.test_ms = seconds * 1000 + GRACE_MS,
 	});
 }

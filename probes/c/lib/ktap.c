@@ -24,6 +24,7 @@ enum verdict { PASSED = 0, FAILED = 1, SKIPPED = 4 };
 /* What a child tells its parent beyond an exit code; shared between them. */
 struct shared {
 	char skip_reason[160];
+	struct promise_answer promises[PROMISE_COUNT];
 };
 
 static struct shared *shared;
@@ -183,10 +184,48 @@ void child_end(pid_t child)
 		leave(verdict);
 }
 
+/*
+ * Says on what the result that follows rests. PASSED if the kernel offers all of
+ * it, FAILED if it broke on the question.
+ */
+static enum verdict rest_on(uint32_t promises)
+{
+	char reason[sizeof(shared->skip_reason)];
+
+	if (promises)
+		printf("# rests on");
+	for (size_t i = 0; i < PROMISE_COUNT; i++)
+		if (promises & 1U << i)
+			printf(" %s", promise_name((enum promise)i));
+	if (promises)
+		putchar('\n');
+	for (size_t i = 0; i < PROMISE_COUNT; i++) {
+		const struct promise_answer *answer = &shared->promises[i];
+
+		if (!(promises & 1U << i) || answer->state == ANSWER_OFFERED)
+			continue;
+		if (answer->state == ANSWER_BROKEN) {
+			probe_note("the question about %s: %s", promise_name((enum promise)i),
+				   answer->word);
+			return FAILED;
+		}
+		snprintf(reason, sizeof(reason), "%s: %s: %s",
+			 answer->state == ANSWER_UNKNOWN ? "cannot be asked" : "not offered",
+			 promise_name((enum promise)i), answer->word);
+		memcpy(shared->skip_reason, reason, sizeof(reason));
+		return SKIPPED;
+	}
+	return PASSED;
+}
+
 static enum verdict run_test(const struct probe_test *test, int limit_ms)
 {
-	pid_t child = fork();
+	enum verdict verdict = rest_on(test->rests_on);
+	pid_t child;
 
+	if (verdict != PASSED)
+		return verdict;
+	child = fork();
 	if (child < 0) {
 		probe_note("fork: %s", error_name(errno));
 		return FAILED;
@@ -250,10 +289,22 @@ void probe_harms(const char *how)
 		probe_skip("%s; --yes-harm-this-machine allows it", how);
 }
 
+/* What is to be asked before the tests that were selected. */
+static uint32_t promises_of(const struct probe *probe)
+{
+	uint32_t promises = probe->asks;
+
+	for (size_t i = 0; i < probe->count; i++)
+		if (is_selected(&options, probe->tests[i].name))
+			promises |= probe->tests[i].rests_on;
+	return promises;
+}
+
 static void set_up(const struct probe *probe)
 {
 	setting_up = probe;
 	require(probe);
+	promises_ask(promises_of(probe), shared->promises);
 	if (probe->setup)
 		probe->setup();
 	setting_up = NULL;

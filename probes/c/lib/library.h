@@ -43,6 +43,23 @@ size_t parse_size(const char *text);
 /* The huge page that the kernel takes by default. */
 size_t default_size(void);
 
+/* ---- promises.c ---- */
+
+struct promise_answer {
+	/* Not asked, or not possible here; the kernel's answer; or none, by a wait or a crash. */
+	enum { ANSWER_UNKNOWN, ANSWER_OFFERED, ANSWER_NOT_OFFERED, ANSWER_BROKEN } state;
+	char word[64];	/* such as "EINVAL" */
+};
+
+const char *promise_name(enum promise promise);
+
+/*
+ * Asks the kernel about some promises, takes a huge page of the pool meanwhile,
+ * and prints a line for each. offers() answers from ANSWERS, which child processes
+ * must share.
+ */
+void promises_ask(uint32_t promises, struct promise_answer answers[PROMISE_COUNT]);
+
 /* ---- checkpoint.c ---- */
 
 /* Who answers, from --checkpoints; and the test that is running. */

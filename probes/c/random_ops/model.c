@@ -10,6 +10,11 @@ size_t granule(void)
 	return target.fine ? 1 : huge_pages();
 }
 
+bool protects_huge_pages(void)
+{
+	return !target.fine || !offers(PROMISE_WP_BASE_PAGES);
+}
+
 bool is_checked(size_t page)
 {
 	size_t region = page / TABLE;
@@ -43,7 +48,7 @@ static void check_pagemap(size_t page, uint64_t entry)
 			   present ? "present" : "not present",
 			   model.mapped[page] ? "present" : "not present");
 	/* Old kernels do not show the protection of a whole huge page that is not mapped. */
-	if (marked != model.marked[page] && (target.fine || present))
+	if (marked != model.marked[page] && (!protects_huge_pages() || present))
 		probe_fail("pagemap: page %zu is %s, expected %s", page,
 			   marked ? "write-protected" : "not write-protected",
 			   model.marked[page] ? "write-protected" : "not write-protected");

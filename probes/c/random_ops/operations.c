@@ -39,6 +39,13 @@ void register_primary(void)
 		      UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP);
 }
 
+static struct op huge_of(size_t page)
+{
+	return (struct op){ .page = page / huge_pages() * huge_pages(), .count = huge_pages() };
+}
+
+static void do_continue(const struct op *op);
+
 /* Pages that a continue maps before one that it cannot map; ERROR is why it stops there. */
 static size_t continuable(const struct op *op, int *error)
 {
@@ -52,14 +59,29 @@ static size_t continuable(const struct op *op, int *error)
 	return op->count;
 }
 
+/* Without descent a range may stop at a page table that the model does not know of. */
+static void continue_each(const struct op *op)
+{
+	struct op one = { .kind = op->kind, .count = 1 };
+
+	for (size_t i = 0; i < op->count && i < TABLE; i++) {
+		one.page = op->page + i;
+		do_continue(&one);
+	}
+}
+
 static void do_continue(const struct op *op)
 {
-	bool protect = op->kind == CONT_WP;
+	bool protect = op->kind == CONT_WP && offers(PROMISE_CONTINUE_WP);
 	int error;
 	size_t count = continuable(op, &error);
 	int64_t done = count ? (int64_t)(count * BASE_PAGE) : -error;
 	struct uffd_result result;
 
+	if (target.fine && op->count > 1 && !offers(PROMISE_CONTINUE_AROUND)) {
+		continue_each(op);
+		return;
+	}
 	result = uffd_continue_mode(target.uffd, address_of(op->page), length_of(op),
 				    protect ? UFFDIO_CONTINUE_MODE_WP : 0);
 	if (error && count)
@@ -72,11 +94,24 @@ static void do_continue(const struct op *op)
 	memset(model.marked + op->page, protect, count);
 }
 
+/* The huge pages that a range is in. */
+static struct op widened(const struct op *op)
+{
+	struct op wide = *op;
+	size_t end = op->page + op->count;
+
+	wide.page = op->page / huge_pages() * huge_pages();
+	wide.count = (end + huge_pages() - 1) / huge_pages() * huge_pages() - wide.page;
+	return wide;
+}
+
 static void do_protect(const struct op *op)
 {
-	assert_error(uffd_protect(target.uffd, address_of(op->page), length_of(op),
+	struct op range = protects_huge_pages() ? widened(op) : *op;
+
+	assert_error(uffd_protect(target.uffd, address_of(range.page), length_of(&range),
 				  op->kind == WP), 0);
-	set(model.marked, op, op->kind == WP);
+	set(model.marked, &range, op->kind == WP);
 }
 
 /* The range that one answer to a fault on PAGE covers. */
@@ -97,11 +132,12 @@ static void answer_minor(const struct op *unit, uint64_t flags)
 
 static void answer_protected(const struct op *unit)
 {
+	struct op lifted = { .kind = UNWP, .page = unit->page, .count = unit->count };
 	char *start = address_of(unit->page);
 
-	assert_fault(target.uffd, start, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
-	assert_error(uffd_protect(target.uffd, start, length_of(unit), false), 0);
-	set(model.marked, unit, false);
+	assert_fault(target.uffd, wp_address(start),
+		     UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	do_protect(&lifted);
 }
 
 static void do_access(const struct op *op)
@@ -138,8 +174,32 @@ static void do_alias(const struct op *op)
 	}
 }
 
+/*
+ * Where a collapse leaves alone what is not a page table: one is made first, by a
+ * continue of a page that is not mapped, and the whole huge page is collapsed.
+ */
+static void collapse_table(const struct op *op)
+{
+	struct op huge = huge_of(op->page), one = { .kind = CONT, .count = 1 };
+
+	for (one.page = huge.page; one.page < huge.page + huge.count; one.page++)
+		if (!model.mapped[one.page])
+			break;
+	if (one.page == huge.page + huge.count || !model.cached[op->page / huge_pages()])
+		return;
+	do_continue(&one);
+	collapse(address_of(huge.page), huge_size());
+	set(model.mapped, &huge, true);
+	set(model.marked, &huge, false);
+}
+
 static void do_collapse(const struct op *op)
 {
+	if (!offers(PROMISE_COLLAPSE_INSIDE) || !offers(PROMISE_COLLAPSE_UNTOUCHED) ||
+	    !offers(PROMISE_COLLAPSE_CLEARS_WP)) {
+		collapse_table(op);
+		return;
+	}
 	collapse(address_of(op->page), length_of(op));
 	for (size_t page = op->page; page < op->page + op->count; page++) {
 		/* Where the file has no huge page nothing is mapped, but marks go as well. */
@@ -233,11 +293,6 @@ static void do_reregister(const struct op *op)
 	assert_error(uffd_unregister(target.uffd, target.primary, target.pages * BASE_PAGE), 0);
 	memset(model.marked, false, target.pages);
 	register_primary();
-}
-
-static struct op huge_of(size_t page)
-{
-	return (struct op){ .page = page / huge_pages() * huge_pages(), .count = huge_pages() };
 }
 
 static void do_dontneed(const struct op *op)

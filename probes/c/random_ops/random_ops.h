@@ -53,6 +53,14 @@ void check_copied_value(const char *what, const char *copy, size_t page);
 void check_all(void);
 void check_regions(void);
 
+/* Whole huge pages alone are write-protected: other ranges are widened to them. */
+bool protects_huge_pages(void);
+
+/* The promises that the model takes its rules from. */
+#define RULES (PROMISE(WP_BASE_PAGES) | PROMISE(WP_ADDRESS) | PROMISE(CONTINUE_AROUND) | \
+	       PROMISE(CONTINUE_WP) | PROMISE(COLLAPSE_INSIDE) | PROMISE(COLLAPSE_UNTOUCHED) | \
+	       PROMISE(COLLAPSE_CLEARS_WP))
+
 /* ---- operations.c: one operation on the kernel and on the model -------- */
 
 /* The order must not change: a seed stands for the same operations in every version. */

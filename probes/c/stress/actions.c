@@ -39,6 +39,10 @@ static void do_protect(void)
 {
 	size_t page = random_page();
 
+	if (wp_unit() > BASE_PAGE) {
+		uffd_protect(uffd, random_huge(primary), huge_size(), !one_in(3));
+		return;
+	}
 	uffd_protect(uffd, primary + page * BASE_PAGE, random_length(page), !one_in(3));
 }
 

@@ -49,7 +49,7 @@ static void answer(const struct uffd_msg *message)
 	if (message->event != UFFD_EVENT_PAGEFAULT)
 		return;
 	if (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)
-		uffd_protect(uffd, page, BASE_PAGE, false);
+		uffd_protect(uffd, (char *)((uintptr_t)page & -wp_unit()), wp_unit(), false);
 	else
 		uffd_continue(uffd, page, BASE_PAGE);
 	/* Also where that failed: the page may be mapped, or gone from the file. */
