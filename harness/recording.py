@@ -12,13 +12,13 @@ from pathlib import Path
 import harness
 from harness import host
 from harness.errors import INTERNAL, HarnessError, foreseen
-from harness.judge import run_verdict
+from harness.judge import promises, run_verdict
 from harness.progress import Progress
 from harness.records.kernel import KernelSummary
 from harness.records.machine import AccelChoice, MachineSpec, PoolSummary
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec
-from harness.records.run import Expectation, Ingredients, RunRecord, StageTime
+from harness.records.run import Ingredients, Profile, RunRecord, StageTime
 from harness.report import files
 from harness.store.rundir import RunStore, new_run_directory
 from harness.vm import pool
@@ -94,6 +94,7 @@ class Recording:
         said = run_verdict.judge_run(
             record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats
         )
+        self.store.know_promises(promises.states(record.probes))
         self.store.end(Outcome.PROBES_RAN, said.verdict, said.exit_code, said.reason)
 
 
@@ -131,7 +132,7 @@ def recorded(runs: Path, label: str, first: RunRecord, progress: Progress) -> It
 
 
 def first_record(
-    words: Sequence[str], machine: MachineSpec, expect: Expectation, specs: Sequence[ProbeSpec]
+    words: Sequence[str], machine: MachineSpec, expect: Profile, specs: Sequence[ProbeSpec]
 ) -> RunRecord:
     """Return what is known of a run before it begins.
 

@@ -25,7 +25,7 @@ def words(request: RunRequest) -> tuple[str, ...]:
         *subject_words(request.subject),
         *probe_words(request.probes),
         *(word for each in request.kselftests for word in ("--kselftest", each)),
-        *("--expect", request.expect),
+        *("--expect", request.expect.name),
         *_unless("--repeat", str(request.repeat), "1"),
         *(("--alone",) if request.alone else ()),
     )

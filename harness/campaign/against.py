@@ -13,7 +13,7 @@ from harness.campaign import compare, state
 from harness.context import Context
 from harness.records.base import to_json
 from harness.records.campaign import Comparison
-from harness.records.run import RunRecord
+from harness.records.run import REPORT, RunRecord
 from harness.run.request import RunRequest
 from harness.workspace import atomic_write
 
@@ -69,4 +69,4 @@ def base_of(request: RunRequest, series: str) -> RunRequest:
         request.subject.kernel, series=series, resolve="", mail_from="", first=None
     )
     subject = msgspec.structs.replace(request.subject, kernel=kernel)
-    return msgspec.structs.replace(request, subject=subject, expect="report")
+    return msgspec.structs.replace(request, subject=subject, expect=REPORT)

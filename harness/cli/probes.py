@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm probes`: the catalogue."""
+"""`hgm probes`: the catalogue, and the promises that probes rest on."""
 
 from __future__ import annotations
 
@@ -28,4 +28,14 @@ def probes_list(globs: tuple[str, ...], as_json: bool) -> int:
         click.echo(msgspec.json.format(msgspec.json.encode(chosen), indent=2))
     else:
         listing.write(chosen, sys.stdout)
+    return 0
+
+
+@probes.command("promises")
+def probes_promises() -> int:
+    """List the promises that implementations of HGM differ in, and the profiles of --expect."""
+    from harness.probes import promises
+    from harness.report import promises as listing
+
+    listing.write(promises.load(), promises.profiles(), sys.stdout)
     return 0

@@ -22,7 +22,6 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.records.run import Expectation
     from harness.run.request import RunRequest
 
 
@@ -41,9 +40,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--expect",
-    type=click.Choice(["report", "hgm", "stock"]),
-    help="hgm: FAIL if the kernel lacks HGM; stock: FAIL if it has HGM; report: only report it.  "
-    "[default: hgm if the series is known to add it, else report]",
+    metavar="PROFILE",
+    help="FAIL if the kernel does not offer what the profile says: hgm, hgm-v2, hgm-reference, "
+    "stock, report (which expects nothing), or a TOML file.  [default: the profile of the series, "
+    "if it has one, else report]",
 )
 @click.option(
     "--repeat",
@@ -100,18 +100,21 @@ def _run_request(
     *,
     probes: tuple[str, ...],
     kselftests: tuple[str, ...],
-    expect: Expectation | None,
+    expect: str | None,
     repeat: int,
     alone: bool,
     **options: Any,
 ) -> RunRequest:
     from harness.kernel import registry
+    from harness.probes import promises
     from harness.run.request import RunRequest
 
     subject = subject_of(spare=_spare_memory(kselftests), **options)
     return RunRequest(
         subject=subject,
-        expect=expect or registry.expectation(subject.kernel.series),
+        expect=promises.profile(
+            registry.expectation(subject.kernel.series) if expect is None else expect
+        ),
         probes=probes,
         kselftests=kselftests,
         repeat=repeat,

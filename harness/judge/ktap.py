@@ -18,6 +18,7 @@ import re
 from dataclasses import dataclass, field
 from typing import get_args
 
+from harness.judge import promises
 from harness.judge.ktap_document import (
     Directive,
     KtapDocument,
@@ -65,6 +66,7 @@ class _Block:
     diagnostics: list[str] = field(default_factory=list)
     nested: KtapDocument | None = None
     nested_name: str = ""
+    rests_on: tuple[str, ...] = ()
     last_number: int = 0
 
     def take_diagnostics(self) -> tuple[str, ...]:
@@ -103,6 +105,10 @@ class _Parser:
             self.report("no-number", line.number, f"a result without a number: {body[:80]!r}")
         elif body.startswith("# checkpoint "):
             pass  # for the host, see `harness.judge.checkpoint`; not the reason of a result
+        elif body.startswith(promises.ANSWER):
+            pass  # the probe's, not a result's
+        elif body.startswith(promises.RESTS_ON):
+            self._enter(indent, line.number).rests_on = promises.rests_on(body)
         elif body.startswith("#"):
             self._diagnostic(body, indent)
         elif body:
@@ -154,9 +160,10 @@ class _Parser:
                 reason=reason,
                 diagnostics=block.take_diagnostics(),
                 subtests=block.nested,
+                rests_on=block.rests_on,
             )
         )
-        block.nested, block.nested_name = None, ""
+        block.nested, block.nested_name, block.rests_on = None, "", ()
 
     def _diagnostic(self, body: str, indent: int) -> None:
         if not self.open:

@@ -92,6 +92,7 @@ class KtapResult(Record, frozen=True, kw_only=True):
         reason: what follows the directive, or the ``#`` where there is none.
         diagnostics: diagnostic lines since the result before it, without their ``#``.
         subtests: the document nested in it.
+        rests_on: promises, from our probes' ``# rests on`` line; see `harness.judge.promises`.
     """
 
     number: int | None
@@ -101,6 +102,7 @@ class KtapResult(Record, frozen=True, kw_only=True):
     reason: str = ""
     diagnostics: tuple[str, ...] = ()
     subtests: KtapDocument | None = None
+    rests_on: tuple[str, ...] = ()
 
 
 def status(result: KtapResult) -> Literal["PASS", "FAIL", "SKIP"]:
@@ -130,7 +132,14 @@ def _flatten(document: KtapDocument, prefix: str, found: list[Subtest]) -> None:
         name = prefix + (result.description or f"test {result.number or index}")
         if result.subtests is not None:
             _flatten(result.subtests, f"{name} > ", found)
-        found.append(Subtest(name=name, status=status(result), reason=_reason(result)))
+        found.append(
+            Subtest(
+                name=name,
+                status=status(result),
+                reason=_reason(result),
+                rests_on=result.rests_on,
+            )
+        )
 
 
 def _reason(result: KtapResult) -> str:

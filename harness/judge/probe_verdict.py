@@ -50,6 +50,7 @@ from harness.judge import (
     ktap,
     ktap_document,
     partial,
+    promises,
 )
 from harness.judge.ktap_document import KtapDocument
 from harness.judge.lines import clean, short
@@ -144,6 +145,7 @@ def judge_probe(
         reason=short(verdict.reason, 400),
         seconds=evidence.seconds,
         subtests=subtests,
+        promises=promises.answers(text),
         splats=splats,
         checkpoints=tuple(checkpoints),
         leaks=leaks,

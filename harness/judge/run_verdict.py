@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from harness.judge import promises
 from harness.records.probe import ProbeResult, Splat, Status
-from harness.records.run import HgmSupport, Verdict
-
-#: Names of the probes that need high-granularity mapping begin so.
-HGM_PREFIX = "hgm/"
+from harness.records.run import HgmSupport, Profile, Verdict
 
 # Statuses that fail a run, the worst first.
 _BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL", "LOST")
@@ -33,7 +32,7 @@ class RunVerdict(NamedTuple):
 def judge_run(
     probes: Sequence[ProbeResult],
     *,
-    expect: Literal["report", "hgm", "stock"],
+    expect: Profile,
     hgm: HgmSupport,
     splats: Sequence[Splat] = (),
 ) -> RunVerdict:
@@ -45,8 +44,8 @@ def judge_run(
 
     Args:
         probes: every selected probe.
-        expect: ``hgm``: a kernel without HGM fails the run, and so does a skipped HGM probe;
-            ``stock``: a kernel with HGM fails it; ``report``: neither does.
+        expect: a kernel that does not offer what it says, or offers what it must not, fails the
+            run; a skipped test does not.
         hgm: whether the kernel has HGM, as it answered.
         splats: those outside of any probe.
     """
@@ -57,7 +56,7 @@ def judge_run(
         return RunVerdict("ERROR", 2, f"no probe could be run: {first.name}: {first.reason}")
     faults = [
         *_bad_probes(probes),
-        *_broken_expectation(expect, hgm, probes),
+        *itertools.islice(promises.unmet(expect, hgm, promises.states(probes)), 1),
         *(f"splat outside of any probe: {splat.title}" for splat in splats[:1]),
     ]
     summary = f"{describe_hgm(hgm)}; {tally(probes)}"
@@ -100,23 +99,3 @@ def _bad_probes(probes: Sequence[ProbeResult]) -> list[str]:
     worst = min(bad, key=lambda probe: _BAD.index(probe.status))
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return [f"{worst.name} {worst.status}{more}: {worst.reason}"]
-
-
-def _broken_expectation(
-    expect: Literal["report", "hgm", "stock"], hgm: HgmSupport, probes: Sequence[ProbeResult]
-) -> list[str]:
-    """Return one line if the kernel is not as expected; empty otherwise."""
-    if expect == "hgm":
-        if hgm.present is not True:
-            return ["expected a kernel with HGM"]
-        # A probe without a directory was never started: the machine lacked something, and that
-        # is not the kernel's fault.
-        skipped = [
-            probe
-            for probe in probes
-            if probe.name.startswith(HGM_PREFIX) and probe.status == "SKIP" and probe.directory
-        ]
-        return [f"expected HGM, but {p.name} was skipped: {p.reason}" for p in skipped[:1]]
-    if expect == "stock" and hgm.present is not False:
-        return ["expected a kernel without HGM"]
-    return []

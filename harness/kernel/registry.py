@@ -6,7 +6,6 @@ from __future__ import annotations
 import difflib
 import functools
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -26,7 +25,7 @@ class RegisteredSeries(Record, frozen=True, kw_only=True, forbid_unknown_fields=
         made_for: what the version of a kernel that it fits begins with, such as ``6.12.``.
         on: the registered series that it applies on top of; empty for the source alone.
         default_for: the ``--kernel`` specs that get it if no series is given.
-        gives: the feature that a kernel with it has; empty if it has none that we test.
+        gives: the profile that a kernel with it fits; empty if there is none.
         name: what ``--series`` takes; the name of its table in ``series.toml``.
         directory: absolute path of its quilt directory.
     """
@@ -35,7 +34,7 @@ class RegisteredSeries(Record, frozen=True, kw_only=True, forbid_unknown_fields=
     made_for: str
     on: str = ""
     default_for: tuple[str, ...] = ()
-    gives: Literal["hgm", ""] = ""
+    gives: str = ""
     name: str = ""
     directory: str = ""
 
@@ -87,10 +86,9 @@ def default_for(source: str) -> RegisteredSeries | None:
     return next((series for series in _ours() if source in series.default_for), None)
 
 
-def expectation(series: str) -> Literal["hgm", "report"]:
-    """Return the default of ``--expect`` for a ``--series`` spec."""
-    known = {each.name: each.gives for each in _ours()}
-    return "hgm" if known.get(series) == "hgm" else "report"
+def expectation(series: str) -> str:
+    """Return the default of ``--expect`` for a ``--series`` spec: the name of a profile."""
+    return next((each.gives for each in _ours() if each.name == series and each.gives), "report")
 
 
 def version_warning(series: str, version: str) -> str:

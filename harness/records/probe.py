@@ -77,11 +77,28 @@ class Subtest(Record, frozen=True, kw_only=True):
         name: description, with parents in front, joined by `` > ``.
         status: what the line says.
         reason: the diagnostic lines before it or the skip's reason, joined by ``; ``.
+        rests_on: the promises of ``probes/promises.toml`` that it rests on.
     """
 
     name: str
     status: Literal["PASS", "FAIL", "SKIP"]
     reason: str = ""
+    rests_on: tuple[str, ...] = ()
+
+
+class PromiseAnswer(Record, frozen=True, kw_only=True):
+    """What a kernel answered when a probe asked about a promise of ``probes/promises.toml``.
+
+    Attributes:
+        name: the promise.
+        state: ``offered``, ``not offered``, ``unknown`` (it could not be asked here), or ``broken``
+            (the question ended in a wait or a crash).
+        word: the kernel's answer, such as ``EINVAL``.
+    """
+
+    name: str
+    state: Literal["offered", "not offered", "unknown", "broken"]
+    word: str = ""
 
 
 class Splat(Record, frozen=True, kw_only=True):
@@ -310,6 +327,7 @@ class ProbeResult(Record, frozen=True, kw_only=True):
         reason: one line; never empty unless the status is PASS.
         seconds: wall time on the host.
         subtests: in the order they were reported.
+        promises: what it asked the kernel before its tests.
         splats: what the kernel reported meanwhile.
         checkpoints: what its page tables looked like from outside, where it asked for that.
         leaks: what did not come back after it; empty for a probe that taints its guest by design.
@@ -326,6 +344,7 @@ class ProbeResult(Record, frozen=True, kw_only=True):
     reason: str = ""
     seconds: float = 0.0
     subtests: tuple[Subtest, ...] = ()
+    promises: tuple[PromiseAnswer, ...] = ()
     splats: tuple[Splat, ...] = ()
     checkpoints: tuple[CheckpointResult, ...] = ()
     leaks: tuple[Leak, ...] = ()

@@ -17,8 +17,42 @@ SCHEMA = 2
 #: How a run can end: as expected, not as expected, by an error before a verdict, or cut.
 Verdict = Literal["PASS", "FAIL", "ERROR", "INTERRUPTED", "CUT"]
 
-#: What a kernel is expected to be: with high-granularity mapping, without, or either.
-Expectation = Literal["report", "hgm", "stock"]
+
+class Profile(Record, frozen=True, kw_only=True):
+    """What a kernel is expected to be; ``probes/promises.toml`` has the promises and profiles.
+
+    Attributes:
+        name: of a profile, or the path of the file it was read from.
+        offers: promises that the kernel must offer.
+        lacks: promises that it must not offer.
+    """
+
+    name: str
+    offers: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+
+
+#: Nothing is expected: what the kernel offers is reported.
+REPORT = Profile(name="report")
+
+
+class PromiseState(Record, frozen=True, kw_only=True):
+    """What became of a promise in a run.
+
+    Attributes:
+        name: of ``probes/promises.toml``.
+        size: of the huge pages, such as ``1G``.
+        state: ``kept``; ``not offered``; ``broken``: offered, and a test that rests on it failed,
+            or the question ended in a wait or a crash; ``unknown``: it could not be asked.
+        word: the kernel's answer, such as ``EINVAL``.
+        broken_by: the tests that failed.
+    """
+
+    name: str
+    size: str
+    state: Literal["kept", "not offered", "broken", "unknown"]
+    word: str = ""
+    broken_by: tuple[str, ...] = ()
 
 
 class Ingredients(Record, frozen=True, kw_only=True):
@@ -88,7 +122,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
         seconds: wall time so far.
         harness: version of this program.
         command: the argv that reproduces the run.
-        expect: ``report``, ``hgm`` or ``stock``.
+        expect: what the kernel was expected to be.
+        promises: what became of each promise that a probe asked about, by huge-page size.
         kernel: None before the kernel is there.
         hgm: whether the kernel has the feature.
         accel: None before the choice was made.
@@ -117,9 +152,10 @@ class RunRecord(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
     harness: str = ""
     command: tuple[str, ...] = ()
-    expect: Expectation = "report"
+    expect: Profile = REPORT
     kernel: KernelSummary | None = None
     hgm: HgmSupport = HgmSupport()
+    promises: tuple[PromiseState, ...] = ()
     accel: AccelChoice | None = None
     machine: MachineSpec | None = None
     hugepages: PoolSummary | None = None

@@ -16,6 +16,7 @@ from harness.records.kernel import ConfigIdentity, How, KernelSummary
 from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
+from harness.report import promises
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -135,6 +136,7 @@ def head(record: RunRecord) -> list[tuple[str, str]]:
     if record.hugepages is not None:
         lines.append(("pool", _pool(record.hugepages)))
     lines.append(("HGM", describe_hgm(record.hgm)))
+    lines += [("", line) for line in promises.lines(record.promises)]
     return lines
 
 

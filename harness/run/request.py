@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from harness.records.base import Record
-from harness.records.run import Expectation
+from harness.records.run import REPORT, Profile
 from harness.run.subject import Subject
 
 
@@ -22,7 +22,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     """
 
     subject: Subject
-    expect: Expectation = "report"
+    expect: Profile = REPORT
     probes: tuple[str, ...] = ()
     kselftests: tuple[str, ...] = ()
     repeat: int = 1

@@ -50,6 +50,7 @@ from harness.records.run import (
     SCHEMA,
     HgmSupport,
     Ingredients,
+    PromiseState,
     RunRecord,
     StageTime,
     Verdict,
@@ -170,6 +171,10 @@ class RunStore:
     def know_hgm(self, hgm: HgmSupport) -> None:
         """Record whether the kernel has high-granularity mapping."""
         self._save(_replace(self.record, hgm=hgm))
+
+    def know_promises(self, promises: tuple[PromiseState, ...]) -> None:
+        """Record what became of the promises that probes asked about."""
+        self._save(_replace(self.record, promises=promises))
 
     def know_timeout_scale(self, timeout_scale: float) -> None:
         """Record a guest's timeout scale if it is the largest so far."""

@@ -35,12 +35,20 @@ _OUTCOMES = {
 
 _USER_MISTAKE = 2
 
+#: What ``--expect`` meant: it knew one promise.
+_PROFILES: dict[str, Json] = {
+    "report": {"name": "report"},
+    "hgm": {"name": "hgm", "offers": ["split"]},
+    "stock": {"name": "stock", "lacks": ["split"]},
+}
+
 
 def record(old: Json) -> Json:
     """Return a ``result.json`` of schema 1 as one of schema 2."""
     new = _renamed(old)
     new["probes"] = [_renamed(probe) for probe in old.get("probes", [])]
     new["outcome"] = _outcome(old)
+    new["expect"] = _PROFILES[old.get("expect", "report")]
     new["schema"] = 2
     return new
 

@@ -16,6 +16,7 @@ import pytest
 from harness import pipeline
 from harness.recording import Recording, first_record, recorded
 from harness.records.probe import ProbeSpec
+from harness.records.run import REPORT
 from harness.run.prepare import Prepared
 
 STOCK = "debian:linux-source-6.12"
@@ -45,7 +46,7 @@ class Run:
 
 def probed(prepared: Prepared, specs: Sequence[ProbeSpec], runs: Path) -> Recording:
     """Run probes that no catalogue names as `hgm run` would, and return the run's recording."""
-    first = first_record(("run",), prepared.machine, "report", specs)
+    first = first_record(("run",), prepared.machine, REPORT, specs)
     with recorded(runs, "test", first, prepared.context.progress) as recording:
         pipeline.probe(prepared, specs, recording)
     return recording

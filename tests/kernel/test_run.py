@@ -54,7 +54,7 @@ def test_the_default_run_is_the_reference_series_and_every_probe_passes(
     assert reference_run.code == 0, reference_run.err
     record = reference_run.record
     assert (record["verdict"], record["outcome"]) == ("PASS", "probes ran")
-    assert record["expect"] == "hgm"
+    assert record["expect"]["name"] == "hgm-reference"
     assert record["kernel"]["series"]["spec"] == "hgm-6.12"
     assert record["kernel"]["config"]["hgm"] is True
     assert record["hgm"] == {"present": True, "evidence": "MADV_SPLIT: accepted on 1G, 2M"}

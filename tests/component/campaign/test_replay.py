@@ -22,11 +22,14 @@ from harness.records.kernel import ConfigIdentity, Kernel, SeriesIdentity, Sourc
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec
-from harness.records.run import Ingredients, RunRecord
+from harness.records.run import Ingredients, Profile, RunRecord
 from harness.store import rundir
 from harness.workspace import Workspace
 
 FAKE = Path(__file__).parents[1] / "vm" / "fake_qemu.py"
+
+
+STOCK = Profile(name="stock", lacks=("split",))
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def bundle(tmp_path: Path) -> Path:
         outcome=Outcome.PROBES_RAN,
         exit_code=0,
         stage="done",
-        expect="stock",
+        expect=STOCK,
         probes=(ProbeResult(name="a/b/2M", status="PASS"),),
     )
     (directory / rundir.INGREDIENTS).write_bytes(to_json(made_of))
@@ -93,7 +96,7 @@ def test_a_replay_without_qemu_is_recorded_as_any_run(bundle: Path, tmp_path: Pa
     assert "the fake dies at once" in record.reason
     assert (record.exit_code, again.exit_code) == (3, 3)
     assert record.command[-2:] == ("replay", str(bundle))
-    assert (record.expect, record.started[:2]) == ("stock", "20")
+    assert (record.expect, record.started[:2]) == (STOCK, "20")
     assert [stage.name for stage in record.stages] == ["image", "accel", "guest"]
     assert [(probe.name, probe.status) for probe in record.probes] == [("a/b/2M", "LOST")]
     assert (run_dir / "junit.xml").exists()

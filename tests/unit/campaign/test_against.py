@@ -17,7 +17,7 @@ from harness.errors import RecordError, SpecError
 from harness.kernel.obtain import KernelRequest
 from harness.progress import Silent
 from harness.records.outcome import Outcome
-from harness.records.run import RunRecord
+from harness.records.run import REPORT, Profile, RunRecord
 from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.vm import spec
@@ -38,7 +38,7 @@ REQUEST = RunRequest(
         machine=spec.machine(spec.parse_hugepages("2M:1")),
         accel="tcg",
     ),
-    expect="hgm",
+    expect=Profile(name="hgm", offers=("split",)),
     probes=("a/*",),
     repeat=2,
 )
@@ -46,12 +46,12 @@ REQUEST = RunRequest(
 
 def test_the_base_differs_in_its_series_alone() -> None:
     base = against.base_of(REQUEST, "none")
-    assert base.expect == "report"
+    assert base.expect == REPORT
     assert base.subject.kernel == KernelRequest(
         source="tree:/src", series="none", fuzz=True, features=("debug",)
     )
     kernel = msgspec.structs.replace(base.subject, kernel=REQUEST.subject.kernel)
-    assert msgspec.structs.replace(base, subject=kernel, expect="hgm") == REQUEST
+    assert msgspec.structs.replace(base, subject=kernel, expect=REQUEST.expect) == REQUEST
 
 
 @pytest.fixture

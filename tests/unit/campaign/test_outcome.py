@@ -32,7 +32,7 @@ from harness.errors import (
     ToolMissing,
 )
 from harness.progress import Silent
-from harness.records.run import RunRecord
+from harness.records.run import REPORT, RunRecord
 from harness.report import text
 from harness.store import rundir
 from harness.vm import spec
@@ -54,7 +54,7 @@ PREDICATES = [
 
 def record_of(error: HarnessError, runs: Path) -> RunRecord:
     """Return the record, read from its file, of a run that an error ended in its first stage."""
-    first = recording.first_record(("run",), spec.machine(()), "report", ())
+    first = recording.first_record(("run",), spec.machine(()), REPORT, ())
     with recording.recorded(runs, "test", first, Silent()) as run:
         run.begin("kernel")
         raise error

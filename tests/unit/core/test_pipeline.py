@@ -21,14 +21,14 @@ from harness.errors import (
 )
 from harness.progress import Silent
 from harness.records.outcome import Outcome
-from harness.records.run import RunRecord
+from harness.records.run import REPORT, RunRecord
 from harness.store import rundir
 from harness.vm import spec
 
 
 def ended(runs: Path, error: BaseException) -> RunRecord:
     """Return the record of a run that was ended so; it is on disk as well."""
-    first = recording.first_record(("run",), spec.machine(()), "report", ())
+    first = recording.first_record(("run",), spec.machine(()), REPORT, ())
     with recording.recorded(runs, "test", first, Silent()):
         raise error
     return rundir.load((runs / "latest").resolve())

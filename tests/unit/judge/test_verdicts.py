@@ -16,11 +16,12 @@ from harness.records.probe import (
     CheckpointResult,
     ProbeEvidence,
     ProbeResult,
+    PromiseAnswer,
     Splat,
     Status,
     Vcpu,
 )
-from harness.records.run import HgmSupport
+from harness.records.run import REPORT, HgmSupport, Profile
 
 EVIDENCE = ProbeEvidence(
     name="hgm/split/1G",
@@ -207,6 +208,11 @@ def test_every_reason_is_one_short_line(noise: str) -> None:
 
 NO_HGM = HgmSupport(present=False, evidence="MADV_SPLIT: EINVAL")
 HGM = HgmSupport(present=True, evidence="MADV_SPLIT: 0")
+PROFILES = {
+    "report": REPORT,
+    "hgm": Profile(name="hgm", offers=("split", "collapse")),
+    "stock": Profile(name="stock", lacks=("split",)),
+}
 SPLAT = Splat(kind="warning", title=WARNING_TITLE, block=(WARNING_TITLE,), offset=0)
 
 
@@ -216,6 +222,11 @@ def probe(name: str, status: Status, reason: str = "why", directory: str = "d") 
 
 
 BASE = probe("base/map/1G", "PASS")
+NO_COLLAPSE = msgspec.structs.replace(
+    BASE,
+    name="hgm/promises/1G",
+    promises=(PromiseAnswer(name="collapse", state="not offered", word="EINVAL"),),
+)
 SPLIT = probe("hgm/split/1G", "PASS")
 SPLIT_SKIP = probe("hgm/split/1G", "SKIP", "MADV_SPLIT: EINVAL")
 STOCK = "kernel has no HGM (MADV_SPLIT: EINVAL); 1 passed, 1 skipped"
@@ -245,15 +256,15 @@ STOCK = "kernel has no HGM (MADV_SPLIT: EINVAL); 1 passed, 1 skipped"
             ("FAIL", 1, "expected a kernel with HGM; HGM support not known; 1 passed"),
         ),
         (
-            [BASE, SPLIT_SKIP],
+            [BASE, NO_COLLAPSE],
             "hgm",
             HGM,
             [],
             (
                 "FAIL",
                 1,
-                "expected HGM, but hgm/split/1G was skipped: MADV_SPLIT: EINVAL; "
-                "kernel has HGM (MADV_SPLIT: 0); 1 passed, 1 skipped",
+                "expected hgm, which offers collapse on huge pages of 1G: EINVAL; "
+                "kernel has HGM (MADV_SPLIT: 0); 2 passed",
             ),
         ),
         (
@@ -336,19 +347,19 @@ def test_run(
     splats: list[Splat],
     expected: tuple[str, int, str],
 ) -> None:
-    assert judge_run(probes, expect=expect, hgm=hgm, splats=splats) == expected
+    assert judge_run(probes, expect=PROFILES[expect], hgm=hgm, splats=splats) == expected
 
 
 @pytest.mark.parametrize("status", ["FAIL", "CRASH", "HANG", "LOST"])
 def test_no_bad_probe_is_ever_outvoted(status: Status) -> None:
-    verdict = judge_run([BASE] * 9 + [probe("x/y", status)], expect="report", hgm=HGM)
+    verdict = judge_run([BASE] * 9 + [probe("x/y", status)], expect=REPORT, hgm=HGM)
     assert verdict.verdict != "PASS"
     assert verdict.exit_code != 0
 
 
-def test_a_probe_that_needs_hgm_and_is_skipped() -> None:
-    skipped = [BASE, probe("uffd/fine", "SKIP", "EINVAL")]
-    assert judge_run(skipped, expect="hgm", hgm=HGM).exit_code == 0
+def test_a_skipped_probe_is_not_a_missing_feature() -> None:
+    skipped = [BASE, probe("hgm/dirty-tracking/1G", "SKIP", "UFFDIO_API: no such feature")]
+    assert judge_run(skipped, expect=PROFILES["hgm"], hgm=HGM).exit_code == 0
 
 
 def test_words() -> None:

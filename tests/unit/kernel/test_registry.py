@@ -24,7 +24,7 @@ def test_each_listed_series_is_a_quilt_directory() -> None:
 def test_source_named_in_default_for_gets_the_series() -> None:
     series = registry.default_for("debian:linux-source-6.12")
     assert series is not None
-    assert (series.name, series.gives) == ("hgm-6.12", "hgm")
+    assert (series.name, series.gives) == ("hgm-6.12", "hgm-reference")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,8 @@ def test_no_other_source_is_patched_unasked(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("series", "expected"), [("hgm-6.12", "hgm"), ("none", "report"), ("dir:/patches", "report")]
+    ("series", "expected"),
+    [("hgm-6.12", "hgm-reference"), ("none", "report"), ("dir:/patches", "report")],
 )
 def test_default_of_expect(series: str, expected: str) -> None:
     assert registry.expectation(series) == expected

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-import tarfile
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -207,8 +207,7 @@ def test_an_old_run_is_bundled_and_its_bundle_is_todays(tmp_path: Path) -> None:
     target = tmp_path / "b.tar.xz"
     deadline = Deadline.after(60, "the test")
     bundle.write(run_dir, target, Workspace(tmp_path / "cache"), deadline, vmcores=False)
-    with tarfile.open(target) as archive:
-        archive.extractall(tmp_path / "elsewhere", filter="data")
+    shutil.unpack_archive(target, tmp_path / "elsewhere")
     again = rundir.load_ingredients(tmp_path / "elsewhere" / "b")
     assert again.programs["counters"] == "programs/counters"
     assert [spec.name for spec in again.specs] == [spec.name for spec in made_of.specs]
