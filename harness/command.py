@@ -92,6 +92,10 @@ class Process:
         except subprocess.TimeoutExpired:
             raise deadline.error() from None
 
+    def kill(self) -> None:
+        """Send SIGKILL to the whole group and do not wait; `end` follows."""
+        self._signal(signal.SIGKILL)
+
     def end(self, grace: float = GRACE_SECONDS) -> int:
         """End the whole group: SIGTERM, ``grace`` seconds, SIGKILL; return the exit code."""
         if self.popen.poll() is None:

@@ -16,6 +16,7 @@
         ├── ToolMissing          a host program that is not installed
         ├── CommandFailed        a program that ended with an unexpected exit code
         ├── DeadlineExpired      a time budget that ran out
+        │   └── QmpSilent            QEMU's monitor did not answer in time
         ├── NoSpace              a file system that is full
         ├── AcceleratorError     --accel kvm on a host where no KVM guest lives
         ├── QemuError            QEMU did not start, died, or refused a command
@@ -144,6 +145,10 @@ class CommandFailed(InfrastructureError):
 
 class DeadlineExpired(InfrastructureError):
     """A time budget that ran out."""
+
+
+class QmpSilent(DeadlineExpired):
+    """QEMU's monitor did not answer in time."""
 
 
 class NoSpace(InfrastructureError):

@@ -15,7 +15,8 @@ symbols        functions and lines from the vmlinux                        nothi
 ============== =========================================================== =====================
 
 The steps are taken in this order, the least invasive first. Each has a deadline. A step that fails
-is recorded with the reason, and the next one is taken. QEMU pauses a guest that dies, so of such a
+is recorded with the reason, and the next one is taken; once QMP has not answered one, no other step
+asks it. QEMU pauses a guest that dies, so of such a
 guest registers, vmcore and symbols are captured.
 """
 
@@ -31,12 +32,13 @@ from pathlib import Path
 from typing import Literal
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, HarnessError
+from harness.errors import DeadlineExpired, HarnessError, QmpSilent
 from harness.evidence import symbols, vmcore
 from harness.records.kernel import Kernel
 from harness.records.probe import Capture, CaptureStep, Vcpu
-from harness.vm import registers
+from harness.vm import hoststat, registers
 from harness.vm.guest import Guest
+from harness.vm.qmp import Qmp
 from harness.workspace import atomic_write
 
 #: The keys of sysrq in their order, and how the kernel's answer to each begins
@@ -91,6 +93,7 @@ class Escalation:
     _vcpus: tuple[Vcpu, ...] = ()
     _vmcore: str = ""
     _breaks: bool = True
+    _silent: bool = False
 
     def hang(self) -> Capture:
         """Take all steps for a guest that hangs; the guest is not usable afterwards."""
@@ -137,11 +140,19 @@ class Escalation:
             file = str(action().relative_to(self.run_dir))
         except _NothingError as nothing:
             result = str(nothing)
+        except QmpSilent as error:
+            self._silent, result = True, error.message
         except HarnessError as error:
             result = error.message
         spent = round(time.monotonic() - began, 3)
         self._steps.append(CaptureStep(name=name, result=result, file=file, seconds=spent))
         return result == "ok"
+
+    def _monitor(self) -> Qmp:
+        """Return the QMP session, unless it has been silent before."""
+        if self._silent:
+            raise _NothingError("not asked: QEMU's monitor does not answer")
+        return self.guest.qmp
 
     def _write(self, name: str, text: str) -> Path:
         path = self.directory / name
@@ -150,14 +161,11 @@ class Escalation:
 
     def _registers(self) -> Path:
         limit = Deadline.after(_QMP_SECONDS, "QEMU's registers")
-        threads = {
-            each["cpu-index"]: each["thread-id"]
-            for each in self.guest.qmp.execute("query-cpus-fast", deadline=limit)
-        }
-        before = {number: _ran(thread) for number, thread in threads.items()}
-        text = self.guest.qmp.monitor("info registers -a", limit)
+        threads = self.guest.threads
+        before = hoststat.sample(threads)
+        text = self._monitor().monitor("info registers -a", limit)
         time.sleep(_SAMPLE_SECONDS)  # the distance of two samples, not a wait for anything
-        busy = {number: _share(before[number], _ran(thread)) for number, thread in threads.items()}
+        busy = dict(enumerate(hoststat.busy(before, hoststat.sample(threads))))
         self._vcpus = tuple(
             Vcpu(
                 number=number,
@@ -168,7 +176,7 @@ class Escalation:
             )
             for number, vcpu in registers.parse_all(text).items()
         )
-        later = self.guest.qmp.monitor("info registers -a", limit)
+        later = self._monitor().monitor("info registers -a", limit)
         parts = (text, f"{_SAMPLE_SECONDS:g} s later:", later)
         return self._write("registers.txt", "\n".join(parts).replace("\r\n", "\n"))
 
@@ -185,12 +193,12 @@ class Escalation:
     def _sysrq(self, key: str) -> Path:
         console = self.guest.console
         start = console.size
-        if self._breaks:
+        if self._breaks and not self._silent:
             limit = Deadline.after(_QMP_SECONDS, "QEMU's chardev-send-break")
             self.guest.qmp.execute("chardev-send-break", {"id": "console"}, deadline=limit)
             console.send(key)
             self._breaks = self._answered(key, start)
-        if not self._breaks:
+        if self._silent or not self._breaks:
             console.send(f"\necho {key} >/proc/sysrq-trigger\n")
             if not self._answered(key, start):
                 raise _NothingError("neither a break nor the emergency shell got an answer")
@@ -216,7 +224,7 @@ class Escalation:
         if self._vcpus and {vcpu.number for vcpu in self._vcpus} <= shown:
             raise _NothingError("not needed: sysrq-l has shown every CPU")
         start = console.size
-        self.guest.qmp.execute(
+        self._monitor().execute(
             "inject-nmi", deadline=Deadline.after(_QMP_SECONDS, "QEMU's inject-nmi")
         )
         limit = Deadline.after(_NMI_SECONDS * self.timeout_scale, "the kernel's answer to an NMI")
@@ -231,6 +239,7 @@ class Escalation:
     def _dump(self) -> Path:
         if not self.policy.keep:
             raise _NothingError("HGM_VMCORES is 0")
+        self._monitor()
         path = self.directory / vmcore.NAME
         limit = Deadline.after(vmcore.SECONDS * self.timeout_scale, "the memory dump")
         vmcore.take(self.guest.qemu, path, self.policy.limit, limit)
@@ -247,17 +256,3 @@ class Escalation:
         in_kernel = [vcpu.pc for vcpu in self._vcpus if vcpu.level == 0]
         names.update(symbols.resolve(path, in_kernel, Path(self.kernel.vmlinux), limit))
         return self._write("decoded.log", symbols.decoded(text, names))
-
-
-def _ran(thread: int) -> tuple[float, float]:
-    """Return the time now and how long a thread of the host has run so far, both in seconds."""
-    try:
-        spent = int(Path(f"/proc/{thread}/schedstat").read_text().split()[0]) / 1e9
-    except (OSError, ValueError, IndexError):
-        spent = float("nan")
-    return time.monotonic(), spent
-
-
-def _share(before: tuple[float, float], after: tuple[float, float]) -> float | None:
-    share = (after[1] - before[1]) / max(1e-9, after[0] - before[0])
-    return None if share != share else round(min(1.0, max(0.0, share)), 2)

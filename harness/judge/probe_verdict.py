@@ -7,7 +7,8 @@ The first rule that applies decides:
  1   the kernel printed an oops, a BUG or a panic, or the guest died          CRASH
  2   the probe ran out of time; or the kernel reported a hung task, a lockup  HANG
      or an RCU stall, and the probe did not end; or SSH stopped answering
-     while QEMU was still running
+     while QEMU was still running; and its vCPUs were not starved
+     (`harness.judge.starvation`)
  3   the guest was lost in any other way                                      LOST
  4   a signal killed the probe                                                FAIL
  5   it printed no KTAP                                                       FAIL
@@ -51,6 +52,7 @@ from harness.judge import (
     ktap_document,
     partial,
     promises,
+    starvation,
 )
 from harness.judge.ktap_document import KtapDocument
 from harness.judge.lines import clean, short
@@ -195,10 +197,13 @@ def _unfinished(
         return None
     reached = _reached(subtests)
     qemu_ran = console.capture is not None and bool(console.capture.vcpus)
-    if evidence.ended in ("budget", "stalled") or (evidence.ended == "lost" and qemu_ran):
+    hung = evidence.ended in ("budget", "stalled") or (evidence.ended == "lost" and qemu_ran)
+    if hung and not starvation.starved(evidence.host):
         return PartialVerdict("HANG", "; ".join(_hang(evidence, splats, reached, console)))
-    detail = evidence.detail or "the guest stopped answering"
-    parts = [f"{detail}, {reached}", *(splat.title for splat in splats[:1])]
+    little = starvation.remark(evidence.host)
+    parts = [f"{_how_it_ended(evidence)}, {reached}"]
+    parts += [little] if little else []
+    parts += [splat.title for splat in splats[:1]]
     return PartialVerdict("LOST", "; ".join(parts))
 
 
@@ -210,19 +215,25 @@ def _hang(
     evidence: ProbeEvidence, splats: Sequence[Splat], reached: str, console: ConsoleSlice
 ) -> list[str]:
     """Return what is known about a hang, the most telling first."""
-    how = {
-        "budget": f"took longer than {evidence.budget:g} s",
-        "stalled": "did not end after the kernel reported a stall",
-        "lost": f"{evidence.detail or 'SSH stopped answering'} while QEMU was still running",
-    }
-    parts = [f"{how[evidence.ended]}, {reached}"]
+    still = " while QEMU was still running" if evidence.ended == "lost" else ""
+    parts = [f"{_how_it_ended(evidence)}{still}, {reached}"]
     if console.capture is not None:
         found = blame.of_hang(evidence.program, console.captured, splats, console.capture)
         parts += [found.chain] if found.chain else []
         waiting = blame.waiters(console.text + console.captured)
         parts += [f"waiting for userfaultfd: {', '.join(waiting)}"] if waiting else []
     stuck = [splat for splat in splats if splat.kind in dmesg.STUCK] or list(splats)
-    return parts + [splat.title for splat in stuck[:1]]
+    parts += [splat.title for splat in stuck[:1]]
+    little = starvation.remark(evidence.host)
+    return [*parts, little] if little else parts
+
+
+def _how_it_ended(evidence: ProbeEvidence) -> str:
+    if evidence.ended == "budget":
+        return f"took longer than {evidence.budget:g} s"
+    if evidence.ended == "stalled":
+        return "did not end after the kernel reported a stall"
+    return evidence.detail or "the guest stopped answering"
 
 
 def _judge_output(

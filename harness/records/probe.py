@@ -222,6 +222,37 @@ class Leak(Record, frozen=True, kw_only=True):
     after: int | None
 
 
+class VcpuTime(Record, frozen=True, kw_only=True):
+    """The CPU time of a vCPU's thread on the host while a probe ran.
+
+    Attributes:
+        ran: seconds on a CPU.
+        waited: seconds for which it was ready to run and the host gave it no CPU.
+    """
+
+    ran: float
+    waited: float
+
+
+class HostLoad(Record, frozen=True, kw_only=True):
+    """What the host gave a guest while a probe ran; read by `harness.judge.starvation`.
+
+    Attributes:
+        seconds: wall time.
+        vcpus: by number; without threads that had ended.
+        steal: of the time that the host's CPUs were wanted, the share that its own hypervisor gave
+            to others, 0 to 1.
+        pressure: PSI of the host's CPUs at the end (``some avg10``), per cent; None without PSI.
+        load: the host's load average over a minute, at the end.
+    """
+
+    seconds: float
+    vcpus: tuple[VcpuTime, ...] = ()
+    steal: float = 0.0
+    pressure: float | None = None
+    load: float = 0.0
+
+
 class ProbeEvidence(Record, frozen=True, kw_only=True):
     """What is known about a probe's run before it is judged; lies beside its KTAP.
 
@@ -229,7 +260,8 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
         name: the probe.
         ended: ``exit`` (it ended itself), ``budget`` (it ran out of time), ``stalled`` (the kernel
             said that something makes no progress, and the probe did not end either),
-            ``guest-died`` (the kernel panicked or QEMU ended) or ``lost`` (SSH stopped answering).
+            ``guest-died`` (the kernel panicked or QEMU ended) or ``lost`` (SSH or QEMU stopped
+            answering).
         exit_code: the program's, as the shell counts; None where it is not known.
         seconds: wall time on the host.
         budget: seconds it was given.
@@ -243,6 +275,7 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
         taints_guest: whether the catalogue says that it taints its guest.
         accounting: huge-page accounting; None where it was not read after it.
         without_series: what the catalogue says that it must end with without the patches.
+        host: what the host gave the guest meanwhile; None where it was not read.
     """
 
     name: str
@@ -259,6 +292,7 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
     taints_guest: bool = False
     accounting: AccountingReading | None = None
     without_series: tuple[Status, ...] = ()
+    host: HostLoad | None = None
 
 
 class CaptureStep(Record, frozen=True, kw_only=True):

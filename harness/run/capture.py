@@ -38,6 +38,7 @@ def locate_stall(prepared: Prepared, run_dir: Path, host: Guest) -> str:
     try:
         host.pause_on_death()
     except HarnessError:  # every step needs the monitor
+        host.heartbeat.confirm()
         return "a QEMU whose monitor does not answer"
     escalation = Escalation(
         guest=host,
@@ -47,7 +48,8 @@ def locate_stall(prepared: Prepared, run_dir: Path, host: Guest) -> str:
         console_from=host.console.start,
         policy=vmcore.policy(),
     )
-    capture = escalation.hang()
+    with host.heartbeat.suspended():
+        capture = escalation.hang()
     atomic_write(directory / CAPTURE, to_json(capture))
     before = dmesg.scan(host.console.text(end=capture.console_from))
     return blame.of_hang(_INIT, host.console.text(capture.console_from), before, capture).where
@@ -86,9 +88,10 @@ def captured(
                 prepared.context.deadline.within(QUESTION_SECONDS, "a question to the guest"),
             )
         return evidence, escalation.splat()
-    if evidence.ended in ("budget", "stalled") or not host.died.is_set():
-        return evidence, escalation.hang()
-    capture = escalation.crash()
+    with host.heartbeat.suspended():
+        if evidence.ended in ("budget", "stalled") or not host.died.is_set():
+            return evidence, escalation.hang()
+        capture = escalation.crash()
     return msgspec.structs.replace(evidence, console_to=capture.console_to), capture
 
 

@@ -144,14 +144,15 @@ class Watcher:
     @contextlib.contextmanager
     def _stopped(self, limit: Deadline) -> Iterator[float]:
         """Keep the guest from running, and yield since when."""
-        self._guest.qmp.execute("stop", deadline=limit)
-        try:
-            yield time.monotonic()
-        finally:
+        with self._guest.heartbeat.suspended():
+            self._guest.qmp.execute("stop", deadline=limit)
             try:
-                self._guest.qmp.execute("cont", deadline=Deadline.after(_FIND_SECONDS, "cont"))
-            except DeadlineExpired as error:
-                raise QemuError(f"the guest does not go on: {error.message}") from None
+                yield time.monotonic()
+            finally:
+                try:
+                    self._guest.qmp.execute("cont", deadline=Deadline.after(_FIND_SECONDS, "cont"))
+                except DeadlineExpired as error:
+                    raise QemuError(f"the guest does not go on: {error.message}") from None
 
     def _find(self, said: Checkpoint, keeper: _Keeper, limit: Deadline) -> _Found | None:
         """Return where the probe is: on the vCPU that it names, most of the time."""

@@ -13,6 +13,7 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestLost, HarnessError
 from harness.records.probe import Ending, ProbeEvidence, ProbeSpec
 from harness.run import calibration
+from harness.vm import hoststat
 from harness.vm.guest import Guest
 
 #: Where the guest's init finds the probes of this run.
@@ -150,7 +151,7 @@ def run_probe(
             raise GuestLost.
     """
     console = guest.console
-    start, began = console.size, time.monotonic()
+    start, before = console.size, hoststat.sample(guest.threads)
     budget = Budget(spec.budget, timeout_scale, guest, deadline, f"the probe {spec.name}")
     code: int | None = None
     detail = ""
@@ -178,10 +179,15 @@ def run_probe(
                 raise
             ended = "stalled" if budget.stalled else "budget"
             detail = "" if budget.stalled else error.message
+            if not guest.heartbeat.confirm():
+                ended, detail = "lost", guest.end_reason()
         except GuestLost as error:
+            if not guest.died.is_set():
+                guest.heartbeat.confirm()
             guest.drain_console()
             ended = "guest-died" if guest.paused_after_death else "lost"
             detail = guest.end_reason() or error.message
+    host = hoststat.load_between(before, hoststat.sample(guest.threads))
     return ProbeEvidence(
         name=spec.name,
         rules=spec.rules,
@@ -189,13 +195,14 @@ def run_probe(
         without_series=spec.without_series,
         ended=ended,
         exit_code=code,
-        seconds=time.monotonic() - began,
+        seconds=host.seconds,
         budget=budget.seconds,
         console_from=start,
         console_to=console.size,
         detail=detail,
         program=Path(argv(spec)[0]).name[:_NAME_LENGTH],
         timeout_scale=budget.timeout_scale,
+        host=host,
     )
 
 

@@ -67,7 +67,8 @@ def open_shell(
                 return answer.exit_code
             context.progress.note("probes are in /probes; leave with exit, which ends the guest")
             display.__exit__(None, None, None)
-            with host.ssh.terminal(*_size()) as channel:
+            # A person may stop QEMU with a debugger, and take as long as it takes.
+            with host.heartbeat.suspended(), host.ssh.terminal(*_size()) as channel:
                 code = _connect(channel)
             if code < 0:
                 raise GuestLost("the guest, or the connection to it, ended before its shell did")

@@ -34,6 +34,7 @@ from harness.records.machine import AccelChoice, GuestImage, MachineSpec, NodePo
 from harness.records.outcome import Outcome
 from harness.vm import pool, qemu
 from harness.vm.console import Console
+from harness.vm.heartbeat import Heartbeat
 from harness.vm.memory import GuestMemory
 from harness.vm.qmp import Qmp
 from harness.vm.wakeup import WakeupEvent
@@ -117,7 +118,9 @@ class Guest:
         died: set once the guest is known to be dead.
         memory: its memory and registers, from outside.
         stuck: set once its console reports a hung task, a lockup or an RCU stall.
+        heartbeat: knows whether its QEMU answers.
         pools: its huge pages before anything ran in it.
+        threads: the thread of each vCPU on the host.
     """
 
     qemu: qemu.Qemu
@@ -126,6 +129,8 @@ class Guest:
     memory: GuestMemory
     stuck: WakeupEvent
     watch: _Watch
+    heartbeat: Heartbeat
+    threads: tuple[int, ...] = ()
     pools: tuple[NodePool, ...] = field(default=())
 
     @property
@@ -146,6 +151,8 @@ class Guest:
 
     def end_reason(self) -> str:
         """Return how the machine ended, in one line; empty while it runs."""
+        if self.heartbeat.lost:
+            return self.heartbeat.lost
         for event in self.qmp.events():
             if event["event"] == "GUEST_PANICKED":
                 return "the kernel panicked"
@@ -199,6 +206,7 @@ class Guest:
     def power_off(self, progress: Progress) -> None:
         """Power the guest off through its kernel; a failure is noted, and QEMU is killed later."""
         limit = Deadline.after(_POWER_OFF_SECONDS, "the guest's power-off")
+        self.heartbeat.stop()
         try:
             if self.watch.pausing_on_death:
                 self.watch.pausing_on_death = False
@@ -249,12 +257,39 @@ def booted(request: BootRequest, directory: Path, context: Context) -> Iterator[
         stack.callback(ssh.close)
         memory = GuestMemory(machine.process, machine.qmp)
         stack.callback(memory.close)
-        guest = Guest(machine, ssh, died, memory, stuck, watch)
-        _await_init(guest, request, context.deadline, context.progress)
-        _log_in(machine, ssh, keys, context.deadline)
-        guest.pools = pool.read(ssh, context.deadline)
-        pool.require(request.machine.hugepages, guest.pools, machine.console)
-        yield guest
+
+        def end() -> None:
+            died.set()
+            machine.process.kill()  # wakes all that waits for the guest
+
+        heartbeat = Heartbeat(machine.qmp, machine.process.pid, end)
+        heartbeat.start()
+        stack.callback(heartbeat.stop)
+        guest = Guest(machine, ssh, died, memory, stuck, watch, heartbeat)
+        with _reason_of_loss(guest):
+            _await_init(guest, request, context.deadline, context.progress)
+            _log_in(machine, ssh, keys, context.deadline)
+            guest.pools = pool.read(ssh, context.deadline)
+            pool.require(request.machine.hugepages, guest.pools, machine.console)
+            guest.threads = _threads(machine.qmp, context.deadline)
+            yield guest
+
+
+@contextlib.contextmanager
+def _reason_of_loss(guest: Guest) -> Iterator[None]:
+    """Turn any error about a guest whose QEMU did not answer into one that says so."""
+    try:
+        yield
+    except HarnessError as error:
+        if not guest.heartbeat.lost:
+            raise
+        raise QemuError(guest.heartbeat.lost, console=error.console) from None
+
+
+def _threads(qmp: Qmp, deadline: Deadline) -> tuple[int, ...]:
+    limit = deadline.within(_ACTION_SECONDS, "QEMU's query-cpus-fast")
+    cpus = qmp.execute("query-cpus-fast", deadline=limit)
+    return tuple(each["thread-id"] for each in sorted(cpus, key=lambda cpu: cpu["cpu-index"]))
 
 
 def forwarded_port(text: str) -> int:

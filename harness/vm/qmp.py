@@ -14,14 +14,14 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, QemuError
+from harness.errors import QemuError, QmpSilent
 
 Value = TypeVar("Value")
 
@@ -64,12 +64,12 @@ class Qmp:
 
         Raises:
             QemuError: if the answer is not QMP, or QEMU ended.
-            DeadlineExpired: if nothing answered in time.
+            QmpSilent: if nothing answered in time.
         """
-        self._pending = self._submit(self._client.connect(self._sock))
+        self._pending = self.spawn(self._client.connect(self._sock))
         self._result(self._pending, deadline, "connect")
         self._connected = True
-        self._submit(self._collect())
+        self.spawn(self._collect())
 
     def execute(
         self, command: str, arguments: dict[str, object] | None = None, *, deadline: Deadline
@@ -83,11 +83,11 @@ class Qmp:
 
         Raises:
             QemuError: if QEMU refused it, or ended.
-            DeadlineExpired: if no answer came in time.
+            QmpSilent: if no answer came in time.
         """
         self._note(command=command, arguments=arguments)
         answer = self._result(
-            self._submit(self._client.execute(command, arguments)), deadline, command
+            self.spawn(self._client.execute(command, arguments)), deadline, command
         )
         self._note(answer=answer)
         return answer
@@ -96,9 +96,22 @@ class Qmp:
         """Return what the human monitor prints for a line; for what QMP has no command.
 
         Raises:
-            QemuError, DeadlineExpired: as `execute`.
+            QemuError, QmpSilent: as `execute`.
         """
         return str(self.execute("human-monitor-command", {"command-line": line}, deadline=deadline))
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
+        """Run a coroutine in the session's thread, until it ends or the session does."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    async def status(self) -> str:
+        """Return QEMU's run state, such as ``running``; for the session's thread, not logged.
+
+        Raises:
+            QemuError: if QEMU refused, or ended the session.
+        """
+        with _as_qemu_error("query-status"):
+            return str((await self._client.execute("query-status"))["status"])  # type: ignore[index]
 
     def wait_event(
         self, match: Callable[[dict[str, Any]], bool], deadline: Deadline
@@ -129,7 +142,7 @@ class Qmp:
             self._sock.shutdown(socket.SHUT_RDWR)
         # A pending connect ends with the socket; disconnecting it as well would trip an assertion
         # of the library.
-        end = self._submit(self._client.disconnect()) if self._connected else self._pending
+        end = self.spawn(self._client.disconnect()) if self._connected else self._pending
         if end is not None:
             concurrent.futures.wait([end], timeout=_CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -156,25 +169,31 @@ class Qmp:
             with contextlib.suppress(OSError):  # the next command reports a full disk
                 self._note(event=event)
 
-    def _submit(self, coroutine: Coroutine[Any, Any, Value]) -> concurrent.futures.Future[Value]:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
     def _result(
         self, future: concurrent.futures.Future[Value], deadline: Deadline, what: str
     ) -> Value:
         try:
-            return future.result(timeout=deadline.remaining())
+            with _as_qemu_error(what):
+                return future.result(timeout=deadline.remaining())
         except concurrent.futures.TimeoutError:
             # Not cancelled: qemu.qmp 0.0.6 trips an assertion when a connect is. It ends with the
             # socket.
-            raise DeadlineExpired(
+            raise QmpSilent(
                 f"QEMU did not answer QMP's {what} within {deadline.seconds:g} s"
             ) from None
-        except ExecuteError as error:
-            raise QemuError(f"QEMU refused {what}: {error}") from None
-        except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
-            raise QemuError(f"QEMU closed QMP during {what}: {error}") from None
 
     def _note(self, **what: object) -> None:
         with contextlib.suppress(ValueError):  # an event after close()
             self._log.write(json.dumps({"time": round(time.time(), 6), **what}) + "\n")
+
+
+@contextlib.contextmanager
+def _as_qemu_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ExecuteError as error:
+        raise QemuError(f"QEMU refused {what}: {error}") from None
+    except concurrent.futures.TimeoutError:
+        raise  # an OSError since Python 3.11
+    except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
+        raise QemuError(f"QEMU closed QMP during {what}: {error}") from None

@@ -7,6 +7,7 @@ The ways that need a kernel made for it are in tests/long/test_crashes.py.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness.context import Context
+from harness.deadline import Deadline
 from harness.evidence.escalation import Escalation
 from harness.records.base import from_json
 from harness.records.probe import Capture, ProbeEvidence, ProbeResult, ProbeSpec
@@ -88,19 +90,50 @@ def test_each_end_has_its_status_and_its_blame(prepared: Prepared, tmp_path: Pat
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
-def test_a_killed_qemu_makes_the_probe_lost(
-    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGKILL, "QEMU ended with exit code 137"),
+        (signal.SIGSTOP, r"is stopped \(state T\); its monitor has not answered for \d+ s"),
+    ],
+)
+def test_a_qemu_that_is_killed_or_stopped_makes_the_probe_lost(
+    prepared: Prepared,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    said: str,
 ) -> None:
-    def killed(guest: Guest, *arguments: object, **options: object) -> ProbeEvidence:
-        threading.Timer(1.0, lambda: os.kill(guest.qemu.process.pid, 9)).start()
+    def disturbed(guest: Guest, *arguments: object, **options: object) -> ProbeEvidence:
+        threading.Timer(1.0, lambda: os.kill(guest.qemu.process.pid, number)).start()
         return run_probe(guest, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(guests, "run_probe", killed)
-    kept = probed(prepared, [crash("loop", 60.0)], tmp_path / "runs")
+    monkeypatch.setattr(guests, "run_probe", disturbed)
+    kept = probed(prepared, [crash("loop", 120.0)], tmp_path / "runs")
     (found,) = kept.record.probes
     assert found.status == "LOST", found.reason
-    assert "QEMU ended with exit code 137" in found.reason
+    assert re.search(said, found.reason)
+    assert (kept.record.verdict, kept.record.exit_code) == ("ERROR", 3)
+    assert found.seconds < 120.0, "it was the budget that ended it"
+    (evidence,) = rundir.all_evidence(kept.run_dir)
+    assert evidence.host is not None
+    assert judging.rejudge(kept.run_dir).probes == kept.record.probes
     assert machines_left() == []
+
+
+@pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
+def test_a_guest_that_another_monitor_pauses_is_lost(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paused(guest: Guest, *arguments: object, **options: object) -> ProbeEvidence:
+        limit = Deadline.after(60.0, "the pause")
+        threading.Timer(1.0, lambda: guest.qmp.execute("stop", deadline=limit)).start()
+        return run_probe(guest, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(guests, "run_probe", paused)
+    (found,) = probed(prepared, [crash("loop", 120.0)], tmp_path / "runs").record.probes
+    assert found.status == "LOST", found.reason
+    assert "status paused" in found.reason
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")

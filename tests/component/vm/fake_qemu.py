@@ -4,13 +4,17 @@
 
 What it does is in FAKE_QEMU, or in FAKE_QEMU_KVM where it is run with KVM: ``lives``, ``dies`` (at
 once), ``mute-qmp``, ``silent``, ``panics``, ``stands-still``, ``no-ssh``, or ``refuses`` (QMP
-commands). Its command lines go to the file FAKE_QEMU_LOG.
+commands); or what it does once the guest runs: ``stops`` (SIGSTOP), ``stops-for-a-moment``,
+``pauses`` (as by another monitor), ``wedges`` (answers QMP no more), ``closes`` (its end of QMP),
+``is-killed``. Its command lines go to the file FAKE_QEMU_LOG.
 """
 
 import json
 import os
 import re
+import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -61,7 +65,13 @@ def serve(mode: str, qmp: socket.socket, console: socket.socket) -> None:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]  # nobody listens there
     usernet = f"  TCP[HOST_FORWARD]  9  127.0.0.1 {port}  10.0.2.15  22  0  0\r\n"
-    answers: dict[str, object] = {"query-version": version, "human-monitor-command": usernet}
+    running = {"status": "running", "running": True}
+    answers: dict[str, object] = {
+        "query-version": version,
+        "query-status": running,
+        "query-cpus-fast": [{"cpu-index": 0, "thread-id": os.getpid()}],
+        "human-monitor-command": usernet,
+    }
     for command in commands(qmp):
         name = command["execute"]
         tag = {"id": command["id"]} if "id" in command else {}
@@ -73,8 +83,26 @@ def serve(mode: str, qmp: socket.socket, console: socket.socket) -> None:
         if name == "cont":
             say({"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 0}})
             threading.Thread(target=boot, args=(mode, console)).start()
+            if mode == "pauses":
+                answers["query-status"] = {"status": "paused", "running": False}
+            after_cont(mode, qmp)
         if name == "quit":
             os._exit(0)
+
+
+def after_cont(mode: str, qmp: socket.socket) -> None:
+    if mode == "stops":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if mode == "stops-for-a-moment":
+        subprocess.Popen(["sh", "-c", 'sleep 0.3; kill -CONT "$0"', str(os.getpid())])
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if mode == "wedges":
+        threading.Event().wait()
+    if mode == "closes":
+        qmp.shutdown(socket.SHUT_RDWR)
+        threading.Event().wait()
+    if mode == "is-killed":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def boot(mode: str, console: socket.socket) -> None:

@@ -480,7 +480,7 @@ CAPTURE = Capture(why="hang", vcpus=(Vcpu(number=0, pc=0xFFFFFFFF81000000, level
             "lost",
             CAPTURE,
             "HANG",
-            "SSH stopped answering while QEMU was still running, after two; "
+            "the guest stopped answering while QEMU was still running, after two; "
             "in 0xffffffff81000000, on CPU 0",
         ),
         ("lost", Capture(why="crash"), "LOST", "the guest stopped answering, after two"),

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Whether a guest had the CPU time to make progress: a hang is told from a busy host. Pure."""
+
+from __future__ import annotations
+
+from harness.records.probe import HostLoad
+
+#: Below this share of the CPU time that the vCPUs wanted, running out of time says nothing about
+#: the kernel. The catalogue's budgets are ten times what a probe was measured to take: at a tenth
+#: of the CPU a sound kernel can miss them.
+STARVED = 0.1
+
+#: Below this share a reason mentions the host.
+SHORT = 0.5
+
+#: vCPUs that wanted less of the wall time than this were idle: how little they got says nothing.
+_IDLE = 0.02
+
+
+def share(host: HostLoad) -> float | None:
+    """Return what the vCPUs got of the CPU time that they wanted, 0 to 1; None if they were idle.
+
+    A thread wants a CPU while it runs or waits for one. Of the time in which it runs, the host's
+    own hypervisor may give a part to others.
+    """
+    ran = sum(vcpu.ran for vcpu in host.vcpus)
+    wanted = ran + sum(vcpu.waited for vcpu in host.vcpus)
+    if not wanted or wanted < _IDLE * host.seconds:
+        return None
+    return ran / wanted * (1 - host.steal)
+
+
+def starved(host: HostLoad | None) -> bool:
+    """Return whether a guest had too little CPU time for a hang to be the kernel's."""
+    got = share(host) if host is not None else None
+    return got is not None and got < STARVED
+
+
+def remark(host: HostLoad | None) -> str:
+    """Return what a reason says about a host that gave the vCPUs little; empty otherwise."""
+    got = share(host) if host is not None else None
+    if host is None or got is None or got >= SHORT:
+        return ""
+    facts = [f"load {host.load:g}"]
+    if host.pressure is not None:
+        facts.append(f"CPU pressure {host.pressure:g} %")
+    if host.steal >= 0.01:
+        facts.append(f"steal {100 * host.steal:.0f} %")
+    return (
+        f"the vCPUs got {100 * got:.0f} % of the CPU time that they wanted: the host is busy "
+        f"({', '.join(facts)})"
+    )

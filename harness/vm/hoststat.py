@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the host shows of QEMU: its process, the CPU time of its vCPUs, and how busy the host is."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.records.probe import HostLoad, VcpuTime
+
+#: The states of proc_pid_stat(5) in words; any other one runs, or sleeps as a live QEMU does.
+_STATES = {
+    "T": "is stopped",
+    "t": "is stopped by a debugger",
+    "D": "waits for I/O",
+    "Z": "has ended",
+    "X": "has ended",
+}
+
+_PRESSURE = re.compile(r"^some avg10=(\d+\.\d+)", re.MULTILINE)
+_SWAPPED = re.compile(r"^VmSwap:\s+(\d+) kB", re.MULTILINE)
+
+
+def state(pid: int) -> str:
+    """Return the state letter of a process as in proc_pid_stat(5); ``X`` where it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+    return stat.rpartition(")")[2].split()[0]
+
+
+def ended(pid: int) -> bool:
+    """Return whether a process has ended, reaped or not."""
+    return state(pid) in "ZX"
+
+
+def stopped(pid: int) -> bool:
+    """Return whether a signal or a debugger keeps a process from running."""
+    return state(pid) in "Tt"
+
+
+def describe(pid: int) -> str:
+    """Return what a process does, such as ``is stopped (state T), 12 MiB of it swapped out``."""
+    letter = state(pid)
+    said = f"{_STATES.get(letter, 'is alive')} (state {letter})"
+    swapped = _swapped(pid) >> 20
+    return said + (f", {swapped} MiB of it swapped out" if swapped else "")
+
+
+def _swapped(pid: int) -> int:
+    """Return the bytes of a process that are swapped out; 0 where that is not known."""
+    try:
+        match = _SWAPPED.search(Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(match[1]) * 1024 if match else 0
+
+
+class ThreadTime(NamedTuple):
+    """The CPU time of a thread since it began; not-a-number where it is gone.
+
+    Attributes:
+        ran: seconds on a CPU.
+        waited: seconds for which it was ready to run and did not have a CPU.
+    """
+
+    ran: float
+    waited: float
+
+
+def thread_time(thread: int) -> ThreadTime:
+    """Return the CPU time of a thread, from ``/proc/TID/schedstat``."""
+    try:
+        ran, waited = Path(f"/proc/{thread}/schedstat").read_text().split()[:2]
+        return ThreadTime(int(ran) / 1e9, int(waited) / 1e9)
+    except (OSError, ValueError):
+        return ThreadTime(float("nan"), float("nan"))
+
+
+class Sample(NamedTuple):
+    """The clocks of the host and of a guest's vCPUs at one moment.
+
+    Attributes:
+        at: seconds of the monotonic clock.
+        vcpus: the CPU time of the thread of each vCPU.
+        stolen: CPU time that the host's own hypervisor gave to others, in ticks.
+        wanted: CPU time for which the host's CPUs were not idle, in ticks, the stolen included.
+    """
+
+    at: float
+    vcpus: tuple[ThreadTime, ...]
+    stolen: int
+    wanted: int
+
+
+def sample(threads: Sequence[int]) -> Sample:
+    """Return the clocks now.
+
+    Args:
+        threads: thread ID of each vCPU.
+    """
+    # proc_stat(5): user nice system idle iowait irq softirq steal; guest time is in user already.
+    ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    busy = sum(ticks) - ticks[3] - ticks[4]
+    return Sample(time.monotonic(), tuple(map(thread_time, threads)), ticks[7], busy)
+
+
+def load_between(before: Sample, after: Sample) -> HostLoad:
+    """Return what the host gave a guest between two samples; pressure and load are those of now."""
+    wanted = after.wanted - before.wanted
+    return HostLoad(
+        seconds=round(after.at - before.at, 3),
+        vcpus=tuple(
+            VcpuTime(ran=round(b.ran - a.ran, 3), waited=round(b.waited - a.waited, 3))
+            for a, b in zip(before.vcpus, after.vcpus, strict=True)
+            if not math.isnan(b.ran)
+        ),
+        steal=round((after.stolen - before.stolen) / wanted, 3) if wanted > 0 else 0.0,
+        pressure=_pressure(),
+        load=round(os.getloadavg()[0], 2),
+    )
+
+
+def busy(before: Sample, after: Sample) -> tuple[float | None, ...]:
+    """Return the share of the time that each vCPU ran, 0 to 1; None where it is not known."""
+    span = max(1e-9, after.at - before.at)
+    shares = [(b.ran - a.ran) / span for a, b in zip(before.vcpus, after.vcpus, strict=True)]
+    return tuple(
+        None if math.isnan(share) else round(min(1.0, max(0.0, share)), 2) for share in shares
+    )
+
+
+def _pressure() -> float | None:
+    """Return PSI's ``some avg10`` of the CPU, per cent; None on a kernel without it."""
+    try:
+        match = _PRESSURE.search(Path("/proc/pressure/cpu").read_text())
+    except OSError:
+        return None
+    return float(match[1]) if match else None
