@@ -73,8 +73,8 @@ def series_check(as_json: bool, timeout: float, **options: Any) -> int:
     """Say how each patch of a series applies, without a build.
 
     A patch applies exactly, by a three-way merge, at an offset, or, with --fuzz, with less context.
-    For a patch that does not apply, file, hunk and the differing lines are shown; it is left out,
-    and the next one is tried. Exit code 2 if a patch does not apply.
+    Those that do not apply come first, with file, hunk and the differing lines, then those that
+    depend on them; both are left out. Exit code 2 if a patch does not apply.
     """
     from harness.kernel.obtain import check_series
     from harness.report import series_check as report

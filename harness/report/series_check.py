@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The result of `hgm series check` as text: a line a patch."""
+"""The result of `hgm series check` as text: what does not apply first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 from harness.kernel.series.check import PatchCheck, SeriesCheck
@@ -30,13 +30,25 @@ def lines(checked: SeriesCheck) -> Iterator[str]:
     yield f"series   {checked.series}: {count} patch{'es' if count != 1 else ''}"
     for note in checked.notes:
         yield f"note     {note}"
-    yield ""
-    yield f"{'patch':>5}  {'applies':<8}  {'files':>5}  {'+':>5}  {'-':>5}  name"
-    for patch in checked.patches:
-        yield _row(patch)
-        yield from (f"{'':7}{line}" for line in _remarks(patch))
+    if checked.refused:
+        yield from _section("Do not apply", checked.refused)
+    if checked.dependent:
+        yield from _section("Depend on these, and would apply if they did", checked.dependent)
+    applied = tuple(patch for patch in checked.patches if patch.applied is not None)
+    if applied:
+        yield from _section("Apply", applied)
     yield ""
     yield verdict(checked)
+
+
+def _section(title: str, patches: Sequence[PatchCheck]) -> Iterator[str]:
+    """Yield a table of patches, with remarks."""
+    yield ""
+    yield f"{title} ({len(patches)}):"
+    yield f"{'patch':>5}  {'how':<9}  {'files':>5}  {'+':>5}  {'-':>5}  name"
+    for patch in patches:
+        yield _row(patch)
+        yield from (f"{'':7}{line}" for line in _remarks(patch))
 
 
 def _row(patch: PatchCheck) -> str:
@@ -45,7 +57,7 @@ def _row(patch: PatchCheck) -> str:
     removed = sum(change.removed or 0 for change in patch.files)
     files = str(len(patch.files)) if patch.files else "?"
     return (
-        f"{patch.number:>5}  {end:<8}  {files:>5}  {added:>5}  {removed:>5}  "
+        f"{patch.number:>5}  {end:<9}  {files:>5}  {added:>5}  {removed:>5}  "
         f"{printable(patch.name)}"
     )
 
@@ -57,9 +69,10 @@ def _remarks(patch: PatchCheck) -> Iterator[str]:
             yield patch.applied.detail
         if patch.applied.resolved:
             yield f"replaced by {patch.applied.resolved}"
-    if patch.after:
-        numbers = ", ".join(map(str, patch.after))
-        yield f"changes the same files as {numbers}, left out"
+    if patch.needs:
+        yield f"needs {_numbers(patch.needs)}"
+    if patch.perhaps:
+        yield f"may depend on {_numbers(patch.perhaps)}, left out: not known, as it is not text"
     refusal = patch.refusal
     if refusal is None:
         return
@@ -70,16 +83,23 @@ def _remarks(patch: PatchCheck) -> Iterator[str]:
         yield f"applies with --fuzz: {refusal.fuzzy}"
 
 
+def _numbers(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
 def verdict(checked: SeriesCheck) -> str:
     """Return the last line."""
     refused = checked.refused
     if checked.forbidden:
         return f"refused: {checked.forbidden}"
     if refused:
-        numbers = ", ".join(str(patch.number) for patch in refused)
+        numbers = _numbers(patch.number for patch in refused)
+        dependent = _numbers(patch.number for patch in checked.dependent)
+        depend = f"; {dependent} depend on them" if dependent else ""
         return (
             f"{len(refused)} of {len(checked.patches)} do not apply: {numbers} "
-            "(- the patch expects, + the source has); port them and give them with --resolve DIR"
+            f"(- the patch expects, + the source has){depend}; "
+            "port them and give them with --resolve DIR"
         )
     ways = [patch.end for patch in checked.patches]
     counted = ", ".join(f"{ways.count(way)} {way}" for way in dict.fromkeys(ways))

@@ -114,12 +114,12 @@ class ScratchIndex:
         self, patches: Sequence[Patch], *, fuzz: bool = False
     ) -> Iterator[PatchIdentity | Refusal]:
         """Apply patches one after the other and yield each result; a refused one is left out."""
-        exact = self._put_exactly(patches)
+        exact = self.put_exactly(patches)
         for index, patch in enumerate(patches):
             self.context.progress.step(patch.number, patches[-1].number, "patches")
             yield exact[index] if exact else self.put(patch, fuzz=fuzz)
 
-    def _put_exactly(self, patches: Sequence[Patch]) -> tuple[PatchIdentity, ...]:
+    def put_exactly(self, patches: Sequence[Patch]) -> tuple[PatchIdentity, ...]:
         """Apply all patches with one git if every hunk is where they say; otherwise none.
 
         Each git process reads and writes the whole index, so a series costs as much as one patch.
@@ -206,7 +206,7 @@ class ScratchIndex:
         files = diagnosis.parse(patch.data.decode(errors="replace"), patch.strip)
         told = dict(log.failed)
         for path, line in told.items():
-            text = self._text(path)
+            text = self.text(path) or ""
             found = [
                 misfit
                 for file in files
@@ -221,9 +221,10 @@ class ScratchIndex:
             elif path not in told:
                 yield Misfit(path=path, reason=reason.replace("in index", "in this tree"))
 
-    def _text(self, path: str) -> str:
-        done = self._git(["cat-file", "blob", f":{path}"], any_end=True)
-        return done.stdout if done.exit_code == 0 else ""
+    def text(self, path: str) -> str | None:
+        """Return a file's text; None if it is absent."""
+        done = self._git(["cat-file", "blob", f":0:{path}"], any_end=True)
+        return done.stdout if done.exit_code == 0 else None
 
     def check_links(self, base: str) -> None:
         """Refuse a symbolic link that leads out of the tree, and a submodule.

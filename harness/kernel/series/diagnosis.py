@@ -24,7 +24,7 @@ _SHOWN_CONTEXT = 2
 _LARGEST_PATCH = 1 << 20
 
 #: Most lines of a hunk that are compared: a huge hunk must not take minutes.
-_COMPARED_LINES = 400
+COMPARED_LINES = 400
 
 
 class Hunk(Record, frozen=True, kw_only=True):
@@ -33,14 +33,22 @@ class Hunk(Record, frozen=True, kw_only=True):
     Attributes:
         number: from 1 in its file.
         start: the line of the old file where it starts, as its header says.
-        old: the lines that the patch expects.
-        new: the lines that it makes of them.
+        body: its lines, each after ``-``, ``+`` or a space.
     """
 
     number: int
     start: int
-    old: tuple[str, ...]
-    new: tuple[str, ...]
+    body: tuple[str, ...]
+
+    @property
+    def old(self) -> tuple[str, ...]:
+        """Return the lines that the patch expects."""
+        return tuple(line[1:] for line in self.body if line[0] != "+")
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """Return the lines that it makes of them."""
+        return tuple(line[1:] for line in self.body if line[0] != "-")
 
 
 class FilePatch(Record, frozen=True, kw_only=True):
@@ -49,10 +57,14 @@ class FilePatch(Record, frozen=True, kw_only=True):
     Attributes:
         path: the old file's path without the stripped components; the new one's if it is new.
         hunks: in order.
+        becomes: the new file's path; empty if it is deleted.
+        creates: whether it is new.
     """
 
     path: str
     hunks: tuple[Hunk, ...]
+    becomes: str
+    creates: bool
 
 
 class Misfit(Record, frozen=True, kw_only=True):
@@ -89,11 +101,16 @@ def parse(patch: str, strip: int = 1) -> tuple[FilePatch, ...]:
                 Hunk(
                     number=number,
                     start=hunk.source_start,
-                    old=tuple(line.value.removesuffix("\n") for line in hunk.source_lines()),
-                    new=tuple(line.value.removesuffix("\n") for line in hunk.target_lines()),
+                    body=tuple(
+                        line.line_type + line.value.removesuffix("\n")
+                        for line in hunk
+                        if line.line_type in ("+", "-", " ")
+                    ),
                 )
                 for number, hunk in enumerate(file, 1)
             ),
+            becomes=_path(file.target_file, strip),
+            creates=not _path(file.source_file, strip),
         )
         for file in files
     )
@@ -116,11 +133,11 @@ def misfits(patch: FilePatch, text: str) -> Iterator[Misfit]:
     shift = 0
     for hunk in patch.hunks:
         expected = max(0, hunk.start - 1) + shift
-        found = _nearest(hunk.old, lines, expected)
+        found = nearest(hunk.old, lines, expected)
         if found is not None:
             shift += found - expected
             continue
-        if hunk.old != hunk.new and _nearest(hunk.new, lines, expected) is not None:
+        if hunk.old != hunk.new and nearest(hunk.new, lines, expected) is not None:
             reason = "the file has these changes already"
         else:
             reason = "the file has other lines than the patch expects"
@@ -133,7 +150,7 @@ def misfits(patch: FilePatch, text: str) -> Iterator[Misfit]:
         )
 
 
-def _nearest(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int | None:
+def nearest(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int | None:
     """Return where ``wanted`` is in ``lines``, nearest to ``expected``; None if nowhere."""
     if not wanted:
         return expected
@@ -145,25 +162,29 @@ def _nearest(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int 
 
 def _difference(wanted: Sequence[str], lines: Sequence[str], expected: int) -> tuple[str, ...]:
     """Return how ``wanted`` differs from the most similar part of ``lines``."""
-    wanted = wanted[:_COMPARED_LINES]
-    start = _most_similar(wanted, lines, expected)
-    margin = 5
-    low, high = max(0, start - margin), start + len(wanted) + margin
-    window = list(lines[low:high])
-    matcher = difflib.SequenceMatcher(None, wanted, window, autojunk=False)
-    blocks = [block for block in matcher.get_matching_blocks() if block.size]
-    if not blocks:
-        window = list(lines[start : start + len(wanted)])
-    else:  # lines outside the first and last common line are not part of the difference
-        first, last = blocks[0], blocks[-1]
-        left = max(0, first.b - first.a)
-        right = last.b + last.size + (len(wanted) - last.a - last.size)
-        window = window[left:right]
-    shown = difflib.unified_diff(wanted, window, n=_SHOWN_CONTEXT, lineterm="")
+    wanted = wanted[:COMPARED_LINES]
+    start, end = similar_part(wanted, lines, expected)
+    shown = difflib.unified_diff(wanted, lines[start:end], n=_SHOWN_CONTEXT, lineterm="")
     body = [line for line in shown if not line.startswith(("--- ", "+++ ", "@@"))]
     if len(body) > _SHOWN_LINES:
         body = [*body[:_SHOWN_LINES], f" ... and {len(body) - _SHOWN_LINES} lines more"]
     return tuple(body)
+
+
+def similar_part(wanted: Sequence[str], lines: Sequence[str], expected: int) -> tuple[int, int]:
+    """Return start and end of the part of ``lines`` that is most similar to ``wanted``."""
+    start = _most_similar(wanted, lines, expected)
+    margin = 5
+    low, high = max(0, start - margin), start + len(wanted) + margin
+    matcher = difflib.SequenceMatcher(None, wanted, lines[low:high], autojunk=False)
+    blocks = [block for block in matcher.get_matching_blocks() if block.size]
+    if not blocks:
+        return start, start + len(wanted)
+    # Lines outside the first and last common line are not part of it.
+    first, last = blocks[0], blocks[-1]
+    left = low + max(0, first.b - first.a)
+    right = low + last.b + len(wanted) - last.a
+    return left, min(right, high, len(lines))
 
 
 def _most_similar(wanted: Sequence[str], lines: Sequence[str], expected: int) -> int:

@@ -63,7 +63,8 @@ def with_extra(series: Series, first: int | None, extra: Sequence[str], context:
     patches = list(series.first(first).patches)
     for word in extra:
         if not word.isdecimal():
-            patches.append(_read_extra(word, len(series.patches) + 1, context))
+            taken = max(len(series.patches), *(patch.number for patch in patches), 0)
+            patches.append(_read_extra(word, taken + 1, context))
         elif not 1 <= int(word) <= len(series.patches):
             raise SeriesError(
                 f"--with {word}: the series has {len(series.patches)} patches",

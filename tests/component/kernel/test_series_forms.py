@@ -448,8 +448,8 @@ def test_empty_or_absent_resolve_directory(context: Context, tmp_path: Path) -> 
 def test_check_reports_every_patch(toy: Path, context: Context, tmp_path: Path) -> None:
     out = ported(tmp_path, toy)
     checked = series_check_of("in-order.mbox", toy, context)
-    assert [patch.end for patch in checked.patches] == ["conflict", "conflict"]
-    assert [patch.after for patch in checked.patches] == [(), (1,)]
+    assert [patch.end for patch in checked.patches] == ["conflict", "depends"]
+    assert [patch.needs for patch in checked.patches] == [(), (1,)]
     assert checked.tree == ""
     report = "\n".join(series_check.lines(checked))
     assert "mm/hugetlb.c, hunk 2 (line 30): the file has other lines" in report
