@@ -10,21 +10,29 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from harness import command
 from harness.campaign import strategy
+from harness.campaign.search import Narrowed, Search, bounding
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SourceError
 from harness.kernel import git
 from harness.kernel.user_repository import UserRepository
 from harness.records.base import Record
-from harness.records.campaign import Candidate
+from harness.records.campaign import Candidate, Evaluation, Term
+from harness.workspace import atomic_write
 
 _FOUND = re.compile(r"^([0-9a-f]{40,64}) is the first bad commit", re.MULTILINE)
+# The harness's own configuration takes every blob for too large to look into.
+_LARGE = "core.bigFileThreshold=512m"
+
+#: Commits whose patches are searched for the functions of a trace: git prints as many in seconds.
+_MOST_TRACED = 1000
+
 _COMMIT = re.compile(r"^[0-9a-f]{40,64}$", re.MULTILINE)
 
 
@@ -33,13 +41,13 @@ class History(Record, frozen=True, kw_only=True):
 
     Attributes:
         repository: absolute path of a git repository or of its work tree.
-        good: commit ID of one without the fault.
-        bad: commit ID of one with it.
+        old: commit ID of the earlier end: good, or bad where the first good one is wanted.
+        new: commit ID of the later end.
     """
 
     repository: str
-    good: str
-    bad: str
+    old: str
+    new: str
 
     @property
     def path(self) -> Path:
@@ -47,7 +55,7 @@ class History(Record, frozen=True, kw_only=True):
         return Path(self.repository)
 
 
-def history(repository: Path, good: str, bad: str, deadline: Deadline) -> History:
+def history(repository: Path, old: str, new: str, deadline: Deadline) -> History:
     """Return the history between two revisions.
 
     Raises:
@@ -55,8 +63,18 @@ def history(repository: Path, good: str, bad: str, deadline: Deadline) -> Histor
     """
     where = repository.expanduser().absolute()
     theirs = UserRepository.open(where, f"--repo {repository}", SourceError)
-    ends = [theirs.commit(revision, deadline) for revision in (good, bad)]
-    return History(repository=str(where), good=ends[0], bad=ends[1])
+    ends = [theirs.commit(revision, deadline) for revision in (old, new)]
+    return History(repository=str(where), old=ends[0], new=ends[1])
+
+
+def revision(history: History, word: str, deadline: Deadline) -> str:
+    """Return the commit ID of a revision of a history's repository.
+
+    Raises:
+        SourceError: if there is no such revision.
+    """
+    theirs = UserRepository.open(history.path, f"--repo {history.path}", SourceError)
+    return theirs.commit(word, deadline)
 
 
 @dataclass
@@ -65,7 +83,7 @@ class GitBisect:
 
     Attributes:
         history: what is bisected.
-        clone: the bare clone.
+        clone: the bare clone; patches are written beside it.
         deadline: of the whole command.
         suspects: the first bad commit, or all that it may be; empty until git is done.
     """
@@ -79,17 +97,51 @@ class GitBisect:
         """Tell git the two ends.
 
         Raises:
-            SourceError: if the good one is not before the bad one.
+            SourceError: if the earlier end is not before the later one.
         """
-        ends = (self.history.bad, self.history.good)
-        ancestor = self._git("merge-base", "--is-ancestor", self.history.good, self.history.bad)
-        if self.history.good == self.history.bad or ancestor.exit_code != 0:
+        before = self.is_within(self.history.old, self.history.new)
+        if self.history.old == self.history.new or not before:
             raise SourceError(
-                f"the good commit {self.history.good[:12]} is not before the bad one "
-                f"{self.history.bad[:12]}",
-                hint="exchange them, or give their merge base as the good one",
+                f"commit {self.history.old[:12]} is not before {self.history.new[:12]}",
+                hint="exchange --good and --bad, or give their merge base as the earlier one",
             )
-        self._read(self._git("bisect", "start", "--no-checkout", *ends))
+        self.restart(self.history.new)
+
+    def restart(self, bad: str, skipped: Iterable[str] = ()) -> None:
+        """Begin again, between the earlier end and a bad commit, with commits that are left out."""
+        self.suspects = ()
+        self._read(self._git("bisect", "start", "--no-checkout", bad, self.history.old))
+        for commit in set(skipped) & set(self.left()):
+            self.tell(commit, "skip")
+
+    def left(self) -> tuple[str, ...]:
+        """Return the commits that git may still call the first bad one, oldest first."""
+        good = self._git("for-each-ref", "--format=^%(objectname)", "refs/bisect/good-*", ok=(0,))
+        return self._listed("refs/bisect/bad", *good.stdout.split())
+
+    def up_to(self, commit: str) -> tuple[Candidate, ...]:
+        """Return the earlier end and all after it up to a commit, oldest first."""
+        ids = (self.history.old, *self._listed(commit, f"^{self.history.old}"))
+        return tuple(map(self.candidate, ids))
+
+    def _listed(self, *words: str) -> tuple[str, ...]:
+        listed = self._git("rev-list", "--reverse", "--topo-order", *words, ok=(0,))
+        return tuple(listed.stdout.split())
+
+    def is_within(self, commit: str, other: str) -> bool:
+        """Return whether a commit is another one or an ancestor of it."""
+        return self._git("merge-base", "--is-ancestor", commit, other).exit_code == 0
+
+    def patch(self, commit: str) -> str:
+        """Return what a commit changes as a patch; of a merge, against its first parent."""
+        words = ("diff", "--binary", "--full-index", self.parent(commit), commit)
+        return self._git("-c", _LARGE, *words, ok=(0,)).stdout
+
+    def patch_file(self, commit: Candidate) -> Path:
+        """Return a file with a commit's patch, which stays when the clone goes."""
+        file = self.clone.with_name(f"{commit.id}.patch")
+        atomic_write(file, self.patch(commit.id))
+        return file
 
     def following(self) -> str | None:
         """Return the commit to evaluate next; None when git is done."""
@@ -111,15 +163,20 @@ class GitBisect:
         done = self._git("rev-parse", "--verify", "--quiet", f"{commit}^")
         return done.stdout.strip() if done.exit_code == 0 else ""
 
+    def parent_within(self, commit: str) -> str:
+        """Return a parent of a commit that has the earlier end in it, or that end."""
+        old = self.history.old
+        parents = self._git("rev-parse", f"{commit}^@", ok=(0,)).stdout.split()
+        return next((each for each in parents if self.is_within(old, each)), old)
+
     def diffstat(self, commit: str) -> str:
         """Return what a commit changes, as git prints it."""
-        # The harness's own configuration takes every blob for too large to look into.
-        show = ("-c", "core.bigFileThreshold=512m", "show", "--stat=100", "--format=", commit)
-        return self._git(*show, ok=(0,)).stdout.rstrip()
+        show = ("show", "--stat=100", "--format=", commit)
+        return self._git("-c", _LARGE, *show, ok=(0,)).stdout.rstrip()
 
     def most_tests(self) -> int:
         """Return how many commits are tested at most if all of them can be."""
-        range_ = f"{self.history.good}..{self.history.bad}"
+        range_ = f"{self.history.old}..{self.history.new}"
         total = int(self._git("rev-list", "--count", range_, ok=(0,)).stdout)
         return strategy.most_tests(total)
 
@@ -135,8 +192,7 @@ class GitBisect:
     def _oldest_first(self, commits: Sequence[str]) -> tuple[str, ...]:
         words = ("rev-list", "--reverse", "--topo-order", "--no-walk=unsorted", *commits)
         listed = self._git(*words, ok=(0,)).stdout.split()
-        order = self._git("rev-list", "--reverse", "--topo-order", self.history.bad, ok=(0,))
-        places = {commit: place for place, commit in enumerate(order.stdout.split())}
+        places = {commit: place for place, commit in enumerate(self._listed(self.history.new))}
         return tuple(sorted(listed, key=lambda commit: places.get(commit, 0)))
 
     def _git(self, *words: str, ok: Sequence[int] | None = None) -> command.Completed:
@@ -144,12 +200,86 @@ class GitBisect:
         return command.run(["git", *words], self.deadline, cwd=self.clone, env=environment, ok=ok)
 
 
+#: A commit without the feature bounds the search from below, as a good one does.
+_TOLD: dict[Term, Literal["good", "bad", "skip"]] = {
+    "good": "good",
+    "absent": "good",
+    "bad": "bad",
+    "untestable": "skip",
+}
+
+
+class Commits:
+    """The candidates of a history: the commits between its ends, which git chooses from."""
+
+    def __init__(self, git_bisect: GitBisect) -> None:
+        self._git = git_bisect
+        self.first = git_bisect.candidate(git_bisect.history.old)
+        self.last = git_bisect.candidate(git_bisect.history.new)
+
+    def most_tests(self) -> int:
+        """Return how many are tested at most, if all can be and none is traced."""
+        return self._git.most_tests()
+
+    def texts(self) -> Iterator[tuple[Candidate, str]]:
+        """Yield each with its patch, oldest first; none where there are too many."""
+        commits = self._git.up_to(self.last.id)[1:]
+        for commit in commits if len(commits) <= _MOST_TRACED else ():
+            yield commit, self._git.patch(commit.id)
+
+    def narrow(
+        self, bounds: tuple[Evaluation, Evaluation], search: Search, on_top: tuple[Candidate, ...]
+    ) -> Narrowed:
+        """Have git choose between the earlier end and a bad one until none is left."""
+        git_bisect, upper = self._git, bounds[1]
+        seen = {each.candidate.id: each for each in bounds}
+        git_bisect.restart(upper.candidate.id, search.skipped)
+        while (commit := self._following(search, seen)) is not None:
+            seen[commit] = search.evaluate(git_bisect.candidate(commit), on_top)
+            bounds_search = commit in bounding(seen.values(), search)
+            word = "good" if bounds_search else _TOLD[search.term(seen[commit])]
+            git_bisect.tell(commit, word)
+        suspects = tuple(map(git_bisect.candidate, git_bisect.suspects))
+        first_bad = seen.get(suspects[-1].id, upper)
+        return Narrowed(self._bound(suspects[0].id, seen, search), first_bad, suspects)
+
+    def _following(self, search: Search, seen: Mapping[str, Evaluation]) -> str | None:
+        """Return the commit to evaluate next: git's choice unless a suspect by trace is better."""
+        chosen = self._git.following()
+        if chosen is None or not search.traced:
+            return chosen
+        left = self._git.left()
+        tried = strategy.by_trace(left, search.likely(seen.values()))
+        if tried is None:
+            return chosen
+        new = (each for each in (self._git.parent(tried), tried) if each in left[:-1])
+        return next((each for each in new if each not in seen), chosen)
+
+    def _bound(
+        self, suspect: str, seen: Mapping[str, Evaluation], search: Search
+    ) -> Evaluation | None:
+        """Return what was seen before a suspect: in its parent, or in a good commit that has it."""
+        parent = self._git.parent(suspect)
+        good = (each for each in seen.values() if search.term(each) == "good")
+        return seen.get(parent) or next(
+            (each for each in good if self._git.is_within(parent, each.candidate.id)), None
+        )
+
+    def before(self, candidate: Candidate) -> Candidate:
+        """Return the parent of a commit that has the earlier end in it."""
+        return self._git.candidate(self._git.parent_within(candidate.id))
+
+    def up_to(self, candidate: Candidate) -> Sequence[Candidate]:
+        """Return the earlier end and all after it up to another."""
+        return self._git.up_to(candidate.id)
+
+
 @contextlib.contextmanager
 def bisection(history: History, clone: Path, deadline: Deadline) -> Iterator[GitBisect]:
     """Yield git's bisection of a history, just started, in a clone that is removed on the way out.
 
     Raises:
-        SourceError: if the repository cannot be cloned, or good is not before bad.
+        SourceError: if the repository cannot be cloned, or an end is not before the other.
     """
     shutil.rmtree(clone, ignore_errors=True)  # of a process that was killed
     # A clone cannot be made while a repository is named.

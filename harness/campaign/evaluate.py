@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Evaluates a bisection's predicate for one candidate, as often as needed, over all its runs."""
+"""Evaluates a bisection's predicate for one kernel, as often as needed, over all its runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,8 +23,25 @@ _BATCH = 20
 _ORDER: tuple[Term, ...] = ("bad", "untestable", "absent", "good")
 
 
+class Point(NamedTuple):
+    """A kernel that a bisection evaluates.
+
+    Attributes:
+        candidate: the last patch or commit that is in it.
+        on_top: later ones that are put on top, because they switch the feature on.
+    """
+
+    candidate: Candidate
+    on_top: tuple[Candidate, ...] = ()
+
+    @property
+    def step(self) -> str:
+        """Return its directory in the campaign."""
+        return "+".join(each.id for each in (self.candidate, *self.on_top))
+
+
 class Evaluator:
-    """Evaluates candidates and keeps the evaluations.
+    """Evaluates points and keeps the evaluations.
 
     Args:
         predicate: when a kernel is bad.
@@ -37,40 +55,49 @@ class Evaluator:
         self._campaign = campaign
         self._context = context
 
-    def evaluate(self, candidate: Candidate, request: RunRequest, times: int) -> Evaluation:
-        """Evaluate a candidate until it is bad once, or has been sampled so often."""
-        self._context.progress.stage("bisect", f"{candidate.id}: {candidate.name}")
-        found = self._sample(candidate, request, times, stop_at_bad=True)
-        self._context.progress.note(f"{candidate.id}: {found.term}: {found.reason}")
+    def evaluate(self, point: Point, request: RunRequest, times: int) -> Evaluation:
+        """Evaluate a point until it is bad once, or has been sampled so often."""
+        self._context.progress.stage("bisect", f"{point.step}: {point.candidate.name}")
+        found = self._sample(point, request, times, stop_at_bad=True)
+        self._context.progress.note(f"{point.step}: {found.term}: {found.reason}")
         self.evaluations.append(found)
         return found
 
-    def measure_rate(self, candidate: Candidate, request: RunRequest) -> Evaluation:
-        """Evaluate a bad candidate until the fault's rate is known."""
-        found = self._sample(candidate, request, 1, stop_at_bad=False)
+    def measure_rate(self, point: Point, request: RunRequest) -> Evaluation:
+        """Evaluate a bad point until the fault's rate is known."""
+        found = self._sample(point, request, 1, stop_at_bad=False)
         while found.term in ("good", "bad") and not strategy.rate_is_known(
             found.bad, found.samples
         ):
-            found = self._sample(candidate, request, found.samples + _BATCH, stop_at_bad=False)
+            found = self._sample(point, request, found.samples + _BATCH, stop_at_bad=False)
         self.evaluations.append(found)
         return found
 
+    def record(self, point: Point) -> RunRecord | None:
+        """Return the first run of a point that is bad; None where there is none."""
+        bad = (
+            record
+            for record in self._campaign.runs(point.step)
+            if predicate.evaluate(self.predicate, record).term == "bad"
+        )
+        return next(bad, None)
+
     def _sample(
-        self, candidate: Candidate, request: RunRequest, times: int, *, stop_at_bad: bool
+        self, point: Point, request: RunRequest, times: int, *, stop_at_bad: bool
     ) -> Evaluation:
-        records = list(self._campaign.runs(candidate.id))
-        found = self._evaluation(candidate, records)
+        records = list(self._campaign.runs(point.step))
+        found = self._evaluation(point, records)
         while found.term in ("good", "bad") or not records:
             left = times - found.samples
             if left <= 0 or (found.bad and stop_at_bad):
                 break
             batch = state.repeated(request, min(left, _BATCH))
-            records.append(self._campaign.run(candidate.id, batch))
-            found = self._evaluation(candidate, records)
+            records.append(self._campaign.run(point.step, batch))
+            found = self._evaluation(point, records)
         return found
 
-    def _evaluation(self, candidate: Candidate, records: Sequence[RunRecord]) -> Evaluation:
-        """Return what the runs of one candidate say together: bad if one of them does."""
+    def _evaluation(self, point: Point, records: Sequence[RunRecord]) -> Evaluation:
+        """Return what the runs of one point say together: bad if one of them does."""
         answers = [predicate.evaluate(self.predicate, record) for record in records]
         answers = answers or [Answer(term="untestable", reason="it was not run")]
         decisive = min(answers, key=lambda answer: _ORDER.index(answer.term))
@@ -78,7 +105,8 @@ class Evaluator:
         built = [r.kernel for r in records if r.kernel is not None and not r.kernel.cached]
         stages = [stage for record in records for stage in record.stages]
         return Evaluation(
-            candidate=candidate,
+            candidate=point.candidate,
+            on_top=point.on_top,
             term=decisive.term,
             reason=decisive.reason,
             runs=len(records),

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from harness.records.campaign import Term
 
@@ -15,13 +15,17 @@ _FAILURES = 5
 _MOST_SAMPLES = 60
 
 
+#: More tests than `most_tests` where suspects by trace are tried first.
+MISLED = 3
+
+
 class Bracket(NamedTuple):
     """What is known about where a fault came in; numbers are those of candidates.
 
     Attributes:
-        before: the last one known to be without it: good, or without what it is a fault of.
-        bad: the first one known to have it.
-        suspects: those in which it may have come in; one when the bisection is over and every
+        before: the last one that bounds the bisection from below.
+        bad: the first one known to have the fault.
+        suspects: those after `before` up to `bad`; one when the bisection is over and every
             candidate between could be tested.
         following: the one to evaluate next; None when none is left.
     """
@@ -32,28 +36,54 @@ class Bracket(NamedTuple):
     following: int | None
 
 
-def bracket(terms: Mapping[int, Term]) -> Bracket:
+def bracket(
+    terms: Mapping[int, Term], bounds: frozenset[int] = frozenset(), traced: Collection[int] = ()
+) -> Bracket:
     """Return what the terms found so far leave open.
 
-    A candidate without the feature comes before every candidate that can have the fault, so it
-    bounds the bisection as a good one does. One that cannot be tested bounds nothing; the nearest
-    to the middle among the others is evaluated in its place.
+    The search goes on above a candidate without the feature, where the fault cannot show. One that
+    cannot be tested bounds nothing; the nearest to the middle among the others takes its place.
 
     Args:
-        terms: by candidate; at least one ``bad`` and, below it, one ``good`` or ``absent``.
+        terms: by candidate; at least one ``bad`` and, below it, one that bounds.
+        bounds: those that bound the search whatever their term is.
+        traced: those that are suspects for another reason: they are tried first.
     """
     bad = min(number for number, term in terms.items() if term == "bad")
     before = max(
-        number for number, term in terms.items() if term in ("good", "absent") and number < bad
+        number
+        for number, term in terms.items()
+        if number < bad and (term in ("good", "absent") or number in bounds)
     )
-    unknown = [number for number in range(before + 1, bad) if number not in terms]
+    suspects = tuple(range(before + 1, bad + 1))
+    unknown = [number for number in suspects[:-1] if number not in terms]
     middle = (before + bad) / 2
+    if (tried := by_trace(suspects, traced)) is not None:
+        middle = tried - 1 if tried - 1 in unknown else tried
     following = min(unknown, key=lambda number: (abs(number - middle), number), default=None)
-    return Bracket(before, bad, tuple(range(before + 1, bad + 1)), following)
+    return Bracket(before, bad, suspects, following)
+
+
+_Candidate = TypeVar("_Candidate")
+
+
+def by_trace(suspects: Sequence[_Candidate], traced: Collection[_Candidate]) -> _Candidate | None:
+    """Return the traced suspect to divide the others at; None where that saves no test.
+
+    To find a culprit among the traced takes two tests more, of both of its sides.
+
+    Args:
+        suspects: those that are left, oldest first.
+        traced: those that are likelier than the others.
+    """
+    likely = [suspect for suspect in suspects if suspect in traced]
+    if not likely or most_tests(len(likely)) + 2 >= most_tests(len(suspects)):
+        return None
+    return likely[len(likely) // 2]
 
 
 def most_tests(suspects: int) -> int:
-    """Return how many candidates a bisection of so many suspects tests at most."""
+    """Return how many candidates a bisection of so many suspects, none traced, tests at most."""
     return max(0, suspects - 1).bit_length()
 
 

@@ -77,6 +77,18 @@ def predicate_options(function: Command) -> Command:
 @click.option("--good", metavar="REV", help="A commit without the fault.")
 @click.option("--bad", metavar="REV", help="A commit with the fault.")
 @click.option(
+    "--skip",
+    multiple=True,
+    metavar="N|REV",
+    help="A patch of the series, by its number, or a commit that is not to be tested; repeatable.",
+)
+@click.option(
+    "--first-good",
+    is_flag=True,
+    help="Find the first good one, which fixed it, and not the first bad one. --good is then the "
+    "later commit.",
+)
+@click.option(
     "--confidence",
     type=click.FloatRange(0.5, 0.9999),
     metavar="P",
@@ -116,13 +128,16 @@ def _find(
         return campaign.bisect_series(_request(**options), runs_dir, context)
     if not good or not bad:
         raise click.UsageError("give both --good and --bad, and --repo unless it is this directory")
-    history = commits.history(repo or Path(), good, bad, context.deadline)
+    ends = (bad, good) if options["first_good"] else (good, bad)
+    history = commits.history(repo or Path(), *ends, context.deadline)
     # A series is applied to each commit only if it is asked for.
     options["series"] = options["series"] or "none"
     return campaign.bisect_commits(_request(**options), history, runs_dir, context)
 
 
-def _request(*, confidence: float | None, **options: Any) -> BisectRequest:
+def _request(
+    *, confidence: float | None, first_good: bool, skip: tuple[str, ...], **options: Any
+) -> BisectRequest:
     from harness.campaign.bisect import BisectRequest
 
     if confidence is not None and options["about"] == "build":
@@ -131,6 +146,8 @@ def _request(*, confidence: float | None, **options: Any) -> BisectRequest:
         subject=subject_of(**options),
         predicate=_predicate(**options),
         confidence=confidence,
+        first_good=first_good,
+        skip=skip,
     )
 
 

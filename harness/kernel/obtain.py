@@ -186,6 +186,12 @@ def resolve_request(request: KernelRequest, context: Context) -> ResolvedRequest
     )
 
 
+def patch_texts(request: KernelRequest, context: Context) -> tuple[str, ...]:
+    """Return the patches of a request's whole series as texts, in order."""
+    patches = _read_series(request, context).patches
+    return tuple(patch.data.decode(errors="replace") for patch in patches)
+
+
 def patch_stat(request: KernelRequest, number: int, context: Context) -> str:
     """Return what one patch of a request's series changes, as ``git apply --stat`` prints it.
 

@@ -16,8 +16,8 @@ from harness.records.probe import Status
 #: ``untestable``: it cannot be told.
 Term = Literal["good", "bad", "absent", "untestable"]
 
-#: How a bisection ends. ``several``: those between could not be tested; ``never``: the last
-#: candidate is not bad; ``always``: the first one is bad already.
+#: How a bisection ends. ``several``: it may be any of them; ``never``: the last candidate is not
+#: bad; ``always``: the first one is bad already.
 BisectResult = Literal["found", "several", "never", "always"]
 
 
@@ -38,6 +38,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
 
     Attributes:
         candidate: the last patch or commit that is in the kernel.
+        on_top: later ones that were put on top, because they switch the feature on.
         term: see `Term`.
         reason: one line, the first evidence.
         runs: how many runs it rests on.
@@ -51,6 +52,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
     """
 
     candidate: Candidate
+    on_top: tuple[Candidate, ...] = ()
     term: Term
     reason: str
     runs: int
@@ -79,16 +81,34 @@ class Confidence(Record, frozen=True, kw_only=True):
     reached: float
 
 
+class TracedSuspect(Record, frozen=True, kw_only=True):
+    """A patch or commit that changes a function in the stack of the hang, crash or splat.
+
+    Attributes:
+        candidate: the patch or commit.
+        function: the innermost function of the stack that it changes.
+        hunk: the file and the header of the hunk that does.
+    """
+
+    candidate: Candidate
+    function: str
+    hunk: str
+
+
 class Bisection(Record, frozen=True, kw_only=True):
     """The result of a bisection: ``bisect.json``.
 
     Attributes:
         predicate: when a kernel is bad, in a few words.
         result: see `BisectResult`.
-        suspects: the culprit, or all that it may be; for ``never`` and ``always`` the candidate
-            that decided it.
+        first_good: whether the first good one was wanted and not the first bad one.
+        suspects: the culprit, or all that it may be, those of `traced` first; for ``never`` and
+            ``always`` the candidate that decided it.
+        why: one line: for ``several``, why they cannot be told apart; empty otherwise.
+        enabling: those that switched the feature on, and were put on top of what is before them.
+        traced: patches or commits that change a function in the stack, the likeliest first.
         evaluations: in the order they were made.
-        evidence: one line: why the first bad kernel is bad.
+        evidence: one line: what was seen in the first kernel that is bad (with `first_good`, good).
         before: one line: what was seen in the kernel before it.
         diffstat: of the culprit, as git prints it.
         commands: each shows the culprit, or the kernel before it, again.
@@ -105,6 +125,10 @@ class Bisection(Record, frozen=True, kw_only=True):
     result: BisectResult
     suspects: tuple[Candidate, ...]
     evaluations: tuple[Evaluation, ...]
+    first_good: bool = False
+    why: str = ""
+    enabling: tuple[Candidate, ...] = ()
+    traced: tuple[TracedSuspect, ...] = ()
     evidence: str = ""
     before: str = ""
     diffstat: str = ""

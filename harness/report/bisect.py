@@ -9,6 +9,10 @@ from typing import TextIO
 
 from harness.records.campaign import Bisection, Candidate, Confidence, Evaluation
 
+#: Suspects by trace that are shown, and suspects in the last line; the record has all.
+_MOST_TRACED = 10
+_MOST_NAMED = 4
+
 
 def write(found: Bisection, stream: TextIO) -> None:
     """Write the whole report."""
@@ -22,6 +26,15 @@ def lines(found: Bisection) -> Iterator[str]:
     yield from map(_evaluation, found.evaluations)
     yield ""
     yield from (f"  {line.strip()}" for line in found.diffstat.splitlines())
+    yield from (
+        f"enables   {_named(each)}: put on top of what is before" for each in found.enabling
+    )
+    yield from (
+        f"trace     {_named(each.candidate)}: {each.function}() in {each.hunk}"
+        for each in found.traced[:_MOST_TRACED]
+    )
+    if found.result == "several":
+        yield from (f"suspect   {_named(each)}" for each in found.suspects)
     if found.result in ("found", "several"):
         yield f"evidence  {found.evidence}"
         yield f"before    {found.before or 'not tested'}"
@@ -36,16 +49,19 @@ def lines(found: Bisection) -> Iterator[str]:
 def verdict_line(found: Bisection) -> str:
     """Return the last line: the culprit, or why there is none."""
     first = _named(found.suspects[0])
+    bad = "good" if found.first_good else "bad"
     match found.result:
         case "found":
-            return f"FOUND: {first}"
+            return f"FOUND: {first}" + (" is the first good one" if found.first_good else "")
         case "several":
-            names = "; ".join(map(_named, found.suspects))
-            return f"ONE OF {len(found.suspects)}, which cannot be told apart: {names}"
+            names = "; ".join(map(_named, found.suspects[:_MOST_NAMED]))
+            more = len(found.suspects) - _MOST_NAMED
+            others = f"; and {more} more" if more > 0 else ""
+            return f"ONE OF {len(found.suspects)}, as {found.why}: {names}{others}"
         case "always":
-            return f"NOT FOUND: {first} is bad already: {found.evidence}"
+            return f"NOT FOUND: {first} is {bad} already: {found.evidence}"
         case "never":
-            return f"NOT FOUND: {first} is not bad: {found.evidence}"
+            return f"NOT FOUND: {first} is not {bad}: {found.evidence}"
 
 
 def _named(candidate: Candidate) -> str:
@@ -55,7 +71,8 @@ def _named(candidate: Candidate) -> str:
 
 def _evaluation(each: Evaluation) -> str:
     counted = f" ({each.bad} of {each.samples})" if each.samples > 1 else ""
-    return f"{each.term + counted:<20} {_named(each.candidate)}: {each.reason}"
+    names = " with ".join(map(_named, (each.candidate, *each.on_top)))
+    return f"{each.term + counted:<20} {names}: {each.reason}"
 
 
 def _cost(found: Bisection) -> str:

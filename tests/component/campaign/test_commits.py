@@ -72,6 +72,22 @@ def test_the_culprit_is_named_and_the_repository_unchanged(
     assert _git(repository, "status", "--porcelain") == ""
 
 
+def test_begun_again_below_a_commit(repository: Path, tmp_path: Path, deadline: Deadline) -> None:
+    history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", deadline)
+    with commits.bisection(history, tmp_path / "clone", deadline) as git_bisect:
+        for culprit in (9, 4):
+            while (commit := git_bisect.following()) is not None:
+                is_bad = _number(git_bisect, commit) >= culprit
+                git_bisect.tell(commit, "bad" if is_bad else "good")
+            (found,) = git_bisect.suspects
+            assert _number(git_bisect, found) == culprit
+            git_bisect.restart(git_bisect.parent_within(found), [history.old])
+            left = [_number(git_bisect, each) for each in git_bisect.left()]
+            assert left == list(range(1, culprit))
+        patch = git_bisect.patch_file(git_bisect.candidate(found))
+    assert patch.read_text().endswith("-3\n+4\n")
+
+
 def test_skipped_commits_stay_suspects_oldest_first(
     repository: Path, tmp_path: Path, deadline: Deadline
 ) -> None:

@@ -75,3 +75,31 @@ def test_repeats_are_the_fewest_that_bring_the_doubt_below_the_limit() -> None:
             assert strategy.hidden(rate, count) <= doubt
             assert count == 1 or strategy.hidden(rate, count - 1) > doubt
     assert strategy.repeats(1.0, 0.001) == 1
+
+
+@pytest.mark.parametrize("total", [5, 12, 40, 46])
+def test_suspects_by_trace_are_tried_first_and_mislead_by_three_tests_at_most(total: int) -> None:
+    chance = random.Random(total)  # noqa: S311 - the same cases every time
+    for culprit in range(1, total + 1):
+        traced = frozenset(chance.sample(range(1, total + 1), min(4, total)))
+        terms: dict[int, Term] = {0: "good", total: "bad"}
+        while (number := strategy.bracket(terms, traced=traced).following) is not None:
+            terms[number] = "bad" if number >= culprit else "good"
+        assert strategy.bracket(terms).suspects == (culprit,)
+        tested = len(terms) - 2
+        assert tested <= strategy.most_tests(total) + strategy.MISLED
+        if culprit in traced:
+            assert tested <= max(strategy.most_tests(total), strategy.most_tests(4) + 2)
+
+
+def test_a_bound_is_no_evidence_about_what_is_below_it() -> None:
+    terms: dict[int, Term] = {0: "untestable", 4: "untestable", 5: "bad"}
+    left = strategy.bracket(terms, bounds=frozenset({0, 4}))
+    assert (left.before, left.bad, left.following) == (4, 5, None)
+
+
+def test_the_trace_is_left_alone_where_it_saves_nothing() -> None:
+    assert strategy.by_trace(range(1, 5), {3}) is None
+    assert strategy.by_trace(range(1, 41), set(range(1, 21))) is None
+    assert strategy.by_trace(range(1, 41), {3}) == 3
+    assert strategy.by_trace(range(1, 41), {50}) is None
