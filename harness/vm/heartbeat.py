@@ -92,6 +92,7 @@ class Heartbeat:
     async def _trouble(self) -> str:
         """Return what is wrong with QEMU; empty where it answers and the guest runs."""
         asked = asyncio.ensure_future(self._qmp.status())
+        asked.add_done_callback(_take_exception)
         for waited in range(1, SILENT_SECONDS + 1):
             done, _ = await asyncio.wait({asked}, timeout=_TICK_SECONDS)
             if done:
@@ -108,3 +109,9 @@ class Heartbeat:
         if status in _HALTED:
             return f"does not run the guest (status {status}), and the harness did not stop it"
         return ""
+
+
+def _take_exception(asked: asyncio.Future[str]) -> None:
+    """Take the error of a question that is not waited for any more, else asyncio prints it."""
+    if not asked.cancelled():
+        asked.exception()

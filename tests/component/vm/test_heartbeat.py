@@ -2,6 +2,7 @@
 """A QEMU that stops answering is given up with what the host saw of it; a live one is not."""
 
 import contextlib
+import gc
 import os
 import re
 import threading
@@ -67,7 +68,11 @@ def watched(tmp_path: Path) -> Iterator[tuple[qemu.Qemu, Heartbeat, threading.Ev
     ],
 )
 def test_a_qemu_that_does_not_run_its_guest_is_given_up(
-    fake_qemu: Callable[[str], None], tmp_path: Path, mode: str, said: str
+    fake_qemu: Callable[[str], None],
+    tmp_path: Path,
+    mode: str,
+    said: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     fake_qemu(mode)
     with watched(tmp_path) as (machine, watch, given_up):
@@ -75,6 +80,8 @@ def test_a_qemu_that_does_not_run_its_guest_is_given_up(
         assert re.match(rf"QEMU \(pid {machine.process.pid}\) {said}", watch.lost), watch.lost
         assert not watch.confirm()
         assert machine.process.wait(Deadline.after(LONG, "its end")) == 128 + 9
+    gc.collect()
+    assert [each.message for each in caplog.records if each.name == "asyncio"] == []
 
 
 @pytest.mark.parametrize("mode", ["lives", "stops-for-a-moment"])
