@@ -51,10 +51,17 @@ MAY_HARM = "--yes-harm-this-machine"
 LISTENING = ("--checkpoints", "host")
 
 
-def argv(spec: ProbeSpec) -> tuple[str, ...]:
-    """Return the command that runs a probe in the guest."""
+def argv(spec: ProbeSpec, timeout_scale: float = 1.0) -> tuple[str, ...]:
+    """Return the command that runs a probe in the guest.
+
+    Args:
+        spec: the probe.
+        timeout_scale: by how much it is to multiply its own limits.
+    """
     source = Path(spec.source)
     arguments = (*spec.arguments, *(LISTENING if spec.checkpoints else ()))
+    if timeout_scale > 1.0 and spec.rules == "ktap" and spec.language != "sh":
+        arguments += ("--timeout-scale", f"{timeout_scale:g}")
     if spec.language == "python":
         # Without site and bytecode: halves Python's start under TCG, and no probe needs them.
         return ("python3", "-S", "-B", f"{GUEST_DIRECTORY}/{source.name}", *arguments)
@@ -167,7 +174,7 @@ def run_probe(
 
         try:
             answer = guest.ssh.run(
-                [RUNNER, spec.name, COUNTERS, "run", *argv(spec)],
+                [RUNNER, spec.name, COUNTERS, "run", *argv(spec, timeout_scale)],
                 budget,
                 on_stdout=keep,
                 on_stderr=err.write,

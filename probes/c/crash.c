@@ -175,7 +175,8 @@ int main(int argc, char **argv)
 	const char *detector = probe_option(argc, argv, "--hasty");
 	int first = detector ? 3 : 1;
 	const char *kind = argc - may_harm > first ? argv[first] : "";
-	const char *name = argc - may_harm > first + 1 ? argv[first + 1] : "";
+	bool has_name = argc - may_harm > first + 1 && argv[first + 1][0] != '-';
+	const char *name = has_name ? argv[first + 1] : "";
 
 	printf("KTAP version 1\n1..1\n");
 	fflush(stdout);

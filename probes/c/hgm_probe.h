@@ -38,7 +38,7 @@
 #define PMD_PAGE (TABLE_ENTRIES * BASE_PAGE)
 #define PUD_PAGE (TABLE_ENTRIES * PMD_PAGE)
 
-/* Milliseconds that one event, such as a fault message, may take. */
+/* Milliseconds that one event, such as a fault message, may take; times --timeout-scale. */
 #define EVENT_MS 5000
 
 /* For UAPI headers that do not know them; the numbers are the kernel's. */
@@ -102,7 +102,10 @@ struct probe {
 	const struct probe_argument *arguments;
 	/* Runs once, before the tests, in the process that they are forked from. */
 	void (*setup)(void);
-	/* Milliseconds that a test may take before it is killed; 0 for the usual 30 s. */
+	/*
+	 * Milliseconds that a test may take before it is killed, times --timeout-scale;
+	 * 0 for the usual 30 s.
+	 */
 	int test_ms;
 };
 
@@ -135,7 +138,8 @@ void probe_harms(const char *how);
 
 /*
  * RUN in a process of its own, forked from the test, that fails and skips as a
- * test does. child_end() fails the test unless it passed, within CHILD_MS.
+ * test does. child_end() fails the test unless it passed, within CHILD_MS times
+ * --timeout-scale.
  */
 #define CHILD_MS 25000
 pid_t child_start(void (*run)(void));

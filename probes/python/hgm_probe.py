@@ -41,9 +41,10 @@ PUD_PAGE = PMD_PAGE * 512
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 POOLS = "/sys/kernel/mm/hugepages"
 
-#: Seconds that one event, and a whole test, may take.
+#: Seconds that one event, and a whole test, may take; `scaled` to the machine.
 EVENT_SECONDS = 5.0
 TEST_SECONDS = 60.0
+MAX_TIMEOUT_SCALE = 30
 
 SIGKILL = 9
 MADV_COLLAPSE = 25
@@ -125,6 +126,7 @@ class Options:
     def __init__(self, argv: Sequence[str]) -> None:
         self.size = 0
         self.checkpoints = ""
+        self.timeout_scale = 1.0
         self.globs: list[str] = []
         self.help = self.list = False
         words = iter(argv[1:])
@@ -133,7 +135,7 @@ class Options:
                 self.help = True
             elif word == "-l":
                 self.list = True
-            elif word in ("-t", "--size", "--checkpoints"):
+            elif word in ("-t", "--size", "--checkpoints", "--timeout-scale"):
                 self._take(word, next(words, None))
             elif word != "--yes-harm-this-machine":  # what is here does not
                 usage_error(f"unknown option {word}")
@@ -145,6 +147,8 @@ class Options:
             self.globs.append(value)
         elif name == "--checkpoints":
             self.checkpoints = value
+        elif name == "--timeout-scale":
+            self.timeout_scale = parse_scale(value)
         else:
             self.size = parse_size(value)
 
@@ -169,6 +173,22 @@ def parse_size(text: str) -> int:
     if size < BASE_PAGE or size & (size - 1):
         usage_error(f"--size {text} is not the size of a huge page, such as 2M or 1G")
     return size
+
+
+def parse_scale(text: str) -> float:
+    """Return the number of ``--timeout-scale``."""
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = 0.0
+    if not 1 <= scale <= MAX_TIMEOUT_SCALE:
+        usage_error(f"--timeout-scale {text} is not a number from 1 to {MAX_TIMEOUT_SCALE}")
+    return scale
+
+
+def scaled(seconds: float) -> float:
+    """Return a limit in seconds on this machine: times ``--timeout-scale``."""
+    return seconds * _timeout_scale
 
 
 def offered_sizes() -> list[int]:
@@ -228,17 +248,19 @@ def probe_main(
         needs_hgm: skip them all, with the kernel's errno, where MADV_SPLIT is not known.
         setup: runs once, in the process that the tests are forked from.
     """
-    global _size, _listening, _test
+    global _size, _listening, _test, _timeout_scale
     options = Options(sys.argv)
     chosen = [test for test in tests if options.selects(test.name)]
     if not chosen:
         usage_error(f"-t {options.globs} matches no test (-l lists them)")
     if options.help or options.list:
         usage = f"usage: {sys.argv[0]} [-h] [-l] [-t GLOB]... [--size SIZE] [--checkpoints host]"
+        usage += " [--timeout-scale FACTOR]"
         print("\n".join([usage, ""] * options.help + [test.name for test in chosen]))
         return PASSED
     _size = options.size or best_size(pages)
     _listening = options.checkpoints == "host"
+    _timeout_scale = options.timeout_scale
     print(f"KTAP version 1\n1..{len(chosen)}", flush=True)
     verdict, reason = _verdict(lambda: _prepare(pages, needs_hgm, setup))
     verdicts = []
@@ -253,6 +275,7 @@ def probe_main(
 _size = 0
 _listening = False  # whether a host answers checkpoints
 _test = ""  # the test that is running
+_timeout_scale = 1.0
 
 
 def _prepare(pages: int, needs_hgm: bool, setup: Callable[[], object] | None) -> None:
@@ -310,19 +333,25 @@ def _run_in_child(run: Callable[[], None]) -> tuple[int, str]:
 
 
 def _await(child: int) -> int:
-    """Wait for a child, no longer than TEST_SECONDS and the time that a kill takes."""
+    """Wait for a child, and kill it after TEST_SECONDS.
+
+    One that SIGKILL does not end is stuck in the kernel: that is a hang, so the probe hangs too.
+    """
     pidfd = os.pidfd_open(child)
-    if not _readable(pidfd, TEST_SECONDS):
+    limit, kill = scaled(TEST_SECONDS), scaled(EVENT_SECONDS)
+    late = not _readable(pidfd, limit)
+    if late:
         os.kill(child, SIGKILL)
-        print(f"# killed after {TEST_SECONDS:g} s", flush=True)
-        if not _readable(pidfd, EVENT_SECONDS):
-            print(f"# it did not die of SIGKILL within {EVENT_SECONDS:g} s", flush=True)
-            return FAILED
+        print(f"# killed after {limit:g} s", flush=True)
+        if not _readable(pidfd, kill):
+            said = f"did not die of SIGKILL within {kill:g} s; waiting for it"
+            print(f"# process {child} {said}", flush=True)
+            select.select([pidfd], [], [])
     os.close(pidfd)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code < 0:
         print(f"# ended by signal {-code}", flush=True)
-    return code if code in (PASSED, SKIPPED) else FAILED
+    return code if code in (PASSED, SKIPPED) and not late else FAILED
 
 
 def _readable(fd: int, seconds: float) -> bool:
@@ -580,8 +609,8 @@ def _result(error: int, mapped: int, length: int) -> str:
 
 def next_fault(uffd: int) -> UffdMsg:
     """Return the next message, which must be of a fault; fail if none comes in time."""
-    if not _readable(uffd, EVENT_SECONDS):
-        fail(f"no fault message within {EVENT_SECONDS:g} s")
+    if not _readable(uffd, scaled(EVENT_SECONDS)):
+        fail(f"no fault message within {scaled(EVENT_SECONDS):g} s")
     message = UffdMsg.from_buffer_copy(os.read(uffd, ctypes.sizeof(UffdMsg)))
     assert_that(message.event == UFFD_EVENT_PAGEFAULT, f"event {message.event:#x}")
     return message
@@ -622,9 +651,11 @@ class Touch:
 
     def end(self) -> int:
         """Return what was read or written; fail the test if it is still held."""
-        self._thread.join(EVENT_SECONDS)
+        self._thread.join(scaled(EVENT_SECONDS))
         if self._thread.is_alive():
-            fail(f"the access to {self._address:#x} is still held after {EVENT_SECONDS:g} s")
+            fail(
+                f"the access to {self._address:#x} is still held after {scaled(EVENT_SECONDS):g} s"
+            )
         return self._value.value
 
 

@@ -56,7 +56,7 @@ def on_demand() -> None:
         hgm.assert_fault(uffd, address, hgm.UFFD_PAGEFAULT_FLAG_MINOR)
         hgm.fill_pages(alias, page, 1, FILLING)
         hgm.assert_continue(uffd, address, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
-    guest.join(hgm.EVENT_SECONDS)
+    guest.join(hgm.scaled(hgm.EVENT_SECONDS))
     hgm.assert_that(
         not guest.is_alive(), "the guest's thread is still blocked after the last UFFDIO_CONTINUE"
     )

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Runs a probe's tests, a process each, and reports them as KTAP version 1. */
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,6 +17,11 @@
 /* A test that takes longer is killed. Every single wait in it is shorter. */
 #ifndef TEST_MS
 #define TEST_MS 30000
+#endif
+
+/* A test that was killed ends within so long. */
+#ifndef KILL_MS
+#define KILL_MS 5000
 #endif
 
 /* kselftest's exit codes */
@@ -136,18 +142,33 @@ static bool ended_within(int pidfd, int milliseconds)
 	return poll(&waiting, 1, milliseconds) > 0;
 }
 
-/* Waits for the child, no longer than LIMIT_MS and the time that a kill takes. */
+int scaled_ms(int milliseconds)
+{
+	double scaled = milliseconds * options.timeout_scale;
+
+	return scaled < INT_MAX ? (int)scaled : INT_MAX;
+}
+
+/*
+ * Waits for the child, and kills it after LIMIT_MS. One that SIGKILL does not end
+ * is stuck in the kernel: that is a hang, so the probe hangs too, where it can be
+ * examined.
+ */
 static enum verdict await(pid_t child, int limit_ms)
 {
 	int pidfd = pidfd_open(child, 0);
+	bool late;
 	int status;
 
-	if (!ended_within(pidfd, limit_ms)) {
+	limit_ms = scaled_ms(limit_ms);
+	late = !ended_within(pidfd, limit_ms);
+	if (late) {
 		kill(child, SIGKILL);
 		probe_note("killed after %g s", limit_ms / 1000.0);
-		if (!ended_within(pidfd, EVENT_MS)) {
-			probe_note("it did not die of SIGKILL within %d s", EVENT_MS / 1000);
-			return FAILED;
+		if (!ended_within(pidfd, scaled_ms(KILL_MS))) {
+			probe_note("process %d did not die of SIGKILL within %g s; waiting for it",
+				   child, scaled_ms(KILL_MS) / 1000.0);
+			ended_within(pidfd, -1);
 		}
 	}
 	close(pidfd);
@@ -156,6 +177,8 @@ static enum verdict await(pid_t child, int limit_ms)
 		probe_note("ended by SIG%s", sigabbrev_np(WTERMSIG(status)));
 		return FAILED;
 	}
+	if (late)
+		return FAILED;
 	switch (WEXITSTATUS(status)) {
 	case PASSED:
 		return PASSED;

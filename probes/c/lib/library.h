@@ -18,14 +18,19 @@ struct site probe_site(void);
 /* ---- options.c ---- */
 
 #define MAX_GLOBS 16
+#define MAX_TIMEOUT_SCALE 30
 
 struct options {
 	size_t size;		/* bytes, 0 where --size was not given */
+	double timeout_scale;	/* at least 1 */
 	const char *checkpoints;
 	const char *globs[MAX_GLOBS];	/* of -t */
 	size_t glob_count;
 	bool help, list, may_harm;
 };
+
+/* A limit in milliseconds on this machine: times --timeout-scale. */
+int scaled_ms(int milliseconds);
 
 /* Ends the program with code 2 and a line on stderr if an option is wrong. */
 struct options parse_options(int argc, char **argv, const struct probe *probe);

@@ -46,6 +46,17 @@ static size_t size_of(const char *text)
 	return size;
 }
 
+static double scale_of(const char *text)
+{
+	char *end;
+	double scale = strtod(text, &end);
+
+	if (end == text || *end || !(scale >= 1 && scale <= MAX_TIMEOUT_SCALE))
+		usage_error("--timeout-scale %s is not a number from 1 to %d", text,
+			    MAX_TIMEOUT_SCALE);
+	return scale;
+}
+
 static void take_glob(struct options *options, const char *glob)
 {
 	if (options->glob_count == MAX_GLOBS)
@@ -58,8 +69,9 @@ static void take_value(struct options *options, const struct probe *probe, const
 {
 	bool is_glob = strcmp(name, "-t") == 0, is_size = strcmp(name, "--size") == 0;
 	bool is_checkpoints = strcmp(name, "--checkpoints") == 0;
+	bool is_scale = strcmp(name, "--timeout-scale") == 0;
 
-	if (!is_glob && !is_size && !is_checkpoints && !is_own(probe, name))
+	if (!is_glob && !is_size && !is_checkpoints && !is_scale && !is_own(probe, name))
 		usage_error("unknown option %s", name);
 	if (!value)
 		usage_error("%s wants a value", name);
@@ -69,6 +81,8 @@ static void take_value(struct options *options, const struct probe *probe, const
 		options->size = size_of(value);
 	if (is_checkpoints)
 		options->checkpoints = value;
+	if (is_scale)
+		options->timeout_scale = scale_of(value);
 }
 
 /* A glob that matches nothing is a mistake, not a test that passes. */
@@ -86,7 +100,7 @@ static void check_globs(const struct options *options, const struct probe *probe
 
 struct options parse_options(int argc, char **argv, const struct probe *probe)
 {
-	struct options options = { 0 };
+	struct options options = { .timeout_scale = 1 };
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
@@ -142,6 +156,9 @@ void print_help(const struct probe *probe)
 	print_sizes();
 	printf("  --checkpoints host\n"
 	       "                 a host walks the page tables at each checkpoint\n"
+	       "  --timeout-scale FACTOR\n"
+	       "                 the machine is so many times slower than usual, 1 to 30:\n"
+	       "                 multiplies every limit\n"
 	       "  --yes-harm-this-machine\n"
 	       "                 run as well what poisons memory, crashes the kernel or\n"
 	       "                 reads a disk\n");

@@ -188,8 +188,8 @@ struct uffd_msg uffd_next_event(int uffd, unsigned int event)
 	struct pollfd waiting = { .fd = uffd, .events = POLLIN };
 	struct uffd_msg message;
 
-	if (poll(&waiting, 1, EVENT_MS) <= 0 || !read_message(uffd, &message))
-		probe_fail("no %s within %d s", event_name(event), EVENT_MS / 1000);
+	if (poll(&waiting, 1, scaled_ms(EVENT_MS)) <= 0 || !read_message(uffd, &message))
+		probe_fail("no %s within %g s", event_name(event), scaled_ms(EVENT_MS) / 1000.0);
 	assert_that(message.event == event, "the userfaultfd reports %s, expected %s",
 		    event_name(message.event), event_name(event));
 	return message;
@@ -213,8 +213,8 @@ struct uffd_fault uffd_next_fault(int uffd)
 	struct pollfd waiting = { .fd = uffd, .events = POLLIN };
 	struct uffd_fault fault;
 
-	if (poll(&waiting, 1, EVENT_MS) <= 0 || !read_fault(uffd, &fault))
-		probe_fail("no fault message within %d s", EVENT_MS / 1000);
+	if (poll(&waiting, 1, scaled_ms(EVENT_MS)) <= 0 || !read_fault(uffd, &fault))
+		probe_fail("no fault message within %g s", scaled_ms(EVENT_MS) / 1000.0);
 	return fault;
 }
 
@@ -278,9 +278,9 @@ uint64_t touch_end(struct touch *touch)
 {
 	struct pollfd waiting = { .fd = touch->done, .events = POLLIN };
 
-	if (poll(&waiting, 1, EVENT_MS) <= 0)
-		probe_fail("the access to %p is still held after %d s",
-			   (void *)(uintptr_t)touch->address, EVENT_MS / 1000);
+	if (poll(&waiting, 1, scaled_ms(EVENT_MS)) <= 0)
+		probe_fail("the access to %p is still held after %g s",
+			   (void *)(uintptr_t)touch->address, scaled_ms(EVENT_MS) / 1000.0);
 	pthread_join(touch->thread, NULL);
 	close(touch->done);
 	return touch->value;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The C library of the probes reports every way in which a test can end, and says what failed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,20 @@ HERE = {
 }
 
 
+def build(binary: Path, *more: str) -> Path:
+    """Compile the program, with limits of a quarter of a second."""
+    library = catalog.PROBES / "c"
+    sources = [str(SOURCE), *map(str, sorted(library.glob("lib/*.c")))]
+    limits = ["-DTEST_MS=250", "-DKILL_MS=100"]
+    argv = ["gcc", *flags(), *limits, f"-I{library}", *sources, *more, "-o", str(binary)]
+    command.run(argv, Deadline.after(120, "the compiler"))
+    return binary
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the program, whose tests are killed after a quarter of a second."""
-    binary = tmp_path_factory.mktemp("outcomes") / "outcomes"
-    library = catalog.PROBES / "c"
-    sources = [str(SOURCE), *map(str, sorted(library.glob("lib/*.c")))]
-    argv = ["gcc", *flags(), "-DTEST_MS=250", f"-I{library}", *sources, "-o", str(binary)]
-    command.run(argv, Deadline.after(120, "the compiler"))
-    return binary
+    return build(tmp_path_factory.mktemp("outcomes") / "outcomes")
 
 
 def run(program: Path, *arguments: str) -> Completed:
@@ -73,6 +79,26 @@ def test_exit_code_and_reason(program: Path, name: str, code: int, said: str) ->
     done = run(program, "-t", name)
     assert done.exit_code == code
     assert said in done.stdout
+
+
+def test_limits_are_multiplied_by_the_timeout_scale(program: Path) -> None:
+    done = run(program, "-t", "waits", "--timeout-scale", "3.5")
+    assert "# killed after 0.875 s" in done.stdout
+
+
+def test_a_test_that_does_not_die_is_waited_for(tmp_path: Path) -> None:
+    """Here kill() does nothing, and the test ends by itself, well: it is late all the same."""
+    source = tmp_path / "kill.c"
+    source.write_text("int __wrap_kill(int pid, int number);\n")
+    with source.open("a") as file:
+        file.write("int __wrap_kill(int pid, int number) { return pid & 0 & number; }\n")
+    deaf = build(tmp_path / "deaf", str(source), "-Wl,--wrap=kill")
+    done = run(deaf, "-t", "takes a second", "-t", "passes")
+    assert re.search(
+        r"# process \d+ did not die of SIGKILL within 0\.1 s; waiting for it\n"
+        r"not ok 2 takes a second\n",
+        done.stdout,
+    ), done.stdout
 
 
 def test_harm_is_allowed_by_its_option_alone(program: Path) -> None:
@@ -142,6 +168,9 @@ def test_a_size_that_the_kernel_lacks_is_a_skip(program: Path) -> None:
         (["--size", "2X"], "--size 2X is not the size of a huge page"),
         (["--size"], "--size wants a value"),
         (["--sise", "2M"], "unknown option --sise"),
+        (["--timeout-scale", "0.5"], "--timeout-scale 0.5 is not a number from 1 to 30"),
+        (["--timeout-scale", "2x"], "--timeout-scale 2x is not a number from 1 to 30"),
+        (["--timeout-scale", "nan"], "--timeout-scale nan is not a number from 1 to 30"),
         (["-t", "no*test"], "-t 'no*test' matches no test"),
     ],
 )

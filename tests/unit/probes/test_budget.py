@@ -9,8 +9,9 @@ import pytest
 
 from harness.deadline import Deadline
 from harness.errors import GuestLost
+from harness.probes import catalog
 from harness.run import calibration
-from harness.run.probe import STALL_GRACE_SECONDS, Budget
+from harness.run.probe import STALL_GRACE_SECONDS, Budget, argv
 from harness.vm.guest import Guest
 from harness.vm.wakeup import WakeupEvent
 
@@ -127,3 +128,11 @@ def test_the_runs_deadline_comes_first(clock: Clock, monkeypatch: pytest.MonkeyP
 )
 def test_timeout_scale(seconds: float, timeout_scale: float) -> None:
     assert calibration.timeout_scale(seconds, 0.3) == pytest.approx(timeout_scale)
+
+
+def test_a_probe_is_told_how_slow_its_guest_is() -> None:
+    for spec in catalog.load():
+        words = argv(spec, 2.5)
+        at = words.index("--timeout-scale")
+        assert words[at + 1] == "2.5"
+        assert "--timeout-scale" not in argv(spec, 1.0)

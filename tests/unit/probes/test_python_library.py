@@ -5,6 +5,8 @@ import ctypes
 import errno
 import importlib.util
 import mmap
+import os
+import time
 from types import ModuleType
 
 import pytest
@@ -68,7 +70,17 @@ def test_error_names(hgm: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["p", "--size"], ["p", "--size", "3M"], ["p", "--size", "G"], ["p", "1G"], ["p", "-t"]]
+    "argv",
+    [
+        ["p", "--size"],
+        ["p", "--size", "3M"],
+        ["p", "--size", "G"],
+        ["p", "1G"],
+        ["p", "-t"],
+        ["p", "--timeout-scale", "0.5"],
+        ["p", "--timeout-scale", "nan"],
+        ["p", "--timeout-scale", "x"],
+    ],
 )
 def test_a_wrong_option_is_one_line_and_exit_code_2(
     hgm: ModuleType, argv: list[str], capsys: pytest.CaptureFixture[str]
@@ -131,3 +143,21 @@ def test_the_end_of_a_page_is_checked_too(hgm: ModuleType) -> None:
         memory[hgm.BASE_PAGE - 8 : hgm.BASE_PAGE] = bytes(8)
         with pytest.raises(hgm.Fail, match="page 0 shows 0x0"):
             hgm.check_pages(memory, 0, 2, 1)
+
+
+def test_a_test_that_is_late_fails_and_is_waited_for(
+    hgm: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here kill() does nothing, and the child ends by itself, well: it is late all the same."""
+    monkeypatch.setattr(hgm, "TEST_SECONDS", 0.05)
+    monkeypatch.setattr(hgm, "EVENT_SECONDS", 0.05)
+    monkeypatch.setattr(hgm, "_timeout_scale", 2.0)
+    monkeypatch.setattr(hgm.os, "kill", lambda pid, number: None)
+    child = os.fork()
+    if child == 0:
+        time.sleep(1.0)
+        os._exit(0)
+    assert hgm._await(child) == hgm.FAILED
+    said = capsys.readouterr().out
+    assert "# killed after 0.1 s" in said
+    assert f"# process {child} did not die of SIGKILL within 0.1 s; waiting for it" in said

@@ -36,6 +36,11 @@ static void waits(void)
 		pause();
 }
 
+static void takes_a_second(void)
+{
+	sleep(1);
+}
+
 static void exits(void)
 {
 	_exit(77);
@@ -137,6 +142,7 @@ static const struct probe_test tests[] = {
 	{ "skips", skips },
 	{ "crashes", crashes },
 	{ "waits", waits },
+	{ "takes a second", takes_a_second },
 	{ "exits", exits },
 	{ "sees another page", sees_another_page },
 	{ "harms", harms },
