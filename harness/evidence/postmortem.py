@@ -95,7 +95,7 @@ def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> s
             lines[-1] if lines else f"drgn ended with exit code {done.exit_code}",
             hint="was it built with `--config debuginfo`?",
         ) from CommandFailed("drgn", command=argv)
-    atomic_write(dump.vmcore.with_name("post-mortem.txt"), done.stdout)
+    atomic_write(dump.vmcore.with_name(rundir.POST_MORTEM), done.stdout)
     return done.stdout
 
 

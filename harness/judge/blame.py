@@ -38,8 +38,12 @@ _OTHERS = 2
 # second pair is for the other tasks.
 _CHAIN, _SHORT_CHAIN = (1, 3), (0, 1)
 
-# A hung task's owner, where the kernel knows it (kernel/hung_task.c since 6.16).
-_OWNED = re.compile(r"INFO: task .+:(\d+) .*likely owned by task (.+):(\d+)\b")
+# Who holds what a task waits for: as kernel/hung_task.c says of a hung task (since 6.16), and as
+# `harness.evidence.vmcore_report` says of a memory dump.
+_OWNED = (
+    re.compile(r"INFO: task .+:(\d+) .*likely owned by task (.+):(\d+)\b"),
+    re.compile(r"^.+\[(\d+)\] waits for the [^,]+, held by (.+)\[(\d+)\]$", re.MULTILINE),
+)
 
 
 class Hang(NamedTuple):
@@ -54,7 +58,13 @@ class Hang(NamedTuple):
     chain: str
 
 
-def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Capture) -> Hang:
+def of_hang(
+    program: str,
+    captured: str,
+    splats: Sequence[Splat],
+    capture: Capture,
+    post_mortem: str = "",
+) -> Hang:
     """Return where the guest of a probe hung.
 
     Args:
@@ -62,6 +72,7 @@ def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Captu
         captured: what the kernel printed because of the capture.
         splats: those that came before.
         capture: what was captured.
+        post_mortem: what drgn found in the memory dump; empty without one.
     """
     reports = "\n".join(
         line for each in reversed(splats) if each.kind in dmesg.STUCK for line in each.block
@@ -79,7 +90,7 @@ def of_hang(program: str, captured: str, splats: Sequence[Splat], capture: Captu
         return Hang(where, f"in {where}" if where else "")
     if blamed.user:
         return Hang("user mode, in the probe", "in user mode, in the probe")
-    owners = _owners(captured + "\n" + reports, found)
+    owners = _owners("\n".join((captured, reports, post_mortem)), found)
     others = sorted(
         (each for each in found if each.pid != blamed.pid and _is_stuck(each)),
         key=lambda each: (each not in mine, each.cpu is None),
@@ -186,7 +197,11 @@ def _interest(stack: Stack) -> int:
 
 def _owners(text: str, found: Iterable[Stack]) -> dict[int, str]:
     """Return who holds what each waiting task waits for, by the waiter's pid."""
-    owners = {int(m[1]): f"{m[2]} (pid {m[3]})" for m in _OWNED.finditer(text)}
+    owners = {
+        int(match[1]): "itself" if match[1] == match[3] else f"{match[2]} (pid {match[3]})"
+        for pattern in _OWNED
+        for match in pattern.finditer(text)
+    }
     held = stacks.held_locks(text)
     # lockdep lists a lock as soon as a task waits for it: then it is the last.
     waiting = {

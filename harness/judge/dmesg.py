@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.judge import kernel_functions
 from harness.judge.lines import SYMBOL, clean, embedded_stamp, split, stamp, stamp_seconds
 from harness.records.probe import Splat
 
@@ -137,14 +138,13 @@ _WIDTH = 2048
 # Seconds between two lines of the kernel that cannot be of one splat.
 _GAP = 2.0
 
-# Functions at the top of a trace because they print it, or because they found the damage.
+# Functions at the top of a trace because they found the damage or report it; those that
+# print or lock in any trace are `kernel_functions.BYSTANDERS`.
 _REPORTER = re.compile(
-    r"_*(?:dump_stack|show_stack|print_|kasan_|asan_|check_|report_|warn|bad_page\b|ubsan_|lock_acq"
-    r"|might_resched|might_sleep|schedule_bug|slab_|object_err|fix_up|kfence_|stack_trace"
+    r"_*(?:print_|kasan_|asan_|check_|report_|warn|bad_page\b|ubsan_"
+    r"|might_resched|might_sleep|slab_|object_err|fix_up|kfence_"
     r"|save_stack|list_(?:add|del)_|refcount_warn|validate_chain|lock_release|lockdep_"
-    r"|mutex_lock|(?:raw_)?(?:spin|read|write)_lock|down_(?:read|write)|panic\b|schedule\b"
-    r"|handle_bug|exc_|asm_exc_|dump_header|oom_kill_process|out_of_memory|oops_end|die\b"
-    r"|(?:nmi|arch)_trigger_|nmi_cpu_backtrace)"
+    r"|handle_bug|exc_|asm_exc_|dump_header|oom_kill_process|out_of_memory|oops_end|die\b)"
 )
 
 # Functions that check a page while they free it. They are of interest where RIP is in them, and not
@@ -289,9 +289,13 @@ def culprit(block: Sequence[str]) -> str:
         if not at_rip and (not _TRACE.match(line) or "? " in line):
             continue
         name = SYMBOL.search(line)
-        if name and not _REPORTER.match(name[1]) and (at_rip or not _FREES.match(name[1])):
+        if name and not _reports(name[1]) and (at_rip or not _FREES.match(name[1])):
             return name[0]
     return ""
+
+
+def _reports(name: str) -> bool:
+    return _REPORTER.match(name) is not None or kernel_functions.bystander(name) is not None
 
 
 def is_stuck(line: str) -> bool:

@@ -157,7 +157,7 @@ WAITS = (
     Wait(
         r"handle_userfault",
         "waits",
-        "its page fault to be resolved through userfaultfd",
+        "userfaultfd to resolve its page fault",
         ("handle_userfault",),
     ),
     Wait(
@@ -213,7 +213,7 @@ GLUE = re.compile(
 )
 
 #: The system call of a stack, by the function of its entry.
-SYSCALL = re.compile(r"_*(?:x64|ia32|se|do)_sys_(\w+)")
+SYSCALL = re.compile(r"__(?:x64|ia32|se|do)_sys_(\w+)")
 
 #: Functions that take no spinlock but that of a page table.
 PAGE_TABLE_LOCKERS = re.compile(

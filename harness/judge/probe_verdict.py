@@ -89,6 +89,7 @@ class ConsoleSlice(NamedTuple):
         capture: what was captured when it hung or died; None where nothing was.
         captured: what the kernel printed because of the capture.
         missing: bytes of the slice that ``serial.log`` does not have.
+        post_mortem: what drgn found in the memory dump; empty without one.
     """
 
     text: str
@@ -96,6 +97,7 @@ class ConsoleSlice(NamedTuple):
     capture: Capture | None = None
     captured: str = ""
     missing: int = 0
+    post_mortem: str = ""
 
 
 def judge_probe(
@@ -169,10 +171,16 @@ def _blame(
 ) -> str:
     """Return where the kernel hung, crashed or reported a splat; empty for any other end."""
     if status == "HANG" and console.capture is not None:
-        return blame.of_hang(evidence.program, console.captured, splats, console.capture).where
+        return _where_it_hangs(evidence, splats, console, console.capture).where
     if status == "CRASH":
         return blame.of_crash(splats, console.capture)
     return blame.of_splat(splats, console.capture)
+
+
+def _where_it_hangs(
+    evidence: ProbeEvidence, splats: Sequence[Splat], console: ConsoleSlice, capture: Capture
+) -> blame.Hang:
+    return blame.of_hang(evidence.program, console.captured, splats, capture, console.post_mortem)
 
 
 def _crash(evidence: ProbeEvidence, splats: Sequence[Splat]) -> PartialVerdict | None:
@@ -218,7 +226,7 @@ def _hang(
     still = " while QEMU was still running" if evidence.ended == "lost" else ""
     parts = [f"{_how_it_ended(evidence)}{still}, {reached}"]
     if console.capture is not None:
-        found = blame.of_hang(evidence.program, console.captured, splats, console.capture)
+        found = _where_it_hangs(evidence, splats, console, console.capture)
         parts += [found.chain] if found.chain else []
         waiting = blame.waiters(console.text + console.captured)
         parts += [f"waiting for userfaultfd: {', '.join(waiting)}"] if waiting else []

@@ -164,7 +164,9 @@ def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResul
         evidence,
         lines.decode(output),
         lines.decode(stderr),
-        _console_slice(evidence, capture, console),
+        _console_slice(evidence, capture, console)._replace(
+            post_mortem=lines.decode(rundir.read_post_mortem(run_dir / directory))
+        ),
         checkpoints=checkpoints,
     )
     files = tuple(step.file for step in capture.steps if step.file) if capture else ()

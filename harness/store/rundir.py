@@ -65,6 +65,7 @@ KTAP = "ktap"
 STDERR = "stderr"
 EVIDENCE = "evidence.json"
 CAPTURE = "capture.json"
+POST_MORTEM = "post-mortem.txt"
 #: What the run was made of: `harness.records.run.Ingredients`.
 INGREDIENTS = "ingredients.json"
 
@@ -376,6 +377,16 @@ def read_capture(directory: Path) -> Capture | None:
     """
     path = directory / CAPTURE
     return _read(path, Capture, upgrade.capture) if path.exists() else None
+
+
+def read_post_mortem(directory: Path) -> bytes:
+    """Return what drgn found in the memory dump of a probe's directory; empty where it has none.
+
+    Raises:
+        RecordError: if it cannot be read.
+    """
+    path = directory / POST_MORTEM
+    return _bytes(path) if path.exists() else b""
 
 
 def read_evidence(directory: Path) -> ProbeEvidence | None:

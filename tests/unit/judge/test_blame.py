@@ -230,8 +230,112 @@ def test_a_crash_is_blamed_on_its_fatal_splat() -> None:
     assert blame.of_crash((), None) == ""
 
 
+WAITS_FOR_A_MUTEX = """\
+[    9.000000] task:fault           state:D stack:0     pid:56    tgid:56    ppid:40     flags:0x0
+[    9.000000] Call Trace:
+[    9.000000]  <TASK>
+[    9.000000]  __schedule+0x1/0x2
+[    9.000000]  schedule+0x1/0x2
+[    9.000000]  schedule_preempt_disabled+0x1/0x2
+[    9.000000]  __mutex_lock.constprop.0+0x1/0x2
+[    9.000000]  __mutex_lock_slowpath+0x1/0x2
+[    9.000000]  mutex_lock+0x1/0x2
+[    9.000000]  hugetlb_fault+0x12/0xa0
+[    9.000000]  handle_mm_fault+0x1/0x2
+[    9.000000]  asm_exc_page_fault+0x1/0x2
+"""
+
+# kernel/locking/lockdep.c: lockdep_print_held_locks
+LOCKS = """\
+[    9.000000] Showing all locks held in the system:
+[    9.000000] 2 locks held by holder/30:
+[    9.000000]  #0: ffffffff82bc5c60 (&hugetlb_fault_mutex_table[i]){+.+.}-{4:4}, at: f+0x1/0x2
+[    9.000000]  #1: ffffffff82bc5d60 (&mm->mmap_lock){++++}-{4:4}, at: f+0x1/0x2
+[    9.000000] 2 locks held by fault/56:
+[    9.000000]  #0: ffffffff82bc5e60 (&vma->vm_lock->lock){++++}-{4:4}, at: g+0x1/0x2
+[    9.000000]  #1: ffffffff82bc5c60 (&hugetlb_fault_mutex_table[i]){+.+.}-{4:4}, at: g+0x1/0x2
+"""
+
+MUTEX_CHAIN = "in hugetlb_fault (mm/hugetlb.c:812)"
+
+
+@pytest.mark.parametrize(
+    ("console", "post_mortem", "held"),
+    [
+        ("", "", ""),
+        (LOCKS, "", ", held by holder (pid 30),"),
+        (
+            LOCKS.replace("82bc5c60", "82bc5a60", 1).replace("82bc5e60", "82bc5c60"),
+            "",
+            ", held by itself,",
+        ),
+        (
+            LOCKS.replace(
+                "82bc5c60 (&hugetlb_fault_mutex_table[i]){+.+.}-{4:4}, at: f", "0 (x), at"
+            ),
+            "",
+            "",
+        ),
+        ("", "fault[56] waits for the mutex m, held by a b[12]", ", held by a b (pid 12),"),
+        ("", "fault[56] waits for the mutex m, held by fault[56]", ", held by itself,"),
+        ("", "fault[56] waits for the mutex m, whose owner is not known", ""),
+        ("", "fault[57] waits for the mutex m, held by a[12]", ""),
+    ],
+)
+def test_who_holds_the_lock_is_told_where_it_is_known(
+    console: str, post_mortem: str, held: str
+) -> None:
+    found = blame.of_hang("fault", WAITS_FOR_A_MUTEX + console, (), capture(), post_mortem)
+    assert (
+        found.chain == f"fault (pid 56) is in a page fault: waits for a mutex{held} {MUTEX_CHAIN}"
+    )
+    assert found.where == (
+        "hugetlb_fault at mm/hugetlb.c:812, waiting in __mutex_lock.constprop.0, state D"
+    )
+
+
+def test_a_hung_tasks_report_may_name_the_holder() -> None:
+    title = "INFO: task fault:56 is blocked on a mutex likely owned by task keeper:31."
+    hung = Splat(kind="hung-task", title=title, block=(title,), offset=0)
+    found = blame.of_hang("fault", WAITS_FOR_A_MUTEX, (hung,), capture())
+    assert "waits for a mutex, held by keeper (pid 31), in hugetlb_fault" in found.chain
+
+
+def test_two_that_wait_for_a_lock_do_not_both_hold_it() -> None:
+    other = WAITS_FOR_A_MUTEX.replace("pid:56 ", "pid:30 ").replace("task:fault ", "task:holder")
+    lists = LOCKS.replace(" #1: ffffffff82bc5d60", " #1: ffffffff82bc5c60")
+    one_lock = "\n".join(line for line in lists.splitlines() if " #0:" not in line)
+    found = blame.of_hang("fault", WAITS_FOR_A_MUTEX + other + one_lock, (), capture())
+    assert "held by" not in found.chain
+    assert "; holder (pid 30) is in a page fault: waits for a mutex in hugetlb_fault" in found.chain
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "what"),
+    [
+        (0xFFD4000004267DE8, 0xFFD4000004268128, ("a page-table lock", "another page-table lock")),
+        (0xFFD4000004267DE8, 0xFFD4000004267DE8, ("a page-table lock", "the same page-table lock")),
+        (0xFF11000004267DE8, 0xFF11000004268128, ("a spinlock", "another spinlock")),
+        (0, 0, ("a spinlock", "a spinlock")),
+    ],
+)
+def test_two_cpus_that_spin(mine: int, theirs: int, what: tuple[str, str]) -> None:
+    def spins(cpu: int, name: str, lock: int) -> str:
+        rdi = f"[    9.000000] RDX: 0 RSI: 0000000000000001 RDI: {lock:016x}\n" if lock else ""
+        text = SPIN.replace("CPU: 1", f"CPU: {cpu}").replace("PID: 57", f"PID: {56 + cpu}")
+        return text.replace("fault Not", f"{name} Not").replace(
+            "[    9.000000] Call Trace:", f"{rdi}[    9.000000] Call Trace:"
+        )
+
+    console = spins(1, "fault", mine) + spins(0, "kworker/0:1", theirs)
+    chain = blame.of_hang("fault", console, (), capture()).chain
+    assert f"fault (pid 57) on CPU 1 spins for {what[0]} in page_table_deadlock (mm/hgm_" in chain
+    assert f"; kworker/0:1 (pid 56) on CPU 0 spins for {what[1]} in page_table_deadlock" in chain
+
+
 @given(
-    st.text() | st.lists(st.sampled_from((SPIN + PANICKED + BLOCKED).splitlines())).map("\n".join)
+    st.text()
+    | st.lists(st.sampled_from((SPIN + PANICKED + BLOCKED + LOCKS).splitlines())).map("\n".join)
 )
 def test_never_raises(text: str) -> None:
     blame.of_hang("fault", text, (), capture())

@@ -47,6 +47,13 @@ CASES = {
         "hugetlb-hgm (pid 59) on CPU 1 is in read, in a page fault: spins for another page-table "
         "lock in do_huge_pmd_wp_page <- ... <- userfaultfd_read; ",
     ),
+    # The seeded fault mutex-left-held-on-efault: the task itself took the mutex in an earlier call.
+    "mutex-left-held": (
+        "mfill_atomic_continue at mm/userfaultfd.c:912, "
+        "waiting in __mutex_lock.constprop.0, state D",
+        "continue_refuse (pid 65) is in ioctl: waits for a mutex in mfill_atomic_continue "
+        "(mm/userfaultfd.c:912) <- userfaultfd_ioctl",
+    ),
 }
 
 
