@@ -57,7 +57,7 @@ class BisectRequest(Record, frozen=True, kw_only=True):
 class _Patches:
     """The candidates of a series: the source alone, and the kernel after each patch."""
 
-    def __init__(self, names: Sequence[str], texts: Iterable[str]) -> None:
+    def __init__(self, names: Sequence[str], texts: Callable[[], Iterable[str]]) -> None:
         named = enumerate(["the source alone", *names])
         self.all = [Candidate(id=f"{number:04}", name=name) for number, name in named]
         self.first, self.last = self.all[0], self.all[-1]
@@ -67,7 +67,7 @@ class _Patches:
         return strategy.most_tests(len(self.all) - 1)
 
     def texts(self) -> Iterable[tuple[Candidate, str]]:
-        return zip(self.all[1:], self._texts, strict=False)
+        return zip(self.all[1:], self._texts(), strict=False)
 
     def narrow(
         self, bounds: tuple[Evaluation, Evaluation], search: Search, on_top: tuple[Candidate, ...]
@@ -124,7 +124,8 @@ def bisect_series(request: BisectRequest, runs: Path, context: Context) -> Bisec
 
     identity = (request.subject, parts, request.predicate)
     with state.campaign("bisect", kernel.series, identity, runs, context) as campaign:
-        candidates = _Patches([patch.name for patch in patches], patch_texts(kernel, context))
+        names = [patch.name for patch in patches]
+        candidates = _Patches(names, lambda: patch_texts(kernel, context))
         found = _search(request, campaign, context, run, skipped).go(candidates)
         if found.result == "found":
             stat = patch_stat(kernel, int(found.suspects[0].id), context)

@@ -9,7 +9,7 @@ broken already. So that patch is put on top of what is before it, and the search
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -98,7 +98,7 @@ class Search:
     skipped: frozenset[str] = frozenset()
     times: int = 1
     confidence: Confidence | None = None
-    traced: tuple[TracedSuspect, ...] = field(default=())
+    traced: tuple[TracedSuspect, ...] = ()
 
     def evaluate(self, candidate: Candidate, on_top: tuple[Candidate, ...] = ()) -> Evaluation:
         """Evaluate a kernel, unless it is to be skipped."""
@@ -109,11 +109,8 @@ class Search:
 
     def term(self, evaluation: Evaluation) -> Term:
         """Return an evaluation's term, exchanged where the first good one is wanted."""
-        return (
-            _EXCHANGED.get(evaluation.term, evaluation.term)
-            if self.first_good
-            else (evaluation.term)
-        )
+        term = evaluation.term
+        return _EXCHANGED.get(term, term) if self.first_good else term
 
     def likely(self, seen: Iterable[Evaluation]) -> frozenset[str]:
         """Return the IDs of the suspects by trace, once something good was seen.
