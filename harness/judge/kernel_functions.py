@@ -119,7 +119,7 @@ BYSTANDERS = (
         r"|_*(?:rep_nop|cpu_relax|delay|const_udelay|lock_acquire|pv_wait|kvm_wait)"
         r"|_*mutex_lock|_*down_(?:read|write)|rwsem_|osq_|_*rt_mutex|percpu_(?:rwsem|down)"
         r"|_*wait_for_common|_*wait_for_completion|(?:_*folio|_*filemap|_*lock_page)_?(?:lock|wait_bit)"
-        r"|_*wait_on_bit|bit_wait|out_of_line_wait",
+        r"|_*wait_on_bit|_*filemap_get_folio|bit_wait|out_of_line_wait",
         "where a task waits for a lock or for an event; its caller needs it",
         (
             "native_queued_spin_lock_slowpath",
@@ -128,6 +128,7 @@ BYSTANDERS = (
             "rwsem_down_write_slowpath",
             "down_read",
             "folio_wait_bit_common",
+            "__filemap_get_folio",
             "wait_for_completion",
         ),
     ),
@@ -178,13 +179,13 @@ WAITS = (
     Wait(
         r"rwsem_down_read|_*down_read",
         "waits",
-        "an rwsem, to read",
+        "an rwsem (read)",
         ("rwsem_down_read_slowpath", "down_read_killable"),
     ),
     Wait(
         r"rwsem_down_write|_*down_write",
         "waits",
-        "an rwsem, to write",
+        "an rwsem (write)",
         ("rwsem_down_write_slowpath", "down_write"),
     ),
     Wait(

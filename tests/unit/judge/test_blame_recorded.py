@@ -54,6 +54,14 @@ CASES = {
         "continue_refuse (pid 65) is in ioctl: waits for a mutex in mfill_atomic_continue "
         "(mm/userfaultfd.c:912) <- userfaultfd_ioctl",
     ),
+    # The seeded fault collapse-waits-for-folio: each sleeper holds what the other waits for.
+    "two-tasks-crossed": (
+        "collect_procs_file.isra.0, waiting in rwsem_down_read_slowpath, state D",
+        "memory_failure (pid 64) is in madvise: waits for an rwsem (read) in "
+        "collect_procs_file.isra.0 <- hwpoison_user_mappings <- memory_failure <- do_madvise; "
+        "memory_failure (pid 70) is in madvise: waits for a folio's lock or writeback in "
+        "hugetlb_collapse <- do_madvise; ",
+    ),
 }
 
 
