@@ -72,7 +72,6 @@ class HostFault:
         allowed: how the run may end.
         needs_root: whether only root can inject it.
         clock: whether the run needs a clock that can jump.
-        short_timeout: whether only ``--timeout`` ends the run, so that it must be short.
     """
 
     name: str
@@ -82,7 +81,6 @@ class HostFault:
     allowed: AllowedEnd
     needs_root: bool = False
     clock: bool = False
-    short_timeout: bool = False
 
 
 def _signal_qemu(number: signal.Signals) -> Callable[[Target], None]:
@@ -117,12 +115,7 @@ _ANY: tuple[Stage, ...] = ("start", "boot", "probe")
 FAULTS: tuple[HostFault, ...] = (
     HostFault("qemu-killed", "SIGKILL to QEMU", _GUEST, _signal_qemu(signal.SIGKILL), oracle.ERROR),
     HostFault(
-        "qemu-stopped",
-        "SIGSTOP to QEMU",
-        _GUEST,
-        _signal_qemu(signal.SIGSTOP),
-        oracle.ERROR,
-        short_timeout=True,
+        "qemu-stopped", "SIGSTOP to QEMU", _GUEST, _signal_qemu(signal.SIGSTOP), oracle.ERROR
     ),
     HostFault(
         "qemu-paused",

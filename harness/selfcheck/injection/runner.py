@@ -93,7 +93,6 @@ class InjectionRunner:
         self, directory: Path, seed: int, words: tuple[str, ...], context: Context
     ) -> None:
         self._directory, self._seed, self._words, self._context = directory, seed, words, context
-        self._usual_seconds = 0.0
         self._clock = actions.clock_library(directory)
 
     def without_fault(self, number: int) -> Injection:
@@ -102,7 +101,6 @@ class InjectionRunner:
         directory = self._place(fault, number)
         shutil.rmtree(directory, ignore_errors=True)
         found = self._attempt(fault, number, directory, None)
-        self._usual_seconds = self._usual_seconds or found.seconds
         return self._keep(found)
 
     def injection(self, fault: HostFault, number: int) -> Injection:
@@ -194,11 +192,10 @@ class InjectionRunner:
         }
         if fault.clock:
             env |= actions.clock_environment(self._clock, private / "clock")
-        limit = 4.0 + 1.5 * self._usual_seconds if fault.short_timeout else _RUN_SECONDS
         # A shell without job control ignores SIGINT in background processes.
         argv = ["env", "--default-signal=INT", sys.executable, "-P", "-m", "harness.cli", "run"]
         argv += ["--runs-dir", str(runs)]
-        argv += ["--timeout", f"{limit:g}", *self._words]
+        argv += ["--timeout", f"{_RUN_SECONDS:g}", *self._words]
         argv += probe_words(PROBES)
         with contextlib.ExitStack() as stack:
             visible_runs, cwd = runs, private / "cwd"
