@@ -194,7 +194,7 @@ def run_probe(
             guest.drain_console()
             ended = "guest-died" if guest.paused_after_death else "lost"
             detail = guest.end_reason() or error.message
-    host = hoststat.load_between(before, hoststat.sample(guest.threads))
+    host = hoststat.load_between(before, guest.last_sample or hoststat.sample(guest.threads))
     return ProbeEvidence(
         name=spec.name,
         rules=spec.rules,

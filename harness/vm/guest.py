@@ -32,7 +32,7 @@ from harness.progress import Progress
 from harness.records.kernel import Kernel
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec, NodePool
 from harness.records.outcome import Outcome
-from harness.vm import pool, qemu
+from harness.vm import hoststat, pool, qemu
 from harness.vm.console import Console
 from harness.vm.heartbeat import Heartbeat
 from harness.vm.memory import GuestMemory
@@ -121,6 +121,7 @@ class Guest:
         heartbeat: knows whether its QEMU answers.
         pools: its huge pages before anything ran in it.
         threads: the thread of each vCPU on the host.
+        last_sample: the clocks of the threads when the guest was given up; None while it lives.
     """
 
     qemu: qemu.Qemu
@@ -131,6 +132,7 @@ class Guest:
     watch: _Watch
     heartbeat: Heartbeat
     threads: tuple[int, ...] = ()
+    last_sample: hoststat.Sample | None = None
     pools: tuple[NodePool, ...] = field(default=())
 
     @property
@@ -259,13 +261,14 @@ def booted(request: BootRequest, directory: Path, context: Context) -> Iterator[
         stack.callback(memory.close)
 
         def end() -> None:
+            guest.last_sample = hoststat.sample(guest.threads)
             died.set()
             machine.process.kill()  # wakes all that waits for the guest
 
         heartbeat = Heartbeat(machine.qmp, machine.process.pid, end)
+        guest = Guest(machine, ssh, died, memory, stuck, watch, heartbeat)
         heartbeat.start()
         stack.callback(heartbeat.stop)
-        guest = Guest(machine, ssh, died, memory, stuck, watch, heartbeat)
         with _reason_of_loss(guest):
             _await_init(guest, request, context.deadline, context.progress)
             _log_in(machine, ssh, keys, context.deadline)

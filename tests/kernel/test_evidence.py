@@ -117,6 +117,7 @@ def test_a_qemu_that_is_killed_or_stopped_makes_the_probe_lost(
     assert found.seconds < 120.0, "it was the budget that ended it"
     (evidence,) = rundir.all_evidence(kept.run_dir)
     assert evidence.host is not None
+    assert len(evidence.host.vcpus) == (2 if number == signal.SIGSTOP else 0)
     assert judging.rejudge(kept.run_dir).probes == kept.record.probes
     assert machines_left() == []
 
