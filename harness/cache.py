@@ -60,13 +60,13 @@ _WHOLE = {"ccache": "ccache", "sources.git": "sources"}
 
 def limit() -> int:
     """Return the size limit of the cache, bytes."""
-    said = os.environ.get("HGM_CACHE_LIMIT", "")
-    return parse_size(said, "HGM_CACHE_LIMIT") if said else DEFAULT_LIMIT
+    size = os.environ.get("HGM_CACHE_LIMIT", "")
+    return parse_size(size, "HGM_CACHE_LIMIT") if size else DEFAULT_LIMIT
 
 
 @contextlib.contextmanager
 def pin(path: Path) -> Iterator[None]:
-    """Keep a directory of the cache from being pruned while this process needs it.
+    """Protect a directory of the cache from pruning while this process uses it.
 
     Raises:
         InfrastructureError: if it has been pruned already.
@@ -149,7 +149,7 @@ def _size(kind: str, path: Path, known: _KnownSize | None) -> _KnownSize:
 
 
 def _mark(kind: str, path: Path) -> str:
-    """Return a text that changes when an entry's size changes much; empty to always measure it.
+    """Return a key that changes if an entry's size may have changed; empty to always measure it.
 
     Published entries are never written to. A work tree grows with each build directory and with the
     first kernel built in it; later builds there keep its size about the same.
@@ -162,14 +162,16 @@ def _mark(kind: str, path: Path) -> str:
 
 
 def _counted(path: Path) -> int | None:
-    """Return the size of a ccache by its own count, bytes; None if it does not tell."""
+    """Return the bytes in a ccache as `ccache --print-stats` reports them; None if it does not."""
     now = Deadline.after(10, "ccache --print-stats")
     try:
-        said = command.run(["ccache", "--print-stats"], now, env={"CCACHE_DIR": str(path)}, ok=None)
+        stats = command.run(
+            ["ccache", "--print-stats"], now, env={"CCACHE_DIR": str(path)}, ok=None
+        )
     except HarnessError:
         return None
-    found = re.search(r"^cache_size_kibibyte\t(\d+)$", said.stdout, re.MULTILINE)
-    return int(found[1]) * 1024 if found and said.exit_code == 0 else None
+    found = re.search(r"^cache_size_kibibyte\t(\d+)$", stats.stdout, re.MULTILINE)
+    return int(found[1]) * 1024 if found and stats.exit_code == 0 else None
 
 
 def _memory(workspace: Workspace) -> Path:
@@ -255,7 +257,7 @@ def prune(
 def _remove(workspace: Workspace, entry: CacheEntry) -> bool:
     """Remove an entry that no process uses; return whether it was removed."""
     path = Path(entry.path)
-    now = Deadline.after(0, "a look at a lock")
+    now = Deadline.after(0, "checking a lock")
     try:
         with workspace.lock(f"{path.parent.name}/{path.name}", now, Silent()):
             return _remove_unlocked(workspace, path)

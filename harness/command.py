@@ -115,7 +115,7 @@ class Process:
             os.killpg(self.popen.pid, number)
 
 
-def start(  # noqa: PLR0913 - the narrow waist to every program; all but argv have defaults
+def start(  # noqa: PLR0913 - every program is started here; all but argv have defaults
     argv: Sequence[str],
     *,
     cwd: Path | None = None,
@@ -230,12 +230,12 @@ def failure(done: Completed) -> CommandFailed | NoSpace:
     if done.log is not None:
         text = tail(done.log, 40)
     lines = [line for line in text.splitlines() if line.strip()]
-    said = lines[-1].strip() if lines else "no output"
+    last = lines[-1].strip() if lines else "no output"
     if any("No space left on device" in line for line in lines):
-        said = f"{done.argv[0]} found no space left on the device"
-        return full_disk(said, command=done.argv, log=done.log)
+        message = f"{done.argv[0]} found no space left on the device"
+        return full_disk(message, command=done.argv, log=done.log)
     return CommandFailed(
-        f"{done.argv[0]} ended with exit code {done.exit_code}: {said}",
+        f"{done.argv[0]} ended with exit code {done.exit_code}: {last}",
         command=done.argv,
         log=done.log,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What every stage is given: the cache, the deadline, and where progress is reported."""
+"""The context that every stage gets: the cache, the deadline, and where progress is reported."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from harness.errors import DeadlineExpired
 
 @dataclass(frozen=True)
 class Deadline:
-    """A point in time, and what must be done by then.
+    """A point in time, and the action that must be done by then.
 
     Attributes:
         at: seconds on ``time.monotonic``'s clock.

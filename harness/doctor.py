@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm doctor`: what this host has and lacks, and the exact line that installs it.
+"""`hgm doctor`: what this host lacks, and the command that installs it.
 
 `./hgm` shows this before anything is installed, so it imports the standard library only.
 """
@@ -22,7 +22,7 @@ _ROOM = 15 * 2**30
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         name: what.
@@ -38,7 +38,7 @@ class Finding:
 
 
 def examine(proof: tuple[bool, str] | None = None) -> list[Finding]:
-    """Look at everything that a run needs from this host.
+    """Check everything that a run needs from this host.
 
     Args:
         proof: whether earlier runs have shown that KVM works, and how, if that is known.

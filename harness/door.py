@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What `./hgm` does before the harness itself can run: answer what needs no installing, or install.
+"""The start of `./hgm`: installs what is missing, then runs the harness in its environment.
 
-Imports the standard library only. Once the Python environment is there, `harness.cli` answers
-everything but `--version`; until then help is taken from the reference of commands, and nothing is
-installed for it.
+Imports the standard library only. `--version`, `--help` and `doctor` install nothing: until the
+Python environment is there, help is taken from ``docs/reference/commands.md``.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _WIDTH = 80
 
 
 def enter(words: Sequence[str]) -> int:
-    """Run `hgm WORDS`: become the harness, or return the exit code of what was done without it."""
+    """Run `hgm WORDS`: exec the harness, or return the exit code of what was done without it."""
     try:
         return _enter(words)
     except host.HostError as error:
@@ -94,12 +93,12 @@ def _asks_for_help(words: Sequence[str]) -> bool:
 
 
 def _check_command(words: Sequence[str]) -> None:
-    if words[0] not in {command[0] for command in _commands(_REFERENCE.read_text())}:
+    if words[0] not in {command[0] for command in _commands(_REFERENCE.read_text()) if command}:
         raise host.HostError(f"No such command {words[0]!r}; see `hgm --help`", exit_code=2)
 
 
 def help_text(words: Sequence[str], reference: str) -> str:
-    """Return what the reference says of a command, or of each command in a group.
+    """Return what the reference says about a command, or about each command in a group.
 
     Raises:
         HostError: if there is no such command.
@@ -111,10 +110,16 @@ def help_text(words: Sequence[str], reference: str) -> str:
     if not asked and words and not words[0].startswith("-"):
         _check_command(words)
     if asked in commands:
-        return "\n".join(_plain(commands[asked], _rows(reference)))
-    inside = [name for name in commands if name[: len(asked)] == asked]
-    usage = f"Usage: {' '.join(('hgm', *asked))} COMMAND [OPTIONS] [ARGUMENTS]"
-    return "\n".join([usage, "", *(_summary(name, commands[name]) for name in inside)])
+        text = list(_plain(commands[asked], _rows(reference)))
+    else:
+        text = [f"Usage: hgm {' '.join(asked)} COMMAND [OPTIONS] [ARGUMENTS]"]
+    inside = [name for name in commands if len(name) > len(asked) and name[: len(asked)] == asked]
+    if not asked:  # developers of the harness ask for `hgm selfcheck --help`
+        inside = [name for name in inside if name[0] != "selfcheck"]
+    if inside:
+        width = max(len(" ".join(name)) for name in inside) + 2
+        text += ["", *(f"  {' '.join(name):<{width}}{_summary(commands[name])}" for name in inside)]
+    return "\n".join(text)
 
 
 def _commands(reference: str) -> dict[tuple[str, ...], str]:
@@ -135,11 +140,10 @@ def _row(option: str, meaning: str) -> str:
     return shown.replace("\\|", "|")
 
 
-def _summary(name: Sequence[str], body: str) -> str:
-    """Return one line: a command, and how its description begins."""
+def _summary(body: str) -> str:
+    """Return the first line of a command's description."""
     _usage, first, *_ = body.split("\n\n")
-    command = f"  {' '.join(name):<24}"
-    return command + textwrap.shorten(first, _WIDTH - len(command), placeholder=" ...")
+    return first
 
 
 def _plain(body: str, shared: dict[str, str]) -> Iterator[str]:

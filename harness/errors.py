@@ -12,21 +12,21 @@
     │   ├── CompileError         a probe that does not compile
     │   │   └── KernelCompileError   a kernel that does not compile
     │   └── RecordError          a run directory that is absent or damaged
-    └── InfrastructureError      exit 3: this host, or the way to the guest, failed
+    └── InfrastructureError      exit 3: this host, or the connection to the guest, failed
         ├── ToolMissing          a host program that is not installed
         ├── CommandFailed        a program that ended with an unexpected exit code
         ├── DeadlineExpired      a time budget that ran out
         │   └── QmpSilent            QEMU's monitor did not answer in time
         ├── NoSpace              a file system that is full
-        ├── AcceleratorError     --accel kvm on a host where no KVM guest lives
+        ├── AcceleratorError     --accel kvm on a host where KVM does not work
         ├── QemuError            QEMU did not start, died, or refused a command
         ├── BootError            the guest never became reachable
-        │   ├── GuestSilent      not one byte on its console
+        │   ├── GuestSilent      nothing on its console
         │   ├── GuestPanicked    the kernel panicked before the first probe
         │   └── SshUnreachable   init ran, yet no SSH server answered
         ├── PoolShort            fewer huge pages than asked
-        ├── GuestLost            a guest that answered before and does not any more
-        └── CampaignStopped      a point of a try or bisect that this host could not run
+        ├── GuestLost            a guest that answered before and no longer does
+        └── CampaignStopped      a step of a campaign that this host could not run
 
 Each carries the `harness.records.outcome.Outcome` that it gives to a run; a stage that knows more
 sets another one on the instance. A test that fails is not an error: it is a verdict, is kept in the
@@ -42,12 +42,12 @@ from typing import ClassVar
 
 from harness.records.outcome import Outcome
 
-#: How a line begins that tells of an error outside of this tree: a defect of ours.
+#: The beginning of the message for an exception outside of this tree: a bug of the harness.
 INTERNAL = "internal error, please report it"
 
 
 class HarnessError(Exception):
-    """Root of the tree: one line that helps, and its evidence.
+    """Root of the tree: a message of one line, and its evidence.
 
     Args:
         message: what was wrong and where, in one line without a full stop at the end.
@@ -59,7 +59,7 @@ class HarnessError(Exception):
     """
 
     exit_code: ClassVar[int] = 3
-    #: What it makes of a run that it ends.
+    #: The outcome of a run that it ends.
     outcome: Outcome = Outcome.INFRASTRUCTURE
 
     def __init__(
@@ -81,7 +81,7 @@ class HarnessError(Exception):
         self.seconds = seconds
 
     def line(self) -> str:
-        """Return the one line for people: what, where, and what to do."""
+        """Return the message in one line: what is wrong, where, and what to do."""
         parts = [" ".join(self.message.split())]
         if self.hint:
             parts.append(" ".join(self.hint.split()))
@@ -102,7 +102,7 @@ class SpecError(UserError):
 
 
 class SourceError(UserError):
-    """A kernel source that is absent, damaged, or no kernel."""
+    """A kernel source that is absent, damaged, or not a kernel."""
 
 
 class SeriesError(UserError):
@@ -132,7 +132,7 @@ class RecordError(UserError):
 
 
 class InfrastructureError(HarnessError):
-    """This host, or the way to the guest, failed; ends with exit code 3."""
+    """This host, or the connection to the guest, failed; ends with exit code 3."""
 
 
 class ToolMissing(InfrastructureError):
@@ -156,10 +156,10 @@ class NoSpace(InfrastructureError):
 
 
 def no_space(error: OSError, path: Path | None = None) -> NoSpace | None:
-    """Return the error for a file system or quota that is full; None for any other trouble.
+    """Return the error for a file system or quota that is full; None for any other error.
 
     Args:
-        error: what the operating system said.
+        error: the operating system's error.
         path: what was written; by default the file that the error names, if it names one.
     """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -174,14 +174,14 @@ def full_disk(message: str, *, command: Sequence[str] = (), log: Path | None = N
 
 
 def foreseen(error: Exception) -> HarnessError | None:
-    """Return an exception as an error of this tree; None where it is a defect of ours."""
+    """Return an exception as an error of this tree; None if it is a bug of the harness."""
     if isinstance(error, OSError):
         return no_space(error)
     return error if isinstance(error, HarnessError) else None
 
 
 class AcceleratorError(InfrastructureError):
-    """KVM was demanded on a host where no KVM guest lives."""
+    """``--accel kvm`` on a host where KVM does not work."""
 
 
 class QemuError(InfrastructureError):
@@ -193,7 +193,7 @@ class BootError(InfrastructureError):
 
 
 class GuestSilent(BootError):
-    """The guest wrote not one byte to its console."""
+    """The guest wrote nothing to its console."""
 
     outcome = Outcome.NOT_BOOTED
 
@@ -215,8 +215,8 @@ class PoolShort(InfrastructureError):
 
 
 class GuestLost(InfrastructureError):
-    """A guest that answered before and does not any more."""
+    """A guest that answered before and no longer does."""
 
 
 class CampaignStopped(InfrastructureError):
-    """A point of a campaign that this host could not run; what was run before it is kept."""
+    """A step of a campaign that this host could not run; the steps before it are kept."""

@@ -45,7 +45,7 @@ class HostPackage(NamedTuple):
     purpose: str
 
     def present(self) -> bool:
-        """Return whether it is there, however it came."""
+        """Return whether it is there, as a package or otherwise."""
         if self.shown_by.startswith("/"):
             return Path(self.shown_by).exists()
         return shutil.which(self.shown_by) is not None
@@ -56,7 +56,7 @@ class HostError(Exception):
 
     Args:
         message: what is wrong, in one line.
-        to_type: what a person can type to put it right, an argv each.
+        to_type: commands that put it right, an argv each.
         exit_code: 2 for the caller's mistake, 3 for the host's state.
     """
 
@@ -95,7 +95,7 @@ def missing_packages(*, tests_too: bool = False) -> list[HostPackage]:
 
 
 def missing_for_python() -> list[HostPackage]:
-    """Return the package without which Debian's Python cannot make the environment."""
+    """Return the package that Debian's Python needs to make the environment, if it is missing."""
     if data.CHECKOUT is None or environment_is_ready():
         return []
     shown_by = str(Path(os.__file__).with_name("ensurepip"))
@@ -137,9 +137,9 @@ def cache_root() -> Path:
 
 
 def environment() -> Path:
-    """Return the directory of this checkout's Python environment, whether it is there or not.
+    """Return the directory of this checkout's Python environment, which may not exist yet.
 
-    It has another name for each state of what it depends on: the dependencies, the Python, and the
+    Its name depends on everything that it is made from: the dependencies, the Python, and the
     checkout itself, which is installed into it as editable.
     """
     whole = hashlib.sha256()
@@ -159,7 +159,7 @@ def environment_is_ready() -> bool:
 
 
 def hold_environment() -> None:
-    """Hold the environment against `hgm cache prune` while this process, or what it execs, lives.
+    """Protect the environment from `hgm cache prune` until this process, or what it execs, ends.
 
     Raises:
         FileNotFoundError: if it is not there.
@@ -171,7 +171,7 @@ def hold_environment() -> None:
 
 
 def prepare(*, packages_too: bool, tests_too: bool = False) -> None:
-    """Make the host ready for a command of this checkout; quick where it is already.
+    """Make the host ready for a command of this checkout; quick if it is ready already.
 
     Says on standard error what it will install before it installs anything.
 
@@ -206,10 +206,10 @@ def prepare(*, packages_too: bool, tests_too: bool = False) -> None:
 
 
 def _may_install() -> bool:
-    said = os.environ.get("HGM_INSTALL", "yes")
-    if said not in ("yes", "no"):
-        raise HostError(f"HGM_INSTALL is {said!r}; it can be yes or no", exit_code=2)
-    return said == "yes"
+    value = os.environ.get("HGM_INSTALL", "yes")
+    if value not in ("yes", "no"):
+        raise HostError(f"HGM_INSTALL is {value!r}; it can be yes or no", exit_code=2)
+    return value == "yes"
 
 
 def _lines(missing: Sequence[HostPackage], ready: bool) -> list[list[str]]:
@@ -223,16 +223,18 @@ def _lines(missing: Sequence[HostPackage], ready: bool) -> list[list[str]]:
 def _require_installer(missing: Sequence[HostPackage]) -> None:
     if shutil.which("apt-get") is None:
         programs = ", ".join(package.shown_by for package in missing)
-        raise HostError(f"missing, and not installed for want of apt-get: {programs}")
+        raise HostError(f"missing, and there is no apt-get to install them: {programs}")
     if os.geteuid() != 0 and not _sudo():
         line = install_line(missing)
-        raise HostError("root must install Debian packages, for there is no sudo", to_type=[line])
+        raise HostError("root must install Debian packages: sudo is not installed", to_type=[line])
 
 
 def _install(missing: Sequence[HostPackage]) -> None:
     line = install_line(missing)
     variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    if _exit_code(update_line(), variables) != 0:  # one bad list of somebody else's need not matter
+    if (
+        _exit_code(update_line(), variables) != 0
+    ):  # one bad list of another repository need not matter
         _say(f"`{shlex.join(update_line())}` failed; trying with the package lists that are here")
     if _exit_code(line, variables) != 0:
         raise HostError("installing the Debian packages failed, see above", to_type=[line])
@@ -255,7 +257,7 @@ def _exit_code(argv: Sequence[str], variables: Mapping[str, str]) -> int:
 
 
 def _environment_lines() -> list[list[str]]:
-    """Return the argvs that make this checkout's Python environment, typed or run."""
+    """Return the argvs that make this checkout's Python environment."""
     home = str(environment())
     pip = [str(environment() / "bin" / "python"), "-m", "pip", "install", "-qq"]
     pinned = ["--constraint", str(_checkout() / "constraints.txt")]

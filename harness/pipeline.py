@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The whole story of a run, from what was asked to a judged record."""
+"""A whole run, from the request to the judged record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
         context: cache, deadline, progress.
 
     Raises:
-        UserError: if the request makes no sense; no run directory is made then.
+        UserError: if the request has a mistake; no run directory is made then.
     """
     specs = check(request, context)
     context.workspace.sweep()

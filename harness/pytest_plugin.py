@@ -96,7 +96,7 @@ def hgm_context(request: pytest.FixtureRequest) -> Iterator[Context]:
 
 @pytest.fixture
 def hgm_subject(request: pytest.FixtureRequest) -> Subject:
-    """Return what the test's markers say is under test."""
+    """Return the kernel and machine that the test's markers ask for."""
     from harness.kernel.obtain import KernelRequest
     from harness.run.subject import Subject
 
@@ -146,7 +146,7 @@ def hgm_kernel(hgm_prepared: Prepared) -> Kernel:
 def hgm_guest(
     request: pytest.FixtureRequest, hgm_prepared: Prepared, tmp_path: Path
 ) -> Iterator[Guest]:
-    """Return a booted guest with its huge pages proven; it ends with the test."""
+    """Return a booted guest that has its huge pages; it ends with the test."""
     from harness.run import guests
 
     disk = request.node.get_closest_marker("hgm_disk") is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one way a run is recorded: from its first moment to its end, whatever ends it."""
+"""Records a run from its beginning to its end, however it ends. There is no other way."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from harness.store.rundir import RunStore, new_run_directory
 from harness.vm import pool
 
 _NOT_RUN = "it was not run"
-_UNREAD = "a pipe broke: its reader is gone"
-_BUILT = "the kernel is built; it was not to be booted"
+_UNREAD = "broken pipe: the reader of the output has ended"
+_BUILT = "the kernel is built; nothing else was asked for"
 
 
 class Recording:
-    """A run under way: its stages are shown and timed, and what they find out is in its record."""
+    """A run under way: shows and times its stages, and keeps their results in its record."""
 
     def __init__(self, store: RunStore, progress: Progress) -> None:
         self.store = store
@@ -80,34 +80,34 @@ class Recording:
         self.store.note(lines)
 
     def will_run(self, ingredients: Ingredients) -> None:
-        """Record what the run is made of; its probes are LOST until they have been run."""
+        """Record the ingredients; the probes are LOST until they have been run."""
         self.store.expect(not_run(ingredients.specs))
         self.store.keep_ingredients(ingredients)
 
     def built(self) -> None:
-        """End a run that was to build its kernel and no more."""
+        """End a run that only had to build its kernel."""
         self.store.end(Outcome.BUILT_ONLY, "PASS", 0, _BUILT)
 
     def probed(self) -> None:
         """End a run whose probes were run with the judge's verdict."""
         record = self.record
-        said = run_verdict.judge_run(
+        ended = run_verdict.judge_run(
             record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats
         )
         self.store.know_promises(promises.states(record.probes))
-        self.store.end(Outcome.PROBES_RAN, said.verdict, said.exit_code, said.reason)
+        self.store.end(Outcome.PROBES_RAN, ended.verdict, ended.exit_code, ended.reason)
 
 
 @contextlib.contextmanager
 def recorded(runs: Path, label: str, first: RunRecord, progress: Progress) -> Iterator[Recording]:
     """Make a run directory, and record what ends the run in it.
 
-    What ends a run early, an interrupt included, becomes its verdict and raises nothing; but for a
-    defect of ours, which is recorded and raised.
+    An error or interrupt that ends the run becomes its verdict and is not raised, except for a bug
+    of the harness, which is recorded and raised.
 
     Args:
         runs: where run directories live.
-        label: what a person looks for in the directory's name.
+        label: part of the directory's name, for people.
         first: what is known before the run, see `first_record`.
         progress: is shown the stages.
 

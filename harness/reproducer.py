@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run as the words of an `hgm` command: what `harness.cli` reads, the other way round.
+"""The `hgm` command that does a run, made from its request: the inverse of `harness.cli`.
 
-An option that has its default is left out, but for the source, the series and what is expected.
+Options with default values are left out, except --kernel, --series and --expect.
 """
 
 from __future__ import annotations

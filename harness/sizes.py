@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Sizes in bytes as people write them."""
+"""Parses sizes such as ``20G``."""
 
 from __future__ import annotations
 

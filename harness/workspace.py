@@ -96,7 +96,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def unfinished(self, kind: str) -> Iterator[Path]:
-        """Yield a new directory in the cache that is removed on the way out unless published."""
+        """Yield a new directory in the cache that is removed at the end unless published."""
         room = self.room("tmp")
         path = room / f"{kind}.{os.getpid()}.{secrets.token_hex(4)}"
         path.mkdir()
@@ -130,8 +130,8 @@ class Workspace:
 def atomic_write(path: Path, data: bytes | str) -> None:
     """Write a whole file or none of it: readers see the old content or the new one.
 
-    That holds if this process dies, not if the host does: waiting for the disk would cost a run a
-    tenth of its time.
+    That holds if this process is killed, but not if the host crashes: waiting for the disk would
+    make a run a tenth longer.
     """
     raw = data.encode() if isinstance(data, str) else data
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
@@ -158,7 +158,7 @@ def newest_first(paths: Iterable[Path]) -> list[Path]:
 
 
 def readable(text: str) -> str:
-    """Return the end of a text in a form for file names, 40 characters at most."""
+    """Return the last 40 characters of a text, without those unfit for file names."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[-40:]
 
 

@@ -36,9 +36,10 @@ def page() -> str:
     rows = {path: _rows(command, path) for path, command in commands}
     counted = Counter(row for table in rows.values() for row in table.items())
     shared = {name: text for (name, text), count in counted.items() if count >= _MANY}
+    whole = f"## hgm\n\nhgm COMMAND [OPTIONS] [ARGUMENTS]\n\n{inspect.cleandoc(hgm.help or '')}\n"
     sections = [_section(path, command, rows[path], shared) for path, command in commands]
     table = "\n".join(_line(name, text) for name, text in shared.items())
-    return "\n".join([_HEAD, *sections, f"## {_SHARED}\n\n{_TABLE}\n{table}\n"])
+    return "\n".join([_HEAD, whole, *sections, f"## {_SHARED}\n\n{_TABLE}\n{table}\n"])
 
 
 def _commands(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Many runs to one question. They call the pipeline; nothing calls back up."""
+"""Commands that make many runs. They call the pipeline, which never calls them."""

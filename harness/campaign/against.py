@@ -19,7 +19,7 @@ from harness.workspace import atomic_write
 
 
 class Against(NamedTuple):
-    """Two runs, compared if both say something about their kernel.
+    """Two runs, compared if both reached a result about their kernel.
 
     Attributes:
         records: of the base, then of the other; only the first if it says nothing.

@@ -35,7 +35,7 @@ _BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL")
 SIGNIFICANCE = 0.05
 #: Smaller relative changes of time than this are not reported.
 LEAST_TIME_CHANGE = 0.10
-#: With fewer probes the host's share in a change of times is not known.
+#: With fewer probes it is not known how much of a change of times is due to the host.
 _LEAST_PROBES_IN_COMMON = 5
 
 _NUMBERS = re.compile(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{8,}\b|\d+(?:\.\d+)?")
@@ -285,7 +285,7 @@ def _time_changes(
 
 
 def _in_common(pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> float:
-    """Return the factor by which all probes became slower, which blames the host."""
+    """Return the factor by which all probes became slower, which is attributed to the host."""
     if len(pairs) < _LEAST_PROBES_IN_COMMON:
         return 1.0
     ratios = (statistics.median(now) / statistics.median(was) for was, now in pairs.values())

@@ -65,7 +65,7 @@ class CampaignState:
         Raises:
             KeyboardInterrupt: if the run was interrupted.
             SpecError: if the request is wrong.
-            CampaignStopped: if this host could not do it; the kernel is not to blame.
+            CampaignStopped: if this host failed, and not the kernel.
         """
         record = pipeline.run(request, self.directory / step, self._context)
         if record.outcome is Outcome.INTERRUPTED:

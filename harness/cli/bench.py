@@ -51,7 +51,10 @@ def bench() -> None:
 )
 @_rounds(5)
 def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
-    """Compare a run of one probe, with everything cached, with a bare QEMU boot and power-off."""
+    """Compare a run of one probe with a bare boot in QEMU.
+
+    Everything is cached. The bare guest powers off as soon as it has booted.
+    """
     from harness.selfcheck import bench as benchmarks
 
     with new_display() as display:
@@ -66,7 +69,10 @@ def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
 @timeout_option
 @_rounds(1)
 def bench_build(rounds: int, timeout: float, **options: Any) -> int:
-    """Compare `hgm kernel build`, with empty caches, with a bare make of the same kernel."""
+    """Compare `hgm kernel build` with a bare make.
+
+    Both start with empty caches.
+    """
     from harness.selfcheck import bench_build as benchmarks
 
     with new_display() as display:
@@ -82,9 +88,9 @@ def bench_build(rounds: int, timeout: float, **options: Any) -> int:
 @timeout_option
 @_rounds(3)
 def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
-    """Compare `hgm run` after a change of one line with a bare incremental make.
+    """Compare `hgm run` after an edit with a bare make.
 
-    The line is changed in a copy of the source, without a series.
+    One line is changed, in a copy of the source, without a series.
     """
     from harness.selfcheck import bench_build as benchmarks
 
@@ -101,10 +107,10 @@ def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
 @timeout_option
 @probe_option
 def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int:
-    """Compare `hgm bisect` with bare makes and boots of the same kernels.
+    """Compare `hgm bisect` with bare makes and boots.
 
-    The cache is empty but for the kernels of both ends. Every patch of the series must build, and
-    its last kernel must be bad.
+    These are of the same kernels. The cache is empty except for the kernels of both ends. Every
+    patch of the series must build, and its last kernel must be bad.
     """
     from harness.selfcheck import bench_bisect as benchmarks
 
@@ -123,7 +129,10 @@ def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int
 @timeout_option
 @_rounds(9)
 def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
-    """Measure page-table walks from the host: of one address, and of 1 GiB of base pages."""
+    """Measure page-table walks from the host.
+
+    One kind is of one address, the other of 1 GiB of base pages.
+    """
     from harness.selfcheck import bench_walk
 
     with new_display() as display:

@@ -179,9 +179,9 @@ def _predicate(
 def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
     """Test one kernel for `git bisect run`.
 
-    Such as `git bisect run hgm bisect-step --kernel tree:. --probe baseline/smaps/2M`.
+    Example: `git bisect run hgm bisect-step --kernel tree:. --probe baseline/smaps/2M`.
 
-    Exit codes: 0 good or without the feature, 1 bad, 125 cannot be tested, 128 this host failed.
+    Exit codes: 0 good, or without the feature; 1 bad; 125 cannot be tested; 128 this host failed.
     """
     from harness import pipeline
     from harness.campaign.predicate import evaluate

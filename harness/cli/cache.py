@@ -13,7 +13,7 @@ from harness.workspace import Workspace
 
 @click.group()
 def cache() -> None:
-    """List or prune the cache of sources, builds, kernels and images."""
+    """List or prune the cache of sources, kernels and images."""
 
 
 @cache.command("list")
@@ -34,7 +34,7 @@ def cache_list() -> int:
     help="Size to keep, such as 10G; 0 removes all.  [default: $HGM_CACHE_LIMIT or 20G]",
 )
 def cache_prune(keep: str | None) -> int:
-    """Remove the longest unused entries, but none that a process is using."""
+    """Remove the longest unused entries that are not in use."""
     from harness import cache as contents
     from harness.report import cache as listing
     from harness.sizes import parse_size

@@ -43,7 +43,7 @@ from harness.cli.options import (
 @click.option(
     "--markdown",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write a page in Markdown to this file.",
+    help="Also write a Markdown page to this file.",
 )
 @json_option
 @click.argument("globs", nargs=-1, metavar="[FAULT...]")

@@ -23,7 +23,7 @@ import click
     "--svg",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write a picture to this file instead.",
+    help="Write an SVG picture to this file instead.",
 )
 def draw(run_dir: Path, probe: str, number: int | None, svg: Path | None) -> int:
     """Draw the page tables at the checkpoints of a run.

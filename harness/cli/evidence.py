@@ -29,7 +29,7 @@ _RUN = click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 )
 @timeout_option
 def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, timeout: float) -> int:
-    """Print tasks, stacks, huge pages and page tables from the memory dumps of a run."""
+    """Print tasks, stacks and page tables from the dumps of a run."""
     from harness.evidence import postmortem
     from harness.store import rundir
 
@@ -56,7 +56,7 @@ def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, tim
 @click.option("--vmcores", is_flag=True, help="Include memory dumps.")
 @timeout_option
 def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) -> int:
-    """Pack a run with its kernel and probes into an archive for `hgm replay`."""
+    """Pack a run and its kernel into an archive for `hgm replay`."""
     from harness.store import bundle as archive
     from harness.workspace import Workspace
 
@@ -84,7 +84,7 @@ def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) ->
 @click.option(
     "--accel",
     type=click.Choice(["auto", "kvm", "tcg"]),
-    help="How QEMU runs the guest.  [default: as the run did]",
+    help="QEMU's accelerator.  [default: that of the run]",
 )
 @timeout_option
 def replay(directory: Path, runs_dir: Path, accel: str | None, **options: Any) -> int:

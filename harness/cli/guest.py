@@ -34,7 +34,10 @@ def guest() -> None:
 )
 @click.argument("command", nargs=-1)
 def guest_shell(command: tuple[str, ...], timeout: float, disk: bool, **options: Any) -> int:
-    """Boot a guest and open a shell in it, or run COMMAND; the probes are in /probes."""
+    """Boot a guest and open a shell in it, or run COMMAND there.
+
+    The probes are in /probes.
+    """
     from harness.run import shell
 
     with new_display() as display:

@@ -10,7 +10,7 @@ import click
 
 @click.command()
 def doctor() -> int:
-    """Say what this host lacks, and the command that installs it."""
+    """Show what this host lacks, and the command that installs it."""
     from harness import doctor as host_doctor
     from harness.vm import accel
     from harness.workspace import Workspace

@@ -19,7 +19,10 @@ def image() -> None:
     "--refresh", is_flag=True, help="Use the newest packages, not those of the last build."
 )
 def image_build(timeout: float, refresh: bool) -> int:
-    """Build the guest image unless it is cached, and print the paths of initramfs and disk."""
+    """Build the guest image, unless cached, and print its paths.
+
+    These are the initramfs and the read-only disk.
+    """
     from harness.image import image as guest_image
 
     with new_display() as display:

@@ -26,7 +26,7 @@ from harness.cli.options import (
     "--count",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Do N runs, with the faults in turn.  [default: one run of each fault]",
+    help="Inject N faults, in turn.  [default: each fault once]",
 )
 @click.option(
     "--seed",
@@ -46,7 +46,7 @@ from harness.cli.options import (
 @click.option(
     "--markdown",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write a page in Markdown to this file.",
+    help="Also write a Markdown page to this file.",
 )
 @json_option
 @click.argument("faults", nargs=-1, metavar="[FAULT...]")

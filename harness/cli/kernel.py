@@ -31,10 +31,10 @@ def kernel() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("build.log"),
     show_default=True,
-    help="Where to write the output of make.",
+    help="File for the output of make.",
 )
 def kernel_build(log: Path, timeout: float, **options: Any) -> int:
-    """Build a kernel unless it is cached, and print the path of its image."""
+    """Build a kernel, unless cached, and print its image's path."""
     from harness.kernel.obtain import obtain
 
     with new_display() as display:

@@ -17,10 +17,11 @@ def kselftest() -> None:
 @kselftest.command("table")
 @click.argument("runs", metavar="RUN[,RUN...]...", nargs=-1, required=True)
 def table(runs: tuple[str, ...]) -> int:
-    """Print the results of the kernel's own tests as Markdown, and compare several runs.
+    """Print the results of the kernel's own tests as Markdown.
 
-    Runs of the same kernel that are joined with a comma count as one run; the later result of a
-    test counts. Exit code 1 if a test, or a result inside a test, did not end the same in all runs.
+    Several runs are compared. Runs of the same kernel that are joined with a comma count as one
+    run, in which the later result of a test counts. Exit code 1 if a test, or a result inside a
+    test, did not end the same in all runs.
     """
     from harness.campaign import result_diff
     from harness.report import kselftest as page

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Arguments in, exit code out. The commands are in `harness.cli`, the work elsewhere."""
+"""Arguments in, exit code out. The commands are in the other modules of `harness.cli`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Commands(click.Group):
         return sorted(_PLACES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; None if there is no such one."""
+        """Return a command; None if there is none of that name."""
         if cmd_name not in _PLACES:
             return None
         module, _, function = _PLACES[cmd_name].partition(".")
@@ -92,7 +92,7 @@ def hgm() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; every end has its exit code and, if it is no good one, its line."""
+    """Run the command line, print the error if there is one, and exit."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
@@ -108,9 +108,9 @@ def main() -> NoReturn:
         code = 2
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "hgm"
-        said = error.format_message().rstrip(".")
-        code = _say(f"{said}; see `{path} --help`", 2)
-    except Exception as error:  # noqa: BLE001 - the last door: a defect of ours ends in a line too
+        message = error.format_message().rstrip(".")
+        code = _say(f"{message}; see `{path} --help`", 2)
+    except Exception as error:  # noqa: BLE001 - a bug of the harness ends in one line too
         known = foreseen(error)
         code = _unforeseen(error) if known is None else _failed(known)
     sys.exit(code)
@@ -123,9 +123,9 @@ def _failed(error: HarnessError) -> int:
 
 
 def _unforeseen(error: Exception) -> int:
-    """Say what no stage foresaw: a closed pipe, or a defect of ours."""
+    """Report an unexpected error: a closed pipe, or a bug of the harness."""
     if isinstance(error, BrokenPipeError):
-        sys.stdout = None  # nobody reads it, so nothing is flushed
+        sys.stdout = None  # it has no reader, so nothing may be flushed
         return 3
     from harness.workspace import Workspace  # not needed by a command that ends well
 

@@ -101,9 +101,21 @@ def machine_options(function: Command) -> Command:
     """Add the options that say which machine."""
     for option in (
         click.option(
-            "--nodes", type=int, default=1, show_default=True, help="NUMA nodes of the guest."
+            "--nodes",
+            type=int,
+            default=1,
+            show_default=True,
+            metavar="N",
+            help="NUMA nodes of the guest.",
         ),
-        click.option("--cpus", type=int, default=2, show_default=True, help="CPUs of the guest."),
+        click.option(
+            "--cpus",
+            type=int,
+            default=2,
+            show_default=True,
+            metavar="N",
+            help="CPUs of the guest.",
+        ),
         click.option(
             "--memory",
             metavar="SIZE",
@@ -121,7 +133,7 @@ def machine_options(function: Command) -> Command:
             type=click.Choice(["auto", "kvm", "tcg"]),
             default="auto",
             show_default=True,
-            help="How QEMU runs the guest; auto is KVM if a guest can be booted with it, else TCG.",
+            help="QEMU's accelerator; auto is KVM if a kernel can be booted with it, else TCG.",
         ),
     ):
         function = option(function)
@@ -134,7 +146,7 @@ def timeout_option(function: Command) -> Command:
         "--timeout",
         type=click.FloatRange(min=1),
         default=DEFAULT_TIMEOUT,
-        show_default=True,
+        show_default=f"{DEFAULT_TIMEOUT:g}",
         metavar="SECONDS",
         help="Limit for the whole command.",
     )(function)
@@ -228,7 +240,7 @@ json_option = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the result as JSON, and the text on standard error.",
+    help="Print JSON on standard output, and the text on standard error.",
 )
 
 

@@ -17,7 +17,7 @@ def probes() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the catalogue as JSON.")
 @click.argument("globs", nargs=-1, metavar="[GLOB]...")
 def probes_list(globs: tuple[str, ...], as_json: bool) -> int:
-    """List the probes whose names match GLOB, or all, with what each shows."""
+    """List the probes that match GLOB, or all, and what each shows."""
     import msgspec
 
     from harness.probes import catalog
@@ -33,7 +33,7 @@ def probes_list(globs: tuple[str, ...], as_json: bool) -> int:
 
 @probes.command("promises")
 def probes_promises() -> int:
-    """List the promises that implementations of HGM differ in, and the profiles of --expect."""
+    """List the promises of HGM, and the profiles of --expect."""
     from harness.probes import promises
     from harness.report import promises as listing
 

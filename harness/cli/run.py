@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     "kselftests",
     multiple=True,
     metavar="mm[:GLOB]",
-    help="Run the kernel's own tests of tools/testing/selftests, and only the probes of --probe; "
-    "repeatable.",
+    help="Run the kernel's own tests of tools/testing/selftests; probes then run only if --probe "
+    "is given; repeatable.",
 )
 @click.option(
     "--expect",
@@ -63,9 +63,9 @@ if TYPE_CHECKING:
 @runs_option
 @json_option
 def run(as_json: bool, runs_dir: Path, timeout: float, against: str | None, **options: Any) -> int:
-    """Build and boot a kernel, run probes in it, and print the results.
+    """Build and boot a kernel and run probes in it.
 
-    Everything about the run is kept in a run directory; runs/latest is a link to the last one.
+    The results and the evidence are kept in a run directory; runs/latest is a link to the last one.
     """
     from harness import pipeline
     from harness.report import text
@@ -138,7 +138,7 @@ def _spare_memory(kselftests: tuple[str, ...]) -> int:
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 @json_option
 def judge(run_dir: Path, as_json: bool) -> int:
-    """Judge the evidence in a run directory again, without changing it."""
+    """Judge the evidence of a run again, without changing it."""
     from harness.report import text
     from harness.run import judging
 

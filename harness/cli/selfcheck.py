@@ -10,7 +10,7 @@ from harness.cli import bench, detect, inject
 
 @click.group()
 def selfcheck() -> None:
-    """Check the harness: its cost, what its probes catch, how it fails."""
+    """Check the harness itself: for its developers."""
 
 
 for command in (bench.bench, detect.detect, inject.inject):

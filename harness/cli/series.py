@@ -32,7 +32,7 @@ def series() -> None:
 
 @series.command("list")
 def series_list() -> int:
-    """List the series of kernel-patches, which --series takes by name."""
+    """List the series that --series takes by name."""
     from harness.kernel import registry
     from harness.report import series as listing
 
@@ -50,10 +50,10 @@ def series_list() -> int:
 def series_try(
     as_json: bool, runs_dir: Path, probes: tuple[str, ...], timeout: float, **options: Any
 ) -> int:
-    """Build, boot and probe after each patch, and say what each patch changes.
+    """Build, boot and probe after each patch of a series.
 
-    The same command continues where it was interrupted. Exit code 1 if the kernel after a patch
-    does not build, does not boot, or fails a probe.
+    The report says what each patch changes. The same command continues where it was interrupted.
+    Exit code 1 if the kernel after a patch does not build, does not boot, or fails a probe.
     """
     from harness.campaign import series_try
     from harness.report import series_try as report
@@ -70,7 +70,7 @@ def series_try(
 @timeout_option
 @json_option
 def series_check(as_json: bool, timeout: float, **options: Any) -> int:
-    """Say how each patch of a series applies, without a build.
+    """Check how each patch of a series applies, without a build.
 
     A patch applies exactly, by a three-way merge, at an offset, or, with --fuzz, with less context.
     Those that do not apply come first, with file, hunk and the differing lines, then those that

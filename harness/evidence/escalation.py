@@ -65,7 +65,7 @@ _NO_SUCH_KEY = "HELP : "
 
 
 class _NothingError(Exception):
-    """A step yields nothing; the message is the reason. Not an error."""
+    """A step yields nothing; the message is the reason."""
 
 
 @dataclass
@@ -202,8 +202,8 @@ class Escalation:
             console.send(f"\necho {key} >/proc/sysrq-trigger\n")
             if not self._answered(key, start):
                 raise _NothingError("neither a break nor the emergency shell got an answer")
-        said = console.text(start)
-        if KEYS[key] not in said:
+        text = console.text(start)
+        if KEYS[key] not in text:
             raise _NothingError("this kernel does not have the list")
         limit = Deadline.after(_LIST_SECONDS * self.timeout_scale, f"the list of sysrq-{key}")
         with contextlib.suppress(DeadlineExpired):  # what came until then is kept

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A program: what ``func+0x12/0x40`` and addresses are in the source, found by drgn.
+"""A program: finds file and line of ``func+0x12/0x40`` and of addresses, through drgn.
 
 ``python -m harness.evidence.symbolize VMLINUX TEXT ADDRESS...`` prints a JSON object: for each
 ``func+0x12/0x40`` in the file TEXT, and for each address, a list of ``func at mm/file.c:12``, the

@@ -101,7 +101,7 @@ def panicked(prog: Any) -> Iterator[str]:
     try:
         crashed = prog.crashed_thread()
     except ValueError:
-        yield "no task: the kernel had not panicked"
+        yield "none: the kernel had not panicked"
         return
     yield _task(crashed.object)
     yield from _stack(crashed.stack_trace)

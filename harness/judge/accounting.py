@@ -24,8 +24,8 @@ from harness.records.probe import Leak
 #: of mappings are random: one that straddles 2 MiB takes a table more. Over 48 probes that leak
 #: nothing, readings differed by one table, 4 kB; four are allowed. Small leaks are still found: the
 #: kernel checks each process's tables when it exits ("non-zero pgtables_bytes on freeing mm"),
-#: which is a splat and so a FAIL. What that check misses is larger: the tables of one 1 GiB page
-#: that was split and never freed are 2052 kB.
+#: which is a splat and so a FAIL. Leaks that the kernel does not report are larger: the tables of
+#: one 1 GiB page that was split and never freed are 2052 kB.
 TOLERANCE = {"meminfo.PageTables": 16}
 
 _LINE = re.compile(r"^([\w.]+) (-?\d{1,18})$", re.MULTILINE)

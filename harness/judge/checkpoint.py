@@ -2,7 +2,7 @@
 """Compare page tables at a checkpoint of a probe with what the kernel reports of them. Pure.
 
 At a checkpoint a probe prints a line and spins until the host has read its page tables
-(``docs/writing-a-probe.md``)::
+(``docs/howto/writing-a-probe.md``)::
 
     # checkpoint cpu=1 start=0x7f3ec0000000 length=0x40000000 page=0x40000000 beacon=0x7f3f00021000
       token=0x5bd1e995a2c3d4e7 pagemap=0x7f3eb0000000 smaps=pud:0,pmd:0,pte:12288,all:12288
@@ -127,7 +127,7 @@ def beacon_is_lit(read: ReadPage, cr3: int, cr4: int, asked: Checkpoint) -> int 
 
 
 def gather(evidence: CheckpointEvidence, read: ReadPage) -> None:
-    """Read every page that `judge` will ask for, while the guest stands still.
+    """Read every page that `judge` needs, while the guest is stopped.
 
     Raises:
         KeyError: where a table entry points outside the guest's memory; `judge` reports that.

@@ -74,7 +74,7 @@ TITLES: tuple[tuple[str, str], ...] = (
 #: Kinds after which the kernel cannot be trusted; see `is_fatal` for blocks of other kinds.
 FATAL = frozenset({"panic", "double-fault", "general-protection", "oops", "bug"})
 
-#: Kinds that report something that makes no progress.
+#: Kinds that report a lack of progress.
 STUCK = frozenset({"hung-task", "soft-lockup", "hard-lockup", "rcu-stall"})
 
 #: Lines of one block; a trace of every task is longer, and not a splat.
@@ -132,7 +132,7 @@ _LAST = {
 _SEVERAL = frozenset({"oops", "bug", "double-fault", "general-protection", "list-corruption"})
 _FURTHER = frozenset({"oops", "bug", "warning", "double_fault", "general_protection"})
 
-# Characters of a line that are looked at; printk cuts its own at 1024.
+# Characters of a line that are searched; printk cuts its lines at 1024.
 _WIDTH = 2048
 
 # Seconds between two lines of the kernel that cannot be of one splat.
@@ -212,13 +212,13 @@ def _messages(text: str) -> list[_Message]:
 
 def _candidates(text: str) -> Iterator[_Message]:
     for line in split(text):
-        offset, said = line.offset, line.text
+        offset, text = line.offset, line.text
         # Another writer's unfinished line, such as a shell's echo, may stand before a message.
-        if (cut := embedded_stamp(said)) > 0:
-            yield _Message(said[:cut], offset, stamp_seconds(said[:cut]))
-            offset, said = offset + len(said[:cut].encode()), said[cut:]
-        seconds = stamp_seconds(said)
-        yield _Message(stamp(said)[1][:_WIDTH].rstrip(), offset, seconds)
+        if (cut := embedded_stamp(text)) > 0:
+            yield _Message(text[:cut], offset, stamp_seconds(text[:cut]))
+            offset, text = offset + len(text[:cut].encode()), text[cut:]
+        seconds = stamp_seconds(text)
+        yield _Message(stamp(text)[1][:_WIDTH].rstrip(), offset, seconds)
 
 
 def _begin(messages: list[_Message], title: int, floor: int) -> int:
@@ -280,7 +280,7 @@ def _belongs(text: str) -> bool:
 
 
 def culprit(block: Sequence[str]) -> str:
-    """Return the first function at RIP or in a trace that does not merely report; may be empty.
+    """Return the first function at RIP or in a trace that does not only report; may be empty.
 
     It is as the kernel prints it: ``func+0x12/0x40``.
     """

@@ -34,7 +34,7 @@ from harness.records.probe import Subtest
 
 PASS_CODE, FAIL_CODE, XFAIL_CODE, XPASS_CODE, SKIP_CODE = range(5)
 
-#: How programs print a failure without TAP. Counters of zero do not count.
+#: How programs print a failure without TAP; a count of zero failures is not one.
 _FAILURE = re.compile(
     r"\b(?:FAIL|FAILED|FAILURE|ERROR|Bail out!|Assertion .* failed)(?!\s*[=:]\s*0\b)(?![\w])"
     r"|\bfailed \[reason:|\[fail\]|^\s*not ok\b"
@@ -50,7 +50,7 @@ _PROGRESS = re.compile(r"\[RUN\]|\s*(?:RUN|OK) ")
 
 #: A result of uffd-unit-tests. The line begins before the test runs, so children may print in it.
 _TESTING = re.compile(
-    r"Testing (?P<name>.+?)\.\.\. .*?(?P<said>done|skipped|failed)"
+    r"Testing (?P<name>.+?)\.\.\. .*?(?P<word>done|skipped|failed)"
     r"(?: \[reason: (?P<reason>.*)\])?\s*$"
 )
 _WORDS: dict[str, Literal["PASS", "FAIL", "SKIP"]] = {
@@ -72,7 +72,7 @@ def results(text: str) -> tuple[Subtest, ...]:
     return tuple(
         Subtest(
             name=match["name"],
-            status=_WORDS[match["said"]],
+            status=_WORDS[match["word"]],
             reason=match["reason"] or "",
         )
         for match in map(_TESTING.match, map(clean, text.split("\n")))
@@ -103,17 +103,17 @@ def judge(
         if code == XFAIL_CODE:
             return PartialVerdict("SKIP", f"expected to fail, and failed: {_expected(document)}")
         return PartialVerdict("PASS", f"passed although expected to fail: {_expected(document)}")
-    said = _said_failed(text, stderr) or last_line(stderr) or _last_of_test(text)
-    return PartialVerdict("FAIL", f"exit code {code}: {short(said, 200) or 'no output'}")
+    line = _failure_line(text, stderr) or last_line(stderr) or _last_of_test(text)
+    return PartialVerdict("FAIL", f"exit code {code}: {short(line, 200) or 'no output'}")
 
 
 def _success(
     document: KtapDocument, subtests: Sequence[Subtest], text: str, stderr: str
 ) -> PartialVerdict:
     """Rules 3 to 6."""
-    said = _said_failed(text, stderr)
-    if said:
-        return PartialVerdict("FAIL", f"printed a failure, but exit code 0: {short(said, 200)}")
+    failure = _failure_line(text, stderr)
+    if failure:
+        return PartialVerdict("FAIL", f"printed a failure, but exit code 0: {short(failure, 200)}")
     missing = next((p.text for p in document.problems if p.kind == "too-few"), "")
     if missing:
         return PartialVerdict("FAIL", f"{missing}, but exit code 0{stderr_note(stderr)}")
@@ -141,18 +141,18 @@ def _skip_reason(
     lines = [line.strip() for line in map(clean, f"{stderr}\n{text}".split("\n"))]
     skip_line = next((line for line in lines if _SKIP.search(line)), "")
     last = [line for line in lines if line][-_KEPT_LINES:]
-    said = skip_line or last_line(stderr) or " ".join(line.lstrip("# ") for line in last)
-    return said.lstrip("# ") or f"exit code {SKIP_CODE}, no output"
+    reason = skip_line or last_line(stderr) or " ".join(line.lstrip("# ") for line in last)
+    return reason.lstrip("# ") or f"exit code {SKIP_CODE}, no output"
 
 
 def _before_last_skip(document: KtapDocument) -> tuple[str, ...]:
     """Return the lines before the last skip: they often have the cause that the skip omits."""
     last = next((r for r in reversed(document.results) if r.directive == "SKIP"), None)
-    said = last.diagnostics[-_KEPT_LINES:] if last is not None else ()
-    return tuple(line for line in said if line and not _PROGRESS.match(line))
+    before = last.diagnostics[-_KEPT_LINES:] if last is not None else ()
+    return tuple(line for line in before if line and not _PROGRESS.match(line))
 
 
-def _said_failed(text: str, stderr: str) -> str:
+def _failure_line(text: str, stderr: str) -> str:
     """Return the first line that reports a failure; empty without one."""
     lines = (line.strip() for line in map(clean, f"{text}\n{stderr}".split("\n")))
     return next((line for line in lines if _FAILURE.search(line)), "")

@@ -91,9 +91,9 @@ class _Parser:
         self.problems.append(KtapProblem(kind=kind, line=line, text=where))
 
     def feed(self, line: Line) -> None:
-        from_kernel, said = stamp(line.text)
-        body = said.strip(" \t")
-        indent = len(said) - len(said.lstrip(" "))
+        from_kernel, unstamped = stamp(line.text)
+        body = unstamped.strip(" \t")
+        indent = len(unstamped) - len(unstamped.lstrip(" "))
         if _VERSION.match(body):
             self._version(body, indent, line.number)
         elif plan := _PLAN.match(body):
@@ -217,7 +217,7 @@ class _Parser:
         self.open[-1].nested = _freeze(block)
 
     def _adopt(self, block: _Block) -> None:
-        """Keep nested results whose own result line never came; they cannot make a PASS."""
+        """Keep nested results whose parent has no result line; they cannot make a PASS."""
         if block.nested is None:
             return
         name = block.nested.name
@@ -248,10 +248,10 @@ class _Parser:
 
 def _directive(data: str | None) -> tuple[Directive, str]:
     """Return the directive and the reason after a result's ``#``."""
-    said = (data or "").strip()
-    match = _DIRECTIVE.match(said)
+    text = (data or "").strip()
+    match = _DIRECTIVE.match(text)
     known = _DIRECTIVES.get(match[1].upper()) if match else None
-    return (known, match[2].strip()) if match and known else ("", said)
+    return (known, match[2].strip()) if match and known else ("", text)
 
 
 def _freeze(

@@ -144,13 +144,13 @@ def _flatten(document: KtapDocument, prefix: str, found: list[Subtest]) -> None:
 
 def _reason(result: KtapResult) -> str:
     """Return why a result is what it is; diagnostics of a PASS stay in the KTAP file."""
-    said = [result.reason] if result.reason else []
+    parts = [result.reason] if result.reason else []
     if result.directive in ("XFAIL", "TODO") and status(result) == "SKIP":
-        said.insert(0, EXPECTED)
+        parts.insert(0, EXPECTED)
     elif result.directive in ("TIMEOUT", "ERROR"):
-        said.insert(0, result.directive)
-    if status(result) == "FAIL" or not said:
-        said += result.diagnostics[:_KEPT_LINES] if status(result) != "PASS" else ()
+        parts.insert(0, result.directive)
+    if status(result) == "FAIL" or not parts:
+        parts += result.diagnostics[:_KEPT_LINES] if status(result) != "PASS" else ()
     if result.number is None:
-        said.insert(0, "its result line is missing")
-    return "; ".join(said)[:_KEPT_CHARACTERS]
+        parts.insert(0, "its result line is missing")
+    return "; ".join(parts)[:_KEPT_CHARACTERS]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 # Colours and cursor moves (ECMA-48 CSI and OSC sequences) and lone two-byte escapes.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_=>])")
 
-# NUL and the other control characters except tab; none of them is text, or allowed in XML.
+# NUL and the other control characters except tab; XML allows none of them.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ufffe\uffff]")
 
 # What printk puts first: `<4>`, `[   12.345678]`, and with CONFIG_PRINTK_CALLER `[  T123]`.

@@ -155,7 +155,7 @@ def walk(read: ReadPage, cr3: int, cr4: int, start: int, end: int) -> Walk:
     Args:
         read: reads guest-physical memory; its exceptions are passed on.
         cr3: of the vCPU; the low 12 bits and PCIDs do not matter.
-        cr4: of the vCPU; tells 4 levels from 5.
+        cr4: of the vCPU; says whether there are 4 or 5 levels.
         start: first virtual address, a multiple of 4096. Entries that reach beyond the range are
             returned whole.
         end: first virtual address after the range.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A status with its reason before it becomes a result, and how all verdicts word their reasons."""
+"""A status with its reason, before it becomes a result, and the wording that reasons share."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def describe_hgm(hgm: HgmSupport) -> str:
 
 
 def tally(probes: Sequence[ProbeResult]) -> str:
-    """Return how many probes ended how, such as ``9 passed, 12 skipped``."""
+    """Return the number of probes with each status, such as ``9 passed, 12 skipped``."""
     words = {
         "PASS": "passed",
         "FAIL": "failed",

@@ -18,9 +18,9 @@ def download(name: str, room: Path, deadline: Deadline) -> Path:
         errors = [line for line in done.stderr.splitlines() if line.startswith("E: ")]
         if any("Unable to locate package" in line for line in errors):
             raise _unknown(name)
-        said = errors[0] if errors else f"exit code {done.exit_code}"
+        why = errors[0] if errors else f"exit code {done.exit_code}"
         raise InfrastructureError(
-            f"apt-get cannot download {name}: {said}",
+            f"apt-get cannot download {name}: {why}",
             hint="run `apt-get update` as root if its lists are old, or check the network",
             command=done.argv,
         )
@@ -28,7 +28,7 @@ def download(name: str, room: Path, deadline: Deadline) -> Path:
 
 
 def check(name: str, deadline: Deadline) -> None:
-    """Look a package up in apt's lists, where this host has them.
+    """Check that apt's lists, if this host has any, have a package.
 
     Raises:
         SourceError: if apt does not know it.

@@ -12,7 +12,7 @@ from harness.deadline import Deadline
 from harness.errors import SourceError
 from harness.progress import Progress
 
-#: Seconds without a byte after which a server is considered dead.
+#: Seconds without a byte after which a fetch fails.
 _SILENCE_SECONDS = 60.0
 
 _CHUNK = 1 << 20

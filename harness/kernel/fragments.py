@@ -217,8 +217,8 @@ def _left_out(request: ConfigRequest, version: str) -> str:
         for word, limit in (("since", request.since), ("until", request.until))
         if limit is not None
     ]
-    said = " ".join(limits)
-    return f"CONFIG_{request.symbol}: not requested for {version}: its fragment says {said}"
+    limit_text = " ".join(limits)
+    return f"CONFIG_{request.symbol}: not requested for {version}: its fragment says {limit_text}"
 
 
 def values(config: str) -> dict[str, str]:

@@ -71,7 +71,7 @@ class Store:
                 atomic_write(new / "info" / "attributes", _ATTRIBUTES)
                 workspace.publish(new, store.path)
         attributes = store.path / "info" / "attributes"
-        if attributes.read_text() != _ATTRIBUTES:  # a store of an older program
+        if attributes.read_text() != _ATTRIBUTES:  # a store made by an older version
             atomic_write(attributes, _ATTRIBUTES)
         return store
 

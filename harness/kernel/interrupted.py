@@ -20,7 +20,7 @@ MARKER = ".hgm-building"
 def guarded(build: Path) -> Iterator[None]:
     """Mark a build directory as being written to, and clean up what an interrupted run left.
 
-    The marker file stays behind if the process dies. Finding one means that the last run was
+    The marker file remains if the process is killed. Finding one means that the last run was
     interrupted.
     """
     marker = build / MARKER

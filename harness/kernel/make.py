@@ -172,12 +172,12 @@ class Make:
                 command=done.argv,
                 log=self.log,
             )
-        said = first_error(text.splitlines()) or error.message
+        message = first_error(text.splitlines()) or error.message
         roots = (f"{self.build}/", f"{self.source}/")
         for root in roots:
-            said = said.replace(root, "")
-        said = said.removeprefix("../")
-        return KernelCompileError(said, command=done.argv, log=self.log, seconds=done.seconds)
+            message = message.replace(root, "")
+        message = message.removeprefix("../")
+        return KernelCompileError(message, command=done.argv, log=self.log, seconds=done.seconds)
 
 
 class _Counter:

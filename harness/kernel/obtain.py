@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What callers ask of the kernel stages: a kernel that can be booted, a source, a series check."""
+"""The interface of the kernel stages: obtain a kernel, fetch a source, check a series."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class KernelRequest(Record, frozen=True, kw_only=True):
     Attributes:
         source: ``--kernel``'s argument.
         series: ``--series``'s argument.
-        mail_from: ``--mail-from``'s argument: where ``lore:`` finds its mail; empty for the net.
+        mail_from: ``--mail-from``'s argument: where ``lore:`` finds mail; empty for the default.
         resolve: ``--resolve``'s argument: a directory of replacement patches; empty for none.
         fuzz: ``--fuzz``: whether a patch may apply with less context than it has.
         features: ``--config``'s arguments: names of fragments, or paths of ``.config`` files.

@@ -22,7 +22,7 @@ class RegisteredSeries(Record, frozen=True, kw_only=True, forbid_unknown_fields=
 
     Attributes:
         shows: one line: what it is.
-        made_for: what the version of a kernel that it fits begins with, such as ``6.12.``.
+        made_for: prefix of the kernel versions that it applies to, such as ``6.12.``.
         on: the registered series that it applies on top of; empty for the source alone.
         default_for: the ``--kernel`` specs that get it if no series is given.
         gives: the profile that a kernel with it fits; empty if there is none.
@@ -57,7 +57,7 @@ def load(directory: Path = DIRECTORY) -> tuple[RegisteredSeries, ...]:
 
 
 @functools.cache
-def _ours() -> tuple[RegisteredSeries, ...]:
+def _registered() -> tuple[RegisteredSeries, ...]:
     return load()
 
 
@@ -67,7 +67,7 @@ def find(name: str) -> RegisteredSeries:
     Raises:
         SpecError: if there is none.
     """
-    names = {series.name: series for series in _ours()}
+    names = {series.name: series for series in _registered()}
     if name in names:
         return names[name]
     near = difflib.get_close_matches(name, names, n=1) or list(names)
@@ -83,17 +83,19 @@ def default_for(source: str) -> RegisteredSeries | None:
     Only a pristine source that is listed by name gets one: a user's own tree is never patched
     without ``--series``.
     """
-    return next((series for series in _ours() if source in series.default_for), None)
+    return next((series for series in _registered() if source in series.default_for), None)
 
 
 def expectation(series: str) -> str:
     """Return the default of ``--expect`` for a ``--series`` spec: the name of a profile."""
-    return next((each.gives for each in _ours() if each.name == series and each.gives), "report")
+    return next(
+        (each.gives for each in _registered() if each.name == series and each.gives), "report"
+    )
 
 
 def version_warning(series: str, version: str) -> str:
     """Return a warning if a registered series was made for another version; else nothing."""
-    for each in _ours():
+    for each in _registered():
         if each.name == series and not version.startswith(each.made_for):
             return f"series {series} was made for {each.made_for}x and this is {version}"
     return ""

@@ -65,7 +65,7 @@ def resolve(spec: SourceSpec, context: Context, *, refresh: bool = False) -> Sou
 
 
 def check(spec: SourceSpec, context: Context) -> None:
-    """Look for what a spec names on this host, where it names something that is not fetched.
+    """Check that the path of a spec exists, if it names one on this host.
 
     Raises:
         SourceError: if it is absent, or not a kernel source.

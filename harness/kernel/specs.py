@@ -33,7 +33,7 @@ class SourceSpec(Record, frozen=True, kw_only=True):
     """A ``--kernel`` argument.
 
     Attributes:
-        text: as it was written.
+        text: the argument as given.
         kind: its form.
         where: a package name, an absolute path, or a URL.
         revision: what ``git:`` has after the ``@``; empty for the others.

@@ -113,8 +113,8 @@ def _importing(trouble: Path) -> Iterator[None]:
 
 
 def _importer_failed(trouble: Path) -> CommandFailed | NoSpace:
-    said = command.tail(trouble, 20)
-    done = command.Completed(("git", "fast-import"), 128, "", said, 0.0, None)
+    errors = command.tail(trouble, 20)
+    done = command.Completed(("git", "fast-import"), 128, "", errors, 0.0, None)
     return command.failure(done)
 
 
@@ -136,8 +136,8 @@ def _decompressed(
         except SourceError:
             # The stream of a truncated archive ends early; the decompressor reports why.
             process.end()
-            said = command.tail(Path(stderr.name), 1)
-            raise _damaged(name, said or "its end is missing") from None
+            error = command.tail(Path(stderr.name), 1)
+            raise _damaged(name, error or "its end is missing") from None
         while stream.read(1 << 20):  # padding after the archive's end
             deadline.check()
         if process.wait(deadline) != 0:

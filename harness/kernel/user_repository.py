@@ -37,7 +37,7 @@ def git_dir(path: Path) -> Path | None:
 def in_repository(
     directory: Path, arguments: list[str], deadline: Deadline, *, work_tree: Path | None = None
 ) -> command.Completed:
-    """Run a git command that only reads, whatever it exits with.
+    """Run a git command that only reads; any exit code is accepted.
 
     Args:
         directory: the git directory.
@@ -141,16 +141,16 @@ class UserRepository:
             return error
         if absent := self._absent_alternate(deadline):
             return self._error(*absent)
-        said = last_error(done.stderr)
+        why = last_error(done.stderr)
         if not _MISSING.search(done.stderr):
-            return self._error(f"git cannot read {self.path}: {said}", "")
+            return self._error(f"git cannot read {self.path}: {why}", "")
         if in_repository(self.git_dir, ["config", "--get-regexp", _PARTIAL], deadline).stdout:
             return self._error(
                 f"{self.path} is a partial clone that lacks objects needed here",
                 self.command_hint("fetch --refetch --no-filter", "fetches all of them"),
             )
         return self._error(
-            f"objects in {self.path} are missing or damaged: {said}",
+            f"objects in {self.path} are missing or damaged: {why}",
             self.command_hint("fsck", "shows which; clone it again"),
         )
 

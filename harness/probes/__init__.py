@@ -1,5 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Probes: the catalogue, their compilation on the host, and their run in the guest.
-
-What lies below ``guest/`` runs inside the guest and imports nothing of ours.
-"""
+"""Probes and the kernel's own tests: the catalogues, and compilation on the host."""

@@ -15,7 +15,7 @@
     nodes = 1                    # NUMA nodes; one by default
     on_request = false           # true: it runs only where a glob of --probe matches it
     budget = { 1G = 60, 2M = 30 }  # seconds, for each size that it runs with
-    checkpoints = true           # it asks the host to look at its page tables; false by default
+    checkpoints = true           # it has the host walk its page tables; false by default
     without_series = ["FAIL"]    # what it must end with without the patches, one of these; ["SKIP"]
                                  # where it needs "hgm", unstated by default elsewhere
     taints_guest = false         # true: it poisons memory or exhausts a pool: no probe after it

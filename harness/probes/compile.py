@@ -32,8 +32,8 @@ _FLAGS = re.compile(r"^PROBE_CFLAGS = ((?:.*\\\n)*.*)$", re.MULTILINE)
 
 _COMPILER = "gcc"
 
-#: Go into every guest: they tell what the running kernel has, how slow the guest is, and what the
-#: kernel's books on huge pages say.
+#: Go into every guest: they print the features of the running kernel, the speed of the guest, and
+#: the kernel's counters of huge pages.
 _ALWAYS = ("c/features.c", "c/calibrate.c", "c/counters.c")
 
 #: What Python probes import.
@@ -68,7 +68,7 @@ def compile_probes(
         specs: the probes; several may share a source.
         kernel: whose UAPI headers are used; the host's where it has none.
         context: cache, deadline, progress.
-        log: the file to which what the compiler says is appended.
+        log: the file to which the compiler's output is appended.
 
     Raises:
         CompileError: if a source is absent or does not compile; carries the first error's line.
@@ -105,12 +105,12 @@ def flags() -> tuple[str, ...]:
 
 
 def first_error(output: str) -> str:
-    """Return the first error's line of what a compiler or linker said; its last line without."""
+    """Return the line of the first error in a compiler's or linker's output; else the last line."""
     found = _ERROR.search(output)
     if found:
         return found.group().strip()
     lines = output.strip().splitlines()
-    return lines[-1].strip() if lines else "the compiler said nothing"
+    return lines[-1].strip() if lines else "the compiler printed nothing"
 
 
 def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_Job]:
@@ -160,7 +160,7 @@ def host_identity(*more: str) -> str:
     if compiler is None:
         raise ToolMissing(
             f"the program {_COMPILER} is not installed",
-            hint="`hgm doctor` prints the line that does",
+            hint="`hgm doctor` prints the command that installs it",
         )
     return "\n".join(_stat_identity(Path(path)) for path in (compiler, *_HOST_FILES, *more))
 
@@ -174,7 +174,7 @@ def _stat_identity(path: Path) -> str:
 
 
 def headers_digest(kernel: Kernel, workspace: Workspace) -> str:
-    """Return the digest of the kernel's UAPI headers; remembered, for a key's never change."""
+    """Return the digest of the kernel's UAPI headers; kept, as those of one key never change."""
     if not kernel.headers:
         return "host"
     memory = workspace.room("probes") / f"headers-{digest(kernel.key, kernel.headers)}"
@@ -200,7 +200,9 @@ def _compile_missing(jobs: Iterable[_Job], context: Context, log: Path) -> None:
         try:
             for done, _ in enumerate(concurrent.futures.as_completed(running), 1):
                 context.progress.step(done, len(missing), "probes")
-            for one in running:  # in order, so that of many errors the same is told each time
+            for (
+                one
+            ) in running:  # in order, so that the same one of many errors is reported each time
                 one.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -211,15 +213,15 @@ def _compile(job: _Job, workspace: Workspace, deadline: Deadline, log: Path) -> 
     with workspace.unfinished("probe") as directory:
         argv = (*job.argv, "-o", str(directory / job.binary.name))
         done = command.run(argv, deadline, ok=None)
-        said = done.stdout + done.stderr
-        append(log, f"$ {' '.join(argv)}\n{said}")
+        output = done.stdout + done.stderr
+        append(log, f"$ {' '.join(argv)}\n{output}")
         if done.exit_code != 0:
-            raise CompileError(first_error(said), command=argv, log=log)
+            raise CompileError(first_error(output), command=argv, log=log)
         workspace.publish(directory, job.binary.parent)
 
 
 def append(log: Path, text: str) -> None:
-    """Append in one write, so that what several compilers say does not mix."""
+    """Append in one write, so that the outputs of several compilers do not mix."""
     with log.open("ab", buffering=0) as file:
         file.write(text.encode())
 

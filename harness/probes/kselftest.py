@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel's own selftests as probes: which there are, and how each is run. Pure.
 
-``kselftest.toml`` beside this module says for each collection what run_vmtests.sh and the like
-do in shell::
+``probes/kselftest.toml`` has as data, for each collection, what run_vmtests.sh and the like do in
+shell::
 
     [collection.mm]
     directories = ["mm", "vm"]   # below tools/testing/selftests; the first that a tree has
@@ -24,7 +24,7 @@ do in shell::
     budget = 900                 # seconds
 
 A program that a tree builds and the file does not list is run without arguments. Each becomes a
-`ProbeSpec` such as ``kselftest/mm/uffd-stress/hugetlb`` and runs through ``guest/sh/kselftest.sh``.
+`ProbeSpec` such as ``kselftest/mm/uffd-stress/hugetlb``; ``probes/sh/kselftest.sh`` runs it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from harness.records.probe import ProbeSpec
 #: Where the guest finds a collection's programs, below the directory of the probes.
 GUEST_DIRECTORY = "kselftest"
 
-#: What runs a test in the guest, below ``guest/``.
+#: The script that runs a test in the guest, below ``probes``.
 SCRIPT = "sh/kselftest.sh"
 
 _TABLE = data.directory("probes") / "kselftest.toml"

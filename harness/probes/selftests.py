@@ -31,7 +31,7 @@ from harness.workspace import Workspace, atomic_write, digest
 #: Increased whenever the same sources no longer give the same programs.
 _RECIPE = "1"
 
-#: Static: the guest's libraries are its own. Stripped: they travel in an initramfs.
+#: Static: the guest has other libraries. Stripped: the programs go into an initramfs.
 _FLAGS = ("-static", "-s")
 
 #: Linked into each program; see there.
@@ -220,8 +220,8 @@ class _Builder:
     def _ask(self, sources: _Sources, scratch: Path) -> Inventory:
         done = self._run(sources, scratch, ["-s", "--eval", _LIST, "hgm-list"])
         if done.exit_code != 0:
-            said = first_error((done.stdout + done.stderr).splitlines())
-            raise CompileError(said, command=done.argv, log=self.log)
+            error = first_error((done.stdout + done.stderr).splitlines())
+            raise CompileError(error, command=done.argv, log=self.log)
         rows = [line.split() for line in done.stdout.splitlines()]
         found = {kind: [row[1] for row in rows if row[:1] == [kind] and row[1:]] for kind in _KINDS}
         return Inventory(
@@ -254,10 +254,10 @@ class _Builder:
         if made.exists():
             self._publish(scratch, entry, name, made.read_bytes())
         elif done is not None:
-            said = first_error((done.stdout + done.stderr).splitlines()) or "no error from make"
+            why = first_error((done.stdout + done.stderr).splitlines()) or "no error from make"
             for root in (f"{scratch / 'src'}/", f"{scratch}/"):
-                said = said.replace(root, "")
-            self._publish(scratch, entry, _REASON, f"does not compile: {said}")
+                why = why.replace(root, "")
+            self._publish(scratch, entry, _REASON, f"does not compile: {why}")
 
     def _publish(self, scratch: Path, entry: Path, name: str, data: bytes | str) -> None:
         new = scratch / "new"

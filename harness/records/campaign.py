@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What campaigns find: bisections, series tried patch by patch, and runs compared."""
+"""The results of campaigns: bisections, series tried patch by patch, and runs compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.records.probe import Status
 # ---- bisections --------------------------------------------------------------------------------
 
 #: What a bisection calls a kernel. ``absent``: it does not have what the predicate is about yet;
-#: ``untestable``: it cannot be told.
+#: ``untestable``: the predicate could not be evaluated.
 Term = Literal["good", "bad", "absent", "untestable"]
 
 #: How a bisection ends. ``several``: it may be any of them; ``never``: the last candidate is not
@@ -34,7 +34,7 @@ class Candidate(Record, frozen=True, kw_only=True):
 
 
 class Evaluation(Record, frozen=True, kw_only=True):
-    """What the runs of one candidate say together.
+    """The result of all runs of one candidate.
 
     Attributes:
         candidate: the last patch or commit that is in the kernel.
@@ -66,7 +66,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
 
 
 class Confidence(Record, frozen=True, kw_only=True):
-    """How sure the result of bisecting an intermittent fault is.
+    """How certain the result of bisecting an intermittent fault is.
 
     Attributes:
         wanted: the probability of a right result that was asked for.
@@ -238,7 +238,7 @@ class ProbeSummary(Record, frozen=True, kw_only=True):
 
 
 class Change(Record, frozen=True, kw_only=True):
-    """A probe that ended otherwise than before.
+    """A probe that ended with another result than before.
 
     Attributes:
         name: the probe.

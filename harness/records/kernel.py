@@ -7,7 +7,7 @@ from typing import Literal
 
 from harness.records.base import Record
 
-#: How a patch met the tree; see `PatchIdentity`.
+#: How a patch applied; see `PatchIdentity`.
 How = Literal["exact", "3way", "offset", "fuzz"]
 
 

@@ -14,9 +14,9 @@ class Outcome(enum.StrEnum):
 
     #: It is under way, or was killed.
     CUT = "cut"
-    #: Somebody stopped it: SIGINT, SIGTERM or SIGHUP.
+    #: A signal stopped it: SIGINT, SIGTERM or SIGHUP.
     INTERRUPTED = "interrupted"
-    #: What was asked for cannot be: an absent source, an unknown option, a probe with an error.
+    #: The request cannot be fulfilled: an absent source, a probe that does not compile.
     USER_MISTAKE = "user mistake"
     #: A patch of the series is corrupt or does not apply.
     PATCH_REFUSED = "patch refused"

@@ -37,7 +37,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
         rules: how its output is read.
         unmet: why it cannot be run at all, such as the compiler's reason; empty where it can.
         on_request: whether it runs only where a glob names it.
-        checkpoints: whether it asks the host to look at its page tables.
+        checkpoints: whether it has the host walk its page tables.
         taints_guest: whether it leaves a guest that no other probe may have: it poisons memory,
             say, or exhausts a pool. Its guest is given up, and huge-page accounting is recorded
             but not judged.
@@ -102,7 +102,7 @@ class PromiseAnswer(Record, frozen=True, kw_only=True):
 
 
 class Splat(Record, frozen=True, kw_only=True):
-    """A report of trouble that the kernel printed on its console.
+    """An error report that the kernel printed on its console.
 
     Attributes:
         kind: ``oops``, ``bug``, ``warning``, ``lockdep``, ``kasan``, ``rcu-stall`` ...
@@ -146,18 +146,18 @@ class LevelCount(Record, frozen=True, kw_only=True):
 
 
 class CheckpointEvidence(Record, frozen=True, kw_only=True):
-    """What the host saw when a probe asked it to look; the guest's pages it read lie beside it.
+    """What the host read at a checkpoint; the pages of guest memory are in a file beside it.
 
     Attributes:
         number: from 1, in the order of the probe's output.
-        line: what the probe said, without the ``# ``; see `harness.judge.checkpoint.parse`.
+        line: of the probe's output, without the ``# ``; see `harness.judge.checkpoint.parse`.
         cpu: the vCPU on which the probe was found; -1 where it was not.
         cr3: of that vCPU.
         cr4: of that vCPU.
         cpl: 3 where it was caught in user mode, 0 in the kernel; -1 where it was not found.
         stopped: seconds that the guest stood still for it.
         seconds: from the line to the probe's release.
-        problem: why the host could not look; empty where it could.
+        problem: why the host could not walk them; empty if it could.
     """
 
     number: int
@@ -296,7 +296,7 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
 
 
 class CaptureStep(Record, frozen=True, kw_only=True):
-    """One thing that was done to learn what a hanging or dead guest was doing.
+    """One step of the capture of a guest that hung or died.
 
     Attributes:
         name: ``registers``, ``sysrq-w`` ... , ``nmi``, ``vmcore``, ``symbols``.
@@ -312,7 +312,7 @@ class CaptureStep(Record, frozen=True, kw_only=True):
 
 
 class Vcpu(Record, frozen=True, kw_only=True):
-    """Where a virtual CPU stood, read through QMP.
+    """The state of a virtual CPU, read through QMP.
 
     Attributes:
         number: from 0.
@@ -330,12 +330,12 @@ class Vcpu(Record, frozen=True, kw_only=True):
 
 
 class Capture(Record, frozen=True, kw_only=True):
-    """What was learnt about a guest that hung or died during a probe: ``capture.json``.
+    """The capture of a guest that hung or died during a probe: ``capture.json``.
 
     Attributes:
         why: ``hang``, ``crash``, or ``splat`` (it did neither, and the kernel reported one).
         steps: in the order they were taken.
-        vcpus: where the virtual CPUs stood at first.
+        vcpus: the virtual CPUs in the first sample.
         console_from: offset in ``serial.log`` where what the capture made the kernel say begins.
         console_to: where it ends.
         symbols: for each place as the kernel prints it (``func+0x1/0x2``), or address
@@ -353,7 +353,7 @@ class Capture(Record, frozen=True, kw_only=True):
 
 
 class ProbeResult(Record, frozen=True, kw_only=True):
-    """What one probe says about the kernel.
+    """The result of one probe.
 
     Attributes:
         name: the probe.
@@ -363,7 +363,7 @@ class ProbeResult(Record, frozen=True, kw_only=True):
         subtests: in the order they were reported.
         promises: what it asked the kernel before its tests.
         splats: what the kernel reported meanwhile.
-        checkpoints: what its page tables looked like from outside, where it asked for that.
+        checkpoints: its page tables as the host saw them, if it has checkpoints.
         leaks: what did not come back after it; empty for a probe that taints its guest by design.
         directory: where its KTAP and standard error lie, relative to the run directory.
         blame: where the kernel hung, died or reported a splat, such as

@@ -56,7 +56,7 @@ class PromiseState(Record, frozen=True, kw_only=True):
 
 
 class Ingredients(Record, frozen=True, kw_only=True):
-    """What a run was made of, so that it can be done again elsewhere: ``ingredients.json``.
+    """The parts of a run, from which it can be repeated elsewhere: ``ingredients.json``.
 
     Attributes:
         kernel: the kernel, with the paths of its parts.

@@ -49,8 +49,8 @@ def _about(run: RunRecord, number: int) -> Iterator[str]:
             yield f"   - {name}: {value}"
     tests = [probe for probe in run.probes if probe.name.startswith(PREFIX)]
     counts = {s: sum(p.status == s for p in tests) for s in dict.fromkeys(p.status for p in tests)}
-    said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    yield f"   - {len(tests)} tests: {said}"
+    counted = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    yield f"   - {len(tests)} tests: {counted}"
     for note in run.notes:
         if not note.startswith("console: "):
             yield f"   - {note}"

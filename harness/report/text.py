@@ -174,8 +174,8 @@ def _series(kernel: KernelSummary) -> str:
     remarks = [f"{inexact.count(how)} {_HOW[how]}" for how in dict.fromkeys(inexact)]
     replaced = sum(bool(patch.resolved) for patch in patches)
     remarks += [f"{replaced} replaced"] if replaced else []
-    said = f" ({', '.join(remarks)})" if remarks else ""
-    return f"{kernel.series.spec}: {count} patch{'es' if count > 1 else ''}{said}"
+    detail = f" ({', '.join(remarks)})" if remarks else ""
+    return f"{kernel.series.spec}: {count} patch{'es' if count > 1 else ''}{detail}"
 
 
 def _config(config: ConfigIdentity) -> str:

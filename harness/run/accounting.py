@@ -16,8 +16,8 @@ from harness.records.probe import AccountingReading, ProbeEvidence
 from harness.run.probe import COUNTERS
 from harness.vm.guest import Guest
 
-#: Seconds in which a difference may still go away: the kernel frees huge pages, and what a dead
-#: process held, from work queues.
+#: Seconds in which a difference may still go away: the kernel frees huge pages, and the memory of
+#: a process that has ended, from work queues.
 SETTLE_SECONDS = 5.0
 
 _AGAIN_SECONDS = 0.1
@@ -45,7 +45,7 @@ class LeakCheck:
     def close(self, evidence: ProbeEvidence, deadline: Deadline) -> ProbeEvidence:
         """Return a probe's evidence with the readings before and after it.
 
-        A difference is looked at again until it is gone, or has lasted for SETTLE_SECONDS. A probe
+        A difference is read again until it is gone, or has lasted for SETTLE_SECONDS. A probe
         that did not end by itself, or whose guest does not answer any more, has no second reading.
 
         Args:
@@ -72,7 +72,7 @@ class LeakCheck:
         return msgspec.structs.replace(evidence, accounting=reading)
 
     def _lost(self, evidence: ProbeEvidence, why: str) -> ProbeEvidence:
-        """Say that the guest was lost after the probe's end, before its accounting was read."""
+        """Record that the guest was lost between the probe's end and the reading."""
         self._guest.drain_console()
         return msgspec.structs.replace(
             evidence,

@@ -58,7 +58,7 @@ def locate_stall(prepared: Prepared, run_dir: Path, host: Guest) -> str:
 def captured(
     prepared: Prepared, host: Guest, evidence: ProbeEvidence, store: RunStore, directory: Path
 ) -> tuple[ProbeEvidence, Capture | None]:
-    """Learn what can be learnt about a probe that hung, crashed or left a splat."""
+    """Capture the state of a guest whose probe hung, crashed or left a splat."""
     splats = dmesg.scan(host.console.text(evidence.console_from))
     if evidence.ended == "exit" and not splats:
         return evidence, None

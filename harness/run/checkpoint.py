@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The host's part of a checkpoint: stop the guest, walk the probe's page tables, let it go on.
+"""The host's part of a checkpoint: stop the guest, walk the probe's page tables, resume it.
 
 The probe has pinned itself to a vCPU and spins in user mode (`harness.judge.checkpoint`). The
 vCPU's page tables are the probe's if they lead to its beacon, a page that holds a number made up
@@ -31,13 +31,13 @@ from harness.records.probe import CheckpointEvidence
 from harness.store import rundir
 from harness.vm.guest import Guest
 
-#: More of them in one probe are not answered: it bounds what a guest can make the host keep.
+#: Most checkpoints of one probe that are answered: a guest must not fill the host's disk.
 MOST = 256
 
-#: Seconds to find the probe and read its tables; it gives up by itself after ten of its own.
+#: Seconds to find the probe and read its tables; the probe itself waits ten seconds.
 _FIND_SECONDS = 6.0
 
-#: Seconds that the guest runs before it is stopped again, where it was not the probe that ran.
+#: Seconds that the guest runs before it is stopped again, if the probe was not on the vCPU.
 _AGAIN_SECONDS = 0.02
 
 _RELEASED = struct.pack("<Q", 1)
@@ -88,11 +88,11 @@ class Watcher:
         keeper = _Keeper(self._guest.memory.page)
         evidence = CheckpointEvidence(number=self._number, line=line)
         try:
-            said = checkpoint.parse(line)
+            asked = checkpoint.parse(line)
             if self._number > MOST:
                 raise ValueError(f"more than {MOST} checkpoints in one probe")
             limit = deadline.within(_FIND_SECONDS, "finding the probe on a vCPU")
-            evidence = self._look(evidence, said, keeper, limit)
+            evidence = self._read_tables(evidence, asked, keeper, limit)
         except (ValueError, DeadlineExpired, KeyError) as error:
             evidence = msgspec.structs.replace(evidence, problem=str(error))
             if isinstance(error, DeadlineExpired):
@@ -104,7 +104,7 @@ class Watcher:
         rundir.keep_checkpoint(self._directory, evidence, keeper.pages)
 
     def _require_monitor(self) -> None:
-        """Tell a probe that was never found from a QEMU that does not answer.
+        """Check that QEMU answers, so that it is the probe that could not be found.
 
         Raises:
             GuestLost: if QEMU does not answer.
@@ -115,23 +115,23 @@ class Watcher:
         except (DeadlineExpired, QemuError) as error:
             raise GuestLost(f"at a checkpoint: {error.message}") from None
 
-    def _look(
-        self, evidence: CheckpointEvidence, said: Checkpoint, keeper: _Keeper, limit: Deadline
+    def _read_tables(
+        self, evidence: CheckpointEvidence, asked: Checkpoint, keeper: _Keeper, limit: Deadline
     ) -> CheckpointEvidence:
-        """Stop the guest until it is the probe that runs, and read all that a judge will ask for.
+        """Stop the guest while the probe is on a vCPU, and read every page that the judge needs.
 
         Raises:
-            DeadlineExpired: if the probe was never the one that ran.
+            DeadlineExpired: if the probe was never on a vCPU when the guest was stopped.
         """
         self._guest.memory.open(limit)
         while True:
             with self._stopped(limit) as since:
-                found = self._find(said, keeper, limit)
+                found = self._find(asked, keeper, limit)
                 if found is not None:
                     evidence = msgspec.structs.replace(
                         evidence, cpu=found.cpu, cr3=found.cr3, cr4=found.cr4, cpl=found.cpl
                     )
-                    with contextlib.suppress(KeyError):  # out of memory: the judge will say so
+                    with contextlib.suppress(KeyError):  # outside the memory: the judge reports it
                         checkpoint.gather(evidence, keeper.read)
                     self._guest.memory.write(found.beacon + _RELEASE_OFFSET, _RELEASED)
             if found is not None:
@@ -154,30 +154,30 @@ class Watcher:
                 except DeadlineExpired as error:
                     raise QemuError(f"the guest does not go on: {error.message}") from None
 
-    def _find(self, said: Checkpoint, keeper: _Keeper, limit: Deadline) -> _Found | None:
-        """Return where the probe is: on the vCPU that it names, most of the time."""
-        for cpu in sorted(range(self._cpus), key=lambda each: each != said.cpu):
+    def _find(self, asked: Checkpoint, keeper: _Keeper, limit: Deadline) -> _Found | None:
+        """Return the vCPU that runs the probe: usually the one that it names."""
+        for cpu in sorted(range(self._cpus), key=lambda each: each != asked.cpu):
             at = self._guest.memory.registers(cpu, limit)
             with contextlib.suppress(KeyError):  # another process's tables, which lead elsewhere
-                beacon = checkpoint.beacon_is_lit(keeper.read, at.cr3, at.cr4, said)
+                beacon = checkpoint.beacon_is_lit(keeper.read, at.cr3, at.cr4, asked)
                 if beacon is not None:
                     return _Found(cpu, at.cr3, at.cr4, at.cpl, beacon)
         return None
 
 
 class _Keeper:
-    """Reads pages of the guest, and keeps each that was read."""
+    """Reads pages of the guest, and keeps each page that it has read."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
         self.pages: dict[int, bytes] = {}
 
     def read(self, address: int) -> bytes:
-        """Return a page; the same bytes however often it is asked for."""
+        """Return a page; the same bytes every time."""
         if address not in self.pages:
             self.pages[address] = self._read(address)
         return self.pages[address]
 
     def forget(self) -> None:
-        """Drop what was read before the guest went on."""
+        """Drop what was read before the guest was resumed."""
         self.pages.clear()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the running kernel has, from what the features program printed in the guest."""
+"""The features of the running kernel, from the output of the guest's program ``features``."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def hgm_support(answers: str) -> HgmSupport:
     accepted = [size for size, answer in found if answer == "ok"]
     if accepted:
         return HgmSupport(present=True, evidence=f"MADV_SPLIT: accepted on {', '.join(accepted)}")
-    said = sorted({answer for _, answer in found})
-    return HgmSupport(present=False, evidence=f"MADV_SPLIT: {', '.join(said)}")
+    refusals = sorted({answer for _, answer in found})
+    return HgmSupport(present=False, evidence=f"MADV_SPLIT: {', '.join(refusals)}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The probes of a run in guests.
 
-It takes one guest as long as that stays sound. A guest in which a probe crashed, hung, was lost,
+One guest is used as long as possible. A guest in which a probe crashed, hung, was lost,
 left a splat, or left the pools other than it found them is never used again, nor is one whose probe
 taints it by design or is to be alone; the probes that are left get a new one.
 """
@@ -66,7 +66,7 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
 
 
 def require_askable(specs: Sequence[ProbeSpec], machine: MachineSpec) -> None:
-    """Refuse probes of which a machine can run none: a run that asks nothing says nothing.
+    """Refuse probes of which a machine can run none: such a run would test nothing.
 
     Raises:
         SpecError: with what the first of them lacks.
@@ -129,7 +129,7 @@ def guest_with_probes(prepared: Prepared, directory: Path, *, disk: bool) -> Ite
 
 @contextlib.contextmanager
 def _before_its_first_probe() -> Iterator[None]:
-    """A guest that is lost here has come no further than a kernel that does not boot."""
+    """Treat a guest that is lost here as a kernel that does not boot."""
     try:
         yield
     except GuestLost as error:
@@ -138,7 +138,7 @@ def _before_its_first_probe() -> Iterator[None]:
 
 
 def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
-    """Put what there is to know about a guest that was just reached into the record.
+    """Record the facts about a guest that was just booted.
 
     Returns:
         By how much its probes' budgets are multiplied.

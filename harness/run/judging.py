@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Judges what lies in a run directory: each probe as it ends, and an old run again."""
+"""Judges the evidence in a run directory: of each probe as it ends, or of an old run again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BANNER = re.compile(rb"^[^\n]*\bLinux version \d", re.MULTILINE)
 
 
 def judge(run_dir: Path, evidence: ProbeEvidence) -> ProbeResult:
-    """Return what a probe says about the kernel, by what lies in its directory.
+    """Return the result of a probe, judged by the evidence in its directory.
 
     Raises:
         RecordError: if a file is absent or damaged.
@@ -49,7 +49,7 @@ def outside_splats(run_dir: Path) -> tuple[Splat, ...]:
 
 
 class Judged(NamedTuple):
-    """What a run directory says when its evidence is judged again.
+    """The results in a run directory, judged again.
 
     Attributes:
         probes: in the order of the record, then those that it does not name.
@@ -61,7 +61,7 @@ class Judged(NamedTuple):
 
 
 def rejudge(run_dir: Path) -> Judged:
-    """Judge the evidence of a run again, with the judge of today.
+    """Judge the evidence of a run again, by the current rules.
 
     A probe of the record that never ran has no directory and keeps its result; one that ran just
     before the run was cut may have evidence and no place in the record yet.
@@ -88,9 +88,9 @@ def rejudge(run_dir: Path) -> Judged:
 
 
 def judged_again(run_dir: Path) -> RunRecord:
-    """Return the record of a run with its evidence judged by the judge of today.
+    """Return the record of a run with its evidence judged again, by the current rules.
 
-    A run that did not reach its verdict keeps its ending: a judge cannot supply what was not run.
+    A run that did not reach its verdict stays without one: what was not run cannot be judged.
 
     Raises:
         RecordError: if the record or a piece of evidence is absent or damaged.
@@ -148,7 +148,7 @@ def walks(run_dir: Path, glob: str, number: int | None) -> tuple[Walked, ...]:
     which = "" if number is None else f" {number}"
     raise RecordError(
         f"no probe of {run_dir} that matches {glob!r} has a checkpoint{which} to draw",
-        hint="probes with `checkpoints = true` in the catalogue ask the host to look",
+        hint="probes with `checkpoints = true` in the catalogue have them",
     )
 
 

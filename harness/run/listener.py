@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a stage tells of what it found out, as soon as it is known."""
+"""The interface through which a stage reports its results as soon as it has them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class StageListener(Protocol):
     """What a stage may call; `harness.recording` puts it into the record of a run."""
 
     def begin(self, name: str, detail: str = "") -> None:
-        """A stage begins."""
+        """Report that a stage begins."""
 
     def know_kernel(self, kernel: KernelSummary) -> None:
-        """The kernel is there."""
+        """Report the kernel."""
 
     def know_image(self, key: str) -> None:
-        """The guest image is there, under this key."""
+        """Report the key of the guest image."""
 
     def know_accel(self, accel: AccelChoice) -> None:
-        """The accelerator is chosen."""
+        """Report the accelerator."""
 
     def note(self, lines: Sequence[str]) -> None:
-        """A reader of the result should see these lines."""
+        """Report lines for the notes of the record."""
 
 
 class NullListener:

@@ -46,7 +46,7 @@ class Prepared:
 
 
 def ingredients(prepared: Prepared, specs: Sequence[ProbeSpec]) -> Ingredients:
-    """Return what a run with these probes is made of."""
+    """Return the ingredients of a run with these probes."""
     return Ingredients(
         kernel=prepared.kernel,
         image=prepared.image,
@@ -70,11 +70,11 @@ def prepare(
 
     Args:
         subject: what is under test.
-        specs: the probes that the guest shall hold.
+        specs: the probes that go into the guest.
         context: cache, deadline, progress.
         directory: takes ``build.log`` and ``probes.log``.
         listener: is told what becomes known.
-        kselftests: the kernel's own tests that the guest shall hold as well.
+        kselftests: the kernel's own tests that go into the guest as well.
 
     Raises:
         HarnessError: if a stage failed.
@@ -100,7 +100,7 @@ def prepare(
 
 
 def build(subject: Subject, context: Context, directory: Path, listener: StageListener) -> Kernel:
-    """Get the kernel ready, and no more.
+    """Get only the kernel ready.
 
     Args:
         subject: what is under test.
@@ -118,14 +118,14 @@ def build(subject: Subject, context: Context, directory: Path, listener: StageLi
 
 
 def _own_tests(
-    wishes: Sequence[str], kernel: Kernel, log: Path, context: Context, listener: StageListener
+    requests: Sequence[str], kernel: Kernel, log: Path, context: Context, listener: StageListener
 ) -> Suite:
-    if not wishes:
+    if not requests:
         return Suite()
-    from harness.probes import selftests  # which a run without them does without
+    from harness.probes import selftests  # a run without them need not import it
 
-    listener.begin("kselftest", " ".join(wishes))
-    suite = selftests.obtain(wishes, context, kernel=kernel, log=log)
+    listener.begin("kselftest", " ".join(requests))
+    suite = selftests.obtain(requests, context, kernel=kernel, log=log)
     listener.note(suite.notes)
     return suite
 

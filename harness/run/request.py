@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run is asked to do."""
+"""The request for a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.run.subject import Subject
 
 
 class RunRequest(Record, frozen=True, kw_only=True):
-    """What a run is asked to do; `hgm run` makes one from its options.
+    """The request for a run; `hgm run` makes one from its options.
 
     Attributes:
         subject: which kernel on which machine.

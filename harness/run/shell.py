@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest for a person: booted like any other, with a terminal, or one command, in it."""
+"""`hgm guest shell`: boots a guest as a run does, and opens a terminal or runs a command in it."""
 
 from __future__ import annotations
 
@@ -85,11 +85,13 @@ def _size() -> tuple[int, int]:
 
 
 def _connect(channel: paramiko.Channel) -> int:
-    """Carry bytes both ways until the shell ends; return its exit code, -1 if it gave none."""
+    """Copy bytes both ways until the shell ends; return its exit code, -1 if it gave none."""
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
     with _raw(keyboard), selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
-        with contextlib.suppress(PermissionError):  # a plain file is always ready, says epoll
+        with contextlib.suppress(
+            PermissionError
+        ):  # epoll refuses a plain file, which is always ready
             selector.register(keyboard, selectors.EVENT_READ)
         while not channel.closed:
             for key, _ in selector.select(timeout=1.0):
@@ -112,7 +114,7 @@ def _connect(channel: paramiko.Channel) -> int:
 
 @contextlib.contextmanager
 def _raw(descriptor: int) -> Iterator[None]:
-    """Hand every key to the guest, Ctrl-C as well, if this is a terminal at all."""
+    """Pass every key to the guest, even Ctrl-C, if this is a terminal."""
     if not os.isatty(descriptor):
         yield
         return

@@ -59,7 +59,7 @@ def own_cache(workspace: Workspace) -> Iterator[Workspace]:
 def hgm(
     words: Sequence[str], own: Workspace, context: Context, *, ok: Collection[int] = (0,)
 ) -> Cost:
-    """Run a command of `hgm` in a cache of its own, within what is left of the time.
+    """Run a command of `hgm` in a cache of its own, within the time that is left.
 
     Raises:
         InfrastructureError: if its exit code is not one of ``ok``.

@@ -60,7 +60,7 @@ def _ms(seconds: float) -> str:
 
 
 def measure(subject: subject.Subject, rounds: int, context: Context) -> tuple[WalkTimes, ...]:
-    """Let a probe ask for walks of one address and of 1 GiB full of 4 KiB entries.
+    """Measure walks of one address and of 1 GiB full of 4 KiB entries, which a probe asks for.
 
     Raises:
         InfrastructureError: if a walk failed or its result is wrong.

@@ -15,7 +15,7 @@ from harness.selfcheck.detect import Detection, FaultRow
 
 
 def write_list(faults: Sequence[Fault], stream: TextIO) -> None:
-    """Write a line a fault: its name, its class and what it seeds."""
+    """Write a line for each fault: its name, its class and its effect."""
     width = max((len(fault.name) for fault in faults), default=0)
     for fault in faults:
         on = " + ".join((fault.on, *fault.config))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm bundle`: one archive with what another developer needs to see the same verdict.
+"""`hgm bundle`: an archive with which another developer can reproduce a verdict.
 
 ::
 
@@ -76,7 +76,7 @@ def write(
 
 
 def _check(made_of: Ingredients) -> None:
-    """Refuse where something has gone or changed since: the bundle would show something else."""
+    """Refuse if a file is gone or has changed since: the bundle would not be that run's."""
     for name, path in made_of.programs.items():
         if not Path(path).is_file():
             raise RecordError(f"{path}, which ran as {name}, is gone", hint="do the run again")
@@ -134,17 +134,17 @@ def _inside(file: Path) -> str:
 def _series(
     record: RunRecord, workspace: Workspace, deadline: Deadline, missing: list[str]
 ) -> bytes:
-    """Return what the series changed as one patch; empty where there is none or it is not known."""
+    """Return the changes of the series as one patch; empty without a series, or if unknown."""
     kernel = record.kernel
     if kernel is None or not kernel.series.patches:
         return b""
     try:
         trees = [kernel.source.tree, kernel.series.tree]
-        said = Store(workspace.cache / "sources.git").git(["diff", *trees], deadline)
+        diff = Store(workspace.cache / "sources.git").git(["diff", *trees], deadline)
     except CommandFailed as error:
         missing.append(f"series.patch: {error.message}")
         return b""
-    return said.stdout.encode(errors="surrogateescape")
+    return diff.stdout.encode(errors="surrogateescape")
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
@@ -154,7 +154,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) ->
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Return an entry without the name of who ran it."""
+    """Return an entry without the user's name."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     return entry

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The run directory: written as things happen, whole files only, and read back by any reader.
+"""The run directory: written during the run, each file whole or not at all, and read back.
 
 ::
 
@@ -89,7 +89,7 @@ def new_run_directory(runs: Path, label: str) -> Path:
 
     Args:
         runs: where run directories live.
-        label: what a person looks for in the name, such as a kernel release.
+        label: part of the name, for people, such as a kernel release.
 
     Raises:
         SpecError: if no directory can be made there.
@@ -165,7 +165,7 @@ class RunStore:
         self._save(_replace(self.record, accel=accel))
 
     def know_qemu(self, argv: Sequence[str], version: str, hugepages: PoolSummary) -> None:
-        """Record what runs the guest, and which huge pages the guest has."""
+        """Record QEMU's command line and version, and the huge pages that the guest has."""
         changed = _replace(self.record, qemu=tuple(argv), qemu_version=version, hugepages=hugepages)
         self._save(changed)
 
@@ -248,7 +248,7 @@ class RunStore:
         self.write(f"{path}/{EVIDENCE}", to_json(evidence))
 
     def keep_ingredients(self, ingredients: Ingredients) -> None:
-        """Write what the run is made of."""
+        """Write the ingredients of the run."""
         self.write(INGREDIENTS, to_json(ingredients))
 
     def write(self, name: str, data: bytes | str, *, executable: bool = False) -> Path:
@@ -332,7 +332,7 @@ def load(run_dir: Path) -> RunRecord:
     try:
         schema = msgspec.json.decode(data, type=_Header).schema
     except msgspec.DecodeError as error:
-        raise RecordError(f"{path} is damaged or no record of a run: {error}") from None
+        raise RecordError(f"{path} is damaged, or not the record of a run: {error}") from None
     if not _OLDEST <= schema <= SCHEMA:
         raise RecordError(
             f"{path} has schema {schema}, and this program reads {_OLDEST} to {SCHEMA}",
@@ -342,14 +342,16 @@ def load(run_dir: Path) -> RunRecord:
 
 
 def load_ingredients(run_dir: Path) -> Ingredients:
-    """Return what a run directory, or an unpacked bundle, says that it was made of.
+    """Return the ingredients of a run, from its directory or an unpacked bundle.
 
     Raises:
         RecordError: if it does not say, as a run that ended before its guest.
     """
     path = run_dir / INGREDIENTS
     if run_dir.is_dir() and not path.exists():
-        raise RecordError(f"there is no {path}", hint="a run that ended before its guest has none")
+        raise RecordError(
+            f"there is no {path}", hint="a run that ended before its guest was booted has none"
+        )
     return _read(path, Ingredients, upgrade.ingredients)
 
 
@@ -414,7 +416,7 @@ def _read(
     kind: type[AnyRecord],
     upgraded: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> AnyRecord:
-    """Return the record in a file, put into today's words first where it may be an older one's.
+    """Return the record in a file, upgraded first if it has an older schema.
 
     Raises:
         RecordError: if it cannot be read, or holds no such record.
@@ -437,7 +439,7 @@ def _bytes(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about writing a file into an error of the tree."""
+    """Turn an OSError of writing a file into an error of the tree."""
     try:
         yield
     except OSError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The files of older run directories in today's words: JSON of schema 1 in, of schema 2 out.
+"""Upgrades the files of older run directories: JSON of schema 1 in, of schema 2 out.
 
 Only ``result.json`` has a number. The other files of a run are told by their fields, which have no
 name in common with those that replaced them, so that today's files pass unchanged.
@@ -13,7 +13,7 @@ from harness.records.outcome import Outcome
 
 Json = dict[str, Any]
 
-#: Fields that were renamed, wherever they stood.
+#: Fields that were renamed, in any object.
 _RENAMED = {
     "slowness": "timeout_scale",
     "spoils": "taints_guest",
@@ -54,12 +54,12 @@ def record(old: Json) -> Json:
 
 
 def evidence(data: Json) -> Json:
-    """Return an ``evidence.json`` in today's words."""
+    """Return an ``evidence.json`` of schema 1 as one of schema 2."""
     return _renamed(data)
 
 
 def capture(data: Json) -> Json:
-    """Return a ``capture.json`` in today's words."""
+    """Return a ``capture.json`` of schema 1 as one of schema 2."""
     steps = [
         {("result" if key == "outcome" else key): value for key, value in step.items()}
         for step in data.get("steps", [])
@@ -69,7 +69,7 @@ def capture(data: Json) -> Json:
 
 
 def ingredients(data: Json) -> Json:
-    """Return an ``ingredients.json`` in today's words; the guest's own programs are found again."""
+    """Return an ``ingredients.json`` of schema 1 as one of schema 2."""
     new = {**data, "specs": [_renamed(spec) for spec in data.get("specs", [])]}
     for table in ("programs", "digests"):
         old = data.get(table, {})
@@ -82,7 +82,7 @@ def _renamed(data: Json) -> Json:
 
 
 def _outcome(old: Json) -> Outcome:
-    """Return the outcome of a run from what schema 1 said of its end."""
+    """Return the outcome of a run from its error and stage, which schema 1 has."""
     verdict, stage = old.get("verdict"), old.get("stage", "")
     if verdict == "CUT":
         return Outcome.CUT

@@ -28,7 +28,7 @@ static void pool_follows(void)
 	assert_continue(uffd, primary + huge_size() - BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	unmap(alias, huge_size());
 	close(fd);
-	assert_pool(&before, -1, 0, "held by one base page");
+	assert_pool(&before, -1, 0, "with one base page mapped");
 	unmap(primary, huge_size());
 	close(uffd);
 	assert_pool(&before, 0, 0, "at the end");

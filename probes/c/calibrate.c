@@ -2,8 +2,8 @@
 /*
  * Does a known amount of what probes do (page faults, system calls, opening and
  * reading files, arithmetic) and prints how long it took: "seconds=0.123456". Not
- * a probe: it judges nothing and exits 0. A change of the work is a change of the
- * unit: measure the reference in catalog.toml again.
+ * a probe: it tests nothing and exits 0. After a change of the work, measure
+ * `reference` in catalog.toml again.
  */
 #include <fcntl.h>
 #include <stdint.h>

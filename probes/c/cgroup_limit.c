@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The hugetlb controller of a cgroup counts and limits whole huge pages, however
- * they are mapped. With --mapping split the pages are mapped by fine entries.
+ * they are mapped. With --mapping split they are mapped by base-page entries.
  */
 #include <fcntl.h>
 #include <signal.h>

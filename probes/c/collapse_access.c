@@ -102,7 +102,7 @@ static void under_access(void)
 	assert_no_fault(uffd);
 }
 
-static void held_reader(void)
+static void blocked_reader(void)
 {
 	struct touch touch;
 
@@ -151,7 +151,7 @@ int main(int argc, char **argv)
 	static const struct probe_test tests[] = {
 		{ "MADV_COLLAPSE under readers and writers loses no write", under_access },
 		{ "a reader blocked in a minor fault continues after MADV_COLLAPSE and UFFDIO_WAKE",
-		  held_reader },
+		  blocked_reader },
 		{ "MADV_COLLAPSE concurrent with UFFDIO_CONTINUE leaves every base page mapped",
 		  against_continue },
 	};

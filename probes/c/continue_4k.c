@@ -85,7 +85,7 @@ static void whole_page(void)
 	continue_pages(0, huge_pages());
 }
 
-static void held_reader(void)
+static void blocked_reader(void)
 {
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd);
@@ -144,7 +144,7 @@ int main(int argc, char **argv)
 		  odd_range },
 		{ "UFFDIO_CONTINUE of the whole huge page maps all of it", whole_page },
 		{ "UFFDIO_CONTINUE of 4 KiB wakes the reader blocked on that base page",
-		  held_reader },
+		  blocked_reader },
 		{ "UFFDIO_CONTINUE that starts at a mapped base page is EEXIST", mapped_twice },
 		{ "UFFDIO_CONTINUE that runs into a mapped base page is EAGAIN with the bytes done",
 		  runs_into_mapped },

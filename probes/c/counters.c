@@ -4,7 +4,7 @@
  *                          each
  * counters run COMMAND...  runs a command in a cgroup of its own, whose huge pages are counted
  *
- * Not a probe: it judges nothing. What runs probes reads the counters before and after each.
+ * Not a probe: it tests nothing. The harness and run-here run it before and after each probe.
  */
 #include <fcntl.h>
 #include <stdarg.h>

@@ -3,13 +3,13 @@
  * Breaks the kernel, or itself, on purpose:
  * crash [--hasty DETECTOR] KIND [NAME] --yes-harm-this-machine
  * Only the tests of the harness run it. It prints the KTAP of one result and
- * gets as far as the fault lets it. --hasty lets one of the kernel's detectors of
- * what makes no progress speak within seconds, before the others and budgets do.
+ * runs until the fault stops it. --hasty makes one of the kernel's hang detectors
+ * report within seconds, before the others and before the budget ends.
  *
  *	lkdtm NAME    a crash point of LKDTM
  *	hgm NAME      a crash of kernel-patches/crashes-6.12
  *	panic         panics by sysrq, which every kernel of ours has
- *	userfaultfd   sleeps for ever in a fault that nobody answers
+ *	userfaultfd   sleeps for ever in a fault that no monitor answers
  *	memory        takes all memory there is
  *	loop          runs for ever in user mode
  */
@@ -25,7 +25,7 @@
 
 #define DEBUGFS "/sys/kernel/debug/"
 
-/* Objects younger than this are no leak to kmemleak (MSECS_MIN_AGE). */
+/* kmemleak does not report younger objects (MSECS_MIN_AGE). */
 enum { LEAK_AGE_SECONDS = 6 };
 
 static int put(const char *path, const char *text)
@@ -75,8 +75,8 @@ static int hold_split(int fd)
 }
 
 /*
- * For whoever opens the memory dump: a huge page mapped by one entry and, on a
- * kernel that can do it, once more by page tables.
+ * For the memory dump: a huge page mapped by one entry and, on a kernel with HGM,
+ * once more by page tables.
  */
 static void hold_huge_page(void)
 {
@@ -89,7 +89,7 @@ static void hold_huge_page(void)
 	}
 	*(volatile char *)start = 1;
 	if (!hgm_error() && hold_split(fd))
-		fprintf(stderr, "a huge page could not be held split\n");
+		fprintf(stderr, "a huge page could not be mapped split\n");
 }
 
 static int lkdtm(const char *name)

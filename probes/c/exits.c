@@ -43,7 +43,7 @@ static void collapsed(char *primary, int uffd)
 }
 
 /* One thread is blocked in a minor fault, another in a write-protect fault. */
-static void with_held_threads(char *primary, int uffd)
+static void with_blocked_threads(char *primary, int uffd)
 {
 	static struct touch hole, held;
 
@@ -111,9 +111,9 @@ static void while_collapsed(void)
 	run(collapsed);
 }
 
-static void while_threads_are_held(void)
+static void while_threads_are_blocked(void)
 {
-	run(with_held_threads);
+	run(with_blocked_threads);
 }
 
 /* The file is closed before, so that the mapping is the last user of the huge page. */
@@ -141,7 +141,7 @@ int main(int argc, char **argv)
 		{ "a process that exits with a write-protected page after MADV_COLLAPSE leaks nothing",
 		  while_collapsed },
 		{ "a process that exits with threads blocked in userfaultfd faults leaks nothing",
-		  while_threads_are_held },
+		  while_threads_are_blocked },
 		{ "killing the last process that maps a split huge page returns it to the pool",
 		  last_user },
 	};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Prints what the running kernel offers, a "key=value" line each. Not a probe: it
- * judges nothing, takes no huge page, and exits 0. A value is "ok" or the
+ * tests nothing, takes no huge page, and exits 0. A value is "ok" or the
  * kernel's error number by name, except for features, which are a mask.
  */
 #include <fcntl.h>

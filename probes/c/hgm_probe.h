@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What every C probe stands on: KTAP output, huge-page mappings, userfaultfd,
- * and what the kernel says about itself in /proc and /sys.
+ * The library of the C probes: KTAP output, huge-page mappings, userfaultfd,
+ * and the files of /proc and /sys.
  *
  * A probe is a table of tests. Each test runs in a child process of its own:
- * whatever it maps, registers or holds is gone when it ends, however it ends,
- * and one that waits too long is killed. A test that returns has passed; it
+ * its mappings, registrations and descriptors end with it, and one that waits
+ * too long is killed. A test that returns has passed; it
  * ends early through probe_fail(), probe_skip() or an assertion.
  *
  * Helpers named after an action (map_shared(), uffd_open(), split()) fail the
  * test when the kernel refuses; those that return a result or an error number
- * leave the judgement to the caller. A failure names the line of the test that
- * called the library last, and says in the interface's terms what was asked,
- * what was expected, and what came. Sizes are bytes, "page" is a base page,
+ * leave it to the caller to check it. A failure names the line of the test that
+ * called the library last, the call, the expected result, and the actual one. Sizes are bytes, "page" is a base page,
  * "huge page" is one of the size that --size chose.
  */
 #ifndef HGM_PROBE_H
@@ -41,7 +40,7 @@
 /* Milliseconds that one event, such as a fault message, may take; times --timeout-scale. */
 #define EVENT_MS 5000
 
-/* For UAPI headers that do not know them; the numbers are the kernel's. */
+/* For older UAPI headers, which lack them. */
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
@@ -166,7 +165,7 @@ void probe_at(const char *file, int line);
 
 /*
  * The text is all that is printed: say what was expected and what came, as in
- * "UFFDIO_WAKE of the page before: the reader went on, expected it held".
+ * "UFFDIO_WAKE of the page before woke the reader".
  */
 #define assert_that(condition, ...)                                             \
 	do {                                                                    \
@@ -176,8 +175,8 @@ void probe_at(const char *file, int line);
 
 /*
  * The call's error number must be WANT; 0 means that it must succeed. Helpers
- * that return one have said what was asked, by probe_asked("MADV_SPLIT", length);
- * of other calls the function's name is printed.
+ * that return one have named the call, by probe_asked("MADV_SPLIT", length);
+ * for other calls the function's name is printed.
  */
 #define assert_error(call, want) (probe_asked(NULL, 0), check_error(#call, call, want))
 void probe_asked(const char *what, size_t length);
@@ -226,10 +225,10 @@ enum touch_kind { TOUCH_READ, TOUCH_WRITE };
 void assert_signal(void *address, enum touch_kind kind, int want);
 
 /*
- * Page N of a huge page carries a stamp made of N in its first and last eight
- * bytes, so that a page that shows up in the wrong place is recognised. SEED
- * tells one filling from the next. check_pages() fails the test and names the
- * first wrong page and what it shows; check_zero() wants never written pages.
+ * Page N of a huge page has a stamp, derived from N, in its first and last eight
+ * bytes, so that a page in the wrong place is recognised. SEED
+ * distinguishes fillings. check_pages() fails the test and names the first wrong
+ * page and its contents; check_zero() expects pages that were never written.
  */
 void fill_pages(char *huge, size_t first, size_t count, unsigned int seed);
 void check_pages(const char *huge, size_t first, size_t count, unsigned int seed);
@@ -348,11 +347,11 @@ void assert_fault(int uffd, const char *address, uint64_t flags);
 /* The next message, which must be of this event; fails the test if none comes in EVENT_MS. */
 struct uffd_msg uffd_next_event(int uffd, unsigned int event);
 
-/* Fails the test if a fault message waits. */
+/* Fails the test if there is a fault message. */
 void assert_no_fault(int uffd);
 
 /*
- * A thread that reads or writes eight bytes, and may be held by a fault
+ * A thread that reads or writes eight bytes, and may be blocked in a fault
  * meanwhile. touch_end() returns what it read; fails after EVENT_MS.
  */
 struct touch {
@@ -364,7 +363,7 @@ struct touch {
 };
 
 void touch_start(struct touch *touch, void *address, enum touch_kind kind);
-bool touch_is_held(const struct touch *touch);
+bool touch_is_blocked(const struct touch *touch);
 uint64_t touch_end(struct touch *touch);
 
 /*
@@ -388,7 +387,7 @@ struct server {
 void server_start(struct server *server, int uffd, size_t granule);
 void server_end(struct server *server);
 
-/* ---- proc.c: what the kernel says about itself ------------------------ */
+/* ---- proc.c: /proc and /sys -------------------------------------------- */
 
 /* A field of the mapping in /proc/self/smaps, in bytes; -1 if there is no such field. */
 int64_t smaps_bytes(const void *address, const char *field);
@@ -442,7 +441,7 @@ struct smaps_mapped {
 
 struct smaps_mapped smaps_mapped(const void *start, size_t length);
 
-/* How many of COUNT pages the kernel calls present, by /proc/self/pagemap and by mincore(). */
+/* How many of COUNT pages are present, by /proc/self/pagemap and by mincore(). */
 size_t pagemap_present(const void *start, size_t count);
 size_t mincore_present(void *start, size_t count);
 
@@ -461,11 +460,11 @@ void assert_resident(void *start, size_t count, size_t want);
 
 /*
  * Stops here until the host has walked the page tables of a range and compared
- * them with smaps, with pagemap, and with WANT: what the test believes them to
- * hold, such as "pmd:1,pte:%zu" for entries of a level, "present:%zu" or "wp:%zu"
+ * them with smaps, with pagemap, and with WANT: what the test expects in
+ * them, such as "pmd:1,pte:%zu" for entries of a level, "present:%zu" or "wp:%zu"
  * for base pages; "%s", "" for nothing. A disagreement fails the probe. Without
- * a host that listens (--checkpoints host) it says so and goes on; a host that
- * listens and does not answer fails the test.
+ * a host (--checkpoints host) it prints a line and goes on; with one that does
+ * not answer the test fails.
  */
 #define checkpoint(start, length, ...)                                          \
 	checkpoint_of(start, length, huge_size(), __VA_ARGS__)
@@ -475,7 +474,7 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 	__attribute__((format(printf, 4, 5)));
 
 /*
- * What can fail a test notes first from which line it is called. A macro's name
+ * Functions that can fail a test first record the line of their caller. A macro's name
  * is not expanded again inside of itself, so that the functions are called.
  */
 #ifndef HGM_PROBE_LIBRARY

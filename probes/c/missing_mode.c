@@ -46,7 +46,7 @@ static void copy_answers(void)
 	touch_start(&touch, primary + 7 * BASE_PAGE + 0x100, TOUCH_READ);
 	assert_fault(uffd, missing_address(primary + 7 * BASE_PAGE), 0);
 	assert_result(uffd_copy(uffd, primary + 7 * BASE_PAGE, from, BASE_PAGE), EINVAL, -EINVAL);
-	assert_that(touch_is_held(&touch), "a UFFDIO_COPY that failed woke the reader");
+	assert_that(touch_is_blocked(&touch), "the failed UFFDIO_COPY woke the reader");
 	assert_error(uffd_copy(uffd, primary, from, huge_size()).error, 0);
 	touch_end(&touch);
 	check_pages(primary, 0, 16, FILLING);
@@ -68,7 +68,7 @@ static void write_fault(void)
 	assert_fault(uffd, missing_address(primary + huge_size() - BASE_PAGE),
 		     UFFD_PAGEFAULT_FLAG_WRITE);
 	fill_pages(alias, 0, 16, FILLING);
-	assert_that(touch_is_held(&touch), "the writer continued before UFFDIO_WAKE");
+	assert_that(touch_is_blocked(&touch), "the writer continued before UFFDIO_WAKE");
 	/* A wake must cover the address that was reported. */
 	assert_error(uffd_wake(uffd, missing_address(primary + huge_size() - BASE_PAGE), BASE_PAGE),
 		     0);

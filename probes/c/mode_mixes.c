@@ -48,7 +48,7 @@ static void minor_or_missing(void)
 	assert_fault(uffd, missing_address(primary + huge_size() + 3 * BASE_PAGE), 0);
 	check_pages(primary, 3, 1, FILLING);
 	/* It stays blocked: the end of the test's process ends it. */
-	assert_that(touch_is_held(&second),
+	assert_that(touch_is_blocked(&second),
 		    "the reader of the missing huge page continued without an answer");
 }
 

@@ -219,7 +219,7 @@ int main(int argc, char **argv)
 	static const struct probe_test tests[] = {
 		{ "base pages in a pipe (vmsplice) keep their contents after MADV_DONTNEED",
 		  spliced },
-		{ "a huge page held by a pipe alone returns to the pool when the pipe is read",
+		{ "a huge page that only a pipe refers to returns to the pool when the pipe is read",
 		  pipe_is_the_last },
 		{ "an io_uring fixed buffer of base pages outlives MADV_DONTNEED and MADV_COLLAPSE",
 		  fixed_buffer },

@@ -23,7 +23,7 @@ static void assert_one_of(const char *what, int error, const int *allowed, size_
 	for (size_t i = 0; i < count; i++)
 		if (error == allowed[i])
 			return;
-	probe_fail("%s during another call: got %s, which it may not give", what,
+	probe_fail("%s during another call: got %s, which is not allowed", what,
 		   error_name(error));
 }
 

@@ -94,7 +94,7 @@ static void run_processes(void)
 	}
 }
 
-/* Clearing the first huge pages takes longest: it is not to be part of the time. */
+/* Clearing the first huge pages takes longest and must not count as running time. */
 static void allocate_pages(void)
 {
 	char *start = map_shared(fd, length(), RESERVED);
@@ -120,7 +120,7 @@ static void everything_at_once(void)
 		    (long long)grown, PAGE_TABLES_SLACK);
 }
 
-/* In the test it would be one of its processes that is skipped. */
+/* Skipped here, because in the test only one of its processes would be skipped. */
 static void need_userfaultfd(void)
 {
 	uffd_offered();

@@ -28,11 +28,11 @@ static void own_page_only(void)
 	hold(&first, uffd, primary + 5 * BASE_PAGE);
 	hold(&second, uffd, primary + 6 * BASE_PAGE);
 	assert_continue(uffd, primary + 7 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	assert_that(touch_is_held(&first) && touch_is_held(&second),
+	assert_that(touch_is_blocked(&first) && touch_is_blocked(&second),
 		    "UFFDIO_CONTINUE of page 7 woke a reader of page 5 or 6");
 	assert_continue(uffd, primary + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&first);
-	assert_that(touch_is_held(&second), "UFFDIO_CONTINUE of page 5 woke the reader of page 6");
+	assert_that(touch_is_blocked(&second), "UFFDIO_CONTINUE of page 5 woke the reader of page 6");
 	assert_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&second);
 	assert_no_fault(uffd);
@@ -61,9 +61,9 @@ static void explicit_wake(void)
 	hold(&touch, uffd, page);
 	assert_result(uffd_continue_mode(uffd, page, BASE_PAGE, UFFDIO_CONTINUE_MODE_DONTWAKE), 0,
 		      BASE_PAGE);
-	assert_that(touch_is_held(&touch), "UFFDIO_CONTINUE_MODE_DONTWAKE woke the reader");
+	assert_that(touch_is_blocked(&touch), "UFFDIO_CONTINUE_MODE_DONTWAKE woke the reader");
 	assert_error(uffd_wake(uffd, page - BASE_PAGE, BASE_PAGE), 0);
-	assert_that(touch_is_held(&touch), "UFFDIO_WAKE of the page before woke the reader");
+	assert_that(touch_is_blocked(&touch), "UFFDIO_WAKE of the page before woke the reader");
 	assert_error(uffd_wake(uffd, page, BASE_PAGE), 0);
 	touch_end(&touch);
 }

@@ -18,7 +18,7 @@ static char *map_both_modes(int *uffd)
 }
 
 /* A write to PAGE must block until its protection is removed. */
-static void assert_held(int uffd, char *primary, size_t page)
+static void assert_blocked(int uffd, char *primary, size_t page)
 {
 	char *start = primary + page * BASE_PAGE;
 	struct touch touch;
@@ -44,7 +44,7 @@ static void one_page(void)
 	fill_pages(primary, 4, 4, REFILLING);
 	assert_no_fault(uffd);
 	check_pages(primary, 3, 1, FILLING);
-	assert_held(uffd, primary, 3);
+	assert_blocked(uffd, primary, 3);
 	fill_pages(primary, 0, 8, FILLING);
 }
 
@@ -59,7 +59,7 @@ static void part_of_an_entry(void)
 	fill_pages(primary, 6, 1, FILLING);
 	fill_pages(primary, 8, 1, FILLING);
 	assert_no_fault(uffd);
-	assert_held(uffd, primary, 7);
+	assert_blocked(uffd, primary, 7);
 	check_pages(primary, 0, PMD_PAGE / BASE_PAGE, FILLING);
 }
 
@@ -74,7 +74,7 @@ static void whole_page(void)
 	checkpoint(primary, huge_size(), "pte:8,present:8");
 	assert_protected(primary, 8, 8);
 	check_pages(primary, 0, 8, FILLING);
-	assert_held(uffd, primary, 3);
+	assert_blocked(uffd, primary, 3);
 	assert_error(uffd_protect(uffd, primary, huge_size(), false), 0);
 	assert_protected(primary, huge_pages(), 0);
 	fill_pages(primary, 0, 8, REFILLING);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What every Python probe stands on: KTAP output, huge-page mappings, and userfaultfd by ctypes.
+"""The library of the Python probes: KTAP output, huge-page mappings, and userfaultfd by ctypes.
 
 The same names as in ``c/hgm_probe.h`` for the same things, and nothing in common with it: struct
 layouts, request numbers and the readers of /proc are written out here, from the kernel's
@@ -71,7 +71,7 @@ class Test:
 
 
 class Skip(Exception):
-    """The kernel cannot do what the test is about; the message is the kernel's own word."""
+    """The kernel lacks what the test is about; the message is the kernel's answer."""
 
 
 class Fail(Exception):
@@ -121,7 +121,7 @@ def exit_code(verdicts: Sequence[int]) -> int:
 
 
 class Options:
-    """What the command line asks for; ends the program with exit code 2 where it is wrong."""
+    """The options of the command line; a wrong one ends the program with exit code 2."""
 
     def __init__(self, argv: Sequence[str]) -> None:
         self.size = 0
@@ -209,7 +209,7 @@ def default_size() -> int:
 
 
 def free_pages(size: int) -> int:
-    """Return how many huge pages of a size nobody has, nor has reserved."""
+    """Return how many huge pages of a size are free and not reserved."""
     pool = f"{POOLS}/hugepages-{size // 1024}kB"
     free, reserved = (int(_read(f"{pool}/{each}_hugepages")) for each in ("free", "resv"))
     return free - reserved
@@ -383,7 +383,7 @@ def address_of(memory: mmap.mmap) -> int:
 
 
 def stamp(page: int, seed: int) -> int:
-    """Return the value that tells page ``page`` of filling ``seed`` from every other."""
+    """Return the value by which page ``page`` of filling ``seed`` is recognised."""
     return 0x48474D50 << 32 | (seed & 0xFF) << 24 | page & 0xFFFFFF
 
 
@@ -634,7 +634,7 @@ def assert_fault(uffd: int, address: int, flags: int) -> None:
 
 
 class Touch:
-    """A thread that reads eight bytes, or writes ``value``, and may be held by a fault."""
+    """A thread that reads eight bytes, or writes ``value``, and may be blocked in a fault."""
 
     def __init__(self, address: int, value: int | None = None) -> None:
         self._value = ctypes.c_uint64(value or 0)
@@ -645,8 +645,8 @@ class Touch:
         self._address = address
         self._thread.start()
 
-    def is_held(self) -> bool:
-        """Return whether the access has not come back yet."""
+    def is_blocked(self) -> bool:
+        """Return whether the access has not ended yet."""
         return self._thread.is_alive()
 
     def end(self) -> int:
@@ -661,7 +661,7 @@ class Touch:
 
 # ---- page tables, seen from outside the kernel ------------------------------------------------
 
-#: Longer than the host tries to find us, shorter than a test.
+#: Longer than the host looks for this process, shorter than a test may take.
 CHECKPOINT_SECONDS = 10.0
 
 SMAPS_FIELDS = {
@@ -733,8 +733,8 @@ def assert_mapped(memory: mmap.mmap, **want: int) -> None:
     got = smaps_mapped(address_of(memory), len(memory))
     for level in ("pud", "pmd", "pte"):
         seen, wanted = got.get(level), want.get(level, 0)
-        said = "nothing" if seen is None else size_text(seen)
-        assert_that(seen == wanted, f"smaps: {said} by {level} entries, not {size_text(wanted)}")
+        shown = "nothing" if seen is None else size_text(seen)
+        assert_that(seen == wanted, f"smaps: {shown} by {level} entries, not {size_text(wanted)}")
 
 
 def whole_level() -> str:
@@ -748,7 +748,7 @@ def checkpoint(memory: mmap.mmap, want: str = "") -> None:
     ``want`` is what the test believes, such as ``pmd:1,pte:3``; see ``c/hgm_probe.h``.
     """
     if not _listening:
-        print("# no checkpoint: nobody listens (--checkpoints host)", flush=True)
+        print("# no checkpoint without --checkpoints host", flush=True)
         return
     start, length = address_of(memory), len(memory)
     pagemap = pagemap_read(start, length // BASE_PAGE)
@@ -769,7 +769,9 @@ def checkpoint(memory: mmap.mmap, want: str = "") -> None:
     while not words[1] and time.monotonic() < end:
         pass  # in user mode, so that the vCPU has this process's page tables
     os.sched_setaffinity(0, allowed)
-    assert_that(bool(words[1]), f"the host did not look within {CHECKPOINT_SECONDS:g} s")
+    assert_that(
+        bool(words[1]), f"the host did not read the page tables within {CHECKPOINT_SECONDS:g} s"
+    )
 
 
 def run(

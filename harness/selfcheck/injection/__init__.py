@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fault injection: runs whose host side breaks on purpose, and what must come of each."""
+"""Fault injection: runs with faults of the host, and the checks of how each run ends."""

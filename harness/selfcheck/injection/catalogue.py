@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The host faults that can be injected into a run, when, and how the run may end then."""
+"""The host faults that can be injected: when each is, and how the run may end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HOUR = 3600
 _DAY = 24 * _HOUR
 _FILLER = "filler"
 
-#: A fault is injected within so many seconds after the run has reached a stage.
+#: A fault is injected within this many seconds after the run has reached a stage.
 _SPREAD: dict[Stage, float] = {"start": 0.4, "boot": 1.2, "probe": 0.12}
 
 

@@ -16,7 +16,7 @@ from harness.selfcheck.injection.runner import Injection
 
 
 def write_list(faults: Sequence[HostFault], stream: TextIO) -> None:
-    """Write a line a fault: its name, what it does, and when it may come."""
+    """Write a line for each fault: its name, its effect, and the stages it may be injected in."""
     width = max(len(fault.name) for fault in faults)
     for fault in faults:
         needs = "; needs root" if fault.needs_root else ""

@@ -46,7 +46,7 @@ static void print_request(char *text, size_t room, const char *what, size_t leng
 		snprintf(text, room, "%s", what);
 }
 
-/* CALL is the assertion's text, of which the function's name will do. */
+/* CALL is the assertion's text; only the function's name is used. */
 void check_error(const char *call, int got, int want)
 {
 	char request[128];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Asks the host to look at the page tables of a range, and waits until it has. */
+/* Has the host walk the page tables of a range, and waits until it has done so. */
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@
 #endif
 
 /*
- * A page that nobody else has: TOKEN tells the host whose tables it is walking,
- * and it writes RELEASED when it has seen enough. No system call is needed, so
+ * A page that no other process maps: by TOKEN the host knows that these are the
+ * probe's tables, and it writes RELEASED when it has read them. No system call is needed, so
  * that the vCPU stays in user mode.
  */
 struct beacon {
@@ -79,7 +79,7 @@ static int pin(cpu_set_t *saved)
 	return cpu;
 }
 
-static void look(const char *start, size_t length, size_t page, const char *want)
+static void wait_for_host(const char *start, size_t length, size_t page, const char *want)
 {
 	size_t pages = length / BASE_PAGE;
 	size_t bytes = (pages * sizeof(uint64_t) + BASE_PAGE - 1) & -BASE_PAGE;
@@ -104,7 +104,7 @@ static void look(const char *start, size_t length, size_t page, const char *want
 	sched_setaffinity(0, sizeof(saved), &saved);
 	unmap(beacon, BASE_PAGE);
 	unmap(pagemap, bytes);
-	assert_that(released, "the host did not look at the page tables within %d s",
+	assert_that(released, "the host did not read the page tables within %d s",
 		    CHECKPOINT_MS / 1000);
 }
 
@@ -114,11 +114,11 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *fo
 	va_list arguments;
 
 	if (!listening) {
-		probe_note("no checkpoint: nobody listens (--checkpoints host)");
+		probe_note("no checkpoint without --checkpoints host");
 		return;
 	}
 	va_start(arguments, format);
 	vsnprintf(want, sizeof(want), format, arguments);
 	va_end(arguments);
-	look(start, length, page, want);
+	wait_for_host(start, length, page, want);
 }

@@ -27,7 +27,7 @@
 /* kselftest's exit codes */
 enum verdict { PASSED = 0, FAILED = 1, SKIPPED = 4 };
 
-/* What a child tells its parent beyond an exit code; shared between them. */
+/* A child's results besides its exit code, in memory that it shares with its parent. */
 struct shared {
 	char skip_reason[160];
 	struct promise_answer promises[PROMISE_COUNT];
@@ -92,7 +92,7 @@ static void report_all(const struct probe *probe, enum verdict verdict)
 			report(++number, probe->tests[i].name, verdict);
 }
 
-/* _exit(): a test may hold threads that wait for a fault for ever. */
+/* _exit(): a test may have threads that wait in a fault for ever. */
 static _Noreturn void leave(enum verdict verdict)
 {
 	if (setting_up)
@@ -265,7 +265,7 @@ static size_t pages_needed(const struct probe *probe, size_t of)
 	return of < PUD_PAGE && probe->pages_small ? probe->pages_small : probe->pages;
 }
 
-/* Huge pages that nobody has, nor has reserved. */
+/* Huge pages that are free and not reserved. */
 static long pages_free(size_t of)
 {
 	return size_counter(of, "free_hugepages") - size_counter(of, "resv_hugepages");

@@ -40,7 +40,7 @@ static size_t size_of(const char *text)
 {
 	size_t size = parse_size(text);
 
-	/* Whether this kernel has it is for the tests to say. */
+	/* The tests report whether this kernel has it. */
 	if (size < BASE_PAGE || size & (size - 1))
 		usage_error("--size %s is not the size of a huge page, such as 2M or 1G", text);
 	return size;
@@ -74,7 +74,7 @@ static void take_value(struct options *options, const struct probe *probe, const
 	if (!is_glob && !is_size && !is_checkpoints && !is_scale && !is_own(probe, name))
 		usage_error("unknown option %s", name);
 	if (!value)
-		usage_error("%s wants a value", name);
+		usage_error("%s needs a value", name);
 	if (is_glob)
 		take_glob(options, value);
 	if (is_size)
@@ -152,7 +152,7 @@ void print_help(const struct probe *probe)
 		printf(" %zu free huge page%s.\n\n", probe->pages, probe->pages == 1 ? "" : "s");
 	printf("  -h             print this\n"
 	       "  -l             list the tests, one a line\n"
-	       "  -t GLOB        run the tests that match alone; may be repeated\n");
+	       "  -t GLOB        run only the tests that match; may be repeated\n");
 	print_sizes();
 	printf("  --checkpoints host\n"
 	       "                 a host walks the page tables at each checkpoint\n"
@@ -160,8 +160,8 @@ void print_help(const struct probe *probe)
 	       "                 the machine is so many times slower than usual, 1 to 30:\n"
 	       "                 multiplies every limit\n"
 	       "  --yes-harm-this-machine\n"
-	       "                 run as well what poisons memory, crashes the kernel or\n"
-	       "                 reads a disk\n");
+	       "                 also run tests that poison memory, crash the kernel or\n"
+	       "                 read a disk\n");
 	for (const struct probe_argument *own = probe->arguments; own && own->name; own++)
 		printf("  %s %s\n                 %s\n", own->name, own->value, own->help);
 }

@@ -20,7 +20,7 @@ static int error_of(int result)
 	return result == 0 ? 0 : errno;
 }
 
-/* A userfaultfd shakes hands once, so that asking and using take two of them. */
+/* UFFDIO_API works once on a userfaultfd: asking for features takes one of its own. */
 static int handshake(uint64_t features, uint64_t *offered)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
@@ -171,7 +171,7 @@ static const char *flags_name(uint64_t flags)
 	return flags < COUNT_OF(names) ? names[flags] : "unknown";
 }
 
-/* Reads one message; false if none waits. */
+/* Reads one message; false if there is none. */
 static bool read_message(int uffd, struct uffd_msg *message)
 {
 	ssize_t length = read(uffd, message, sizeof(*message));
@@ -267,7 +267,7 @@ void touch_start(struct touch *touch, void *address, enum touch_kind kind)
 	assert_error(pthread_create(&touch->thread, NULL, touch_run, touch), 0);
 }
 
-bool touch_is_held(const struct touch *touch)
+bool touch_is_blocked(const struct touch *touch)
 {
 	struct pollfd waiting = { .fd = touch->done, .events = POLLIN };
 

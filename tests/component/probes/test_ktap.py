@@ -166,7 +166,7 @@ def test_a_size_that_the_kernel_lacks_is_a_skip(program: Path) -> None:
     [
         (["--size", "3M"], "--size 3M is not the size of a huge page"),
         (["--size", "2X"], "--size 2X is not the size of a huge page"),
-        (["--size"], "--size wants a value"),
+        (["--size"], "--size needs a value"),
         (["--sise", "2M"], "unknown option --sise"),
         (["--timeout-scale", "0.5"], "--timeout-scale 0.5 is not a number from 1 to 30"),
         (["--timeout-scale", "2x"], "--timeout-scale 2x is not a number from 1 to 30"),

@@ -28,7 +28,7 @@ c/x.c:13:5: error: 'bar' undeclared
             "x.c:(.text+0x5): undefined reference to `gone'",
         ),
         ("gcc: internal trouble\n\n", "gcc: internal trouble"),
-        ("", "the compiler said nothing"),
+        ("", "the compiler printed nothing"),
     ],
 )
 def test_first_error(output: str, line: str) -> None:

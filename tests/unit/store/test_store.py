@@ -234,17 +234,17 @@ def test_no_two_names_share_a_directory_and_none_leaves_it(names: list[str]) -> 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "damaged or no record of a run"),
-        (b'{"schema": 1, "verdict"', "damaged or no record of a run"),
-        (b"[1, 2]", "damaged or no record of a run"),
-        (b'{"verdict": "PASS"}', "damaged or no record of a run"),
+        (b"", "damaged, or not the record of a run"),
+        (b'{"schema": 1, "verdict"', "damaged, or not the record of a run"),
+        (b"[1, 2]", "damaged, or not the record of a run"),
+        (b'{"verdict": "PASS"}', "damaged, or not the record of a run"),
         (b'{"schema": 1, "verdict": "GOOD"}', "damaged"),
         (b'{"schema": 2, "outcome": "odd"}', "damaged"),
         (b'{"schema": 1, "probes": 3}', "damaged"),
         (b'{"schema": 1, "probes": [3]}', "damaged"),
         (b'{"schema": 0}', "has schema 0"),
         (b'{"schema": 7, "all": "new"}', f"has schema 7, and this program reads 1 to {SCHEMA}"),
-        (b"\xff\xfe", "damaged or no record of a run"),
+        (b"\xff\xfe", "damaged, or not the record of a run"),
     ],
 )
 def test_a_record_that_cannot_be_read(tmp_path: Path, data: bytes, words: str) -> None:
