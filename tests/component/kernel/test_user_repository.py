@@ -197,7 +197,7 @@ def test_repository_of_another_user_is_read(
     [
         ("git:file://{}/absent@v1", "git cannot fetch it: '{}/absent' does not appear to be a git"),
         ("git:file://{}@v9", "file://{} has no branch or tag 'v9'"),
-        ("git:file://{}@" + "1" * 40, "git cannot fetch it: remote error: upload-pack: not our"),
+        ("git:file://{}@" + "1" * 40, "upload-pack: not our ref"),
     ],
 )
 def test_url_that_cannot_be_fetched(
