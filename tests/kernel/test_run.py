@@ -76,7 +76,7 @@ def test_stock_against_reference_is_the_hgm_probes_newly_passing_and_nothing_els
     found = run.record
     assert {change["kind"] for change in found["changes"]} == {"newly passing"}
     assert {change["name"] for change in found["changes"]} == expected
-    assert found["complaints"] == []
+    assert found["splats"] == []
     assert {transition["name"] for transition in found["transitions"]} == expected
     assert all(transition["held"] for transition in found["transitions"])
 
