@@ -236,7 +236,7 @@ def bounding(evaluations: Iterable[Evaluation], search: Search) -> frozenset[str
     """Return the IDs of those untestable ones that bound a search with patches on top.
 
     Where such a patch cannot be put on a kernel, nor can it be on an older one, most likely. That
-    is no more than a reason where to search: those below stay suspects.
+    only tells where to search: those below stay suspects.
     """
     made = list(evaluations)
     if not any(each.on_top for each in made) or any(search.term(e) == "good" for e in made):

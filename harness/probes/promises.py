@@ -8,6 +8,7 @@ program ``features`` asks it.
 from __future__ import annotations
 
 import difflib
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -98,5 +99,6 @@ def _read(expect: str, names: tuple[str, ...]) -> _ProfileEntry:
         ) from None
 
 
+@functools.cache
 def _table() -> _PromiseTable:
     return msgspec.toml.decode(_FILE.read_bytes(), type=_PromiseTable)
