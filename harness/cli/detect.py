@@ -62,8 +62,11 @@ def detect(  # noqa: PLR0913 - an argument an option
     """Check that the probes catch seeded kernel faults.
 
     A kernel is built for each fault whose name or class matches FAULT (a glob; all by default), and
-    the probes that should catch it are run; --probe '*' runs all probes. The same command continues
-    where it was interrupted. Exit code 1 if a fault was missed or there was a false alarm.
+    the probes that should catch it are run; --probe '*' runs all probes. Each fault goes on top of
+    the series that it is made for, or of --series if that is given. On top of another series, a
+    fault that does not apply, or that rests on a promise which the kernel does not offer, is
+    reported and is not a failure. The same command continues where it was interrupted. Exit code 1
+    if a fault was missed or there was a false alarm.
     """
     from harness.kernel import faults
     from harness.probes import catalog
@@ -74,7 +77,7 @@ def detect(  # noqa: PLR0913 - an argument an option
     if only_list:
         report.write_list(chosen, sys.stdout)
         return 0
-    options["series"] = "none"
+    options["series"] = options["series"] or "none"
     with new_display() as display:
         context = new_context(timeout, display)
         found = campaign.detect(subject_of(**options), chosen, probes, stock, runs_dir, context)

@@ -49,6 +49,8 @@ class Fault(
         caught: any of these is a catch.
         config: features that the kernel needs for the fault to show, such as ``debug``.
         one_in: it shows in one boot of so many.
+        rests_on: promises of ``probes/promises.toml``: where a kernel does not offer all of them,
+            nothing can show the fault.
         name: what follows ``fault:``; the name of its table in ``faults.toml``.
         patch: absolute path of its patch.
     """
@@ -59,6 +61,7 @@ class Fault(
     caught: tuple[Catch, ...]
     config: tuple[str, ...] = ()
     one_in: int = 1
+    rests_on: tuple[str, ...] = ()
     name: str = ""
     patch: str = ""
 

@@ -8,6 +8,7 @@ that fails for another reason is shown and does not count.
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,18 +30,19 @@ from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.workspace import atomic_write, digest
 
-FaultResult = Literal["caught", "missed", "no build", "no boot"]
+#: How it ended with a fault. ``not offered``: nothing showed it, and the kernel does not offer a
+#: promise that it rests on.
+FaultResult = Literal["caught", "missed", "not offered", "does not apply", "no build", "no boot"]
+
+#: The results that are right for a fault on top of another series than its own.
+_RIGHT_ELSEWHERE = frozenset({"caught", "not offered", "does not apply"})
 
 #: Probability of missing a fault that does not show in each boot.
 _MISSED = 0.01
 
-#: The kernels without a fault, on which nothing may fail: series and features.
-UNFAULTED: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("none", ()),
-    ("hgm-6.12", ()),
-    ("none", ("debug",)),
-    ("hgm-6.12", ("debug",)),
-)
+#: The series of the kernels without a fault, on which nothing may fail, and their features.
+_UNFAULTED = ("none", "hgm-6.12")
+_UNFAULTED_FEATURES: tuple[tuple[str, ...], ...] = ((), ("debug",))
 
 
 class FaultRow(Record, frozen=True, kw_only=True):
@@ -92,6 +94,7 @@ class Detection(Record, frozen=True, kw_only=True):
 
     Attributes:
         source: the kernel source, as it was given.
+        series: what the faults were put on top of; empty where each had the series it is made for.
         release: ``uname -r`` of the kernels; empty where none was built.
         rows: one a fault.
         unfaulted: how many runs without a fault, by kernel.
@@ -100,6 +103,7 @@ class Detection(Record, frozen=True, kw_only=True):
     """
 
     source: str
+    series: str = ""
     release: str
     rows: tuple[FaultRow, ...]
     unfaulted: dict[str, int]
@@ -108,8 +112,13 @@ class Detection(Record, frozen=True, kw_only=True):
 
     @property
     def exit_code(self) -> int:
-        """Return 0 if every fault was caught and there was no false alarm, else 1."""
-        return 0 if not self.alarms and all(row.result == "caught" for row in self.rows) else 1
+        """Return 0 if every fault that can show was caught and there was no false alarm, else 1.
+
+        That a fault does not apply, or rests on what is not offered, is right only on top of
+        another series than its own.
+        """
+        right = _RIGHT_ELSEWHERE if self.series else {"caught"}
+        return 0 if not self.alarms and all(row.result in right for row in self.rows) else 1
 
 
 def select(faults: Sequence[Fault], globs: Sequence[str]) -> tuple[Fault, ...]:
@@ -141,22 +150,21 @@ def detect(
     Finished runs with the same patch and the same probes are not repeated.
 
     Args:
-        subject: source and machine; its series is ignored.
+        subject: source, machine, and the series that every fault is put on top of; ``none`` for
+            the one that each is made for.
         faults: which ones.
         probes: globs over probe names; if empty, each fault's own.
-        stock: how many runs without a fault, on each kernel of `UNFAULTED` in turn.
+        stock: how many runs without a fault, on that series, or stock and HGM, each with and
+            without debug, in turn.
         runs: where the campaign's directory is made.
         context: cache, deadline, progress.
 
     Raises:
-        UserError: if a fault names an unknown probe, or its patch does not apply.
+        UserError: if a fault names an unknown probe, or there is no such series.
         CampaignStopped: if this host could not do a run.
     """
     chosen = {fault.name: tuple(probes) or fault.probes for fault in faults}
-    requests = {
-        fault.name: _request(subject, f"fault:{fault.name}", fault.config, chosen[fault.name])
-        for fault in faults
-    }
+    requests = {fault.name: faulted(subject, fault, chosen[fault.name]) for fault in faults}
     for request in requests.values():
         pipeline.check(request, context)
     rows, release = [], ""
@@ -172,6 +180,7 @@ def detect(
         unfaulted, alarms = _false_alarms(subject, stock, campaign, context)
         found = Detection(
             source=subject.kernel.source,
+            series=_elsewhere(subject),
             release=release,
             rows=tuple(rows),
             unfaulted=unfaulted,
@@ -210,6 +219,21 @@ def _step(fault: Fault, globs: tuple[str, ...]) -> str:
     return f"{fault.name}-{digest(Path(fault.patch).read_bytes(), *fault.config, *globs)[:8]}"
 
 
+def _elsewhere(subject: Subject) -> str:
+    """Return the series that every fault is put on top of; empty for each one's own."""
+    return "" if subject.kernel.series == "none" else subject.kernel.series
+
+
+def faulted(subject: Subject, fault: Fault, globs: tuple[str, ...]) -> RunRequest:
+    """Return the run of a kernel with a fault."""
+    if not _elsewhere(subject):
+        return _request(subject, f"fault:{fault.name}", fault.config, globs)
+    extra = (*subject.kernel.extra, fault.patch)
+    kernel = msgspec.structs.replace(subject.kernel, extra=extra)
+    subject = msgspec.structs.replace(subject, kernel=kernel)
+    return _request(subject, kernel.series, fault.config, globs)
+
+
 def _request(
     subject: Subject, series: str, features: tuple[str, ...], globs: tuple[str, ...]
 ) -> RunRequest:
@@ -223,7 +247,7 @@ def row(fault: Fault, record: RunRecord) -> FaultRow:
     """Return what a run says about its kernel's fault."""
     noticed = catchers(fault.caught, record)
     by = noticed[0] if noticed else None
-    result: FaultResult = state.lack(record) or ("caught" if by else "missed")
+    result, reason = _result(fault, record, by)
     return FaultRow(
         fault=fault.name,
         seeds=fault.seeds,
@@ -232,11 +256,25 @@ def row(fault: Fault, record: RunRecord) -> FaultRow:
         result=result,
         by=f"{by.name}: {by.status}" if by else "",
         noticed=tuple(probe.name for probe in noticed),
-        reason=by.reason if by else record.reason,
+        reason=reason,
         statuses={probe.name: probe.status for probe in record.probes},
         seconds=record.seconds,
         run_dir=record.run_dir,
     )
+
+
+def _result(fault: Fault, record: RunRecord, by: ProbeResult | None) -> tuple[FaultResult, str]:
+    """Return how it ended with a fault, and why in a line."""
+    if not state.applied(record):
+        return "does not apply", record.reason
+    if lack := state.lack(record):
+        return lack, record.reason
+    if by is not None:
+        return "caught", by.reason
+    for promise in record.promises:
+        if promise.name in fault.rests_on and promise.state == "not offered":
+            return "not offered", f"it rests on {promise.name}: {promise.word}"
+    return "missed", record.reason
 
 
 def catchers(caught: Sequence[Catch], record: RunRecord) -> tuple[ProbeResult, ...]:
@@ -261,8 +299,10 @@ def _false_alarms(
     """Run all probes on kernels without a fault, ``stock`` times in total; return what failed."""
     counts: dict[str, int] = {}
     found: list[Alarm] = []
+    bases = (subject.kernel.series,) if _elsewhere(subject) else _UNFAULTED
+    kernels = tuple(itertools.product(_UNFAULTED_FEATURES, bases))
     for index in range(stock):
-        series, features = UNFAULTED[index % len(UNFAULTED)]
+        features, series = kernels[index % len(kernels)]
         name = "+".join((series, *features))
         step = f"unfaulted-{name}"
         counts[name] = counts.get(name, 0) + 1

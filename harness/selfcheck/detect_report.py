@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 from collections.abc import Iterator, Sequence
 from typing import TextIO
@@ -33,9 +34,9 @@ def lines(found: Detection) -> Iterator[str]:
     """Yield the report's lines."""
     width = max((len(row.fault) for row in found.rows), default=0)
     for row in found.rows:
-        yield f"{row.result:<8}  {row.fault:<{width}}  {row.by or '-'}: {row.reason}"
+        yield f"{row.result:<14}  {row.fault:<{width}}  {row.by or '-'}: {row.reason}"
     for alarm in found.alarms:
-        yield f"ALARM     {alarm.kernel}: {alarm.what}; {alarm.run_dir}"
+        yield f"{'ALARM':<14}  {alarm.kernel}: {alarm.what}; {alarm.run_dir}"
     yield f"record   {found.directory}"
     yield verdict_line(found)
 
@@ -44,8 +45,9 @@ def verdict_line(found: Detection) -> str:
     """Return the last line: how many faults were caught, and how many alarms were false."""
     parts = []
     if found.rows:
-        caught = sum(row.result == "caught" for row in found.rows)
-        parts.append(f"{caught} of {len(found.rows)} faults caught")
+        results = collections.Counter(row.result for row in found.rows)
+        parts.append(f"{results.pop('caught', 0)} of {len(found.rows)} faults caught")
+        parts += [f"{count} {result}" for result, count in sorted(results.items())]
     if found.unfaulted:
         runs = sum(found.unfaulted.values())
         parts.append(f"{len(found.alarms)} false alarms in {runs} runs without a fault")
@@ -61,7 +63,8 @@ def page(found: Detection, specs: Sequence[ProbeSpec]) -> str:
 def _page(found: Detection, specs: Sequence[ProbeSpec]) -> Iterator[str]:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     yield from markdown.heading("What the probes catch", "hgm selfcheck detect --markdown")
-    yield f"{today}, {found.source}, {found.release}. {verdict_line(found)}."
+    on = f"each fault on top of {found.series}, " if found.series else ""
+    yield f"{today}, {found.source}, {on}{found.release}. {verdict_line(found)}."
     yield ""
     headings = ("fault", "class", "config", "result", "by", "reason")
     yield from markdown.table(headings, map(_row, found.rows))

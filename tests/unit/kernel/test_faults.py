@@ -8,7 +8,7 @@ import pytest
 
 from harness.kernel import faults, registry, specs
 from harness.kernel.faults import Fault
-from harness.probes import catalog
+from harness.probes import catalog, promises
 
 #: Issue 4's list, and what stock 6.12 turned out to do.
 CLASSES = {
@@ -73,6 +73,11 @@ def test_probe_is_named_by_a_fault_or_has_guards() -> None:
 @pytest.mark.parametrize("fault", [f for f in FAULTS if f.on == "none"], ids=_named)
 def test_fault_without_hgm_is_for_baseline_probes(fault: Fault) -> None:
     assert all(glob.startswith("baseline/") for glob in fault.probes)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=_named)
+def test_promises_that_a_fault_rests_on_exist(fault: Fault) -> None:
+    assert set(fault.rests_on) <= {promise.name for promise in promises.load()}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=_named)

@@ -2,6 +2,7 @@
 """When a fault counts as caught, and what is a false alarm."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -10,13 +11,18 @@ from harness.campaign import strategy
 from harness.errors import SpecError
 from harness.kernel import faults
 from harness.kernel.faults import Catch, Fault
+from harness.kernel.obtain import KernelRequest
+from harness.records.machine import MachineSpec
 from harness.records.outcome import Outcome
-from harness.records.probe import CheckpointResult, ProbeSpec, Splat
-from harness.records.run import HgmSupport, RunRecord
+from harness.records.probe import CheckpointResult, ProbeSpec, Splat, Status
+from harness.records.run import HgmSupport, PromiseState, RunRecord
+from harness.run.subject import Subject
 from harness.selfcheck import detect
 from harness.selfcheck import detect_report as report
 from harness.selfcheck.detect import Detection
-from tests.unit.campaign.records import NO_BOOT, NO_BUILD, ended, probed
+from tests.unit.campaign.records import NO_BOOT, NO_BUILD, NO_SERIES, ended, probed
+
+MACHINE = MachineSpec(hugepages=(), memory=1 << 30)
 
 FAULT = Fault(
     name="wrong-subpage",
@@ -40,6 +46,7 @@ FAULT = Fault(
         (probed({"hgm/continue-4k/1G": "SKIP"}), "missed", ""),
         (probed({"hgm/stress/2M": "CRASH"}), "missed", ""),  # without the pattern
         (probed({"hgm/continue-4k/2M#2": "FAIL"}), "caught", "hgm/continue-4k/2M#2: FAIL"),
+        (NO_SERIES, "does not apply", ""),
         (NO_BUILD, "no build", ""),
         (NO_BOOT, "no boot", ""),
     ],
@@ -49,6 +56,47 @@ def test_a_fault_is_caught_only_as_faults_toml_says(
 ) -> None:
     row = detect.row(FAULT, record)
     assert (row.result, row.by) == (result, by)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "result"),
+    [
+        ("PASS", "not offered", "not offered"),
+        ("PASS", "kept", "missed"),
+        ("PASS", "unknown", "missed"),
+        ("FAIL", "not offered", "caught"),
+    ],
+)
+def test_a_fault_that_rests_on_a_promise_cannot_show_where_that_is_not_offered(
+    status: Status, state: Literal["kept", "not offered", "unknown"], result: str
+) -> None:
+    fault = msgspec.structs.replace(FAULT, rests_on=("continue-mode-wp",))
+    promises = (
+        PromiseState(name="split", size="1G", state="not offered", word="no"),
+        PromiseState(name="continue-mode-wp", size="1G", state=state, word="EINVAL"),
+    )
+    record = msgspec.structs.replace(probed({"hgm/continue-4k/1G": status}), promises=promises)
+    row = detect.row(fault, record)
+    assert row.result == result
+    assert ("rests on continue-mode-wp: EINVAL" in row.reason) == (result == "not offered")
+    assert detect.row(FAULT, record).result != "not offered"
+
+
+def _requested(subject: Subject) -> KernelRequest:
+    fault = msgspec.structs.replace(FAULT, patch="/faults/x.patch", config=("debug",))
+    return detect.faulted(subject, fault, ("a/b",)).subject.kernel
+
+
+def test_a_fault_is_put_on_its_own_series_or_on_the_one_that_is_given() -> None:
+    kernel = KernelRequest(source="tree:/src", features=("kasan",), extra=("/my.patch",))
+    subject = Subject(kernel=kernel, machine=MACHINE)
+    own = _requested(subject)
+    assert (own.series, own.extra) == ("fault:wrong-subpage", ("/my.patch",))
+    assert own.features == ("kasan", "debug")
+    on = msgspec.structs.replace(kernel, series="hgm-6.12-v2")
+    given = _requested(msgspec.structs.replace(subject, kernel=on))
+    assert (given.series, given.extra) == ("hgm-6.12-v2", ("/my.patch", "/faults/x.patch"))
+    assert given.features == ("kasan", "debug")
 
 
 def test_a_declared_fault_of_the_source_is_an_alarm_only_with_the_series() -> None:
@@ -140,6 +188,18 @@ def test_the_exit_code_is_0_only_if_every_fault_is_caught() -> None:
     assert _detection(caught, missed).exit_code == 1
     alarm = detect.Alarm(kernel="none", what="a/b: FAIL: x", run_dir="/r")
     assert msgspec.structs.replace(_detection(caught), alarms=(alarm,)).exit_code == 1
+
+
+def test_what_cannot_show_is_right_only_on_another_series_than_the_faults_own() -> None:
+    refused = _detection(NO_SERIES, probed({"hgm/continue-4k/1G": "FAIL"}))
+    assert refused.exit_code == 1
+    elsewhere = msgspec.structs.replace(refused, series="hgm-6.12-v2")
+    assert elsewhere.exit_code == 0
+    line = "PASS: 1 of 2 faults caught, 1 does not apply, 0 false alarms in 2 runs without a fault"
+    assert report.verdict_line(elsewhere) == line
+    assert "each fault on top of hgm-6.12-v2, 6.12.117" in report.page(elsewhere, ())
+    missed = _detection(NO_SERIES, probed({"hgm/split/1G": "FAIL"}))
+    assert msgspec.structs.replace(missed, series="hgm-6.12-v2").exit_code == 1
 
 
 def _page(record: RunRecord) -> str:
