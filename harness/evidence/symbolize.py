@@ -30,13 +30,19 @@ _RIP = "RIP: 0010:"
 
 def load(vmlinux: str) -> drgn.Program:
     """Return a program that has the symbols and the debug information of a vmlinux only."""
-    prog = drgn.Program()
-    module = prog.extra_module(vmlinux, create=True)
-    module.address_ranges = [(0, 2**64 - 1)]
-    module.try_file(vmlinux, force=True)
+    # drgn moves the first address of a file to the first of its module: move it back.
+    bias = _module(vmlinux, 0).loaded_file_bias or 0
+    module = _module(vmlinux, -bias % 2**64)
     if module.loaded_file_status is not drgn.ModuleFileStatus.HAVE:
         raise LookupError(f"{vmlinux} is not an ELF file with symbols")
-    return prog
+    return module.prog
+
+
+def _module(vmlinux: str, first: int) -> drgn.Module:
+    module = drgn.Program().extra_module(vmlinux, create=True)
+    module.address_ranges = [(first, 2**64 - 1)]
+    module.try_file(vmlinux, force=True)
+    return module
 
 
 def resolve(prog: drgn.Program, text: str, addresses: Iterable[int]) -> dict[str, list[str]]:

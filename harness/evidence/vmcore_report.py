@@ -100,8 +100,8 @@ def panicked(prog: Any) -> Iterator[str]:
     """Yield the task that panicked, with its stack."""
     try:
         crashed = prog.crashed_thread()
-    except ValueError:
-        yield "none: the kernel had not panicked"
+    except LookupError as error:  # such as "panic_cpu is not set"
+        yield f"none: {error}"
         return
     yield _task(crashed.object)
     yield from _stack(crashed.stack_trace)

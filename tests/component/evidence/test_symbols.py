@@ -4,8 +4,8 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
-import drgn
 import pytest
 
 from harness.deadline import Deadline
@@ -59,9 +59,21 @@ def build(directory: Path, *flags: str) -> Path:
     return directory / "vmlinux"
 
 
-def of(vmlinux: Path, name: str) -> list[drgn.Symbol]:
-    """Return the functions of a name, the smallest first."""
-    return sorted(symbolize.load(str(vmlinux)).symbols(name), key=lambda each: each.size)
+class Symbol(NamedTuple):
+    """A symbol, as nm prints it."""
+
+    address: int
+    size: int
+
+
+def of(vmlinux: Path, name: str) -> list[Symbol]:
+    """Return the symbols of a name, the smallest first."""
+    lines = subprocess.run(
+        ["nm", "--print-size", vmlinux], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    words = [line.split() for line in lines]
+    found = [Symbol(int(each[0], 16), int(each[1], 16)) for each in words if each[-1] == name]
+    return sorted(found, key=lambda each: each.size)
 
 
 def resolve(vmlinux: Path, text: str, *addresses: int) -> dict[str, tuple[str, ...]]:
