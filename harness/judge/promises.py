@@ -97,3 +97,9 @@ def unmet(profile: Profile, hgm: HgmSupport, found: Sequence[PromiseState]) -> I
             yield f"expected {profile.name}, which offers {where}: {promise.word}"
         elif promise.name in profile.lacks and promise.name != SPLIT and offered:
             yield f"expected {profile.name}, which does not offer {where}: {promise.word}"
+
+
+def unanswered(profile: Profile, found: Sequence[PromiseState]) -> tuple[str, ...]:
+    """Return the promises of a profile that were not judged, because there was no answer."""
+    known = {SPLIT, *(promise.name for promise in found if promise.state != "unknown")}
+    return tuple(name for name in (*profile.offers, *profile.lacks) if name not in known)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
+from harness.judge.promises import unanswered
 from harness.probes.promises import Promise
 from harness.records.run import Profile, PromiseState
 
@@ -14,11 +15,21 @@ def write(promises: Sequence[Promise], profiles: Sequence[Profile], stream: Text
     """Write what each promise means, and which of them each profile demands."""
     for promise in promises:
         stream.write(f"{promise.name}\n    {promise.means}\n    else: {promise.otherwise}\n")
+        stream.write(f"    asked: {promise.asked}\n")
     for profile in profiles:
         stream.write(f"--expect {profile.name}\n")
         for word, names in (("offers", profile.offers), ("lacks", profile.lacks)):
             if names:
                 stream.write(f"    {word}: {', '.join(names)}\n")
+
+
+def expectation(profile: Profile, states: Sequence[PromiseState]) -> str:
+    """Return the profile that a run was judged by, and how much of it; empty if it says nothing."""
+    total = len(profile.offers) + len(profile.lacks)
+    missing = len(unanswered(profile, states))
+    if not missing:
+        return profile.name if total else ""
+    return f"{profile.name}: {missing} of {total} promises not asked about; hgm/promises asks all"
 
 
 def lines(states: Sequence[PromiseState]) -> list[str]:

@@ -137,6 +137,8 @@ def head(record: RunRecord) -> list[tuple[str, str]]:
         lines.append(("pool", _pool(record.hugepages)))
     lines.append(("HGM", describe_hgm(record.hgm)))
     lines += [("", line) for line in promises.lines(record.promises)]
+    if expected := promises.expectation(record.expect, record.promises):
+        lines.append(("expect", expected))
     return lines
 
 

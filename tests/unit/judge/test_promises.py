@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -114,6 +115,17 @@ def test_a_profile_is_judged_by_what_was_asked(
         for state in states
     ]
     assert list(promises.unmet(profile, hgm, found)) == lines
+
+
+@pytest.mark.parametrize(
+    ("state", "names"), [("kept", ()), ("not offered", ()), ("unknown", ("collapse",))]
+)
+def test_what_a_profile_says_and_no_probe_could_ask_is_named(
+    state: Literal["kept", "not offered", "unknown"], names: tuple[str, ...]
+) -> None:
+    found = [PromiseState(name="collapse", size="2M", state=state)]
+    profile = Profile(name="p", offers=("split", "collapse"), lacks=("minor-address",))
+    assert promises.unanswered(profile, found) == (*names, "minor-address")
 
 
 def test_our_profiles_name_promises_that_exist() -> None:

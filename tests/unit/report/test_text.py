@@ -11,7 +11,7 @@ import pytest
 from harness.records.kernel import ConfigIdentity, KernelSummary, SourceIdentity
 from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult
-from harness.records.run import RunRecord
+from harness.records.run import Profile, PromiseState, RunRecord
 from harness.report import json, text
 from tests.unit.report.records import CUT, PASSED, PROBES, RUN
 
@@ -50,6 +50,24 @@ class Terminal(io.StringIO):
 
 def test_plain_report() -> None:
     assert text.plain(RUN) == GOLDEN
+
+
+@pytest.mark.parametrize(
+    ("profile", "line"),
+    [
+        (Profile(name="report"), ""),
+        (Profile(name="mine.toml", offers=("split", "collapse")), "mine.toml"),
+        (
+            Profile(name="mine.toml", offers=("split", "minor-address"), lacks=("collapse",)),
+            "mine.toml: 1 of 3 promises not asked about; hgm/promises asks all",
+        ),
+    ],
+)
+def test_the_profile_is_named_with_what_was_not_asked(profile: Profile, line: str) -> None:
+    asked = (PromiseState(name="collapse", size="2M", state="kept"),)
+    record = msgspec.structs.replace(RUN, expect=profile, promises=asked)
+    said = [value for name, value in text.head(record) if name == "expect"]
+    assert said == ([line] if line else [])
 
 
 def test_a_run_that_was_cut() -> None:
