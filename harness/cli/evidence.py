@@ -40,7 +40,7 @@ def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, tim
         elf = vmlinux or postmortem.vmlinux(record, context.workspace)
         release = record.kernel.release if record.kernel is not None else ""
         for dump in dumps:
-            text = postmortem.write(dump, elf, release, context.deadline)
+            text = postmortem.write(dump.vmcore, elf, release, context.deadline)
             click.echo(f"#### {dump.probe}\n{text}", nl=False)
     return 0
 

@@ -11,6 +11,7 @@ sysrq-w d l t  blocked tasks, locks, CPU backtraces, all tasks: a break on  inte
 nmi            ``inject-nmi``: the kernel panics with the backtraces of    its NMI handler
                all CPUs; only where sysrq-l did not show every CPU
 vmcore         ``dump-guest-memory``, through QMP                          nothing
+post-mortem    holders of locks, stacks, page tables, from the dump        debug information
 symbols        functions and lines from the vmlinux                        nothing
 ============== =========================================================== =====================
 
@@ -33,9 +34,10 @@ from typing import Literal
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, QmpSilent
-from harness.evidence import symbols, vmcore
+from harness.evidence import postmortem, symbols, vmcore
 from harness.records.kernel import Kernel
 from harness.records.probe import Capture, CaptureStep, Vcpu
+from harness.store.rundir import POST_MORTEM
 from harness.vm import hoststat, registers
 from harness.vm.guest import Guest
 from harness.vm.qmp import Qmp
@@ -59,6 +61,7 @@ _QUIET_SECONDS = 0.4
 # (native_stop_other_cpus of arch/x86/kernel/smp.c); under emulation each takes several.
 _NMI_SECONDS = 30.0
 _SYMBOL_SECONDS = 60.0
+_POST_MORTEM_SECONDS = 60.0
 
 _SHOWN_CPU = re.compile(r"\bCPU: (\d+) (?:UID: \d+ )?PID: \d+|NMI backtrace for cpu (\d+) skipped")
 _NO_SUCH_KEY = "HELP : "
@@ -101,7 +104,8 @@ class Escalation:
         self._step("registers", self._registers)
         self._lists()
         self._step("nmi", partial(self._nmi, began))
-        self._step("vmcore", self._dump)
+        if self._step("vmcore", self._dump):
+            self._step("post-mortem", self._post_mortem)
         return self._capture("hang", began)
 
     def crash(self) -> Capture:
@@ -247,12 +251,22 @@ class Escalation:
         self._vmcore = str(path.relative_to(self.run_dir))
         return path
 
-    def _symbols(self, names: dict[str, tuple[str, ...]]) -> Path:
+    def _post_mortem(self) -> Path:
+        path = self.run_dir / self._vmcore
+        limit = Deadline.after(_POST_MORTEM_SECONDS, "reading the memory dump")
+        postmortem.write(path, self._vmlinux(), self.kernel.release, limit)
+        return path.with_name(POST_MORTEM)
+
+    def _vmlinux(self) -> Path:
         if not self.kernel.vmlinux:
             raise _NothingError("there is no vmlinux of this kernel")
+        return Path(self.kernel.vmlinux)
+
+    def _symbols(self, names: dict[str, tuple[str, ...]]) -> Path:
+        vmlinux = self._vmlinux()
         text = self.guest.console.text(self.console_from)
         path = self._write("decoded.log", text)
         limit = Deadline.after(_SYMBOL_SECONDS, "reading the symbols")
         in_kernel = [vcpu.pc for vcpu in self._vcpus if vcpu.level == 0]
-        names.update(symbols.resolve(path, in_kernel, Path(self.kernel.vmlinux), limit))
+        names.update(symbols.resolve(path, in_kernel, vmlinux, limit))
         return self._write("decoded.log", symbols.decoded(text, names))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from harness import command
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, RecordError
+from harness.evidence.vmcore import NAME
 from harness.records.run import RunRecord
 from harness.store import rundir
 from harness.vm import registers
@@ -29,12 +30,10 @@ class Dump(NamedTuple):
     Attributes:
         probe: the probe during which it was made.
         vmcore: the file.
-        program: the name of the probe's process.
     """
 
     probe: str
     vmcore: Path
-    program: str
 
 
 def dumps(run_dir: Path, globs: Sequence[str] = ()) -> tuple[Dump, ...]:
@@ -49,7 +48,8 @@ def dumps(run_dir: Path, globs: Sequence[str] = ()) -> tuple[Dump, ...]:
         for probe in record.probes
         if not globs or any(fnmatch.fnmatchcase(probe.name, glob) for glob in globs)
     ]
-    found = tuple(dump for probe in chosen for dump in _of_probe(run_dir, probe.name))
+    paths = {probe.name: run_dir / rundir.directory_for(probe.name) / NAME for probe in chosen}
+    found = tuple(Dump(probe, path) for probe, path in paths.items() if path.exists())
     if not found:
         reasons = [line for probe in chosen for line in _why_not(run_dir, probe.name)]
         raise RecordError(
@@ -75,18 +75,18 @@ def vmlinux(record: RunRecord, workspace: Workspace) -> Path:
     return path
 
 
-def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> str:
+def write(vmcore: Path, vmlinux_path: Path, release: str, deadline: Deadline) -> str:
     """Return what drgn finds in a dump; it is kept in ``post-mortem.txt`` beside it.
 
     Raises:
         RecordError: if drgn cannot open the dump.
         DeadlineExpired: if it took too long.
     """
-    path = dump.vmcore.with_name("registers.txt")
+    path = vmcore.with_name("registers.txt")
     vcpu = registers.parse(path.read_text()) if path.exists() else None
     five = vcpu is not None and vcpu.five_levels
-    argv = [sys.executable, "-P", "-m", _PROGRAM, str(dump.vmcore), str(vmlinux_path)]
-    argv += [dump.program, release, "5" if five else "4"]
+    argv = [sys.executable, "-P", "-m", _PROGRAM, str(vmcore), str(vmlinux_path)]
+    argv += [release, "5" if five else "4"]
     done = command.run(argv, deadline, ok=None)
     if done.exit_code != 0:
         refused = done.exit_code == _REFUSED
@@ -95,16 +95,8 @@ def write(dump: Dump, vmlinux_path: Path, release: str, deadline: Deadline) -> s
             lines[-1] if lines else f"drgn ended with exit code {done.exit_code}",
             hint="was it built with `--config debuginfo`?",
         ) from CommandFailed("drgn", command=argv)
-    atomic_write(dump.vmcore.with_name(rundir.POST_MORTEM), done.stdout)
+    atomic_write(vmcore.with_name(rundir.POST_MORTEM), done.stdout)
     return done.stdout
-
-
-def _of_probe(run_dir: Path, name: str) -> Iterator[Dump]:
-    directory = run_dir / rundir.directory_for(name)
-    vmcore = directory / "vmcore"
-    if vmcore.exists():
-        evidence = rundir.read_evidence(directory)
-        yield Dump(name, vmcore, evidence.program if evidence else "")
 
 
 def _why_not(run_dir: Path, name: str) -> Iterator[str]:

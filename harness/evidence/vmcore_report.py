@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A program: print what drgn finds in a memory dump.
 
-``python -m harness.evidence.vmcore_report VMCORE VMLINUX PROBE RELEASE LEVELS``, with the name of
-the probe's process, the kernel's release and 4 or 5 levels of page tables.
+``python -m harness.evidence.vmcore_report VMCORE VMLINUX RELEASE LEVELS``, with the kernel's
+release and 4 or 5 levels of page tables.
 
 It runs in a process of its own because drgn reads, in C, a dump that a hostile guest has made. It
-prints the task that panicked, the stacks of all tasks, the pools of huge pages, and for each
-process of the probe its hugetlb mappings with their page-table entries. An error takes the place
-of what cannot be read; the rest is printed.
+prints the task that panicked, the stacks of all tasks, the holders of locks, the pools of huge
+pages, and the hugetlb mappings of all processes with their page-table entries. An error takes the
+place of what cannot be read; the rest is printed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from drgn.helpers.linux.mm import for_each_vma, virt_to_phys
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
-from harness.evidence import symbolize
+from harness.evidence import lock_owners, symbolize
 from harness.judge import pagetable
 from harness.judge.source_path import below_tree
 
@@ -41,16 +41,13 @@ MAX_RUNS = 64
 
 _CR4_LA57 = 1 << 12
 
-#: The process that runs a probe in the guest.
-_RUNNER = "hgm-run"
-
 # drgn raises FaultError, LookupError, a plain Exception, and Python errors on damaged structures.
 _UNREADABLE = (Exception,)
 
 
 def main(argv: list[str]) -> int:
     """Print the report; return 0, or 3 where the dump cannot be opened."""
-    vmcore, vmlinux, program, release, levels = argv
+    vmcore, vmlinux, release, levels = argv
     try:
         info = vmcoreinfo(symbolize.load(vmlinux), release, five=levels == "5")
         prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64), vmcoreinfo=info)
@@ -64,15 +61,15 @@ def main(argv: list[str]) -> int:
     except LookupError:
         _say(f"{vmlinux} has no debug information, so there are no types")
         return 3
+    cr4 = _CR4_LA57 if levels == "5" else 0
     for title, part in (
         ("the task that panicked", panicked),
         ("all tasks", tasks),
+        ("mutexes and rwsems that tasks wait for", lock_owners.lines),
         ("pools of huge pages", pools),
+        ("hugetlb mappings", functools.partial(mappings, cr4=cr4)),
     ):
         _section(title, part, prog)
-    cr4 = _CR4_LA57 if levels == "5" else 0
-    of_probe = functools.partial(mappings, program=program, cr4=cr4)
-    _section(f"hugetlb mappings of {program or 'the probe'}", of_probe, prog)
     return 0
 
 
@@ -129,37 +126,16 @@ def pools(prog: Any) -> Iterator[str]:
                 yield f"  node {node}: total {count.value_()}, free {free}"
 
 
-def mappings(prog: Any, program: str, cr4: int) -> Iterator[str]:
-    """Yield the hugetlb mappings of each process of the probe."""
-    seen: set[int] = set()
+def mappings(prog: Any, cr4: int) -> Iterator[str]:
+    """Yield the hugetlb mappings of each process that has any."""
+    processes = {task.mm.value_(): task for task in for_each_task(prog) if task.mm}
     letters = _flag_letters(prog)
-    for task in for_each_task(prog):
-        if not task.mm or task.mm.value_() in seen or not _is_probe(task, program):
-            continue
-        seen.add(task.mm.value_())
-        yield _task(task)
-        found = False
-        for vma in for_each_vma(task.mm):
-            if vma.vm_flags.value_() & _HUGETLB:
-                found = True
-                yield from _mapping(prog, vma, cr4, letters)
-        if not found:
-            yield "  no hugetlb mapping"
-    if not seen:
-        yield "no process of the probe is left"
-
-
-def _is_probe(task: Any, program: str) -> bool:
-    if program and _comm(task) == program:
-        return True
-    parent = task
-    for _ in range(8):
-        parent = parent.real_parent
-        if _comm(parent) == _RUNNER:
-            return True
-        if parent.pid.value_() <= 1:
-            return False
-    return False
+    for task in processes.values():
+        found = (vma for vma in for_each_vma(task.mm) if vma.vm_flags.value_() & _HUGETLB)
+        for number, vma in enumerate(found):
+            if number == 0:
+                yield _task(task)
+            yield from _mapping(prog, vma, cr4, letters)
 
 
 def _mapping(prog: Any, vma: Any, cr4: int, letters: bytes) -> Iterator[str]:
@@ -217,16 +193,10 @@ def _path(vma: Any) -> str:
 
 def _task(task: Any) -> str:
     try:
-        return (
-            f"{_comm(task)}[{task.pid.value_()}] state {task_state_to_char(task)} "
-            f"CPU {int(task_cpu(task))}"
-        )
+        state, cpu = task_state_to_char(task), int(task_cpu(task))
+        return f"{lock_owners.named(task)} state {state} CPU {cpu}"
     except _UNREADABLE as error:
         return f"a task that cannot be read: {error}"
-
-
-def _comm(task: Any) -> str:
-    return str(task.comm.string_().decode(errors="replace"))
 
 
 def _stack(trace: Callable[[], Any]) -> Iterator[str]:

@@ -39,10 +39,10 @@ _OTHERS = 2
 _CHAIN, _SHORT_CHAIN = (1, 3), (0, 1)
 
 # Who holds what a task waits for: as kernel/hung_task.c says of a hung task (since 6.16), and as
-# `harness.evidence.vmcore_report` says of a memory dump.
+# `harness.evidence.lock_owners` says of a memory dump.
 _OWNED = (
-    re.compile(r"INFO: task .+:(\d+) .*likely owned by task (.+):(\d+)\b"),
-    re.compile(r"^.+\[(\d+)\] waits for the [^,]+, held by (.+)\[(\d+)\]$", re.MULTILINE),
+    re.compile(r"INFO: task .+:(\d+) .*likely owned by task (.+):(\d+)\b()"),
+    re.compile(r"^.+\[(\d+)\] waits for [^,]+, held by (.+)\[(\d+)\](.*)$", re.MULTILINE),
 )
 
 
@@ -161,8 +161,7 @@ def _is_stuck(stack: Stack) -> bool:
 
 
 def _wait(stack: Stack) -> kernel_functions.Wait | None:
-    index = kernel_functions.explaining(stack.functions)
-    return None if index is None else kernel_functions.wait(stack.functions[: index + 1])
+    return kernel_functions.wait(stack.functions)
 
 
 def _without_interrupt(stack: Stack, in_user_mode: Collection[int]) -> Stack:
@@ -198,7 +197,8 @@ def _interest(stack: Stack) -> int:
 def _owners(text: str, found: Iterable[Stack]) -> dict[int, str]:
     """Return who holds what each waiting task waits for, by the waiter's pid."""
     owners = {
-        int(match[1]): "itself" if match[1] == match[3] else f"{match[2]} (pid {match[3]})"
+        int(match[1]): ("itself" if match[1] == match[3] else f"{match[2]} (pid {match[3]})")
+        + match[4]
         for pattern in _OWNED
         for match in pattern.finditer(text)
     }
@@ -296,13 +296,11 @@ def _of_vcpus(capture: Capture) -> str:
 
 def _vcpu_rank(vcpu: Vcpu, symbols: Mapping[str, Sequence[str]]) -> tuple[int, float]:
     """Return a sort key: code that explains a hang, a wait for a lock, user mode, all other."""
-    names = [stacks.function(each) for each in symbols.get(f"{vcpu.pc:#x}", ())]
-    if vcpu.level:
-        rank = 2
-    elif kernel_functions.explaining(names[-1:]) is not None or not names:
-        rank = 0
-    else:
-        rank = 1 if kernel_functions.wait(names[-1:]) else 3
+    rank = 2
+    if not vcpu.level:
+        names = [stacks.function(each) for each in symbols.get(f"{vcpu.pc:#x}", ())]
+        row = kernel_functions.bystander(names[-1]) if names else None
+        rank = 0 if row is None else 1 if row.kind == "lock" else 3
     return rank, -(vcpu.busy or 0.0)
 
 

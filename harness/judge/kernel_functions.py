@@ -108,10 +108,17 @@ BYSTANDERS = (
     ),
     Bystander(
         "scheduler",
-        r"_*(?:schedule|(?:io_|preempt_)?schedule(?:_(?:timeout|hrtimeout|preempt|idle|prepare)\w*)?"
+        r"_*(?:schedule|(?:io_|preempt_)?schedule(?:_(?:timeout|hrtimeout|preempt|idle|prepare|loop)\w*)?"
         r"|io_schedule\w*|preempt_schedule\w*|switch_to\w*|context_switch|cond_resched)\b",
         "every sleeping task is in it; its caller sleeps",
-        ("__schedule", "schedule", "schedule_timeout", "io_schedule", "schedule_preempt_disabled"),
+        (
+            "__schedule",
+            "__schedule_loop",
+            "schedule",
+            "schedule_timeout",
+            "io_schedule",
+            "schedule_preempt_disabled",
+        ),
     ),
     Bystander(
         "lock",
@@ -246,8 +253,9 @@ def explaining(functions: Sequence[str]) -> int | None:
 
 
 def wait(functions: Sequence[str]) -> Wait | None:
-    """Return what a task with these innermost functions waits for; None where it is not known."""
-    for name in functions:
+    """Return what a task with this stack waits for, innermost first; None where it is not known."""
+    index = explaining(functions)
+    for name in functions[: index + 1] if index is not None else ():
         for row in WAITS:
             if re.match(row.pattern, name):
                 return row

@@ -372,7 +372,7 @@ def test_post_mortem_shows_a_split_mapping(broken: Callable[[str], Broken]) -> N
     """As ``hold_huge_page()`` of crash.c leaves it: one huge page, mapped whole and in parts."""
     run = broken("plain")
     said = (run.run_dir / run.probe("panic").directory / "post-mortem.txt").read_text()
-    _, *mappings = re.split(r"^  0x", said.split("==== hugetlb mappings of crash\n")[1], flags=re.M)
+    _, *mappings = re.split(r"^  0x", said.split("==== hugetlb mappings\n")[1], flags=re.M)
     split, whole = sorted(mappings, key=lambda text: "pmd: 1 present, 1 writable" in text)
     assert re.search(r"flags \S+: rd wr sh .*\bht\b", whole)
     assert re.search(r"flags \S+: rd wr sh .*\bht\b.*\bhm\b.*, userfaultfd", split)

@@ -276,10 +276,15 @@ MUTEX_CHAIN = "in hugetlb_fault (mm/hugetlb.c:812)"
             "",
             "",
         ),
-        ("", "fault[56] waits for the mutex m, held by a b[12]", ", held by a b (pid 12),"),
-        ("", "fault[56] waits for the mutex m, held by fault[56]", ", held by itself,"),
-        ("", "fault[56] waits for the mutex m, whose owner is not known", ""),
-        ("", "fault[57] waits for the mutex m, held by a[12]", ""),
+        ("", "fault[56] waits for struct mutex m, held by a b[12]", ", held by a b (pid 12),"),
+        ("", "fault[56] waits for struct mutex m, held by fault[56]", ", held by itself,"),
+        (
+            "",
+            "fault[56] waits for struct rw_semaphore 0x1, held by a[12] and perhaps other readers",
+            ", held by a (pid 12) and perhaps other readers,",
+        ),
+        ("", "fault[56] waits for struct mutex m, whose holder is not known", ""),
+        ("", "fault[57] waits for struct mutex m, held by a[12]", ""),
     ],
 )
 def test_who_holds_the_lock_is_told_where_it_is_known(

@@ -9,7 +9,7 @@ import pytest
 from harness.judge.lines import decode
 from harness.judge.probe_verdict import ConsoleSlice, judge_probe
 from harness.records.probe import Capture, ProbeEvidence, ProbeResult
-from harness.store import upgrade
+from harness.store import rundir, upgrade
 
 DATA = Path(__file__).parents[2] / "data" / "hang"
 
@@ -25,6 +25,7 @@ def judged(case: str) -> ProbeResult:
         upgrade.capture(msgspec.json.decode((directory / "capture.json").read_bytes())), Capture
     )
     console = (directory / "console.log").read_bytes()
+    post_mortem = rundir.read_post_mortem(directory)
     began, ended = (
         offset - evidence.console_from for offset in (capture.console_from, evidence.console_to)
     )
@@ -32,7 +33,13 @@ def judged(case: str) -> ProbeResult:
         evidence,
         decode((directory / "ktap").read_bytes()),
         "",
-        ConsoleSlice(decode(console[:began]), ended, capture, decode(console[began:])),
+        ConsoleSlice(
+            decode(console[:began]),
+            ended,
+            capture,
+            decode(console[began:]),
+            post_mortem=decode(post_mortem),
+        ),
     )
 
 
@@ -51,8 +58,8 @@ CASES = {
     "mutex-left-held": (
         "mfill_atomic_continue at mm/userfaultfd.c:912, "
         "waiting in __mutex_lock.constprop.0, state D",
-        "continue_refuse (pid 65) is in ioctl: waits for a mutex in mfill_atomic_continue "
-        "(mm/userfaultfd.c:912) <- userfaultfd_ioctl",
+        "continue_refuse (pid 65) is in ioctl: waits for a mutex, held by itself, in "
+        "mfill_atomic_continue (mm/userfaultfd.c:912) <- userfaultfd_ioctl",
     ),
     # The seeded fault collapse-waits-for-folio: each sleeper holds what the other waits for.
     "two-tasks-crossed": (
