@@ -52,6 +52,7 @@ _ROOMS = {
     "kernels": "kernel",
     "trees": "tree",
     "images": "image",
+    "apt": "apt lists",
     "probes": "probe",
     "venv": "environment",
 }

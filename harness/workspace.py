@@ -9,6 +9,7 @@ The cache is outside every checkout, in ``$HGM_CACHE`` or the user's cache direc
     kernels/         finished kernels by content
     images/          finished guest images by content
     recipes/         which state of the guest's recipes became which image
+    apt/             lists of Debian's packages, a directory for each set of suites
     probes/          compiled probes, and the kernels' own tests, by content
     accel/           whether KVM works on this host, per boot
     facts/           measurements of this host, such as how many objects a build makes

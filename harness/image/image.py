@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import cache, command, data
+from harness.apt import Package
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import UserError
 from harness.image import bytecode, cpio, packages, recipe, tree
-from harness.image.packages import Apt, Package
+from harness.image.packages import HostApt
 from harness.image.recipe import Recipe
 from harness.image.tree import Entry, Tree
 from harness.records.base import Record, to_json
@@ -157,7 +158,7 @@ def _pointer(workspace: Workspace, recipes: str) -> Path:
 def _resolve_and_build(recipes: Recipes, context: Context) -> GuestImage:
     with context.workspace.unfinished("image") as scratch:
         context.progress.stage("image", "asking apt for the packages")
-        apt = Apt(scratch, recipes.initramfs.architecture)
+        apt = HostApt(scratch, recipes.initramfs.architecture)
         resolved = apt.resolve(recipes.package_names(), context.deadline)
         wanted = without(resolved, {*recipes.initramfs.leave_out, *recipes.disk.leave_out})
         key = image_key(recipes.digest, wanted)

@@ -8,42 +8,21 @@ scripts do not run.
 
 from __future__ import annotations
 
-import re
 import tarfile
-import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import command
+from harness.apt import Package, parse_uris, verify
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, InfrastructureError
 from harness.host import APT_LISTS
 from harness.image import tree
 from harness.image.tree import Entry
 from harness.progress import Progress
-from harness.records.base import Record
-from harness.workspace import file_digest
-
-_URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>\S+)$")
 
 
-class Package(Record, frozen=True, kw_only=True):
-    """One version of a Debian package.
-
-    Attributes:
-        name: such as ``libc6``.
-        version: with the epoch.
-        size: bytes of the .deb file.
-        sha256: of the .deb file.
-    """
-
-    name: str
-    version: str
-    size: int
-    sha256: str
-
-
-class Apt:
+class HostApt:
     """apt with its own state directory.
 
     Args:
@@ -112,33 +91,6 @@ class Apt:
         return debs
 
 
-def parse_uris(text: str) -> tuple[Package, ...]:
-    """Return the packages in the output of ``apt-get --print-uris``, sorted by name.
-
-    Raises:
-        InfrastructureError: if a line is not of the known form.
-    """
-    return tuple(sorted(map(_package, text.splitlines()), key=lambda one: one.name))
-
-
-def _package(line: str) -> Package:
-    match = _URI_LINE.match(line)
-    if match is None:
-        raise InfrastructureError(f"apt-get --print-uris printed an unknown line: {line[:120]!r}")
-    name, version, _ = urllib.parse.unquote(match["file"]).split("_")
-    return Package(name=name, version=version, size=int(match["size"]), sha256=match["sha256"])
-
-
-def verify(deb: Path, package: Package) -> None:
-    """Raise InfrastructureError unless the file is exactly that package."""
-    if file_digest(deb) != package.sha256:
-        raise InfrastructureError(
-            f"the package {package.name} {package.version} arrived damaged: the SHA-256 of "
-            f"{deb.name} is not the one in apt's lists",
-            hint="run `sudo apt-get update` and try again",
-        )
-
-
 def contents(deb: Path, scratch: Path, deadline: Deadline) -> dict[str, Entry]:
     """Return the file tree of a package.
 
@@ -164,7 +116,7 @@ def contents(deb: Path, scratch: Path, deadline: Deadline) -> dict[str, Entry]:
 
 
 def fetch(
-    apt: Apt, wanted: Sequence[Package], scratch: Path, deadline: Deadline, progress: Progress
+    apt: HostApt, wanted: Sequence[Package], scratch: Path, deadline: Deadline, progress: Progress
 ) -> dict[str, dict[str, Entry]]:
     """Return the file tree of each package, by the package's name."""
     debs = apt.download(wanted, deadline, progress)

@@ -22,7 +22,7 @@ from harness import command, host
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError, HarnessError, SpecError
-from harness.image.packages import Apt
+from harness.image.packages import HostApt
 from harness.progress import Progress
 from harness.records.base import Record, from_json, to_json
 from harness.records.machine import AccelChoice
@@ -216,7 +216,7 @@ def _debian_kernel(context: Context) -> Iterator[Path]:
     limit = context.deadline.within(_FETCH_SECONDS, "the fetch of Debian's kernel")
     try:
         with context.workspace.unfinished("kernel") as scratch:
-            apt = Apt(scratch, "amd64")
+            apt = HostApt(scratch, "amd64")
             closure = apt.resolve(["linux-image-cloud-amd64"], limit)
             image = [each for each in closure if _IMAGE_PACKAGE.fullmatch(each.name)]
             (scratch / "tree").mkdir()

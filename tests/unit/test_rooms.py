@@ -15,8 +15,8 @@ ROOT = Path(harness.__file__).parent
 #: A room is a package or a module directly in ``harness/``; it imports only what stands before it.
 ORDER = (
     *("records", "errors", "sizes", "deadline", "progress", "command", "workspace"),
-    *("context", "data", "host", "cache", "kernel", "image", "vm", "probes", "judge", "store"),
-    *("evidence", "report", "run", "recording", "reproducer", "pipeline", "campaign"),
+    *("context", "data", "host", "cache", "apt", "kernel", "image", "vm", "probes", "judge"),
+    *("store", "evidence", "report", "run", "recording", "reproducer", "pipeline", "campaign"),
     *("selfcheck", "doctor", "door", "cli", "pytest_plugin"),
 )
 

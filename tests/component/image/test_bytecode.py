@@ -10,7 +10,7 @@ import pytest
 from harness.deadline import Deadline
 from harness.errors import CommandFailed
 from harness.image import bytecode, packages, recipe, tree
-from harness.image.packages import Apt
+from harness.image.packages import HostApt
 from harness.image.tree import Entry
 from harness.progress import Silent
 
@@ -27,7 +27,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Entry]:
     """Return a Python's tree with a library that is cut down to what its compiler needs."""
     deadline = Deadline.after(300, "the packages")
     home = tmp_path_factory.mktemp("apt")
-    apt = Apt(home, "amd64")
+    apt = HostApt(home, "amd64")
     names = {"python3-minimal", "python3.11-minimal", "libpython3.11-minimal", "libc6", "libexpat1"}
     resolved = apt.resolve(["python3-minimal"], deadline)
     wanted = [one for one in resolved if one.name in names | {"zlib1g"}]

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from harness import command
+from harness.apt import Package, verify
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, UserError
-from harness.image import image, packages, tree
+from harness.image import image, tree
 from harness.progress import Silent
 from harness.records.base import from_json
 from harness.records.machine import GuestImage
@@ -178,12 +179,11 @@ def test_an_interrupt_while_packing_leaves_nothing(
 def test_a_damaged_package_leaves_nothing(
     tmp_path: Path, recipes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(deb: Path, package: packages.Package) -> None:
+    def damaged(deb: Path, package: Package) -> None:
         deb.write_bytes(deb.read_bytes()[:-1])
-        check(deb, package)
+        verify(deb, package)
 
-    check = packages.verify
-    monkeypatch.setattr(packages, "verify", damaged)
+    monkeypatch.setattr("harness.image.packages.verify", damaged)
     with pytest.raises(HarnessError, match=r"busybox-static .* arrived damaged"):
         obtain(tmp_path / "cache", recipes)
     assert leftovers(tmp_path / "cache") == []

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness import command
+from harness.apt import Package, verify
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, InfrastructureError
 from harness.image import packages, tree
-from harness.image.packages import Apt, Package
+from harness.image.packages import HostApt
 from harness.workspace import file_digest
 
 CONTROL = """\
@@ -59,18 +60,18 @@ def test_a_truncated_package(hello: Path, tmp_path: Path, deadline: Deadline) ->
 
 def test_one_wrong_byte_is_noticed(hello: Path) -> None:
     package = Package(name="hello", version="1", size=0, sha256=file_digest(hello))
-    packages.verify(hello, package)
+    verify(hello, package)
     damaged = bytearray(hello.read_bytes())
     damaged[-1] ^= 1
     hello.write_bytes(damaged)
     with pytest.raises(InfrastructureError, match="hello 1 arrived damaged"):
-        packages.verify(hello, package)
+        verify(hello, package)
 
 
 def test_lists_that_are_not_there(tmp_path: Path, deadline: Deadline) -> None:
     (tmp_path / "no-lists/partial").mkdir(parents=True)
     (tmp_path / "apt").mkdir()
-    apt = Apt(tmp_path / "apt", "amd64", lists=tmp_path / "no-lists")
+    apt = HostApt(tmp_path / "apt", "amd64", lists=tmp_path / "no-lists")
     with pytest.raises(InfrastructureError) as caught:
         apt.resolve(["busybox-static"], deadline)
     assert caught.value.line() == (
@@ -80,17 +81,17 @@ def test_lists_that_are_not_there(tmp_path: Path, deadline: Deadline) -> None:
 
 
 def test_a_package_that_does_not_exist(tmp_path: Path, deadline: Deadline) -> None:
-    apt = Apt(tmp_path, "amd64")
+    apt = HostApt(tmp_path, "amd64")
     with pytest.raises(InfrastructureError, match="Unable to locate package hgm-no-such-package"):
         apt.resolve(["hgm-no-such-package"], deadline)
 
 
 def test_resolving_does_not_depend_on_what_the_host_has(tmp_path: Path, deadline: Deadline) -> None:
-    names = [one.name for one in Apt(tmp_path, "amd64").resolve(["dropbear-bin"], deadline)]
+    names = [one.name for one in HostApt(tmp_path, "amd64").resolve(["dropbear-bin"], deadline)]
     assert {"dropbear-bin", "libc6"} <= set(names)
     assert names == sorted(names)
 
 
 def test_a_deadline_ends_apt(tmp_path: Path) -> None:
     with pytest.raises(DeadlineExpired, match="the image took longer"):
-        Apt(tmp_path, "amd64").resolve(["dropbear-bin"], Deadline.after(0.01, "the image"))
+        HostApt(tmp_path, "amd64").resolve(["dropbear-bin"], Deadline.after(0.01, "the image"))

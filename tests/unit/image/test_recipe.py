@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.apt import Package
 from harness.errors import UserError
 from harness.image import image, recipe, tree
-from harness.image.packages import Package
 from harness.image.recipe import Recipe
 from harness.image.tree import Entry
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.apt import Package, parse_uris
 from harness.errors import InfrastructureError
-from harness.image.packages import Package, parse_uris
 
 # What apt 2.6 printed, but for the archive's address.
 PRINTED = """\
