@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.campaign.predicate import Predicate
-from harness.judge import stacks
+from harness.judge import kernel_functions, stacks
 from harness.judge.lines import decode
 from harness.judge.stacks import Stack
 from harness.records.campaign import Candidate, TracedSuspect
@@ -26,6 +26,7 @@ _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@ ?(.*)")
 _FUNCTION = re.compile(
     r"(?!(?:if|for|while|switch|return|else|do)\b)(?:[A-Za-z_][\w\s*]*[\s*])?(\w+)\("
 )
+_SYSCALL = re.compile(r"SYSCALL_DEFINE\d\((\w+)")
 
 
 class Touch(NamedTuple):
@@ -108,8 +109,8 @@ def touched(patch: str) -> Iterator[Touch]:
             mark, text = line[:1] or " ", line[1:]
             left[0] -= mark in " -"
             left[1] -= mark in " +"
-            if (start := _FUNCTION.match(text)) and not text.rstrip().endswith(";"):
-                function = start[1]
+            if not text.rstrip().endswith(";"):
+                function = _defined(text) or function
             if mark in "+-" and function:
                 yield Touch(function, f"{path} {header}")
             if text.rstrip() == "}":
@@ -118,8 +119,15 @@ def touched(patch: str) -> Iterator[Touch]:
             path = line[4:].partition("\t")[0].partition("/")[2]
         elif hunk := _HUNK.match(line):
             header, left = line.rstrip(), [int(hunk[1] or 1), int(hunk[2] or 1)]
-            start = _FUNCTION.match(hunk[3])
-            function = start[1] if start else ""
+            function = _defined(hunk[3])
+
+
+def _defined(line: str) -> str:
+    """Return the function whose first line this is; empty for any other line."""
+    if call := _SYSCALL.match(line):
+        return f"sys_{call[1]}"
+    start = _FUNCTION.match(line)
+    return start[1] if start else ""
 
 
 def rank(
@@ -133,7 +141,9 @@ def rank(
         trace: functions, the innermost first.
         patches: each with its text, oldest first.
     """
-    depth = {function: number for number, function in reversed(list(enumerate(trace)))}
+    # `SYSCALL_DEFINE3(madvise, ...)` makes several functions.
+    plain = [kernel_functions.SYSCALL.sub(r"sys_\1", function) for function in trace]
+    depth = {function: number for number, function in reversed(list(enumerate(plain)))}
     ranked: list[tuple[int, int, TracedSuspect]] = []
     for candidate, text in patches if depth else ():
         hits = {touch.function: touch for touch in touched(text) if touch.function in depth}

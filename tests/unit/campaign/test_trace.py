@@ -81,6 +81,14 @@ def test_the_innermost_function_comes_first_then_the_most() -> None:
     assert ranked[0].hunk == "x.c @@ -1,2 +1,2 @@ int inner(void)"
 
 
+def test_a_system_call_is_its_definition() -> None:
+    patch = _patch("x").replace("int x(void)", "SYSCALL_DEFINE3(madvise, unsigned long, start,")
+    for name in ("__x64_sys_madvise", "__do_sys_madvise", "__se_sys_madvise"):
+        (found,) = trace.rank(("inner", name), [(Candidate(id="1", name=""), patch)])
+        assert found.function == "sys_madvise"
+    assert trace.rank(("__x64_sys_mmap",), [(Candidate(id="1", name=""), patch)]) == ()
+
+
 def _with(probe: ProbeResult, **fields: object) -> RunRecord:
     return msgspec.structs.replace(
         probed(), probes=(msgspec.structs.replace(probe, **fields),), verdict="FAIL"
