@@ -12,7 +12,7 @@ from pathlib import Path
 import harness
 from harness import host
 from harness.errors import INTERNAL, HarnessError, foreseen
-from harness.judge import promises, run_verdict
+from harness.judge import run_verdict
 from harness.progress import Progress
 from harness.records.kernel import KernelSummary
 from harness.records.machine import AccelChoice, MachineSpec, PoolSummary
@@ -90,11 +90,8 @@ class Recording:
 
     def probed(self) -> None:
         """End a run whose probes were run with the judge's verdict."""
-        record = self.record
-        ended = run_verdict.judge_run(
-            record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats
-        )
-        self.store.know_promises(promises.states(record.probes))
+        ended = run_verdict.judge_run(self.record)
+        self.store.know_promises(ended.promises)
         self.store.end(Outcome.PROBES_RAN, ended.verdict, ended.exit_code, ended.reason)
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
-from harness.records.probe import ProbeResult, PromiseAnswer
+from harness.records.probe import AnswerState, ProbeResult, PromiseAnswer
 from harness.records.run import HgmSupport, Profile, PromiseState
 
 #: How a line begins that has an answer.
@@ -22,8 +22,7 @@ ANSWER = "# promise "
 #: How a line begins that names the promises of the next result.
 RESTS_ON = "# rests on "
 
-_State = Literal["offered", "not offered", "unknown", "broken"]
-_STATES = "|".join(get_args(_State))
+_STATES = "|".join(get_args(AnswerState))
 _LINE = re.compile(rf"^# promise ([a-z-]+): ({_STATES}): (.*)$", re.MULTILINE)
 
 #: The promise that every HGM probe rests on; the kernel is asked before any of them.

@@ -8,64 +8,56 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.judge import promises
-from harness.records.probe import ProbeResult, Splat, Status
-from harness.records.run import HgmSupport, Profile, Verdict
+from harness.records.probe import ProbeResult, Status
+from harness.records.run import HgmSupport, PromiseState, RunRecord, Verdict
 
 # Statuses that fail a run, the worst first.
 _BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL", "LOST")
 
 
 class RunVerdict(NamedTuple):
-    """How a run ends.
+    """How a run ends; named as in `RunRecord`.
 
     Attributes:
         verdict: PASS, FAIL or ERROR.
         exit_code: 0, 1, 2 or 3.
         reason: one line.
+        promises: what became of those that probes asked about.
     """
 
     verdict: Verdict
     exit_code: int
     reason: str
+    promises: tuple[PromiseState, ...] = ()
 
 
-def judge_run(
-    probes: Sequence[ProbeResult],
-    *,
-    expect: Profile,
-    hgm: HgmSupport,
-    splats: Sequence[Splat] = (),
-) -> RunVerdict:
+def judge_run(record: RunRecord) -> RunVerdict:
     """Return the verdict on a run, once every selected probe has a result.
 
     A run whose only fault is that probes were LOST says nothing about the kernel: it ends with
     ERROR and exit code 3. Nor does one in which the machine could run no probe: that is the
-    caller's mistake, exit code 2. A run without probes never passes.
-
-    Args:
-        probes: every selected probe.
-        expect: a kernel that does not offer what it says, or offers what it must not, fails the
-            run; a skipped test does not.
-        hgm: whether the kernel has HGM, as it answered.
-        splats: those outside of any probe.
+    caller's mistake, exit code 2. A run without probes never passes. A kernel that does not offer
+    what the profile says, or offers what it must not, fails the run; a skipped test does not.
     """
+    probes = record.probes
     if not probes:
         return RunVerdict("FAIL", 1, "no probe ran, so nothing was tested")
     if not any(probe.directory or probe.status != "SKIP" for probe in probes):
         first = probes[0]
         return RunVerdict("ERROR", 2, f"no probe could be run: {first.name}: {first.reason}")
+    found = promises.states(probes)
     faults = [
         *_bad_probes(probes),
-        *itertools.islice(promises.unmet(expect, hgm, promises.states(probes)), 1),
-        *(f"splat outside of any probe: {splat.title}" for splat in splats[:1]),
+        *itertools.islice(promises.unmet(record.expect, record.hgm, found), 1),
+        *(f"splat outside of any probe: {splat.title}" for splat in record.splats[:1]),
     ]
-    summary = f"{describe_hgm(hgm)}; {tally(probes)}"
+    summary = f"{describe_hgm(record.hgm)}; {tally(probes)}"
     if not faults:
-        return RunVerdict("PASS", 0, summary)
+        return RunVerdict("PASS", 0, summary, found)
     lost_only = {probe.status for probe in probes}.isdisjoint(("FAIL", "CRASH", "HANG"))
     if lost_only and len(faults) == 1 and any(probe.status == "LOST" for probe in probes):
-        return RunVerdict("ERROR", 3, f"{faults[0]}; {summary}")
-    return RunVerdict("FAIL", 1, f"{'; '.join(faults)}; {summary}")
+        return RunVerdict("ERROR", 3, f"{faults[0]}; {summary}", found)
+    return RunVerdict("FAIL", 1, f"{'; '.join(faults)}; {summary}", found)
 
 
 def describe_hgm(hgm: HgmSupport) -> str:

@@ -86,6 +86,10 @@ class Subtest(Record, frozen=True, kw_only=True):
     rests_on: tuple[str, ...] = ()
 
 
+#: What a kernel can answer about a promise; see `PromiseAnswer`.
+AnswerState = Literal["offered", "not offered", "unknown", "broken"]
+
+
 class PromiseAnswer(Record, frozen=True, kw_only=True):
     """What a kernel answered when a probe asked about a promise of ``probes/promises.toml``.
 
@@ -97,7 +101,7 @@ class PromiseAnswer(Record, frozen=True, kw_only=True):
     """
 
     name: str
-    state: Literal["offered", "not offered", "unknown", "broken"]
+    state: AnswerState
     word: str = ""
 
 

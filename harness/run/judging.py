@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from harness.errors import RecordError
-from harness.judge import checkpoint, dmesg, lines, promises
+from harness.judge import checkpoint, dmesg, lines
 from harness.judge.pagetable import Run
 from harness.judge.probe_verdict import ConsoleSlice, judge_probe
 from harness.judge.run_verdict import judge_run
@@ -100,11 +100,7 @@ def judged_again(run_dir: Path) -> RunRecord:
     record = msgspec.structs.replace(record, probes=judged.probes, splats=judged.splats)
     if record.outcome is not Outcome.PROBES_RAN:
         return record
-    verdict = judge_run(record.probes, expect=record.expect, hgm=record.hgm, splats=record.splats)
-    record = msgspec.structs.replace(record, promises=promises.states(record.probes))
-    return msgspec.structs.replace(
-        record, verdict=verdict.verdict, exit_code=verdict.exit_code, reason=verdict.reason
-    )
+    return msgspec.structs.replace(record, **judge_run(record)._asdict())
 
 
 class Walked(NamedTuple):

@@ -21,7 +21,7 @@ from harness.records.probe import (
     Status,
     Vcpu,
 )
-from harness.records.run import REPORT, HgmSupport, Profile
+from harness.records.run import REPORT, HgmSupport, Profile, RunRecord
 
 EVIDENCE = ProbeEvidence(
     name="hgm/split/1G",
@@ -347,19 +347,22 @@ def test_run(
     splats: list[Splat],
     expected: tuple[str, int, str],
 ) -> None:
-    assert judge_run(probes, expect=PROFILES[expect], hgm=hgm, splats=splats) == expected
+    record = RunRecord(probes=tuple(probes), expect=PROFILES[expect], hgm=hgm, splats=tuple(splats))
+    assert judge_run(record)[:3] == expected
 
 
 @pytest.mark.parametrize("status", ["FAIL", "CRASH", "HANG", "LOST"])
 def test_no_bad_probe_is_ever_outvoted(status: Status) -> None:
-    verdict = judge_run([BASE] * 9 + [probe("x/y", status)], expect=REPORT, hgm=HGM)
+    probes = (*[BASE] * 9, probe("x/y", status))
+    verdict = judge_run(RunRecord(probes=probes, expect=REPORT, hgm=HGM))
     assert verdict.verdict != "PASS"
     assert verdict.exit_code != 0
 
 
 def test_a_skipped_probe_is_not_a_missing_feature() -> None:
-    skipped = [BASE, probe("hgm/dirty-tracking/1G", "SKIP", "UFFDIO_API: no such feature")]
-    assert judge_run(skipped, expect=PROFILES["hgm"], hgm=HGM).exit_code == 0
+    skipped = (BASE, probe("hgm/dirty-tracking/1G", "SKIP", "UFFDIO_API: no such feature"))
+    record = RunRecord(probes=skipped, expect=PROFILES["hgm"], hgm=HGM)
+    assert judge_run(record).exit_code == 0
 
 
 def test_words() -> None:
