@@ -29,8 +29,8 @@ class CacheEntry(Record, frozen=True, kw_only=True):
     """One file or directory of the cache that can be removed by itself.
 
     Attributes:
-        kind: ``kernel``, ``tree``, ``image``, ``probe``, ``environment`` (Python's), ``ccache`` or
-            ``sources``.
+        kind: ``kernel``, ``tree``, ``image``, ``probe``, ``config`` (a kernel's), ``environment``
+            (Python's), ``ccache`` or ``sources``.
         path: where it is, absolute.
         size: bytes on disk.
         used: when it was last used, seconds since the epoch.
@@ -54,6 +54,7 @@ _ROOMS = {
     "images": "image",
     "apt": "apt lists",
     "probes": "probe",
+    "configs": "config",
     "venv": "environment",
 }
 _WHOLE = {"ccache": "ccache", "sources.git": "sources"}

@@ -5,6 +5,7 @@ The cache is outside every checkout, in ``$HGM_CACHE`` or the user's cache direc
 
     sources.git/     bare git object store: every kernel source and patched tree is a tree in it
     sources/         which package, tarball or commit became which tree
+    configs/         what Kconfig made of which requests
     trees/           private work trees and their build directories, for incremental builds
     kernels/         finished kernels by content
     images/          finished guest images by content

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from harness import cache
 from harness.context import Context
-from harness.kernel import config, finished, fragments, interrupted
+from harness.errors import CommandFailed
+from harness.kernel import finished, interrupted
 from harness.kernel.finished import BuildInputs
 from harness.kernel.git import Store
 from harness.kernel.make import Make
@@ -44,9 +43,9 @@ def build(inputs: BuildInputs, context: Context, log: Path) -> Kernel:
             return known
         began = time.monotonic()
         progress.stage("checkout", inputs.patched.version)
-        depends = _switch(inputs, worktree, context)
+        _switch(inputs, worktree, context)
         with workspace.unfinished("kernel") as new:
-            kernel = _make(inputs, worktree, depends, context, log, new)
+            kernel = _make(inputs, worktree, context, log, new)
             kernel = msgspec.structs.replace(kernel, build_seconds=time.monotonic() - began)
             kernel = finished.publish(kernel, new, workspace)
         for used in (worktree.root, workspace.cache / "ccache"):
@@ -68,40 +67,33 @@ def _is_developers(inputs: BuildInputs) -> bool:
     return inputs.source.identity.kind == "tree"
 
 
-def _switch(inputs: BuildInputs, worktree: Worktree, context: Context) -> tuple[str, ...]:
-    """Make the work tree hold the patched tree; return the lines of it that Kconfig reads."""
-    tree, store = inputs.patched.identity.tree, Store.of(context)
-    with ThreadPoolExecutor(1) as other:  # git reads the tree for both, on a core each
-        depends = other.submit(config.inputs, tree, store, context.deadline)
-        worktree.switch(tree, store, context.deadline)
-        if not _is_developers(inputs):
-            worktree.offer(tree)
-        return depends.result()
+def _switch(inputs: BuildInputs, worktree: Worktree, context: Context) -> None:
+    """Make the work tree hold the patched tree."""
+    tree = inputs.patched.identity.tree
+    worktree.switch(tree, Store.of(context), context.deadline)
+    if not _is_developers(inputs):
+        worktree.offer(tree)
 
 
 def _make(
-    inputs: BuildInputs,
-    worktree: Worktree,
-    depends: Sequence[str],
-    context: Context,
-    log: Path,
-    new: Path,
+    inputs: BuildInputs, worktree: Worktree, context: Context, log: Path, new: Path
 ) -> Kernel:
-    """Configure and compile in a work tree; copy the kernel's parts to ``new``."""
-    version, deadline = inputs.patched.version, context.deadline
-    requests, notes = fragments.merge(inputs.wanted, version)
-    asked = "".join(f"{request.line()}\n" for request in requests)
-    output = worktree.build(inputs.build_key, asked, deadline)
-    variables = fragments.debug_objects(inputs.wanted)
-    make = Make(worktree.source, output, deadline, log, context.workspace.cache, variables)
+    """Compile in a work tree; copy the kernel's parts to ``new``."""
+    version, deadline, final = inputs.patched.version, context.deadline, inputs.final
+    output = worktree.build(inputs.build_key, final.text, deadline)
+    make = Make(worktree.source, output, deadline, log, context.workspace.cache, final.variables)
     with interrupted.guarded(output):
-        context.progress.stage("config", " ".join(fragment.name for fragment in inputs.wanted))
-        text = config.make_config(asked, make, depends)
-        notes += config.account(requests, text, worktree.source, depends, version, make.kconfig)
+        _write_config(output / ".config", final.text)
         context.progress.stage("build", version)
         began = time.monotonic()
         _compile(make, new / "headers", context.progress)
         make_seconds = time.monotonic() - began
+    if (output / ".config").read_text() != final.text:
+        raise CommandFailed(
+            "make changed the configuration that was made for this source",
+            hint="does a Kconfig file of it read a file that is neither a script nor a Kconfig?",
+            log=log,
+        )
     _collect(output, new)
     return Kernel(
         key=inputs.key,
@@ -110,9 +102,15 @@ def _make(
         toolchain=inputs.tools,
         source=inputs.source.identity,
         series=inputs.patched.identity,
-        configuration=finished.config_identity(inputs.features, new / "config", notes),
+        configuration=inputs.configuration,
         make_seconds=make_seconds,
     )
+
+
+def _write_config(path: Path, text: str) -> None:
+    """Write a build directory's ``.config``, unless it is the same: make goes by its mtime."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def _compile(make: Make, headers: Path, progress: Progress) -> None:

@@ -1,120 +1,193 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From config requests to a final ``.config``, and the reason for each request not met."""
+"""The final ``.config`` of a source and its fragments, and the reason for each request not met.
+
+Kconfig takes seconds, so what it made is kept in the cache, by all that it depends on:
+
+    configs/KEY.json         a final configuration and what it lacks of what was requested
+    sources/kconfig-TREE     hash of the files of a git tree that Kconfig reads
+"""
 
 from __future__ import annotations
 
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.deadline import Deadline
+from harness import cache
+from harness.context import Context
 from harness.errors import ConfigError
-from harness.kernel import fragments
-from harness.kernel.fragments import ConfigRequest
+from harness.kernel import fragments, toolchain
+from harness.kernel.fragments import ConfigRequest, Fragment
 from harness.kernel.git import Store
 from harness.kernel.make import Make
+from harness.kernel.series import Patched
+from harness.records.base import Record, read_json, to_json
 from harness.workspace import atomic_write, digest
 
-#: In a build directory: the requested symbols, one per line.
-ASKED = ".hgm-asked.config"
+#: Raised whenever the same inputs would no longer give the same configuration or reasons.
+_RECIPE = "1"
 
-#: In a build directory: finished configurations, each named by the hash of its inputs.
-_KEPT = ".hgm-configs"
-
+#: Every Kconfig file, the Makefiles that set Kconfig's variables, and the scripts with which
+#: Kconfig tests the compiler: enough of a tree to run `make allnoconfig` in.
 _INPUT = re.compile(r"\t(?:Makefile$|arch/x86/Makefile|scripts/|(?:.*/)?Kconfig[^/]*$)")
 _DEFINES = re.compile(r"^[ \t]*(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
 
 
-def inputs(tree: str, store: Store, deadline: Deadline) -> tuple[str, ...]:
-    """Return the files of a tree that a configuration depends on: mode, blob ID and path each.
+class FinalConfig(Record, frozen=True, kw_only=True):
+    """What a kernel is configured with.
 
-    These are every Kconfig file, the Makefiles that set Kconfig's variables, and the scripts with
-    which Kconfig tests the compiler. The compiler itself is part of the build directory's name.
-    """
-    lines = store.git(["ls-tree", "-r", tree], deadline).stdout.splitlines()
-    return tuple(line for line in lines if _INPUT.search(line))
-
-
-def make_config(asked: str, make: Make, depends: Sequence[str]) -> str:
-    """Write the build directory's ``.config`` and return its text.
-
-    A symbol that is not requested is off if it can be, else at its default. Kconfig takes 4 s, so
-    its result is kept and used again for the same requests and inputs: a bisection goes to and fro
-    across the patch that adds a symbol.
-
-    Args:
+    Attributes:
+        text: the final ``.config``.
         asked: the requested symbols, one per line.
-        make: for the source and build directory.
-        depends: what `inputs` returned.
+        variables: make's variables that the fragments ask for.
+        notes: one line for each requested symbol that it lacks.
     """
-    requested, final = make.build / ASKED, make.build / ".config"
-    kept = make.build / _KEPT / digest(asked, *depends)
-    requested.write_text(asked)
-    text = _recall(kept)
-    if text is None:
-        make.run([f"KCONFIG_ALLCONFIG={requested}", "allnoconfig", "olddefconfig"])
-        text = final.read_text()
-        kept.parent.mkdir(exist_ok=True)
-        atomic_write(kept, f"{digest(text)}\n{text}")
-    elif not final.exists() or final.read_text() != text:
-        final.write_text(text)
-    return text
+
+    text: str
+    asked: str
+    variables: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def _recall(kept: Path) -> str | None:
-    """Return a configuration that was kept; None if there is none, or it is damaged."""
-    if not kept.exists():
-        return None
-    checksum, _, text = kept.read_text(errors="replace").partition("\n")
-    return text if checksum == digest(text) else None
+class _Made(Record, frozen=True, kw_only=True):
+    """What Kconfig made of a set of requests.
+
+    Attributes:
+        text: the final ``.config``.
+        unknown: the requested symbols that no Kconfig file defines.
+        unmet: the other ones that it lacks, each with its reason.
+    """
+
+    text: str
+    unknown: tuple[str, ...]
+    unmet: dict[str, str]
 
 
-def account(
-    requests: Iterable[ConfigRequest],
-    config: str,
-    source: Path,
-    depends: Sequence[str],
-    version: str,
-    tools: Callable[[], Mapping[str, str]],
-) -> tuple[str, ...]:
-    """Return a note for each optional request that the final configuration does not meet.
+def configure(
+    patched: Patched, wanted: Sequence[Fragment], tools: str, context: Context, log: Path
+) -> FinalConfig:
+    """Return the configuration that a source gets from fragments; Kconfig runs if it is new.
+
+    A symbol that is not requested is off if it can be, else at its default.
 
     Args:
-        requests: what was requested.
-        config: the final configuration.
-        source: the kernel's source.
-        depends: what `inputs` returned for it.
-        version: of the kernel, for messages.
-        tools: returns Kconfig's environment, see `explain`.
+        patched: the source.
+        wanted: the fragments, in order.
+        tools: compiler and linker.
+        context: cache, deadline, progress.
+        log: takes the output of make if Kconfig runs.
+
+    Raises:
+        ConfigError: naming every required symbol that it lacks and its unmet dependency.
+        KernelCompileError: if the source's Kconfig files are wrong.
+    """
+    requests, left_out = fragments.merge(wanted, patched.version)
+    asked = "".join(f"{request.line()}\n" for request in requests)
+    made = _make(patched.identity.tree, requests, asked, tools, context, log)
+    return FinalConfig(
+        text=made.text,
+        asked=asked,
+        variables=fragments.debug_objects(wanted),
+        notes=left_out + _account(requests, made, patched.version),
+    )
+
+
+def _make(
+    tree: str,
+    requests: Sequence[ConfigRequest],
+    asked: str,
+    tools: str,
+    context: Context,
+    log: Path,
+) -> _Made:
+    """Return what Kconfig makes of the requests, from the cache if it did so before."""
+    workspace = context.workspace
+    programs = toolchain.kconfig_programs()
+    key = digest(_RECIPE, _inputs_digest(tree, context), asked, tools, *programs)
+    entry = workspace.room("configs") / f"{key}.json"
+    known = read_json(entry, _Made)
+    if known is None:
+        with workspace.lock(f"configs/{entry.name}", context.deadline, context.progress):
+            known = read_json(entry, _Made)
+            if known is None:
+                context.progress.stage("config", f"{len(requests)} symbols")
+                known = _run(tree, requests, asked, context, log)
+                atomic_write(entry, to_json(known))
+    cache.touch(entry)
+    return known
+
+
+def _inputs(tree: str, context: Context) -> tuple[str, ...]:
+    """Return the files of a tree that a configuration depends on: mode, blob ID and path each."""
+    listed = Store.of(context).git(["ls-tree", "-r", tree], context.deadline).stdout
+    return tuple(line for line in listed.splitlines() if _INPUT.search(line))
+
+
+def _inputs_digest(tree: str, context: Context) -> str:
+    memory = context.workspace.room("sources") / f"kconfig-{tree}"
+    try:
+        return memory.read_text()
+    except FileNotFoundError:
+        found = digest(*_inputs(tree, context))
+        atomic_write(memory, found)
+        return found
+
+
+def _run(
+    tree: str, requests: Sequence[ConfigRequest], asked: str, context: Context, log: Path
+) -> _Made:
+    """Run Kconfig on a scratch copy of the files that it reads."""
+    with context.workspace.unfinished("config") as room:
+        source, output = room / "src", room / "build"
+        source.mkdir()
+        output.mkdir()
+        depends = _inputs(tree, context)
+        _check_out(depends, source, context)
+        requested = room / "requested"
+        requested.write_text(asked)
+        make = Make(source, output, context.deadline, log, context.workspace.cache)
+        make.run([f"KCONFIG_ALLCONFIG={requested}", "allnoconfig", "olddefconfig"])
+        text = (output / ".config").read_text()
+        missed = {request.symbol for request in fragments.unmet(requests, text)}
+        unknown = missed - defined(source, depends) if missed else missed
+        known = missed - unknown
+        unmet = explain(known, text, source, make.kconfig()) if known else {}
+        return _Made(text=text, unknown=tuple(sorted(unknown)), unmet=unmet)
+
+
+def _check_out(entries: Iterable[str], target: Path, context: Context) -> None:
+    """Write some files of a tree, as `git ls-tree` lists them, into an empty directory."""
+    listing, index = target.with_name("entries"), target.with_name("index")
+    listing.write_text("".join(f"{entry}\n" for entry in entries))
+    store, deadline = Store.of(context), context.deadline
+    store.git(["update-index", "--index-info"], deadline, index=index, stdin=listing)
+    store.git(["checkout-index", "--all"], deadline, index=index, work_tree=target)
+
+
+def _account(requests: Iterable[ConfigRequest], made: _Made, version: str) -> tuple[str, ...]:
+    """Return a note for each optional request that a configuration does not meet.
 
     Raises:
         ConfigError: naming every required symbol that is missing and its unmet dependency.
     """
-    missed = fragments.unmet(requests, config)
-    if not missed:
-        return ()
-    known = defined(source, depends)
-    unknown = {request.symbol for request in missed} - known
-    reasons = dict.fromkeys(unknown, f"kernel {version} has no such symbol")
-    asked = {request.symbol for request in missed} - unknown
-    if asked:
-        reasons |= explain(asked, config, source, tools())
-    lines = {request.symbol: _miss(request, config, reasons[request.symbol]) for request in missed}
-    required = [lines[request.symbol] for request in missed if not request.optional]
+    reasons = dict.fromkeys(made.unknown, f"kernel {version} has no such symbol") | made.unmet
+    missed = [request for request in requests if request.symbol in reasons]
+    got = fragments.values(made.text) if missed else {}
+
+    def line(request: ConfigRequest) -> str:
+        became = f"became {got.get(request.symbol, 'n')}: {reasons[request.symbol]}"
+        return f"CONFIG_{request.symbol}={request.value} ({request.where}) {became}"
+
+    required = [line(request) for request in missed if not request.optional]
     if required:
         raise ConfigError(
             f"this kernel cannot have the requested configuration: {'; '.join(required)}",
             hint="request the dependency too, or mark the symbol with `# hgm: optional`",
         )
-    return tuple(lines.values())
-
-
-def _miss(request: ConfigRequest, config: str, reason: str) -> str:
-    got = fragments.values(config).get(request.symbol, "n")
-    return f"CONFIG_{request.symbol}={request.value} ({request.where}) became {got}: {reason}"
+    return tuple(line(request) for request in missed)
 
 
 def defined(source: Path, depends: Iterable[str]) -> set[str]:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,23 +12,18 @@ import msgspec
 
 from harness import cache
 from harness.kernel import fragments
-from harness.kernel.fragments import Fragment
+from harness.kernel.config import FinalConfig
 from harness.kernel.series import Patched
 from harness.kernel.source import Source
 from harness.records.base import read_json, to_json
 from harness.records.kernel import ConfigIdentity, Kernel
-from harness.workspace import Workspace, atomic_write, digest, file_digest
+from harness.workspace import Workspace, atomic_write, digest
 
 #: Raised whenever the same inputs would no longer give the same cache entry.
 RECIPE = "2"
 
 #: The symbol whose value every record has.
 HGM_SYMBOL = "HUGETLB_HIGH_GRANULARITY_MAPPING"
-
-
-def kernel_key(tree: str, wanted: Sequence[Fragment], tools: str) -> str:
-    """Return the hash of everything that goes into a kernel."""
-    return digest(RECIPE, tree, tools, *(fragment.text for fragment in wanted))
 
 
 @dataclass(frozen=True)
@@ -38,30 +33,36 @@ class BuildInputs:
     Attributes:
         source: the source.
         patched: that source with its series applied.
-        wanted: the fragments, in order.
+        final: its configuration.
         tools: compiler and linker.
         features: the fragments' names as the caller gave them.
     """
 
     source: Source
     patched: Patched
-    wanted: tuple[Fragment, ...]
+    final: FinalConfig
     tools: str
     features: tuple[str, ...]
 
     @property
     def key(self) -> str:
-        """Return the kernel's key in the cache."""
-        return kernel_key(self.patched.identity.tree, self.wanted, self.tools)
+        """Return the kernel's key in the cache: the hash of everything that goes into it."""
+        tree, final = self.patched.identity.tree, self.final
+        return digest(RECIPE, tree, self.tools, final.text, *final.variables)
 
     @property
     def build_key(self) -> str:
         """Return the hash of what all kernels share that one output directory can build."""
-        return digest(RECIPE, self.tools, *(fragment.text for fragment in self.wanted))
+        return digest(RECIPE, self.tools, self.final.asked, *self.final.variables)
+
+    @property
+    def configuration(self) -> ConfigIdentity:
+        """Return the record of the configuration."""
+        return config_identity(self.features, self.final.text, self.final.notes)
 
 
 def find(inputs: BuildInputs, workspace: Workspace) -> Kernel | None:
-    """Return the cached kernel, with the names of this request; None if it is not built yet."""
+    """Return the cached kernel, recorded as this request got it; None if it is not built yet."""
     known = recorded(workspace.cache / "kernels" / inputs.key)
     if known is None:
         return None
@@ -69,7 +70,7 @@ def find(inputs: BuildInputs, workspace: Workspace) -> Kernel | None:
         known,
         source=inputs.source.identity,
         series=inputs.patched.identity,
-        configuration=msgspec.structs.replace(known.configuration, features=inputs.features),
+        configuration=inputs.configuration,
     )
 
 
@@ -113,9 +114,8 @@ def _located(kernel: Kernel, entry: Path) -> Kernel:
     )
 
 
-def config_identity(
-    features: tuple[str, ...], final: Path, notes: tuple[str, ...]
-) -> ConfigIdentity:
+def config_identity(features: tuple[str, ...], text: str, notes: tuple[str, ...]) -> ConfigIdentity:
     """Return the record of a final ``.config``."""
-    has_hgm = fragments.values(final.read_text()).get(HGM_SYMBOL) == "y"
-    return ConfigIdentity(features=features, digest=file_digest(final), notes=notes, hgm=has_hgm)
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    has_hgm = fragments.values(text).get(HGM_SYMBOL) == "y"
+    return ConfigIdentity(features=features, digest=checksum, notes=notes, hgm=has_hgm)

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness import cache
 from harness.context import Context
 from harness.errors import SourceError, SpecError
-from harness.kernel import finished, fragments, registry, series, source, specs, toolchain
+from harness.kernel import config, finished, fragments, registry, series, source, specs, toolchain
 from harness.kernel.finished import BuildInputs
 from harness.kernel.git import Store
 from harness.kernel.series import Series, check
@@ -88,7 +88,7 @@ def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kern
     Args:
         request: what is wanted.
         context: cache, deadline, progress.
-        build_log: takes make's output; it is not created if nothing is built.
+        build_log: takes make's output; it is not created if make does not run.
 
     Raises:
         UserError: for a spec, source, patch, symbol or line of code that the caller can fix.
@@ -110,7 +110,8 @@ def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kern
         found = source.resolve(spec, context, refresh=request.refresh)
         _warn_of_version(series_spec.text, found.version, context)
         patched = series.apply(patches, found, context, fuzz=request.fuzz)
-        inputs = BuildInputs(found, patched, wanted, tools, request.features)
+        final = config.configure(patched, wanted, tools, context, build_log)
+        inputs = BuildInputs(found, patched, final, tools, request.features)
         kernel = finished.find(inputs, context.workspace)
         if kernel is not None:
             return kernel

@@ -45,7 +45,7 @@ def obtain_image(spec: SourceSpec, context: Context) -> Kernel:
         configuration = ConfigIdentity(known=False)
         if text is not None:
             (new / "config").write_text(text)
-            configuration = finished.config_identity((), new / "config", ())
+            configuration = finished.config_identity((), text, ())
         kernel = Kernel(
             key=key,
             release=release,

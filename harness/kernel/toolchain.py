@@ -55,6 +55,11 @@ def identify(workspace: Workspace, deadline: Deadline) -> str:
     return line
 
 
+def kconfig_programs() -> tuple[str, ...]:
+    """Return the fingerprints of the other programs whose versions Kconfig writes down."""
+    return tuple(_fingerprint(tool) for tool in ("pahole", "rustc", "bindgen"))
+
+
 def _fingerprint(tool: str) -> str:
     found = shutil.which(tool)
     if found is None:

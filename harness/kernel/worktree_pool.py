@@ -5,7 +5,7 @@ A switch writes only the files that differ, so make finds everything else as it 
 only what changed. Each lineage of sources has a work tree in the cache, or shares a similar one::
 
     trees/NAME/src             the work tree
-    trees/NAME/src/.build-KEY  make's output directory for one set of fragments and one toolchain
+    trees/NAME/src/.build-KEY  make's output directory for one set of requests and one toolchain
     trees/NAME/index           git's index of the work tree
     trees/NAME/offered         ID of the git tree that it holds, if other lineages may build there
     trees/NAME/seen            boot ID (and by its mtime, when) of the last check of every file
@@ -31,7 +31,6 @@ from harness.cache import OUTPUT
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SourceError
 from harness.kernel import fragments
-from harness.kernel.config import ASKED
 from harness.kernel.git import Store
 from harness.kernel.interrupted import MARKER
 from harness.workspace import Workspace, atomic_write, boot_id, digest, newest_first
@@ -98,7 +97,7 @@ class Worktree:
         """Return the name of the lock that guards it."""
         return f"trees/{self.root.name}"
 
-    def build(self, key: str, asked: str, deadline: Deadline) -> Path:
+    def build(self, key: str, final: str, deadline: Deadline) -> Path:
         """Return the build directory for a configuration key, made if it does not exist.
 
         A new one starts as a copy of the finished one with the nearest configuration: Kbuild tracks
@@ -107,24 +106,24 @@ class Worktree:
 
         Args:
             key: hash of what all kernels built in that directory share.
-            asked: the requested symbols, one per line.
+            final: the final ``.config``.
             deadline: when it must exist.
         """
         path = self.source / f"{OUTPUT}{key[:16]}"
         if not path.is_dir():
-            self._copy_nearest(path, asked, deadline)
+            self._copy_nearest(path, final, deadline)
             path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _copy_nearest(self, path: Path, asked: str, deadline: Deadline) -> None:
+    def _copy_nearest(self, path: Path, final: str, deadline: Deadline) -> None:
         finished = {
-            str(each): (each / ASKED).read_text()
+            str(each): (each / ".config").read_text()
             for each in self.source.glob(f"{OUTPUT}*")
             if (each / "vmlinux").exists()
-            and (each / ASKED).exists()
+            and (each / ".config").exists()
             and not (each / MARKER).exists()
         }
-        source = fragments.nearest(asked, finished)
+        source = fragments.nearest(final, finished)
         if not source:
             return
         part = self.root / f"{path.name}.part"

@@ -10,15 +10,17 @@ from typing import TextIO
 
 from harness.cache import CacheEntry
 
+#: Kinds of entries of which there are too many to list each.
+_SMALL = {"probe": "compiled probes", "config": "kernel configurations"}
+
 
 def write(entries: Sequence[CacheEntry], root: Path, limit: int, stream: TextIO) -> None:
-    """Write a line an entry, compiled probes together, and the size of all beside the limit."""
-    probes = [entry for entry in entries if entry.kind == "probe"]
-    if probes:
-        size = gib(sum(entry.size for entry in probes))
-        stream.write(f"{size:>10}  {len(probes)} compiled probes\n")
+    """Write a line an entry, small ones together, and the size of all beside the limit."""
+    for kind, words in _SMALL.items():
+        if sizes := [entry.size for entry in entries if entry.kind == kind]:
+            stream.write(f"{gib(sum(sizes)):>10}  {len(sizes)} {words}\n")
     for entry in entries:
-        if entry.kind == "probe":
+        if entry.kind in _SMALL:
             continue
         used = datetime.datetime.fromtimestamp(entry.used).astimezone()
         name = Path(entry.path).relative_to(root)

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Stands in for make in component tests: copies what it is given, and fails as it is told.
 
-FAKE_MAKE says how: ``ok``, ``compile-error``, ``disk-full``, ``killed-compiler`` or ``hang``
-(which leaves a half-written object). FAKE_MAKE_LOG takes a line for each call.
+FAKE_MAKE says how: ``ok``, ``compile-error``, ``disk-full``, ``killed-compiler``,
+``changed-config`` or ``hang`` (which leaves a half-written object). FAKE_MAKE_LOG takes a line for
+each call.
 FAKE_MAKE_REFUSES names symbols that no configuration gets.
 """
 
@@ -23,6 +24,9 @@ def main() -> int:
     if "allnoconfig" in sys.argv:
         return configure(build, Path(settings["KCONFIG_ALLCONFIG"]))
     mode = os.environ.get("FAKE_MAKE", "ok")
+    if mode == "changed-config":
+        (build / ".config").write_text("CONFIG_OTHER=y\n")
+        mode = "ok"
     if mode == "ok":
         return make(source, build, Path(settings["INSTALL_HDR_PATH"]))
     if mode == "hang":

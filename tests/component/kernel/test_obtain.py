@@ -99,10 +99,58 @@ def test_configured_again_only_if_kconfig_inputs_changed(
     final.write_text("# changed by hand\n")
     assert made("int edited_again;\n") == [BUILD]
     assert final.read_text() == right
-    for kept in final.parent.glob(".hgm-configs/*"):
+    for kept in context.workspace.cache.glob("configs/*"):
         kept.write_text("")  # as after a loss of power
     assert made("int after_that;\n") == [CONFIGURE, BUILD]
     assert final.read_text() == right
+
+
+def test_a_comment_in_a_fragment_neither_configures_nor_builds(
+    toy: Path, get: Obtain, make_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_MAKE_REFUSES", "HUGETLB_HIGH_GRANULARITY_MAPPING MINE")
+    path = tmp_path / "mine.config"
+    path.write_text("CONFIG_MORE=y\n# hgm: optional\nCONFIG_MINE=y\n")
+    first = get(f"tree:{toy}", "none", str(path))
+    path.write_text("# Why.\nCONFIG_MORE=y\n# hgm: optional\nCONFIG_MINE=y\n")
+    second = get(f"tree:{toy}", "none", str(path))
+    assert (second.cached, second.key) == (True, first.key)
+    assert calls(make_log) == [CONFIGURE, BUILD]
+    assert f"CONFIG_MINE=y ({path}:3) became n" in first.configuration.notes[-1]
+    assert f"CONFIG_MINE=y ({path}:4) became n" in second.configuration.notes[-1]
+
+
+def test_requests_that_end_in_the_same_configuration_share_a_kernel(
+    toy: Path, get: Obtain, make_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_MAKE_REFUSES", "HUGETLB_HIGH_GRANULARITY_MAPPING MINE")
+    first = get(f"tree:{toy}")
+    path = tmp_path / "mine.config"
+    path.write_text("# hgm: optional\nCONFIG_MINE=y\n")
+    second = get(f"tree:{toy}", "none", str(path))
+    assert (second.cached, second.key) == (True, first.key)
+    assert calls(make_log) == [CONFIGURE, BUILD, CONFIGURE]
+    assert first.configuration.features == ()
+    assert second.configuration.features == (str(path),)
+    assert len(second.configuration.notes) == len(first.configuration.notes) + 1
+
+    path.write_text("CONFIG_MORE=y\n")
+    third = get(f"tree:{toy}", "none", str(path))
+    assert not third.cached
+    path.write_text("CONFIG_MORE=y\n# hgm-debug-info: hugetlb\n")
+    fourth = get(f"tree:{toy}", "none", str(path))
+    assert not fourth.cached
+    assert fourth.configuration.digest == third.configuration.digest
+    assert len({kernel.key for kernel in (first, third, fourth)}) == 3
+
+
+def test_configuration_that_make_changes_is_not_published(
+    toy: Path, get: Obtain, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_MAKE", "changed-config")
+    with pytest.raises(CommandFailed, match="make changed the configuration"):
+        get(f"tree:{toy}")
+    assert not (context.workspace.cache / "kernels").exists()
 
 
 def test_same_content_by_another_spec_is_cached(repository: Path, get: Obtain) -> None:
@@ -272,7 +320,7 @@ def test_prune_takes_the_idle_and_leaves_the_pinned(
         gone = cache.prune(context.workspace, 0, Silent())
         assert Path(first.image).exists()
     assert not Path(second.image).exists()
-    assert {entry.kind for entry in gone} == {"kernel", "tree", "sources"}
+    assert {entry.kind for entry in gone} == {"kernel", "config", "tree", "sources"}
     with (
         pytest.raises(InfrastructureError, match="not in the cache any more"),
         cache.pin(Path(second.image).parent),

@@ -10,7 +10,6 @@ from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import SourceError
 from harness.kernel import worktree_pool
-from harness.kernel.config import ASKED
 from harness.kernel.git import Store
 from harness.kernel.interrupted import MARKER
 from harness.kernel.source import resolve
@@ -23,9 +22,9 @@ def tree_of(toy: Path, context: Context) -> str:
     return resolve(parse_source(f"tree:{toy}"), context).identity.tree
 
 
-def finished(worktree: Worktree, key: str, asked: str) -> Path:
-    path = worktree.build(key, asked, Deadline.after(60, "the test"))
-    (path / ASKED).write_text(asked)
+def finished(worktree: Worktree, key: str, config: str) -> Path:
+    path = worktree.build(key, config, Deadline.after(60, "the test"))
+    (path / ".config").write_text(config)
     (path / "vmlinux").write_text(key)
     return path
 
@@ -48,11 +47,11 @@ def test_first_build_directory_is_empty_and_the_next_a_copy_of_the_nearest(tmp_p
 def test_unfinished_build_directory_is_not_copied(tmp_path: Path) -> None:
     worktree, deadline = Worktree(tmp_path), Deadline.after(60, "the test")
     (finished(worktree, "a" * 64, "A\n") / MARKER).touch()
-    (worktree.build("b" * 64, "A\n", deadline) / ASKED).write_text("A\n")
+    (worktree.build("b" * 64, "A\n", deadline) / ".config").write_text("A\n")
     left = tmp_path / f".build-{'c' * 16}.part"
     left.mkdir()
     (left / "vmlinux").touch()
-    (left / ASKED).write_text("A\n")
+    (left / ".config").write_text("A\n")
     assert list(worktree.build("c" * 64, "A\n", deadline).iterdir()) == []
 
 

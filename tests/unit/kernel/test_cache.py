@@ -5,8 +5,6 @@ import pytest
 
 from harness.cache import CacheEntry, limit, to_remove
 from harness.errors import SpecError
-from harness.kernel.finished import kernel_key
-from harness.kernel.fragments import Fragment
 
 
 def test_limit_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,13 +33,3 @@ def test_pinned_stays_and_sources_go_last() -> None:
     ]
     assert [e.path for e in to_remove(found, 20)] == ["idle"]
     assert [e.path for e in to_remove(found, 0)] == ["idle", "store"]
-
-
-def test_key_depends_on_everything_that_goes_in() -> None:
-    base = (Fragment(name="base", path="p", text="CONFIG_A=y"),)
-    other = (Fragment(name="base", path="p", text="CONFIG_A=n"),)
-    elsewhere = (Fragment(name="base", path="q", text="CONFIG_A=y"),)
-    key = kernel_key("t", base, "gcc")
-    assert key == kernel_key("t", elsewhere, "gcc")
-    assert len({key, kernel_key("u", base, "gcc"), kernel_key("t", base, "cc")}) == 3
-    assert kernel_key("t", other, "gcc") != key
