@@ -64,7 +64,7 @@ def probe(prepared: Prepared, specs: Sequence[ProbeSpec], recording: Recording) 
     """
     recording.will_run(prepare.ingredients(prepared, specs))
     recording.begin("guest")
-    guests.run_probes(prepared, specs, recording.store)
+    guests.run_probes(prepared, specs, recording)
     recording.begin("verdict")
     recording.probed()
 

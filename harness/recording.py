@@ -14,8 +14,7 @@ from harness import host
 from harness.errors import INTERNAL, HarnessError, foreseen
 from harness.judge import run_verdict
 from harness.progress import Progress
-from harness.records.kernel import KernelSummary
-from harness.records.machine import AccelChoice, MachineSpec, PoolSummary
+from harness.records.machine import MachineSpec, PoolSummary
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec
 from harness.records.run import Ingredients, Profile, RunRecord, StageTime
@@ -28,30 +27,26 @@ _UNREAD = "broken pipe: the reader of the output has ended"
 _BUILT = "the kernel is built; nothing else was asked for"
 
 
-class Recording:
-    """A run under way: shows and times its stages, and keeps their results in its record."""
+class Recording(RunStore):
+    """A run under way: shows and times its stages, and keeps their results in its record.
 
-    def __init__(self, store: RunStore, progress: Progress) -> None:
-        self.store = store
+    Args:
+        run_dir: an existing directory.
+        first: what is known before the run, see `first_record`.
+        progress: is shown the stages.
+    """
+
+    def __init__(self, run_dir: Path, first: RunRecord, progress: Progress) -> None:
+        super().__init__(run_dir, first)
         self._progress = progress
         self._stage = ""
         self._run_began = self._stage_began = time.monotonic()
-
-    @property
-    def record(self) -> RunRecord:
-        """Return the record as it is now."""
-        return self.store.record
-
-    @property
-    def run_dir(self) -> Path:
-        """Return the run directory."""
-        return self.store.run_dir
 
     def begin(self, name: str, detail: str = "") -> None:
         """End the stage under way and begin another."""
         self.end_stage()
         self._stage, self._stage_began = name, time.monotonic()
-        self.store.begin_stage(name)
+        self.know(stage=name)
         self._progress.stage(name, detail)
 
     def end_stage(self) -> None:
@@ -61,38 +56,34 @@ class Recording:
         now = time.monotonic()
         spent = StageTime(name=self._stage, seconds=round(now - self._stage_began, 3))
         self._stage = ""
-        self.store.end_stage(spent, round(now - self._run_began, 3))
-
-    def know_kernel(self, kernel: KernelSummary) -> None:
-        """Record which kernel is under test."""
-        self.store.know_kernel(kernel)
-
-    def know_image(self, key: str) -> None:
-        """Record the key of the guest image."""
-        self.store.know_image(key)
-
-    def know_accel(self, accel: AccelChoice) -> None:
-        """Record which accelerator was chosen."""
-        self.store.know_accel(accel)
-
-    def note(self, lines: Sequence[str]) -> None:
-        """Add lines that a reader of the result should see."""
-        self.store.note(lines)
+        self.know(stages=(*self.record.stages, spent), seconds=round(now - self._run_began, 3))
 
     def will_run(self, ingredients: Ingredients) -> None:
         """Record the ingredients; the probes are LOST until they have been run."""
-        self.store.expect(not_run(ingredients.specs))
-        self.store.keep_ingredients(ingredients)
+        self.expect(not_run(ingredients.specs))
+        self.keep_ingredients(ingredients)
 
     def built(self) -> None:
         """End a run that only had to build its kernel."""
-        self.store.end(Outcome.BUILT_ONLY, "PASS", 0, _BUILT)
+        self.end(Outcome.BUILT_ONLY, "PASS", 0, _BUILT)
 
     def probed(self) -> None:
         """End a run whose probes were run with the judge's verdict."""
         ended = run_verdict.judge_run(self.record)
-        self.store.know_promises(ended.promises)
-        self.store.end(Outcome.PROBES_RAN, ended.verdict, ended.exit_code, ended.reason)
+        self.know(promises=ended.promises)
+        self.end(Outcome.PROBES_RAN, ended.verdict, ended.exit_code, ended.reason)
+
+    def failed(self, error: Exception) -> None:
+        """End a run that an error ended."""
+        known = foreseen(error)
+        if known is None:
+            unread = isinstance(error, BrokenPipeError)
+            reason = _UNREAD if unread else f"{INTERNAL}: {error!r}"
+            self.end(Outcome.INFRASTRUCTURE, "ERROR", HarnessError.exit_code, reason)
+            return
+        self.note([f"console: {line}" for line in known.console])
+        self.know(error_seconds=round(known.seconds, 3))
+        self.end(known.outcome, "ERROR", known.exit_code, known.line())
 
 
 @contextlib.contextmanager
@@ -112,20 +103,20 @@ def recorded(runs: Path, label: str, first: RunRecord, progress: Progress) -> It
         SpecError: if there can be no run directory.
         NoSpace: if the file system is full, so that nothing more can be recorded.
     """
-    recording = Recording(RunStore(new_run_directory(runs, label), first), progress)
-    files.write_reproduce(recording.store)
+    recording = Recording(new_run_directory(runs, label), first, progress)
+    files.write_reproduce(recording)
     try:
         yield recording
     except KeyboardInterrupt:
-        recording.store.end(Outcome.INTERRUPTED, "INTERRUPTED", 130, "interrupted")
+        recording.end(Outcome.INTERRUPTED, "INTERRUPTED", 130, "interrupted")
     except Exception as error:
-        _end(recording.store, error)
+        recording.failed(error)
         if foreseen(error) is None:
             raise
     finally:
         recording.end_stage()
-        files.write_reproduce(recording.store)
-        files.write_junit(recording.store)
+        files.write_reproduce(recording)
+        files.write_junit(recording)
 
 
 def first_record(
@@ -154,16 +145,3 @@ def first_record(
 def not_run(specs: Sequence[ProbeSpec]) -> tuple[ProbeResult, ...]:
     """Return the results of probes that have not been run."""
     return tuple(ProbeResult(name=each.name, status="LOST", reason=_NOT_RUN) for each in specs)
-
-
-def _end(store: RunStore, error: Exception) -> None:
-    """Record an error that ended a run."""
-    known = foreseen(error)
-    if known is None:
-        unread = isinstance(error, BrokenPipeError)
-        reason = _UNREAD if unread else f"{INTERNAL}: {error!r}"
-        store.end(Outcome.INFRASTRUCTURE, "ERROR", HarnessError.exit_code, reason)
-        return
-    store.note([f"console: {line}" for line in known.console])
-    seconds = round(known.seconds, 3)
-    store.end(known.outcome, "ERROR", known.exit_code, known.line(), error_seconds=seconds)

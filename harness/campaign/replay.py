@@ -86,7 +86,7 @@ def replay(directory: Path, runs: Path, accel_name: str, context: Context) -> Re
     notes: list[str] = []
     with recording.recorded(runs, "replay", first, context.progress) as run:
         if then.kernel is not None:
-            run.know_kernel(then.kernel)
+            run.know(kernel=then.kernel)
         prepared = _prepared(directory, made_of, accel_name, context, run)
         notes += _differences(made_of, prepared.image)
         run.note(notes)
@@ -112,7 +112,7 @@ def _prepared(
     """Return what a guest needs: the bundle's kernel and programs, and an image of this host."""
     listener.begin("image")
     guest_image = image.obtain(context)
-    listener.know_image(guest_image.key)
+    listener.know(image=guest_image.key)
     parts = {
         name: str(directory.absolute() / path)
         for name in ("image", "config", "vmlinux")
@@ -124,7 +124,7 @@ def _prepared(
     chosen = accel.choose(
         accel_name or made_of.accel.name, candidates, context, arch_name=made_of.machine.arch
     )
-    listener.know_accel(chosen)
+    listener.know(accel=chosen)
     programs = {name: directory.absolute() / path for name, path in made_of.programs.items()}
     return prepare.Prepared(
         kernel, guest_image, made_of.machine, chosen, programs, context, made_of.specs

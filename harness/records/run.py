@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypedDict
 
 from harness.records.base import Record
 from harness.records.kernel import Kernel, KernelSummary
@@ -168,3 +168,28 @@ class RunRecord(Record, frozen=True, kw_only=True):
     stages: tuple[StageTime, ...] = ()
     notes: tuple[str, ...] = ()
     timeout_scale: float = 0.0
+
+
+class Known(TypedDict, total=False):
+    """What becomes known of a run while it is under way: fields of `RunRecord`."""
+
+    verdict: Verdict
+    outcome: Outcome
+    exit_code: int
+    reason: str
+    error_seconds: float
+    stage: str
+    seconds: float
+    promises: tuple[PromiseState, ...]
+    kernel: KernelSummary
+    hgm: HgmSupport
+    accel: AccelChoice
+    hugepages: PoolSummary
+    qemu: tuple[str, ...]
+    qemu_version: str
+    image: str
+    probes: tuple[ProbeResult, ...]
+    splats: tuple[Splat, ...]
+    stages: tuple[StageTime, ...]
+    notes: tuple[str, ...]
+    timeout_scale: float

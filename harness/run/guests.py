@@ -62,7 +62,7 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
             else:
                 prepared.context.progress.step(total, total, "probes")
                 host.power_off(prepared.context.progress)
-    store.know_splats(judging.outside_splats(store.run_dir))
+    store.know(splats=judging.outside_splats(store.run_dir))
 
 
 def require_askable(specs: Sequence[ProbeSpec], machine: MachineSpec) -> None:
@@ -149,10 +149,11 @@ def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
         got=pool.totals(host.pools),
         nodes=host.pools,
     )
-    store.know_qemu(host.qemu.argv, host.qemu.version, hugepages)
+    qemu = host.qemu
+    store.know(qemu=tuple(qemu.argv), qemu_version=qemu.version, hugepages=hugepages)
     if store.record.hgm.present is None:
         answers = host.ssh.run([FEATURES], _soon(prepared), check=True).stdout
-        store.know_hgm(hgm_support(answers))
+        store.know(hgm=hgm_support(answers))
     timeout_scale = round(calibration.measure(host.ssh, _soon(prepared)), 2)
     store.know_timeout_scale(timeout_scale)
     return timeout_scale

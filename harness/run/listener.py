@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from harness.progress import Progress
-from harness.records.kernel import KernelSummary
-from harness.records.machine import AccelChoice
+from harness.records.run import Known
 
 
 class StageListener(Protocol):
@@ -17,14 +16,8 @@ class StageListener(Protocol):
     def begin(self, name: str, detail: str = "") -> None:
         """Report that a stage begins."""
 
-    def know_kernel(self, kernel: KernelSummary) -> None:
-        """Report the kernel."""
-
-    def know_image(self, key: str) -> None:
-        """Report the key of the guest image."""
-
-    def know_accel(self, accel: AccelChoice) -> None:
-        """Report the accelerator."""
+    def know(self, **known: Unpack[Known]) -> None:
+        """Report what has become known."""
 
     def note(self, lines: Sequence[str]) -> None:
         """Report lines for the notes of the record."""
@@ -40,14 +33,8 @@ class NullListener:
         """Announce the stage."""
         self._progress.stage(name, detail)
 
-    def know_kernel(self, kernel: KernelSummary) -> None:
-        """Ignore the kernel."""
-
-    def know_image(self, key: str) -> None:
-        """Ignore the image."""
-
-    def know_accel(self, accel: AccelChoice) -> None:
-        """Ignore the accelerator."""
+    def know(self, **known: Unpack[Known]) -> None:
+        """Ignore it."""
 
     def note(self, lines: Sequence[str]) -> None:
         """Ignore the lines."""

@@ -85,7 +85,7 @@ def prepare(
     kernel = build(subject, context, directory, listener)
     listener.begin("image")
     guest_image = image.obtain(context)
-    listener.know_image(guest_image.key)
+    listener.know(image=guest_image.key)
     listener.begin("probes", f"{len(specs)} selected")
     own = _own_tests(kselftests, kernel, directory / "kselftest.log", context, listener)
     everything = (*specs, *own.specs)
@@ -94,7 +94,7 @@ def prepare(
     listener.begin("accel")
     candidates = accel.proof_kernels(Path(kernel.image), context)
     chosen = accel.choose(subject.accel, candidates, context, arch_name=subject.machine.arch)
-    listener.know_accel(chosen)
+    listener.know(accel=chosen)
     context.progress.note(f"{chosen.name}: {chosen.reason}")
     return Prepared(kernel, guest_image, subject.machine, chosen, programs, context, everything)
 
@@ -113,7 +113,7 @@ def build(subject: Subject, context: Context, directory: Path, listener: StageLi
     """
     listener.begin("kernel", subject.kernel.source)
     kernel = obtain(subject.kernel, context, build_log=directory / "build.log")
-    listener.know_kernel(_summary(kernel))
+    listener.know(kernel=_summary(kernel))
     return kernel
 
 

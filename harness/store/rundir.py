@@ -30,29 +30,24 @@ import urllib.parse
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 
 from harness.errors import RecordError, SpecError, no_space
 from harness.records.base import AnyRecord, to_json
-from harness.records.kernel import KernelSummary
-from harness.records.machine import AccelChoice, PoolSummary
 from harness.records.outcome import Outcome
 from harness.records.probe import (
     Capture,
     CheckpointEvidence,
     ProbeEvidence,
     ProbeResult,
-    Splat,
 )
 from harness.records.run import (
     SCHEMA,
-    HgmSupport,
     Ingredients,
-    PromiseState,
+    Known,
     RunRecord,
-    StageTime,
     Verdict,
 )
 from harness.store import upgrade
@@ -74,8 +69,6 @@ _OLDEST = 1
 
 #: One page in a file of them: its guest-physical address and its bytes.
 _KEPT_PAGE = struct.Struct("<Q4096s")
-
-_replace = msgspec.structs.replace
 
 
 class _Header(msgspec.Struct):
@@ -140,95 +133,40 @@ class RunStore:
 
     def __init__(self, run_dir: Path, record: RunRecord) -> None:
         self.run_dir = run_dir
+        self.record = msgspec.structs.replace(record, run_dir=str(run_dir.absolute()))
+        self.know()
+
+    def know(self, **known: Unpack[Known]) -> None:
+        """Record what has become known."""
+        record = msgspec.structs.replace(self.record, **known)
+        self.write(RESULT, to_json(record))
         self.record = record
-        self._save(_replace(record, run_dir=str(run_dir.absolute())))
-
-    def begin_stage(self, name: str) -> None:
-        """Record which stage is under way."""
-        self._save(_replace(self.record, stage=name))
-
-    def end_stage(self, spent: StageTime, seconds: float) -> None:
-        """Record how long a stage took, and the run so far."""
-        stages = (*self.record.stages, spent)
-        self._save(_replace(self.record, stages=stages, seconds=seconds))
-
-    def know_kernel(self, kernel: KernelSummary) -> None:
-        """Record which kernel is under test."""
-        self._save(_replace(self.record, kernel=kernel))
-
-    def know_image(self, key: str) -> None:
-        """Record the key of the guest image."""
-        self._save(_replace(self.record, image=key))
-
-    def know_accel(self, accel: AccelChoice) -> None:
-        """Record which accelerator was chosen."""
-        self._save(_replace(self.record, accel=accel))
-
-    def know_qemu(self, argv: Sequence[str], version: str, hugepages: PoolSummary) -> None:
-        """Record QEMU's command line and version, and the huge pages that the guest has."""
-        changed = _replace(self.record, qemu=tuple(argv), qemu_version=version, hugepages=hugepages)
-        self._save(changed)
-
-    def know_hgm(self, hgm: HgmSupport) -> None:
-        """Record whether the kernel has high-granularity mapping."""
-        self._save(_replace(self.record, hgm=hgm))
-
-    def know_promises(self, promises: tuple[PromiseState, ...]) -> None:
-        """Record what became of the promises that probes asked about."""
-        self._save(_replace(self.record, promises=promises))
 
     def know_timeout_scale(self, timeout_scale: float) -> None:
         """Record a guest's timeout scale if it is the largest so far."""
         if timeout_scale > self.record.timeout_scale:
-            self._save(_replace(self.record, timeout_scale=timeout_scale))
+            self.know(timeout_scale=timeout_scale)
 
     def note(self, lines: Sequence[str]) -> None:
         """Add lines that a reader of the result should see."""
         if lines:
-            self._save(_replace(self.record, notes=(*self.record.notes, *lines)))
-
-    def know_splats(self, splats: tuple[Splat, ...]) -> None:
-        """Record what the kernel reported outside of any probe."""
-        self._save(_replace(self.record, splats=splats))
+            self.know(notes=(*self.record.notes, *lines))
 
     def expect(self, results: Iterable[ProbeResult]) -> None:
         """Add results that stand there until their probes have been run."""
         known = {probe.name for probe in self.record.probes}
         new = (result for result in results if result.name not in known)
-        self._save(_replace(self.record, probes=(*self.record.probes, *new)))
+        self.know(probes=(*self.record.probes, *new))
 
     def add_probe(self, result: ProbeResult) -> None:
         """Record a probe's result: in the place of an earlier one, or at the end."""
-        probes = list(self.record.probes)
-        for index, earlier in enumerate(probes):
-            if earlier.name == result.name:
-                probes[index] = result
-                break
-        else:
-            probes.append(result)
-        self._save(_replace(self.record, probes=tuple(probes)))
+        probes = {probe.name: probe for probe in self.record.probes}
+        self.know(probes=tuple((probes | {result.name: result}).values()))
 
-    def end(
-        self,
-        outcome: Outcome,
-        verdict: Verdict,
-        exit_code: int,
-        reason: str,
-        *,
-        error_seconds: float = 0.0,
-    ) -> None:
+    def end(self, outcome: Outcome, verdict: Verdict, exit_code: int, reason: str) -> None:
         """Record how the run ended; see `RunRecord` for what each of these says."""
         stage = "done" if outcome is Outcome.PROBES_RAN else self.record.stage
-        changed = _replace(
-            self.record,
-            outcome=outcome,
-            verdict=verdict,
-            exit_code=exit_code,
-            reason=reason,
-            error_seconds=error_seconds,
-            stage=stage,
-        )
-        self._save(changed)
+        self.know(outcome=outcome, verdict=verdict, exit_code=exit_code, reason=reason, stage=stage)
 
     def probe_directory(self, name: str) -> Path:
         """Return the directory where a probe's ``ktap`` and ``stderr`` are written, made."""
@@ -259,10 +197,6 @@ class RunStore:
             if executable:
                 path.chmod(0o755)
         return path
-
-    def _save(self, record: RunRecord) -> None:
-        self.write(RESULT, to_json(record))
-        self.record = record
 
 
 def directory_for(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import typing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from harness.records.kernel import (
     SeriesIdentity,
     SourceIdentity,
 )
-from harness.records.machine import AccelChoice, PoolSummary
+from harness.records.machine import PoolSummary
 from harness.records.outcome import Outcome
 from harness.records.probe import CheckpointEvidence, ProbeEvidence, ProbeResult
-from harness.records.run import SCHEMA, HgmSupport, RunRecord, StageTime
+from harness.records.run import SCHEMA, Known, RunRecord, StageTime
 from harness.report import files
 from harness.store import schema
 from harness.store.rundir import (
@@ -35,13 +36,11 @@ from harness.store.rundir import (
     new_run_directory,
     read_checkpoints,
 )
-from tests.unit.report.records import PASSED, PROBES, RUN, SPLAT
+from tests.unit.report.records import PASSED, PROBES, RUN
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference"
 
 POOLS = PoolSummary(asked={"2M": 1}, got={"2M": 1})
-HGM = HgmSupport(present=True)
-ACCEL = AccelChoice(name="tcg", reason="as asked", cpu="max")
 KERNEL = KernelSummary(
     release="6.12",
     key="k",
@@ -69,23 +68,27 @@ def test_a_record_lies_there_from_the_first_moment_and_says_cut(tmp_path: Path) 
     assert record.run_dir == str(tmp_path)
 
 
+def test_everything_that_becomes_known_is_a_field_of_the_record() -> None:
+    fields = typing.get_type_hints(RunRecord)
+    for name, kind in typing.get_type_hints(Known).items():
+        assert fields[name] in (kind, kind | None)
+
+
+BOOTED = StageTime(name="boot", seconds=2.0)
+
 UPDATES: dict[str, tuple[Callable[[RunStore], None], dict[str, object]]] = {
-    "stage": (lambda store: store.begin_stage("boot"), {"stage": "boot"}),
+    "stage": (lambda store: store.know(stage="boot"), {"stage": "boot"}),
     "time": (
-        lambda store: store.end_stage(StageTime(name="boot", seconds=2.0), 3.0),
-        {"stages": (StageTime(name="boot", seconds=2.0),), "seconds": 3.0},
+        lambda store: store.know(stages=(BOOTED,), seconds=3.0),
+        {"stages": (BOOTED,), "seconds": 3.0},
     ),
-    "kernel": (lambda store: store.know_kernel(KERNEL), {"kernel": KERNEL}),
-    "image": (lambda store: store.know_image("i"), {"image": "i"}),
-    "accel": (lambda store: store.know_accel(ACCEL), {"accel": ACCEL}),
+    "kernel": (lambda store: store.know(kernel=KERNEL), {"kernel": KERNEL}),
     "qemu": (
-        lambda store: store.know_qemu(["qemu"], "7.2", POOLS),
+        lambda store: store.know(qemu=("qemu",), qemu_version="7.2", hugepages=POOLS),
         {"qemu": ("qemu",), "qemu_version": "7.2", "hugepages": POOLS},
     ),
-    "hgm": (lambda store: store.know_hgm(HGM), {"hgm": HGM}),
     "scale": (lambda store: store.know_timeout_scale(2.0), {"timeout_scale": 2.0}),
     "notes": (lambda store: store.note(["one"]), {"notes": ("one",)}),
-    "splats": (lambda store: store.know_splats((SPLAT,)), {"splats": (SPLAT,)}),
     "probe": (lambda store: store.add_probe(PROBES[0]), {"probes": PROBES[:1]}),
     "end": (
         lambda store: store.end(Outcome.PROBES_RAN, "PASS", 0, "well"),
@@ -133,7 +136,7 @@ def test_a_failed_rename_leaves_the_old_record(
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        store.begin_stage("boot")
+        store.know(stage="boot")
     monkeypatch.undo()
     assert load(tmp_path) == before == store.record
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
@@ -161,7 +164,7 @@ def test_what_the_file_system_refuses(
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(error, match=words):
-        store.begin_stage("boot")
+        store.know(stage="boot")
     with pytest.raises(error, match=words):
         store.keep(EVIDENCE)
     assert store.record.stage == "start"
@@ -174,7 +177,7 @@ def test_a_run_directory_that_vanished(tmp_path: Path) -> None:
     (run / "result.json").unlink()
     run.rmdir()
     with pytest.raises(RecordError, match=r"cannot write .*No such file"):
-        store.begin_stage("boot")
+        store.know(stage="boot")
 
 
 def test_run_directories_are_new_and_the_latest_is_linked(tmp_path: Path) -> None:
