@@ -9,7 +9,9 @@ shell::
     sources = ["tools/include"]  # what they are built from, besides; absent paths are left out
     memory = "2G"                # that the guest needs beyond the huge pages reserved at boot
     budget = 120                 # seconds for a test without its own
-    helpers = ["run_vmtests.sh"] # programs and scripts that are not tests
+    runner = "run_vmtests.sh"    # the tree's script that runs all tests; not run, but read
+    helpers = ["va_128TBswitch"] # programs and scripts that are not tests
+    libraries = ["../kselftest/ktap_helpers.sh"] # what scripts source, if the tree has it
 
     [[collection.mm.test]]
     program = "uffd-stress"      # its name in the tree's Makefile
@@ -23,14 +25,16 @@ shell::
     nodes = 1                    # NUMA nodes
     budget = 900                 # seconds
 
-A program that a tree builds and the file does not list is run without arguments. Each becomes a
-`ProbeSpec` such as ``kselftest/mm/uffd-stress/hugetlb``; ``probes/sh/kselftest.sh`` runs it.
+A program that a tree builds and the file does not list is run without arguments; a script that only
+calls the runner is not run. Each test becomes a `ProbeSpec` such as
+``kselftest/mm/uffd-stress/hugetlb``; ``probes/sh/kselftest.sh`` runs it.
 """
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +57,10 @@ SCRIPT = "sh/kselftest.sh"
 _TABLE = data.directory("probes") / "kselftest.toml"
 _MIB = {name: size >> 20 for size, name in SIZE_NAMES.items()}
 _USERS = {"nobody": "65534"}
+
+_MAIN = re.compile(r"^(?:int\s+)?main\s*\(|^TEST_HARNESS_MAIN$", re.MULTILINE)
+_PLAIN = re.compile(r"[\w.:,=+-]+")
+_ASSIGNED = re.compile(r"^\s*(\w+)=([\w./-]+)$", re.MULTILINE)
 
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -85,7 +93,9 @@ class Collection(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sources: tuple[str, ...]
     memory: str
     budget: _Seconds
+    runner: str = ""
     helpers: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
     test: tuple[KselftestEntry, ...] = ()
 
 
@@ -99,12 +109,18 @@ class Inventory(Record, frozen=True, kw_only=True):
     Attributes:
         directory: their directory below ``tools/testing/selftests``.
         programs: what its Makefile builds.
-        scripts: what it runs without building.
+        scripts: what it runs without building, except wrappers.
+        wrappers: scripts that only call the runner for some of its tests.
+        unlisted: tests in the directory that the Makefile does not name.
+        runs: the commands of the runner, a program and its arguments each, as the shell reads them.
     """
 
     directory: str
     programs: tuple[str, ...]
     scripts: tuple[str, ...]
+    wrappers: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    runs: tuple[tuple[str, ...], ...] = ()
 
 
 class Plan(Record, frozen=True, kw_only=True):
@@ -177,6 +193,77 @@ def parse(requests: Iterable[str], table: Mapping[str, Collection]) -> dict[str,
     return wanted
 
 
+def examine(
+    directory: str,
+    programs: Iterable[str],
+    scripts: Iterable[str],
+    texts: Mapping[str, str],
+    runner: str,
+) -> Inventory:
+    """Return the tests of a tree, from what its Makefile lists and the files beside it.
+
+    Args:
+        directory: below ``tools/testing/selftests``.
+        programs: what the Makefile builds.
+        scripts: what it runs without building.
+        texts: the Makefile, the C sources and the scripts of the directory, by name.
+        runner: the script that runs all tests.
+    """
+    calls = re.compile(rf"^[^#\n]*{re.escape(runner)}\b", re.MULTILINE)
+    wrappers = {name for name in scripts if runner and calls.search(texts.get(name, ""))} - {runner}
+    named = set(re.findall(r"[\w.-]+", re.sub(r"#.*", "", texts.get("Makefile", ""))))
+    tests = {
+        name
+        for name, text in texts.items()
+        if name.endswith(".sh") or (name.endswith(".c") and _MAIN.search(text))
+    }
+    unlisted = {n for n in tests - {runner} if not named & {n, n.removesuffix(".c")}}
+    return Inventory(
+        directory=directory,
+        programs=tuple(sorted(set(programs))),
+        scripts=tuple(sorted({*scripts} - wrappers - {runner})),
+        wrappers=tuple(sorted(wrappers)),
+        unlisted=tuple(sorted(unlisted)),
+        runs=_commands(texts.get(runner, "")),
+    )
+
+
+def _commands(text: str) -> tuple[tuple[str, ...], ...]:
+    """Return what a runner runs by its function ``run_test``; plain variables are replaced."""
+    variables = dict(_ASSIGNED.findall(text))
+    found: dict[tuple[str, ...], None] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        _, runs, rest = line.partition("run_test ")
+        rest = re.sub(r"\$\{?(\w+)\}?", lambda m: variables.get(m[1], m[0]), rest)
+        words = rest.split()
+        while words and not words[0].startswith("./"):  # bash, sudo -u nobody sh -c
+            del words[0]
+        if runs and words:
+            found[(words[0].removeprefix("./"), *words[1:])] = None
+    return tuple(found)
+
+
+def findings(collection: Collection, inventory: Inventory) -> tuple[str, ...]:
+    """Return a line for each way in which tests of a tree are silently never run.
+
+    Args:
+        collection: what the table says.
+        inventory: what the tree has.
+    """
+    if not inventory.runs:
+        return ()
+    has = {*inventory.programs, *inventory.scripts}
+    run = {words[0] for words in inventory.runs}
+    unlisted = {*inventory.unlisted}
+    lines = {
+        f"{collection.runner} runs, and the Makefile does not build or list": run - has,
+        f"the Makefile lists, and {collection.runner} does not run": has - run,
+        f"neither the Makefile lists nor {collection.runner} runs": unlisted - run,
+    }
+    names = {what: sorted(found.difference(collection.helpers)) for what, found in lines.items()}
+    return tuple(f"{what}: {', '.join(found)}" for what, found in names.items() if found)
+
+
 def plan(name: str, collection: Collection, inventory: Inventory, patterns: Sequence[str]) -> Plan:
     """Return which tests of a tree are to be run.
 
@@ -200,7 +287,9 @@ def plan(name: str, collection: Collection, inventory: Inventory, patterns: Sequ
             raise _no_match(name, pattern, inventory, everything)
     wanted = [test for test in everything if any(_matches(test, p) for p in patterns)]
     tests = tuple(test for test in wanted if test.program in has)
-    helpers = has.intersection(collection.helpers) if any(map(_is_script, tests)) else ()
+    helpers: set[str] = set()
+    if any(map(_is_script, tests)):
+        helpers = has.intersection(collection.helpers).union(collection.libraries)
     return Plan(
         tests=tests,
         files=tuple(sorted({test.program for test in tests}.union(helpers))),
@@ -232,13 +321,30 @@ def probe(name: str, collection: Collection, test: KselftestEntry, unmet: str = 
 
 
 def _entries(collection: Collection, inventory: Inventory) -> tuple[KselftestEntry, ...]:
-    """Return the entries for a tree: one with its directory replaces one without."""
+    """Return the entries for a tree: one with its directory replaces one without.
+
+    Where the tree's runner runs a program with other arguments than the table, each of these is an
+    entry more, prepared like the program's first one.
+    """
     own = {test.name for test in collection.test if test.directory == inventory.directory}
-    return tuple(
-        test
+    found = {
+        test.name: test
         for test in collection.test
         if test.directory == inventory.directory or (not test.directory and test.name not in own)
-    )
+    }
+    first = {test.program: test for test in reversed(found.values())}
+    known = {(test.program, *test.arguments) for test in found.values()}
+    for words in inventory.runs:
+        program, *arguments = words
+        plain = arguments and all(_PLAIN.fullmatch(word) for word in arguments)
+        if plain and words not in known:
+            more = msgspec.structs.replace(
+                first.get(program, KselftestEntry(program=program)),
+                variant="_".join(arguments),
+                arguments=tuple(arguments),
+            )
+            found[more.name] = more
+    return tuple(found.values())
 
 
 def _is_script(test: KselftestEntry) -> bool:

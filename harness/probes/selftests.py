@@ -50,7 +50,7 @@ _LIST = (
 
 _KINDS = ("program", "script")
 
-_INVENTORY = "inventory.json"
+_INVENTORY = "inventory-2.json"
 
 #: Name of the file in the cache that has the reason why there is no program.
 _REASON = "does-not-compile"
@@ -125,7 +125,8 @@ def _collection(
     name: str, collection: Collection, patterns: Sequence[str], builder: _Builder
 ) -> Suite:
     sources = builder.find_sources()
-    plan = kselftest.plan(name, collection, builder.inventory(sources), patterns)
+    inventory = builder.inventory(sources)
+    plan = kselftest.plan(name, collection, inventory, patterns)
     made = builder.build(sources, plan.files)
     reasons = {file: path.read_text() for file, path in made.items() if path.name == _REASON}
     room = f"{kselftest.GUEST_DIRECTORY}/{name}"
@@ -133,9 +134,15 @@ def _collection(
     if plan.absent:
         absent = ", ".join(plan.absent)
         notes.append(f"kselftest/{name}: not in this tree, or not built on this host: {absent}")
+    if "*" in patterns:
+        notes += [f"kselftest/{name}: {line}" for line in kselftest.findings(collection, inventory)]
     return Suite(
         tuple(kselftest.probe(name, collection, t, reasons.get(t.program, "")) for t in plan.tests),
-        {f"{room}/{file}": path for file, path in made.items() if file not in reasons},
+        {
+            os.path.normpath(f"{room}/{file}"): path
+            for file, path in made.items()
+            if file not in reasons
+        },
         tuple(notes),
     )
 
@@ -224,10 +231,14 @@ class _Builder:
             raise CompileError(error, command=done.argv, log=self.log)
         rows = [line.split() for line in done.stdout.splitlines()]
         found = {kind: [row[1] for row in rows if row[:1] == [kind] and row[1:]] for kind in _KINDS}
-        return Inventory(
-            directory=sources.directory,
-            programs=tuple(sorted(set(found["program"]))),
-            scripts=tuple(sorted(set(found["script"]))),
+        home = scratch / "src" / _SELFTESTS / sources.directory
+        texts = {
+            path.name: path.read_text(errors="replace")
+            for path in home.iterdir()
+            if path.name == "Makefile" or path.suffix in (".c", ".sh")
+        }
+        return kselftest.examine(
+            sources.directory, found["program"], found["script"], texts, self.collection.runner
         )
 
     def _make(self, sources: _Sources, scratch: Path, names: Sequence[str]) -> None:
@@ -247,7 +258,7 @@ class _Builder:
         entry, made = sources.entry(self.context.workspace, name), scratch / "out" / name
         script = scratch / "src" / _SELFTESTS / sources.directory / name
         if script.is_file():
-            self._publish(scratch, entry, name, script.read_bytes())
+            self._publish(scratch, entry, script.name, script.read_bytes())
             return
         # In a make of its own, so that the error is of this program.
         done = None if made.exists() else self._run(sources, scratch, [str(made)])

@@ -26,7 +26,7 @@ MAKEFILE = """\
 CFLAGS = $(EXTRA_CFLAGS) $(KHDR_INCLUDES)
 TEST_GEN_FILES = cow broken
 TEST_GEN_PROGS = stress
-TEST_PROGS := run_vmtests.sh
+TEST_PROGS := run_vmtests.sh ksft_cow.sh
 TEST_FILES := limits.sh
 TEST_GEN_FILES := $(patsubst %,$(OUTPUT)/%,$(TEST_GEN_FILES))
 $(OUTPUT)/%: %.c
@@ -39,8 +39,10 @@ TREE = {
     "tools/testing/selftests/mm/cow.c": HELLO,
     "tools/testing/selftests/mm/stress.c": HELLO,
     "tools/testing/selftests/mm/broken.c": "int main(void) { return NO_SUCH_WORD; }\n",
-    "tools/testing/selftests/mm/run_vmtests.sh": "#!/bin/sh\n",
-    "tools/testing/selftests/mm/limits.sh": "#!/bin/sh\n",
+    "tools/testing/selftests/mm/run_vmtests.sh": "run_test ./cow\nrun_test ./lost\n",
+    "tools/testing/selftests/mm/ksft_cow.sh": "./run_vmtests.sh -t cow\n",
+    "tools/testing/selftests/mm/limits.sh": "#!/bin/sh\n. ../kselftest/ktap_helpers.sh\n",
+    "tools/testing/selftests/kselftest/ktap_helpers.sh": "",
     "mm/unrelated.c": "int x;\n",
 }
 
@@ -95,12 +97,19 @@ def test_programs_are_static_and_run_and_scripts_come_along(obtain: Obtain) -> N
         "kselftest/mm/stress",
     }
     assert set(suite.programs) == {
-        f"kselftest/mm/{name}" for name in ("cow", "stress", "limits.sh", "run_vmtests.sh")
+        *(f"kselftest/mm/{name}" for name in ("cow", "stress", "limits.sh")),
+        "kselftest/kselftest/ktap_helpers.sh",
     }
     cow = suite.programs["kselftest/mm/cow"]
     run = subprocess.run(["ldd", cow], capture_output=True, text=True, check=False)
     assert "not a dynamic executable" in run.stderr
     assert "uffd-unit-tests" in suite.notes[0]
+    assert suite.notes[1:] == (
+        "kselftest/mm: run_vmtests.sh runs, and the Makefile does not build or list: lost",
+        "kselftest/mm: the Makefile lists, and run_vmtests.sh does not run: "
+        "broken, limits.sh, stress",
+    )
+    assert obtain("mm:cow").notes == ()
 
 
 def test_output_is_there_before_a_program_is_killed(obtain: Obtain) -> None:

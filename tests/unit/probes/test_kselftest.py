@@ -14,7 +14,9 @@ COLLECTION = Collection(
     sources=("tools/testing/selftests",),
     memory="4G",
     budget=120,
-    helpers=("run_vmtests.sh", "helper"),
+    runner="run_vmtests.sh",
+    helpers=("helper",),
+    libraries=("../library.sh",),
     test=(
         KselftestEntry(program="cow", pools={"2M": 128}, budget=60),
         KselftestEntry(program="stress", variant="anon", arguments=("anon", "20")),
@@ -34,9 +36,9 @@ COLLECTION = Collection(
 NEW = Inventory(
     directory="mm",
     programs=("cow", "helper", "madvise", "stress", "unheard-of"),
-    scripts=("limits.sh", "run_vmtests.sh"),
+    scripts=("limits.sh",),
 )
-OLD = Inventory(directory="vm", programs=("madvise", "old"), scripts=("run_vmtests.sh",))
+OLD = Inventory(directory="vm", programs=("madvise", "old"), scripts=())
 
 
 def planned(inventory: Inventory, *patterns: str) -> kselftest.Plan:
@@ -54,7 +56,7 @@ def test_everything_is_the_table_in_its_order_then_what_it_does_not_name() -> No
         "unheard-of",
     ]
     assert plan.absent == ()
-    assert set(plan.files) == {*NEW.programs, *NEW.scripts}
+    assert set(plan.files) == {*NEW.programs, *NEW.scripts, *COLLECTION.libraries}
 
 
 def test_tests_of_the_table_that_the_tree_lacks_are_noted() -> None:
@@ -83,7 +85,7 @@ def test_a_pattern_names_a_program_or_one_of_its_variants(pattern: str, found: l
 
 def test_helpers_go_with_scripts_only_and_are_not_tests() -> None:
     assert planned(NEW, "cow").files == ("cow",)
-    assert planned(NEW, "limits.sh").files == ("helper", "limits.sh", "run_vmtests.sh")
+    assert planned(NEW, "limits.sh").files == ("../library.sh", "helper", "limits.sh")
     with pytest.raises(SpecError, match="mm:helper matches no test"):
         planned(NEW, "helper")
 
@@ -97,6 +99,85 @@ def test_a_pattern_that_the_tree_has_nothing_for_is_an_error(pattern: str, hint:
         planned(NEW, pattern)
     assert f"mm:{pattern} matches no test in tools/testing/selftests/mm" in caught.value.message
     assert hint in caught.value.hint or pattern == "old"
+
+
+MAKEFILE = """\
+# silent.sh is only mentioned here
+TEST_GEN_FILES += cow stress madvise unheard-of
+TEST_PROGS += ksft_cow.sh limits.sh
+all: check_config.sh
+"""
+
+RUNNER = """\
+bin=./stress
+size=128
+CATEGORY="cow" run_test ./cow
+CATEGORY="stress" run_test ${bin} anon 20
+CATEGORY="stress" run_test ${bin} hugetlb $size \\
+    more
+CATEGORY="stress" run_test ./cow $(nproc) "quoted"
+CATEGORY="mlock" run_test sudo -u nobody bash ./limits.sh smoke
+CATEGORY="gone" run_test ./gone
+run_test() {
+"""
+
+
+def tree() -> Inventory:
+    texts = {
+        "Makefile": MAKEFILE,
+        "run_vmtests.sh": RUNNER,
+        "ksft_cow.sh": "#!/bin/sh -e\n./run_vmtests.sh -t cow\n",
+        "limits.sh": "# not by run_vmtests.sh\n",
+        "silent.sh": "",
+        "check_config.sh": "",
+        "lost.c": "#include <stdio.h>\nint main(int argc, char **argv)\n",
+        "lost-too.c": "TEST_HARNESS_MAIN\n",
+        "util.c": "int used_by_main(void)\n",
+        "cow.c": "int main(void)\n",
+    }
+    built = ("cow", "stress", "madvise", "unheard-of", "stress")
+    scripts = ("ksft_cow.sh", "limits.sh", "run_vmtests.sh")
+    return kselftest.examine("mm", built, scripts, texts, "run_vmtests.sh")
+
+
+def test_what_a_tree_has_is_read_from_its_makefile_and_its_runner() -> None:
+    assert tree() == Inventory(
+        directory="mm",
+        programs=("cow", "madvise", "stress", "unheard-of"),
+        scripts=("limits.sh",),
+        wrappers=("ksft_cow.sh",),
+        unlisted=("lost-too.c", "lost.c", "silent.sh"),
+        runs=(
+            ("cow",),
+            ("stress", "anon", "20"),
+            ("stress", "hugetlb", "128", "more"),
+            ("cow", "$(nproc)", '"quoted"'),
+            ("limits.sh", "smoke"),
+            ("gone",),
+        ),
+    )
+
+
+def test_arguments_that_only_the_runner_has_are_run_too() -> None:
+    names = {test.name: test for test in planned(tree(), "*").tests}
+    assert list(names) == [
+        *("cow", "stress/anon", "stress/hugetlb", "madvise", "limits.sh"),
+        *("stress/hugetlb_128_more", "limits.sh/smoke", "unheard-of"),
+    ]
+    smoke = names["limits.sh/smoke"]
+    assert (smoke.arguments, smoke.user) == (("smoke",), "nobody")
+
+
+def test_tests_that_are_silently_never_run_are_found() -> None:
+    assert kselftest.findings(COLLECTION, tree()) == (
+        "run_vmtests.sh runs, and the Makefile does not build or list: gone",
+        "the Makefile lists, and run_vmtests.sh does not run: madvise, unheard-of",
+        "neither the Makefile lists nor run_vmtests.sh runs: lost-too.c, lost.c, silent.sh",
+    )
+
+
+def test_a_tree_whose_runner_is_unknown_has_no_findings() -> None:
+    assert kselftest.findings(COLLECTION, NEW) == ()
 
 
 def test_a_test_becomes_a_probe_that_the_guests_script_prepares() -> None:
