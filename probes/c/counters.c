@@ -6,6 +6,8 @@
  *
  * Not a probe: it tests nothing. The harness and run-here run it before and after each probe.
  */
+#include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -87,16 +89,13 @@ static void print_cgroup(const char *size)
 static void print_meminfo(void)
 {
 	static const char *const fields[] = {
-		"PageTables", "HugePages_Total", "HugePages_Free", "HugePages_Rsvd",
-		"HugePages_Surp", "Hugetlb",
+		"HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp",
+		"Hugetlb",
 	};
 	char line[128], name[64];
 	long value;
-	FILE *file;
+	FILE *file = fopen("/proc/meminfo", "re");
 
-	/* Each CPU counts for itself first; this adds up what they have. */
-	meminfo_bytes("MemTotal");
-	file = fopen("/proc/meminfo", "re");
 	while (file && fgets(line, sizeof(line), file))
 		for (size_t i = 0; i < COUNT_OF(fields); i++)
 			if (sscanf(line, "%63[^:]: %ld", name, &value) == 2 &&
@@ -104,6 +103,31 @@ static void print_meminfo(void)
 				printf("meminfo.%s %ld\n", name, value);
 	if (file)
 		fclose(file);
+}
+
+/*
+ * Page tables that no process has, in kB: what the kernel has for itself, the
+ * topmost of each process, which VmPTE leaves out, and what was lost.
+ */
+static void print_unowned_tables(void)
+{
+	int64_t bytes = meminfo_bytes("PageTables"), of_process;
+	DIR *processes = opendir("/proc");
+	struct dirent *entry;
+	char path[sizeof(entry->d_name) + sizeof("/proc//status")];
+
+	if (!processes)
+		return;
+	while ((entry = readdir(processes))) {
+		if (!isdigit(entry->d_name[0]))
+			continue;
+		/* Kernel threads have no such field, and processes that end have no file. */
+		snprintf(path, sizeof(path), "/proc/%s/status", entry->d_name);
+		of_process = file_bytes(path, "VmPTE");
+		bytes -= of_process < 0 ? 0 : of_process;
+	}
+	closedir(processes);
+	printf("pagetables.unowned %lld\n", (long long)bytes / 1024);
 }
 
 /* Where there is no cgroup v2, or no right to it, a command runs without, and none is counted. */
@@ -141,6 +165,7 @@ int main(int argc, char **argv)
 		return 127;
 	}
 	make_cgroup();
+	print_unowned_tables();
 	print_meminfo();
 	for (size_t i = 0; i < count; i++) {
 		print_pool(size_name(sizes[i]), sizes[i] / 1024);

@@ -404,9 +404,20 @@ void assert_mapped(const void *start, size_t by_pud, size_t by_pmd, size_t by_pt
 /* All of the mapping, of LENGTH bytes, is mapped by entries of the huge page's own size. */
 void assert_whole(const void *start, size_t length);
 
-/* A field of /proc/self/status or /proc/meminfo, in bytes; -1 if there is no such field. */
+/*
+ * A field of /proc/self/status, of /proc/meminfo after settle_page_tables(), or of
+ * a file with such lines, in bytes; -1 if there is no such field or file.
+ */
 int64_t status_bytes(const char *field);
 int64_t meminfo_bytes(const char *field);
+int64_t file_bytes(const char *path, const char *field);
+
+/*
+ * Waits until PageTables counts no page table of a process that has ended, or of a
+ * range that is unmapped. Without the right to, as another user than root, it does
+ * what it can.
+ */
+void settle_page_tables(void);
 
 /* nr_, free_, resv_ or surplus_hugepages of the chosen size. */
 long pool_counter(const char *name);
