@@ -60,11 +60,58 @@
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
 #define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
 #endif
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON 100
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
 #ifndef UFFD_FEATURE_WP_ASYNC
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
 #ifndef UFFDIO_CONTINUE_MODE_WP
 #define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
+#endif
+
+#ifndef UFFDIO_POISON
+#define UFFD_FEATURE_POISON (1 << 14)
+#define _UFFDIO_POISON 0x08
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, _UFFDIO_POISON, struct uffdio_poison)
+#endif
+#ifndef UFFDIO_MOVE
+#define UFFD_FEATURE_MOVE (1 << 16)
+#define _UFFDIO_MOVE 0x05
+#define UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES ((__u64)1 << 1)
+struct uffdio_move {
+	__u64 dst, src, len, mode;
+	__s64 move;
+};
+#define UFFDIO_MOVE _IOWR(UFFDIO, _UFFDIO_MOVE, struct uffdio_move)
+#endif
+#ifndef UFFDIO_RWPROTECT
+#define UFFD_FEATURE_RWP (1 << 17)
+#define UFFD_FEATURE_RWP_ASYNC (1 << 18)
+#define UFFD_PAGEFAULT_FLAG_RWP (1 << 3)
+#define UFFDIO_REGISTER_MODE_RWP ((__u64)1 << 3)
+#define UFFDIO_RWPROTECT_MODE_RWP ((__u64)1 << 0)
+#define UFFDIO_RWPROTECT_MODE_DONTWAKE ((__u64)1 << 1)
+#define _UFFDIO_RWPROTECT 0x09
+#define _UFFDIO_SET_MODE 0x0A
+struct uffdio_rwprotect {
+	struct uffdio_range range;
+	__u64 mode;
+};
+struct uffdio_set_mode {
+	__u64 enable, disable;
+};
+#define UFFDIO_RWPROTECT _IOWR(UFFDIO, _UFFDIO_RWPROTECT, struct uffdio_rwprotect)
+#define UFFDIO_SET_MODE _IOW(UFFDIO, _UFFDIO_SET_MODE, struct uffdio_set_mode)
 #endif
 
 /* For compilers before GCC 12. */
@@ -214,8 +261,36 @@ char *map_anonymous(size_t length, int extra_flags);
 char *map_private_huge(enum reserve reserve); /* one huge page */
 void unmap(void *start, size_t length);
 
+/*
+ * Memory of one kind: --memory hugetlb, shmem, anonymous or thp. UNIT is what the
+ * kernel maps by one entry: a huge page, a base page, or a transparent huge page.
+ */
+enum memory_kind { HUGETLB, SHMEM, ANONYMOUS, TRANSPARENT };
+#define MEMORY_ARGUMENT { "--memory", "hugetlb|shmem|anonymous|thp", "the memory's kind" }
+
+/* The kind that --memory names; ends the program with code 2 if it names none. */
+enum memory_kind memory_kind(int argc, char **argv);
+size_t memory_unit(enum memory_kind kind);
+
+/* A file of COUNT units for the shared kinds, none of them allocated; -1 for the others. */
+int memory_file(enum memory_kind kind, size_t count);
+
+/*
+ * COUNT units of memory, of the file for the shared kinds. Where the kernel gives no
+ * transparent huge page the test is skipped. memory_fill() fills the first base
+ * page of each unit, as page 0 of filling SEED, so that all of them are mapped.
+ */
+char *memory_map(enum memory_kind kind, int fd, size_t count);
+void memory_fill(enum memory_kind kind, char *start, size_t count, unsigned int seed);
+
 /* Frees COUNT huge pages of the file. */
 void punch(int fd, size_t first, size_t count);
+
+/*
+ * Marks a frame as broken by hwpoison-inject, and returns an error number; skips the
+ * test where the kernel has no such file.
+ */
+int poison_frame(uint64_t frame);
 
 /* The signal that ACT gets: SIGBUS, SIGSEGV, or 0 for none. */
 int signal_of(void (*act)(void *), void *argument);
@@ -322,6 +397,13 @@ struct uffd_result uffd_continue_mode(int uffd, void *start, size_t length, uint
 struct uffd_result uffd_copy(int uffd, void *to, const void *from, size_t length);
 int uffd_protect(int uffd, void *start, size_t length, bool on);
 int uffd_wake(int uffd, void *start, size_t length);
+
+/* UFFDIO_RWPROTECT with a mode, UFFDIO_SET_MODE: error numbers. */
+int uffd_rwprotect(int uffd, void *start, size_t length, uint64_t mode);
+int uffd_set_mode(int uffd, uint64_t enable, uint64_t disable);
+
+struct uffd_result uffd_poison(int uffd, void *start, size_t length);
+struct uffd_result uffd_move(int uffd, void *to, void *from, size_t length, uint64_t mode);
 
 /*
  * A fresh mapping of FD's first huge page, split, and registered in minor mode
@@ -460,6 +542,32 @@ size_t mincore_present(void *start, size_t count);
 bool pagemap_protected(const void *address);
 size_t pagemap_protected_count(const void *start, size_t count);
 
+/*
+ * PAGEMAP_SCAN of the pages that are in a category, at most MAX_PAGES of them (0: all);
+ * skips the test where the kernel has no such ioctl.
+ */
+#define SCAN_WRITTEN (1 << 1)
+#define SCAN_PRESENT (1 << 3)
+#define SCAN_GUARD (1 << 8)
+#define SCAN_ACCESSED (1 << 9)
+#define SCAN_PROTECTS (1 << 0)
+#define SCAN_CHECKS_ASYNC (1 << 1)
+
+struct scan_region {
+	uint64_t start, end, categories;
+};
+
+struct scan {
+	int count;
+	char *walk_end;
+	struct scan_region regions[16];
+};
+
+struct scan scan_pages(char *start, size_t length, uint64_t flags, uint64_t category,
+		       uint64_t max_pages);
+void assert_regions(const struct scan *scan, int count);
+void assert_region(const struct scan *scan, int index, const char *start, size_t pages);
+
 /* Fails the test unless pagemap shows WANT of COUNT pages as present, or as write-protected. */
 void assert_present(const void *start, size_t count, size_t want);
 void assert_protected(const void *start, size_t count, size_t want);
@@ -504,7 +612,11 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define map_anonymous(...) FROM_HERE(map_anonymous(__VA_ARGS__))
 #define map_private_huge(...) FROM_HERE(map_private_huge(__VA_ARGS__))
 #define unmap(...) FROM_HERE(unmap(__VA_ARGS__))
+#define memory_file(...) FROM_HERE(memory_file(__VA_ARGS__))
+#define memory_map(...) FROM_HERE(memory_map(__VA_ARGS__))
+#define memory_fill(...) FROM_HERE(memory_fill(__VA_ARGS__))
 #define punch(...) FROM_HERE(punch(__VA_ARGS__))
+#define poison_frame(...) FROM_HERE(poison_frame(__VA_ARGS__))
 #define assert_signal(...) FROM_HERE(assert_signal(__VA_ARGS__))
 #define check_pages(...) FROM_HERE(check_pages(__VA_ARGS__))
 #define check_zero(...) FROM_HERE(check_zero(__VA_ARGS__))
@@ -539,6 +651,9 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define assert_pool(...) FROM_HERE(assert_pool(__VA_ARGS__))
 #define pagemap_read(...) FROM_HERE(pagemap_read(__VA_ARGS__))
 #define pagemap_entry(...) FROM_HERE(pagemap_entry(__VA_ARGS__))
+#define scan_pages(...) FROM_HERE(scan_pages(__VA_ARGS__))
+#define assert_regions(...) FROM_HERE(assert_regions(__VA_ARGS__))
+#define assert_region(...) FROM_HERE(assert_region(__VA_ARGS__))
 #define smaps_mapped(...) FROM_HERE(smaps_mapped(__VA_ARGS__))
 #define pagemap_present(...) FROM_HERE(pagemap_present(__VA_ARGS__))
 #define mincore_present(...) FROM_HERE(mincore_present(__VA_ARGS__))

@@ -16,30 +16,11 @@
 
 #include "hgm_probe.h"
 
-#ifndef MADV_HWPOISON
-#define MADV_HWPOISON 100
-#endif
-
 #define FILLING 1
 #define BAD 3UL /* the page with the error */
 #define RACES 16
-#define INJECT "/sys/kernel/debug/hwpoison/corrupt-pfn"
 
 static bool is_injected;
-
-static int inject(char *page)
-{
-	int file = open(INJECT, O_WRONLY | O_CLOEXEC), error;
-	char frame[32];
-
-	if (file < 0)
-		probe_skip(INJECT ": %s", error_name(errno));
-	snprintf(frame, sizeof(frame), "%#llx",
-		 (unsigned long long)(pagemap_entry(page) & PAGEMAP_FRAME));
-	error = write(file, frame, strlen(frame)) == (ssize_t)strlen(frame) ? 0 : errno;
-	close(file);
-	return error;
-}
 
 static void needs_large_pool(void)
 {
@@ -58,7 +39,7 @@ static void advise_poison(void *page)
 static int poison_error(char *page)
 {
 	if (is_injected)
-		return inject(page);
+		return poison_frame(pagemap_entry(page) & PAGEMAP_FRAME);
 	advice = 0;
 	assert_that(signal_of(advise_poison, page) != SIGSEGV,
 		    "MADV_HWPOISON: expected SIGBUS or no signal, got SIGSEGV");
@@ -69,8 +50,7 @@ static void poison(char *page)
 {
 	int error = poison_error(page);
 
-	assert_that(!is_injected || error == 0,
-		    "writing the frame to " INJECT ": %s", error_name(error));
+	assert_that(!is_injected || error == 0, "hwpoison/corrupt-pfn: %s", error_name(error));
 	if (error != 0)
 		probe_skip("MADV_HWPOISON: %s", error_name(error));
 }

@@ -5,6 +5,8 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -96,6 +98,69 @@ char *map_private_huge(enum reserve reserve)
 	return map_anonymous(huge_size(), flags | __builtin_ctzl(huge_size()) << MAP_HUGE_SHIFT);
 }
 
+enum memory_kind memory_kind(int argc, char **argv)
+{
+	static const char *const names[] = { "hugetlb", "shmem", "anonymous", "thp" };
+	const char *name = probe_option(argc, argv, "--memory");
+
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+		if (strcmp(name ? name : names[HUGETLB], names[i]) == 0)
+			return i;
+	fprintf(stderr, "%s: --memory %s is none of hugetlb, shmem, anonymous, thp\n", argv[0], name);
+	exit(2);
+}
+
+size_t memory_unit(enum memory_kind kind)
+{
+	return kind == HUGETLB ? huge_size() : kind == TRANSPARENT ? PMD_PAGE : BASE_PAGE;
+}
+
+int memory_file(enum memory_kind kind, size_t count)
+{
+	int fd = -1;
+
+	if (kind == HUGETLB)
+		return huge_memfd(count);
+	if (kind == SHMEM) {
+		fd = memfd_create("hgm-probe", MFD_CLOEXEC);
+		assert_that(fd >= 0 && ftruncate(fd, (off_t)(count * BASE_PAGE)) == 0,
+			    "memfd_create of %zu base pages: %s", count, error_name(errno));
+	}
+	return fd;
+}
+
+/* The first multiple of 2 MiB in a mapping that is 2 MiB longer than asked. */
+static char *map_transparent(size_t length)
+{
+	uintptr_t start = (uintptr_t)map_anonymous(length + PMD_PAGE, 0);
+	char *aligned = (char *)((start + PMD_PAGE - 1) & ~(PMD_PAGE - 1));
+
+	if (madvise(aligned, length, MADV_HUGEPAGE) != 0)
+		probe_skip("MADV_HUGEPAGE: %s", error_name(errno));
+	for (size_t offset = 0; offset < length; offset += PMD_PAGE)
+		*(volatile char *)(aligned + offset) = 0;
+	if (smaps_bytes(aligned, "AnonHugePages") < (int64_t)length)
+		probe_skip("AnonHugePages: %s of %s",
+			   size_text(smaps_bytes(aligned, "AnonHugePages")),
+			   size_text((int64_t)length));
+	return aligned;
+}
+
+char *memory_map(enum memory_kind kind, int fd, size_t count)
+{
+	size_t length = count * memory_unit(kind);
+
+	if (kind == TRANSPARENT)
+		return map_transparent(length);
+	return fd < 0 ? map_anonymous(length, 0) : map_shared(fd, length, UNRESERVED);
+}
+
+void memory_fill(enum memory_kind kind, char *start, size_t count, unsigned int seed)
+{
+	for (size_t i = 0; i < count; i++)
+		fill_pages(start + i * memory_unit(kind), 0, 1, seed);
+}
+
 void unmap(void *start, size_t length)
 {
 	assert_that(munmap(start, length) == 0, "munmap of %s: %s", range_text(length),
@@ -107,6 +172,20 @@ void punch(int fd, size_t first, size_t count)
 	assert_that(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			      (off_t)(first * huge_size()), (off_t)(count * huge_size())) == 0,
 		    "FALLOC_FL_PUNCH_HOLE of %zu huge pages: %s", count, error_name(errno));
+}
+
+int poison_frame(uint64_t frame)
+{
+	const char *path = "/sys/kernel/debug/hwpoison/corrupt-pfn";
+	int file = open(path, O_WRONLY | O_CLOEXEC), error;
+	char text[32];
+
+	if (file < 0)
+		probe_skip("%s: %s", path, error_name(errno));
+	snprintf(text, sizeof(text), "%#llx", (unsigned long long)frame);
+	error = write(file, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : errno;
+	close(file);
+	return error;
 }
 
 static sigjmp_buf before_access;

@@ -135,6 +135,46 @@ int uffd_protect(int uffd, void *start, size_t length, bool on)
 	return error_of(ioctl(uffd, UFFDIO_WRITEPROTECT, &request));
 }
 
+int uffd_rwprotect(int uffd, void *start, size_t length, uint64_t mode)
+{
+	struct uffdio_rwprotect request = {
+		.range = { .start = number(start), .len = length },
+		.mode = mode,
+	};
+
+	probe_asked(mode ? "UFFDIO_RWPROTECT" : "UFFDIO_RWPROTECT without MODE_RWP", length);
+	return error_of(ioctl(uffd, UFFDIO_RWPROTECT, &request));
+}
+
+int uffd_set_mode(int uffd, uint64_t enable, uint64_t disable)
+{
+	struct uffdio_set_mode request = { .enable = enable, .disable = disable };
+
+	probe_asked("UFFDIO_SET_MODE", 0);
+	return error_of(ioctl(uffd, UFFDIO_SET_MODE, &request));
+}
+
+struct uffd_result uffd_poison(int uffd, void *start, size_t length)
+{
+	struct uffdio_poison request = { .range = { .start = number(start), .len = length } };
+	int error = error_of(ioctl(uffd, UFFDIO_POISON, &request));
+
+	return (struct uffd_result){ error, request.updated, "UFFDIO_POISON", length };
+}
+
+struct uffd_result uffd_move(int uffd, void *to, void *from, size_t length, uint64_t mode)
+{
+	struct uffdio_move request = {
+		.dst = number(to),
+		.src = number(from),
+		.len = length,
+		.mode = mode,
+	};
+	int error = error_of(ioctl(uffd, UFFDIO_MOVE, &request));
+
+	return (struct uffd_result){ error, request.move, "UFFDIO_MOVE", length };
+}
+
 int uffd_wake(int uffd, void *start, size_t length)
 {
 	struct uffdio_range range = { .start = number(start), .len = length };
@@ -166,6 +206,7 @@ static const char *flags_name(uint64_t flags)
 	static const char *const names[] = {
 		"missing read", "missing write", "read with WP", "write-protect",
 		"minor read", "minor write", "minor read with WP", "minor write with WP",
+		"RWP read", "RWP write",
 	};
 
 	return flags < COUNT_OF(names) ? names[flags] : "unknown";
