@@ -25,8 +25,8 @@ RUNNER = "hgm-run"
 #: Where a task sleeps until its page fault is resolved through userfaultfd.
 USERFAULT = "handle_userfault"
 
-# `_interest` of an interruptible sleep that is not a userfault: it explains a hang least.
-_INTERRUPTIBLE = 2
+#: `Capture.symbols`.
+_Symbols = Mapping[str, Sequence[str]]
 
 # Characters of a task's name that the kernel keeps (TASK_COMM_LEN without its NUL).
 _NAME = 15
@@ -83,11 +83,12 @@ def of_hang(
     pids = _family(found)
     mine = [stack for stack in found if stack.name == program[:_NAME] or stack.pid in pids]
     if not mine:
-        mine = [stack for stack in found if stack.cpu is not None and _explains(stack)]
-    blamed = _blamed(mine)
-    if blamed is None:
+        mine = [stack for stack in found if stack.cpu is not None and stack.cause is not None]
+    telling = [stack for stack in mine if _interest(stack) is not None]
+    if not telling:
         where = _of_vcpus(capture)
         return Hang(where, f"in {where}" if where else "")
+    blamed = min(telling, key=lambda stack: _interest(stack) or 0)
     if blamed.user:
         return Hang("user mode, in the probe", "in user mode, in the probe")
     owners = _owners("\n".join((captured, reports, post_mortem)), found)
@@ -104,64 +105,45 @@ def _latest(reported: Sequence[Stack], seen: Sequence[Stack]) -> list[Stack]:
     """Return one stack of each task: that of the newest report, unless the capture saw it leave."""
     chosen: dict[int, Stack] = {}
     for stack in seen:
-        before = chosen.get(stack.pid)
-        if before is None or _rank(stack) < _rank(before):
-            chosen[stack.pid] = stack
-    done: set[int] = set()
+        chosen[stack.pid] = max(chosen.get(stack.pid, stack), stack, key=_explains_more)
+    reports: dict[int, Stack] = {}
     for stack in reported:
-        if stack.pid in done or not _explains(stack):
-            continue
-        done.add(stack.pid)
-        now = chosen.get(stack.pid)
-        if now is None or not (now.user or _explains(now)) or _same_wait(stack, now):
-            parent = now.parent if now else stack.parent
-            chosen[stack.pid] = replace(stack, parent=parent)
+        if stack.cause is not None:
+            reports.setdefault(stack.pid, stack)
+    for pid, stack in reports.items():
+        now = chosen.get(pid, stack)
+        still = now.cause is None or stack.functions[stack.cause or 0] in now.functions
+        if still and not now.user:
+            chosen[pid] = replace(stack, parent=now.parent)
     return list(chosen.values())
 
 
-def _rank(stack: Stack) -> int:
-    """Return a sort key for stacks of one task: the more it explains, the earlier."""
-    if stack.user or _explains(stack):
-        return 0 if stack.cpu is not None else 1
-    return 2 if stack.frames else 3
+def _explains_more(stack: Stack) -> tuple[bool, bool]:
+    """Return a sort key for stacks that the capture saw of one task."""
+    explains = stack.user or stack.cause is not None
+    return explains, stack.cpu is not None if explains else bool(stack.frames)
 
 
-def _same_wait(reported: Stack, now: Stack) -> bool:
-    return not now.user and _top(reported) in now.functions
+def _interest(stack: Stack) -> int | None:
+    """Return a rank among the stacks of the probe's tasks: 0 tells most about a hang, None nothing.
 
-
-def _explains(stack: Stack) -> bool:
-    return kernel_functions.explaining(stack.functions) is not None
-
-
-def _top(stack: Stack) -> str:
-    index = kernel_functions.explaining(stack.functions)
-    return stack.functions[index] if index is not None else ""
-
-
-def _blamed(mine: Sequence[Stack]) -> Stack | None:
-    """Return the stack that tells most about a hang, of those of the probe's tasks."""
-    running = [stack for stack in mine if stack.cpu is not None and stack.frames]
-    user = next((stack for stack in mine if stack.user), None)
-    asleep = sorted(
-        (stack for stack in mine if stack.state in ("D", "S", "I") and stack.frames), key=_interest
-    )
-    first = [stack for stack in running if _explains(stack)]
-    first += [stack for stack in asleep if _interest(stack) < _INTERRUPTIBLE]
-    # An interruptible sleeper may be waiting for a thread of the probe that loops.
-    first += [*running, *([user] if user else []), *asleep]
-    return first[0] if first else None
+    An interruptible sleeper comes last: it may be waiting for a thread of the probe that loops.
+    """
+    if stack.user:
+        return 4
+    if not stack.frames:
+        return None
+    if stack.cpu is not None:
+        return 0 if stack.cause is not None else 3
+    if stack.state in ("D", "S", "I"):
+        return 1 if USERFAULT in stack.functions else 2 if stack.state == "D" else 5
+    return None
 
 
 def _is_stuck(stack: Stack) -> bool:
     """Return whether a task that is not blamed is part of the hang all the same."""
-    if not _explains(stack):
-        return False
-    return stack.state == "D" or (stack.cpu is not None and _wait(stack) is not None)
-
-
-def _wait(stack: Stack) -> kernel_functions.Wait | None:
-    return kernel_functions.wait(stack.functions)
+    spins = stack.cpu is not None and stack.wait is not None
+    return stack.cause is not None and (spins or stack.state == "D")
 
 
 def _without_interrupt(stack: Stack, in_user_mode: Collection[int]) -> Stack:
@@ -175,23 +157,13 @@ def _without_interrupt(stack: Stack, in_user_mode: Collection[int]) -> Stack:
     return stack
 
 
-def _family(found: Sequence[Stack]) -> frozenset[int]:
+def _family(found: Sequence[Stack]) -> set[int]:
     """Return the descendants of the process that runs the probe; they may have any name."""
-    family = {stack.pid for stack in found if stack.name == RUNNER}
-    runners = frozenset(family)
-    grown = True
-    while grown:
-        below = {stack.pid for stack in found if stack.parent in family}
-        grown = not below <= family
+    runners = {stack.pid for stack in found if stack.name == RUNNER}
+    family = set(runners)
+    while below := {stack.pid for stack in found if stack.parent in family} - family:
         family |= below
-    return frozenset(family) - runners
-
-
-def _interest(stack: Stack) -> int:
-    """Return a sort key: the sleep that explains a hang best comes first."""
-    if USERFAULT in stack.functions:
-        return 0
-    return 1 if stack.state == "D" else _INTERRUPTIBLE
+    return family - runners
 
 
 def _owners(text: str, found: Iterable[Stack]) -> dict[int, str]:
@@ -207,7 +179,7 @@ def _owners(text: str, found: Iterable[Stack]) -> dict[int, str]:
     waiting = {
         each.pid: held[each.pid][1][-1]
         for each in found
-        if each.pid in held and held[each.pid][1] and _wait(each)
+        if each.pid in held and held[each.pid][1] and each.wait
     }
     for pid, wanted in waiting.items():
         for holder, (name, locks) in held.items():
@@ -219,13 +191,13 @@ def _owners(text: str, found: Iterable[Stack]) -> dict[int, str]:
 
 def _story(
     stack: Stack,
-    symbols: Mapping[str, Sequence[str]],
+    symbols: _Symbols,
     owners: Mapping[int, str],
     blamed: Stack | None = None,
 ) -> str:
     """Return what one task does: who, in which call, waiting for what, where."""
     functions = stack.functions
-    index = kernel_functions.explaining(functions) or 0
+    index = stack.cause or 0
     inner, outer = _CHAIN if blamed is None else _SHORT_CHAIN
     chain = [name for name in functions[index + 1 :] if _tells(name)]
     if len(chain) > inner + outer:
@@ -233,7 +205,7 @@ def _story(
     who = f"{stack.name} (pid {stack.pid})"
     who += f" on CPU {stack.cpu}" if stack.cpu is not None else ""
     call = _call(functions)
-    wait = _wait(stack)
+    wait = stack.wait
     if wait is None:
         does = "runs" if stack.cpu is not None else "sleeps"
     else:
@@ -259,24 +231,24 @@ def _call(functions: Sequence[str]) -> str:
 def _awaited(
     wait: kernel_functions.Wait,
     stack: Stack,
-    symbols: Mapping[str, Sequence[str]],
+    symbols: _Symbols,
     blamed: Stack | None,
 ) -> str:
     """Return what a task waits for, as exactly as its stack tells."""
     what = wait.what
     if what == kernel_functions.SPINLOCK and _is_page_table_lock(stack, symbols):
         what = "a page-table lock"
-    if blamed is not None and wait.verb == "spins" and stack.argument and _wait(blamed) == wait:
+    if blamed is not None and wait.verb == "spins" and stack.argument and blamed.wait == wait:
         # Both CPUs have the address of their lock in RDI.
         which = "the same" if stack.argument == blamed.argument else "another"
         return f"{which} {what.partition(' ')[2]}" if blamed.argument else what
     return what
 
 
-def _is_page_table_lock(stack: Stack, symbols: Mapping[str, Sequence[str]]) -> bool:
+def _is_page_table_lock(stack: Stack, symbols: _Symbols) -> bool:
     if kernel_functions.is_page_table_lock(stack.argument):
         return True
-    index = kernel_functions.explaining(stack.functions) or 0
+    index = stack.cause or 0
     inlined = [stacks.function(each) for each in symbols.get(stack.frames[index], ())]
     return any(
         kernel_functions.PAGE_TABLE_LOCKERS.match(name)
@@ -294,7 +266,7 @@ def _of_vcpus(capture: Capture) -> str:
     return ""
 
 
-def _vcpu_rank(vcpu: Vcpu, symbols: Mapping[str, Sequence[str]]) -> tuple[int, float]:
+def _vcpu_rank(vcpu: Vcpu, symbols: _Symbols) -> tuple[int, float]:
     """Return a sort key: code that explains a hang, a wait for a lock, user mode, all other."""
     rank = 2
     if not vcpu.level:
@@ -315,9 +287,8 @@ def of_crash(splats: Sequence[Splat], capture: Capture | None) -> str:
 
 def of_splat(splats: Sequence[Splat], capture: Capture | None) -> str:
     """Return where the first splat comes from; may be empty."""
-    symbols = capture.symbols if capture is not None else {}
-    wheres = (dmesg.culprit(splat.block) for splat in splats[:1])
-    return next((_located(where, symbols) for where in wheres if where), "")
+    where = dmesg.culprit(splats[0].block) if splats else ""
+    return _located(where, capture.symbols if capture is not None else {}) if where else ""
 
 
 def waiters(console: str) -> tuple[str, ...]:
@@ -330,26 +301,26 @@ def waiters(console: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _where(stack: Stack, symbols: Mapping[str, Sequence[str]]) -> str:
+def _where(stack: Stack, symbols: _Symbols) -> str:
     """Return the innermost function that explains a hang, and the lock it waits in."""
-    index = kernel_functions.explaining(stack.functions)
+    index = stack.cause or 0
     skipped = [
         name
-        for name in stack.functions[: index or 0]
+        for name in stack.functions[:index]
         if (row := kernel_functions.bystander(name)) is not None and row.kind == "lock"
     ]
     through = f", waiting in {skipped[0]}" if skipped else ""
     at = f"on CPU {stack.cpu}" if stack.cpu is not None else f"state {stack.state}"
-    return f"{_located(stack.frames[index or 0], symbols)}{through}, {at}"
+    return f"{_located(stack.frames[index], symbols)}{through}, {at}"
 
 
-def _place(frame: str, symbols: Mapping[str, Sequence[str]]) -> str:
+def _place(frame: str, symbols: _Symbols) -> str:
     """Return a frame's function, with file and line where they are known."""
     function, _, where = _located(frame, symbols).partition(" at ")
     return f"{stacks.function(function)}{f' ({where})' if where else ''}"
 
 
-def _located(key: str, symbols: Mapping[str, Sequence[str]]) -> str:
+def _located(key: str, symbols: _Symbols) -> str:
     """Return function and line of ``func+0x1/0x2`` or an address; unchanged if not known."""
     frames = symbols.get(key, ())
     if not frames:

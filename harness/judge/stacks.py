@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from harness.judge import kernel_functions
 from harness.judge.lines import split, stamp
 
 _TASK = re.compile(r"task:(\S.*?) +state:(\w) .*?\bpid: *(\d+) .*?\bppid: *(\d+)")
@@ -65,6 +66,16 @@ class Stack:
     def functions(self) -> list[str]:
         """The frames' names."""
         return [function(frame) for frame in self.frames]
+
+    @property
+    def cause(self) -> int | None:
+        """The index of the innermost frame that explains a hang; None where none does."""
+        return kernel_functions.explaining(self.functions)
+
+    @property
+    def wait(self) -> kernel_functions.Wait | None:
+        """What the task waits for; None where that is not known."""
+        return kernel_functions.wait(self.functions)
 
 
 class HeldLock(NamedTuple):
