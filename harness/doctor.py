@@ -44,7 +44,7 @@ def examine(proof: tuple[bool, str] | None = None) -> list[Finding]:
         proof: whether earlier runs have shown that KVM works, and how, if that is known.
     """
     checkout = [_environment()] if data.CHECKOUT is not None else []
-    return [_packages(), _package_lists(), *checkout, _kvm(proof), _disk(), _memory()]
+    return [*_packages(), *checkout, _kvm(proof), _disk(), _memory()]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
@@ -61,20 +61,19 @@ def write(findings: Sequence[Finding], stream: TextIO) -> None:
             stream.write(f"{'':<{width + 10}}{finding.remedy}\n")
 
 
-def _packages() -> Finding:
+def _packages() -> list[Finding]:
     missing = [*host.missing_packages(), *host.missing_for_python()]
-    if not missing:
-        count = sum(package.needed_by != "test" for package in host.packages())
-        return Finding("packages", "ok", f"all {count} are here")
-    names = ", ".join(f"{package.name} ({package.purpose})" for package in missing)
-    return Finding("packages", "missing", names, shlex.join(host.install_line(missing)))
-
-
-def _package_lists() -> Finding:
-    if any(host.APT_LISTS.glob("*_Packages*")):
-        return Finding("apt lists", "ok", str(host.APT_LISTS))
-    remedy = shlex.join(host.update_line())
-    return Finding("apt lists", "missing", f"none in {host.APT_LISTS}", remedy)
+    count = sum(package.needed_by != "test" for package in host.packages())
+    found = [] if missing else [Finding("packages", "ok", f"all {count} are here")]
+    if not host.has_apt():
+        found += [Finding("packages", "missing", package.line()) for package in missing]
+        text = "no apt-get: the guest image cannot be made here, only imported"
+        return [*found, Finding("apt", "note", text, "hgm image import FILE")]
+    if missing:
+        names = ", ".join(f"{package.name} ({package.purpose})" for package in missing)
+        remedy = shlex.join(host.install_line(missing))
+        found.append(Finding("packages", "missing", names, remedy))
+    return found
 
 
 def _environment() -> Finding:

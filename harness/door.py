@@ -22,7 +22,10 @@ from harness import host
 _MINIMUM_PYTHON = (3, 11)
 
 #: Commands that start no program of the host, and so need none of its Debian packages.
-_WITHOUT_PACKAGES = ("cache", "compare", "doctor", "judge", "kselftest", "map", "probes")
+_WITHOUT_PACKAGES = (
+    *(("cache",), ("compare",), ("doctor",), ("judge",), ("kselftest",), ("map",), ("probes",)),
+    ("image", "import"),
+)
 
 _REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "commands.md"
 
@@ -34,8 +37,7 @@ def enter(words: Sequence[str]) -> int:
     try:
         return _enter(words)
     except host.HostError as error:
-        lines = [f"hgm: {error}{'; type:' if error.to_type else ''}", *error.to_type]
-        print("\n  ".join(lines), file=sys.stderr)  # noqa: T201
+        print("\n  ".join([f"hgm: {error}", *error.lines]), file=sys.stderr)  # noqa: T201
         return error.exit_code
     except OSError as error:
         print(f"hgm: this host could not be made ready: {error}", file=sys.stderr)  # noqa: T201
@@ -61,7 +63,8 @@ def _enter(words: Sequence[str]) -> int:
     _check_command(words)
     if words[0] == "doctor":
         return _show_doctor(words)
-    host.prepare(packages_too=words[0] not in _WITHOUT_PACKAGES, tests_too=words[0] == "test")
+    alone = any(tuple(words[: len(command)]) == command for command in _WITHOUT_PACKAGES)
+    host.prepare(packages_too=not alone, tests_too=words[0] == "test")
     return _become_the_harness(words)
 
 

@@ -20,9 +20,6 @@ from typing import NamedTuple
 
 from harness import data
 
-#: Where apt keeps the lists that `apt-get update` fetches.
-APT_LISTS = Path("/var/lib/apt/lists")
-
 _KVM = Path("/dev/kvm")
 
 #: What pip writes last when it makes the Python environment: if it is there, all is.
@@ -50,6 +47,10 @@ class HostPackage(NamedTuple):
             return Path(self.shown_by).exists()
         return shutil.which(self.shown_by) is not None
 
+    def line(self) -> str:
+        """Return what is missing without it, in a line for a host that has other packages."""
+        return f"{self.shown_by}: {self.purpose} (Debian's package {self.name})"
+
 
 class HostError(Exception):
     """The host cannot be made ready.
@@ -57,15 +58,21 @@ class HostError(Exception):
     Args:
         message: what is wrong, in one line.
         to_type: commands that put it right, an argv each.
+        missing: what must be installed by other means than a command.
         exit_code: 2 for the caller's mistake, 3 for the host's state.
     """
 
     def __init__(
-        self, message: str, *, to_type: Sequence[Sequence[str]] = (), exit_code: int = 3
+        self,
+        message: str,
+        *,
+        to_type: Sequence[Sequence[str]] = (),
+        missing: Sequence[HostPackage] = (),
+        exit_code: int = 3,
     ) -> None:
-        super().__init__(message)
+        super().__init__(f"{message}; type:" if to_type else message)
         self.exit_code = exit_code
-        self.to_type = [shlex.join(argv) for argv in to_type]
+        self.lines = [*(package.line() for package in missing), *map(shlex.join, to_type)]
 
 
 def program() -> str:
@@ -116,6 +123,11 @@ def update_line() -> list[str]:
 
 def _sudo() -> list[str]:
     return [] if os.geteuid() == 0 or shutil.which("sudo") is None else ["sudo"]
+
+
+def has_apt() -> bool:
+    """Return whether this host installs, and reads, Debian's packages."""
+    return shutil.which("apt-get") is not None and shutil.which("dpkg-deb") is not None
 
 
 def kvm_unusable() -> str:
@@ -221,9 +233,8 @@ def _lines(missing: Sequence[HostPackage], ready: bool) -> list[list[str]]:
 
 
 def _require_installer(missing: Sequence[HostPackage]) -> None:
-    if shutil.which("apt-get") is None:
-        programs = ", ".join(package.shown_by for package in missing)
-        raise HostError(f"missing, and there is no apt-get to install them: {programs}")
+    if not has_apt():
+        raise HostError("missing, and there is no apt-get to install it:", missing=missing)
     if os.geteuid() != 0 and not _sudo():
         line = install_line(missing)
         raise HostError("root must install Debian packages: sudo is not installed", to_type=[line])

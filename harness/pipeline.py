@@ -9,6 +9,7 @@ from pathlib import Path
 from harness import reproducer
 from harness.context import Context
 from harness.evidence import vmcore
+from harness.image import image
 from harness.kernel import obtain
 from harness.probes import catalog
 from harness.recording import Recording, first_record, recorded
@@ -77,12 +78,15 @@ def check(request: RunRequest, context: Context) -> tuple[ProbeSpec, ...]:
 
     Raises:
         UserError: if there is one.
+        InfrastructureError: if there is no guest image and none can be made.
     """
     vmcore.policy()
     specs = () if request.build_only else _selected(request)
     if specs and not request.kselftests:
         guests.require_askable(specs, request.subject.machine)
     obtain.check_request(request.subject.kernel, context)
+    if not request.build_only:
+        image.check(context)
     return specs
 
 

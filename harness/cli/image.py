@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from harness.cli.options import new_context, new_display, timeout_option
 
+if TYPE_CHECKING:
+    from harness.image.image import Manifest
+
+_FILE = click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+
 
 @click.group()
 def image() -> None:
-    """Build the guest image."""
+    """Build the guest image, or bring it to a host without apt."""
 
 
 @image.command("build")
@@ -21,7 +29,8 @@ def image() -> None:
 def image_build(timeout: float, refresh: bool) -> int:
     """Build the guest image, unless cached, and print its paths.
 
-    These are the initramfs and the read-only disk.
+    These are the initramfs and the read-only disk. The same packages make the same bytes on every
+    host.
     """
     from harness.image import image as guest_image
 
@@ -30,3 +39,45 @@ def image_build(timeout: float, refresh: bool) -> int:
         built = guest_image.obtain(context, refresh=refresh)
     click.echo(f"{built.initramfs}\n{built.disk}")
     return 0
+
+
+@image.command("export")
+@timeout_option
+@_FILE
+def image_export(timeout: float, file: Path) -> int:
+    """Write the guest image to a file, built first unless cached.
+
+    Prints what it is, and the file's SHA-256.
+    """
+    from harness.image import archive
+    from harness.image import image as guest_image
+
+    with new_display() as display:
+        context = new_context(timeout, display)
+        manifest = archive.write(guest_image.obtain(context), file)
+    _describe(file, manifest)
+    return 0
+
+
+@image.command("import")
+@timeout_option
+@_FILE
+def image_import(timeout: float, file: Path) -> int:
+    """Use the guest image in a file that `hgm image export` wrote.
+
+    Checks its files against their digests first. Prints what it is, and the file's SHA-256.
+    """
+    from harness.image import archive
+
+    with new_display() as display:
+        manifest = archive.read(file, new_context(timeout, display))
+    _describe(file, manifest)
+    return 0
+
+
+def _describe(file: Path, manifest: Manifest) -> None:
+    from harness.workspace import file_digest
+
+    click.echo(f"image    {manifest.key}")
+    click.echo(f"made of  {len(manifest.packages)} packages of Debian {manifest.suite}")
+    click.echo(f"sha256   {file_digest(file)}  {file}")

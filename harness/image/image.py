@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The guest image: recipes and Debian packages in, an initramfs and a read-only disk out.
 
+The recipes name the Debian release. All that decides on the image's bytes is of that release, the
+programs that compress and compile included, so the same packages make the same image on any host.
+
 ``images/`` in the cache holds a directory for each finished image, named by its key, and
 ``recipes/`` one small file for each state of the recipes that names the image last made of it.
 While the recipes are unchanged, only that file is read and apt is not run; `refresh` looks for
@@ -13,26 +16,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import cache, command, data
-from harness.apt import Package
+from harness import apt, cache, data, host
+from harness.apt import Apt, Package
 from harness.context import Context
 from harness.deadline import Deadline
-from harness.errors import UserError
-from harness.image import bytecode, cpio, packages, recipe, tree
-from harness.image.packages import HostApt
+from harness.errors import InfrastructureError, UserError
+from harness.image import bytecode, cpio, packages, programs, recipe, tree
+from harness.image.programs import Programs
 from harness.image.recipe import Recipe
 from harness.image.tree import Entry, Tree
 from harness.records.base import Record, to_json
 from harness.records.machine import GuestImage
-from harness.workspace import Workspace, atomic_write, digest
+from harness.workspace import Workspace, atomic_write, digest, file_digest
 
 #: Where the recipes are.
 RECIPES = data.directory("guest-images")
 
-_CODE = Path(__file__).parent
+INITRAMFS_FILE = "initramfs.cpio"
+DISK_FILE = "disk.squashfs"
+MANIFEST_FILE = "manifest.json"
 
 _INITRAMFS = "initramfs.toml"
 _DISK = "disk.toml"
+
+#: The modules that decide on an image's bytes.
+_CODE = (bytecode, cpio, packages, programs, recipe, tree)
 
 # Measured under TCG: the first ctypes program from a cold disk takes 1.1 s with lz4 and 1.3 s with
 # zstd, the next one 0.34 s and 0.58 s; zstd would save 7 of 33 MB.
@@ -44,13 +52,17 @@ class Manifest(Record, frozen=True, kw_only=True):
 
     Attributes:
         key: the image's key.
+        suite: the Debian release.
         recipes: digest of the recipe files and of the code that reads them.
-        packages: sorted by name.
+        packages: sorted by name; those included that only made the image.
+        sha256: of the initramfs and the disk, by file name.
     """
 
     key: str
+    suite: str
     recipes: str
     packages: tuple[Package, ...]
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -69,27 +81,30 @@ class Recipes:
     rootfs: Tree
     digest: str
 
+    @property
+    def tools(self) -> set[str]:
+        """The packages that are used to make the image, and not in it."""
+        return {*self.initramfs.tools, *self.disk.tools}
+
     def package_names(self) -> tuple[str, ...]:
         """Return the packages that either recipe names."""
-        return tuple(sorted({*self.initramfs.packages, *self.disk.packages}))
+        return tuple(sorted({*self.initramfs.packages, *self.disk.packages, *self.tools}))
 
 
 def read_recipes(directory: Path = RECIPES) -> Recipes:
     """Return the recipes in a directory.
 
     Raises:
-        UserError: if a recipe is missing or malformed.
+        UserError: if a recipe is missing or malformed, or the two name different releases.
     """
     rootfs = recipe.read_rootfs(directory / "rootfs")
     texts = {name: _read_text(directory / name) for name in (_INITRAMFS, _DISK)}
-    code = [path.read_bytes() for path in sorted(_CODE.glob("*.py"))]
+    initramfs, disk = (recipe.parse(text, name) for name, text in texts.items())
+    if (initramfs.suite, initramfs.architecture) != (disk.suite, disk.architecture):
+        raise UserError(f"{_INITRAMFS} and {_DISK} must have the same suite and architecture")
+    code = [Path(name).read_bytes() for name in (__file__, *(str(one.__file__) for one in _CODE))]
     own = [part for entry in rootfs.values() for part in (entry.path, entry.data)]
-    return Recipes(
-        initramfs=recipe.parse(texts[_INITRAMFS], _INITRAMFS),
-        disk=recipe.parse(texts[_DISK], _DISK),
-        rootfs=rootfs,
-        digest=digest(*texts.values(), *own, *code),
-    )
+    return Recipes(initramfs, disk, rootfs, digest(*texts.values(), *own, *code))
 
 
 def _read_text(path: Path) -> str:
@@ -120,7 +135,16 @@ def obtain(context: Context, *, refresh: bool = False, directory: Path = RECIPES
     with context.workspace.lock("guest image", context.deadline, context.progress):
         if not refresh and (image := _remembered(context.workspace, recipes.digest)):
             return image
-        return _resolve_and_build(recipes, context)
+        return _resolve_and_build(recipes, context, refresh)
+
+
+def check(context: Context) -> None:
+    """Raise InfrastructureError if the image is not in the cache and cannot be made here."""
+    if not host.has_apt() and _remembered(context.workspace, read_recipes().digest) is None:
+        raise InfrastructureError(
+            "no guest image is in the cache, and there is no apt-get to make one with",
+            hint="`hgm image export FILE` on a Debian host, then `hgm image import FILE` here",
+        )
 
 
 def _remembered(workspace: Workspace, recipes: str) -> GuestImage | None:
@@ -145,9 +169,9 @@ def image_in(home: Path, key: str) -> GuestImage:
     """Return the record of the image in a directory."""
     return GuestImage(
         key=key,
-        initramfs=str(home / "initramfs.cpio"),
-        disk=str(home / "disk.squashfs"),
-        manifest=str(home / "manifest.json"),
+        initramfs=str(home / INITRAMFS_FILE),
+        disk=str(home / DISK_FILE),
+        manifest=str(home / MANIFEST_FILE),
     )
 
 
@@ -155,26 +179,59 @@ def _pointer(workspace: Workspace, recipes: str) -> Path:
     return workspace.room("recipes") / recipes
 
 
-def _resolve_and_build(recipes: Recipes, context: Context) -> GuestImage:
-    with context.workspace.unfinished("image") as scratch:
-        context.progress.stage("image", "asking apt for the packages")
-        apt = HostApt(scratch, recipes.initramfs.architecture)
-        resolved = apt.resolve(recipes.package_names(), context.deadline)
-        wanted = without(resolved, {*recipes.initramfs.leave_out, *recipes.disk.leave_out})
-        key = image_key(recipes.digest, wanted)
-        image = _finished(context.workspace, key)
-        if image is None:
-            context.progress.stage("image", f"building from {len(wanted)} packages")
-            trees = packages.fetch(
-                apt, wanted, scratch / "data.tar", context.deadline, context.progress
-            )
-            manifest = Manifest(key=key, recipes=recipes.digest, packages=wanted)
+def _resolve_and_build(recipes: Recipes, context: Context, refresh: bool) -> GuestImage:
+    context.progress.stage("image", f"packages of Debian {recipes.initramfs.suite}")
+    suites = apt.release(recipes.initramfs.suite)
+    archive = Apt(suites, context, recipes.initramfs.architecture)
+    if refresh:
+        archive.refresh(older_than=0)
+    resolved = archive.resolve(recipes.package_names())
+    wanted = without(resolved, {*recipes.initramfs.leave_out, *recipes.disk.leave_out})
+    key = image_key(recipes.digest, wanted)
+    image = _finished(context.workspace, key)
+    if image is None:
+        context.progress.stage("image", f"building from {len(wanted)} packages")
+        with context.workspace.unfinished("image") as scratch:
+            trees = _fetch(archive, wanted, scratch, context.deadline)
             unfinished = scratch / key
-            _write(unfinished, recipes, trees, manifest, context.deadline)
-            context.workspace.publish(unfinished, context.workspace.room("images") / key)
-            image = image_in(context.workspace.room("images") / key, key)
+            _write(unfinished, recipes, trees, context.deadline)
+            manifest = Manifest(
+                key=key,
+                suite=recipes.initramfs.suite,
+                recipes=recipes.digest,
+                packages=wanted,
+                sha256=digests(unfinished),
+            )
+            (unfinished / MANIFEST_FILE).write_bytes(to_json(manifest))
+            image = publish(unfinished, manifest, context.workspace)
+    else:
         atomic_write(_pointer(context.workspace, recipes.digest), key)
-        return image
+    return image
+
+
+def publish(unfinished: Path, manifest: Manifest, workspace: Workspace) -> GuestImage:
+    """Move a finished image into the cache, as the one that its recipes make."""
+    home = workspace.room("images") / manifest.key
+    workspace.publish(unfinished, home)
+    atomic_write(_pointer(workspace, manifest.recipes), manifest.key)
+    return image_in(home, manifest.key)
+
+
+def digests(home: Path) -> dict[str, str]:
+    """Return the SHA-256 of the initramfs and the disk in a directory, by file name."""
+    return {name: file_digest(home / name) for name in (INITRAMFS_FILE, DISK_FILE)}
+
+
+def _fetch(
+    archive: Apt, wanted: tuple[Package, ...], scratch: Path, deadline: Deadline
+) -> dict[str, dict[str, Entry]]:
+    """Return the file tree of each package, by the package's name."""
+    (scratch / "debs").mkdir()
+    debs = archive.download(wanted, scratch / "debs")
+    return {
+        name: packages.contents(deb, scratch / "data.tar", deadline)
+        for name, deb in sorted(debs.items())
+    }
 
 
 def without(resolved: tuple[Package, ...], left_out: set[str]) -> tuple[Package, ...]:
@@ -194,23 +251,16 @@ def image_key(recipes: str, wanted: tuple[Package, ...]) -> str:
     return digest(recipes, *(package.sha256 for package in wanted))
 
 
-def _write(
-    home: Path,
-    recipes: Recipes,
-    trees: Mapping[str, Tree],
-    manifest: Manifest,
-    deadline: Deadline,
-) -> None:
-    """Write the three files of an image into a new directory."""
+def _write(home: Path, recipes: Recipes, trees: Mapping[str, Tree], deadline: Deadline) -> None:
+    """Write the initramfs and the disk into a new directory."""
     home.mkdir()
-    initramfs = initramfs_tree(recipes, trees)
+    suite = Programs(tree.overlay(trees.items()), home.parent / "programs")
+    kept = {name: files for name, files in trees.items() if name not in recipes.tools}
     # Not compressed: every kernel reads that, and after an lz4 archive it ignores the overlay.
-    (home / "initramfs.cpio").write_bytes(cpio.archive(initramfs.values()))
-    disk = bytecode.compiled(
-        disk_tree(recipes, trees), recipes.disk.byte_code, home.parent / "bytecode", deadline
-    )
-    _write_squashfs(home, tree.below(disk, recipes.disk.root), deadline)
-    (home / "manifest.json").write_bytes(to_json(manifest))
+    initramfs = cpio.archive(initramfs_tree(recipes, kept).values())
+    (home / INITRAMFS_FILE).write_bytes(initramfs)
+    disk = bytecode.compiled(disk_tree(recipes, kept), recipes.disk.byte_code, suite, deadline)
+    _write_squashfs(home / DISK_FILE, tree.below(disk, recipes.disk.root), suite, deadline)
 
 
 def initramfs_tree(recipes: Recipes, trees: Mapping[str, Tree]) -> dict[str, Entry]:
@@ -250,15 +300,23 @@ def _selected(chosen: Recipe, trees: Mapping[str, Tree], name: str) -> dict[str,
     return recipe.select(tree.overlay(moved), chosen, name)
 
 
-def _write_squashfs(home: Path, disk: Tree, deadline: Deadline) -> None:
-    """Write ``disk.squashfs`` from a tar archive, whose modes and owners do not need root."""
-    archive = home.parent / "disk.tar"
+def _write_squashfs(target: Path, disk: Tree, suite: Programs, deadline: Deadline) -> None:
+    """Write a squashfs from a tar archive, whose modes and owners do not need root."""
+    archive = suite.root.with_name("disk.tar")
     with archive.open("wb") as file:
         tree.write_tar(disk, file)
-    argv = ["sqfstar", "-quiet", "-no-progress", "-no-xattrs", *_COMPRESSION]
-    command.run(
-        [*argv, str(home / "disk.squashfs")],
-        deadline,
+    suite.run(
+        *(
+            "sqfstar",
+            "-quiet",
+            "-no-progress",
+            "-no-xattrs",
+            "-root-mode",
+            "755",
+            *_COMPRESSION,
+            str(target),
+        ),
+        deadline=deadline,
         stdin=archive,
         env={"SOURCE_DATE_EPOCH": "0"},
     )

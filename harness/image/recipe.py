@@ -3,16 +3,18 @@
 
 A recipe is a TOML file in ``guest-images/``::
 
+    suite = "trixie"                     # the Debian release, whatever the host has
     architecture = "amd64"
     packages = ["busybox-static"]        # Debian packages; apt adds what they depend on
     leave-out = ["dpkg"]                 # of these, packages that only maintainer scripts need
+    tools = ["squashfs-tools"]           # packages that are used to make the image, and not in it
     keep = ["usr/bin/*"]                 # globs of the paths to keep, after `moves`
     drop = ["usr/bin/perl*"]             # of these, globs of the paths to leave out
-    byte-code = ["usr/lib/python3.11"]   # directories whose Python sources get byte code
+    byte-code = ["usr/lib/python3.13"]   # directories whose Python sources get byte code
     root = "usr"                         # the directory that becomes the image's root
 
-    [moves]                              # directories that packages use under an older name
-    bin = "usr/bin"
+    [moves]                              # files and directories that get another path
+    "usr/bin/busybox" = "bin/busybox"
 
     [links]                              # symbolic links: path = target
     "bin/sh" = "busybox"
@@ -44,10 +46,12 @@ from harness.records.base import Record
 class Recipe(Record, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
     """One recipe file; the fields are explained at the head of this module."""
 
+    suite: str
     architecture: str
     packages: tuple[str, ...]
     keep: tuple[str, ...]
     leave_out: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     byte_code: tuple[str, ...] = ()
     root: str = ""
@@ -93,15 +97,11 @@ def _rootfs_file(path: str, data: bytes) -> Entry:
 
 
 def moved(source: Tree, moves: dict[str, str]) -> dict[str, Entry]:
-    """Return the tree with each directory of ``moves`` under its new name.
-
-    Debian's packages of this release still carry /bin and /lib beside /usr/bin and /usr/lib,
-    although every system made of them has the former as links to the latter.
-    """
+    """Return the tree with each path of ``moves``, and what is below it, under its new name."""
     result: dict[str, Entry] = {}
     for path, entry in source.items():
-        top, slash, rest = path.partition("/")
-        new = moves.get(top, top) + slash + rest
+        old = next((old for old in moves if path == old or path.startswith(f"{old}/")), "")
+        new = moves.get(old, "") + path.removeprefix(old)
         result[new] = Entry(new, entry.mode, entry.data, entry.device)
     return result
 

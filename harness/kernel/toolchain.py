@@ -30,9 +30,10 @@ def require() -> None:
     """Raise ToolMissing, naming all, if a build lacks a tool."""
     lacking = [each for each in host.packages() if each.needed_by == "build" and not each.present()]
     if lacking:
+        line = shlex.join(host.install_line(lacking))
         raise ToolMissing(
             f"a kernel build needs {', '.join(each.shown_by for each in lacking)}",
-            hint=f"`{shlex.join(host.install_line(lacking))}` installs them",
+            hint=f"`{line}` installs them" if host.has_apt() else "`hgm doctor` says what for",
         )
 
 

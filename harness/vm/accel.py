@@ -10,6 +10,7 @@ changes.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import tempfile
@@ -18,11 +19,12 @@ from pathlib import Path
 
 import msgspec
 
-from harness import command, host
+from harness import apt, command, host
+from harness.apt import Apt
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError, HarnessError, SpecError
-from harness.image.packages import HostApt
+from harness.image import image
 from harness.progress import Progress
 from harness.records.base import Record, from_json, to_json
 from harness.records.machine import AccelChoice
@@ -216,11 +218,13 @@ def _debian_kernel(context: Context) -> Iterator[Path]:
     limit = context.deadline.within(_FETCH_SECONDS, "the fetch of Debian's kernel")
     try:
         with context.workspace.unfinished("kernel") as scratch:
-            apt = HostApt(scratch, "amd64")
-            closure = apt.resolve(["linux-image-cloud-amd64"], limit)
-            image = [each for each in closure if _IMAGE_PACKAGE.fullmatch(each.name)]
-            (scratch / "tree").mkdir()
-            debs = apt.download(image, limit, context.progress)
+            suites = apt.release(image.read_recipes().initramfs.suite)
+            archive = Apt(suites, dataclasses.replace(context, deadline=limit))
+            closure = archive.resolve(["linux-image-cloud-amd64"])
+            wanted = [each for each in closure if _IMAGE_PACKAGE.fullmatch(each.name)]
+            for name in ("tree", "debs"):
+                (scratch / name).mkdir()
+            debs = archive.download(wanted, scratch / "debs")
             for name, deb in debs.items():
                 extract = ["dpkg-deb", "--extract", str(deb), str(scratch / "tree")]
                 command.run(extract, limit)

@@ -189,10 +189,17 @@ def test_no_cache_is_touched_for_help(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def only_apt(home: Path) -> Path:
+    """Return a directory for PATH with the two programs that tell a Debian host, which fail."""
+    (home / "bin").mkdir()
+    for name in ("apt-get", "dpkg-deb"):
+        (home / "bin" / name).write_text("#!/bin/sh\nexit 1\n")
+        (home / "bin" / name).chmod(0o755)
+    return home / "bin"
+
+
 def test_the_doctor_names_what_is_missing_and_the_line_that_installs_it(tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    done = hgm(tmp_path, "doctor", env={"PATH": str(empty)})
+    done = hgm(tmp_path, "doctor", env={"PATH": str(only_apt(tmp_path))})
     assert done.returncode == 3
     assert "qemu-system-x86 (boots guests)" in done.stdout
     assert "apt-get install -y --no-install-recommends gcc" in done.stdout
@@ -200,9 +207,8 @@ def test_the_doctor_names_what_is_missing_and_the_line_that_installs_it(tmp_path
 
 
 def test_without_tools_a_run_is_an_infrastructure_error_that_names_them(tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    done = hgm(tmp_path, "run", "--accel", "tcg", env={"PATH": str(empty)})
+    path = str(only_apt(tmp_path))
+    done = hgm(tmp_path, "run", "--accel", "tcg", env={"PATH": path})
     assert done.returncode == 3
     assert "gcc" in done.stdout + done.stderr
     assert "apt-get install" in done.stdout + done.stderr

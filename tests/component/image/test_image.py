@@ -11,21 +11,24 @@ from pathlib import Path
 
 import pytest
 
-from harness import command
-from harness.apt import Package, verify
+from harness import apt, command
+from harness.apt import Package
 from harness.context import Context
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, HarnessError, UserError
-from harness.image import image, tree
+from harness.errors import DeadlineExpired, HarnessError, InfrastructureError, UserError
+from harness.image import archive, image, tree
 from harness.progress import Silent
 from harness.records.base import from_json
 from harness.records.machine import GuestImage
 from harness.workspace import Workspace
 
 INITRAMFS = """\
+suite = "trixie"
 architecture = "amd64"
 packages = ["busybox-static"]
 keep = ["bin/busybox"]
+[moves]
+"usr/bin/busybox" = "bin/busybox"
 [links]
 "usr/bin/x" = "../../bin/busybox"
 [devices]
@@ -33,12 +36,12 @@ keep = ["bin/busybox"]
 """
 
 DISK = """\
+suite = "trixie"
 architecture = "amd64"
 packages = ["busybox-static"]
+tools = ["squashfs-tools"]
 keep = ["usr/bin/*"]
 root = "usr"
-[moves]
-bin = "usr/bin"
 """
 
 
@@ -69,6 +72,13 @@ def cache(built: tuple[Path, GuestImage], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def lists(built: tuple[Path, GuestImage], tmp_path: Path) -> Path:
+    """Return a cache that has apt's lists and no image."""
+    shutil.copytree(built[0] / "apt", tmp_path / "cache/apt")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[None]:
     """Run with another umask, in another time zone and directory."""
     umask, here = os.umask(0o077), Path.cwd()
@@ -93,7 +103,7 @@ def obtain(cache: Path, recipes: Path, refresh: bool = False, seconds: float = 3
 
 
 def leftovers(cache: Path) -> list[Path]:
-    return [*(cache / "tmp").iterdir(), *(cache / "images").glob("[0-9a-f]*")]
+    return [*(cache / "tmp").glob("*"), *(cache / "images").glob("[0-9a-f]*")]
 
 
 def parts(made: GuestImage) -> list[bytes]:
@@ -104,7 +114,9 @@ def test_an_image_and_its_manifest(built: tuple[Path, GuestImage]) -> None:
     cache, made = built
     manifest = from_json(Path(made.manifest).read_bytes(), image.Manifest)
     assert manifest.key == made.key
-    assert [one.name for one in manifest.packages] == ["busybox-static"]
+    assert manifest.suite == "trixie"
+    assert {"busybox-static", "squashfs-tools"} <= {one.name for one in manifest.packages}
+    assert manifest.sha256 == image.digests(Path(made.disk).parent)
     listing = command.run(["unsquashfs", "-ls", made.disk], Deadline.after(30, "ls")).stdout
     assert listing.split() == [
         f"squashfs-root{path}" for path in ("", "/bin", "/bin/busybox", "/bin/x")
@@ -146,16 +158,28 @@ def test_an_edited_recipe_is_another_image(
 
 @pytest.mark.usefixtures("elsewhere")
 def test_an_image_made_elsewhere_has_the_same_bytes(
-    tmp_path: Path, recipes: Path, built: tuple[Path, GuestImage]
+    lists: Path, recipes: Path, built: tuple[Path, GuestImage]
 ) -> None:
-    assert parts(obtain(tmp_path / "cache", recipes)) == parts(built[1])
+    assert parts(obtain(lists, recipes)) == parts(built[1])
 
 
-def test_a_recipe_that_fits_no_package_leaves_nothing(tmp_path: Path, recipes: Path) -> None:
+def test_programs_that_decide_on_the_bytes_are_not_the_hosts(
+    lists: Path, recipes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With apt, dpkg-deb and what starts programs in PATH, and no compressor or Python."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("apt-get", "dpkg-deb", "setpriv", "sh"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setenv("PATH", str(programs))
+    assert Path(obtain(lists, recipes).disk).stat().st_size > 0
+
+
+def test_a_recipe_that_fits_no_package_leaves_nothing(lists: Path, recipes: Path) -> None:
     (recipes / "disk.toml").write_text(DISK.replace("usr/bin/*", "usr/bin/python3"))
     with pytest.raises(UserError, match=r"disk\.toml: keep = 'usr/bin/python3' matches no file"):
-        obtain(tmp_path / "cache", recipes)
-    assert leftovers(tmp_path / "cache") == []
+        obtain(lists, recipes)
+    assert leftovers(lists) == []
 
 
 def test_a_deadline_leaves_nothing(tmp_path: Path, recipes: Path) -> None:
@@ -165,37 +189,58 @@ def test_a_deadline_leaves_nothing(tmp_path: Path, recipes: Path) -> None:
 
 
 def test_an_interrupt_while_packing_leaves_nothing(
-    tmp_path: Path, recipes: Path, monkeypatch: pytest.MonkeyPatch
+    lists: Path, recipes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(image, "_write_squashfs", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        obtain(tmp_path / "cache", recipes)
-    assert leftovers(tmp_path / "cache") == []
+        obtain(lists, recipes)
+    assert leftovers(lists) == []
 
 
 def test_a_damaged_package_leaves_nothing(
-    tmp_path: Path, recipes: Path, monkeypatch: pytest.MonkeyPatch
+    lists: Path, recipes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(deb: Path, package: Package) -> None:
         deb.write_bytes(deb.read_bytes()[:-1])
-        verify(deb, package)
+        check(deb, package)
 
-    monkeypatch.setattr("harness.image.packages.verify", damaged)
+    check = apt.verify
+    monkeypatch.setattr(apt, "verify", damaged)
     with pytest.raises(HarnessError, match=r"busybox-static .* arrived damaged"):
-        obtain(tmp_path / "cache", recipes)
-    assert leftovers(tmp_path / "cache") == []
+        obtain(lists, recipes)
+    assert leftovers(lists) == []
 
 
 def test_a_full_disk_leaves_nothing(
-    tmp_path: Path, recipes: Path, monkeypatch: pytest.MonkeyPatch
+    lists: Path, recipes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(tree, "write_tar", full)
     with pytest.raises(OSError, match="No space left on device"):
-        obtain(tmp_path / "cache", recipes)
-    assert leftovers(tmp_path / "cache") == []
+        obtain(lists, recipes)
+    assert leftovers(lists) == []
+
+
+def test_a_host_without_apt_takes_the_file_that_another_wrote(
+    tmp_path: Path, built: tuple[Path, GuestImage], recipes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = image.read_recipes(recipes)
+    monkeypatch.setattr(image, "read_recipes", lambda _directory=None: ours)
+    monkeypatch.setenv("PATH", "/nonexistent")
+    context = Context(Workspace(tmp_path / "other"), Deadline.after(60, "the test"), Silent())
+    with pytest.raises(InfrastructureError, match="no guest image is in the cache") as caught:
+        image.check(context)
+    assert "hgm image import FILE" in caught.value.line()
+    manifest = archive.write(built[1], tmp_path / "image.tar")
+    assert archive.read(tmp_path / "image.tar", context) == manifest
+    image.check(context)
+    imported = obtain(tmp_path / "other", recipes)
+    assert imported.key == built[1].key
+    assert parts(imported) == parts(built[1])
+    archive.write(imported, tmp_path / "again.tar")
+    assert (tmp_path / "again.tar").read_bytes() == (tmp_path / "image.tar").read_bytes()

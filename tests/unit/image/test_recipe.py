@@ -12,7 +12,9 @@ from harness.image import image, recipe, tree
 from harness.image.recipe import Recipe
 from harness.image.tree import Entry
 
-SMALL = 'architecture = "amd64"\npackages = ["busybox-static"]\nkeep = ["bin/*"]\n'
+SMALL = (
+    'suite = "trixie"\narchitecture = "amd64"\npackages = ["busybox-static"]\nkeep = ["bin/*"]\n'
+)
 
 
 def files(*paths: str) -> dict[str, Entry]:
@@ -20,7 +22,8 @@ def files(*paths: str) -> dict[str, Entry]:
 
 
 def chosen(**fields: object) -> Recipe:
-    return Recipe(**{"architecture": "amd64", "packages": (), "keep": (), **fields})  # type: ignore[arg-type]
+    small = {"suite": "trixie", "architecture": "amd64", "packages": (), "keep": ()}
+    return Recipe(**{**small, **fields})  # type: ignore[arg-type]
 
 
 def test_a_small_recipe() -> None:
@@ -31,7 +34,7 @@ def test_a_small_recipe() -> None:
     ("text", "said"),
     [
         ("keep = [", "x.toml: "),
-        ('packages = ["a"]', "missing required field `architecture`"),
+        ('packages = ["a"]', "missing required field `suite`"),
         (SMALL + "leave_out = []", "unknown field `leave_out`"),
         (SMALL + "drop = 3", "Expected `array`"),
         (SMALL + "[devices]\nx = [1]", "length 2"),
@@ -45,9 +48,10 @@ def test_a_bad_recipe_names_the_file_and_what_is_wrong(text: str, said: str) -> 
     assert caught.value.line().startswith("x.toml")
 
 
-def test_moved_takes_the_directory_and_what_is_in_it() -> None:
+def test_moved_takes_a_file_or_a_directory_and_what_is_in_it() -> None:
     source = {"bin": tree.directory("bin"), **files("bin/x", "binary")}
     assert list(recipe.moved(source, {"bin": "usr/bin"})) == ["usr/bin", "usr/bin/x", "binary"]
+    assert list(recipe.moved(source, {"bin/x": "x"})) == ["bin", "x", "binary"]
 
 
 def test_select_keeps_drops_and_forgets_directories() -> None:
@@ -103,6 +107,13 @@ def test_our_recipes_are_well_formed_and_their_digest_moves_with_every_file(tmp_
         with (tmp_path / name).open("a") as file:
             file.write("# another line\n")
         assert image.read_recipes(tmp_path).digest != old
+
+
+def test_both_recipes_are_of_one_release(tmp_path: Path) -> None:
+    (tmp_path / "initramfs.toml").write_text(SMALL)
+    (tmp_path / "disk.toml").write_text(SMALL.replace("trixie", "bookworm"))
+    with pytest.raises(UserError, match="must have the same suite and architecture"):
+        image.read_recipes(tmp_path)
 
 
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
