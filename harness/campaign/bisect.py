@@ -180,7 +180,7 @@ def bisect_commits(
         CampaignStopped: if this host could not do a run.
     """
     kernel = request.subject.kernel
-    skipped = frozenset(commits.revision(history, word, context.deadline) for word in request.skip)
+    skipped = frozenset(commits.revision(history, word, context) for word in request.skip)
 
     def run(point: Point) -> RunRequest:
         return request.of_kernel(
@@ -196,7 +196,7 @@ def bisect_commits(
     identity = (request.subject, (history.old, history.new), request.predicate, extra)
     label = f"{history.path.name}-{history.new[:12]}"
     with state.campaign("bisect", label, identity, runs, context) as campaign:
-        with commits.bisection(history, campaign.directory / "git", context.deadline) as git:
+        with commits.bisection(history, campaign.directory / "git", context) as git:
             candidates = commits.Commits(git)
             found = _search(request, campaign, context, run, skipped).go(candidates)
             if found.result == "found":

@@ -18,8 +18,8 @@ from typing import Literal
 from harness import command
 from harness.campaign import strategy
 from harness.campaign.search import Narrowed, Search, bounding
-from harness.deadline import Deadline
-from harness.errors import CommandFailed, SourceError
+from harness.context import Context
+from harness.errors import SourceError
 from harness.kernel import git
 from harness.kernel.user_repository import UserRepository
 from harness.records.base import Record
@@ -55,26 +55,29 @@ class History(Record, frozen=True, kw_only=True):
         return Path(self.repository)
 
 
-def history(repository: Path, old: str, new: str, deadline: Deadline) -> History:
+def history(repository: Path, old: str, new: str, context: Context) -> History:
     """Return the history between two revisions.
 
     Raises:
         SourceError: if the repository or a revision does not exist.
     """
     where = repository.expanduser().absolute()
-    theirs = UserRepository.open(where, f"--repo {repository}", SourceError)
-    ends = [theirs.commit(revision, deadline) for revision in (old, new)]
+    theirs = UserRepository.open(where, f"--repo {repository}", SourceError, context)
+    ends = [theirs.commit(revision) for revision in (old, new)]
     return History(repository=str(where), old=ends[0], new=ends[1])
 
 
-def revision(history: History, word: str, deadline: Deadline) -> str:
+def revision(history: History, word: str, context: Context) -> str:
     """Return the commit ID of a revision of a history's repository.
 
     Raises:
         SourceError: if there is no such revision.
     """
-    theirs = UserRepository.open(history.path, f"--repo {history.path}", SourceError)
-    return theirs.commit(word, deadline)
+    return _theirs(history, context).commit(word)
+
+
+def _theirs(history: History, context: Context) -> UserRepository:
+    return UserRepository.open(history.path, f"--repo {history.path}", SourceError, context)
 
 
 @dataclass
@@ -83,14 +86,14 @@ class GitBisect:
 
     Attributes:
         history: what is bisected.
-        clone: the bare clone; patches are written beside it.
-        deadline: of the whole command.
+        clone: the repository of our own; patches are written beside it.
+        theirs: the user's.
         suspects: the first bad commit, or all that it may be; empty until git is done.
     """
 
     history: History
     clone: Path
-    deadline: Deadline
+    theirs: UserRepository
     suspects: tuple[str, ...] = ()
 
     def start(self) -> None:
@@ -105,6 +108,8 @@ class GitBisect:
                 f"commit {self.history.old[:12]} is not before {self.history.new[:12]}",
                 hint="exchange --good and --bad, or give their merge base as the earlier one",
             )
+        # A bisection needs a HEAD.
+        self._git("update-ref", "--no-deref", "HEAD", self.history.new, ok=(0,))
         self.restart(self.history.new)
 
     def restart(self, bad: str, skipped: Iterable[str] = ()) -> None:
@@ -132,6 +137,13 @@ class GitBisect:
         """Return whether a commit is another one or an ancestor of it."""
         return self._git("merge-base", "--is-ancestor", commit, other).exit_code == 0
 
+    def complete(self, commits: Iterable[str]) -> None:
+        """Have the blobs that some commits change, of which a partial clone may lack some."""
+        if self.theirs.is_partial:
+            pairs = [(parent, commit) for commit in commits if (parent := self.parent(commit))]
+            changed = (self.theirs.changed(*pair) for pair in pairs)
+            self.theirs.complete({blob: path for each in changed for blob, path in each})
+
     def patch(self, commit: str) -> str:
         """Return what a commit changes as a patch; of a merge, against its first parent."""
         words = ("diff", "--binary", "--full-index", self.parent(commit), commit)
@@ -139,6 +151,7 @@ class GitBisect:
 
     def patch_file(self, commit: Candidate) -> Path:
         """Return a file with a commit's patch, which stays when the clone goes."""
+        self.complete([commit.id])
         file = self.clone.with_name(f"{commit.id}.patch")
         atomic_write(file, self.patch(commit.id))
         return file
@@ -171,6 +184,7 @@ class GitBisect:
 
     def diffstat(self, commit: str) -> str:
         """Return what a commit changes, as git prints it."""
+        self.complete([commit])
         show = ("show", "--stat=100", "--format=", commit)
         return self._git("-c", _LARGE, *show, ok=(0,)).stdout.rstrip()
 
@@ -196,8 +210,8 @@ class GitBisect:
         return tuple(sorted(listed, key=lambda commit: places.get(commit, 0)))
 
     def _git(self, *words: str, ok: Sequence[int] | None = None) -> command.Completed:
-        environment = git.environment(self.clone)
-        return command.run(["git", *words], self.deadline, cwd=self.clone, env=environment, ok=ok)
+        environment, deadline = git.environment(self.clone), self.theirs.context.deadline
+        return command.run(["git", *words], deadline, cwd=self.clone, env=environment, ok=ok)
 
 
 #: A commit without the feature bounds the search from below, as a good one does.
@@ -222,9 +236,16 @@ class Commits:
         return self._git.most_tests()
 
     def texts(self) -> Iterator[tuple[Candidate, str]]:
-        """Yield each with its patch, oldest first; none where there are too many."""
+        """Yield each with its patch, oldest first; none where there are too many, or no trees."""
         commits = self._git.up_to(self.last.id)[1:]
-        for commit in commits if len(commits) <= _MOST_TRACED else ():
+        if len(commits) > _MOST_TRACED:
+            return
+        try:
+            self._git.complete(commit.id for commit in commits)
+        except SourceError as error:
+            self._git.theirs.context.progress.note(f"no patch is searched: {error.message}")
+            return
+        for commit in commits:
             yield commit, self._git.patch(commit.id)
 
     def narrow(
@@ -275,22 +296,18 @@ class Commits:
 
 
 @contextlib.contextmanager
-def bisection(history: History, clone: Path, deadline: Deadline) -> Iterator[GitBisect]:
+def bisection(history: History, clone: Path, context: Context) -> Iterator[GitBisect]:
     """Yield git's bisection of a history, just started, in a clone that is removed on the way out.
 
     Raises:
-        SourceError: if the repository cannot be cloned, or an end is not before the other.
+        SourceError: if the repository cannot be read, or an end is not before the other.
     """
+    theirs = _theirs(history, context)
     shutil.rmtree(clone, ignore_errors=True)  # of a process that was killed
-    # A clone cannot be made while a repository is named.
-    make = ["env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "git", "clone", "--quiet", "--bare"]
-    make += ["--shared", "--template=", "--", history.repository, str(clone)]
     try:
-        command.run(make, deadline, env=git.environment(clone))
-    except CommandFailed as error:
-        raise SourceError(f"{history.repository} cannot be read: {error.message}") from error
-    try:
-        git_bisect = GitBisect(history, clone, deadline)
+        git.create(clone, context.deadline)
+        theirs.lend(clone)
+        git_bisect = GitBisect(history, clone, theirs)
         git_bisect.start()
         yield git_bisect
     finally:

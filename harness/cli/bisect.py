@@ -129,7 +129,7 @@ def _find(
     if not good or not bad:
         raise click.UsageError("give both --good and --bad, and --repo unless it is this directory")
     ends = (bad, good) if options["first_good"] else (good, bad)
-    history = commits.history(repo or Path(), *ends, context.deadline)
+    history = commits.history(repo or Path(), *ends, context)
     # A series is applied to each commit only if it is asked for.
     options["series"] = options["series"] or "none"
     return campaign.bisect_commits(_request(**options), history, runs_dir, context)

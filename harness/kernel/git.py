@@ -41,9 +41,23 @@ def environment(git_dir: Path) -> dict[str, str]:
         "GIT_NAMESPACE": "",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_NO_LAZY_FETCH": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_LITERAL_PATHSPECS": "0",
     }
+
+
+def create(path: Path, deadline: Deadline) -> None:
+    """Create a bare repository."""
+    # That fails while GIT_WORK_TREE is set, even if empty.
+    init = ["env", "-u", "GIT_WORK_TREE", "git", "init", "--quiet", "--bare", "--template="]
+    command.run([*init, str(path)], deadline, env=environment(path))
+
+
+def _alternate(path: Path) -> str:
+    """Return a path as it is written in GIT_ALTERNATE_OBJECT_DIRECTORIES."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 @dataclass(frozen=True)
@@ -63,10 +77,7 @@ class Store:
         store = cls(workspace.cache / "sources.git")
         if not (store.path / "HEAD").exists():
             with workspace.unfinished("store") as new:
-                # A bare repository cannot be created while GIT_WORK_TREE is set, even if empty.
-                init = ["env", "-u", "GIT_WORK_TREE", "git", "init", "--quiet", "--bare"]
-                init += ["--template=", str(new)]
-                command.run(init, deadline, env=environment(new))
+                create(new, deadline)
                 (new / "info").mkdir(exist_ok=True)
                 atomic_write(new / "info" / "attributes", _ATTRIBUTES)
                 workspace.publish(new, store.path)
@@ -75,11 +86,16 @@ class Store:
             atomic_write(attributes, _ATTRIBUTES)
         return store
 
+    @property
+    def objects(self) -> Path:
+        """Return its object directory."""
+        return self.path / "objects"
+
     def environment(
         self, index: Path | None = None, work_tree: Path | None = None
     ) -> Mapping[str, str]:
         """Return git's variables for this store with an index and a work tree, where given."""
-        variables = environment(self.path) | {"GIT_OBJECT_DIRECTORY": str(self.path / "objects")}
+        variables = environment(self.path) | {"GIT_OBJECT_DIRECTORY": str(self.objects)}
         if index is not None:
             variables["GIT_INDEX_FILE"] = str(index)
         if work_tree is not None:
@@ -116,12 +132,17 @@ class Store:
         return {
             **self.environment(),
             "GIT_OBJECT_DIRECTORY": str(objects),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self.path / "objects"),
+            **self.borrowing(self.objects),
         }
+
+    @staticmethod
+    def borrowing(*directories: Path) -> dict[str, str]:
+        """Return the variable that lets git read the objects in other object directories."""
+        return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(map(_alternate, directories))}
 
     def admit(self, objects: Path) -> None:
         """Move the packs of a quarantine into the store, each pack before its index."""
-        target = self.path / "objects" / "pack"
+        target = self.objects / "pack"
         target.mkdir(exist_ok=True)
         for suffix in ("pack", "idx"):
             for file in (objects / "pack").glob(f"*.{suffix}"):

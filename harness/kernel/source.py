@@ -79,7 +79,7 @@ def check(spec: SourceSpec, context: Context) -> None:
         case "tar" if not specs.is_url(spec.where):
             check_file(spec)
         case "git" if not specs.is_url(spec.where):
-            _repository(spec).commit(spec.revision, context.deadline)
+            _repository(spec, context).commit(spec.revision)
 
 
 def check_file(spec: SourceSpec) -> os.stat_result:
@@ -195,30 +195,50 @@ def _import(path: Path, spec: SourceSpec, context: Context) -> Source:
 
 def _git(spec: SourceSpec, context: Context) -> Source:
     store, deadline = Store.of(context), context.deadline
-    repository = None
-    if specs.is_url(spec.where):
+    repository = None if specs.is_url(spec.where) else _repository(spec, context)
+    if repository is None:
         commit = _remote_commit(spec, store, deadline)
     else:
-        repository = _repository(spec)
-        commit = repository.commit(spec.revision, deadline)
+        commit = repository.commit(spec.revision)
     memory = _memory(context, f"git-{digest(spec.where, commit)}")
     known = read_json(memory, Source)
     if known is not None:
         return _under_spec(known, spec)
     context.progress.stage("fetch", f"{spec.where} {commit[:12]}")
-    fetch = ["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"]
-    fetch += [spec.where, f"+{commit}:refs/hgm/{commit}"]
-    done = store.git(fetch, deadline, ok=None)
-    if done.exit_code != 0 and repository is not None:
-        raise repository.failure(done, deadline)
-    if done.exit_code != 0:
-        raise _fetch_failed(spec, done)
-    tree = store.git(["rev-parse", f"{commit}^{{tree}}"], deadline).stdout.strip()
+    if repository is None:
+        tree = _fetch(spec, commit, store, deadline)
+    else:
+        tree = _take(commit, repository, store, context)
     return _remember(memory, _source(spec, f"commit {commit}", tree, store, context), context)
 
 
-def _repository(spec: SourceSpec) -> UserRepository:
-    return UserRepository.open(Path(spec.where), f"--kernel {spec.text}", SourceError)
+def _fetch(spec: SourceSpec, commit: str, store: Store, deadline: Deadline) -> str:
+    """Fetch a commit from a URL and return its tree."""
+    fetch = ["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"]
+    fetch += [spec.where, f"+{commit}:refs/hgm/{commit}"]
+    done = store.git(fetch, deadline, ok=None)
+    if done.exit_code != 0:
+        raise _fetch_failed(spec, done)
+    return store.git(["rev-parse", f"{commit}^{{tree}}"], deadline).stdout.strip()
+
+
+def _take(commit: str, repository: UserRepository, store: Store, context: Context) -> str:
+    """Copy a commit's tree from a repository on this host and return it."""
+    tree = repository.contents(["cat-file", "commit", commit]).split()[1]
+    repository.take({tree: ""})
+    store.git(["update-ref", f"refs/hgm/{tree}", tree], context.deadline)
+    listed = store.git(["ls-tree", "-r", "-z", "--full-tree", tree], context.deadline).stdout
+    for row in listed.split("\0"):
+        if row.startswith("160000 "):
+            context.progress.note(
+                f"{row.partition(chr(9))[2]} is a submodule, and its files are not in the "
+                "revision; for those of a checkout write tree:PATH"
+            )
+    return tree
+
+
+def _repository(spec: SourceSpec, context: Context) -> UserRepository:
+    return UserRepository.open(Path(spec.where), f"--kernel {spec.text}", SourceError, context)
 
 
 def _remote_commit(spec: SourceSpec, store: Store, deadline: Deadline) -> str:
@@ -253,13 +273,13 @@ def _fetch_failed(spec: SourceSpec, done: command.Completed) -> SourceError | No
 
 def _tree(spec: SourceSpec, context: Context) -> Source:
     version = _tree_version(spec)
-    store = Store.of(context)
     real = Path(spec.where).resolve()
     lineage = f"tree {real}"
     index = context.workspace.room("sources") / f"tree-{digest(str(real))[:16]}.index"
+    repository = _repository(spec, context) if os.path.lexists(real / ".git") else None
     with context.workspace.lock(lineage, context.deadline, context.progress):
-        tree = user_tree.snapshot(real, index, store, context.workspace, context.deadline)
-    origin = user_tree.describe(real, tree, store, context.deadline)
+        tree = user_tree.snapshot(real, index, repository, context)
+    origin = user_tree.describe(real, tree, repository)
     identity = SourceIdentity(spec=spec.text, kind="tree", origin=origin, tree=tree)
     return Source(identity=identity, version=version, lineage=lineage)
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SourceError
 from harness.kernel.git import Store
-from harness.kernel.user_repository import git_dir, in_repository
-from harness.workspace import Workspace
+from harness.kernel.user_repository import UserRepository
 
 _EXCLUDES = Path(__file__).with_name("tree-excludes")
+
+#: The mode of a submodule in an index.
+_SUBMODULE = "160000 "
 
 
 def excludes(text: str) -> list[str]:
@@ -25,31 +28,29 @@ def excludes(text: str) -> list[str]:
     return [f"--exclude={line}" for line in lines if line and not line.startswith("#")]
 
 
-def snapshot(
-    path: Path, index: Path, store: Store, workspace: Workspace, deadline: Deadline
-) -> str:
+def snapshot(path: Path, index: Path, repository: UserRepository | None, context: Context) -> str:
     """Return the git tree ID of a work tree as it is now, without its build products.
 
-    It has all files that no .gitignore excludes, and all that the user's own git tracks.
+    It has all files that no .gitignore excludes, and all that the user's own git tracks, in its
+    submodules too.
 
     Args:
         path: top of the tree.
         index: the cache's index for it; created by the first call.
-        store: where new objects go.
-        workspace: for a temporary list of names.
-        deadline: when it must be done.
+        repository: the user's, if the tree is a checkout.
+        context: cache, deadline, progress.
 
     Raises:
-        SourceError: if a file cannot be read.
+        SourceError: if a file, or the user's own index, cannot be read.
     """
     index.with_name(index.name + ".lock").unlink(missing_ok=True)  # of a run that was killed
-    options = excludes(_EXCLUDES.read_text())
-    listing = ["ls-files", "-z", "--others", "--modified", "--deleted"]
-    listing += [*options, "--exclude-per-directory=.gitignore"]
-    changed = store.git(listing, deadline, index=index, work_tree=path).stdout.split("\0")
-    names = set(filter(None, changed)) | _tracked(path, index, store, deadline)
-    # A nested repository is listed as a directory.
-    names = {name for name in names if not name.endswith("/")}
+    store, workspace, deadline = Store.of(context), context.workspace, context.deadline
+    names = _listed(path, index, store, deadline, "--modified", "--deleted")
+    if repository is not None:
+        ours = store.git(["ls-files", "-z"], deadline, index=index, work_tree=path)
+        known = set(ours.stdout.split("\0"))
+        tracked = _tracked(path, repository, store, context) - known
+        names |= {name for name in tracked if os.path.lexists(path / name)}
     with workspace.unfinished("names") as room:
         todo = room / "names"
         todo.write_text("".join(f"{name}\0" for name in sorted(names)))
@@ -65,26 +66,40 @@ def snapshot(
     return done.stdout.strip()
 
 
-def _tracked(path: Path, index: Path, store: Store, deadline: Deadline) -> set[str]:
-    """Return the files that the user's git tracks and the cache's index does not have yet."""
-    repository = git_dir(path)
-    if repository is None or repository == path:
-        return set()
-    theirs = in_repository(repository, ["ls-files", "-z"], deadline, work_tree=path)
-    if theirs.exit_code != 0:
-        return set()  # git cannot read this .git; the files can still be read
-    ours = store.git(["ls-files", "-z"], deadline, index=index, work_tree=path)
-    missing = set(theirs.stdout.split("\0")) - set(ours.stdout.split("\0"))
-    return {name for name in missing if name and os.path.lexists(path / name)}
+def _listed(
+    path: Path, index: Path | None, store: Store, deadline: Deadline, *also: str
+) -> set[str]:
+    """Return the files of a work tree that an index does not have and no .gitignore excludes."""
+    listing = ["ls-files", "-z", "--others", *also, *excludes(_EXCLUDES.read_text())]
+    listing += ["--exclude-per-directory=.gitignore"]
+    listed = store.git(listing, deadline, index=index, work_tree=path).stdout.split("\0")
+    # A nested repository is listed as a directory.
+    return {name for name in listed if name and not name.endswith("/")}
 
 
-def describe(path: Path, tree: str, store: Store, deadline: Deadline) -> str:
+def _tracked(path: Path, repository: UserRepository, store: Store, context: Context) -> set[str]:
+    """Return the files that the user's git tracks, and all of its checked-out submodules."""
+    rows = repository.git(["ls-files", "-z", "--stage"], work_tree=path).stdout.split("\0")
+    found = set()
+    for entry, _, name in (row.partition("\t") for row in rows if row):
+        if not entry.startswith(_SUBMODULE):
+            found.add(name)
+        elif os.path.lexists(path / name / ".git"):
+            inside = UserRepository.open(
+                path / name, repository.argument, repository.error, context
+            )
+            files = _listed(path / name, None, store, context.deadline)
+            files |= _tracked(path / name, inside, store, context)
+            found |= {f"{name}/{file}" for file in files}
+    return found
+
+
+def describe(path: Path, tree: str, repository: UserRepository | None) -> str:
     """Return a tree's path with its commit, and whether it differs from that, if git knows."""
-    repository = git_dir(path)
     if repository is None:
         return str(path)
-    done = in_repository(repository, ["rev-parse", "HEAD", "HEAD^{tree}"], deadline)
+    done = repository.git(["rev-parse", "HEAD", "HEAD^{tree}"], ok=None)
     if done.exit_code != 0:
-        return str(path)
+        return str(path)  # no commit yet
     commit, committed = done.stdout.split()
     return f"{path}, commit {commit}" + ("" if committed == tree else " with changes")

@@ -100,7 +100,7 @@ def solve(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
             first_good=first_good,
         )
         context = Context(Workspace(tmp_path / "cache"), Deadline.after(120, "a test"), Silent())
-        history = commits.history(repository, f"HEAD~{TOTAL}", "HEAD", context.deadline)
+        history = commits.history(repository, f"HEAD~{TOTAL}", "HEAD", context)
         return bisect.bisect_commits(request, history, tmp_path / "runs", context)
 
     return run

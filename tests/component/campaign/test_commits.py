@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from harness.campaign import commits
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import SourceError
+from harness.progress import Silent
+from harness.workspace import Workspace
 
 COMMITS = 12
 
@@ -38,8 +41,8 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def deadline() -> Deadline:
-    return Deadline.after(60, "a test")
+def context(tmp_path: Path) -> Context:
+    return Context(Workspace(tmp_path / "cache"), Deadline.after(60, "a test"), Silent())
 
 
 def _number(git_bisect: commits.GitBisect, commit: str) -> int:
@@ -52,13 +55,13 @@ def _state(repository: Path) -> set[str]:
 
 @pytest.mark.parametrize("culprit", [1, 7, COMMITS])
 def test_the_culprit_is_named_and_the_repository_unchanged(
-    repository: Path, tmp_path: Path, deadline: Deadline, culprit: int
+    repository: Path, tmp_path: Path, context: Context, culprit: int
 ) -> None:
     before = _state(repository)
-    history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", deadline)
+    history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", context)
     clone = tmp_path / "clone"
     tested = 0
-    with commits.bisection(history, clone, deadline) as git_bisect:
+    with commits.bisection(history, clone, context) as git_bisect:
         while (commit := git_bisect.following()) is not None:
             tested += 1
             git_bisect.tell(commit, "bad" if _number(git_bisect, commit) >= culprit else "good")
@@ -72,9 +75,9 @@ def test_the_culprit_is_named_and_the_repository_unchanged(
     assert _git(repository, "status", "--porcelain") == ""
 
 
-def test_begun_again_below_a_commit(repository: Path, tmp_path: Path, deadline: Deadline) -> None:
-    history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", deadline)
-    with commits.bisection(history, tmp_path / "clone", deadline) as git_bisect:
+def test_begun_again_below_a_commit(repository: Path, tmp_path: Path, context: Context) -> None:
+    history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", context)
+    with commits.bisection(history, tmp_path / "clone", context) as git_bisect:
         for culprit in (9, 4):
             while (commit := git_bisect.following()) is not None:
                 is_bad = _number(git_bisect, commit) >= culprit
@@ -89,10 +92,10 @@ def test_begun_again_below_a_commit(repository: Path, tmp_path: Path, deadline: 
 
 
 def test_skipped_commits_stay_suspects_oldest_first(
-    repository: Path, tmp_path: Path, deadline: Deadline
+    repository: Path, tmp_path: Path, context: Context
 ) -> None:
-    history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", deadline)
-    with commits.bisection(history, tmp_path / "clone", deadline) as git_bisect:
+    history = commits.history(repository, f"HEAD~{COMMITS}", "HEAD", context)
+    with commits.bisection(history, tmp_path / "clone", context) as git_bisect:
         while (commit := git_bisect.following()) is not None:
             number = _number(git_bisect, commit)
             git_bisect.tell(commit, "skip" if number in (5, 6) else "bad" if number > 6 else "good")
@@ -100,11 +103,11 @@ def test_skipped_commits_stay_suspects_oldest_first(
 
 
 def test_a_clone_left_by_a_killed_process_is_replaced(
-    repository: Path, tmp_path: Path, deadline: Deadline
+    repository: Path, tmp_path: Path, context: Context
 ) -> None:
-    history = commits.history(repository, "HEAD~2", "HEAD", deadline)
+    history = commits.history(repository, "HEAD~2", "HEAD", context)
     (tmp_path / "clone" / "objects").mkdir(parents=True)
-    with commits.bisection(history, tmp_path / "clone", deadline) as git_bisect:
+    with commits.bisection(history, tmp_path / "clone", context) as git_bisect:
         assert git_bisect.following() is not None
 
 
@@ -118,17 +121,17 @@ def test_a_clone_left_by_a_killed_process_is_replaced(
     ],
 )
 def test_wrong_ends(
-    repository: Path, tmp_path: Path, deadline: Deadline, good: str, bad: str, words: str
+    repository: Path, tmp_path: Path, context: Context, good: str, bad: str, words: str
 ) -> None:
     def begin() -> None:
-        history = commits.history(repository, good, bad, deadline)
-        with commits.bisection(history, tmp_path / "clone", deadline):
+        history = commits.history(repository, good, bad, context)
+        with commits.bisection(history, tmp_path / "clone", context):
             raise AssertionError("it began")
 
     with pytest.raises(SourceError, match=words):
         begin()
 
 
-def test_no_repository(tmp_path: Path, deadline: Deadline) -> None:
+def test_no_repository(tmp_path: Path, context: Context) -> None:
     with pytest.raises(SourceError, match="is not a git repository"):
-        commits.history(tmp_path, "a", "b", deadline)
+        commits.history(tmp_path, "a", "b", context)
