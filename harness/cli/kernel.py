@@ -23,16 +23,19 @@ def kernel() -> None:
     """Fetch sources and build kernels."""
 
 
-@kernel.command("build")
-@kernel_options
-@timeout_option
-@click.option(
+_log_option = click.option(
     "--log",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("build.log"),
     show_default=True,
     help="File for the output of make.",
 )
+
+
+@kernel.command("build")
+@kernel_options
+@timeout_option
+@_log_option
 def kernel_build(log: Path, timeout: float, **options: Any) -> int:
     """Build a kernel, unless cached, and print its image's path."""
     from harness.kernel.obtain import obtain
@@ -41,6 +44,31 @@ def kernel_build(log: Path, timeout: float, **options: Any) -> int:
         context = new_context(timeout, display)
         built = obtain(kernel_request(**options), context, build_log=log)
     click.echo(built.image)
+    return 0
+
+
+@kernel.command("config")
+@kernel_options
+@timeout_option
+@_log_option
+@click.option("--check", is_flag=True, help="Print only what it lacks of the requested symbols.")
+def kernel_config(log: Path, timeout: float, *, check: bool, **options: Any) -> int:
+    """Print the .config that a kernel would be built with; nothing is built.
+
+    The exit code is 2 if the kernel cannot have a symbol that it must not lack.
+    """
+    from harness.kernel.obtain import configuration
+
+    with new_display() as display:
+        context = new_context(timeout, display)
+        final = configuration(kernel_request(**options), context, log=log)
+    if check:
+        asked = final.asked.count("\n")
+        click.echo(f"{asked - len(final.notes)} of {asked} requested symbols")
+        for note in final.notes:
+            click.echo(f"  {note}")
+    else:
+        click.echo(final.text, nl=False)
     return 0
 
 

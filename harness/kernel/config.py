@@ -28,7 +28,7 @@ from harness.records.base import Record, read_json, to_json
 from harness.workspace import atomic_write, digest
 
 #: Raised whenever the same inputs would no longer give the same configuration or reasons.
-_RECIPE = "1"
+_RECIPE = "2"
 
 #: Every Kconfig file, the Makefiles that set Kconfig's variables, and the scripts with which
 #: Kconfig tests the compiler: enough of a tree to run `make allnoconfig` in.
@@ -57,8 +57,8 @@ class _Made(Record, frozen=True, kw_only=True):
 
     Attributes:
         text: the final ``.config``.
-        unknown: the requested symbols that no Kconfig file defines.
-        unmet: the other ones that it lacks, each with its reason.
+        unknown: the requested symbols that this architecture does not have.
+        unmet: the other ones that it lacks: what each became and why.
     """
 
     text: str
@@ -81,17 +81,17 @@ def configure(
         log: takes the output of make if Kconfig runs.
 
     Raises:
-        ConfigError: naming every required symbol that it lacks and its unmet dependency.
+        ConfigError: naming every symbol that it may not lack and its unmet dependency.
         KernelCompileError: if the source's Kconfig files are wrong.
     """
-    requests, left_out = fragments.merge(wanted, patched.version)
+    requests = fragments.merge(wanted)
     asked = "".join(f"{request.line()}\n" for request in requests)
     made = _make(patched.identity.tree, requests, asked, tools, context, log)
     return FinalConfig(
         text=made.text,
         asked=asked,
         variables=fragments.debug_objects(wanted),
-        notes=left_out + _account(requests, made, patched.version),
+        notes=_account(requests, made, patched.version),
     )
 
 
@@ -152,10 +152,9 @@ def _run(
         make.run([f"KCONFIG_ALLCONFIG={requested}", "allnoconfig", "olddefconfig"])
         text = (output / ".config").read_text()
         missed = {request.symbol for request in fragments.unmet(requests, text)}
-        unknown = missed - defined(source, depends) if missed else missed
-        known = missed - unknown
+        known = missed & defined(source, depends) if missed else missed
         unmet = explain(known, text, source, make.kconfig()) if known else {}
-        return _Made(text=text, unknown=tuple(sorted(unknown)), unmet=unmet)
+        return _Made(text=text, unknown=tuple(sorted(missed - unmet.keys())), unmet=unmet)
 
 
 def _check_out(entries: Iterable[str], target: Path, context: Context) -> None:
@@ -168,24 +167,28 @@ def _check_out(entries: Iterable[str], target: Path, context: Context) -> None:
 
 
 def _account(requests: Iterable[ConfigRequest], made: _Made, version: str) -> tuple[str, ...]:
-    """Return a note for each optional request that a configuration does not meet.
+    """Return a note for each request that a configuration may leave unmet, and does.
 
     Raises:
-        ConfigError: naming every required symbol that is missing and its unmet dependency.
+        ConfigError: naming every other symbol that is missing and its unmet dependency.
     """
-    reasons = dict.fromkeys(made.unknown, f"kernel {version} has no such symbol") | made.unmet
+    reasons = dict.fromkeys(made.unknown, f"is unknown to kernel {version}") | made.unmet
     missed = [request for request in requests if request.symbol in reasons]
-    got = fragments.values(made.text) if missed else {}
 
     def line(request: ConfigRequest) -> str:
-        became = f"became {got.get(request.symbol, 'n')}: {reasons[request.symbol]}"
-        return f"CONFIG_{request.symbol}={request.value} ({request.where}) {became}"
+        needed = f" (the harness needs it: {request.reason})" if request.reason else ""
+        asked = f"CONFIG_{request.symbol}={request.value} ({request.where})"
+        return f"{asked} {reasons[request.symbol]}{needed}"
 
-    required = [line(request) for request in missed if not request.optional]
-    if required:
+    def may_lack(request: ConfigRequest) -> bool:
+        is_unknown = request.symbol in made.unknown
+        return request.need == "optional" or (request.need == "if known" and is_unknown)
+
+    refused = [line(request) for request in missed if not may_lack(request)]
+    if refused:
         raise ConfigError(
-            f"this kernel cannot have the requested configuration: {'; '.join(required)}",
-            hint="request the dependency too, or mark the symbol with `# hgm: optional`",
+            f"this kernel cannot have the requested configuration: {'; '.join(refused)}",
+            hint="request the dependency too, or turn the symbol off in a fragment of your own",
         )
     return tuple(line(request) for request in missed)
 
@@ -200,7 +203,7 @@ def defined(source: Path, depends: Iterable[str]) -> set[str]:
 def explain(
     symbols: Iterable[str], config: str, source: Path, tools: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return for each symbol why it does not have the requested value.
+    """Return for each symbol of this architecture what it became and why.
 
     Args:
         symbols: names without ``CONFIG_``.
@@ -209,7 +212,12 @@ def explain(
         tools: the variables that the kernel's Makefile gives to Kconfig: ARCH, CC, LD ...
     """
     kconfig = _load(config, source, tools)
-    return {name: _reason(kconfig, name) for name in symbols}
+    found = {name: kconfig.syms.get(name) for name in symbols}
+    return {
+        name: f"became {symbol.str_value or 'n'}: {_reason(symbol)}"
+        for name, symbol in found.items()
+        if symbol and symbol.nodes
+    }
 
 
 def _load(config: str, source: Path, tools: Mapping[str, str]) -> Any:
@@ -250,11 +258,8 @@ def modernised(text: str) -> str:
     return re.sub(r"^[ \t]+transitional[ \t]*$", "", text, flags=re.MULTILINE)
 
 
-def _reason(kconfig: Any, name: str) -> str:
-    """Return one symbol's unmet dependency in Kconfig's syntax."""
-    symbol = kconfig.syms.get(name)
-    if symbol is None or not symbol.nodes:
-        return "this architecture has no such symbol"
+def _reason(symbol: Any) -> str:
+    """Return a symbol's unmet dependency in Kconfig's syntax."""
     terms = _false_terms(symbol.direct_dep)
     if terms:
         return f"needs {' && '.join(terms)}"

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Configuration fragments: which symbols are requested, and for which kernel versions.
+"""Configuration fragments: which symbols are requested, and which of them a kernel may lack.
 
-A fragment is a plain Kconfig fragment. A comment on the line before a symbol may say more::
+A fragment is a plain Kconfig fragment. What happens to a symbol that the kernel does not get
+depends on whose fragment it is:
 
-    # hgm: optional
-    # hgm: since 6.5
-    # hgm: until 6.4
-    # hgm: since 6.5 optional
+- ``required.config``: an error, with the comment above it as the reason;
+- another file in `DIRECTORY`: a note if the kernel does not know the symbol, since symbols come and
+  go; an error if the kernel knows it but dropped it for an unmet dependency;
+- a user's fragment: an error, unless the line before says ``# hgm: optional``.
 
 A line of its own names objects to compile with debug information, in any directory. Flags that the
 kernel's Makefiles set for an object of that name are lost, so repeat them after ``=``::
@@ -19,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from harness import data
 from harness.errors import ConfigError, SpecError
@@ -27,14 +29,21 @@ from harness.records.base import Record
 #: Where the named fragments are.
 DIRECTORY = data.directory("kernel-configs")
 
+#: What the harness needs of every kernel; no later fragment may turn it off.
+REQUIRED = "required"
+
 #: Part of every kernel, before the features.
-ALWAYS = ("base", "hgm")
+ALWAYS = (REQUIRED, "base", "hgm")
+
+#: What becomes of a request that is not met: an error; a note if the kernel has no such symbol; a
+#: note in any case.
+Need = Literal["always", "if known", "optional"]
 
 _SET = re.compile(r"CONFIG_(\w+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _DIRECTIVE = re.compile(r"#\s*hgm:(.*)")
 _DEBUG_INFO = re.compile(r"#\s*hgm-debug-info:(.*)")
-_SINCE_UNTIL = re.compile(r"(since|until)\s+(\d+\.\d+)")
+_COMMENT = re.compile(r"#\s?(.*)")
 
 
 class ConfigRequest(Record, frozen=True, kw_only=True):
@@ -44,23 +53,15 @@ class ConfigRequest(Record, frozen=True, kw_only=True):
         symbol: without ``CONFIG_``.
         value: as in a ``.config``, quotes included; ``n`` for not set.
         where: ``file:line`` of the request.
-        optional: whether the build may go on without it.
-        since: first ``(VERSION, PATCHLEVEL)`` it is for; None for no limit.
-        until: last one it is for; None for no limit.
+        need: what becomes of it if the kernel does not get it.
+        reason: why the harness needs it; empty outside of `REQUIRED`.
     """
 
     symbol: str
     value: str
     where: str
-    optional: bool = False
-    since: tuple[int, int] | None = None
-    until: tuple[int, int] | None = None
-
-    def fits(self, version: str) -> bool:
-        """Return whether a kernel ``VERSION.PATCHLEVEL...`` is within the range."""
-        numbers = _numbers(version)
-        after = self.since is None or self.since <= numbers
-        return after and (self.until is None or numbers <= self.until)
+    need: Need = "always"
+    reason: str = ""
 
     def line(self) -> str:
         """Return the line that a ``.config`` would have."""
@@ -74,13 +75,15 @@ class Fragment(Record, frozen=True, kw_only=True):
 
     Attributes:
         name: as the caller gave it: a name, or a path.
-        path: where it is.
+        path: where it is, for messages: absolute, or ``kernel-configs/NAME.config``.
         text: its contents.
+        need: what becomes of its requests if the kernel does not get them.
     """
 
     name: str
     path: str
     text: str
+    need: Need = "always"
 
 
 def load(features: Sequence[str], directory: Path = DIRECTORY) -> tuple[Fragment, ...]:
@@ -100,8 +103,11 @@ def load(features: Sequence[str], directory: Path = DIRECTORY) -> tuple[Fragment
 def _load_one(name: str, directory: Path) -> Fragment:
     is_path = "/" in name or name.endswith(".config")
     path = Path(name).expanduser().absolute() if is_path else directory / f"{name}.config"
+    is_ours = path.parent == directory
+    shown = f"{directory.name}/{path.name}" if is_ours else str(path)
+    need: Need = "if known" if is_ours and path.stem != REQUIRED else "always"
     try:
-        return Fragment(name=name, path=str(path), text=path.read_text())
+        return Fragment(name=name, path=shown, text=path.read_text(), need=need)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         if not is_path and isinstance(error, FileNotFoundError):
@@ -120,24 +126,37 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
         ConfigError: if a line is neither a symbol, nor a comment, nor a known directive.
     """
     requests: list[ConfigRequest] = []
-    pending: list[str] = []
+    optional, comment, in_comment = False, "", False
     for number, raw in enumerate(fragment.text.splitlines(), 1):
         line, where = raw.strip(), f"{fragment.path}:{number}"
-        if directive := _DIRECTIVE.match(line):
-            pending.append(directive[1].strip())
-            continue
         setting = _setting(line)
         if setting is not None:
-            requests.append(_config_request(*setting, where, " ".join(pending)))
-            pending = []
-        elif line and not line.startswith("#"):
+            symbol, value = setting
+            requests.append(
+                ConfigRequest(
+                    symbol=symbol,
+                    value=value,
+                    where=where,
+                    need="optional" if optional else fragment.need,
+                    reason=comment if fragment.name == REQUIRED else "",
+                )
+            )
+            optional = in_comment = False
+        elif optional:
+            raise ConfigError(f"{where}: `# hgm: optional` without a symbol on the next line")
+        elif directive := _DIRECTIVE.match(line):
+            optional = _optional(directive[1].strip(), where)
+        elif text := _COMMENT.match(line):
+            comment = f"{comment} {text[1]}" if in_comment else text[1]
+            in_comment = True
+        elif not line:
+            in_comment = False
+        else:
             raise ConfigError(
                 f"{where}: {line!r} is not a CONFIG_ line", hint="write CONFIG_X=y or a comment"
             )
-        elif pending:
-            raise ConfigError(f"{where}: an hgm directive without a symbol on the next line")
-    if pending:
-        raise ConfigError(f"{fragment.path}: its last hgm directive has no symbol")
+    if optional:
+        raise ConfigError(f"{fragment.path}: its last `# hgm: optional` has no symbol")
     return tuple(requests)
 
 
@@ -149,22 +168,12 @@ def _setting(line: str) -> tuple[str, str] | None:
     return None
 
 
-def _config_request(symbol: str, value: str, where: str, directives: str) -> ConfigRequest:
-    limits = {key: _numbers(version) for key, version in _SINCE_UNTIL.findall(directives)}
-    rest = set(_SINCE_UNTIL.sub(" ", directives).replace(",", " ").split())
-    if rest - {"optional"}:
+def _optional(directive: str, where: str) -> bool:
+    if directive != "optional":
         raise ConfigError(
-            f"{where}: unknown hgm directive {' '.join(sorted(rest - {'optional'}))!r}",
-            hint="known are `optional`, `since X.Y` and `until X.Y`",
+            f"{where}: unknown hgm directive {directive!r}", hint="the only one is `optional`"
         )
-    return ConfigRequest(
-        symbol=symbol,
-        value=value,
-        where=where,
-        optional="optional" in rest,
-        since=limits.get("since"),
-        until=limits.get("until"),
-    )
+    return True
 
 
 def debug_objects(fragments: Iterable[Fragment]) -> tuple[str, ...]:
@@ -190,35 +199,26 @@ def nearest(wanted: str, known: Mapping[str, str]) -> str:
     return min(known, key=lambda name: len(lines ^ set(known[name].splitlines())), default="")
 
 
-def merge(
-    fragments: Iterable[Fragment], version: str
-) -> tuple[tuple[ConfigRequest, ...], tuple[str, ...]]:
-    """Return the requests for a version, later fragments winning, and notes on those left out.
+def merge(fragments: Iterable[Fragment]) -> tuple[ConfigRequest, ...]:
+    """Return the requests of fragments, in order; later fragments win.
 
-    Args:
-        fragments: in order.
-        version: ``VERSION.PATCHLEVEL...`` of the kernel.
+    Raises:
+        ConfigError: for an invalid line, and for a fragment that turns off what is required.
     """
     wanted: dict[str, ConfigRequest] = {}
-    left: dict[str, ConfigRequest] = {}
     for fragment in fragments:
         for request in parse(fragment):
-            if request.fits(version):
-                wanted[request.symbol] = request
-            else:
-                left[request.symbol] = request
-    notes = [_left_out(request, version) for name, request in left.items() if name not in wanted]
-    return tuple(wanted.values()), tuple(notes)
-
-
-def _left_out(request: ConfigRequest, version: str) -> str:
-    limits = [
-        f"{word} {limit[0]}.{limit[1]}"
-        for word, limit in (("since", request.since), ("until", request.until))
-        if limit is not None
-    ]
-    limit_text = " ".join(limits)
-    return f"CONFIG_{request.symbol}: not requested for {version}: its fragment says {limit_text}"
+            earlier = wanted.get(request.symbol)
+            if earlier is not None and earlier.reason:
+                if same_value(earlier.value, request.value):
+                    continue
+                raise ConfigError(
+                    f"{request.where}: `{request.line()}`, but the harness needs "
+                    f"CONFIG_{earlier.symbol}={earlier.value}: {earlier.reason}",
+                    hint="remove the line; image:BZIMAGE takes a kernel of any configuration",
+                )
+            wanted[request.symbol] = request
+    return tuple(wanted.values())
 
 
 def values(config: str) -> dict[str, str]:
@@ -241,8 +241,3 @@ def same_value(wanted: str, got: str) -> bool:
         return int(wanted, 0) == int(got, 0)
     except ValueError:
         return False
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    major, minor, *_ = version.split(".")
-    return int(major), int(minor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The interface of the kernel stages: obtain a kernel, fetch a source, check a series."""
+"""The interface of the kernel stages: obtain a kernel, its source or its configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from harness import cache
 from harness.context import Context
 from harness.errors import SourceError, SpecError
 from harness.kernel import config, finished, fragments, registry, series, source, specs, toolchain
+from harness.kernel.config import FinalConfig
 from harness.kernel.finished import BuildInputs
+from harness.kernel.fragments import Fragment
 from harness.kernel.git import Store
 from harness.kernel.series import Series, check
 from harness.kernel.series.check import SeriesCheck
@@ -75,8 +77,7 @@ def check_request(request: KernelRequest, context: Context) -> None:
     if spec.kind == "image":
         _require_unchanged(spec, request)
         return
-    for fragment in fragments.load(request.features):
-        fragments.parse(fragment)
+    fragments.merge(fragments.load(request.features))
     source.check(spec, context)
     if series_spec.kind != "lore":  # its mail is fetched
         _patches(request, context)
@@ -95,23 +96,12 @@ def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kern
         InfrastructureError: for what this host lacks.
     """
     spec = specs.parse_source(request.source)
-    series_spec = specs.parse_series(request.series, request.mail_from)
     keep = cache.limit()  # an invalid limit is reported now, not after a build
     if spec.kind == "image":
         return _obtain_image(spec, request, context)
-    wanted = fragments.load(request.features)
-    for fragment in wanted:
-        fragments.parse(fragment)  # an invalid fragment is reported before a fetch
-    toolchain.require()  # and so is a missing tool
-    tools = toolchain.identify(context.workspace, context.deadline)
+    wanted, tools = _fragments_and_tools(request, context)
     with _pinned_store(context):
-        # An invalid series is reported before a fetch.
-        patches = _patches(request, context)
-        found = source.resolve(spec, context, refresh=request.refresh)
-        _warn_of_version(series_spec.text, found.version, context)
-        patched = series.apply(patches, found, context, fuzz=request.fuzz)
-        final = config.configure(patched, wanted, tools, context, build_log)
-        inputs = BuildInputs(found, patched, final, tools, request.features)
+        inputs = _inputs(request, wanted, tools, context, build_log)
         kernel = finished.find(inputs, context.workspace)
         if kernel is not None:
             return kernel
@@ -121,6 +111,56 @@ def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kern
     with cache.pin(Path(kernel.image).parent):
         cache.prune(context.workspace, keep, context.progress, remembered=True)
     return kernel
+
+
+def configuration(request: KernelRequest, context: Context, *, log: Path) -> FinalConfig:
+    """Return the configuration of the kernel that a request describes; nothing is built.
+
+    Raises:
+        SpecError: for ``image:``, which has its configuration.
+        UserError, InfrastructureError: as `obtain`.
+    """
+    spec = specs.parse_source(request.source)
+    if spec.kind == "image":
+        raise _already_built(spec)
+    wanted, tools = _fragments_and_tools(request, context)
+    with _pinned_store(context):
+        return _inputs(request, wanted, tools, context, log).final
+
+
+def _fragments_and_tools(
+    request: KernelRequest, context: Context
+) -> tuple[tuple[Fragment, ...], str]:
+    """Return a request's fragments and the toolchain; what is wrong with them comes first."""
+    wanted = fragments.load(request.features)
+    fragments.merge(wanted)
+    toolchain.require()
+    return wanted, toolchain.identify(context.workspace, context.deadline)
+
+
+def _inputs(
+    request: KernelRequest,
+    wanted: tuple[Fragment, ...],
+    tools: str,
+    context: Context,
+    log: Path,
+) -> BuildInputs:
+    """Return what a request's kernel is built from: its source is fetched, patched, configured."""
+    spec = specs.parse_source(request.source)
+    series_spec = specs.parse_series(request.series, request.mail_from)
+    # An invalid series is reported before a fetch.
+    patches = _patches(request, context)
+    found = source.resolve(spec, context, refresh=request.refresh)
+    _warn_of_version(series_spec.text, found.version, context)
+    patched = series.apply(patches, found, context, fuzz=request.fuzz)
+    final = config.configure(patched, wanted, tools, context, log)
+    return BuildInputs(found, patched, final, tools, request.features)
+
+
+def _already_built(spec: SourceSpec) -> SpecError:
+    return SpecError(
+        f"--kernel {spec.text} is already built", hint="give its source with tree: or git:"
+    )
 
 
 def _obtain_image(spec: SourceSpec, request: KernelRequest, context: Context) -> Kernel:
@@ -170,9 +210,7 @@ def resolve_request(request: KernelRequest, context: Context) -> ResolvedRequest
     """
     spec = specs.parse_source(request.source)
     if spec.kind == "image":
-        raise SpecError(
-            f"--kernel {spec.text} is already built", hint="give its source with tree: or git:"
-        )
+        raise _already_built(spec)
     with _pinned_store(context):
         whole = _read_series(request, context)
         patches = series.with_extra(whole, None, request.extra, context)

@@ -71,8 +71,7 @@ class ConfigIdentity(Record, frozen=True, kw_only=True):
         features: the names asked for, in order, without the base.
         digest: SHA-256 of the final ``.config``; empty where it is unknown.
         known: False for an image whose configuration could not be found.
-        notes: one line for each requested symbol that this version does not know or that was
-            optional and not had, and how it was left.
+        notes: one line for each symbol that was requested and that the kernel lacks, and why.
         hgm: whether CONFIG_HUGETLB_HIGH_GRANULARITY_MAPPING is on; None where unknown.
     """
 

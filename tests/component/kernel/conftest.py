@@ -29,6 +29,9 @@ config X86_MCE
 config MEMORY_FAILURE
 \tbool "Memory failure"
 \tdepends on X86_MCE
+
+config PROMPT
+\tbool
 """
 HUGETLB = "".join(f"int line_{number};\n" for number in range(1, 41))
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -116,8 +117,8 @@ def test_a_comment_in_a_fragment_neither_configures_nor_builds(
     second = get(f"tree:{toy}", "none", str(path))
     assert (second.cached, second.key) == (True, first.key)
     assert calls(make_log) == [CONFIGURE, BUILD]
-    assert f"CONFIG_MINE=y ({path}:3) became n" in first.configuration.notes[-1]
-    assert f"CONFIG_MINE=y ({path}:4) became n" in second.configuration.notes[-1]
+    assert f"CONFIG_MINE=y ({path}:3) is unknown" in first.configuration.notes[-1]
+    assert f"CONFIG_MINE=y ({path}:4) is unknown" in second.configuration.notes[-1]
 
 
 def test_requests_that_end_in_the_same_configuration_share_a_kernel(
@@ -269,18 +270,68 @@ def test_two_at_once_build_once(toy: Path, get: Obtain, make_log: Path) -> None:
 
 
 def test_every_missing_symbol_is_named_with_its_dependency(
-    toy: Path, get: Obtain, monkeypatch: pytest.MonkeyPatch
+    toy: Path, get: Obtain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = "HUGETLB_HIGH_GRANULARITY_MAPPING X86_MCE MEMORY_FAILURE USERFAULTFD"
+    refused = "HUGETLB_HIGH_GRANULARITY_MAPPING X86_MCE MEMORY_FAILURE USERFAULTFD MINE PROMPT"
     monkeypatch.setenv("FAKE_MAKE_REFUSES", refused)
+    mine = tmp_path / "mine.config"
+    mine.write_text("CONFIG_MINE=y\nCONFIG_PROMPT=y\n")
     with pytest.raises(ConfigError) as caught:
-        get(f"tree:{toy}")
+        get(f"tree:{toy}", "none", str(mine))
     line = caught.value.line()
-    assert "CONFIG_MEMORY_FAILURE=y" in line
-    assert "needs X86_MCE(=n)" in line
-    assert "CONFIG_USERFAULTFD=y" in line
-    assert "kernel 6.12.7 has no such symbol" in line
+    assert "\n" not in line
+    # Required: the kernel does not know it, and that is an error.
+    assert "CONFIG_USERFAULTFD=y (kernel-configs/required.config:" in line
+    assert "is unknown to kernel 6.12.7 (the harness needs it: What is under test" in line
+    # Of our own fragments, known to this kernel and lost: an error.
+    assert "CONFIG_MEMORY_FAILURE=y (kernel-configs/base.config:" in line
+    assert "became n: needs X86_MCE(=n)" in line
+    # Of the user's: an error in any case.
+    assert f"CONFIG_MINE=y ({mine}:1) is unknown to kernel 6.12.7" in line
+    assert f"CONFIG_PROMPT=y ({mine}:2) became n: has no prompt" in line
+    # Of our own fragments, and no kernel has to know it.
     assert "HIGH_GRANULARITY" not in line
+    monkeypatch.setenv("FAKE_MAKE_REFUSES", "HUGETLB_HIGH_GRANULARITY_MAPPING PROC_SYSCTL")
+    (toy / "mm/hugetlb.c").write_text("int edited;\n")
+    with pytest.raises(ConfigError, match="MEMORY_FAILURE"):
+        get(f"tree:{toy}", "none", str(mine))  # what Kconfig made of it is known
+    proc, hgm = get(f"tree:{toy}").configuration.notes
+    assert re.fullmatch(
+        r"CONFIG_PROC_SYSCTL=y \(kernel-configs/base.config:\d+\) is unknown to kernel 6.12.7", proc
+    )
+    assert "CONFIG_HUGETLB_HIGH_GRANULARITY_MAPPING=y (kernel-configs/hgm.config:" in hgm
+
+
+def test_kernel_config_prints_or_checks_a_configuration(
+    toy: Path, context: Context, make_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGM_CACHE", str(context.workspace.cache))
+    mine = tmp_path / "mine.config"
+    mine.write_text("CONFIG_MINE=y\n")
+
+    def config(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "harness.cli", "kernel", "config", "--kernel", f"tree:{toy}"]
+        log = ["--log", str(tmp_path / "log"), "--config", str(mine)]
+        return subprocess.run([*argv, *log, *words], capture_output=True, text=True, check=False)
+
+    printed = config()
+    assert (printed.returncode, "CONFIG_MINE=y\n" in printed.stdout) == (0, True)
+    checked = config("--check")
+    asked, note = checked.stdout.splitlines()
+    all_but_one = re.fullmatch(r"(\d+) of (\d+) requested symbols", asked)
+    assert all_but_one is not None
+    assert int(all_but_one[1]) + 1 == int(all_but_one[2])
+    assert "HIGH_GRANULARITY_MAPPING=y (kernel-configs/hgm.config:3) is unknown to" in note
+    assert checked.returncode == 0
+
+    mine.write_text("CONFIG_MEMORY_FAILURE=y\nCONFIG_NEVER=y\n")
+    monkeypatch.setenv("FAKE_MAKE_REFUSES", "NEVER HUGETLB_HIGH_GRANULARITY_MAPPING X86_MCE")
+    refused = config("--check")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"CONFIG_NEVER=y ({mine}:2) is unknown to kernel 6.12.7" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert calls(make_log) == [CONFIGURE, CONFIGURE]
+    assert config("--kernel", "image:/none").returncode == 2
 
 
 def test_feature_and_fragment_errors_come_before_any_work(

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,24 +11,23 @@ from harness.kernel import fragments
 from harness.kernel.fragments import Fragment
 
 
-def fragment(text: str) -> Fragment:
-    return Fragment(name="test", path="test.config", text=text)
+def fragment(text: str, **fields: Any) -> Fragment:
+    return Fragment(**{"name": "test", "path": "test.config", "text": text, **fields})
 
 
-def test_directives_belong_to_the_next_symbol_only() -> None:
+def test_optional_belongs_to_the_next_symbol_only() -> None:
     text = """
 # a comment
 CONFIG_A=y
-# hgm: since 6.5 optional
-# hgm: until 6.10
+# hgm: optional
 CONFIG_B="text"
 # CONFIG_C is not set
 """
     a, b, c = fragments.parse(fragment(text))
-    assert (a.symbol, a.value, a.optional, a.since) == ("A", "y", False, None)
-    assert (b.value, b.optional, b.since, b.until) == ('"text"', True, (6, 5), (6, 10))
-    assert (c.symbol, c.value, c.optional) == ("C", "n", False)
-    assert b.where == "test.config:6"
+    assert (a.symbol, a.value, a.need) == ("A", "y", "always")
+    assert (b.value, b.need) == ('"text"', "optional")
+    assert (c.symbol, c.value, c.need) == ("C", "n", "always")
+    assert b.where == "test.config:5"
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,9 @@ CONFIG_B="text"
     [
         "CONFIG A=y",
         "# hgm: maybe\nCONFIG_A=y",
-        "# hgm: since six\nCONFIG_A=y",
+        "# hgm: since 6.5\nCONFIG_A=y",
         "# hgm: optional\n\nCONFIG_A=y",
+        "# hgm: optional\n# why\nCONFIG_A=y",
         "CONFIG_A=y\n# hgm: optional",
     ],
 )
@@ -45,29 +46,27 @@ def test_bad_line_is_named(text: str) -> None:
         fragments.parse(fragment(text))
 
 
-@pytest.mark.parametrize(
-    ("version", "fits"),
-    [("6.4.9", False), ("6.5.0", True), ("6.10.1", True), ("6.11", False), ("7.0.0", False)],
-)
-def test_range_counts_both_ends(version: str, fits: bool) -> None:
-    (request,) = fragments.parse(fragment("# hgm: since 6.5 until 6.10\nCONFIG_A=y"))
-    assert request.fits(version) is fits
+def test_later_fragment_wins() -> None:
+    requests = fragments.merge((fragment("CONFIG_A=y\nCONFIG_B=y"), fragment("CONFIG_A=n")))
+    assert [request.line() for request in requests] == ["# CONFIG_A is not set", "CONFIG_B=y"]
 
 
-def test_later_fragment_wins_and_a_left_out_symbol_is_noted() -> None:
-    first = fragment("CONFIG_A=y\n# hgm: since 6.5\nCONFIG_NEW=y\n# hgm: until 6.4\nCONFIG_OLD=y")
-    second = fragment("# CONFIG_A is not set")
-    requests, notes = fragments.merge((first, second), "6.1.5")
-    assert [request.line() for request in requests] == ["# CONFIG_A is not set", "CONFIG_OLD=y"]
-    assert notes == ("CONFIG_NEW: not requested for 6.1.5: its fragment says since 6.5",)
-
-
-def test_symbol_with_a_value_for_each_range_is_not_left_out() -> None:
-    both = fragment("# hgm: until 6.4\nCONFIG_A=1\n# hgm: since 6.5\nCONFIG_A=2")
-    for version, value in (("6.1.0", "1"), ("6.12.0", "2")):
-        requests, notes = fragments.merge((both,), version)
-        assert [request.value for request in requests] == [value]
-        assert notes == ()
+def test_what_is_required_cannot_be_turned_off() -> None:
+    text = "# A file.\n\n# Two lines of\n# reason.\nCONFIG_A=y\nCONFIG_B=y\n# More.\nCONFIG_C=y\n"
+    required = fragment(text, name="required")
+    assert [each.reason for each in fragments.parse(required)] == [
+        "Two lines of reason.",
+        "Two lines of reason.",
+        "More.",
+    ]
+    mine = fragment("# hgm: optional\nCONFIG_A=y\n# CONFIG_B is not set\n", path="mine.config")
+    with pytest.raises(ConfigError) as caught:
+        fragments.merge((required, mine))
+    assert "mine.config:3: `# CONFIG_B is not set`, but the harness needs" in caught.value.line()
+    assert "CONFIG_B=y: Two lines of reason." in caught.value.line()
+    same = fragment("# hgm: optional\nCONFIG_A=y\n")
+    a, *_ = fragments.merge((required, same))
+    assert (a.need, a.where) == ("always", "test.config:5")
 
 
 def test_unmet_compares_values_as_kconfig_does() -> None:
@@ -81,22 +80,40 @@ def test_unmet_compares_values_as_kconfig_does() -> None:
 def test_unknown_feature_lists_what_exists() -> None:
     with pytest.raises(SpecError) as caught:
         fragments.load(["nonsense"])
-    assert "base, crashes, debug, debuginfo, hgm, kasan" in caught.value.line()
+    assert (
+        "base, crashes, debug, debuginfo, hgm, kasan, kselftest, no-hgm, required, ubsan"
+        in caught.value.line()
+    )
 
 
 def test_fragment_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.config"
     path.write_text("CONFIG_A=y\n")
-    assert [f.name for f in fragments.load([str(path)])] == ["base", "hgm", str(path)]
+    required, base, hgm, mine = fragments.load([str(path)])
+    names = [f.name for f in (required, base, hgm, mine)]
+    assert names == ["required", "base", "hgm", str(path)]
+    assert [f.need for f in (required, base, hgm, mine)] == [
+        "always",
+        "if known",
+        "if known",
+        "always",
+    ]
+    assert (base.path, mine.path) == ("kernel-configs/base.config", str(path))
 
 
 @pytest.mark.parametrize("path", sorted(fragments.DIRECTORY.glob("*.config")))
-@pytest.mark.parametrize("version", ["6.1.0", "6.12.0"])
-def test_own_fragments_parse_and_ask_for_each_symbol_once(path: Path, version: str) -> None:
-    (loaded,) = [f for f in fragments.load([str(path)]) if f.path == str(path)][:1]
-    requests = [request.symbol for request in fragments.parse(loaded) if request.fits(version)]
+def test_own_fragments_parse_and_ask_for_each_symbol_once(path: Path) -> None:
+    *_, loaded = fragments.load([str(path)])
+    requests = [request.symbol for request in fragments.parse(loaded)]
     assert requests
     assert len(requests) == len(set(requests))
+
+
+def test_every_required_symbol_has_its_reason() -> None:
+    required, base, *_ = fragments.load([])
+    assert all(request.reason for request in fragments.parse(required))
+    asked = {request.symbol for request in fragments.parse(required)}
+    assert asked.isdisjoint(request.symbol for request in fragments.parse(base))
 
 
 def test_objects_with_debug_information() -> None:
