@@ -12,11 +12,10 @@ from harness.cli.options import (
     Command,
     kernel_options,
     kernel_request,
-    machine_options,
-    new_context,
-    new_display,
+    open_context,
     probe_option,
     subject_of,
+    subject_options,
     timeout_option,
 )
 
@@ -39,9 +38,7 @@ def bench() -> None:
 
 
 @bench.command("boot")
-@kernel_options
-@machine_options
-@timeout_option
+@subject_options
 @click.option(
     "--probe",
     default="baseline/memfd-alias/2M",
@@ -57,8 +54,7 @@ def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
     """
     from harness.selfcheck import bench as benchmarks
 
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         result = benchmarks.boot(subject_of(**options), probe, rounds, context)
     click.echo(result.text())
     return 0
@@ -75,9 +71,8 @@ def bench_build(rounds: int, timeout: float, **options: Any) -> int:
     """
     from harness.selfcheck import bench_build as benchmarks
 
-    with new_display() as display:
-        request = kernel_request(**options)
-        found = benchmarks.build(request, rounds, new_context(timeout, display))
+    with open_context(timeout) as context:
+        found = benchmarks.build(kernel_request(**options), rounds, context)
     for ratio in found:
         click.echo(ratio.text())
     return 0
@@ -94,17 +89,14 @@ def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
     """
     from harness.selfcheck import bench_build as benchmarks
 
-    with new_display() as display:
-        request = kernel_request(**options)
-        found = benchmarks.edit(request, rounds, new_context(timeout, display))
+    with open_context(timeout) as context:
+        found = benchmarks.edit(kernel_request(**options), rounds, context)
     click.echo(benchmarks.edit_text(*found))
     return 0
 
 
 @bench.command("bisect")
-@kernel_options
-@machine_options
-@timeout_option
+@subject_options
 @probe_option
 def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int:
     """Compare `hgm bisect` with bare makes and boots.
@@ -116,17 +108,15 @@ def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int
 
     if not probes:
         raise click.UsageError("say with --probe NAME which probe fails")
-    with new_display() as display:
-        found = benchmarks.bisect(subject_of(**options), probes, new_context(timeout, display))
+    with open_context(timeout) as context:
+        found = benchmarks.bisect(subject_of(**options), probes, context)
     for ratio in found:
         click.echo(ratio.text())
     return 0
 
 
 @bench.command("walk")
-@kernel_options
-@machine_options
-@timeout_option
+@subject_options
 @_rounds(9)
 def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
     """Measure page-table walks from the host.
@@ -135,8 +125,8 @@ def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
     """
     from harness.selfcheck import bench_walk
 
-    with new_display() as display:
-        found = bench_walk.measure(subject_of(**options), rounds, new_context(timeout, display))
+    with open_context(timeout) as context:
+        found = bench_walk.measure(subject_of(**options), rounds, context)
     for each in found:
         click.echo(each.text())
     return 0

@@ -11,15 +11,12 @@ import click
 from harness.cli.options import (
     Command,
     json_option,
-    kernel_options,
-    machine_options,
-    new_context,
-    new_display,
+    open_context,
     probe_option,
     runs_option,
     show,
     subject_of,
-    timeout_option,
+    subject_options,
 )
 
 if TYPE_CHECKING:
@@ -63,9 +60,7 @@ def predicate_options(function: Command) -> Command:
 
 
 @click.command()
-@kernel_options
-@machine_options
-@timeout_option
+@subject_options
 @probe_option
 @predicate_options
 @runs_option
@@ -106,8 +101,8 @@ def bisect(as_json: bool, timeout: float, **options: Any) -> int:
     """
     from harness.report import bisect as report
 
-    with new_display() as display:
-        found = _find(new_context(timeout, display), **options)
+    with open_context(timeout) as context:
+        found = _find(context, **options)
     show(found, report.write, as_json=as_json)
     return found.exit_code
 
@@ -170,9 +165,7 @@ def _predicate(
 
 
 @click.command("bisect-step")
-@kernel_options
-@machine_options
-@timeout_option
+@subject_options
 @probe_option
 @predicate_options
 @runs_option
@@ -190,8 +183,8 @@ def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
     predicate = _predicate(**options)
     options["series"] = options["series"] or "none"
     request = predicate.request(subject_of(**options))
-    with new_display() as display:
-        record = pipeline.run(request, runs_dir, new_context(timeout, display))
+    with open_context(timeout) as context:
+        record = pipeline.run(request, runs_dir, context)
     if not decided(record):
         click.echo(f"stop: {record.reason}")
         return _STOP

@@ -11,25 +11,22 @@ import click
 
 from harness.cli.options import (
     json_option,
-    kernel_options,
-    machine_options,
-    new_context,
-    new_display,
+    list_option,
+    markdown_option,
+    open_context,
     probe_option,
     runs_option,
     show,
     subject_of,
-    timeout_option,
+    subject_options,
 )
 
 
 @click.command()
-@kernel_options
-@machine_options
-@timeout_option
+@subject_options
 @probe_option
 @runs_option
-@click.option("--list", "only_list", is_flag=True, help="List the faults and run nothing.")
+@list_option
 @click.option(
     "--stock",
     type=click.IntRange(min=0),
@@ -40,11 +37,7 @@ from harness.cli.options import (
     "without debug, in turn) and count false alarms.",
 )
 @click.option("--no-faults", is_flag=True, help="Run only the kernels without a fault.")
-@click.option(
-    "--markdown",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write a Markdown page to this file.",
-)
+@markdown_option
 @json_option
 @click.argument("globs", nargs=-1, metavar="[FAULT...]")
 def detect(  # noqa: PLR0913 - an argument an option
@@ -78,8 +71,7 @@ def detect(  # noqa: PLR0913 - an argument an option
         report.write_list(chosen, sys.stdout)
         return 0
     options["series"] = options["series"] or "none"
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         found = campaign.detect(subject_of(**options), chosen, probes, stock, runs_dir, context)
     if markdown is not None:
         markdown.write_text(report.page(found, catalog.load()))

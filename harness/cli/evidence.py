@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from harness.cli.options import new_context, new_display, timeout_option
+from harness.cli.options import open_context, runs_option, timeout_option
 
 _RUN = click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 
@@ -33,8 +32,7 @@ def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, tim
     from harness.evidence import postmortem
     from harness.store import rundir
 
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         dumps = postmortem.dumps(run_dir, globs)
         record = rundir.load(run_dir)
         elf = vmlinux or postmortem.vmlinux(record, context.workspace)
@@ -61,8 +59,7 @@ def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) ->
     from harness.workspace import Workspace
 
     target = output or Path(f"hgm-{run_dir.resolve().name}.tar.xz")
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         missing = archive.write(
             run_dir, target, Workspace.default(), context.deadline, vmcores=vmcores
         )
@@ -74,30 +71,22 @@ def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) ->
 
 @click.command()
 @click.argument("directory", metavar="BUNDLE", type=click.Path(path_type=Path))
-@click.option(
-    "--runs-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Directory in which the run directory is created.",
-)
+@runs_option
 @click.option(
     "--accel",
     type=click.Choice(["auto", "kvm", "tcg"]),
     help="QEMU's accelerator.  [default: that of the run]",
 )
 @timeout_option
-def replay(directory: Path, runs_dir: Path, accel: str | None, **options: Any) -> int:
+def replay(directory: Path, runs_dir: Path, accel: str | None, timeout: float) -> int:
     """Repeat the run of an unpacked bundle and compare the results.
 
     Exit code 0 if every probe ended the same, else 1.
     """
     from harness.campaign import replay as campaign
 
-    with new_display() as display:
-        again = campaign.replay(
-            directory, runs_dir, accel or "", new_context(options["timeout"], display)
-        )
+    with open_context(timeout) as context:
+        again = campaign.replay(directory, runs_dir, accel or "", context)
     for probe in again.probes:
         how = probe.now if probe.then == probe.now else f"{probe.then} -> {probe.now}"
         click.echo(f"{how:<14} {probe.name}{probe.reason and f': {probe.reason}'}")

@@ -8,12 +8,10 @@ from typing import Any
 import click
 
 from harness.cli.options import (
-    kernel_options,
-    machine_options,
     new_context,
     new_display,
     subject_of,
-    timeout_option,
+    subject_options,
 )
 
 
@@ -23,9 +21,7 @@ def guest() -> None:
 
 
 @guest.command("shell")
-@kernel_options
-@machine_options
-@timeout_option
+@subject_options
 @click.option(
     "--disk/--no-disk",
     default=True,

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from harness.cli.options import (
+    accel_option,
     json_option,
-    new_context,
-    new_display,
+    list_option,
+    markdown_option,
+    open_context,
     runs_option,
     show,
     timeout_option,
@@ -21,7 +23,7 @@ from harness.cli.options import (
 @click.command()
 @timeout_option
 @runs_option
-@click.option("--list", "only_list", is_flag=True, help="List the faults and inject nothing.")
+@list_option
 @click.option(
     "--count",
     type=click.IntRange(min=1),
@@ -36,18 +38,8 @@ from harness.cli.options import (
     metavar="N",
     help="Seed of the random moments at which faults are injected.",
 )
-@click.option(
-    "--accel",
-    type=click.Choice(["auto", "kvm", "tcg"]),
-    default="auto",
-    show_default=True,
-    help="As in `hgm run`.",
-)
-@click.option(
-    "--markdown",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write a Markdown page to this file.",
-)
+@accel_option
+@markdown_option
 @json_option
 @click.argument("faults", nargs=-1, metavar="[FAULT...]")
 def inject(  # noqa: PLR0913 - an argument an option
@@ -74,8 +66,7 @@ def inject(  # noqa: PLR0913 - an argument an option
     if only_list:
         report.write_list(chosen, sys.stdout)
         return 0
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         words = ("--accel", accel)
         found = campaign.inject(chosen, count or len(chosen), seed, words, runs_dir, context)
     if markdown is not None:

@@ -6,8 +6,9 @@ Like every module of this package it imports stages inside functions only, to ke
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -128,16 +129,25 @@ def machine_options(function: Command) -> Command:
             metavar="SIZE:COUNT,...",
             help="Huge pages that the guest reserves at boot, by size.",
         ),
-        click.option(
-            "--accel",
-            type=click.Choice(["auto", "kvm", "tcg"]),
-            default="auto",
-            show_default=True,
-            help="QEMU's accelerator; auto is KVM if a kernel can be booted with it, else TCG.",
-        ),
+        accel_option,
     ):
         function = option(function)
     return function
+
+
+#: Adds the option that says what runs a guest.
+accel_option = click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="QEMU's accelerator; auto is KVM if a kernel can be booted with it, else TCG.",
+)
+
+
+def subject_options(function: Command) -> Command:
+    """Add the options that say which kernel on which machine, and for how long."""
+    return kernel_options(machine_options(timeout_option(function)))
 
 
 def timeout_option(function: Command) -> Command:
@@ -210,6 +220,13 @@ def kernel_request(
     )
 
 
+@contextlib.contextmanager
+def open_context(timeout: float) -> Iterator[Context]:
+    """Yield the context of a command; its progress is shown until the end."""
+    with new_display() as display:
+        yield new_context(timeout, display)
+
+
 def new_context(timeout: float, display: Display) -> Context:
     """Return the context of a command: the user's cache, its deadline, its progress."""
     from harness.context import Context
@@ -234,6 +251,18 @@ def machine_of(
         spare=spare,
     )
 
+
+#: Adds the option that only lists what a check of the harness would inject or seed.
+list_option = click.option(
+    "--list", "only_list", is_flag=True, help="List the faults and do nothing else."
+)
+
+#: Adds the option for a page in ``docs/results``.
+markdown_option = click.option(
+    "--markdown",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write a Markdown page to this file.",
+)
 
 #: Adds the option for JSON; see `show`.
 json_option = click.option(

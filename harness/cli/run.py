@@ -10,15 +10,12 @@ import click
 
 from harness.cli.options import (
     json_option,
-    kernel_options,
-    machine_options,
-    new_context,
-    new_display,
+    open_context,
     probe_option,
     runs_option,
     show,
     subject_of,
-    timeout_option,
+    subject_options,
 )
 
 if TYPE_CHECKING:
@@ -26,9 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@kernel_options
-@machine_options
-@timeout_option
+@subject_options
 @probe_option
 @click.option(
     "--kselftest",
@@ -73,8 +68,8 @@ def run(as_json: bool, runs_dir: Path, timeout: float, against: str | None, **op
     request = _run_request(**options)
     if against is not None:
         return _run_against(request, against, runs_dir, timeout, as_json=as_json)
-    with new_display() as display:
-        record = pipeline.run(request, runs_dir, new_context(timeout, display))
+    with open_context(timeout) as context:
+        record = pipeline.run(request, runs_dir, context)
     show(record, text.write, as_json=as_json)
     return record.exit_code
 
@@ -86,8 +81,8 @@ def _run_against(
     from harness.campaign import against as campaign
     from harness.cli.compare import show_comparison
 
-    with new_display() as display:
-        done = campaign.run_against(request, series, runs_dir, new_context(timeout, display))
+    with open_context(timeout) as context:
+        done = campaign.run_against(request, series, runs_dir, context)
     if done.comparison is None:
         ended = done.records[-1]
         click.echo(f"hgm: {ended.run_dir}: {ended.reason}", err=True)

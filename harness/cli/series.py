@@ -11,16 +11,14 @@ import click
 
 from harness.cli.options import (
     json_option,
-    kernel_options,
     kernel_request,
-    machine_options,
-    new_context,
-    new_display,
+    open_context,
     probe_option,
     runs_option,
     show,
     source_options,
     subject_of,
+    subject_options,
     timeout_option,
 )
 
@@ -41,9 +39,7 @@ def series_list() -> int:
 
 
 @series.command("try")
-@kernel_options
-@machine_options
-@timeout_option
+@subject_options
 @probe_option
 @runs_option
 @json_option
@@ -58,8 +54,7 @@ def series_try(
     from harness.campaign import series_try
     from harness.report import series_try as report
 
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         tried = series_try.try_series(subject_of(**options), probes, runs_dir, context)
     show(tried, report.write, as_json=as_json)
     return tried.exit_code
@@ -79,7 +74,7 @@ def series_check(as_json: bool, timeout: float, **options: Any) -> int:
     from harness.kernel.obtain import check_series
     from harness.report import series_check as report
 
-    with new_display() as display:
-        checked = check_series(kernel_request(**options), new_context(timeout, display))
+    with open_context(timeout) as context:
+        checked = check_series(kernel_request(**options), context)
     show(checked, report.write, as_json=as_json)
     return report.exit_code(checked)
