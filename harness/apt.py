@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -23,9 +24,9 @@ from typing import NamedTuple
 from harness import cache, command
 from harness.context import Context
 from harness.deadline import Deadline
-from harness.errors import HarnessError, InfrastructureError, NoSpace, UserError
+from harness.errors import HarnessError, InfrastructureError, NoSpace, ToolMissing, UserError
 from harness.records.base import Record
-from harness.workspace import atomic_write, digest, file_digest, readable
+from harness.workspace import atomic_write, digest, file_digest
 
 #: Lists that are younger are not fetched again, seconds. Debian publishes four times a day.
 FRESH = 24 * 3600.0
@@ -42,6 +43,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*\Z")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:\S+\Z")
 _URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>\S+)\Z")
 _BAD_SIGNATURE = re.compile(r"GPG error|BADSIG|is not signed|no longer signed|NOSPLIT|sqv")
+_RELEASE_FIELD = re.compile(r"^(Suite|Codename): (\S+)$", re.MULTILINE)
 _NO_SUCH_PACKAGE = re.compile(r"Unable to locate package|Version '\S+' for '\S+' was not found")
 _NO_SUCH_SUITE = re.compile(r"repository '(\S+) (\S+) Release' does not have a Release file")
 _NOT_THERE = re.compile(r"404 +Not Found|File not found")
@@ -107,6 +109,7 @@ class Apt:
         suites: such as ``trixie`` or ``trixie-security``; see `release`.
         context: cache, deadline, progress.
         architecture: Debian's name of it.
+        targets: which lists to fetch; ``none`` for the suites' signed ``Release`` files alone.
 
     Raises:
         UserError: if a suite's name is malformed, or a variable of the environment is.
@@ -114,15 +117,22 @@ class Apt:
     """
 
     def __init__(
-        self, suites: Sequence[str], context: Context, architecture: str = "amd64"
+        self,
+        suites: Sequence[str],
+        context: Context,
+        architecture: str = "amd64",
+        *,
+        targets: str = "Packages",
     ) -> None:
         for name in suites:
             if not _NAME.match(name):
                 raise UserError(f"{name!r} is not the name of a suite", hint="such as trixie")
         self._context = context
         self._suites = tuple(suites)
-        self._sources = _sources(archives(context.deadline), _keyring(), suites, architecture)
-        name = f"{readable('-'.join(suites))}-{digest(self._sources)[:16]}"
+        fields = f"Components: main\nArchitectures: {architecture}\nTargets: {targets}\n"
+        fields += f"Signed-By: {_keyring()}\n"
+        self._sources = _sources(archives(context.deadline), suites, fields)
+        name = f"{self._suites[0]}-{digest(self._sources)[:16]}"
         self._home = context.workspace.room("apt") / name
         settings = {
             "APT::Architecture": architecture,
@@ -154,12 +164,21 @@ class Apt:
             atomic_write(self._home / "debian.sources", self._sources)
             try:
                 self._update()
-            except _Unreachable as error:
+            except HarnessError as error:
                 if age is None:
+                    cache.forget([self._home])
+                if age is None or not isinstance(error, _Unreachable):
                     raise
                 context.progress.note(f"{error.line()}; using the lists of {age / 3600:.0f} h ago")
             else:
                 fetched.touch()
+
+    def codenames(self) -> dict[str, str]:
+        """Return the codename of each suite, such as ``trixie`` of ``stable``."""
+        self.refresh()
+        texts = [path.read_text() for path in (self._home / "lists").glob("*Release")]
+        pairs = (dict(_RELEASE_FIELD.findall(text)) for text in texts)
+        return {fields["Suite"]: fields["Codename"] for fields in pairs}
 
     def offers(self, prefix: str) -> tuple[Offer, ...]:
         """Return all versions of the packages whose names begin so: by name, newest first."""
@@ -267,7 +286,13 @@ def archives(deadline: Deadline) -> Archives:
     Raises:
         UserError: if a variable of the environment is not a URL.
         InfrastructureError: if neither names one, as on a host that is not Debian.
+        ToolMissing: if there is no apt.
     """
+    if shutil.which("apt-get") is None:
+        raise ToolMissing(
+            "Debian's packages come through apt-get, and it is not installed",
+            hint="without it use a kernel of another kind: tree:, git:, tar: or image:",
+        )
     main, security = _variable(MAIN_VARIABLE), _variable(SECURITY_VARIABLE)
     if not main:
         entries = _host_entries(deadline)
@@ -321,13 +346,12 @@ def _keyring() -> str:
     return path
 
 
-def _sources(archives: Archives, keyring: str, suites: Sequence[str], architecture: str) -> str:
+def _sources(archives: Archives, suites: Sequence[str], fields: str) -> str:
     """Return the text of the sources file: a stanza for each of the two archives."""
     security = [suite for suite in suites if suite.endswith("-security")]
     main = [suite for suite in suites if suite not in security]
     return "\n".join(
-        f"Types: deb\nURIs: {url}\nSuites: {' '.join(names)}\nComponents: main\n"
-        f"Architectures: {architecture}\nTargets: Packages\nSigned-By: {keyring}\n"
+        f"Types: deb\nURIs: {url}\nSuites: {' '.join(names)}\n{fields}"
         for url, names in ((archives.main, main), (archives.security, security))
         if names
     )

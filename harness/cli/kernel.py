@@ -10,17 +10,19 @@ import click
 
 from harness.cli.options import (
     DEFAULT_KERNEL,
+    json_option,
     kernel_options,
     kernel_request,
     new_context,
     new_display,
+    show,
     timeout_option,
 )
 
 
 @click.group()
 def kernel() -> None:
-    """Fetch sources and build kernels."""
+    """List and fetch sources, and build kernels."""
 
 
 _log_option = click.option(
@@ -89,4 +91,23 @@ def kernel_fetch(source: str, timeout: float) -> int:
     with new_display() as display:
         found = fetch(source, new_context(timeout, display))
     click.echo(f"{found.origin}, tree {found.tree}")
+    return 0
+
+
+@kernel.command("list")
+@timeout_option
+@json_option
+def kernel_list(as_json: bool, timeout: float) -> int:
+    """List Debian's kernel sources.
+
+    Each line has package, version, and the suites that have it. "taken" is the version that
+    `--kernel debian:PACKAGE` means; choose another one with `debian:PACKAGE=VERSION` or
+    `debian:PACKAGE@SUITE`.
+    """
+    from harness.kernel.available import available
+    from harness.report import kernels
+
+    with new_display() as display:
+        found = available(new_context(timeout, display))
+    show(found, kernels.write, as_json=as_json)
     return 0

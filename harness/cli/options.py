@@ -90,8 +90,9 @@ def source_options(function: Command) -> Command:
             default=DEFAULT_KERNEL,
             show_default=True,
             metavar="SPEC",
-            help="The kernel source: debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, "
-            "tar:PATH-OR-URL[#sha256=HEX], or image:BZIMAGE for a built kernel.",
+            help="The kernel source: debian:PACKAGE[@SUITE][=VERSION], tree:PATH, "
+            "git:PATH-OR-URL@REV, tar:PATH-OR-URL[#sha256=HEX], or image:BZIMAGE for a built "
+            "kernel.",
         ),
     ):
         function = option(function)

@@ -1,54 +1,112 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's linux-source packages, through apt and dpkg."""
+"""Debian's linux-source packages: which suite has which version, and how to get one.
+
+Without a version or a suite in the spec, the suites are asked in a fixed order (see `_releases`)
+and the first that has the package gives its newest version. So a released kernel is preferred over
+a newer one that is not released yet, and a release candidate is taken if there is nothing else.
+"""
 
 from __future__ import annotations
 
-import shutil
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from harness import command
+from harness import apt, command
+from harness.apt import Apt, Offer
+from harness.context import Context
 from harness.deadline import Deadline
-from harness.errors import InfrastructureError, SourceError
+from harness.errors import SourceError
+from harness.kernel.specs import SourceSpec
+
+_SOURCE = re.compile(r"linux-source-([0-9]+(?:[.][0-9]+)*)\Z")
+
+_NAMED = ("stable", "oldstable", "testing")
 
 
-def download(name: str, room: Path, deadline: Deadline) -> Path:
-    """Return the .deb of a package's newest version, downloaded with apt's own checks."""
-    done = command.run(["apt-get", "download", "--quiet", name], deadline, cwd=room, ok=None)
-    if done.exit_code != 0:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("E: ")]
-        if any("Unable to locate package" in line for line in errors):
-            raise _unknown(name)
-        why = errors[0] if errors else f"exit code {done.exit_code}"
-        raise InfrastructureError(
-            f"apt-get cannot download {name}: {why}",
-            hint="run `apt-get update` as root if its lists are old, or check the network",
-            command=done.argv,
-        )
-    return next(room.glob("*.deb"))
+def find(spec: SourceSpec, context: Context, *, refresh: bool = False) -> tuple[Apt, Offer]:
+    """Return the version of a package that a ``debian:`` spec means now.
 
-
-def check(name: str, deadline: Deadline) -> None:
-    """Check that apt's lists, if this host has any, have a package.
+    Args:
+        spec: which package, and perhaps which version or suite.
+        context: cache, deadline, progress.
+        refresh: whether to fetch lists again that are not old yet.
 
     Raises:
-        SourceError: if apt does not know it.
+        SourceError: if no suite that the spec allows has it.
+        UserError: if Debian has no such suite.
+        InfrastructureError: as `harness.apt.Apt`.
     """
-    argv = ["apt-cache", "show", "--no-all-versions", name]
-    if shutil.which(argv[0]) and command.run(argv, deadline, ok=None).exit_code != 0:
-        raise _unknown(name)
-
-
-def _unknown(name: str) -> SourceError:
-    return SourceError(
-        f"apt does not know the package {name}",
-        hint="run `apt-get update` as root, or see `apt-cache search linux-source`",
+    others: list[str] = []
+    for suites in _releases(context, spec.suite, refresh=refresh):
+        lists = _lists(suites, context, refresh=refresh)
+        for offer in _exactly(spec.where, lists):
+            if spec.version in ("", offer.version):
+                return lists, offer
+            others.append(f"{offer.version} ({offer.suite})")
+    if others:
+        missing = f"version {spec.version} of {spec.where}; there are {', '.join(others)}"
+    else:
+        missing = f"the package {spec.where}"
+    where = f"Debian's suite {spec.suite}" if spec.suite else "no suite of Debian"
+    verb = "does not have" if spec.suite else "has"
+    raise SourceError(
+        f"--kernel {spec.text}: {where} {verb} {missing}",
+        hint="`hgm kernel list` shows what there is",
     )
 
 
-def version(package: Path, deadline: Deadline) -> str:
-    """Return the version of a .deb."""
-    argv = ["dpkg-deb", "--field", str(package), "Version"]
-    return command.run(argv, deadline).stdout.strip()
+def everything(context: Context) -> Iterator[Offer]:
+    """Yield every version of every kernel source, from the suites in the order of preference."""
+    for suites in _releases(context, "", refresh=False):
+        offers = _lists(suites, context, refresh=False).offers("linux-source-")
+        yield from (offer for offer in offers if _SOURCE.match(offer.package))
+
+
+def kernel(package: str) -> tuple[int, ...]:
+    """Return the kernel's version in the name of a package, such as (6, 12)."""
+    found = _SOURCE.match(package)
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
+def _releases(context: Context, only: str, *, refresh: bool) -> Iterator[tuple[str, ...]]:
+    """Yield the suites of each release, in the order in which they are preferred."""
+    named = Apt(_NAMED, context, targets="none")
+    if refresh:
+        named.refresh(older_than=0)
+    names = {**named.codenames(), "unstable": "sid"}
+    if only:
+        name, dash, part = only.partition("-")
+        yield apt.release(f"{names.get(name, name)}{dash}{part}")
+        return
+    stable, oldstable = names["stable"], names["oldstable"]
+    for name in (stable, oldstable, f"{stable}-backports", f"{oldstable}-backports"):
+        yield apt.release(name)
+    for name in (names["testing"], "sid", "experimental"):
+        yield apt.release(name)
+
+
+def _lists(suites: tuple[str, ...], context: Context, *, refresh: bool) -> Apt:
+    lists = Apt(suites, context)
+    if refresh:
+        lists.refresh(older_than=0)
+    return lists
+
+
+def _exactly(package: str, lists: Apt) -> list[Offer]:
+    return [offer for offer in lists.offers(package) if offer.package == package]
+
+
+def download(lists: Apt, offer: Offer, room: Path) -> Path:
+    """Return the .deb of a version, verified, in ``room``."""
+    debs = room / "debs"
+    debs.mkdir()
+    return lists.download([lists.package(offer.package, offer.version)], debs)[offer.package]
+
+
+def origin(offer: Offer, sha256: str) -> str:
+    """Return how a record names a version of a package."""
+    return f"{offer.package} {offer.version}, {offer.suite}, sha256 {sha256}"
 
 
 def tarball(package: Path, room: Path, deadline: Deadline) -> Path:

@@ -78,9 +78,9 @@ def check_request(request: KernelRequest, context: Context) -> None:
         _require_unchanged(spec, request)
         return
     fragments.merge(fragments.load(request.features))
-    source.check(spec, context)
     if series_spec.kind != "lore":  # its mail is fetched
         _patches(request, context)
+    source.check(spec, context)  # of Debian's, it may have to fetch package lists
 
 
 def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kernel:

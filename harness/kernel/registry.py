@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from pathlib import Path
 
 import msgspec
@@ -80,9 +81,11 @@ def find(name: str) -> RegisteredSeries:
 def default_for(source: str) -> RegisteredSeries | None:
     """Return the series that a ``--kernel`` spec gets if none is given; None for most.
 
-    Only a pristine source that is listed by name gets one: a user's own tree is never patched
-    without ``--series``.
+    Only a pristine source that is listed by name gets one, in any version and from any suite: a
+    user's own tree is never patched without ``--series``.
     """
+    if source.startswith("debian:"):
+        source = re.split("[=@]", source, maxsplit=1)[0]
     return next((series for series in _registered() if source in series.default_for), None)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
 
 from harness import command
+from harness.apt import Apt, Offer
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import NoSpace, SourceError
@@ -72,8 +74,9 @@ def check(spec: SourceSpec, context: Context) -> None:
     """
     match spec.kind:
         case "debian":
-            if read_json(_memory(context, f"debian-{spec.where}"), Source) is None:
-                debian.check(spec.where, context.deadline)
+            known = read_json(_debian_memory(context, spec), Source)
+            if known is None and shutil.which("apt-get"):  # a missing program is reported later
+                debian.find(spec, context)
         case "tree":
             _tree_version(spec)
         case "tar" if not specs.is_url(spec.where):
@@ -124,7 +127,7 @@ def tree_version(store: Store, tree: str, name: str, deadline: Deadline) -> str:
 
 
 def _debian(spec: SourceSpec, context: Context, refresh: bool) -> Source:
-    memory = _memory(context, f"debian-{spec.where}")
+    memory = _debian_memory(context, spec)
     known = read_json(memory, Source)
     if known is not None and not refresh:
         return _under_spec(known, spec)
@@ -132,15 +135,24 @@ def _debian(spec: SourceSpec, context: Context, refresh: bool) -> Source:
         known = read_json(memory, Source)
         if known is not None and not refresh:
             return _under_spec(known, spec)
-        context.progress.stage("fetch", spec.where)
-        with context.workspace.unfinished("deb") as room:
-            package = debian.download(spec.where, room, context.deadline)
-            version = debian.version(package, context.deadline)
-            origin = f"{spec.where} {version}, sha256 {file_digest(package)}"
-            context.progress.stage("import", package.name)
-            source = _import(debian.tarball(package, room, context.deadline), spec, context)
-        identity = msgspec.structs.replace(source.identity, origin=origin)
-        return _remember(memory, msgspec.structs.replace(source, identity=identity), context)
+        lists, offer = debian.find(spec, context, refresh=refresh)
+        exact = _memory(context, f"debian-{offer.package}={offer.version}")
+        found = read_json(exact, Source)
+        if found is None:
+            found = _remember(exact, _debian_package(spec, lists, offer, context), context)
+        return _remember(memory, _under_spec(found, spec), context)
+
+
+def _debian_package(spec: SourceSpec, lists: Apt, offer: Offer, context: Context) -> Source:
+    """Fetch and import one version of a package."""
+    context.progress.stage("fetch", f"{offer.package} {offer.version} from {offer.suite}")
+    with context.workspace.unfinished("deb") as room:
+        package = debian.download(lists, offer, room)
+        origin = debian.origin(offer, file_digest(package))
+        context.progress.stage("import", package.name)
+        source = _import(debian.tarball(package, room, context.deadline), spec, context)
+    identity = msgspec.structs.replace(source.identity, origin=origin)
+    return msgspec.structs.replace(source, identity=identity)
 
 
 def _tar(spec: SourceSpec, context: Context, refresh: bool) -> Source:
@@ -309,6 +321,10 @@ def _source(spec: SourceSpec, origin: str, tree: str, store: Store, context: Con
     version = tree_version(store, tree, spec.where, context.deadline)
     identity = SourceIdentity(spec=spec.text, kind=spec.kind, origin=origin, tree=tree)
     return Source(identity=identity, version=version, lineage=f"{spec.kind} {spec.where}")
+
+
+def _debian_memory(context: Context, spec: SourceSpec) -> Path:
+    return _memory(context, spec.text.replace(":", "-", 1))
 
 
 def _memory(context: Context, name: str) -> Path:

@@ -13,7 +13,9 @@ from harness.records.base import Record
 SourceKind = Literal["debian", "tree", "git", "tar", "image"]
 SeriesKind = Literal["none", "name", "fault", "dir", "mbox", "git", "lore"]
 
-_SOURCE_FORMS = "debian:PACKAGE, tree:PATH, git:PATH-OR-URL@REV, tar:PATH-OR-URL, image:PATH"
+_SOURCE_FORMS = (
+    "debian:PACKAGE[@SUITE][=VERSION], tree:PATH, git:PATH-OR-URL@REV, tar:PATH-OR-URL, image:PATH"
+)
 _SERIES_FORMS = (
     "none, a name from `hgm series list`, dir:PATH, mbox:PATH, git:REPO@A..B, lore:MESSAGE-ID, "
     "fault:NAME"
@@ -21,6 +23,9 @@ _SERIES_FORMS = (
 
 # Debian policy 5.6.1: what a package may be called. It also keeps options out of apt's argv.
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
+# Debian policy 5.6.12, with an epoch, and what its archive calls suites.
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.+:~-]*\Z")
+_SUITE = re.compile(r"[a-z][a-z0-9.-]*\Z")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/]+@[^/]+:")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # RFC 5322 allows more; this keeps white space and paths out of a URL.
@@ -38,6 +43,8 @@ class SourceSpec(Record, frozen=True, kw_only=True):
         where: a package name, an absolute path, or a URL.
         revision: what ``git:`` has after the ``@``; empty for the others.
         sha256: what ``tar:`` has after ``#sha256=``; empty without.
+        version: what ``debian:`` has after the ``=``; empty without.
+        suite: what ``debian:`` has after the ``@``; empty without.
     """
 
     text: str
@@ -45,6 +52,8 @@ class SourceSpec(Record, frozen=True, kw_only=True):
     where: str
     revision: str = ""
     sha256: str = ""
+    version: str = ""
+    suite: str = ""
 
 
 class SeriesSpec(Record, frozen=True, kw_only=True):
@@ -81,12 +90,7 @@ def parse_source(text: str) -> SourceSpec:
         )
     match kind:
         case "debian":
-            if not _PACKAGE.match(rest):
-                raise SpecError(
-                    f"--kernel {text!r}: {rest!r} is not a package name",
-                    hint="such as debian:linux-source-6.12",
-                )
-            return SourceSpec(text=text, kind="debian", where=rest)
+            return _parse_debian(text, rest)
         case "tree":
             return SourceSpec(text=text, kind="tree", where=_absolute(rest))
         case "image":
@@ -98,6 +102,22 @@ def parse_source(text: str) -> SourceSpec:
     raise SpecError(
         f"--kernel {text!r} has no known form: {kind!r}", hint=f"write one of {_SOURCE_FORMS}"
     )
+
+
+def _parse_debian(text: str, rest: str) -> SourceSpec:
+    before, pin, version = rest.partition("=")
+    package, at, suite = before.partition("@")
+    for word, wanted, form, what in (
+        (package, True, _PACKAGE, "package name"),
+        (version, pin, _VERSION, "version"),
+        (suite, at, _SUITE, "suite"),
+    ):
+        if wanted and not form.match(word):
+            raise SpecError(
+                f"--kernel {text!r}: {word!r} is not a {what}",
+                hint="such as debian:linux-source-6.12, with =6.12.117-1 or @trixie",
+            )
+    return SourceSpec(text=text, kind="debian", where=package, version=version, suite=suite)
 
 
 def _parse_git(text: str, rest: str) -> SourceSpec:

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from pysequoia import SignatureMode, Tsk, sign
 
+from harness import apt
 from harness.apt import KEYRING_VARIABLE, MAIN_VARIABLE, SECURITY_VARIABLE
+
+RELEASES = {"stable": "trixie", "oldstable": "bookworm", "testing": "forky"}
 
 
 class DebianArchive:
@@ -35,7 +38,7 @@ class DebianArchive:
     def add(self, suite: str, name: str, version: str, files: Path | None = None) -> Path:
         """Put a package into a suite and return its .deb; ``files`` is what it installs."""
         tree = self.root / "building" / name / version
-        (tree / "DEBIAN").mkdir(parents=True)
+        (tree / "DEBIAN").mkdir(parents=True, exist_ok=True)
         (tree / "DEBIAN/control").write_text(
             f"Package: {name}\nVersion: {version}\nArchitecture: all\n"
             "Maintainer: t <t@example.org>\nDescription: toy\n"
@@ -73,6 +76,14 @@ class DebianArchive:
                 (key or self.key).signer(), "\n".join(release).encode(), mode=SignatureMode.CLEAR
             )
             (lists / "InRelease").write_bytes(signed)
+
+    def publish_all(self) -> None:
+        """Write the lists of every suite that Debian has."""
+        for name, codename in RELEASES.items():
+            self.publish(name, codename=codename)
+        for release in RELEASES.values():
+            self.publish(*apt.release(release))
+        self.publish("trixie-backports", "bookworm-backports", "sid", "experimental")
 
     def lists(self, suite: str) -> Path:
         """Return the directory of a suite's lists."""

@@ -304,6 +304,13 @@ def test_a_host_without_a_mirror_says_what_to_set(
     assert apt.MAIN_VARIABLE in refused(lambda: apt.archives(context.deadline), 3)
 
 
+def test_a_host_without_apt_says_what_else_there_is(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "tar:" in refused(lambda: apt.archives(context.deadline), 3)
+
+
 def test_a_mirror_that_is_not_a_url(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(apt.MAIN_VARIABLE, "not a url")
     with pytest.raises(UserError, match="not a URL"):

@@ -27,6 +27,13 @@ def test_source_named_in_default_for_gets_the_series() -> None:
     assert (series.name, series.gives) == ("hgm-6.12", "hgm-reference")
 
 
+def test_the_series_of_a_package_is_that_of_its_versions() -> None:
+    for chosen in ("=6.12.107-1", "@bookworm", "@trixie=6.12.107-1"):
+        series = registry.default_for(f"debian:linux-source-6.12{chosen}")
+        assert series is not None
+        assert series.name == "hgm-6.12"
+
+
 @pytest.mark.parametrize(
     "source", ["debian:linux-source-6.1", "tree:/src/linux", "git:/src/linux@v6.12", "image:/x"]
 )

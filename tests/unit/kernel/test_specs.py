@@ -34,6 +34,21 @@ def test_source_spec_is_parsed(
     assert spec.text == text
 
 
+@pytest.mark.parametrize(
+    ("rest", "version", "suite"),
+    [
+        ("", "", ""),
+        ("=6.12.117-1~deb12u1", "6.12.117-1~deb12u1", ""),
+        ("=1:7.3+x-1", "1:7.3+x-1", ""),
+        ("@trixie-backports", "", "trixie-backports"),
+        ("@sid=7.3.4-1", "7.3.4-1", "sid"),
+    ],
+)
+def test_version_and_suite_of_a_package(rest: str, version: str, suite: str) -> None:
+    spec = parse_source(f"debian:linux-source-7.3{rest}")
+    assert (spec.where, spec.version, spec.suite) == ("linux-source-7.3", version, suite)
+
+
 def test_relative_path_becomes_absolute() -> None:
     assert parse_source("tree:linux").where == str(Path.cwd() / "linux")
 
@@ -48,6 +63,13 @@ def test_relative_path_becomes_absolute() -> None:
         "debian:--option",
         "debian:Linux",
         "debian:a b",
+        "debian:linux-source-7.3=",
+        "debian:linux-source-7.3=v7",
+        "debian:linux-source-7.3=7 -o",
+        "debian:linux-source-7.3@",
+        "debian:linux-source-7.3@--suite",
+        "debian:linux-source-7.3@sid\n",
+        "debian:linux-source-7.3=7@sid",
         "git:/src/linux",
         "git:me@example.org:l.git",
         "git:/src/linux@",

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The result of `hgm kernel list` as text."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from harness.kernel.available import Available, SourceVersion
+
+_TAKEN = {"now": "taken", "by fetch": "taken after `hgm kernel fetch`"}
+
+
+def write(found: Available, stream: TextIO) -> None:
+    """Write package, version, suites and remarks, a line for each version."""
+    rows = [(one.package, one.version, _suites(one), _remarks(one)) for one in found.versions]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        stream.write("  ".join(cells).rstrip() + "\n")
+
+
+def _suites(one: SourceVersion) -> str:
+    return ", ".join(one.suites) or "no suite any more"
+
+
+def _remarks(one: SourceVersion) -> str:
+    remarks = [_TAKEN[one.taken]] if one.taken else []
+    return ", ".join([*remarks, "in the cache"] if one.cached else remarks)
