@@ -29,7 +29,8 @@ Each of these turns a PASS or SKIP into a FAIL, and is added to the reason of a 
 - a leak: a number of the kernel's huge-page accounting that is not what it was before the probe
   (`harness.judge.accounting`). Of the kernel's own selftests, which set pools themselves, leaks are
   recorded and not judged; of a probe that taints its guest they are not even recorded;
-- any other splat during the probe.
+- any other splat during the probe. But if the vCPUs were starved, a hung task, a lockup or an RCU
+  stall says nothing about the kernel, and turns it into LOST.
 
 Nothing but text and records goes in, so that an old run can be judged again.
 """
@@ -135,14 +136,19 @@ def judge_probe(
     if verdict is None:
         verdict = _judge_output(evidence, document, subtests, text, stderr)
         judged_leaks = leaks if evidence.rules == "ktap" else ()
+        starved = starvation.starved(evidence.host)
+        excused = [splat for splat in splats if starved and splat.kind in dmesg.STUCK]
         faults = [
             *_checkpoint_faults(text, checkpoints),
             *_leak_faults(judged_leaks),
-            *_splat_faults(splats),
+            *_splat_faults([splat for splat in splats if splat not in excused]),
         ]
         if faults:
             own = [verdict.reason] if verdict.status == "FAIL" else []
             verdict = PartialVerdict("FAIL", "; ".join([*own, *faults]))
+        elif excused and verdict.status != "FAIL":
+            parts = [*_splat_faults(excused), starvation.remark(evidence.host)]
+            verdict = PartialVerdict("LOST", "; ".join(parts))
     return ProbeResult(
         name=evidence.name,
         status=verdict.status,

@@ -14,10 +14,11 @@ from harness.errors import CommandFailed, DeadlineExpired, GuestLost
 from harness.judge import accounting
 from harness.records.probe import AccountingReading, ProbeEvidence
 from harness.run.probe import COUNTERS
+from harness.vm import hoststat
 from harness.vm.guest import Guest
 
-#: Seconds in which a difference may still go away: the kernel frees huge pages, and the memory of
-#: a process that has ended, from work queues.
+#: Seconds, on a guest of ordinary speed, in which a difference may still go away: the kernel frees
+#: huge pages, and the memory of a process that has ended, from work queues.
 SETTLE_SECONDS = 5.0
 
 _AGAIN_SECONDS = 0.1
@@ -54,33 +55,35 @@ class LeakCheck:
         """
         if evidence.ended != "exit":
             return evidence
-        began = time.monotonic()
-        settled = deadline.within(SETTLE_SECONDS, "the pool's return")
+        began, scale = hoststat.sample(self._guest.threads), evidence.timeout_scale
+        settled = deadline.within(SETTLE_SECONDS * scale, "the pool's return")
         try:
-            after = self._read(deadline)
+            after = self._read(deadline, scale)
             while accounting.differences(self._before, after) and not settled.expired():
                 select.select([self._guest.died], [], [], _AGAIN_SECONDS)
-                after = self._read(deadline)
+                after = self._read(deadline, scale)
         except (GuestLost, DeadlineExpired, CommandFailed) as error:
-            return self._lost(evidence, error.message)
+            return self._lost(evidence, began, error.message)
         reading = AccountingReading(
             before=dict(self._before),
             after=dict(after),
-            seconds=round(time.monotonic() - began, 3),
+            seconds=round(time.monotonic() - began.at, 3),
         )
         self._before = after
         return msgspec.structs.replace(evidence, accounting=reading)
 
-    def _lost(self, evidence: ProbeEvidence, why: str) -> ProbeEvidence:
+    def _lost(self, evidence: ProbeEvidence, began: hoststat.Sample, why: str) -> ProbeEvidence:
         """Record that the guest was lost between the probe's end and the reading."""
         self._guest.drain_console()
+        now = self._guest.last_sample or hoststat.sample(self._guest.threads)
         return msgspec.structs.replace(
             evidence,
             ended="guest-died" if self._guest.paused_after_death else "lost",
             console_to=self._guest.console.size,
             detail=f"after its end: {self._guest.end_reason() or why}",
+            host=hoststat.load_between(began, now),
         )
 
-    def _read(self, deadline: Deadline) -> Mapping[str, int]:
-        limit = deadline.within(_READ_SECONDS, "the guest's huge-page accounting")
+    def _read(self, deadline: Deadline, scale: float = 1.0) -> Mapping[str, int]:
+        limit = deadline.within(_READ_SECONDS * scale, "the guest's huge-page accounting")
         return accounting.parse(self._guest.ssh.run([COUNTERS], limit, check=True).stdout)

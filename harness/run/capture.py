@@ -90,7 +90,9 @@ def captured(
         return evidence, escalation.splat()
     with host.heartbeat.suspended():
         if evidence.ended in ("budget", "stalled") or not host.died.is_set():
-            return evidence, escalation.hang()
+            capture = escalation.hang()
+            # What the kernel said until the capture is not the capture's.
+            return msgspec.structs.replace(evidence, console_to=capture.console_from), capture
         capture = escalation.crash()
     return msgspec.structs.replace(evidence, console_to=capture.console_to), capture
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How a probe counts whose guest went away before its books were read."""
 
+import os
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -41,6 +42,8 @@ def leaving(paused: bool, reason: str) -> Guest:
             paused_after_death=paused,
             end_reason=lambda: reason,
             drain_console=lambda: None,
+            threads=(os.getpid(),),
+            last_sample=None,
             console=SimpleNamespace(size=20),
         ),
     )
@@ -63,3 +66,6 @@ def test_only_a_guest_paused_after_death_died_of_its_probe(
     assert closed.ended == ended
     assert closed.detail.startswith(detail)
     assert closed.console_to == 20
+    assert closed.host is not None  # of the wait for the reading, not of the probe
+    assert closed.host.seconds < 5.0
+    assert len(closed.host.vcpus) == 1

@@ -91,3 +91,32 @@ def test_a_starved_probe_is_lost_and_not_hung(
     result = judge_probe(evidence, "KTAP version 1\n1..1\n", "", ConsoleSlice("", 0))
     assert result.status == status
     assert ("the host is busy" in result.reason) is mentioned
+
+
+STALL = "[    9.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:\n"
+WARNING = "[    9.000000] WARNING: CPU: 0 PID: 7 at mm/hugetlb.c:1 f+0x1/0x2\n"
+
+
+@pytest.mark.parametrize(
+    ("console", "load", "status"),
+    [
+        (STALL, STARVED, "LOST"),
+        (STALL, BUSY, "FAIL"),
+        (STALL, None, "FAIL"),
+        (WARNING, STARVED, "FAIL"),
+        (WARNING + STALL, STARVED, "FAIL"),
+        ("", STARVED, "PASS"),
+    ],
+)
+def test_a_stall_of_a_starved_guest_is_not_the_kernels(
+    console: str, load: HostLoad | None, status: Status
+) -> None:
+    ended = msgspec.structs.replace(EVIDENCE, ended="exit", exit_code=0, host=load)
+    text = "KTAP version 1\n1..1\nok 1 a\n"
+    result = judge_probe(ended, text, "", ConsoleSlice(console, len(console)))
+    assert result.status == status
+    assert ("the host is busy" in result.reason) is (status == "LOST")
+    failed = judge_probe(
+        ended, text.replace("ok", "not ok"), "", ConsoleSlice(console, len(console))
+    )
+    assert failed.status == "FAIL"
