@@ -81,6 +81,6 @@ def _remembered(context: Context) -> dict[str, tuple[str, str]]:
     found = {}
     for path in context.workspace.room("sources").glob("debian-*.json"):
         if (source := read_json(path, Source)) is not None:
-            package, _, version = source.identity.origin.partition(",")[0].partition(" ")
+            package, _, version = debian.named(source.identity.origin).partition(" ")
             found[path.stem.removeprefix("debian-")] = (package, version)
     return found

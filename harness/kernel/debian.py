@@ -56,6 +56,15 @@ def find(spec: SourceSpec, context: Context, *, refresh: bool = False) -> tuple[
     )
 
 
+def older(package: str, than: str, context: Context) -> Iterator[Offer]:
+    """Yield the versions of a package that are older than one, in the order of preference."""
+    for suites in _releases(context, "", refresh=False):
+        for offer in _exactly(package, _lists(suites, context, refresh=False)):
+            argv = ["dpkg", "--compare-versions", offer.version, "lt", than]
+            if command.run(argv, context.deadline, ok=(0, 1)).exit_code == 0:
+                yield offer
+
+
 def everything(context: Context) -> Iterator[Offer]:
     """Yield every version of every kernel source, from the suites in the order of preference."""
     for suites in _releases(context, "", refresh=False):
@@ -107,6 +116,11 @@ def download(lists: Apt, offer: Offer, room: Path) -> Path:
 def origin(offer: Offer, sha256: str) -> str:
     """Return how a record names a version of a package."""
     return f"{offer.package} {offer.version}, {offer.suite}, sha256 {sha256}"
+
+
+def named(text: str) -> str:
+    """Return package and version of what `origin` returned."""
+    return text.partition(",")[0]
 
 
 def tarball(package: Path, room: Path, deadline: Deadline) -> Path:

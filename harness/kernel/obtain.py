@@ -10,7 +10,17 @@ from pathlib import Path
 from harness import cache
 from harness.context import Context
 from harness.errors import SourceError, SpecError
-from harness.kernel import config, finished, fragments, registry, series, source, specs, toolchain
+from harness.kernel import (
+    config,
+    finished,
+    fragments,
+    point_release,
+    registry,
+    series,
+    source,
+    specs,
+    toolchain,
+)
 from harness.kernel.config import FinalConfig
 from harness.kernel.finished import BuildInputs
 from harness.kernel.fragments import Fragment
@@ -149,8 +159,9 @@ def _inputs(
     spec = specs.parse_source(request.source)
     series_spec = specs.parse_series(request.series, request.mail_from)
     # An invalid series is reported before a fetch.
-    patches = _patches(request, context)
-    found = source.resolve(spec, context, refresh=request.refresh)
+    whole = _read_series(request, context)
+    patches = series.with_extra(whole, request.first, request.extra, context)
+    found = point_release.resolve(spec, whole, context, fuzz=request.fuzz, refresh=request.refresh)
     _warn_of_version(series_spec.text, found.version, context)
     patched = series.apply(patches, found, context, fuzz=request.fuzz)
     final = config.configure(patched, wanted, tools, context, log)
@@ -214,7 +225,9 @@ def resolve_request(request: KernelRequest, context: Context) -> ResolvedRequest
     with _pinned_store(context):
         whole = _read_series(request, context)
         patches = series.with_extra(whole, None, request.extra, context)
-        found = source.resolve(spec, context, refresh=request.refresh)
+        found = point_release.resolve(
+            spec, whole, context, fuzz=request.fuzz, refresh=request.refresh
+        )
         patched = series.apply(patches, found, context, fuzz=request.fuzz)
     applied, count = patched.identity.patches, len(whole.patches)
     return ResolvedRequest(

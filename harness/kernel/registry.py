@@ -27,6 +27,8 @@ class RegisteredSeries(Record, frozen=True, kw_only=True, forbid_unknown_fields=
         on: the registered series that it applies on top of; empty for the source alone.
         default_for: the ``--kernel`` specs that get it if no series is given.
         gives: the profile that a kernel with it fits; empty if there is none.
+        tested: the newest version of the Debian package in ``default_for`` that it was tested with;
+            empty for that of the series it applies on.
         name: what ``--series`` takes; the name of its table in ``series.toml``.
         directory: absolute path of its quilt directory.
     """
@@ -36,6 +38,7 @@ class RegisteredSeries(Record, frozen=True, kw_only=True, forbid_unknown_fields=
     on: str = ""
     default_for: tuple[str, ...] = ()
     gives: str = ""
+    tested: str = ""
     name: str = ""
     directory: str = ""
 
@@ -94,6 +97,22 @@ def expectation(series: str) -> str:
     return next(
         (each.gives for each in _registered() if each.name == series and each.gives), "report"
     )
+
+
+def tested_with(series: str, version: str) -> str:
+    """Return the package version that a ``--series`` spec was tested with; empty for none.
+
+    Args:
+        series: the spec.
+        version: that of a kernel; empty is returned if the series was not made for it.
+    """
+    names = {each.name: each for each in _registered()}
+    each = names.get(series)
+    while each is not None and version.startswith(each.made_for):
+        if each.tested:
+            return each.tested
+        each = names.get(each.on)
+    return ""
 
 
 def version_warning(series: str, version: str) -> str:

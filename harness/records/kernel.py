@@ -11,6 +11,20 @@ from harness.records.base import Record
 How = Literal["exact", "3way", "offset", "fuzz"]
 
 
+class RefusedSource(Record, frozen=True, kw_only=True):
+    """A newer version of a source, which was not used because the series does not apply to it.
+
+    Attributes:
+        origin: as in `SourceIdentity`.
+        tree: its git tree ID.
+        reason: the patch that does not apply, and why.
+    """
+
+    origin: str
+    tree: str
+    reason: str
+
+
 class SourceIdentity(Record, frozen=True, kw_only=True):
     """Which kernel source it was.
 
@@ -19,12 +33,15 @@ class SourceIdentity(Record, frozen=True, kw_only=True):
         kind: the spec's form: ``debian``, ``tree``, ``git``, ``tar`` or ``image``.
         origin: what it became: package and version, commit, or the file's SHA-256.
         tree: git tree ID of the source without any series; empty for ``image``.
+        refused: the version that the spec means, where an older one was used because the series
+            does not apply to it; None otherwise.
     """
 
     spec: str
     kind: str
     origin: str
     tree: str = ""
+    refused: RefusedSource | None = None
 
 
 class PatchIdentity(Record, frozen=True, kw_only=True):

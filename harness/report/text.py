@@ -127,6 +127,9 @@ def head(record: RunRecord) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     if record.kernel is not None:
         lines.append(("kernel", _kernel(record.kernel)))
+        if refused := record.kernel.source.refused:
+            newer = _short(refused.origin)
+            lines.append(("", f"not {newer}: the series does not apply: {refused.reason}"))
         lines.append(("series", _series(record.kernel)))
         lines += [("", note) for note in record.kernel.series.notes]
         lines.append(("config", _config(record.kernel.config)))
@@ -163,8 +166,12 @@ def _kernel(kernel: KernelSummary) -> str:
     how = "from the cache" if kernel.cached else f"built in {kernel.build_seconds:.0f} s"
     if kernel.source.kind == "image":
         how = "not built here"
-    origin = _HASH.sub(lambda match: match[0][:_DIGITS], kernel.source.origin)
-    return f"{kernel.release}, {kernel.source.spec} ({origin}), {how}"
+    return f"{kernel.release}, {kernel.source.spec} ({_short(kernel.source.origin)}), {how}"
+
+
+def _short(origin: str) -> str:
+    """Return a source's origin with short hashes."""
+    return _HASH.sub(lambda match: match[0][:_DIGITS], origin)
 
 
 def _series(kernel: KernelSummary) -> str:

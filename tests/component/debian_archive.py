@@ -102,3 +102,20 @@ class DebianArchive:
             f"{control.stdout}Filename: pool/{deb.name}\nSize: {len(data)}\n"
             f"SHA256: {hashlib.sha256(data).hexdigest()}\n"
         )
+
+
+class Notes:
+    """A progress that keeps stages and notes."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.notes: list[str] = []
+
+    def stage(self, name: str, detail: str = "") -> None:
+        self.stages.append(f"{name} {detail}")
+
+    def step(self, done: int, total: int | None, unit: str) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)

@@ -18,26 +18,9 @@ from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import HarnessError, UserError
 from harness.workspace import Workspace
-from tests.component.debian_archive import DebianArchive
+from tests.component.debian_archive import DebianArchive, Notes
 
 SUITES = ("trixie", "trixie-updates", "trixie-security")
-
-
-class Notes:
-    """A progress that keeps stages and notes."""
-
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-        self.notes: list[str] = []
-
-    def stage(self, name: str, detail: str = "") -> None:
-        self.stages.append(f"{name} {detail}")
-
-    def step(self, done: int, total: int | None, unit: str) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture

@@ -3,21 +3,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.context import Context
-from harness.errors import HarnessError, SourceError
+from harness.errors import HarnessError, SeriesError, SourceError
+from harness.kernel import registry
 from harness.kernel.available import available
-from harness.kernel.obtain import KernelRequest, check_request
+from harness.kernel.obtain import KernelRequest, check_request, obtain, resolve_request
 from harness.kernel.source import Source, resolve
 from harness.kernel.specs import parse_source
 from harness.report import kernels
-from tests.component.debian_archive import DebianArchive
+from tests.component.debian_archive import DebianArchive, Notes
 from tests.component.kernel.conftest import unfinished
 
 NAME = "linux-source-6.12"
@@ -202,3 +205,143 @@ def test_listing_says_what_there_is_what_is_taken_and_what_is_in_the_cache(
         f"{NAME} 6.12.7-1 trixie, trixie-security taken, in the cache",
         f"{NAME} 6.12.9-1 sid",
     ]
+
+
+PATCH = """\
+--- a/mm/hugetlb.c
++++ b/mm/hugetlb.c
+@@ -1,3 +1,4 @@
+ int line_1;
++int added;
+ int line_2;
+ int line_3;
+"""
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `ours` be the only registered series: made for 6.12 and tested with 6.12.8-1."""
+    home = tmp_path / "kernel-patches"
+    (home / "ours").mkdir(parents=True)
+    (home / "ours/0001-add.patch").write_text(PATCH)
+    (home / "series.toml").write_text(
+        f'[ours]\nshows = "a test"\nmade_for = "6.12."\ndefault_for = ["debian:{NAME}"]\n'
+        'tested = "6.12.8-1"\n'
+    )
+    monkeypatch.setattr(registry, "_registered", lambda: registry.load(home))
+
+
+@pytest.fixture
+def conflicting(toy: Path, add: Add) -> Add:
+    """Put a source to which `ours` does not apply into a suite."""
+
+    def call(suite: str, version: str) -> None:
+        file = toy / "mm/hugetlb.c"
+        before = file.read_text()
+        file.write_text(before.replace("int line_2;", "long line_2;"))
+        add(suite, version)
+        file.write_text(before)
+
+    return call
+
+
+def request(spec: str = f"debian:{NAME}", series: str = "ours", **more: Any) -> KernelRequest:
+    return KernelRequest(source=spec, series=series, **more)
+
+
+@pytest.mark.usefixtures("ours", "make_log")
+def test_the_tested_version_is_used_where_the_newest_does_not_take_the_series(
+    archive: DebianArchive,
+    add: Add,
+    conflicting: Add,
+    context: Context,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes = Notes()
+    context = dataclasses.replace(context, progress=notes)
+    add("trixie", "6.12.7-1")
+    add("trixie-security", "6.12.8-1")
+    conflicting("trixie-security", "6.12.9-1")
+    conflicting("trixie-security", "6.12.10-1")
+    archive.publish_all()
+    kernel = obtain(request(), context, build_log=tmp_path / "build.log")
+    assert "int added" in Path(kernel.image).read_text()
+    assert kernel.source.spec == f"debian:{NAME}"
+    assert kernel.source.origin.startswith(f"{NAME} 6.12.8-1, trixie-security, sha256 ")
+    refused = kernel.source.refused
+    assert refused is not None
+    assert refused.origin.startswith(f"{NAME} 6.12.10-1, trixie-security, sha256 ")
+    assert "0001-add.patch" in refused.reason
+    assert "mm/hugetlb.c" in refused.reason
+    (note,) = notes.notes
+    assert note == (
+        f"ours does not apply to {NAME} 6.12.10-1: {refused.reason}; using {NAME} 6.12.8-1; "
+        "it was tested with 6.12.8-1"
+    )
+    archive.root.rename(archive.root.with_name("away"))
+    again = obtain(request(), context, build_log=tmp_path / "build.log")
+    assert (again.cached, again.source) == (True, kernel.source)
+    # So do commands that look at the patches, and a kernel with some of them.
+    assert resolve_request(request(), context).source == kernel.source
+    none = obtain(request(first=0), context, build_log=tmp_path / "build.log")
+    assert none.source == kernel.source
+
+
+@pytest.mark.usefixtures("ours")
+def test_an_older_version_is_used_where_debian_has_the_tested_one_no_more(
+    archive: DebianArchive, add: Add, conflicting: Add, context: Context
+) -> None:
+    conflicting("trixie-security", "6.12.9-1")
+    conflicting("trixie", "6.12.7-1")
+    add("trixie", "6.12.6-1")
+    add("trixie", "6.12.5-1")
+    archive.publish_all()
+    found = resolve_request(request(), context).source
+    assert found.origin.startswith(f"{NAME} 6.12.6-1, trixie, sha256 ")
+
+
+@pytest.mark.usefixtures("ours")
+def test_the_newest_is_used_if_it_takes_the_series_tested_or_not(
+    archive: DebianArchive, add: Add, context: Context
+) -> None:
+    add("trixie", "6.12.8-1")
+    add("trixie-security", "6.12.9-1")
+    archive.publish_all()
+    found = resolve_request(request(), context).source
+    assert found.origin.startswith(f"{NAME} 6.12.9-1, ")
+    assert found.refused is None
+
+
+@pytest.mark.usefixtures("ours")
+def test_what_was_asked_for_by_name_is_never_exchanged(
+    archive: DebianArchive, add: Add, conflicting: Add, context: Context, tmp_path: Path
+) -> None:
+    add("trixie", "6.12.8-1")
+    conflicting("trixie-security", "6.12.9-1")
+    archive.publish_all()
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir/0001-add.patch").write_text(PATCH)
+    bad = PATCH.replace("line_3", "line_4")
+    (tmp_path / "extra.patch").write_text(bad.replace("hugetlb", "other"))
+    for wanted in (
+        request(f"debian:{NAME}=6.12.9-1"),
+        request(f"debian:{NAME}@trixie"),
+        request(series=f"dir:{tmp_path / 'dir'}"),
+    ):
+        with pytest.raises(SeriesError, match=r"0001-add\.patch"):
+            resolve_request(wanted, context)
+    with pytest.raises(SeriesError, match=r"extra\.patch"):
+        resolve_request(request(extra=(str(tmp_path / "extra.patch"),)), context)
+    assert resolve_request(request(series="none"), context).source.refused is None
+
+
+@pytest.mark.usefixtures("ours")
+def test_without_any_version_that_fits_the_newest_is_refused(
+    archive: DebianArchive, conflicting: Add, context: Context
+) -> None:
+    conflicting("trixie", "6.12.8-1")
+    conflicting("trixie-security", "6.12.9-1")
+    archive.publish_all()
+    with pytest.raises(SeriesError, match=r"0001-add\.patch"):
+        resolve_request(request(), context)

@@ -56,6 +56,15 @@ def test_unknown_name_lists_the_known_ones() -> None:
     assert "hgm-6.12" in (caught.value.hint or "")
 
 
+def test_a_series_was_tested_with_what_the_one_below_it_was() -> None:
+    version = registry.find("hgm-6.12").tested
+    assert version.startswith("6.12.")
+    assert registry.tested_with("hgm-6.12", "6.12.118") == version
+    assert registry.tested_with("crashes-6.12", "6.12.118") == version
+    assert registry.tested_with("hgm-6.12", "6.1.190") == ""
+    assert registry.tested_with("dir:/p", "6.12.118") == ""
+
+
 def test_version_it_was_not_made_for_gives_a_warning() -> None:
     assert registry.version_warning("hgm-6.12", "6.12.117") == ""
     assert "6.1.170" in registry.version_warning("hgm-6.12", "6.1.170")

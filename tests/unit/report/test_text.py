@@ -8,7 +8,7 @@ import io
 import msgspec
 import pytest
 
-from harness.records.kernel import ConfigIdentity, KernelSummary, SourceIdentity
+from harness.records.kernel import ConfigIdentity, KernelSummary, RefusedSource, SourceIdentity
 from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult
 from harness.records.run import Profile, PromiseState, RunRecord
@@ -84,6 +84,15 @@ def test_a_pipe_gets_the_plain_report_with_whole_reasons() -> None:
     text.write(msgspec.structs.replace(RUN, probes=(long,)), stream)
     assert f"  {long.reason.rstrip()}\n" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
+
+
+def test_a_newer_source_that_was_passed_over_is_named() -> None:
+    assert RUN.kernel is not None
+    refused = RefusedSource(origin=f"l 6.12.118-1, sha256 {'a' * 64}", tree="t", reason="patch 3")
+    source = msgspec.structs.replace(RUN.kernel.source, refused=refused)
+    kernel = msgspec.structs.replace(RUN.kernel, source=source)
+    line = f"not l 6.12.118-1, sha256 {'a' * 12}: the series does not apply: patch 3"
+    assert ("", line) in text.head(msgspec.structs.replace(RUN, kernel=kernel))
 
 
 def test_a_terminal_gets_colours_and_every_fact(monkeypatch: pytest.MonkeyPatch) -> None:
