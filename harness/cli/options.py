@@ -103,6 +103,11 @@ def machine_options(function: Command) -> Command:
     """Add the options that say which machine."""
     for option in (
         click.option(
+            "--hvo",
+            is_flag=True,
+            help="Let the kernel free the memory map of huge pages (hugetlb_free_vmemmap=on).",
+        ),
+        click.option(
             "--nodes",
             type=int,
             default=1,
@@ -238,19 +243,28 @@ def new_context(timeout: float, display: Display) -> Context:
 
 
 def machine_of(
-    hugepages: str, memory: str | None, cpus: int, nodes: int, spare: int = 0, **_: Any
+    hugepages: str,
+    memory: str | None,
+    cpus: int,
+    nodes: int,
+    hvo: bool,
+    spare: int = 0,
+    **_: Any,
 ) -> MachineSpec:
     """Return the machine of `machine_options`; ``spare`` bytes are added to a computed size."""
+    import msgspec
+
     from harness.sizes import parse_size
     from harness.vm import spec
 
-    return spec.machine(
+    machine = spec.machine(
         spec.parse_hugepages(hugepages),
         memory=None if memory is None else parse_size(memory, "--memory"),
         cpus=cpus,
         nodes=nodes,
         spare=spare,
     )
+    return msgspec.structs.replace(machine, hvo=hvo)
 
 
 #: Adds the option that only lists what a check of the harness would inject or seed.

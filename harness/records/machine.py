@@ -61,6 +61,7 @@ class MachineSpec(Record, frozen=True, kw_only=True):
         cpus: virtual CPUs.
         nodes: NUMA nodes; memory, CPUs and huge pages are dealt out evenly.
         arch: the guest's architecture, as ``uname -m`` prints it.
+        hvo: whether the kernel frees the memory map of huge pages (``hugetlb_free_vmemmap=on``).
     """
 
     hugepages: tuple[HugePages, ...]
@@ -68,6 +69,7 @@ class MachineSpec(Record, frozen=True, kw_only=True):
     cpus: int = 2
     nodes: int = 1
     arch: str = "x86_64"
+    hvo: bool = False
 
 
 class AccelChoice(Record, frozen=True, kw_only=True):

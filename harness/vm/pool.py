@@ -61,6 +61,17 @@ def read(ssh: Ssh, deadline: Deadline) -> tuple[NodePool, ...]:
     return parse_counters(ssh.run(READ_COUNTERS, deadline).stdout)
 
 
+def require_hvo(ssh: Ssh, deadline: Deadline) -> None:
+    """Raise PoolShort unless the kernel frees the memory map of huge pages."""
+    said = ssh.run(["cat", "/proc/sys/vm/hugetlb_optimize_vmemmap"], deadline)
+    if said.stdout.strip() != "1":
+        raise PoolShort(
+            "the guest does not free the memory map of huge pages (--hvo): "
+            f"vm.hugetlb_optimize_vmemmap: {(said.stdout or said.stderr).strip()}",
+            hint="it needs CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP",
+        )
+
+
 def by_size(pages: Iterable[HugePages]) -> dict[str, int]:
     """Return the counts by size name."""
     return {size_name(each.size): each.count for each in pages}

@@ -110,7 +110,11 @@ def machine(
             hint="without --memory it is computed from --hugepages",
         )
     return MachineSpec(
-        hugepages=tuple(hugepages), memory=memory, cpus=cpus, nodes=nodes, arch=arch_name
+        hugepages=tuple(hugepages),
+        memory=memory,
+        cpus=cpus,
+        nodes=nodes,
+        arch=arch_name,
     )
 
 
@@ -132,6 +136,7 @@ def kernel_command_line(launch: Launch) -> str:
         # The harness marks each probe on the console by writing to /dev/kmsg.
         "printk.devkmsg=on",
         *(word for pages in launch.machine.hugepages for word in _pool_words(pages, launch)),
+        *(("hugetlb_free_vmemmap=on",) if launch.machine.hvo else ()),
         *launch.append,
     ]
     return " ".join(words)

@@ -26,7 +26,7 @@ def request(words: tuple[str, ...]) -> RunRequest:
         ("--series", "lore:a@b", "--mail-from", "/mail", "--resolve", "/mended"),
         ("--config", "debug", "--config", "no-hgm", "--cpus", "4", "--nodes", "2"),
         ("--hugepages", "1G:3,2M:10", "--memory", "5G", "--accel", "tcg"),
-        ("--hugepages", "1G:2,2M:64", "--cpus", "2", "--nodes", "1"),
+        ("--hugepages", "1G:2,2M:64", "--cpus", "2", "--nodes", "1", "--hvo"),
         ("--probe", "hgm/x", "--probe", "b", "--repeat", "7", "--alone", "--expect", "stock"),
         ("--series", "hgm-6.12"),
         ("--kselftest", "mm:cow", "--probe", "baseline/*"),

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+import msgspec
 import pytest
 
 from harness.errors import SpecError
@@ -68,6 +69,14 @@ def test_the_command_line_reserves_what_was_asked() -> None:
     ]
     assert words[0] == "console=ttyS0"
     assert words[-1] == "quiet"
+
+
+def test_the_memory_map_of_huge_pages_is_freed_on_request_only() -> None:
+    word = "hugetlb_free_vmemmap=on"
+    plain = launch()
+    assert word not in spec.kernel_command_line(plain).split()
+    freed = launch(machine=msgspec.structs.replace(plain.machine, hvo=True))
+    assert word in spec.kernel_command_line(freed).split()
 
 
 def test_two_nodes_share_memory_cpus_and_pages() -> None:
