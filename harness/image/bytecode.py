@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import source_from_cache
 
+from harness import command
 from harness.deadline import Deadline
 from harness.image import tree
 from harness.image.programs import Programs
@@ -45,10 +46,10 @@ def compiled(
     if not directories:
         return dict(source)
     root = programs.root
-    programs.run(
-        *("python3", "-S", "-m", "compileall", "-q", *_NEVER_STALE, "-s", str(root), "-p", "/"),
-        *(str(root / one) for one in directories),
-        deadline=deadline,
+    words = ["python3", "-S", "-m", "compileall", "-q", *_NEVER_STALE, "-s", str(root), "-p", "/"]
+    command.run(
+        programs.argv(*words, *(str(root / one) for one in directories)),
+        deadline,
         env={"PYTHONHOME": str(root / "usr"), **_SETTINGS},
     )
     made = {

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import apt, cache, data, host
+from harness import apt, cache, command, data, host
 from harness.apt import Apt, Package
 from harness.context import Context
 from harness.deadline import Deadline
@@ -305,18 +305,10 @@ def _write_squashfs(target: Path, disk: Tree, suite: Programs, deadline: Deadlin
     archive = suite.root.with_name("disk.tar")
     with archive.open("wb") as file:
         tree.write_tar(disk, file)
-    suite.run(
-        *(
-            "sqfstar",
-            "-quiet",
-            "-no-progress",
-            "-no-xattrs",
-            "-root-mode",
-            "755",
-            *_COMPRESSION,
-            str(target),
-        ),
-        deadline=deadline,
+    words = ["sqfstar", "-quiet", "-no-progress", "-no-xattrs", "-root-mode", "755", "-all-root"]
+    command.run(
+        suite.argv(*words, *_COMPRESSION, str(target)),
+        deadline,
         stdin=archive,
         env={"SOURCE_DATE_EPOCH": "0"},
     )

@@ -7,11 +7,8 @@ What they write is part of the image, so the host's versions of them must not ma
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
-from harness import command
-from harness.deadline import Deadline
 from harness.image import tree
 from harness.image.tree import Tree
 
@@ -31,29 +28,11 @@ class Programs:
         self.root = root
         unpack({path: entry for path, entry in source.items() if path.startswith("usr/")}, root)
 
-    def run(
-        self,
-        *words: str,
-        deadline: Deadline,
-        stdin: Path | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> None:
-        """Run a program of ``usr/bin``.
-
-        Args:
-            words: its name and arguments.
-            deadline: when it must have ended.
-            stdin: a file that it reads from.
-            env: variables on top of this process's environment.
-
-        Raises:
-            CommandFailed: if it fails, or the host cannot run programs for the guest's CPU.
-        """
-        name, *arguments = words
+    def argv(self, name: str, *arguments: str) -> list[str]:
+        """Return an argv that runs a program of ``usr/bin`` on a host with the guest's CPU."""
         libraries = self.root / _LIBRARIES
-        argv = [str(libraries / _LINKER), "--library-path", str(libraries)]
-        argv += [str(self.root / "usr/bin" / name), *arguments]
-        command.run(argv, deadline, stdin=stdin, env=env)
+        linker = [str(libraries / _LINKER), "--library-path", str(libraries)]
+        return [*linker, str(self.root / "usr/bin" / name), *arguments]
 
 
 def unpack(source: Tree, root: Path) -> None:

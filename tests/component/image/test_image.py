@@ -17,6 +17,7 @@ from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, InfrastructureError, UserError
 from harness.image import archive, image, tree
+from harness.image.programs import Programs
 from harness.progress import Silent
 from harness.records.base import from_json
 from harness.records.machine import GuestImage
@@ -173,6 +174,18 @@ def test_programs_that_decide_on_the_bytes_are_not_the_hosts(
         (programs / name).symlink_to(str(shutil.which(name)))
     monkeypatch.setenv("PATH", str(programs))
     assert Path(obtain(lists, recipes).disk).stat().st_size > 0
+
+
+def test_an_image_made_by_another_user_has_the_same_bytes(
+    lists: Path, recipes: Path, built: tuple[Path, GuestImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its programs are run as that user, who may still read root's files."""
+    argv = Programs.argv
+    if os.geteuid() == 0:
+        user = ["setpriv", "--reuid=4321", "--regid=4321", "--clear-groups"]
+        user += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]
+        monkeypatch.setattr(Programs, "argv", lambda self, *words: [*user, *argv(self, *words)])
+    assert parts(obtain(lists, recipes)) == parts(built[1])
 
 
 def test_a_recipe_that_fits_no_package_leaves_nothing(lists: Path, recipes: Path) -> None:
