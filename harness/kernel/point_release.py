@@ -8,18 +8,16 @@ tested with. Whether a version takes the series is found by applying it, never b
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 
 import msgspec
 
 from harness.context import Context
-from harness.errors import SeriesError, SourceError
+from harness.errors import SourceError
 from harness.kernel import debian, faults, registry, series, source
 from harness.kernel.series import Series
 from harness.kernel.source import Source
 from harness.kernel.specs import SourceSpec, parse_source
-from harness.progress import Silent
 from harness.records.kernel import RefusedSource
 
 
@@ -46,11 +44,11 @@ def resolve(
     if spec.kind != "debian" or spec.version or spec.suite:
         return found
     tested = registry.tested_with(_registered(whole.spec), found.version)
-    reason = _refusal(whole, found, context, fuzz=fuzz) if tested else ""
+    reason = series.refusal(whole, found, context, fuzz=fuzz) if tested else ""
     if not reason:
         return found
     for older in _older(spec.where, tested, context):
-        if not _refusal(whole, older, context, fuzz=fuzz):
+        if not series.refusal(whole, older, context, fuzz=fuzz):
             refused = RefusedSource(
                 origin=found.identity.origin, tree=found.identity.tree, reason=reason
             )
@@ -61,16 +59,6 @@ def resolve(
             identity = msgspec.structs.replace(older.identity, spec=spec.text, refused=refused)
             return msgspec.structs.replace(older, identity=identity)
     return found
-
-
-def _refusal(whole: Series, found: Source, context: Context, *, fuzz: bool) -> str:
-    """Return why a series does not apply to a source; empty if it does."""
-    quiet = dataclasses.replace(context, progress=Silent())
-    try:
-        series.apply(whole, found, quiet, fuzz=fuzz)
-    except SeriesError as error:
-        return error.message
-    return ""
 
 
 def _older(package: str, tested: str, context: Context) -> Iterator[Source]:

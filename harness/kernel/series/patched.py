@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from pathlib import Path
 
 import msgspec
 
 from harness.context import Context
+from harness.errors import SeriesError
 from harness.kernel.git import Store
 from harness.kernel.series.applying import ScratchIndex
 from harness.kernel.series.patch import Series
 from harness.kernel.series.refusal import Refusal, explain, refused
 from harness.kernel.source import Source, tree_version
+from harness.progress import Silent
 from harness.records.base import Record, read_json, to_json
 from harness.records.kernel import PatchIdentity, SeriesIdentity
 from harness.workspace import atomic_write, digest
@@ -60,6 +64,20 @@ def apply(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
     patched = Patched(identity=identity, version=version)
     atomic_write(memory, to_json(patched))
     return patched
+
+
+def refusal(series: Series, source: Source, context: Context, *, fuzz: bool = False) -> str:
+    """Return why a series does not apply to a source; empty if it does. Both are remembered."""
+    memory = _memory(series, source.identity.tree, context, fuzz).with_suffix(".refused")
+    with contextlib.suppress(FileNotFoundError):
+        return memory.read_text()
+    quiet = dataclasses.replace(context, progress=Silent())
+    try:
+        apply(series, source, quiet, fuzz=fuzz)
+    except SeriesError as error:
+        atomic_write(memory, error.message)
+        return error.message
+    return ""
 
 
 def _memory(series: Series, base: str, context: Context, fuzz: bool) -> Path:
