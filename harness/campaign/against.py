@@ -11,6 +11,7 @@ import msgspec
 from harness import pipeline
 from harness.campaign import compare, state
 from harness.context import Context
+from harness.kernel.obtain import source_used
 from harness.records.base import to_json
 from harness.records.campaign import Comparison
 from harness.records.run import REPORT, RunRecord
@@ -53,6 +54,8 @@ def run_against(request: RunRequest, series: str, runs: Path, context: Context) 
     requests = (base_of(request, series), request)
     for each in requests:
         pipeline.check(each, context)
+    source = source_used(request.subject.kernel, context)
+    requests = (base_of(request, series, source), request)
     records: list[RunRecord] = []
     for each in requests:
         records.append(pipeline.run(each, runs, context))
@@ -63,10 +66,22 @@ def run_against(request: RunRequest, series: str, runs: Path, context: Context) 
     return Against(tuple(records), found)
 
 
-def base_of(request: RunRequest, series: str) -> RunRequest:
-    """Return a run with another series, without the options of its own series."""
+def base_of(request: RunRequest, series: str, source: str = "") -> RunRequest:
+    """Return a run with another series, without the options of its own series.
+
+    Args:
+        request: the run.
+        series: ``--series`` of the base.
+        source: ``--kernel`` of the base; that of the run if it is empty.
+    """
+    kernel = request.subject.kernel
     kernel = msgspec.structs.replace(
-        request.subject.kernel, series=series, resolve="", mail_from="", first=None
+        kernel,
+        source=source or kernel.source,
+        series=series,
+        resolve="",
+        mail_from="",
+        first=None,
     )
     subject = msgspec.structs.replace(request.subject, kernel=kernel)
     return msgspec.structs.replace(request, subject=subject, expect=REPORT)

@@ -12,6 +12,7 @@ from harness.context import Context
 from harness.errors import SourceError, SpecError
 from harness.kernel import (
     config,
+    debian,
     finished,
     fragments,
     point_release,
@@ -236,6 +237,28 @@ def resolve_request(request: KernelRequest, context: Context) -> ResolvedRequest
         patches=applied[:count],
         extra=applied[count:],
     )
+
+
+def source_used(request: KernelRequest, context: Context) -> str:
+    """Return the ``--kernel`` argument of the very source that a request's kernel is made of.
+
+    That is another one than the request's where its series needs an older point release.
+
+    Raises:
+        SourceError, SeriesError: as `obtain`.
+    """
+    spec = specs.parse_source(request.source)
+    if spec.kind != "debian":
+        return request.source
+    with _pinned_store(context):
+        whole = _read_series(request, context)
+        found = point_release.resolve(
+            spec, whole, context, fuzz=request.fuzz, refresh=request.refresh
+        )
+    if found.identity.refused is None:
+        return request.source
+    package, _, version = debian.named(found.identity.origin).partition(" ")
+    return f"debian:{package}={version}"
 
 
 def patch_texts(request: KernelRequest, context: Context) -> tuple[str, ...]:

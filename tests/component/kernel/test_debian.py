@@ -16,7 +16,7 @@ from harness.context import Context
 from harness.errors import HarnessError, SeriesError, SourceError
 from harness.kernel import registry
 from harness.kernel.available import available
-from harness.kernel.obtain import KernelRequest, check_request, obtain, resolve_request
+from harness.kernel.obtain import KernelRequest, check_request, obtain, resolve_request, source_used
 from harness.kernel.source import Source, resolve
 from harness.kernel.specs import parse_source
 from harness.report import kernels
@@ -284,6 +284,8 @@ def test_the_tested_version_is_used_where_the_newest_does_not_take_the_series(
     assert (again.cached, again.source) == (True, kernel.source)
     # So do commands that look at the patches, and a kernel with some of them.
     assert resolve_request(request(), context).source == kernel.source
+    assert source_used(request(), context) == f"debian:{NAME}=6.12.8-1"
+    assert source_used(request(series="none"), context) == f"debian:{NAME}"
     none = obtain(request(first=0), context, build_log=tmp_path / "build.log")
     assert none.source == kernel.source
 

@@ -103,6 +103,18 @@ def test_two_runs_are_compared_where_both_say_something(
         assert json.loads(written.read_text())["exit_code"] == code
 
 
+def test_the_base_is_of_the_point_release_that_the_series_needs(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = Runs(tmp_path, probed(a_x="PASS"), probed(a_x="PASS"))
+    monkeypatch.setattr(pipeline, "check", lambda request, context: ())
+    monkeypatch.setattr(pipeline, "run", runs.run)
+    monkeypatch.setattr(against, "source_used", lambda kernel, context: f"{kernel.series}=1")
+    against.run_against(REQUEST, "none", tmp_path, context)
+    sources = [each.subject.kernel.source for each in runs.asked]
+    assert sources == ["lore:a@b=1", "tree:/src"]
+
+
 def test_a_base_that_was_not_probed_is_refused(
     tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
