@@ -55,7 +55,7 @@ def kernel_build(log: Path, timeout: float, **options: Any) -> int:
 @_log_option
 @click.option("--check", is_flag=True, help="Print only what it lacks of the requested symbols.")
 def kernel_config(log: Path, timeout: float, *, check: bool, **options: Any) -> int:
-    """Print the .config that a kernel would be built with; nothing is built.
+    """Print the .config that a kernel would get; nothing is built.
 
     The exit code is 2 if the kernel cannot have a symbol that it must not lack.
     """
