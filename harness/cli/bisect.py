@@ -103,7 +103,7 @@ def bisect(as_json: bool, timeout: float, **options: Any) -> int:
 
     with open_context(timeout) as context:
         found = _find(context, **options)
-    show(found, report.write, as_json=as_json)
+    show(found, report.lines(found), as_json=as_json)
     return found.exit_code
 
 

@@ -47,5 +47,5 @@ def show_comparison(
     """Print a comparison."""
     from harness.report import compare as report
 
-    write = report.write_mail if mail else report.write
-    show(found, lambda _, stream: write(found, before, after, stream), as_json=as_json)
+    lines = report.mail if mail else report.lines
+    show(found, lines(found, before, after), as_json=as_json)

@@ -75,5 +75,5 @@ def detect(  # noqa: PLR0913 - an argument an option
         found = campaign.detect(subject_of(**options), chosen, probes, stock, runs_dir, context)
     if markdown is not None:
         markdown.write_text(report.page(found, catalog.load()))
-    show(found, report.write, as_json=as_json)
+    show(found, report.lines(found), as_json=as_json)
     return found.exit_code

@@ -71,5 +71,5 @@ def inject(  # noqa: PLR0913 - an argument an option
         found = campaign.inject(chosen, count or len(chosen), seed, words, runs_dir, context)
     if markdown is not None:
         markdown.write_text(report.page(found))
-    show(found, report.write, as_json=as_json)
+    show(found, report.lines(found), as_json=as_json)
     return found.exit_code

@@ -109,5 +109,5 @@ def kernel_list(as_json: bool, timeout: float) -> int:
 
     with new_display() as display:
         found = available(new_context(timeout, display))
-    show(found, kernels.write, as_json=as_json)
+    show(found, kernels.lines(found), as_json=as_json)
     return 0

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -288,11 +288,12 @@ json_option = click.option(
 )
 
 
-def show(result: Record, write: Callable[[Any, TextIO], None], *, as_json: bool) -> None:
-    """Write a result as text; or as JSON to standard output, and as text to standard error."""
+def show(result: Record, lines: Iterable[str], *, as_json: bool) -> None:
+    """Write a result as lines; or as JSON to standard output, and the lines to standard error."""
     from harness.report import json
 
-    write(result, sys.stderr if as_json else sys.stdout)
+    stream = sys.stderr if as_json else sys.stdout
+    stream.writelines(f"{line}\n" for line in lines)
     if as_json:
         json.write(result, sys.stdout)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,12 @@ from harness.cli.options import (
     open_context,
     probe_option,
     runs_option,
-    show,
     subject_of,
     subject_options,
 )
 
 if TYPE_CHECKING:
+    from harness.records.run import RunRecord
     from harness.run.request import RunRequest
 
 
@@ -63,15 +64,23 @@ def run(as_json: bool, runs_dir: Path, timeout: float, against: str | None, **op
     The results and the evidence are kept in a run directory; runs/latest is a link to the last one.
     """
     from harness import pipeline
-    from harness.report import text
 
     request = _run_request(**options)
     if against is not None:
         return _run_against(request, against, runs_dir, timeout, as_json=as_json)
     with open_context(timeout) as context:
         record = pipeline.run(request, runs_dir, context)
-    show(record, text.write, as_json=as_json)
+    _show(record, as_json=as_json)
     return record.exit_code
+
+
+def _show(record: RunRecord, *, as_json: bool) -> None:
+    """Write the report, in colour on a terminal; to standard error where JSON is wanted."""
+    from harness.report import json, text
+
+    text.write(record, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        json.write(record, sys.stdout)
 
 
 def _run_against(
@@ -134,9 +143,8 @@ def _spare_memory(kselftests: tuple[str, ...]) -> int:
 @json_option
 def judge(run_dir: Path, as_json: bool) -> int:
     """Judge the evidence of a run again, without changing it."""
-    from harness.report import text
     from harness.run import judging
 
     record = judging.judged_again(run_dir)
-    show(record, text.write, as_json=as_json)
+    _show(record, as_json=as_json)
     return record.exit_code

@@ -56,7 +56,7 @@ def series_try(
 
     with open_context(timeout) as context:
         tried = series_try.try_series(subject_of(**options), probes, runs_dir, context)
-    show(tried, report.write, as_json=as_json)
+    show(tried, report.lines(tried), as_json=as_json)
     return tried.exit_code
 
 
@@ -76,5 +76,5 @@ def series_check(as_json: bool, timeout: float, **options: Any) -> int:
 
     with open_context(timeout) as context:
         checked = check_series(kernel_request(**options), context)
-    show(checked, report.write, as_json=as_json)
+    show(checked, report.lines(checked), as_json=as_json)
     return report.exit_code(checked)

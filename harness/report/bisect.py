@@ -5,18 +5,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import TextIO
 
 from harness.records.campaign import Bisection, Candidate, Confidence, Evaluation
 
 #: Suspects by trace that are shown, and suspects in the last line; the record has all.
 _MOST_TRACED = 10
 _MOST_NAMED = 4
-
-
-def write(found: Bisection, stream: TextIO) -> None:
-    """Write the whole report."""
-    stream.writelines(f"{line}\n" for line in lines(found))
 
 
 def lines(found: Bisection) -> Iterator[str]:

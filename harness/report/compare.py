@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TextIO
 
 from harness.records.campaign import (
     Change,
@@ -45,11 +44,6 @@ _MAIL: dict[ChangeKind, str] = {
 }
 
 _MAIL_WIDTH = 72
-
-
-def write(found: Comparison, before: RunRecord, after: RunRecord, stream: TextIO) -> None:
-    """Write the table."""
-    stream.writelines(f"{line}\n" for line in lines(found, before, after))
 
 
 def lines(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str]:
@@ -150,11 +144,6 @@ def subject(record: RunRecord) -> str:
         series += f", {count} patch{'es' if count > 1 else ''}"
         series += f", tree {record.kernel.series.tree[:12]}"
     return f"{record.kernel.release}, {record.kernel.source.spec}, series {series}"
-
-
-def write_mail(found: Comparison, before: RunRecord, after: RunRecord, stream: TextIO) -> None:
-    """Write text that a person can paste into a reply and complete."""
-    stream.writelines(f"{line}\n" for line in mail(found, before, after))
 
 
 def mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str]:

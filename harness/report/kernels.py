@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+from collections.abc import Iterator
 
 from harness.kernel.available import Available, SourceVersion
 
 _TAKEN = {"now": "taken", "by fetch": "taken after `hgm kernel fetch`"}
 
 
-def write(found: Available, stream: TextIO) -> None:
-    """Write package, version, suites and remarks, a line for each version."""
+def lines(found: Available) -> Iterator[str]:
+    """Yield package, version, suites and remarks, a line for each version."""
     rows = [(one.package, one.version, _suites(one), _remarks(one)) for one in found.versions]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        stream.write("  ".join(cells).rstrip() + "\n")
+        yield "  ".join(cells).rstrip()
 
 
 def _suites(one: SourceVersion) -> str:

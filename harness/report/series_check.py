@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TextIO
 
 from harness.kernel.series.check import PatchCheck, SeriesCheck
 from harness.kernel.series.patch import printable
@@ -16,11 +15,6 @@ _BAD = 2
 def exit_code(checked: SeriesCheck) -> int:
     """Return 0 for a series that applies, else 2."""
     return _BAD if checked.refused or checked.forbidden else 0
-
-
-def write(checked: SeriesCheck, stream: TextIO) -> None:
-    """Write the report."""
-    stream.writelines(f"{line}\n" for line in lines(checked))
 
 
 def lines(checked: SeriesCheck) -> Iterator[str]:

@@ -5,15 +5,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TextIO
 
 from harness.records.campaign import SeriesTry, Step
 from harness.report import matrix
-
-
-def write(tried: SeriesTry, stream: TextIO) -> None:
-    """Write the whole report."""
-    stream.writelines(f"{line}\n" for line in lines(tried))
 
 
 def lines(tried: SeriesTry) -> Iterator[str]:

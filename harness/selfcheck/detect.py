@@ -31,8 +31,10 @@ from harness.run.subject import Subject
 from harness.workspace import atomic_write, digest
 
 #: How it ended with a fault. ``not offered``: nothing showed it, and the kernel does not offer a
-#: promise that it rests on.
-FaultResult = Literal["caught", "missed", "not offered", "does not apply", "no build", "no boot"]
+#: promise that it rests on. ``not known``: a probe that might have caught it was LOST.
+FaultResult = Literal[
+    "caught", "missed", "not offered", "not known", "does not apply", "no build", "no boot"
+]
 
 #: The results that are right for a fault on top of another series than its own.
 _RIGHT_ELSEWHERE = frozenset({"caught", "not offered", "does not apply"})
@@ -114,11 +116,16 @@ class Detection(Record, frozen=True, kw_only=True):
     def exit_code(self) -> int:
         """Return 0 if every fault that can show was caught and there was no false alarm, else 1.
 
+        It is 3 if nothing else is wrong than that this host lost a probe.
+
         That a fault does not apply, or rests on what is not offered, is right only on top of
         another series than its own.
         """
         right = _RIGHT_ELSEWHERE if self.series else {"caught"}
-        return 0 if not self.alarms and all(row.result in right for row in self.rows) else 1
+        results = {row.result for row in self.rows} - right
+        if self.alarms or results - {"not known"}:
+            return 1
+        return 3 if results else 0
 
 
 def select(faults: Sequence[Fault], globs: Sequence[str]) -> tuple[Fault, ...]:
@@ -173,7 +180,7 @@ def detect(
         for number, fault in enumerate(in_order(faults), 1):
             context.progress.stage("detect", f"{number} of {len(faults)}: {fault.name}")
             step = _step(fault, chosen[fault.name])
-            record = _run_until_caught(fault, campaign, step, requests[fault.name])
+            record = run_until_caught(fault, campaign, step, requests[fault.name])
             rows.append(row(fault, record))
             release = release or (record.kernel.release if record.kernel else "")
             context.progress.note(f"{rows[-1].result}: {fault.name}: {rows[-1].reason}")
@@ -196,22 +203,30 @@ def in_order(faults: Sequence[Fault]) -> tuple[Fault, ...]:
     return tuple(sorted(faults, key=lambda fault: (fault.config, fault.on)))
 
 
-def _run_until_caught(
+def run_until_caught(
     fault: Fault, campaign: CampaignState, step: str, request: RunRequest
 ) -> RunRecord:
     """Return the first run that caught a fault, or the last of as many as it should take.
 
     A fault that shows in one of N boots gets so many boots that it is missed with 1 % probability.
+    A run with a LOST probe says nothing, unless another caught the fault: it is repeated the next
+    time.
     """
     boots = strategy.repeats(1 / fault.one_in, _MISSED)
-    done = list(campaign.runs(step))
+    runs = campaign.runs(step)
+    done = [run for run in runs if catchers(fault.caught, run) or not _lost(run)]
     while True:
         for record in done:
             if catchers(fault.caught, record):
                 return record
-        if len(done) >= boots:
+        if done and (len(done) >= boots or _lost(done[-1])):
             return done[-1]
         done.append(campaign.run(step, request))
+
+
+def _lost(record: RunRecord) -> bool:
+    """Return whether a probe of a run was LOST."""
+    return any(probe.status == "LOST" for probe in record.probes)
 
 
 def _step(fault: Fault, globs: tuple[str, ...]) -> str:
@@ -274,7 +289,7 @@ def _result(fault: Fault, record: RunRecord, by: ProbeResult | None) -> tuple[Fa
     for promise in record.promises:
         if promise.name in fault.rests_on and promise.state == "not offered":
             return "not offered", f"it rests on {promise.name}: {promise.word}"
-    return "missed", record.reason
+    return "not known" if _lost(record) else "missed", record.reason
 
 
 def catchers(caught: Sequence[Catch], record: RunRecord) -> tuple[ProbeResult, ...]:

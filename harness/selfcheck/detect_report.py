@@ -25,11 +25,6 @@ def write_list(faults: Sequence[Fault], stream: TextIO) -> None:
     stream.write(f"{len(faults)} faults in {kinds} classes\n")
 
 
-def write(found: Detection, stream: TextIO) -> None:
-    """Write the report."""
-    stream.writelines(f"{line}\n" for line in lines(found))
-
-
 def lines(found: Detection) -> Iterator[str]:
     """Yield the report's lines."""
     width = max((len(row.fault) for row in found.rows), default=0)
@@ -51,7 +46,7 @@ def verdict_line(found: Detection) -> str:
     if found.unfaulted:
         runs = sum(found.unfaulted.values())
         parts.append(f"{len(found.alarms)} false alarms in {runs} runs without a fault")
-    verdict = "PASS" if found.exit_code == 0 else "FAIL"
+    verdict = {0: "PASS", 1: "FAIL"}.get(found.exit_code, "ERROR")
     return f"{verdict}: {', '.join(parts) or 'nothing was run'}"
 
 

@@ -24,11 +24,6 @@ def write_list(faults: Sequence[HostFault], stream: TextIO) -> None:
         stream.write(f"{fault.name:<{width}}  {fault.does} (in {stages}{needs})\n")
 
 
-def write(found: Injections, stream: TextIO) -> None:
-    """Write the report."""
-    stream.writelines(f"{line}\n" for line in lines(found))
-
-
 def lines(found: Injections) -> Iterator[str]:
     """Yield the report's lines: what went wrong, a line a fault, the verdict."""
     for row in _not_right(found):

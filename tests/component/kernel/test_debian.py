@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -177,9 +176,7 @@ def test_a_package_without_a_kernel_source(
 
 
 def listing(context: Context) -> list[str]:
-    stream = io.StringIO()
-    kernels.write(available(context), stream)
-    return [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+    return [" ".join(line.split()) for line in kernels.lines(available(context))]
 
 
 def test_listing_says_what_there_is_what_is_taken_and_what_is_in_the_cache(

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from harness.campaign import strategy
+from harness.campaign.state import CampaignState
 from harness.errors import SpecError
 from harness.kernel import faults
 from harness.kernel.faults import Catch, Fault
@@ -16,6 +17,7 @@ from harness.records.machine import MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.probe import CheckpointResult, ProbeSpec, Splat, Status
 from harness.records.run import HgmSupport, PromiseState, RunRecord
+from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.selfcheck import detect
 from harness.selfcheck import detect_report as report
@@ -44,6 +46,12 @@ FAULT = Fault(
         (probed({"hgm/split/1G": "FAIL"}), "missed", ""),  # not by this probe
         (probed({"hgm/continue-4k/1G": "PASS"}), "missed", ""),
         (probed({"hgm/continue-4k/1G": "SKIP"}), "missed", ""),
+        (probed({"hgm/continue-4k/1G": "LOST"}), "not known", ""),
+        (
+            probed({"hgm/continue-4k/1G": "FAIL", "hgm/stress/2M": "LOST"}),
+            "caught",
+            "hgm/continue-4k/1G: FAIL",
+        ),
         (probed({"hgm/stress/2M": "CRASH"}), "missed", ""),  # without the pattern
         (probed({"hgm/continue-4k/2M#2": "FAIL"}), "caught", "hgm/continue-4k/2M#2: FAIL"),
         (NO_SERIES, "does not apply", ""),
@@ -188,6 +196,37 @@ def test_the_exit_code_is_0_only_if_every_fault_is_caught() -> None:
     assert _detection(caught, missed).exit_code == 1
     alarm = detect.Alarm(kernel="none", what="a/b: FAIL: x", run_dir="/r")
     assert msgspec.structs.replace(_detection(caught), alarms=(alarm,)).exit_code == 1
+
+
+class _Campaign(CampaignState):
+    """A campaign whose runs are given."""
+
+    def __init__(self, made: list[RunRecord], *following: RunRecord) -> None:
+        self.made, self.following = made, list(following)
+
+    def runs(self, step: str) -> tuple[RunRecord, ...]:
+        return tuple(self.made)
+
+    def run(self, step: str, request: RunRequest) -> RunRecord:
+        self.made.append(self.following.pop(0))
+        return self.made[-1]
+
+
+def test_a_run_that_lost_a_probe_is_repeated_the_next_time_and_not_before() -> None:
+    lost, missed = probed({"hgm/continue-4k/1G": "LOST"}), probed({"hgm/continue-4k/1G": "PASS"})
+    kernel = KernelRequest(source="tree:/src")
+    request = RunRequest(subject=Subject(kernel=kernel, machine=MACHINE))
+    campaign = _Campaign([], lost, missed)
+    assert detect.run_until_caught(FAULT, campaign, "x", request) == lost
+    assert detect.run_until_caught(FAULT, campaign, "x", request) == missed
+    assert detect.run_until_caught(FAULT, campaign, "x", request) == missed
+    assert campaign.following == []
+
+
+def test_a_lost_probe_is_no_miss_and_no_pass() -> None:
+    caught, lost = probed({"hgm/continue-4k/1G": "FAIL"}), probed({"hgm/continue-4k/1G": "LOST"})
+    assert _detection(caught, lost).exit_code == 3
+    assert _detection(lost, probed({"hgm/split/1G": "FAIL"})).exit_code == 1
 
 
 def test_what_cannot_show_is_right_only_on_another_series_than_the_faults_own() -> None:
