@@ -7,6 +7,7 @@ and a test keeps it so.
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import msgspec
@@ -16,9 +17,12 @@ from harness.records.run import RunRecord
 
 def json_schema() -> bytes:
     """Return the schema (JSON Schema 2020-12) of `RunRecord` as indented JSON."""
-    return (
-        msgspec.json.format(msgspec.json.encode(msgspec.json.schema(RunRecord)), indent=2) + b"\n"
-    )
+    schema = msgspec.json.schema(RunRecord)
+    for definition in schema["$defs"].values():
+        # Python 3.13 takes the indentation out of docstrings, older ones do not.
+        if "description" in definition:
+            definition["description"] = inspect.cleandoc(definition["description"])
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
 
 
 if __name__ == "__main__":

@@ -259,7 +259,7 @@ def test_the_report(solve: Solve) -> None:
     again = [line for line in lines if line.startswith("again ")]
     words = "run --kernel tree:/src --series dir:/p --first {} --hugepages 2M:1 "
     words += "--probe hgm/x/2M --expect report"
-    assert [line.partition("/hgm ")[2] for line in again] == [
+    assert [line.rpartition("/hgm ")[2] for line in again] == [
         words.format(number) for number in (2, 1)
     ]
     assert lines[-1] == "FOUND: 2 0002.patch"
