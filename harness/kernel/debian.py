@@ -43,9 +43,11 @@ def find(spec: SourceSpec, context: Context, *, refresh: bool = False) -> tuple[
         for offer in _exactly(spec.where, lists):
             if spec.version in ("", offer.version):
                 return lists, offer
-            others.append(f"{offer.version} ({offer.suite})")
+            others.append(offer.version)
     if others:
-        missing = f"version {spec.version} of {spec.where}; there are {', '.join(others)}"
+        missing = (
+            f"version {spec.version} of {spec.where}; there are {', '.join(dict.fromkeys(others))}"
+        )
     else:
         missing = f"the package {spec.where}"
     where = f"Debian's suite {spec.suite}" if spec.suite else "no suite of Debian"

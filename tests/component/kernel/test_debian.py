@@ -136,6 +136,7 @@ def test_what_is_not_there_is_the_callers_mistake_before_anything_is_fetched(
     archive: DebianArchive, add: Add, context: Context
 ) -> None:
     add("trixie", "6.12.7-1")
+    add("trixie-security", "6.12.7-1")
     archive.publish_all()
     assert refused("debian:linux-source-9", context) == (
         2,
@@ -144,7 +145,7 @@ def test_what_is_not_there_is_the_callers_mistake_before_anything_is_fetched(
     )
     code, line = refused(f"debian:{NAME}=6.12.8-1", context)
     assert code == 2
-    assert f"has version 6.12.8-1 of {NAME}; there are 6.12.7-1 (trixie); `hgm" in line
+    assert f"has version 6.12.8-1 of {NAME}; there are 6.12.7-1; `hgm" in line
     assert refused(f"debian:{NAME}@sid", context) == (
         2,
         f"--kernel debian:{NAME}@sid: Debian's suite sid does not have the package {NAME}; "
