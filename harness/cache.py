@@ -29,8 +29,8 @@ class CacheEntry(Record, frozen=True, kw_only=True):
     """One file or directory of the cache that can be removed by itself.
 
     Attributes:
-        kind: ``kernel``, ``tree``, ``image``, ``probe``, ``config`` (a kernel's), ``environment``
-            (Python's), ``ccache`` or ``sources``.
+        kind: ``kernel``, ``tree``, ``image``, ``probe``, ``config`` (a kernel's), ``apt lists``,
+            ``environment`` (Python's), ``ccache`` or ``sources``.
         path: where it is, absolute.
         size: bytes on disk.
         used: when it was last used, seconds since the epoch.
@@ -156,7 +156,7 @@ def _mark(kind: str, path: Path) -> str:
     Published entries are never written to. A work tree grows with each build directory and with the
     first kernel built in it; later builds there keep its size about the same.
     """
-    if kind in _WHOLE.values():
+    if kind in _WHOLE.values() or kind == "apt lists":
         return ""
     builds = path.glob(f"src/{OUTPUT}*") if kind == "tree" else ()
     names = sorted(f"{each.name}{(each / 'vmlinux').exists():+d}" for each in builds)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pysequoia import Tsk
 
-from harness import apt, command
+from harness import apt, cache, command
 from harness.apt import Apt, Archives
 from harness.context import Context
 from harness.deadline import Deadline
@@ -298,3 +298,14 @@ def test_a_mirror_that_is_not_a_url(context: Context, monkeypatch: pytest.Monkey
     monkeypatch.setenv(apt.MAIN_VARIABLE, "not a url")
     with pytest.raises(UserError, match="not a URL"):
         apt.archives(context.deadline)
+
+
+def test_lists_are_an_entry_of_the_cache_that_can_be_pruned(
+    archive: DebianArchive, context: Context
+) -> None:
+    found = Apt(SUITES, context)
+    found.refresh()
+    (entry,) = cache.entries(context.workspace)
+    assert (entry.kind, entry.pinned) == ("apt lists", False)
+    assert cache.prune(context.workspace, 0, context.progress) == (entry,)
+    assert len(versions(found)) == 3
