@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import click
 
 from harness.cli.options import (
-    new_context,
-    new_display,
+    open_context,
     subject_of,
     subject_options,
 )
@@ -36,6 +36,6 @@ def guest_shell(command: tuple[str, ...], timeout: float, disk: bool, **options:
     """
     from harness.run import shell
 
-    with new_display() as display:
-        context = new_context(timeout, display)
-        return shell.open_shell(subject_of(**options), command, context, display, disk=disk)
+    with contextlib.ExitStack() as stack:
+        context = stack.enter_context(open_context(timeout))
+        return shell.open_shell(subject_of(**options), command, context, stack.close, disk=disk)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import new_context, new_display, timeout_option
+from harness.cli.options import open_context, timeout_option
 
 if TYPE_CHECKING:
     from harness.image.image import Manifest
@@ -34,8 +34,7 @@ def image_build(timeout: float, refresh: bool) -> int:
     """
     from harness.image import image as guest_image
 
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         built = guest_image.obtain(context, refresh=refresh)
     click.echo(f"{built.initramfs}\n{built.disk}")
     return 0
@@ -52,8 +51,7 @@ def image_export(timeout: float, file: Path) -> int:
     from harness.image import archive
     from harness.image import image as guest_image
 
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         manifest = archive.write(guest_image.obtain(context), file)
     _describe(file, manifest)
     return 0
@@ -69,8 +67,8 @@ def image_import(timeout: float, file: Path) -> int:
     """
     from harness.image import archive
 
-    with new_display() as display:
-        manifest = archive.read(file, new_context(timeout, display))
+    with open_context(timeout) as context:
+        manifest = archive.read(file, context)
     _describe(file, manifest)
     return 0
 

@@ -13,8 +13,7 @@ from harness.cli.options import (
     json_option,
     kernel_options,
     kernel_request,
-    new_context,
-    new_display,
+    open_context,
     show,
     timeout_option,
 )
@@ -42,8 +41,7 @@ def kernel_build(log: Path, timeout: float, **options: Any) -> int:
     """Build a kernel, unless cached, and print its image's path."""
     from harness.kernel.obtain import obtain
 
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         built = obtain(kernel_request(**options), context, build_log=log)
     click.echo(built.image)
     return 0
@@ -61,8 +59,7 @@ def kernel_config(log: Path, timeout: float, *, check: bool, **options: Any) -> 
     """
     from harness.kernel.obtain import configuration
 
-    with new_display() as display:
-        context = new_context(timeout, display)
+    with open_context(timeout) as context:
         final = configuration(kernel_request(**options), context, log=log)
     if check:
         asked = final.asked.count("\n")
@@ -88,8 +85,8 @@ def kernel_fetch(source: str, timeout: float) -> int:
     """Fetch the newest version of a source for later runs."""
     from harness.kernel.obtain import fetch
 
-    with new_display() as display:
-        found = fetch(source, new_context(timeout, display))
+    with open_context(timeout) as context:
+        found = fetch(source, context)
     click.echo(f"{found.origin}, tree {found.tree}")
     return 0
 
@@ -107,7 +104,7 @@ def kernel_list(as_json: bool, timeout: float) -> int:
     from harness.kernel.available import available
     from harness.report import kernels
 
-    with new_display() as display:
-        found = available(new_context(timeout, display))
+    with open_context(timeout) as context:
+        found = available(context)
     show(found, kernels.lines(found), as_json=as_json)
     return 0

@@ -228,18 +228,14 @@ def kernel_request(
 
 @contextlib.contextmanager
 def open_context(timeout: float) -> Iterator[Context]:
-    """Yield the context of a command; its progress is shown until the end."""
-    with new_display() as display:
-        yield new_context(timeout, display)
-
-
-def new_context(timeout: float, display: Display) -> Context:
-    """Return the context of a command: the user's cache, its deadline, its progress."""
+    """Yield the context of a command: the user's cache, its deadline, its progress."""
     from harness.context import Context
     from harness.deadline import Deadline
     from harness.workspace import Workspace
 
-    return Context(Workspace.default(), Deadline.after(timeout, "the command (--timeout)"), display)
+    deadline = Deadline.after(timeout, "the command (--timeout)")
+    with new_display() as display:
+        yield Context(Workspace.default(), deadline, display)
 
 
 def machine_of(

@@ -19,7 +19,6 @@ import paramiko
 from harness.context import Context
 from harness.errors import GuestLost
 from harness.probes import catalog
-from harness.report.progress import Display
 from harness.run import guests, listener, prepare, subject
 from harness.vm.ssh import as_guest_lost
 
@@ -30,7 +29,7 @@ def open_shell(
     subject: subject.Subject,
     command: Sequence[str],
     context: Context,
-    display: Display,
+    end_display: Callable[[], None],
     *,
     disk: bool,
 ) -> int:
@@ -40,7 +39,7 @@ def open_shell(
         subject: which kernel on which machine.
         command: what to run instead of a login shell; its words reach the guest unchanged.
         context: cache, deadline, progress.
-        display: ended before the terminal belongs to the guest.
+        end_display: ends the display of progress, before the terminal belongs to the guest.
         disk: whether Python and the GNU tools are wanted.
 
     Returns:
@@ -66,7 +65,7 @@ def open_shell(
                 )
                 return answer.exit_code
             context.progress.note("probes are in /probes; leave with exit, which ends the guest")
-            display.__exit__(None, None, None)
+            end_display()
             # A person may stop QEMU with a debugger, and take as long as it takes.
             with host.heartbeat.suspended(), host.ssh.terminal(*_size()) as channel:
                 code = _connect(channel)
