@@ -131,6 +131,32 @@ CRASHES = {
         r"page_table_deadlock at mm/hgm_crashes\.c:\d+, waiting in .*spin.*, on CPU \d",
         budget=2.0,
     ),
+    "page-tables-crossed": Crash(
+        ("hgm", "page-tables-crossed"),
+        "HANG",
+        "",
+        r"take_both at mm/hgm_crashes\.c:\d+, waiting in .*spin.*, on CPU \d",
+        r"crash \(pid \d+\) on CPU \d is in write: spins for a page-table lock in take_both .*"
+        r"; hgm-crossed \(pid \d+\) on CPU \d is a kernel thread: spins for another",
+        budget=2.0,
+    ),
+    "mutex-of-a-sleeper": Crash(
+        ("hgm", "mutex-of-a-sleeper"),
+        "HANG",
+        "",
+        r"mutex_of_a_sleeper at mm/hgm_crashes\.c:\d+, waiting in __mutex_lock.*, state D",
+        r"is in write: waits for a mutex, held by hgm-holder \(pid \d+\), in mutex_of_a_sleeper .*"
+        r"; hgm-holder \(pid \d+\) is a kernel thread: sleeps in sleep_with_mutex",
+        budget=2.0,
+    ),
+    "lost-wakeup": Crash(
+        ("hgm", "lost-wakeup"),
+        "HANG",
+        "",
+        r"lost_wakeup at mm/hgm_crashes\.c:\d+, state D",
+        r"crash \(pid \d+\) is in write: sleeps in lost_wakeup \(mm/hgm_crashes\.c:\d+\)",
+        budget=2.0,
+    ),
     "interrupts-off-loop": Crash(
         ("hgm", "interrupts-off-loop"),
         "HANG",
