@@ -29,12 +29,12 @@ Hgm = Callable[..., Run]
 
 TOTAL = 31
 
-#: What every fork passes, in a file that the reference does not touch; the probe's name is fork.
+#: What every fork passes, in a file that the reference does not touch.
 _IN_FORK = {"file": "kernel/fork.c", "after": "\toldmm = current->mm;"}
 
 
-def _fork(statement: str) -> Callable[[Callable[[str], str]], str]:
-    line = f'\tif (!strcmp(current->comm, "fork"))\n\t\t{statement}'
+def _fork(statement: str, program: str = "fork") -> Callable[[Callable[[str], str]], str]:
+    line = f'\tif (!strcmp(current->comm, "{program}"))\n\t\t{statement}'
     return lambda text: synthetic.patch(text=text, more=line, **_IN_FORK)
 
 
@@ -108,6 +108,35 @@ def test_the_faulty_patch_is_named(hgm: Hgm, tmp_path: Path, name: str) -> None:
     assert found["suspects"][0]["id"] == f"{culprit:04}"
     assert fault.evidence in found["evidence"]
     _took_few_builds(found)
+
+
+#: Faults in the 12th of 40 patches, of which the 30th switches the feature on; and what is put on
+#: top of earlier ones to see them.
+ENABLED_LATE = {
+    "in the feature": (FAULTS["wrong result"], ["0030"]),
+    "in fork, by a probe of the feature": (FAULTS["crash"], ["0030"]),
+    "in fork": (
+        SeededFault(
+            _fork("BUG();", "fork_private"), ("--probe", "baseline/fork-private/2M"), "CRASH"
+        ),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENABLED_LATE)
+def test_the_patch_that_switches_the_feature_on_is_not_named(
+    hgm: Hgm, tmp_path: Path, name: str
+) -> None:
+    fault, on_top = ENABLED_LATE[name]
+    text = synthetic.source_text(STOCK)
+    series = tmp_path / "series"
+    synthetic.write_enabled_late(series, text, fault.patch(text), total=40, culprit=12, enabling=30)
+    words = ("--series", f"dir:{series}", "--runs-dir", str(tmp_path / "runs"))
+    found = _found(hgm("bisect", *words, *fault.predicate, "--json"))
+    assert [each["id"] for each in found["suspects"]] == ["0012"]
+    assert [each["id"] for each in found["enabling"]] == on_top
+    assert fault.evidence in found["evidence"]
 
 
 def test_the_faulty_commit_is_named(hgm: Hgm, tmp_path: Path) -> None:
