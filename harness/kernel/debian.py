@@ -8,6 +8,7 @@ a newer one that is not released yet, and a release candidate is taken if there 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,13 +59,22 @@ def find(spec: SourceSpec, context: Context, *, refresh: bool = False) -> tuple[
     )
 
 
-def older(package: str, than: str, context: Context) -> Iterator[Offer]:
-    """Yield the versions of a package that are older than one, in the order of preference."""
-    for suites in _releases(context, "", refresh=False):
-        for offer in _exactly(package, _lists(suites, context, refresh=False)):
-            argv = ["dpkg", "--compare-versions", offer.version, "lt", than]
-            if command.run(argv, context.deadline, ok=(0, 1)).exit_code == 0:
-                yield offer
+def older(package: str, than: str, context: Context) -> list[Offer]:
+    """Return the versions of a package that are older than one, the newest first."""
+
+    def compare(one: Offer, two: Offer) -> int:
+        return _is_older(one.version, two.version, context) - _is_older(
+            two.version, one.version, context
+        )
+
+    found = [offer for offer in everything(context) if offer.package == package]
+    found = [offer for offer in found if _is_older(offer.version, than, context)]
+    return sorted(found, key=functools.cmp_to_key(compare))
+
+
+def _is_older(version: str, than: str, context: Context) -> bool:
+    argv = ["dpkg", "--compare-versions", version, "lt", than]
+    return command.run(argv, context.deadline, ok=(0, 1)).exit_code == 0
 
 
 def everything(context: Context) -> Iterator[Offer]:

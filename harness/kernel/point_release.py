@@ -20,6 +20,9 @@ from harness.kernel.source import Source
 from harness.kernel.specs import SourceSpec, parse_source
 from harness.records.kernel import RefusedSource
 
+#: How many versions older than the tested one are tried: each is a download of 150 MB.
+_MOST_OLDER = 3
+
 
 def resolve(
     spec: SourceSpec, whole: Series, context: Context, *, fuzz: bool = False, refresh: bool = False
@@ -27,7 +30,7 @@ def resolve(
     """Return the source that a spec names, or an older version that takes the series.
 
     An older version is for a ``debian:`` spec without version and suite, and a series that
-    ``series.toml`` says was tested: that version, or if Debian has it no more, the first older one
+    ``series.toml`` says was tested: that version, or if Debian has it no more, the newest older one
     to which the series applies. If there is none it is the newest, and the series is refused later.
 
     Args:
@@ -65,8 +68,9 @@ def _older(package: str, tested: str, context: Context) -> Iterator[Source]:
     """Yield the tested version of a package, if Debian or the cache has it, then older ones."""
     with contextlib.suppress(SourceError):
         yield source.resolve(parse_source(f"debian:{package}={tested}"), context)
-    for offer in debian.older(package, tested, context):
-        yield source.resolve(parse_source(f"debian:{package}={offer.version}"), context)
+    versions = dict.fromkeys(offer.version for offer in debian.older(package, tested, context))
+    for version in list(versions)[:_MOST_OLDER]:
+        yield source.resolve(parse_source(f"debian:{package}={version}"), context)
 
 
 def _registered(spec: str) -> str:

@@ -289,16 +289,17 @@ def test_the_tested_version_is_used_where_the_newest_does_not_take_the_series(
 
 
 @pytest.mark.usefixtures("ours")
-def test_an_older_version_is_used_where_debian_has_the_tested_one_no_more(
+def test_the_newest_older_version_is_used_where_debian_has_the_tested_one_no_more(
     archive: DebianArchive, add: Add, conflicting: Add, context: Context
 ) -> None:
     conflicting("trixie-security", "6.12.9-1")
-    conflicting("trixie", "6.12.7-1")
-    add("trixie", "6.12.6-1")
-    add("trixie", "6.12.5-1")
+    conflicting("trixie", "6.12.7-10")
+    conflicting("trixie", "6.12.7-2")
+    add("bookworm", "6.12.7-2~deb12u1")
+    add("trixie", "6.12.7-1")
     archive.publish_all()
     found = resolve_request(request(), context).source
-    assert found.origin.startswith(f"{NAME} 6.12.6-1, trixie, sha256 ")
+    assert found.origin.startswith(f"{NAME} 6.12.7-2~deb12u1, bookworm, sha256 ")
 
 
 @pytest.mark.usefixtures("ours")
@@ -337,11 +338,14 @@ def test_what_was_asked_for_by_name_is_never_exchanged(
 
 
 @pytest.mark.usefixtures("ours")
-def test_without_any_version_that_fits_the_newest_is_refused(
-    archive: DebianArchive, conflicting: Add, context: Context
+def test_without_a_version_that_fits_the_newest_is_refused_and_few_are_tried(
+    archive: DebianArchive, add: Add, conflicting: Add, context: Context
 ) -> None:
-    conflicting("trixie", "6.12.8-1")
-    conflicting("trixie-security", "6.12.9-1")
+    for version in ("6.12.9-1", "6.12.8-1", "6.12.7-1", "6.12.6-1", "6.12.5-1"):
+        conflicting("trixie", version)
+    add("trixie", "6.12.4-1")
     archive.publish_all()
     with pytest.raises(SeriesError, match=r"0001-add\.patch"):
         resolve_request(request(), context)
+    fetched = {path.stem for path in context.workspace.room("sources").glob("debian-*=*.json")}
+    assert fetched == {f"debian-{NAME}=6.12.{number}-1" for number in (9, 8, 7, 6, 5)}
