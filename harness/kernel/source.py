@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,7 @@ from harness.apt import Apt, Offer
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import NoSpace, SourceError
-from harness.kernel import debian, specs, user_tree
+from harness.kernel import debian, specs, toolchain, user_tree
 from harness.kernel.git import Store
 from harness.kernel.specs import SourceSpec
 from harness.kernel.user_repository import UserRepository, last_error
@@ -71,11 +70,12 @@ def check(spec: SourceSpec, context: Context) -> None:
 
     Raises:
         SourceError: if it is absent, or not a kernel source.
+        InfrastructureError: if Debian has to be asked, and cannot be.
     """
     match spec.kind:
         case "debian":
-            known = read_json(_debian_memory(context, spec), Source)
-            if known is None and shutil.which("apt-get"):  # a missing program is reported later
+            if read_json(_debian_memory(context, spec), Source) is None:
+                toolchain.require()  # a missing tool is reported before a fetch
                 debian.find(spec, context)
         case "tree":
             _tree_version(spec)
