@@ -140,9 +140,14 @@ def obtain(context: Context, *, refresh: bool = False, directory: Path = RECIPES
 
 def check(context: Context) -> None:
     """Raise InfrastructureError if the image is not in the cache and cannot be made here."""
-    if not host.has_apt() and _remembered(context.workspace, read_recipes().digest) is None:
+    if _remembered(context.workspace, read_recipes().digest) is None:
+        _require_apt()
+
+
+def _require_apt() -> None:
+    if not host.has_apt():
         raise InfrastructureError(
-            "no guest image is in the cache, and there is no apt-get to make one with",
+            "the guest image cannot be made here: there is no apt-get",
             hint="`hgm image export FILE` on a Debian host, then `hgm image import FILE` here",
         )
 
@@ -180,6 +185,7 @@ def _pointer(workspace: Workspace, recipes: str) -> Path:
 
 
 def _resolve_and_build(recipes: Recipes, context: Context, refresh: bool) -> GuestImage:
+    _require_apt()
     context.progress.stage("image", f"packages of Debian {recipes.initramfs.suite}")
     suites = apt.release(recipes.initramfs.suite)
     archive = Apt(suites, context, recipes.initramfs.architecture)
