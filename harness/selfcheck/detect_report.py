@@ -42,7 +42,7 @@ def verdict_line(found: Detection) -> str:
     if found.rows:
         results = collections.Counter(row.result for row in found.rows)
         parts.append(f"{results.pop('caught', 0)} of {len(found.rows)} faults caught")
-        parts += [f"{count} {result}" for result, count in sorted(results.items())]
+        parts += [f"{result}: {count}" for result, count in sorted(results.items())]
     if found.unfaulted:
         runs = sum(found.unfaulted.values())
         parts.append(f"{len(found.alarms)} false alarms in {runs} runs without a fault")
