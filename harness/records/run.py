@@ -135,6 +135,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         run_dir: absolute path of the run directory.
         probes: in the order they ran; one that was selected and did not run is LOST.
         splats: what the kernel reported outside of any probe.
+        machine_splats: what it reported before init, and another kernel on this machine as well.
         stages: how long each stage took.
         notes: lines that a reader of the result should see.
         timeout_scale: how many times longer than where the budgets were measured the slowest guest
@@ -165,6 +166,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     run_dir: str = ""
     probes: tuple[ProbeResult, ...] = ()
     splats: tuple[Splat, ...] = ()
+    machine_splats: tuple[Splat, ...] = ()
     stages: tuple[StageTime, ...] = ()
     notes: tuple[str, ...] = ()
     timeout_scale: float = 0.0
@@ -190,6 +192,7 @@ class Known(TypedDict, total=False):
     image: str
     probes: tuple[ProbeResult, ...]
     splats: tuple[Splat, ...]
+    machine_splats: tuple[Splat, ...]
     stages: tuple[StageTime, ...]
     notes: tuple[str, ...]
     timeout_scale: float

@@ -148,6 +148,10 @@ def head(record: RunRecord) -> list[tuple[str, str]]:
 def tail(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines below the table: splats, notes, and the run directory."""
     lines = [("kernel", f"splat outside of any probe: {s.title}") for s in record.splats]
+    lines += [
+        ("machine", f"another kernel reports this here too: {s.title}")
+        for s in record.machine_splats
+    ]
     if record.probes and not _seen(record):
         lines.append(("probes", f"none of {len(record.probes)} was run"))
     lines += [("note", note) for note in record.notes]

@@ -17,17 +17,18 @@ from harness import cache
 from harness.deadline import Deadline
 from harness.errors import GuestLost, SpecError
 from harness.image.overlay import OverlayFile
-from harness.judge import dmesg
+from harness.judge import dmesg, machine
 from harness.records.machine import MachineSpec, PoolSummary, size_name
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec
-from harness.run import calibration, judging
+from harness.run import calibration, judging, other_kernel
 from harness.run.accounting import LeakCheck
 from harness.run.capture import QUESTION_SECONDS, captured, locate_stall
 from harness.run.checkpoint import Watcher
 from harness.run.features import hgm_support
 from harness.run.prepare import Prepared
 from harness.run.probe import FEATURES, GUEST_DIRECTORY, MOUNT_DISK, run_probe
+from harness.store import rundir
 from harness.store.rundir import RunStore
 from harness.vm import pool
 from harness.vm.guest import BootRequest, Guest, booted
@@ -62,7 +63,16 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
             else:
                 prepared.context.progress.step(total, total, "probes")
                 host.power_off(prepared.context.progress)
-    store.know(splats=judging.outside_splats(store.run_dir))
+    _know_splats(prepared, store)
+
+
+def _know_splats(prepared: Prepared, store: RunStore) -> None:
+    """Record what the kernel reported outside of any probe, and what of it is the machine's."""
+    found = judging.outside_splats(store.run_dir)
+    if machine.before_init(found.kernel, rundir.read_console(store.run_dir)):
+        store.note([other_kernel.boot(prepared, store.run_dir)])
+        found = judging.outside_splats(store.run_dir)
+    store.know(splats=found.kernel, machine_splats=found.machine)
 
 
 def require_askable(specs: Sequence[ProbeSpec], machine: MachineSpec) -> None:

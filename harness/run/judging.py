@@ -10,7 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 from harness.errors import RecordError
-from harness.judge import checkpoint, dmesg, lines
+from harness.judge import checkpoint, dmesg, lines, machine
+from harness.judge.machine import BootSplats
 from harness.judge.pagetable import Run
 from harness.judge.probe_verdict import ConsoleSlice, judge_probe
 from harness.judge.run_verdict import judge_run
@@ -33,8 +34,8 @@ def judge(run_dir: Path, evidence: ProbeEvidence) -> ProbeResult:
     return _judge(run_dir, evidence, rundir.read_console(run_dir))
 
 
-def outside_splats(run_dir: Path) -> tuple[Splat, ...]:
-    """Return what the kernel reported outside of any probe.
+def outside_splats(run_dir: Path) -> BootSplats:
+    """Return what the kernel reported outside of any probe: its own faults, and the machine's.
 
     Raises:
         RecordError: if a file is damaged.
@@ -45,7 +46,9 @@ def outside_splats(run_dir: Path) -> tuple[Splat, ...]:
         capture = rundir.read_capture(run_dir / rundir.directory_for(item.name))
         if capture is not None:
             spans.append((capture.console_from, capture.console_to))
-    return dmesg.outside(dmesg.scan(lines.decode(rundir.read_console(run_dir))), spans)
+    console = rundir.read_console(run_dir)
+    found = dmesg.outside(dmesg.scan(lines.decode(console)), spans)
+    return machine.divide(found, console, rundir.read_console(run_dir, rundir.OTHER_SERIAL))
 
 
 class Judged(NamedTuple):
@@ -54,10 +57,12 @@ class Judged(NamedTuple):
     Attributes:
         probes: in the order of the record, then those that it does not name.
         splats: what the kernel reported outside of any probe.
+        machine_splats: those of the machine, see `RunRecord`.
     """
 
     probes: tuple[ProbeResult, ...]
     splats: tuple[Splat, ...]
+    machine_splats: tuple[Splat, ...]
 
 
 def rejudge(run_dir: Path) -> Judged:
@@ -84,7 +89,7 @@ def rejudge(run_dir: Path) -> Judged:
             raise RecordError(f"{missing} is missing, yet the record says {probe.status}")
     late = sorted(evidence.values(), key=lambda item: item.console_from)
     results += [_judge(run_dir, item, console) for item in late]
-    return Judged(tuple(results), outside_splats(run_dir))
+    return Judged(tuple(results), *outside_splats(run_dir))
 
 
 def judged_again(run_dir: Path) -> RunRecord:
@@ -97,7 +102,7 @@ def judged_again(run_dir: Path) -> RunRecord:
     """
     record = rundir.load(run_dir)
     judged = rejudge(run_dir)
-    record = msgspec.structs.replace(record, probes=judged.probes, splats=judged.splats)
+    record = msgspec.structs.replace(record, **judged._asdict())
     if record.outcome is not Outcome.PROBES_RAN:
         return record
     return msgspec.structs.replace(record, **judge_run(record)._asdict())

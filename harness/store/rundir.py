@@ -13,6 +13,8 @@
                               beside it hold that (harness/evidence writes them)
     ingredients.json          what the run was made of, to do it again elsewhere
     serial.log                the guest's console from the first byte (written by the console)
+    other-kernel.log          the console of another kernel on the same machine, booted if there was
+                              a splat before init
 
 ``NAME`` is the probe's name in a form that is a file name: see `directory_for`. Directories of
 older schemas are read as well: `harness.store.upgrade` puts them into today's words.
@@ -55,6 +57,7 @@ from harness.workspace import atomic_write
 
 RESULT = "result.json"
 SERIAL = "serial.log"
+OTHER_SERIAL = "other-kernel.log"
 PROBES = "probes"
 KTAP = "ktap"
 STDERR = "stderr"
@@ -299,9 +302,9 @@ def read_output(run_dir: Path, name: str) -> tuple[bytes, bytes]:
     return _bytes(directory / KTAP), _bytes(directory / STDERR)
 
 
-def read_console(run_dir: Path) -> bytes:
-    """Return the guest's console so far; empty where it has printed nothing."""
-    path = run_dir / SERIAL
+def read_console(run_dir: Path, name: str = SERIAL) -> bytes:
+    """Return the guest's console so far, or another one; empty where nothing was printed."""
+    path = run_dir / name
     return _bytes(path) if path.exists() else b""
 
 

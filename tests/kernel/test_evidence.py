@@ -21,7 +21,7 @@ from harness.deadline import Deadline
 from harness.evidence.escalation import Escalation
 from harness.records.base import from_json
 from harness.records.probe import Capture, ProbeEvidence, ProbeResult, ProbeSpec
-from harness.run import guests, judging, listener, prepare, subject
+from harness.run import guests, judging, listener, other_kernel, prepare, subject
 from harness.run.prepare import Prepared
 from harness.run.probe import run_probe
 from harness.store import rundir
@@ -55,6 +55,16 @@ def prepared(hgm_subject: subject.Subject, hgm_context: Context, tmp_path: Path)
 
 def capture(run_dir: Path, probe: ProbeResult) -> Capture:
     return from_json((run_dir / probe.directory / rundir.CAPTURE).read_bytes(), Capture)
+
+
+@pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
+def test_another_kernel_is_booted_on_the_same_machine(prepared: Prepared, tmp_path: Path) -> None:
+    said = other_kernel.boot(prepared, tmp_path)
+    assert said.endswith("was booted on the same machine, for its splats before init"), said
+    console = rundir.read_console(tmp_path, rundir.OTHER_SERIAL)
+    assert re.search(rb"Linux version \S+-amd64 \(debian-kernel@lists\.debian\.org\)", console)
+    assert b"hugepages=8" in console
+    assert b"Run /init as init process" in console
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")

@@ -93,15 +93,28 @@ def test_judging_again_sees_splats_outside_of_probes(tmp_path: Path) -> None:
     store = RunStore(tmp_path, RunRecord())
     (tmp_path / "serial.log").write_text(WARNING)
     keep(store, evidence(begin=len(WARNING), end=len(WARNING)))
-    assert judging.outside_splats(tmp_path)[0].kind == "warning"
+    assert judging.outside_splats(tmp_path).kernel[0].kind == "warning"
     judged = judging.rejudge(tmp_path)
     assert [probe.status for probe in judged.probes] == ["PASS"]
     assert [splat.kind for splat in judged.splats] == ["warning"]
 
 
+def test_judging_again_reads_the_console_of_another_kernel(tmp_path: Path) -> None:
+    store = RunStore(tmp_path, RunRecord())
+    boot = "[    0.000000] Linux version 6.12.117 (hgm@hgm) (gcc 12)\n" + WARNING
+    (tmp_path / "serial.log").write_text(boot)
+    keep(store, evidence(begin=len(boot), end=len(boot)))
+    assert [splat.kind for splat in judging.rejudge(tmp_path).splats] == ["warning"]
+    (tmp_path / "other-kernel.log").write_text(boot)
+    store.end(Outcome.PROBES_RAN, "FAIL", 1, "splat outside of any probe")
+    again = judging.judged_again(tmp_path)
+    assert [splat.kind for splat in again.machine_splats] == ["warning"]
+    assert (again.splats, again.verdict, again.exit_code) == ((), "PASS", 0)
+
+
 def test_judging_a_run_that_was_cut_before_its_first_probe(tmp_path: Path) -> None:
     RunStore(tmp_path, RunRecord())
-    assert judging.rejudge(tmp_path) == ((), ())
+    assert judging.rejudge(tmp_path) == judging.Judged((), (), ())
 
 
 def test_judging_again_brings_a_new_verdict_to_a_run_that_reached_one(tmp_path: Path) -> None:
