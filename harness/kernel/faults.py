@@ -46,6 +46,7 @@ class Fault(
         seeds: one line: what is wrong in the kernel.
         kind: its class, such as ``wrong subpage mapped``.
         on: the registered series that it applies on top of; ``none`` for the source alone.
+        kernel: the source that it is made for, as for ``--kernel``; empty for the default one.
         caught: any of these is a catch.
         config: features that the kernel needs for the fault to show, such as ``debug``.
         one_in: it shows in one boot of so many.
@@ -58,6 +59,7 @@ class Fault(
     seeds: str
     kind: str
     on: str
+    kernel: str = ""
     caught: tuple[Catch, ...]
     config: tuple[str, ...] = ()
     one_in: int = 1

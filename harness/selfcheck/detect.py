@@ -200,7 +200,7 @@ def detect(
 
 def in_order(faults: Sequence[Fault]) -> tuple[Fault, ...]:
     """Return faults so that each kernel differs little from the one built before it."""
-    return tuple(sorted(faults, key=lambda fault: (fault.config, fault.on)))
+    return tuple(sorted(faults, key=lambda fault: (fault.kernel, fault.config, fault.on)))
 
 
 def run_until_caught(
@@ -242,7 +242,7 @@ def _elsewhere(subject: Subject) -> str:
 def faulted(subject: Subject, fault: Fault, globs: tuple[str, ...]) -> RunRequest:
     """Return the run of a kernel with a fault."""
     if not _elsewhere(subject):
-        return _request(subject, f"fault:{fault.name}", fault.config, globs)
+        return _request(subject, f"fault:{fault.name}", fault.config, globs, fault.kernel)
     extra = (*subject.kernel.extra, fault.patch)
     kernel = msgspec.structs.replace(subject.kernel, extra=extra)
     subject = msgspec.structs.replace(subject, kernel=kernel)
@@ -250,10 +250,17 @@ def faulted(subject: Subject, fault: Fault, globs: tuple[str, ...]) -> RunReques
 
 
 def _request(
-    subject: Subject, series: str, features: tuple[str, ...], globs: tuple[str, ...]
+    subject: Subject,
+    series: str,
+    features: tuple[str, ...],
+    globs: tuple[str, ...],
+    source: str = "",
 ) -> RunRequest:
     kernel = msgspec.structs.replace(
-        subject.kernel, series=series, features=(*subject.kernel.features, *features)
+        subject.kernel,
+        source=source or subject.kernel.source,
+        series=series,
+        features=(*subject.kernel.features, *features),
     )
     return RunRequest(subject=msgspec.structs.replace(subject, kernel=kernel), probes=globs)
 

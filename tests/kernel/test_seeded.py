@@ -12,6 +12,7 @@ from harness import data
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.kernel import faults
+from harness.kernel.faults import Fault
 from harness.kernel.obtain import KernelRequest, check_series
 from harness.progress import Silent
 from harness.workspace import Workspace
@@ -33,10 +34,10 @@ def with_fault(directory: Path, fault: str, base: str = "") -> str:
     return f"dir:{directory}"
 
 
-@pytest.mark.parametrize("name", [fault.name for fault in faults.load()])
-def test_a_fault_fits_what_it_stands_on_to_the_line(name: str) -> None:
+@pytest.mark.parametrize("fault", faults.load(), ids=lambda fault: str(fault.name))
+def test_a_fault_fits_what_it_stands_on_to_the_line(fault: Fault) -> None:
     checked = check_series(
-        KernelRequest(source=STOCK, series=f"fault:{name}"),
+        KernelRequest(source=fault.kernel or STOCK, series=f"fault:{fault.name}"),
         context=Context(Workspace.default(), Deadline.after(120, "the series"), Silent()),
     )
     # A store that has the blobs merges three ways what others would have to refuse.

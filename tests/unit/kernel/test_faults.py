@@ -29,6 +29,7 @@ CLASSES = {
     "sleeping under a spinlock",
     "infinite loop",
     "page lost on fork",
+    "poisoned memory given out",
 }
 
 FAULTS = faults.load()
@@ -51,6 +52,7 @@ def test_every_patch_is_listed() -> None:
 def test_base_of_a_fault_exists(fault: Fault) -> None:
     assert specs.parse_series(f"fault:{fault.name}").kind == "fault"
     assert fault.on == "none" or registry.find(fault.on)
+    assert not fault.kernel or specs.parse_source(fault.kernel).kind == "debian"
     features = {path.stem for path in Path("kernel-configs").glob("*.config")}
     assert set(fault.config) <= features
 
