@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The final ``.config`` of a source and its fragments, and the reason for each request not met.
 
-Kconfig takes seconds, so what it made is kept in the cache, by all that it depends on:
+Kconfig takes seconds, so what it made is kept in the cache, by all that it depends on::
 
     configs/KEY.json         a final configuration and what it lacks of what was requested
     sources/kconfig-TREE     hash of the files of a git tree that Kconfig reads
@@ -34,6 +34,10 @@ _RECIPE = "2"
 #: Kconfig tests the compiler: enough of a tree to run `make allnoconfig` in.
 _INPUT = re.compile(r"\t(?:Makefile$|arch/x86/Makefile|scripts/|(?:.*/)?Kconfig[^/]*$)")
 _DEFINES = re.compile(r"^[ \t]*(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
+
+_DEPENDS_IF = re.compile(
+    r"^([ \t]+depends on )([^#\n]+)[ \t]if[ \t]([^#\n]+)(?:#.*)?$", re.MULTILINE
+)
 
 
 class FinalConfig(Record, frozen=True, kw_only=True):
@@ -128,12 +132,12 @@ def _inputs(tree: str, context: Context) -> tuple[str, ...]:
 
 def _inputs_digest(tree: str, context: Context) -> str:
     memory = context.workspace.room("sources") / f"kconfig-{tree}"
-    try:
-        return memory.read_text()
-    except FileNotFoundError:
-        found = digest(*_inputs(tree, context))
-        atomic_write(memory, found)
-        return found
+    known = memory.read_text(errors="replace") if memory.exists() else ""
+    if re.fullmatch(r"[0-9a-f]{64}", known):  # it is not after a loss of power
+        return known
+    found = digest(*_inputs(tree, context))
+    atomic_write(memory, found)
+    return found
 
 
 def _run(
@@ -149,11 +153,11 @@ def _run(
         requested = room / "requested"
         requested.write_text(asked)
         make = Make(source, output, context.deadline, log, context.workspace.cache)
-        make.run([f"KCONFIG_ALLCONFIG={requested}", "allnoconfig", "olddefconfig"])
+        make.run([f"KCONFIG_ALLCONFIG={requested}", "allnoconfig"])
         text = (output / ".config").read_text()
         missed = {request.symbol for request in fragments.unmet(requests, text)}
         known = missed & defined(source, depends) if missed else missed
-        unmet = explain(known, text, source, make.kconfig()) if known else {}
+        unmet = explain(known, output / ".config", source, make.kconfig()) if known else {}
         return _Made(text=text, unknown=tuple(sorted(missed - unmet.keys())), unmet=unmet)
 
 
@@ -201,17 +205,26 @@ def defined(source: Path, depends: Iterable[str]) -> set[str]:
 
 
 def explain(
-    symbols: Iterable[str], config: str, source: Path, tools: Mapping[str, str]
+    symbols: Iterable[str], config: Path, source: Path, tools: Mapping[str, str]
 ) -> dict[str, str]:
     """Return for each symbol of this architecture what it became and why.
 
     Args:
         symbols: names without ``CONFIG_``.
-        config: the final configuration.
+        config: the final ``.config``.
         source: the kernel's source.
         tools: the variables that the kernel's Makefile gives to Kconfig: ARCH, CC, LD ...
     """
-    kconfig = _load(config, source, tools)
+    import kconfiglib  # 60 ms, needed only for a missing symbol
+
+    try:
+        kconfig = _load(config, source, tools)
+    except kconfiglib.KconfigError as error:  # syntax newer than `modernised`
+        got, why = fragments.values(config.read_text()), " ".join(str(error).split())
+        return {
+            name: f"became {got.get(name, 'n')}: the reason is unknown, kconfiglib fails: {why}"
+            for name in symbols
+        }
     found = {name: kconfig.syms.get(name) for name in symbols}
     return {
         name: f"became {symbol.str_value or 'n'}: {_reason(symbol)}"
@@ -220,9 +233,9 @@ def explain(
     }
 
 
-def _load(config: str, source: Path, tools: Mapping[str, str]) -> Any:
+def _load(config: Path, source: Path, tools: Mapping[str, str]) -> Any:
     """Return kconfiglib's model of a kernel's symbols with a configuration loaded."""
-    import kconfiglib  # 60 ms, needed only for a missing symbol
+    import kconfiglib
 
     class Reader(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no types
         """Gives kconfiglib 14.1 the older form of syntax that it does not know."""
@@ -236,12 +249,7 @@ def _load(config: str, source: Path, tools: Mapping[str, str]) -> Any:
     os.environ.update(tools, srctree=str(source))
     try:
         model = Reader("Kconfig", warn=False)
-        final = source.parent / f".explain.{os.getpid()}.config"
-        try:
-            final.write_text(config)
-            model.load_config(str(final))
-        finally:
-            final.unlink(missing_ok=True)
+        model.load_config(str(config))
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -251,10 +259,12 @@ def _load(config: str, source: Path, tools: Mapping[str, str]) -> Any:
 def modernised(text: str) -> str:
     """Return Kconfig text with the syntax of newer kernels in the form of 2020.
 
-    ``modules`` on a line of its own was ``option modules`` before 5.14; ``transitional`` (6.18)
-    only concerns old configurations.
+    ``modules`` on a line of its own was ``option modules`` before 5.14; ``depends on A if B`` (7.x)
+    is ``depends on A || !B``; ``transitional`` (6.18) only concerns old configurations.
     """
+    text = text.replace("\\\n", " ")
     text = re.sub(r"^([ \t]+)modules[ \t]*$", r"\1option modules", text, flags=re.MULTILINE)
+    text = _DEPENDS_IF.sub(r"\1(\2) || !(\3)", text)
     return re.sub(r"^[ \t]+transitional[ \t]*$", "", text, flags=re.MULTILINE)
 
 

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Our fragments on the kernels that we claim: configured, not built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.kernel import fragments
+from tests.kernel.conftest import Run
+
+#: Features that exclude another one.
+EXCLUSIVE = {"no-hgm"}
+
+#: What each kernel does not know of our fragments. Another symbol here means that Kconfig has
+#: changed: find out what replaced it.
+NEVER = {"HUGETLB_HIGH_GRANULARITY_MAPPING", "HGM_CRASHES"}
+UNKNOWN = {
+    "6.1": {"HARDLOCKUP_DETECTOR_PREFER_BUDDY"},
+    "6.12": {"RANDOM_TRUST_CPU"},
+    "7.2": {"RANDOM_TRUST_CPU", "X86_5LEVEL", "PROC_SYSCTL"},
+    "7.3": {"RANDOM_TRUST_CPU", "X86_5LEVEL", "PROC_SYSCTL"},
+}
+
+
+@pytest.mark.parametrize("version", UNKNOWN)
+def test_every_feature_can_be_configured(
+    version: str, hgm: Callable[..., Run], tmp_path: Path
+) -> None:
+    kernel = ["--kernel", f"debian:linux-source-{version}", "--series", "none"]
+    check = ["kernel", "config", "--check", "--log", str(tmp_path / "log"), *kernel]
+    known = {path.stem for path in fragments.DIRECTORY.glob("*.config")}
+    features = known - set(fragments.ALWAYS) - EXCLUSIVE
+    done = hgm(*check, *(word for name in sorted(features) for word in ("--config", name)))
+    assert done.code == 0, done.err
+    assert {line.split("=")[0].strip() for line in done.out.splitlines()[1:]} == {
+        f"CONFIG_{symbol}" for symbol in NEVER | UNKNOWN[version]
+    }
+
+    mine = tmp_path / "mine.config"
+    mine.write_text("# CONFIG_X86_MCE is not set\nCONFIG_NO_SUCH_SYMBOL=y\nCONFIG_ARM64_MTE=y\n")
+    refused = hgm(*check, "--config", str(mine))
+    assert (refused.code, refused.out) == (2, "")
+    for lacking in (
+        "CONFIG_MEMORY_FAILURE=y (kernel-configs/base.config:",
+        "became n: needs ARCH_SUPPORTS_MEMORY_FAILURE(=n)",
+        f"CONFIG_NO_SUCH_SYMBOL=y ({mine}:2) is unknown to kernel {version}.",
+        f"CONFIG_ARM64_MTE=y ({mine}:3) is unknown to kernel {version}.",
+    ):
+        assert lacking in refused.err
