@@ -352,10 +352,10 @@ def test_missing_tools_are_named_at_once(
 ) -> None:
     few = tmp_path / "few"
     few.mkdir()
-    for package in host.packages():
-        found = shutil.which(package.shown_by)
-        if found and package.name not in ("gcc", "bison"):
-            (few / package.shown_by).symlink_to(found)
+    programs = {package.shown_by for package in host.packages()} - {"gcc", "bison"}
+    for program in (*programs, "apt-get", "dpkg-deb"):
+        if found := shutil.which(program):
+            (few / program).symlink_to(found)
     monkeypatch.setenv("PATH", str(few))
     with pytest.raises(ToolMissing) as caught:
         get(f"tree:{toy}")
