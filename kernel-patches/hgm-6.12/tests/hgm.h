@@ -46,6 +46,18 @@
 #ifndef UFFD_FEATURE_EXACT_ADDRESS
 #define UFFD_FEATURE_EXACT_ADDRESS	(1 << 11)
 #endif
+#ifndef UFFD_FEATURE_RWP
+#define UFFD_FEATURE_RWP		(1 << 17)
+#define UFFD_FEATURE_RWP_ASYNC		(1 << 18)
+#define UFFD_PAGEFAULT_FLAG_RWP		(1 << 3)
+#define UFFDIO_REGISTER_MODE_RWP	((uint64_t)1 << 3)
+#define UFFDIO_RWPROTECT_MODE_RWP	((uint64_t)1 << 0)
+struct uffdio_rwprotect {
+	struct uffdio_range range;
+	__u64 mode;
+};
+#define UFFDIO_RWPROTECT	_IOWR(UFFDIO, 0x09, struct uffdio_rwprotect)
+#endif
 
 #define PS	4096UL
 #define K	1024UL
@@ -225,6 +237,17 @@ static inline int uffd_open(uint64_t features)
 	return fd;
 }
 
+static inline bool uffd_has(uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		DIE("userfaultfd: %m");
+	close(fd);
+	return (api.features & features) == features;
+}
+
 static inline int uffd_reg(int u, void *a, unsigned long len, uint64_t mode)
 {
 	struct uffdio_register r = {
@@ -267,6 +290,16 @@ static inline int wp(int u, void *a, unsigned long len, bool on)
 	};
 
 	return ioctl(u, UFFDIO_WRITEPROTECT, &w) ? -errno : 0;
+}
+
+static inline int rwp(int u, void *a, unsigned long len, bool on)
+{
+	struct uffdio_rwprotect w = {
+		.range = { (unsigned long)a, len },
+		.mode = on ? UFFDIO_RWPROTECT_MODE_RWP : 0,
+	};
+
+	return ioctl(u, UFFDIO_RWPROTECT, &w) ? -errno : 0;
 }
 
 /* The base page @i of a huge page gets contents of its own */

@@ -21,10 +21,11 @@ def test_each_listed_series_is_a_quilt_directory() -> None:
         assert (Path(series.directory) / "series").is_file(), series
 
 
-def test_source_named_in_default_for_gets_the_series() -> None:
-    series = registry.default_for("debian:linux-source-6.12")
+@pytest.mark.parametrize("version", ["6.12", "7.3"])
+def test_source_named_in_default_for_gets_the_series(version: str) -> None:
+    series = registry.default_for(f"debian:linux-source-{version}")
     assert series is not None
-    assert (series.name, series.gives) == ("hgm-6.12", "hgm-reference")
+    assert (series.name, series.gives) == (f"hgm-{version}", "hgm-reference")
 
 
 def test_the_series_of_a_package_is_that_of_its_versions() -> None:
