@@ -42,7 +42,7 @@ class Compiler:
         return counts["direct_cache_hit"] + counts["preprocessed_cache_hit"]
 
     def ccache_was_called(self) -> bool:
-        return any(self._counts().values())
+        return self._counts()["stats_updated_timestamp"] != 0
 
     def _counts(self) -> dict[str, int]:
         lines = self._run(["ccache", "--print-stats"]).splitlines()

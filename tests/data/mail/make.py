@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import quopri
 import sys
 from pathlib import Path
@@ -131,6 +132,14 @@ def with_html(number: int, diff: str) -> bytes:
     return mail(f"[PATCH {number}/2] mm: part {number}", body, f"p{number}", extra=extra)
 
 
+def packed(data: bytes) -> bytes:
+    """Return gzip's format with the header that every version of Python writes."""
+    out = io.BytesIO()
+    with gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=0) as file:
+        file.write(data)
+    return out.getvalue()
+
+
 def creates(path: str, text: str = "int added;", mode: str = "100644") -> str:
     """Return the diff of a new file of one line."""
     return (
@@ -212,7 +221,7 @@ BOXES: dict[str, bytes] = {
     ),
     "attachment.mbox": attached(1, FIRST) + attached(2, SECOND),
     "with-html.mbox": with_html(1, FIRST) + TWO,
-    "packed.mbox.gz": gzip.compress(COVER + ONE + TWO, mtime=0),
+    "packed.mbox.gz": packed(COVER + ONE + TWO),
     "nested-v1-v2.mbox": COVER
     + ONE
     + patch(2, OTHER)
@@ -237,7 +246,7 @@ BOXES: dict[str, bytes] = {
     "empty.mbox": b"",
     "blank.mbox": b"\n\n",
     "no-mail.mbox": bytes(range(256)) * 8,
-    "cut-gzip.mbox.gz": gzip.compress(COVER + ONE + TWO, mtime=0)[:-40],
+    "cut-gzip.mbox.gz": packed(COVER + ONE + TWO)[:-40],
     "corrupt-hunk.mbox": alone(FIRST.replace("@@ -1,4 +1,4 @@", "@@ -1,9 +1,9 @@")),
     "truncated.mbox": alone(FIRST)[: -len(SIGNATURE) - 40],
     "wrapped-lines.mbox": alone(FIRST.replace("+int more;", "+int\nmore;")),
