@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 
 from harness import pipeline
+from harness.kernel import registry
 from harness.recording import Recording, first_record, recorded
 from harness.records.probe import ProbeSpec
 from harness.records.run import REPORT
 from harness.run.prepare import Prepared
 
-STOCK = "debian:linux-source-6.12"
+#: The point release that the reference series was tested with: a newer one may not take it, and
+#: stock and patched kernels are to come from one tree.
+STOCK = f"debian:linux-source-6.12={registry.find('hgm-6.12').tested}"
 OLDER = "debian:linux-source-6.1"
 
 _SECONDS = 3000
