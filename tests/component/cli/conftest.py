@@ -8,7 +8,7 @@ import pytest
 from tests.component.debian_archive import DebianArchive
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let no command fetch anything: Debian is an archive with one empty package."""
     archive = DebianArchive(tmp_path_factory.mktemp("debian"))
