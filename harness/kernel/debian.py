@@ -17,12 +17,13 @@ from harness import apt, command
 from harness.apt import Apt, Offer
 from harness.context import Context
 from harness.deadline import Deadline
-from harness.errors import SourceError
+from harness.errors import InfrastructureError, SourceError
 from harness.kernel.specs import SourceSpec
 
 _SOURCE = re.compile(r"linux-source-([0-9]+(?:[.][0-9]+)*)\Z")
 
-_NAMED = ("stable", "oldstable", "testing")
+#: Asked for their codenames together; testing is so by itself, since few packages need it.
+_NAMED = ("stable", "oldstable")
 
 
 def find(spec: SourceSpec, context: Context, *, refresh: bool = False) -> tuple[Apt, Offer]:
@@ -39,8 +40,8 @@ def find(spec: SourceSpec, context: Context, *, refresh: bool = False) -> tuple[
         InfrastructureError: as `harness.apt.Apt`.
     """
     others: list[str] = []
-    for suites in _releases(context, spec.suite, refresh=refresh):
-        lists = _lists(suites, context, refresh=refresh)
+    for name in (spec.suite,) if spec.suite else _releases(context, refresh=refresh):
+        lists = _lists(name, context, refresh=refresh)
         for offer in _exactly(spec.where, lists):
             if spec.version in ("", offer.version):
                 return lists, offer
@@ -78,10 +79,17 @@ def _is_older(version: str, than: str, context: Context) -> bool:
 
 
 def everything(context: Context) -> Iterator[Offer]:
-    """Yield every version of every kernel source, from the suites in the order of preference."""
-    for suites in _releases(context, "", refresh=False):
-        offers = _lists(suites, context, refresh=False).offers("linux-source-")
-        yield from (offer for offer in offers if _SOURCE.match(offer.package))
+    """Yield every version of every kernel source, from the suites in the order of preference.
+
+    A release whose lists cannot be had, such as one that has expired, is left out with a note.
+    """
+    for name in _releases(context, refresh=False):
+        try:
+            offers = _lists(name, context, refresh=False).offers("linux-source-")
+        except InfrastructureError as error:
+            context.progress.note(f"without Debian's {name}: {error.line()}")
+        else:
+            yield from (offer for offer in offers if _SOURCE.match(offer.package))
 
 
 def kernel(package: str) -> tuple[int, ...]:
@@ -90,25 +98,29 @@ def kernel(package: str) -> tuple[int, ...]:
     return tuple(map(int, found[1].split("."))) if found else ()
 
 
-def _releases(context: Context, only: str, *, refresh: bool) -> Iterator[tuple[str, ...]]:
-    """Yield the suites of each release, in the order in which they are preferred."""
-    named = Apt(_NAMED, context, targets="none")
+def _releases(context: Context, *, refresh: bool) -> tuple[str, ...]:
+    """Return the releases in the order in which they are preferred."""
+    names = _codenames(_NAMED, context, refresh=refresh)
+    known = (names["stable"], names["oldstable"])
+    return (*known, *(f"{name}-backports" for name in known), "testing", "sid", "experimental")
+
+
+def _codenames(names: tuple[str, ...], context: Context, *, refresh: bool) -> dict[str, str]:
+    lists = Apt(names, context, targets="none")
     if refresh:
-        named.refresh(older_than=0)
-    names = {**named.codenames(), "unstable": "sid"}
-    if only:
-        name, dash, part = only.partition("-")
-        yield apt.release(f"{names.get(name, name)}{dash}{part}")
-        return
-    stable, oldstable = names["stable"], names["oldstable"]
-    for name in (stable, oldstable, f"{stable}-backports", f"{oldstable}-backports"):
-        yield apt.release(name)
-    for name in (names["testing"], "sid", "experimental"):
-        yield apt.release(name)
+        lists.refresh(older_than=0)
+    return lists.codenames()
 
 
-def _lists(suites: tuple[str, ...], context: Context, *, refresh: bool) -> Apt:
-    lists = Apt(suites, context)
+def _lists(release: str, context: Context, *, refresh: bool) -> Apt:
+    """Return the lists of a release, or of a part of one such as ``stable-backports``."""
+    name, dash, part = release.partition("-")
+    if name == "unstable":
+        name = "sid"
+    for names in (_NAMED, ("testing",)):
+        if name in names:
+            name = _codenames(names, context, refresh=refresh)[name]
+    lists = Apt(apt.release(f"{name}{dash}{part}"), context)
     if refresh:
         lists.refresh(older_than=0)
     return lists

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pysequoia import Tsk
 
 from harness.context import Context
-from harness.errors import HarnessError, SeriesError, SourceError
-from harness.kernel import registry
+from harness.errors import HarnessError, InfrastructureError, SeriesError, SourceError
+from harness.kernel import debian, registry
 from harness.kernel.available import available
 from harness.kernel.obtain import KernelRequest, check_request, obtain, resolve_request, source_used
 from harness.kernel.source import Source, resolve
@@ -94,6 +95,24 @@ def test_a_release_candidate_is_taken_only_if_there_is_nothing_else(
     add("trixie-backports", "7.3.1-1~bpo13+1", "linux-source-7.3")
     archive.publish_all()
     assert taken(spec, context, refresh=True).endswith("7.3.1-1~bpo13+1, trixie-backports")
+
+
+def test_a_suite_that_cannot_be_had_is_missed_only_by_what_needs_it(
+    archive: DebianArchive, add: Add, context: Context
+) -> None:
+    add("trixie", "6.12.107-1")
+    add("sid", "7.3.1-1", "linux-source-7.3")
+    archive.publish_all()
+    stranger = Tsk.generate("Somebody <somebody@example.org>")
+    archive.publish("testing", codename="forky", key=stranger)
+    progress = Notes()
+    watched = dataclasses.replace(context, progress=progress)
+    assert taken(f"debian:{NAME}", watched) == f"{NAME} 6.12.107-1, trixie"
+    offers = [(offer.version, offer.suite) for offer in debian.everything(watched)]
+    assert offers == [("6.12.107-1", "trixie"), ("7.3.1-1", "sid")]
+    assert [note for note in progress.notes if note.startswith("without Debian's testing: ")]
+    with pytest.raises(InfrastructureError, match="does not trust"):
+        taken("debian:linux-source-7.3", watched)
 
 
 def test_a_source_is_remembered_until_it_is_fetched_again(
