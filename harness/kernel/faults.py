@@ -28,8 +28,9 @@ class Catch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         probe: a glob over probe names, as ``--probe`` takes it.
         status: the statuses of a matching probe that count.
-        pattern: a regular expression that the reason, a line of the kernel's log during the probe,
-            or a finding of the page-table walk must match as well; empty for any.
+        pattern: a regular expression that the reason, a failed test (``name: reason``), a line of
+            the kernel's log during the probe, or a finding of the page-table walk must match as
+            well; empty for any.
     """
 
     probe: str

@@ -311,6 +311,7 @@ def _caught(catch: Catch, probe: ProbeResult) -> bool:
     if probe.status not in catch.status or not matches(plain_name(probe.name), catch.probe):
         return False
     lines = [probe.reason, *(line for splat in probe.splats for line in splat.block)]
+    lines += [f"{each.name}: {each.reason}" for each in probe.subtests if each.status == "FAIL"]
     lines += [problem for each in probe.checkpoints for problem in each.problems]
     return not catch.pattern or any(re.search(catch.pattern, line) for line in lines)
 
