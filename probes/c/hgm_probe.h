@@ -174,6 +174,9 @@ int probe_main(int argc, char **argv, const struct probe *probe);
 /* Diagnostic lines, one each, without a newline at the end. */
 void probe_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void probe_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What failures of this process are about from now on, in front of their text; "" for nothing. */
+void probe_about(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void probe_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /*
@@ -544,8 +547,10 @@ size_t pagemap_protected_count(const void *start, size_t count);
 
 /*
  * PAGEMAP_SCAN of the pages that are in a category, at most MAX_PAGES of them (0: all);
- * skips the test where the kernel has no such ioctl.
+ * skips the test where the kernel has no such ioctl. With SCAN_WITHOUT_REGIONS, a flag of
+ * ours, it is not asked for regions.
  */
+#define SCAN_WITHOUT_REGIONS (1ULL << 63)
 #define SCAN_WRITTEN (1 << 1)
 #define SCAN_PRESENT (1 << 3)
 #define SCAN_GUARD (1 << 8)

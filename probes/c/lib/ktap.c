@@ -101,6 +101,17 @@ static _Noreturn void leave(enum verdict verdict)
 	_exit(verdict);
 }
 
+static char about[128];
+
+void probe_about(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(about, sizeof(about), format, arguments);
+	va_end(arguments);
+}
+
 void probe_fail(const char *format, ...)
 {
 	struct site site = probe_site();
@@ -111,7 +122,7 @@ void probe_fail(const char *format, ...)
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	if (site.file)
-		probe_note("%s:%d: %s", site.file, site.line, text);
+		probe_note("%s:%d: %s%s%s", site.file, site.line, about, *about ? ": " : "", text);
 	else
 		probe_note("%s", text);
 	leave(FAILED);

@@ -19,13 +19,16 @@ struct scan scan_pages(char *start, size_t length, uint64_t flags, uint64_t cate
 {
 	struct scan scan = { .count = 0 };
 	struct scan_request request = {
-		.size = sizeof(request), .flags = flags,
+		.size = sizeof(request), .flags = flags & ~SCAN_WITHOUT_REGIONS,
 		.start = (uintptr_t)start, .end = (uintptr_t)start + length,
-		.regions = (uintptr_t)scan.regions, .region_count = COUNT_OF(scan.regions),
 		.max_pages = max_pages, .mask = category, .returned = category,
 	};
 	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
+	if (!(flags & SCAN_WITHOUT_REGIONS)) {
+		request.regions = (uintptr_t)scan.regions;
+		request.region_count = COUNT_OF(scan.regions);
+	}
 	scan.count = ioctl(pagemap, SCAN, &request);
 	if (scan.count < 0 && errno == ENOTTY)
 		probe_skip("PAGEMAP_SCAN: %s", error_name(errno));
