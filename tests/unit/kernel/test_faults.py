@@ -10,7 +10,7 @@ from harness.kernel import faults, registry, specs
 from harness.kernel.faults import Fault
 from harness.probes import catalog, promises
 
-#: Issue 4's list, and what stock 6.12 turned out to do.
+#: What our own faults break, what stock 6.12 turned out to do, and the kinds of real bugs.
 CLASSES = {
     "wrong subpage mapped",
     "address rounded wrongly",
@@ -30,6 +30,14 @@ CLASSES = {
     "infinite loop",
     "page lost on fork",
     "poisoned memory given out",
+    "huge-page accounting",
+    "kernel warning",
+    "race",
+    "stale write-protect marks",
+    "userfaultfd event lost",
+    "wrong contents",
+    "wrong range",
+    "wrong result of an ioctl",
 }
 
 FAULTS = faults.load()

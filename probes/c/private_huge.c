@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Private huge pages: MADV_DONTNEED takes whole ones only, a copy on write gives
+ * back what it took, also from a mount with a minimum size, and a forced write
+ * is refused.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define FILLING 1
+#define MINIMUM 4
+
+static char *map_private(size_t count)
+{
+	int flags = MAP_HUGETLB | __builtin_ctzl(huge_size()) << MAP_HUGE_SHIFT;
+
+	return map_anonymous(count * huge_size(), flags);
+}
+
+static void dontneed_whole_pages(void)
+{
+	char *start = map_private(2);
+	char *second = start + huge_size();
+	struct pool before;
+
+	fill_pages(start, 0, huge_pages(), FILLING);
+	fill_pages(second, 0, huge_pages(), FILLING);
+	before = pool_now();
+	assert_error(advise(start, BASE_PAGE, MADV_DONTNEED), 0);
+	assert_error(advise(start, huge_size() - BASE_PAGE, MADV_DONTNEED), 0);
+	check_pages(start, 0, huge_pages(), FILLING);
+	assert_pool(&before, 0, 0, "after MADV_DONTNEED of less than a huge page");
+	assert_error(advise(start + BASE_PAGE, huge_size(), MADV_DONTNEED), EINVAL);
+	assert_error(advise(start, huge_size() + BASE_PAGE, MADV_DONTNEED), 0);
+	/* Whether its reservation comes back as well has changed over the years. */
+	assert_that(pool_now().free == before.free + 1,
+		    "MADV_DONTNEED of a huge page and 4 KiB freed %ld huge pages, expected 1",
+		    pool_now().free - before.free);
+	check_pages(second, 0, huge_pages(), FILLING);
+	check_zero(start, 0, huge_pages());
+}
+
+/* 0, or the error number of a write of one byte to TO through /proc/self/mem. */
+static int pwrite_error(char *to)
+{
+	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	ssize_t done;
+
+	assert_that(fd >= 0, "/proc/self/mem: %s", error_name(errno));
+	done = pwrite(fd, "x", 1, (off_t)(uintptr_t)to);
+	close(fd);
+	return done == 1 ? 0 : errno;
+}
+
+/*
+ * FOLL_FORCE on a page that may not be written: kernels refuse it with EIO, or
+ * since 6.14 write to a private copy. It must be the one or the other.
+ */
+static void forced_write(void)
+{
+	char *start = map_private(1), byte;
+	struct pool before;
+	int error, fd;
+
+	*start = 1;
+	assert_errno(mprotect(start, huge_size(), PROT_READ), 0);
+	before = pool_now();
+	error = pwrite_error(start);
+	assert_that(error == 0 || error == EIO, "pwrite to /proc/self/mem: expected success or EIO, "
+		    "got %s", error_name(error));
+	byte = error == 0 ? 'x' : 1;
+	assert_that(*(volatile char *)start == byte, "the page shows %d after a write that %s",
+		    *(volatile char *)start, error == 0 ? "succeeded" : "failed");
+	fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	assert_bytes(pread(fd, &byte, 1, (off_t)(uintptr_t)start), 1);
+	close(fd);
+	assert_that(byte == *(volatile char *)start, "/proc/self/mem does not show the page");
+	assert_pool(&before, 0, 0, "after a forced write");
+	assert_errno(mprotect(start, huge_size(), PROT_READ | PROT_WRITE), 0);
+	assert_error(pwrite_error(start), 0);
+	assert_that(*(volatile char *)start == 'x', "a write to /proc/self/mem is not in the page");
+}
+
+/* A write by a debugger, to a child that waits for it: the parent's page stays. */
+static void traced_write(void)
+{
+	char *start = map_private(1);
+	int status, error;
+	pid_t child;
+	long seen;
+
+	*start = 1;
+	assert_errno(mprotect(start, huge_size(), PROT_READ), 0);
+	child = fork();
+	if (child == 0) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	assert_errno(waitpid(child, &status, 0), 0);
+	error = ptrace(PTRACE_POKEDATA, child, start, 2L) == 0 ? 0 : errno;
+	seen = ptrace(PTRACE_PEEKDATA, child, start, NULL);
+	ptrace(PTRACE_KILL, child, NULL, NULL);
+	waitpid(child, &status, 0);
+	assert_that(error == 0 || error == EIO, "PTRACE_POKEDATA: expected success or EIO, got %s",
+		    error_name(error));
+	assert_that(seen == (error == 0 ? 2 : 1), "PTRACE_PEEKDATA shows %ld after a write that %s",
+		    seen, error == 0 ? "succeeded" : "failed");
+	assert_that(*(volatile char *)start == 1, "the parent's page has its child's contents");
+}
+
+static char *shared_page;
+
+static void child_reads(void)
+{
+	check_pages(shared_page, 0, huge_pages(), FILLING);
+}
+
+/* The parent copies while its child has the page, or takes it over if the child has gone. */
+static void copied_after_fork(void)
+{
+	struct pool before = pool_now();
+	int go[2];
+	pid_t child;
+	char byte;
+
+	shared_page = map_private(1);
+	fill_pages(shared_page, 0, huge_pages(), FILLING);
+	assert_errno(pipe(go), 0);
+	child = fork();
+	if (child == 0) {
+		if (read(go[0], &byte, 1) != 1)
+			_exit(1);
+		_exit(*(volatile char *)(shared_page + 8) == 0 ? 0 : 2);
+	}
+	*(volatile char *)(shared_page + 8) = 1;
+	assert_pool(&before, -2, 0, "after a copy on write");
+	assert_bytes(write(go[1], "x", 1), 1);
+	{
+		int status;
+
+		assert_errno(waitpid(child, &status, 0), 0);
+		assert_that(status == 0, "the child sees its parent's write");
+	}
+	*(volatile char *)(shared_page + 8) = 0;
+	child_end(child_start(child_reads));
+	assert_pool(&before, -1, 0, "after the child has gone");
+	unmap(shared_page, huge_size());
+	assert_pool(&before, 0, 0, "after munmap");
+}
+
+/* A directory of a mount of hugetlbfs with min_size, attached nowhere; the mount ends with it. */
+static int minimal_mount(void)
+{
+	char size[32], minimum[32];
+	int context = fsopen("hugetlbfs", FSOPEN_CLOEXEC), mount;
+
+	if (context < 0)
+		probe_skip("fsopen of hugetlbfs: %s", error_name(errno));
+	snprintf(size, sizeof(size), "%zu", huge_size());
+	snprintf(minimum, sizeof(minimum), "%zu", MINIMUM * huge_size());
+	assert_errno(fsconfig(context, FSCONFIG_SET_STRING, "pagesize", size, 0), 0);
+	assert_errno(fsconfig(context, FSCONFIG_SET_STRING, "min_size", minimum, 0), 0);
+	assert_errno(fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0), 0);
+	mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
+	assert_that(mount >= 0, "fsmount of hugetlbfs: %s", error_name(errno));
+	close(context);
+	return mount;
+}
+
+static void copy_in_mount(int mount, bool child_lives)
+{
+	int fd = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), status;
+	int go[2];
+	char *start, byte;
+	pid_t child;
+
+	assert_that(fd >= 0, "O_TMPFILE in hugetlbfs: %s", error_name(errno));
+	assert_errno(fallocate(fd, 0, 0, (off_t)huge_size()), 0);
+	start = mmap(NULL, huge_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	assert_that(start != MAP_FAILED, "private mmap of a hugetlb file: %s", error_name(errno));
+	*(volatile char *)start = 1;
+	assert_errno(pipe2(go, O_CLOEXEC), 0);
+	child = fork();
+	if (child == 0)
+		_exit(!child_lives || read(go[0], &byte, 1) == 1 ? 0 : 1);
+	if (!child_lives)
+		assert_errno(waitpid(child, &status, 0), 0);
+	*(volatile char *)start = 2;
+	if (child_lives) {
+		assert_bytes(write(go[1], "x", 1), 1);
+		assert_errno(waitpid(child, &status, 0), 0);
+	}
+	close(go[0]);
+	close(go[1]);
+	unmap(start, huge_size());
+	close(fd);
+}
+
+static void copies_in_mount(void)
+{
+	struct pool before = pool_now();
+	int mount = minimal_mount();
+
+	assert_pool(&before, 0, MINIMUM, "mounted with min_size");
+	for (int round = 0; round < 3; round++) {
+		copy_in_mount(mount, true);
+		assert_pool(&before, 0, MINIMUM, "after a copy on write while a child lives");
+		copy_in_mount(mount, false);
+		assert_pool(&before, 0, MINIMUM, "after a write when the child has gone");
+	}
+	close(mount);
+	assert_pool(&before, 0, 0, "unmounted");
+}
+
+/* Files in such a mount take its reservation first, and give it back to it. */
+static void files_in_mount(void)
+{
+	struct pool before = pool_now();
+	int mount = minimal_mount();
+	int fd = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char *start;
+
+	assert_that(fd >= 0, "O_TMPFILE in hugetlbfs: %s", error_name(errno));
+	assert_errno(ftruncate(fd, (off_t)(MINIMUM * huge_size())), 0);
+	start = map_shared(fd, 2 * huge_size(), RESERVED);
+	assert_pool(&before, 0, MINIMUM, "two pages mapped in a mount with min_size");
+	*(volatile char *)start = 1;
+	assert_pool(&before, -1, MINIMUM - 1, "one of them touched");
+	assert_errno(fallocate(fd, 0, (off_t)(2 * huge_size()), (off_t)huge_size()), 0);
+	assert_pool(&before, -2, MINIMUM - 2, "another allocated");
+	punch(fd, 0, 1);
+	assert_pool(&before, -1, MINIMUM - 1, "the first punched out");
+	assert_errno(ftruncate(fd, 0), 0);
+	assert_pool(&before, 0, MINIMUM, "truncated");
+	unmap(start, 2 * huge_size());
+	close(fd);
+	assert_pool(&before, 0, MINIMUM, "closed");
+	close(mount);
+	assert_pool(&before, 0, 0, "unmounted");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "MADV_DONTNEED drops whole private huge pages only", dontneed_whole_pages },
+		{ "a write to a read-only private huge page through /proc/self/mem works or is EIO",
+		  forced_write },
+		{ "PTRACE_POKEDATA to a read-only private huge page is the child's alone, or EIO", traced_write },
+		{ "a copy on write after fork takes one huge page and gives it back",
+		  copied_after_fork },
+		{ "files in a mount with min_size use its reservation", files_in_mount },
+		{ "copies on write in a mount with min_size leave its reservation as it was",
+		  copies_in_mount },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.pages = 6,
+	});
+}
