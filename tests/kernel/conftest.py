@@ -66,8 +66,13 @@ def machines_left() -> list[str]:
 
 
 def _hgm(runs: Path, *words: str) -> Run:
-    """Run the command line as a person would, with run directories in a place of the test's."""
-    extra = ("--runs-dir", str(runs)) if words[0] == "run" else ()
+    """Run the command line as a person would, with run directories in a place of the test's.
+
+    A series that the test names goes on `STOCK`: only the default one fits a newer source.
+    """
+    extra: tuple[str, ...] = ("--runs-dir", str(runs)) if words[0] == "run" else ()
+    if "--series" in words and "--kernel" not in words:
+        extra += ("--kernel", STOCK)
     done = subprocess.run(
         [sys.executable, "-m", "harness.cli", *words, *extra],
         capture_output=True,
@@ -104,7 +109,8 @@ def _built(request: pytest.FixtureRequest) -> None:
     assert capture is not None
     with capture.global_and_fixture_disabled():
         build = ("kernel", "build", "--log", os.devnull)
-        for words in (build, (*build, "--series", "none"), ("image", "build")):
+        stock = (*build, "--kernel", STOCK, "--series", "none")
+        for words in (build, stock, ("image", "build")):
             command = [sys.executable, "-m", "harness.cli", *words]
             subprocess.run(command, stdout=subprocess.DEVNULL, timeout=_SECONDS, check=True)
 
