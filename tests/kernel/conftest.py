@@ -65,16 +65,17 @@ def machines_left() -> list[str]:
     return found
 
 
-def _hgm(runs: Path, *words: str) -> Run:
-    """Run the command line as a person would, with run directories in a place of the test's.
+def command_line(*words: str) -> tuple[str, ...]:
+    """Return an `hgm` command; a series that it names goes on `STOCK`, which takes it."""
+    chosen = ("--kernel", STOCK) if "--series" in words and "--kernel" not in words else ()
+    return (sys.executable, "-m", "harness.cli", *words, *chosen)
 
-    A series that the test names goes on `STOCK`: only the default one fits a newer source.
-    """
-    extra: tuple[str, ...] = ("--runs-dir", str(runs)) if words[0] == "run" else ()
-    if "--series" in words and "--kernel" not in words:
-        extra += ("--kernel", STOCK)
+
+def _hgm(runs: Path, *words: str) -> Run:
+    """Run the command line as a person would, with run directories in a place of the test's."""
+    extra = ("--runs-dir", str(runs)) if words[0] == "run" else ()
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", *words, *extra],
+        command_line(*words, *extra),
         capture_output=True,
         text=True,
         timeout=_SECONDS,

@@ -3,7 +3,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.kernel import synthetic
-from tests.kernel.conftest import STOCK, Run
+from tests.kernel.conftest import STOCK, Run, command_line
 
 Hgm = Callable[..., Run]
 
@@ -86,7 +85,7 @@ def _steps(finished: dict[Path, int]) -> list[str]:
 def _kill_when(condition: Callable[[], bool], *words: str) -> None:
     """Start a command and kill it with SIGKILL, without a chance to clean up, on a condition."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", *words],
+        command_line(*words),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
