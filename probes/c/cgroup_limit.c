@@ -3,91 +3,22 @@
  * The hugetlb controller of a cgroup counts and limits whole huge pages, however
  * they are mapped. With --mapping split they are mapped by base-page entries.
  */
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "hgm_probe.h"
 
 #define FILLING 1
-#define GROUP "/sys/fs/cgroup/hgm-probe"
 
 static bool is_split;
-
-static const char *group_file(const char *what)
-{
-	static char path[128];
-
-	snprintf(path, sizeof(path), GROUP "/hugetlb.%s.%s",
-		 huge_size() == PUD_PAGE ? "1GB" : "2MB", what);
-	return path;
-}
-
-static int64_t group_bytes(const char *what)
-{
-	FILE *file = fopen(group_file(what), "re");
-	long long value;
-
-	assert_that(file && fscanf(file, "%lld", &value) == 1,
-		    "reading %s: %s", group_file(what), error_name(errno));
-	fclose(file);
-	return value;
-}
-
-static void assert_charged(const char *what, size_t bytes, const char *when)
-{
-	int64_t seen = group_bytes(what);
-
-	assert_that(seen == (int64_t)bytes, "%s is %s %s, expected %s", group_file(what),
-		    size_text(seen), when, size_text((int64_t)bytes));
-}
-
-static void write_file(const char *path, const char *text)
-{
-	int file = open(path, O_WRONLY | O_CLOEXEC);
-
-	assert_that(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text),
-		    "writing %s to %s: %s", text, path, error_name(errno));
-	close(file);
-}
 
 static void limit(const char *what, size_t pages)
 {
 	char text[32];
 
 	snprintf(text, sizeof(text), "%zu", pages * huge_size());
-	write_file(group_file(what), text);
-}
-
-static void (*inside)(void);
-
-static void enter_and_run(void)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%d", getpid());
-	write_file(GROUP "/cgroup.procs", text);
-	inside();
-}
-
-/* Runs RUN in a process in a new cgroup, whose charge must be zero when the process has ended. */
-static void in_group(void (*run)(void))
-{
-	rmdir(GROUP); /* a failed test may have left it */
-	if (access("/sys/fs/cgroup/cgroup.procs", W_OK) != 0)
-		probe_skip("/sys/fs/cgroup: %s", error_name(errno));
-	assert_that(mkdir(GROUP, 0700) == 0, "mkdir " GROUP ": %s", error_name(errno));
-	if (access(group_file("max"), W_OK) != 0)
-		probe_skip("%s: %s", group_file("max"), error_name(errno));
-	inside = run;
-	child_end(child_start(enter_and_run));
-	assert_charged("current", 0, "after the process in it ended");
-	assert_charged("rsvd.current", 0, "after the process in it ended");
-	assert_that(rmdir(GROUP) == 0, "rmdir " GROUP ": %s", error_name(errno));
+	assert_written(group_file(what), text);
 }
 
 /* COUNT huge pages of the file, split or not. */

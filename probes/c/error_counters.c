@@ -4,11 +4,8 @@
  * it, so that nobody reads zeros where data was lost.
  */
 #include <dirent.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,21 +13,7 @@
 
 #define FILLING 1
 #define BAD 3UL
-#define INJECT "/sys/kernel/debug/hwpoison/corrupt-pfn"
 #define NODES "/sys/devices/system/node"
-
-static int inject_frame(unsigned long long frame)
-{
-	int file = open(INJECT, O_WRONLY | O_CLOEXEC), error;
-	char text[32];
-
-	if (file < 0)
-		probe_skip(INJECT ": %s", error_name(errno));
-	snprintf(text, sizeof(text), "%#llx", frame);
-	error = write(file, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : errno;
-	close(file);
-	return error;
-}
 
 /* The sum of memory_failure/total of all nodes; -1 on kernels without it. */
 static long counted_by_nodes(void)
@@ -75,14 +58,14 @@ static void counted_once(void)
 	long by_nodes = counted_by_nodes();
 	int fd = filled_memfd(1, FILLING), error;
 	char *start = map_shared(fd, huge_size(), UNRESERVED);
-	unsigned long long frame;
+	uint64_t frame;
 
 	check_pages(start, 0, 1, FILLING);
 	frame = (pagemap_entry(start) & PAGEMAP_FRAME) + BAD;
-	error = inject_frame(frame);
-	assert_that(error == 0, "writing the frame to " INJECT ": %s", error_name(error));
+	error = poison_frame(frame);
+	assert_that(error == 0, "hwpoison/corrupt-pfn: %s", error_name(error));
 	assert_counted(bytes, by_nodes, 1, "after an error");
-	error = inject_frame(frame);
+	error = poison_frame(frame);
 	assert_that(error != 0 || counted_by_nodes() < 0,
 		    "a second error in the page: expected an error, got success");
 	assert_counted(bytes, by_nodes, 1, "after the same error again");
@@ -96,8 +79,8 @@ static void file_keeps_it(void)
 	ssize_t got;
 
 	check_pages(start, 0, 1, FILLING);
-	error = inject_frame((pagemap_entry(start) & PAGEMAP_FRAME) + BAD);
-	assert_that(error == 0, "writing the frame to " INJECT ": %s", error_name(error));
+	error = poison_frame((pagemap_entry(start) & PAGEMAP_FRAME) + BAD);
+	assert_that(error == 0, "hwpoison/corrupt-pfn: %s", error_name(error));
 	assert_signal(start + BAD * BASE_PAGE, TOUCH_READ, SIGBUS);
 	later = map_shared(fd, huge_size(), UNRESERVED);
 	assert_signal(later + BAD * BASE_PAGE, TOUCH_READ, SIGBUS);

@@ -249,9 +249,13 @@ int hugetlbfs_file(size_t count);
 
 /*
  * An unnamed file in a mount that is attached nowhere: both end with the
- * descriptor. PAGESIZE is hugetlbfs's option; NULL for other file systems.
+ * descriptor. PAGESIZE is hugetlbfs's option; 0 for other file systems.
  */
-int detached_file(const char *filesystem, const char *pagesize);
+int detached_file(const char *filesystem, size_t pagesize);
+
+/* Such a mount, which ends with its descriptor and its files; 0 for options not to give. */
+int detached_mount(const char *filesystem, size_t pagesize, size_t min_size);
+int unnamed_file(int mount);
 
 /*
  * A shared mapping of LENGTH bytes of FD, from huge page FIRST on in map_part().
@@ -262,6 +266,14 @@ char *map_shared(int fd, size_t length, enum reserve reserve);
 char *map_part(int fd, size_t first, size_t length, enum reserve reserve);
 char *map_anonymous(size_t length, int extra_flags);
 char *map_private_huge(enum reserve reserve); /* one huge page */
+char *map_private_huges(size_t count, enum reserve reserve);
+
+/*
+ * LENGTH bytes of address space at a multiple of ALIGNMENT, in which nothing can be
+ * accessed; and a mapping of part of it, from the start of the file.
+ */
+char *reserve_area(size_t length, size_t alignment);
+char *map_at(char *start, size_t length, int flags, int fd);
 void unmap(void *start, size_t length);
 
 /*
@@ -497,6 +509,10 @@ int64_t status_bytes(const char *field);
 int64_t meminfo_bytes(const char *field);
 int64_t file_bytes(const char *path, const char *field);
 
+/* Writes TEXT to an existing file of /proc or /sys: returns an error number, or fails the test. */
+int write_text(const char *path, const char *text);
+void assert_written(const char *path, const char *text);
+
 /*
  * Waits until PageTables counts no page table of a process that has ended, or of a
  * range that is unmapped. Without the right to, as another user than root, it does
@@ -580,6 +596,19 @@ void assert_protected(const void *start, size_t count, size_t want);
 /* The same for mincore() and resident pages. */
 void assert_resident(void *start, size_t count, size_t want);
 
+/* ---- cgroup.c: a cgroup of the test's own ------------------------------ */
+
+/*
+ * RUN in a process in a new cgroup, which must be charged for no huge page when the
+ * process has ended. Skips the test without the right to make one, or without the
+ * hugetlb controller.
+ */
+void in_group(void (*run)(void));
+
+/* Its file hugetlb.SIZE.WHAT; assert_charged() fails the test unless that has BYTES. */
+const char *group_file(const char *what);
+void assert_charged(const char *what, size_t bytes, const char *when);
+
 /* ---- checkpoint.c: page tables, seen from outside the kernel ----------- */
 
 /*
@@ -612,10 +641,15 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define huge_memfd(...) FROM_HERE(huge_memfd(__VA_ARGS__))
 #define hugetlbfs_file(...) FROM_HERE(hugetlbfs_file(__VA_ARGS__))
 #define detached_file(...) FROM_HERE(detached_file(__VA_ARGS__))
+#define detached_mount(...) FROM_HERE(detached_mount(__VA_ARGS__))
+#define unnamed_file(...) FROM_HERE(unnamed_file(__VA_ARGS__))
 #define map_shared(...) FROM_HERE(map_shared(__VA_ARGS__))
 #define map_part(...) FROM_HERE(map_part(__VA_ARGS__))
 #define map_anonymous(...) FROM_HERE(map_anonymous(__VA_ARGS__))
 #define map_private_huge(...) FROM_HERE(map_private_huge(__VA_ARGS__))
+#define map_private_huges(...) FROM_HERE(map_private_huges(__VA_ARGS__))
+#define reserve_area(...) FROM_HERE(reserve_area(__VA_ARGS__))
+#define map_at(...) FROM_HERE(map_at(__VA_ARGS__))
 #define unmap(...) FROM_HERE(unmap(__VA_ARGS__))
 #define memory_file(...) FROM_HERE(memory_file(__VA_ARGS__))
 #define memory_map(...) FROM_HERE(memory_map(__VA_ARGS__))
@@ -667,6 +701,9 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define assert_present(...) FROM_HERE(assert_present(__VA_ARGS__))
 #define assert_resident(...) FROM_HERE(assert_resident(__VA_ARGS__))
 #define assert_protected(...) FROM_HERE(assert_protected(__VA_ARGS__))
+#define assert_written(...) FROM_HERE(assert_written(__VA_ARGS__))
+#define in_group(...) FROM_HERE(in_group(__VA_ARGS__))
+#define assert_charged(...) FROM_HERE(assert_charged(__VA_ARGS__))
 #define checkpoint_of(...) FROM_HERE(checkpoint_of(__VA_ARGS__))
 #endif
 

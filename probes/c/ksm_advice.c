@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* MADV_MERGEABLE and MADV_UNMERGEABLE leave every other flag of a mapping as it was. */
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -9,10 +8,9 @@
 
 static void minor_mode_stays(void)
 {
-	int fd = (int)syscall(SYS_memfd_create, "ksm", 1U /* MFD_CLOEXEC */), uffd, error;
+	int fd = memory_file(SHMEM, LENGTH / BASE_PAGE), uffd, error;
 	char *start;
 
-	assert_that(fd >= 0 && ftruncate(fd, LENGTH) == 0, "memfd_create: %s", error_name(errno));
 	start = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	assert_that(start != MAP_FAILED, "private mmap: %s", error_name(errno));
 	error = advise(start, LENGTH, MADV_MERGEABLE);

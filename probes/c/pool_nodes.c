@@ -3,31 +3,16 @@
  * Two nodes: a node's pool gets the size that is written to its nr_hugepages,
  * whatever is surplus elsewhere, and a cgroup's usage follows a page that moves.
  */
-#include <fcntl.h>
 #include <inttypes.h>
+#include <linux/mempolicy.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "hgm_probe.h"
 
-#define GROUP "/sys/fs/cgroup/hgm-probe"
 #define TAKEN 4L
-
-static void write_text(const char *path, const char *text)
-{
-	int file = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (file < 0)
-		probe_skip("%s: %s", path, error_name(errno));
-	assert_that(write(file, text, strlen(text)) == (ssize_t)strlen(text),
-		    "writing %s to %s: %s", text, path, error_name(errno));
-	close(file);
-}
 
 static const char *node_file(int node, const char *name)
 {
@@ -59,10 +44,13 @@ static void assert_count(int node, const char *name, long want, const char *when
 
 static void resize(int node, long count)
 {
+	const char *path = node_file(node, "nr_hugepages");
 	char text[32];
 
+	if (access(path, W_OK) != 0)
+		probe_skip("%s: %s", path, error_name(errno));
 	snprintf(text, sizeof(text), "%ld", count);
-	write_text(node_file(node, "nr_hugepages"), text);
+	assert_written(path, text);
 }
 
 static long sizes[2];
@@ -88,12 +76,12 @@ static void sizes_with_surplus(void)
 /* The pools are put back by the parent, since a test that fails ends at once. */
 static void pool_of_a_node(void)
 {
+	siginfo_t info;
 	pid_t child;
 
 	for (int node = 0; node < 2; node++)
 		sizes[node] = node_count(node, "nr_hugepages");
 	child = child_start(sizes_with_surplus);
-	siginfo_t info;
 	waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT);
 	for (int node = 0; node < 2; node++)
 		resize(node, sizes[node]);
@@ -111,12 +99,10 @@ struct usage {
 
 static struct usage usage_now(void)
 {
-	char path[96];
+	const char *path = group_file("numa_stat");
 	struct usage usage;
 	FILE *file;
 
-	snprintf(path, sizeof(path), GROUP "/hugetlb.%s.numa_stat",
-		 huge_size() == PUD_PAGE ? "1GB" : "2MB");
 	file = fopen(path, "re");
 	if (!file)
 		probe_skip("%s: %s", path, error_name(errno));
@@ -150,24 +136,16 @@ static int node_of(char *page)
 
 static void follow(void)
 {
-	char pid[16], *start;
-	int from, to, fd;
+	int fd = huge_memfd(1), status = -EBUSY, from, to;
+	char *start = map_shared(fd, huge_size(), RESERVED);
+	void *pages[] = { start };
 
-	snprintf(pid, sizeof(pid), "%d", getpid());
-	write_text(GROUP "/cgroup.procs", pid);
-	fd = huge_memfd(1);
-	start = map_shared(fd, huge_size(), RESERVED);
 	*(volatile char *)start = 1;
 	from = node_of(start);
 	assert_usage(from, huge_size(), "after a write");
 	to = 1 - from;
-	{
-		void *pages[] = { start };
-		int status = -EBUSY;
-
-		assert_errno(syscall(SYS_move_pages, 0, 1UL, pages, &to, &status, 2), 0);
-		assert_that(status == to, "move_pages: expected node %d, got %d", to, status);
-	}
+	assert_errno(syscall(SYS_move_pages, 0, 1UL, pages, &to, &status, MPOL_MF_MOVE), 0);
+	assert_that(status == to, "move_pages: expected node %d, got %d", to, status);
 	assert_usage(to, huge_size(), "after move_pages");
 	unmap(start, huge_size());
 	close(fd);
@@ -176,15 +154,7 @@ static void follow(void)
 
 static void usage_follows(void)
 {
-	pid_t child;
-	siginfo_t info;
-
-	if (mkdir(GROUP, 0755) != 0 && errno != EEXIST)
-		probe_skip("mkdir of " GROUP ": %s", error_name(errno));
-	child = child_start(follow);
-	waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT);
-	child_end(child);
-	assert_errno(rmdir(GROUP), 0);
+	in_group(follow);
 }
 
 int main(int argc, char **argv)

@@ -6,10 +6,7 @@
  */
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/mount.h>
 #include <sys/ptrace.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,16 +15,9 @@
 #define FILLING 1
 #define MINIMUM 4
 
-static char *map_private(size_t count)
-{
-	int flags = MAP_HUGETLB | __builtin_ctzl(huge_size()) << MAP_HUGE_SHIFT;
-
-	return map_anonymous(count * huge_size(), flags);
-}
-
 static void dontneed_whole_pages(void)
 {
-	char *start = map_private(2);
+	char *start = map_private_huges(2, RESERVED);
 	char *second = start + huge_size();
 	struct pool before;
 
@@ -66,7 +56,7 @@ static int pwrite_error(char *to)
  */
 static void forced_write(void)
 {
-	char *start = map_private(1), byte;
+	char *start = map_private_huge(RESERVED), byte;
 	struct pool before;
 	int error, fd;
 
@@ -92,7 +82,7 @@ static void forced_write(void)
 /* A write by a debugger, to a child that waits for it: the parent's page stays. */
 static void traced_write(void)
 {
-	char *start = map_private(1);
+	char *start = map_private_huge(RESERVED);
 	int status, error;
 	pid_t child;
 	long seen;
@@ -128,11 +118,11 @@ static void child_reads(void)
 static void copied_after_fork(void)
 {
 	struct pool before = pool_now();
-	int go[2];
+	int go[2], status;
 	pid_t child;
 	char byte;
 
-	shared_page = map_private(1);
+	shared_page = map_private_huge(RESERVED);
 	fill_pages(shared_page, 0, huge_pages(), FILLING);
 	assert_errno(pipe(go), 0);
 	child = fork();
@@ -144,12 +134,8 @@ static void copied_after_fork(void)
 	*(volatile char *)(shared_page + 8) = 1;
 	assert_pool(&before, -2, 0, "after a copy on write");
 	assert_bytes(write(go[1], "x", 1), 1);
-	{
-		int status;
-
-		assert_errno(waitpid(child, &status, 0), 0);
-		assert_that(status == 0, "the child sees its parent's write");
-	}
+	assert_errno(waitpid(child, &status, 0), 0);
+	assert_that(status == 0, "the child sees its parent's write");
 	*(volatile char *)(shared_page + 8) = 0;
 	child_end(child_start(child_reads));
 	assert_pool(&before, -1, 0, "after the child has gone");
@@ -157,33 +143,18 @@ static void copied_after_fork(void)
 	assert_pool(&before, 0, 0, "after munmap");
 }
 
-/* A directory of a mount of hugetlbfs with min_size, attached nowhere; the mount ends with it. */
 static int minimal_mount(void)
 {
-	char size[32], minimum[32];
-	int context = fsopen("hugetlbfs", FSOPEN_CLOEXEC), mount;
-
-	if (context < 0)
-		probe_skip("fsopen of hugetlbfs: %s", error_name(errno));
-	snprintf(size, sizeof(size), "%zu", huge_size());
-	snprintf(minimum, sizeof(minimum), "%zu", MINIMUM * huge_size());
-	assert_errno(fsconfig(context, FSCONFIG_SET_STRING, "pagesize", size, 0), 0);
-	assert_errno(fsconfig(context, FSCONFIG_SET_STRING, "min_size", minimum, 0), 0);
-	assert_errno(fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0), 0);
-	mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
-	assert_that(mount >= 0, "fsmount of hugetlbfs: %s", error_name(errno));
-	close(context);
-	return mount;
+	return detached_mount("hugetlbfs", huge_size(), MINIMUM * huge_size());
 }
 
 static void copy_in_mount(int mount, bool child_lives)
 {
-	int fd = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), status;
+	int fd = unnamed_file(mount), status;
 	int go[2];
 	char *start, byte;
 	pid_t child;
 
-	assert_that(fd >= 0, "O_TMPFILE in hugetlbfs: %s", error_name(errno));
 	assert_errno(fallocate(fd, 0, 0, (off_t)huge_size()), 0);
 	start = mmap(NULL, huge_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	assert_that(start != MAP_FAILED, "private mmap of a hugetlb file: %s", error_name(errno));
@@ -226,10 +197,9 @@ static void files_in_mount(void)
 {
 	struct pool before = pool_now();
 	int mount = minimal_mount();
-	int fd = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int fd = unnamed_file(mount);
 	char *start;
 
-	assert_that(fd >= 0, "O_TMPFILE in hugetlbfs: %s", error_name(errno));
 	assert_errno(ftruncate(fd, (off_t)(MINIMUM * huge_size())), 0);
 	start = map_shared(fd, 2 * huge_size(), RESERVED);
 	assert_pool(&before, 0, MINIMUM, "two pages mapped in a mount with min_size");

@@ -9,10 +9,6 @@
  * not show it, and a write goes to the page that the other mappings of the file
  * show, or for private memory to a page that they do not show.
  */
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -73,16 +69,8 @@ static volatile uint64_t *word(char *start)
 /* At the start of the range of a PMD table in which nothing else is mapped. */
 static char *map_fresh(int fd)
 {
-	char *area = mmap(NULL, 3 * PUD_PAGE, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	char *start = (char *)(((uintptr_t)area + 2 * PUD_PAGE - 1) & ~(PUD_PAGE - 1));
-
-	assert_that(area != MAP_FAILED, "mmap of 3 GiB with PROT_NONE: %s", error_name(errno));
-	unmap(area, 3 * PUD_PAGE);
-	assert_that(mmap(start, huge_size(), PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd, 0) == start,
-		    "shared mmap at a free address: %s", error_name(errno));
-	return start;
+	return map_at(reserve_area(PUD_PAGE, PUD_PAGE), huge_size(), MAP_SHARED | MAP_NORESERVE,
+		      fd);
 }
 
 static char *map_private_file(int fd)
@@ -96,9 +84,7 @@ static char *map_private_file(int fd)
 
 static void map_shmem(void)
 {
-	at.fd = (int)syscall(SYS_memfd_create, "shmem", 1U /* MFD_CLOEXEC */);
-	assert_that(at.fd >= 0 && ftruncate(at.fd, (off_t)BASE_PAGE) == 0, "memfd_create: %s",
-		    error_name(errno));
+	at.fd = memory_file(SHMEM, 1);
 	at.start = map_shared(at.fd, BASE_PAGE, RESERVED);
 	at.other = map_shared(at.fd, BASE_PAGE, RESERVED);
 }
@@ -327,12 +313,8 @@ static void then_close(void)
 /* Without UFFD_FEATURE_EVENT_REMAP the registration ends with a move. */
 static void then_mremap(void)
 {
-	char *to = at.start, *area;
+	char *to = reserve_area(at.length, at.length);
 
-	area = mmap(NULL, 2 * at.length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		    -1, 0);
-	assert_that(area != MAP_FAILED, "mmap of a free area: %s", error_name(errno));
-	to = (char *)(((uintptr_t)area + at.length - 1) & ~(at.length - 1));
 	to = mremap(at.start, at.length, at.length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 	assert_that(to != MAP_FAILED, "mremap: %s", error_name(errno));
 	at.start = to;
@@ -373,17 +355,11 @@ static void cut_in_two(void)
 {
 	const size_t half = PUD_PAGE / 2;
 	int fd = huge_memfd(PUD_PAGE / huge_size()), uffd;
-	char *area = mmap(NULL, 3 * PUD_PAGE, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	char *first = (char *)(((uintptr_t)area + PUD_PAGE - 1) & ~(PUD_PAGE - 1));
-	char *second = first + PUD_PAGE;
+	char *first = reserve_area(2 * PUD_PAGE, PUD_PAGE), *second = first + PUD_PAGE;
 	struct touch touch;
 
-	assert_that(area != MAP_FAILED, "mmap of 3 GiB with PROT_NONE: %s", error_name(errno));
-	for (char *start = first; start <= second; start += PUD_PAGE)
-		assert_that(mmap(start, PUD_PAGE, PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) == start,
-			    "shared mmap of 1 GiB: %s", error_name(errno));
+	map_at(first, PUD_PAGE, MAP_SHARED | MAP_NORESERVE, fd);
+	map_at(second, PUD_PAGE, MAP_SHARED | MAP_NORESERVE, fd);
 	*word(first) = OLD;
 	*word(first + huge_size()) = OLD;
 	(void)*word(second);

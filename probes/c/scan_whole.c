@@ -73,29 +73,14 @@ static void protected_through_the_other(void)
 	assert_protected(other, huge_pages(), 0);
 }
 
-/* The start of the range of a page table that does not exist, as nothing is mapped there. */
-static char *fresh_place(void)
-{
-	const size_t table = TABLE_ENTRIES * huge_size();
-	char *area = mmap(NULL, 3 * table, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	assert_that(area != MAP_FAILED, "mmap of %s with PROT_NONE: %s",
-		    size_text((int64_t)(3 * table)), error_name(errno));
-	unmap(area, 3 * table);
-	return (char *)(((uintptr_t)area + 2 * table - 1) & ~(table - 1));
-}
-
 static char *hole_place;
 static int hole_fd;
 
 /* The category mask must not ask for written pages: a hole of hugetlb is not one. */
 static void protect_hole(void)
 {
-	char *start = mmap(hole_place, huge_size(), PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, hole_fd, 0);
+	char *start = map_at(hole_place, huge_size(), MAP_SHARED | MAP_NORESERVE, hole_fd);
 
-	assert_that(start == hole_place, "shared mmap at a free address: %s", error_name(errno));
 	uffd_register(uffd_open(FEATURES), start, huge_size(), UFFDIO_REGISTER_MODE_WP);
 	scan_pages(start, huge_size(), AND_PROTECT | SCAN_WITHOUT_REGIONS, 0, 0);
 	assert_protected(start, huge_pages(), huge_pages());
@@ -106,8 +91,10 @@ static void protect_hole(void)
 
 static void hole_without_table(void)
 {
+	const size_t table = TABLE_ENTRIES * huge_size(); /* bytes that one page table maps */
+
 	hole_fd = huge_memfd(1);
-	hole_place = fresh_place();
+	hole_place = reserve_area(table, table);
 	child_end(child_start(protect_hole));
 }
 

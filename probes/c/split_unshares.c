@@ -13,16 +13,7 @@ static char *primary, *alias;
 /* A mapping of FD's first GiB at an address that is a multiple of 1 GiB. */
 static char *map_aligned(int fd)
 {
-	char *area = mmap(NULL, 2 * PUD_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			  -1, 0);
-	void *start;
-
-	assert_that(area != MAP_FAILED, "mmap: %s", error_name(errno));
-	area = (char *)(((uintptr_t)area + PUD_PAGE - 1) & -PUD_PAGE);
-	start = mmap(area, PUD_PAGE, PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0);
-	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
-	return start;
+	return map_at(reserve_area(PUD_PAGE, PUD_PAGE), PUD_PAGE, MAP_SHARED | MAP_NORESERVE, fd);
 }
 
 /* Both mappings, which share a PMD table if this kernel does that. */

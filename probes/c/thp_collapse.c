@@ -7,8 +7,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -17,18 +15,12 @@
 #define ENABLED "/sys/kernel/mm/transparent_hugepage/enabled"
 #define PAGES (PMD_PAGE / BASE_PAGE)
 
-/* LENGTH bytes at an address that is a multiple of 2 MiB, without huge pages. */
+/* LENGTH bytes at an address that is a multiple of 2 MiB: of FD, or anonymous without one. */
 static char *aligned(size_t length, int fd)
 {
-	char *area = mmap(NULL, length + PMD_PAGE, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *start;
 	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
 
-	assert_that(area != MAP_FAILED, "mmap of a free area: %s", error_name(errno));
-	start = (char *)(((uintptr_t)area + PMD_PAGE - 1) & ~(PMD_PAGE - 1));
-	assert_that(mmap(start, length, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) == start,
-		    "mmap of %s: %s", size_text((int64_t)length), error_name(errno));
-	return start;
+	return map_at(reserve_area(length, PMD_PAGE), length, flags, fd);
 }
 
 /* Base pages, each with its number in it. */
@@ -51,18 +43,9 @@ static void check_base_pages(const char *start, size_t count)
 /* "always", "madvise" or "never"; what the file had before comes back at the end. */
 static char enabled_before[16];
 
-static void enable(const char *word)
-{
-	int file = open(ENABLED, O_WRONLY | O_CLOEXEC);
-
-	if (file < 0 || write(file, word, strlen(word)) != (ssize_t)strlen(word))
-		probe_skip(ENABLED ": %s", error_name(errno));
-	close(file);
-}
-
 static void enable_as_before(void)
 {
-	enable(enabled_before);
+	write_text(ENABLED, enabled_before);
 }
 
 /* Only MADV_COLLAPSE makes huge pages then, not a fault and not khugepaged. */
@@ -70,6 +53,7 @@ static void never_by_itself(void)
 {
 	FILE *file = fopen(ENABLED, "re");
 	char line[64];
+	int error;
 
 	if (!file || !fgets(line, sizeof(line), file) ||
 	    sscanf(line, "%*[^[][%15[a-z]]", enabled_before) + sscanf(line, "[%15[a-z]]",
@@ -77,7 +61,9 @@ static void never_by_itself(void)
 		probe_skip(ENABLED ": %s", error_name(file ? EINVAL : errno));
 	fclose(file);
 	atexit(enable_as_before);
-	enable("never");
+	error = write_text(ENABLED, "never");
+	if (error)
+		probe_skip(ENABLED ": %s", error_name(error));
 }
 
 static void its_range(void)
@@ -134,11 +120,10 @@ static void refused(void)
 /* Another mapping of the file waits for missing pages, which a collapse would fill with zeros. */
 static void awaited_pages(void)
 {
-	int fd = (int)syscall(SYS_memfd_create, "collapse", 1U /* MFD_CLOEXEC */), uffd, error;
+	int fd = memory_file(SHMEM, PAGES), uffd, error;
 	char *registered, *other;
 	struct touch touch;
 
-	assert_that(fd >= 0 && ftruncate(fd, PMD_PAGE) == 0, "memfd_create: %s", error_name(errno));
 	registered = aligned(PMD_PAGE, fd);
 	other = aligned(PMD_PAGE, fd);
 	uffd = uffd_open(UFFD_FEATURE_MISSING_SHMEM);

@@ -3,7 +3,6 @@
  * userfaultfd against what happens at the same time: a fault of the page that
  * UFFDIO_COPY fills, and a lookup of pages while the descriptor is closed.
  */
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>

@@ -33,33 +33,53 @@ int huge_memfd(size_t count)
 	return fd;
 }
 
-int detached_file(const char *filesystem, const char *pagesize)
+static void set_bytes(int context, const char *option, size_t bytes)
 {
-	int context = fsopen(filesystem, FSOPEN_CLOEXEC);
-	int mount, file;
+	char text[32];
+
+	snprintf(text, sizeof(text), "%zu", bytes);
+	assert_that(fsconfig(context, FSCONFIG_SET_STRING, option, text, 0) == 0,
+		    "fsconfig of %s=%s: %s", option, text, error_name(errno));
+}
+
+int detached_mount(const char *filesystem, size_t pagesize, size_t min_size)
+{
+	int context = fsopen(filesystem, FSOPEN_CLOEXEC), mount;
 
 	if (context < 0)
 		probe_skip("fsopen of %s: %s", filesystem, error_name(errno));
-	assert_that((!pagesize ||
-		     fsconfig(context, FSCONFIG_SET_STRING, "pagesize", pagesize, 0) == 0) &&
-		    fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0,
+	if (pagesize)
+		set_bytes(context, "pagesize", pagesize);
+	if (min_size)
+		set_bytes(context, "min_size", min_size);
+	assert_that(fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0,
 		    "fsconfig of %s: %s", filesystem, error_name(errno));
 	mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
 	assert_that(mount >= 0, "fsmount of %s: %s", filesystem, error_name(errno));
-	file = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	assert_that(file >= 0, "O_TMPFILE in %s: %s", filesystem, error_name(errno));
-	close(mount);
 	close(context);
+	return mount;
+}
+
+int unnamed_file(int mount)
+{
+	int file = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	assert_that(file >= 0, "O_TMPFILE: %s", error_name(errno));
+	return file;
+}
+
+int detached_file(const char *filesystem, size_t pagesize)
+{
+	int mount = detached_mount(filesystem, pagesize, 0), file = unnamed_file(mount);
+
+	close(mount);
 	return file;
 }
 
 int hugetlbfs_file(size_t count)
 {
-	char pagesize[32];
-	int file;
+	int file = detached_file("hugetlbfs", huge_size());
 
-	snprintf(pagesize, sizeof(pagesize), "%zu", huge_size());
-	file = detached_file("hugetlbfs", pagesize);
 	assert_that(ftruncate(file, (off_t)(count * huge_size())) == 0, "ftruncate to %s: %s",
 		    range_text(count * huge_size()), error_name(errno));
 	return file;
@@ -91,11 +111,36 @@ char *map_anonymous(size_t length, int extra_flags)
 	return start;
 }
 
-char *map_private_huge(enum reserve reserve)
+char *map_private_huges(size_t count, enum reserve reserve)
 {
 	int flags = MAP_HUGETLB | (reserve == UNRESERVED ? MAP_NORESERVE : 0);
 
-	return map_anonymous(huge_size(), flags | __builtin_ctzl(huge_size()) << MAP_HUGE_SHIFT);
+	return map_anonymous(count * huge_size(),
+			     flags | __builtin_ctzl(huge_size()) << MAP_HUGE_SHIFT);
+}
+
+char *map_private_huge(enum reserve reserve)
+{
+	return map_private_huges(1, reserve);
+}
+
+char *reserve_area(size_t length, size_t alignment)
+{
+	char *area = mmap(NULL, length + alignment, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	assert_that(area != MAP_FAILED, "mmap of %s with PROT_NONE: %s",
+		    size_text((int64_t)(length + alignment)), error_name(errno));
+	return (char *)(((uintptr_t)area + alignment - 1) & ~(alignment - 1));
+}
+
+char *map_at(char *start, size_t length, int flags, int fd)
+{
+	void *mapped = mmap(start, length, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0);
+
+	assert_that(mapped == start, "mmap of %s with MAP_FIXED: %s", range_text(length),
+		    error_name(errno));
+	return start;
 }
 
 enum memory_kind memory_kind(int argc, char **argv)
@@ -129,11 +174,10 @@ int memory_file(enum memory_kind kind, size_t count)
 	return fd;
 }
 
-/* The first multiple of 2 MiB in a mapping that is 2 MiB longer than asked. */
 static char *map_transparent(size_t length)
 {
-	uintptr_t start = (uintptr_t)map_anonymous(length + PMD_PAGE, 0);
-	char *aligned = (char *)((start + PMD_PAGE - 1) & ~(PMD_PAGE - 1));
+	char *aligned = map_at(reserve_area(length, PMD_PAGE), length,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	if (madvise(aligned, length, MADV_HUGEPAGE) != 0)
 		probe_skip("MADV_HUGEPAGE: %s", error_name(errno));
@@ -177,15 +221,12 @@ void punch(int fd, size_t first, size_t count)
 int poison_frame(uint64_t frame)
 {
 	const char *path = "/sys/kernel/debug/hwpoison/corrupt-pfn";
-	int file = open(path, O_WRONLY | O_CLOEXEC), error;
 	char text[32];
 
-	if (file < 0)
+	if (access(path, W_OK) != 0)
 		probe_skip("%s: %s", path, error_name(errno));
 	snprintf(text, sizeof(text), "%#llx", (unsigned long long)frame);
-	error = write(file, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : errno;
-	close(file);
-	return error;
+	return write_text(path, text);
 }
 
 static sigjmp_buf before_access;

@@ -105,6 +105,24 @@ int64_t file_bytes(const char *path, const char *field)
 	return bytes;
 }
 
+int write_text(const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY | O_CLOEXEC), error;
+
+	if (file < 0)
+		return errno;
+	error = write(file, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : errno;
+	close(file);
+	return error;
+}
+
+void assert_written(const char *path, const char *text)
+{
+	int error = write_text(path, text);
+
+	assert_that(error == 0, "writing %s to %s: %s", text, path, error_name(error));
+}
+
 int64_t status_bytes(const char *field)
 {
 	return file_bytes("/proc/self/status", field);
