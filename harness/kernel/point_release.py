@@ -30,8 +30,8 @@ def resolve(
     """Return the source that a spec names, or an older version that takes the series.
 
     An older version is for a ``debian:`` spec without version and suite, and a series that
-    ``series.toml`` says was tested: that version, or if Debian has it no more, the newest older one
-    to which the series applies. If there is none it is the newest, and the series is refused later.
+    ``series.toml`` says was tested: that version, or if Debian no longer has it, the newest older
+    one to which the series applies. If there is none it is the newest, and the series is refused.
 
     Args:
         spec: which source.
