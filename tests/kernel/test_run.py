@@ -20,7 +20,7 @@ Hgm = Callable[..., Run]
 _MACHINE = "needs 2 NUMA nodes and the machine has 1 (--nodes)"
 
 #: How a kernel says that it is older than what a baseline probe asks for.
-_NOT_OFFERED = re.compile(r"\S+: (E[A-Z]+|features 0x[0-9a-f]+ are not offered)\Z")
+_NOT_OFFERED = re.compile(r"[^:]+: (E[A-Z]+|features 0x[0-9a-f]+ are not offered)\Z")
 
 
 def _passed_or_not_offered(probe: dict[str, Any]) -> bool:
