@@ -142,10 +142,12 @@ static void collapsed(void)
 	assert_whole(primary, huge_size());
 }
 
-static void need_two_nodes(void)
+static void need_two_nodes_and_moves(void)
 {
 	if (access("/sys/devices/system/node/node1", F_OK) != 0)
 		probe_skip("/sys/devices/system/node/node1: %s", error_name(errno));
+	if (syscall(SYS_move_pages, 0, 0UL, NULL, NULL, NULL, 0) != 0 && errno == ENOSYS)
+		probe_skip("move_pages: %s", error_name(errno));
 }
 
 int main(int argc, char **argv)
@@ -175,6 +177,6 @@ int main(int argc, char **argv)
 		.pages = 2,
 		.arguments = arguments,
 		.needs_hgm = is_split,
-		.setup = need_two_nodes,
+		.setup = need_two_nodes_and_moves,
 	});
 }
