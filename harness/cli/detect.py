@@ -36,12 +36,14 @@ from harness.cli.options import (
     help="Also run all probes N times on kernels without a fault (stock and HGM, each with and "
     "without debug, in turn) and count false alarms.",
 )
+@click.option("--alone", is_flag=True, help="Give each fault a kernel of its own.")
 @click.option("--no-faults", is_flag=True, help="Run only the kernels without a fault.")
 @markdown_option
 @json_option
 @click.argument("globs", nargs=-1, metavar="[FAULT...]")
 def detect(  # noqa: PLR0913 - an argument an option
     globs: tuple[str, ...],
+    alone: bool,
     as_json: bool,
     markdown: Path | None,
     no_faults: bool,
@@ -54,12 +56,15 @@ def detect(  # noqa: PLR0913 - an argument an option
 ) -> int:
     """Check that the probes catch seeded kernel faults.
 
-    A kernel is built for each fault whose name or class matches FAULT (a glob; all by default), and
-    the probes that should catch it are run; --probe '*' runs all probes. Each fault goes on top of
-    the series that it is made for, or of --series if that is given. On top of another series, a
-    fault that does not apply, or that rests on a promise which the kernel does not offer, is
-    reported and is not a failure. The same command continues where it was interrupted. Exit code 1
-    if a fault was missed or there was a false alarm.
+    Kernels are built with the faults whose name or class matches FAULT (a glob; all by default),
+    and the probes that should catch them are run. Faults that do not touch each other share a
+    kernel; one that does not show there is then run alone. With --probe each fault is run alone,
+    with these probes: '*' for all.
+
+    Each fault goes on top of the series that it is made for, or of --series if that is given. On
+    top of another series, a fault that does not apply, or that rests on a promise which the kernel
+    does not offer, is reported and is not a failure. The same command continues where it was
+    interrupted. Exit code 1 if a fault was missed or there was a false alarm.
     """
     from harness.kernel import faults
     from harness.probes import catalog
@@ -68,11 +73,12 @@ def detect(  # noqa: PLR0913 - an argument an option
 
     chosen = () if no_faults else campaign.select(faults.load(), globs)
     if only_list:
-        report.write_list(chosen, sys.stdout)
+        report.write_list(campaign.kernels(chosen, alone=alone or bool(probes)), sys.stdout)
         return 0
     options["series"] = options["series"] or "none"
     with open_context(timeout) as context:
-        found = campaign.detect(subject_of(**options), chosen, probes, stock, runs_dir, context)
+        subject = subject_of(**options)
+        found = campaign.detect(subject, chosen, probes, stock, runs_dir, context, alone=alone)
     if markdown is not None:
         markdown.write_text(report.page(found, catalog.load()))
     show(found, report.lines(found), as_json=as_json)

@@ -53,6 +53,7 @@ class Fault(
         one_in: it shows in one boot of so many.
         rests_on: promises of ``probes/promises.toml``: where a kernel does not offer all of them,
             nothing can show the fault.
+        breaks_others: probes that it does not name fail as well.
         name: what follows ``fault:``; the name of its table in ``faults.toml``.
         patch: absolute path of its patch.
     """
@@ -65,6 +66,7 @@ class Fault(
     config: tuple[str, ...] = ()
     one_in: int = 1
     rests_on: tuple[str, ...] = ()
+    breaks_others: bool = False
     name: str = ""
     patch: str = ""
 

@@ -3,6 +3,11 @@
 
 A fault counts as caught only by the probe and with the status that ``faults.toml`` names. A probe
 that fails for another reason is shown and does not count.
+
+Faults that do not touch each other share a kernel. Its run can say that a fault is caught, by a
+catch with a pattern and by a probe that no other of them names, and nothing else. A fault that it
+does not show is run alone. If a probe fails in a way that no fault names, or is LOST, the run says
+nothing: the faults are divided among two kernels, and so on.
 """
 
 from __future__ import annotations
@@ -22,12 +27,15 @@ from harness.campaign.state import CampaignState
 from harness.context import Context
 from harness.errors import SpecError
 from harness.kernel.faults import Catch, Fault
-from harness.probes.catalog import matches, plain_name
+from harness.probes import catalog
 from harness.records.base import Record
+from harness.records.machine import MachineSpec
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
 from harness.run.request import RunRequest
 from harness.run.subject import Subject
+from harness.selfcheck import grouping
+from harness.vm import spec
 from harness.workspace import atomic_write, digest
 
 #: How it ended with a fault. ``not offered``: nothing showed it, and the kernel does not offer a
@@ -54,20 +62,24 @@ class FaultRow(Record, frozen=True, kw_only=True):
         fault: its name.
         seeds: what is wrong in the kernel, in a line.
         kind: its class.
+        on: the series that it is made for.
         config: features of the kernel.
+        release: ``uname -r`` of the kernel; empty where none was built.
         result: see `FaultResult`.
         by: the first probe that caught it; empty unless it was caught.
         noticed: all probes that caught it, that one first.
         reason: that probe's, or the run's.
-        statuses: each probe's status by name.
-        seconds: wall time, the build included.
-        run_dir: absolute path of the run directory.
+        statuses: each probe's status by name; in a shared kernel of the probes that it names.
+        seconds: wall time of its run, the build included.
+        run_dir: absolute path of the run directory, the same for faults that shared a kernel.
     """
 
     fault: str
     seeds: str
     kind: str
+    on: str = ""
     config: tuple[str, ...]
+    release: str = ""
     result: FaultResult
     by: str
     noticed: tuple[str, ...]
@@ -78,10 +90,10 @@ class FaultRow(Record, frozen=True, kw_only=True):
 
 
 class Alarm(Record, frozen=True, kw_only=True):
-    """A failure on a kernel without a fault.
+    """A failure that no fault of its kernel names.
 
     Attributes:
-        kernel: series and features.
+        kernel: series and features, or the faults that shared it.
         what: one line.
         run_dir: absolute path of the run directory.
     """
@@ -101,6 +113,8 @@ class Detection(Record, frozen=True, kw_only=True):
         rows: one a fault.
         unfaulted: how many runs without a fault, by kernel.
         alarms: what failed in them.
+        unexplained: what failed in shared kernels and none of their faults names; the faults were
+            then divided among two kernels.
         directory: absolute path of the campaign's directory.
     """
 
@@ -110,6 +124,7 @@ class Detection(Record, frozen=True, kw_only=True):
     rows: tuple[FaultRow, ...]
     unfaulted: dict[str, int]
     alarms: tuple[Alarm, ...]
+    unexplained: tuple[Alarm, ...] = ()
     directory: str
 
     @property
@@ -151,51 +166,107 @@ def detect(
     stock: int,
     runs: Path,
     context: Context,
+    *,
+    alone: bool = False,
 ) -> Detection:
-    """Build, boot and probe a kernel for each fault, and kernels without one.
+    """Build, boot and probe kernels with faults, and kernels without one.
 
-    Finished runs with the same patch and the same probes are not repeated.
+    Finished runs with the same patches and the same probes are not repeated.
 
     Args:
         subject: source, machine, and the series that every fault is put on top of; ``none`` for
             the one that each is made for.
         faults: which ones.
-        probes: globs over probe names; if empty, each fault's own.
+        probes: globs over probe names, which run on each fault alone; if empty, each fault's own.
         stock: how many runs without a fault, on that series, or stock and HGM, each with and
             without debug, in turn.
         runs: where the campaign's directory is made.
         context: cache, deadline, progress.
+        alone: whether each fault has a kernel of its own.
 
     Raises:
         UserError: if a fault names an unknown probe, or there is no such series.
         CampaignStopped: if this host could not do a run.
     """
-    chosen = {fault.name: tuple(probes) or fault.probes for fault in faults}
-    requests = {fault.name: faulted(subject, fault, chosen[fault.name]) for fault in faults}
-    for request in requests.values():
-        pipeline.check(request, context)
-    rows, release = [], ""
+    for fault in faults:
+        pipeline.check(faulted(subject, (fault,), tuple(probes) or fault.probes), context)
+    groups = kernels(faults, alone=alone or bool(probes))
+    rows: list[FaultRow] = []
+    unexplained: list[Alarm] = []
     identity = (subject, tuple(probes))
     with state.campaign("detect", "faults", identity, runs, context) as campaign:
-        for number, fault in enumerate(in_order(faults), 1):
-            context.progress.stage("detect", f"{number} of {len(faults)}: {fault.name}")
-            step = _step(fault, chosen[fault.name])
-            record = run_until_caught(fault, campaign, step, requests[fault.name])
-            rows.append(row(fault, record))
-            release = release or (record.kernel.release if record.kernel else "")
-            context.progress.note(f"{rows[-1].result}: {fault.name}: {rows[-1].reason}")
+        for number, group in enumerate(groups, 1):
+            names = ", ".join(fault.name for fault in group)
+            context.progress.stage("detect", f"{number} of {len(groups)}: {names}")
+            done, strange = rows_of(group, campaign, subject, probes)
+            rows += done
+            unexplained += strange
+            for each in done:
+                context.progress.note(f"{each.result}: {each.fault}: {each.reason}")
         unfaulted, alarms = _false_alarms(subject, stock, campaign, context)
         found = Detection(
             source=subject.kernel.source,
             series=_elsewhere(subject),
-            release=release,
+            release=next(filter(None, (row.release for row in rows)), ""),
             rows=tuple(rows),
             unfaulted=unfaulted,
             alarms=alarms,
+            unexplained=tuple(unexplained),
             directory=str(campaign.directory),
         )
         atomic_write(campaign.directory / "detect.json", msgspec.json.encode(found))
     return found
+
+
+def kernels(faults: Sequence[Fault], *, alone: bool) -> tuple[tuple[Fault, ...], ...]:
+    """Return the faults of each kernel, so that each differs little from the one built before."""
+    ordered = in_order(faults)
+    return tuple((f,) for f in ordered) if alone else grouping.plan(ordered, catalog.load())
+
+
+def rows_of(
+    group: Sequence[Fault], campaign: CampaignState, subject: Subject, probes: Sequence[str]
+) -> tuple[list[FaultRow], list[Alarm]]:
+    """Return a row for each of the faults of a kernel, and what failed that none of them names."""
+    if len(group) == 1:
+        globs = tuple(probes) or group[0].probes
+        request, step = faulted(subject, group, globs), _step(group[0].name, group, globs)
+        return [row(group[0], run_until_caught(group[0], campaign, step, request))], []
+    globs = tuple(catch.probe for fault in group for catch in grouping.exact(fault))
+    record = campaign.once(_step("shared", group, globs), faulted(subject, group, globs))
+    caught, strange = shared_rows(group, record)
+    if strange:
+        half = len(group) // 2
+        parts = [group[:half], group[half:]]
+    else:
+        parts = [(fault,) for fault in group if fault.name not in caught]
+    rows = [] if strange else list(caught.values())
+    for part in parts:
+        more, also_strange = rows_of(part, campaign, subject, probes)
+        rows += more
+        strange += also_strange
+    return rows, strange
+
+
+def shared_rows(
+    group: Sequence[Fault], record: RunRecord
+) -> tuple[dict[str, FaultRow], list[Alarm]]:
+    """Return the rows of the faults that a run of their shared kernel shows, by name.
+
+    And what failed there that no fault names.
+    """
+    rows = {}
+    for fault in group:
+        alone = msgspec.structs.replace(fault, caught=grouping.exact(fault))
+        probes = tuple(p for p in record.probes if any(_is_named(p, c) for c in alone.caught))
+        found = row(alone, msgspec.structs.replace(record, probes=probes))
+        if found.result == "caught":
+            rows[fault.name] = found
+    named = {name for found in rows.values() for name in found.noticed}
+    rest = tuple(probe for probe in record.probes if probe.name not in named)
+    names = " + ".join(fault.name for fault in group)
+    record = msgspec.structs.replace(record, probes=rest)
+    return rows, alarms(names, record, has_series=group[0].on != "none")
 
 
 def in_order(faults: Sequence[Fault]) -> tuple[Fault, ...]:
@@ -229,9 +300,10 @@ def _lost(record: RunRecord) -> bool:
     return any(probe.status == "LOST" for probe in record.probes)
 
 
-def _step(fault: Fault, globs: tuple[str, ...]) -> str:
-    """Return the name of a fault's directory, which depends on its patch and its probes."""
-    return f"{fault.name}-{digest(Path(fault.patch).read_bytes(), *fault.config, *globs)[:8]}"
+def _step(label: str, faults: Sequence[Fault], globs: tuple[str, ...]) -> str:
+    """Return the name of a kernel's directory, which depends on its patches and its probes."""
+    patches = (Path(fault.patch).read_bytes() for fault in faults)
+    return f"{label}-{digest(*patches, *faults[0].config, *globs)[:8]}"
 
 
 def _elsewhere(subject: Subject) -> str:
@@ -239,14 +311,18 @@ def _elsewhere(subject: Subject) -> str:
     return "" if subject.kernel.series == "none" else subject.kernel.series
 
 
-def faulted(subject: Subject, fault: Fault, globs: tuple[str, ...]) -> RunRequest:
-    """Return the run of a kernel with a fault."""
+def faulted(subject: Subject, faults: Sequence[Fault], globs: tuple[str, ...]) -> RunRequest:
+    """Return the run of a kernel with faults that are made for the same one."""
+    first = faults[0]
+    series, source = subject.kernel.series, ""
     if not _elsewhere(subject):
-        return _request(subject, f"fault:{fault.name}", fault.config, globs, fault.kernel)
-    extra = (*subject.kernel.extra, fault.patch)
+        if len(faults) == 1:
+            return _request(subject, f"fault:{first.name}", first.config, globs, first.kernel)
+        series, source = first.on, first.kernel
+    extra = (*subject.kernel.extra, *(fault.patch for fault in faults))
     kernel = msgspec.structs.replace(subject.kernel, extra=extra)
     subject = msgspec.structs.replace(subject, kernel=kernel)
-    return _request(subject, kernel.series, fault.config, globs)
+    return _request(subject, series, first.config, globs, source)
 
 
 def _request(
@@ -262,11 +338,23 @@ def _request(
         series=series,
         features=(*subject.kernel.features, *features),
     )
-    return RunRequest(subject=msgspec.structs.replace(subject, kernel=kernel), probes=globs)
+    machine = _with_nodes(subject.machine, globs) if globs else subject.machine
+    return RunRequest(
+        subject=msgspec.structs.replace(subject, kernel=kernel, machine=machine), probes=globs
+    )
+
+
+def _with_nodes(machine: MachineSpec, globs: tuple[str, ...]) -> MachineSpec:
+    """Return a machine with as many NUMA nodes as probes need, and the memory for them."""
+    nodes = max(each.nodes for each in catalog.select(catalog.load(), globs))
+    if nodes <= machine.nodes:
+        return machine
+    larger = spec.machine(machine.hugepages, cpus=machine.cpus, nodes=nodes)
+    return msgspec.structs.replace(machine, nodes=nodes, memory=max(machine.memory, larger.memory))
 
 
 def row(fault: Fault, record: RunRecord) -> FaultRow:
-    """Return what a run says about its kernel's fault."""
+    """Return what a run says about a fault of its kernel."""
     noticed = catchers(fault.caught, record)
     by = noticed[0] if noticed else None
     result, reason = _result(fault, record, by)
@@ -274,7 +362,9 @@ def row(fault: Fault, record: RunRecord) -> FaultRow:
         fault=fault.name,
         seeds=fault.seeds,
         kind=fault.kind,
+        on=fault.on,
         config=fault.config,
+        release=record.kernel.release if record.kernel else "",
         result=result,
         by=f"{by.name}: {by.status}" if by else "",
         noticed=tuple(probe.name for probe in noticed),
@@ -307,8 +397,12 @@ def catchers(caught: Sequence[Catch], record: RunRecord) -> tuple[ProbeResult, .
     return tuple(found.values())
 
 
+def _is_named(probe: ProbeResult, catch: Catch) -> bool:
+    return catalog.matches(catalog.plain_name(probe.name), catch.probe)
+
+
 def _caught(catch: Catch, probe: ProbeResult) -> bool:
-    if probe.status not in catch.status or not matches(plain_name(probe.name), catch.probe):
+    if probe.status not in catch.status or not _is_named(probe, catch):
         return False
     lines = [probe.reason, *(line for splat in probe.splats for line in splat.block)]
     lines += [f"{each.name}: {each.reason}" for each in probe.subtests if each.status == "FAIL"]

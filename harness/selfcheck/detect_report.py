@@ -15,14 +15,17 @@ from harness.report import markdown, matrix
 from harness.selfcheck.detect import Detection, FaultRow
 
 
-def write_list(faults: Sequence[Fault], stream: TextIO) -> None:
-    """Write a line for each fault: its name, its class and its effect."""
+def write_list(kernels: Sequence[Sequence[Fault]], stream: TextIO) -> None:
+    """Write a line for each fault: its name, its class and its effect; one block a kernel."""
+    faults = [fault for group in kernels for fault in group]
     width = max((len(fault.name) for fault in faults), default=0)
-    for fault in faults:
-        on = " + ".join((fault.on, *fault.config))
-        stream.write(f"{fault.name:<{width}}  {fault.kind}: {fault.seeds} (on {on})\n")
+    for number, group in enumerate(kernels, 1):
+        on = " + ".join((group[0].kernel, group[0].on, *group[0].config)).removeprefix(" + ")
+        stream.write(f"kernel {number}, on {on}:\n")
+        for fault in group:
+            stream.write(f"  {fault.name:<{width}}  {fault.kind}: {fault.seeds}\n")
     kinds = len({fault.kind for fault in faults})
-    stream.write(f"{len(faults)} faults in {kinds} classes\n")
+    stream.write(f"{len(faults)} faults in {kinds} classes, {len(kernels)} kernels\n")
 
 
 def lines(found: Detection) -> Iterator[str]:
@@ -32,6 +35,8 @@ def lines(found: Detection) -> Iterator[str]:
         yield f"{row.result:<14}  {row.fault:<{width}}  {row.by or '-'}: {row.reason}"
     for alarm in found.alarms:
         yield f"{'ALARM':<14}  {alarm.kernel}: {alarm.what}; {alarm.run_dir}"
+    for alarm in found.unexplained:
+        yield f"{'unexplained':<14}  {alarm.kernel}: {alarm.what}; {alarm.run_dir}"
     yield f"record   {found.directory}"
     yield verdict_line(found)
 
@@ -61,8 +66,7 @@ def _page(found: Detection, specs: Sequence[ProbeSpec]) -> Iterator[str]:
     on = f"each fault on top of {found.series}, " if found.series else ""
     yield f"{today}, {found.source}, {on}{found.release}. {verdict_line(found)}."
     yield ""
-    headings = ("fault", "class", "config", "result", "by", "reason")
-    yield from markdown.table(headings, map(_row, found.rows))
+    yield from _results(found)
     yield ""
     yield "## What each fault seeds"
     yield ""
@@ -93,9 +97,23 @@ def _page(found: Detection, specs: Sequence[ProbeSpec]) -> Iterator[str]:
             yield f"- ALARM on {alarm.kernel}: {markdown.escaped(alarm.what)}"
 
 
-def _row(row: FaultRow) -> tuple[str, ...]:
-    config = " + ".join(("base", *row.config))
-    return (row.fault, row.kind, config, row.result, row.by or "-", row.reason)
+def _results(found: Detection) -> Iterator[str]:
+    seconds = {row.run_dir: row.seconds for row in found.rows}
+    numbers = {run_dir: number for number, run_dir in enumerate(seconds, 1)}
+    headings = ("fault", "class", "on", "kernel", "result", "by", "reason")
+    yield from markdown.table(headings, (_row(row, numbers[row.run_dir]) for row in found.rows))
+    yield ""
+    yield f"These are {len(seconds)} kernels, {sum(seconds.values()) / 60:.0f} minutes."
+    if found.unexplained:
+        yield "Kernels whose faults were divided among two, as something failed that none names:"
+        yield ""
+        for alarm in found.unexplained:
+            yield f"- {alarm.kernel}: {markdown.escaped(alarm.what)}"
+
+
+def _row(row: FaultRow, kernel: int) -> tuple[str, ...]:
+    on = " + ".join((f"{row.on} on {row.release}", *row.config))
+    return (row.fault, row.kind, on, str(kernel), row.result, row.by or "-", row.reason)
 
 
 def _probes(rows: Sequence[FaultRow], specs: Sequence[ProbeSpec]) -> Iterator[tuple[str, ...]]:

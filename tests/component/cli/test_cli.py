@@ -105,6 +105,15 @@ def test_a_mistake_that_can_be_known_makes_no_run_directory(
     assert not (tmp_path / "runs").exists()
 
 
+def test_faults_that_share_a_kernel_are_listed_together(tmp_path: Path) -> None:
+    faults = ("exact-address-rounded", "one-poisoned-page-remembered", "errno-of-continue-twice")
+    listed = hgm(tmp_path, "selfcheck", "detect", "--list", *faults)
+    lines = [line.split()[0] for line in listed.stdout.splitlines()]
+    assert lines == ["kernel", *faults[:2], "kernel", faults[2], "3"], listed.stderr
+    alone = hgm(tmp_path, "selfcheck", "detect", "--list", "--alone", *faults)
+    assert "3 faults in 3 classes, 3 kernels" in alone.stdout
+
+
 def test_a_probe_that_the_machine_cannot_run_is_named_with_the_option_that_is_missing(
     tmp_path: Path,
 ) -> None:

@@ -92,7 +92,7 @@ def test_a_fault_that_rests_on_a_promise_cannot_show_where_that_is_not_offered(
 
 def _requested(subject: Subject) -> KernelRequest:
     fault = msgspec.structs.replace(FAULT, patch="/faults/x.patch", config=("debug",))
-    return detect.faulted(subject, fault, ("a/b",)).subject.kernel
+    return detect.faulted(subject, (fault,), ("baseline/pool/2M",)).subject.kernel
 
 
 def test_a_fault_is_put_on_its_own_series_or_on_the_one_that_is_given() -> None:
@@ -252,13 +252,27 @@ def _page(record: RunRecord) -> str:
 def test_the_page_has_a_row_a_fault_and_a_row_a_probe() -> None:
     page = _page(probed({"hgm/continue-4k/1G": "FAIL", "a/b/2M": "PASS"}))
     assert (
-        "| wrong-subpage | wrong subpage mapped | base | caught | hgm/continue-4k/1G: FAIL |"
-        in page
+        "| wrong-subpage | wrong subpage mapped | hgm-6.12 on  | 1 | caught "
+        "| hgm/continue-4k/1G: FAIL |" in page
     )
     assert "hgm/continue-4k/1G   F\n" in page
     assert "a/b/2M               .\n" in page
     assert "- none: 2 runs" in page
     assert "PASS: 1 of 1 faults caught, 0 false alarms in 2 runs without a fault." in page
+
+
+def test_the_page_numbers_kernels_and_shows_what_no_fault_names() -> None:
+    one = probed({"hgm/continue-4k/1G": "FAIL"})
+    one = msgspec.structs.replace(one, run_dir="/runs/1", seconds=60.0)
+    found = _detection(one, one, msgspec.structs.replace(one, run_dir="/runs/2"))
+    strange = detect.Alarm(kernel="one + two", what="a/b: CRASH: x", run_dir="/r")
+    found = msgspec.structs.replace(found, unexplained=(strange,))
+    page = report.page(found, ())
+    assert "These are 2 kernels, 2 minutes." in page
+    assert [line.split(" | ")[3] for line in page.splitlines() if "| wrong-" in line] == [*"112"]
+    assert "- one + two: a/b: CRASH: x" in page
+    assert "unexplained     one + two: a/b: CRASH: x; /r" in list(report.lines(found))
+    assert found.exit_code == 0
 
 
 def test_the_page_names_what_each_probe_caught_or_guards() -> None:
