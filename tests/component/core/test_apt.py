@@ -169,6 +169,16 @@ def test_a_bad_signature_is_not_papered_over_with_old_lists(
     assert "does not trust" in refused(lambda: found.refresh(older_than=0), 3)
 
 
+def test_the_newest_is_resolved_on_a_host_that_prefers_a_release(
+    archive: DebianArchive, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = tmp_path / "apt.conf"
+    host.write_text('APT::Default-Release "trixie";\n')
+    monkeypatch.setenv("APT_CONFIG", str(host))
+    (found,) = Apt(SUITES, context).resolve(["hello"])
+    assert found.version == "1.0-2"
+
+
 def test_an_unsigned_suite_is_refused_even_if_the_host_allows_it(
     archive: DebianArchive, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +186,7 @@ def test_an_unsigned_suite_is_refused_even_if_the_host_allows_it(
     host = tmp_path / "apt.conf"
     host.write_text(
         'Acquire::AllowInsecureRepositories "true";\nAPT::Get::AllowUnauthenticated "true";\n'
-        f'APT::Default-Release "potato";\nAPT::Update::Post-Invoke {{ "touch \'{hook}\'"; }};\n'
+        f"APT::Update::Post-Invoke {{ \"touch '{hook}'\"; }};\n"
     )
     monkeypatch.setenv("APT_CONFIG", str(host))
     assert len(versions(Apt(SUITES, context))) == 3
