@@ -38,7 +38,13 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
     context.workspace.sweep()
     subject = request.subject
     planned = catalog.repeated(specs, request.repeat, alone=request.alone)
-    first = first_record(reproducer.words(request), subject.machine, request.expect, planned)
+    first = first_record(
+        reproducer.words(request),
+        subject.machine,
+        request.expect,
+        planned,
+        strict=request.strict,
+    )
     with recorded(runs, readable(subject.kernel.source), first, context.progress) as recording:
         if request.build_only:
             prepare.build(subject, context, recording.run_dir, recording)

@@ -19,6 +19,7 @@ from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec
 from harness.records.run import Ingredients, Profile, RunRecord, StageTime
 from harness.report import files
+from harness.run import judging
 from harness.store.rundir import RunStore, new_run_directory
 from harness.vm import pool
 
@@ -69,8 +70,9 @@ class Recording(RunStore):
 
     def probed(self) -> None:
         """End a run whose probes were run with the judge's verdict."""
-        ended = run_verdict.judge_run(self.record)
-        self.know(promises=ended.promises)
+        issues = judging.issues_of(self.record.kernel)
+        ended = run_verdict.judge_run(self.record, issues)
+        self.know(promises=ended.promises, known_issues=ended.known_issues)
         self.end(Outcome.PROBES_RAN, ended.verdict, ended.exit_code, ended.reason)
 
     def failed(self, error: Exception) -> None:
@@ -120,7 +122,12 @@ def recorded(runs: Path, label: str, first: RunRecord, progress: Progress) -> It
 
 
 def first_record(
-    words: Sequence[str], machine: MachineSpec, expect: Profile, specs: Sequence[ProbeSpec]
+    words: Sequence[str],
+    machine: MachineSpec,
+    expect: Profile,
+    specs: Sequence[ProbeSpec],
+    *,
+    strict: bool = False,
 ) -> RunRecord:
     """Return what is known of a run before it begins.
 
@@ -129,6 +136,7 @@ def first_record(
         machine: what is to be booted.
         expect: what the kernel is expected to be.
         specs: the probes, as far as they are known.
+        strict: whether known issues fail the run.
     """
     return RunRecord(
         reason="the run has not ended: it is under way, or was killed",
@@ -136,6 +144,7 @@ def first_record(
         harness=harness.__version__,
         command=host.command_line(words),
         expect=expect,
+        strict=strict,
         machine=machine,
         hugepages=PoolSummary(asked=pool.by_size(machine.hugepages)),
         probes=not_run(specs),

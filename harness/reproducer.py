@@ -26,6 +26,7 @@ def words(request: RunRequest) -> tuple[str, ...]:
         *probe_words(request.probes),
         *(word for each in request.kselftests for word in ("--kselftest", each)),
         *("--expect", request.expect.name),
+        *(("--strict",) if request.strict else ()),
         *_unless("--repeat", str(request.repeat), "1"),
         *(("--alone",) if request.alone else ()),
     )

@@ -2,8 +2,9 @@
 """Compares two runs probe by probe. Pure.
 
 A regression is a probe that newly fails, crashes or hangs, one that passed and is skipped now, a
-new splat outside of any probe, or a kernel that no longer builds or boots. A LOST probe says
-nothing about the kernel, so it is neither a regression nor a PASS.
+new splat outside of any probe, or a kernel that no longer builds or boots. A probe that newly ends
+with a known issue is one too: the first kernel did not show it. A LOST probe says nothing about the
+kernel, so it is neither a regression nor a PASS.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def summaries(probes: Sequence[ProbeResult]) -> dict[str, ProbeSummary]:
 
 
 def _summary(group: Sequence[ProbeResult]) -> ProbeSummary:
-    order: tuple[Status, ...] = (*_BAD, "SKIP", "PASS", "LOST")
+    order: tuple[Status, ...] = (*_BAD, "KNOWN", "SKIP", "PASS", "LOST")
     worst = min(group, key=lambda probe: order.index(probe.status))
     return ProbeSummary(
         status=worst.status,
@@ -164,7 +165,7 @@ def _change(name: str, before: ProbeSummary, after: ProbeSummary) -> Change | No
     kind = _kind(before, after, p)
     if kind is None:
         return None
-    was_good = before.status in ("PASS", "SKIP")
+    was_good = before.status in ("PASS", "SKIP", "KNOWN")
     return Change(
         name=name,
         kind=kind,
@@ -182,12 +183,13 @@ def _kind(before: ProbeSummary, after: ProbeSummary, p: float | None) -> ChangeK
     if was != now:
         kinds: dict[str, ChangeKind] = {
             "FAIL": "newly failing",
+            "KNOWN": "changed reason" if was == "FAIL" else "newly failing",
             "PASS": "newly passing",
             "SKIP": "newly skipped",
             "LOST": "newly lost",
         }
         return kinds[now]
-    if now == "FAIL" and p is not None:
+    if now in ("FAIL", "KNOWN") and p is not None:
         if p >= SIGNIFICANCE:
             return None  # it failed intermittently, and still does
         more = _bad(after) * _known(before) > _bad(before) * _known(after)
@@ -201,7 +203,7 @@ def _class(status: Status) -> Status:
 
 
 def _bad(summary: ProbeSummary) -> int:
-    return sum(summary.counts.get(status, 0) for status in _BAD)
+    return sum(summary.counts.get(status, 0) for status in (*_BAD, "KNOWN"))
 
 
 def _known(summary: ProbeSummary) -> int:

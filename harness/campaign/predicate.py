@@ -19,6 +19,9 @@ from harness.run.subject import Subject
 #: With these statuses a probe makes its kernel bad unless others are asked for.
 BAD: tuple[Status, ...] = ("FAIL", "CRASH", "HANG")
 
+# Statuses of a probe that ended, and found no other fault than known issues.
+_PASSED: tuple[Status, ...] = ("PASS", "KNOWN")
+
 #: What a kernel that only has to boot runs.
 _SMALLEST = ("baseline/memfd-map/2M",)
 
@@ -100,7 +103,9 @@ def _evidence(predicate: Predicate, record: RunRecord) -> Iterator[str]:
         return
     for probe in filter(predicate.selects, record.probes):
         lines = [line for splat in probe.splats for line in splat.block]
-        if probe.status in predicate.statuses and _like(predicate.signature, probe.reason, *lines):
+        if probe.unexcused in predicate.statuses and _like(
+            predicate.signature, probe.reason, *lines
+        ):
             yield _line(probe)
 
 
@@ -113,17 +118,21 @@ def _line(probe: ProbeResult) -> str:
 
 
 def _no_evidence(predicate: Predicate, record: RunRecord) -> Answer:
-    """Return what a run without evidence of the fault says: it is good only if a probe passed."""
+    """Return what a run without evidence of the fault says: it is good only if a probe passed.
+
+    One with a known issue counts as passed: all else that it tests was tested.
+    """
     probes = tuple(filter(predicate.selects, record.probes))
     for probe in probes:
         if probe.status == "LOST":
             return Answer(term="untestable", reason=_line(probe))
     for probe in probes:
-        if probe.status not in ("PASS", "SKIP") and predicate.about == "probe":
+        if probe.status not in (*_PASSED, "SKIP") and predicate.about == "probe":
             return Answer(term="untestable", reason=f"another fault: {_line(probe)}")
-    passed = [probe for probe in probes if probe.status == "PASS"]
+    passed = [probe for probe in probes if probe.status in _PASSED]
     if passed or (predicate.about == "splat" and not probes):
         names = ", ".join(dict.fromkeys(plain_name(probe.name) for probe in passed[:3]))
-        return Answer(term="good", reason=f"{names or 'it boots'}: PASS")
+        how = " and ".join(dict.fromkeys(probe.status for probe in passed[:3])) or "PASS"
+        return Answer(term="good", reason=f"{names or 'it boots'}: {how}")
     reason = _line(probes[0]) if probes else "no such probe was run"
     return Answer(term="absent", reason=reason)

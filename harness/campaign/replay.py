@@ -82,7 +82,9 @@ def replay(directory: Path, runs: Path, accel_name: str, context: Context) -> Re
     """
     then, made_of = rundir.load(directory), rundir.load_ingredients(directory)
     words = reproducer.replay_words(directory, accel_name)
-    first = recording.first_record(words, made_of.machine, then.expect, made_of.specs)
+    first = recording.first_record(
+        words, made_of.machine, then.expect, made_of.specs, strict=then.strict
+    )
     notes: list[str] = []
     with recording.recorded(runs, "replay", first, context.progress) as run:
         if then.kernel is not None:

@@ -123,6 +123,7 @@ def findings(steps: Sequence[Step]) -> Iterable[str]:
 _VERBS: dict[Status, str] = {
     "PASS": "first passes",
     "FAIL": "fails",
+    "KNOWN": "fails by a known issue",
     "CRASH": "crashes in",
     "HANG": "hangs in",
     "LOST": "loses",

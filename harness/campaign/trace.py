@@ -49,7 +49,7 @@ def functions(record: RunRecord, predicate: Predicate) -> tuple[str, ...]:
     """
     found: dict[str, None] = {}
     for probe in filter(predicate.selects, record.probes):
-        if predicate.about == "splat" or probe.status in predicate.statuses:
+        if predicate.about == "splat" or probe.unexcused in predicate.statuses:
             found.update(dict.fromkeys(_of_probe(probe, Path(record.run_dir))))
     if predicate.about == "splat":
         found.update(dict.fromkeys(_of_splats(s.block for s in record.splats)))

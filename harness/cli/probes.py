@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm probes`: the catalogue, and the promises that probes rest on."""
+"""`hgm probes`: the catalogue, the promises that probes rest on, and known issues of kernels."""
 
 from __future__ import annotations
 
@@ -38,4 +38,25 @@ def probes_promises() -> int:
     from harness.report import promises as listing
 
     listing.write(promises.load(), promises.profiles(), sys.stdout)
+    return 0
+
+
+@probes.command("issues")
+@click.argument("release", required=False, metavar="[RELEASE]")
+def probes_issues(release: str | None) -> int:
+    """List the known issues of all kernels, or of RELEASE.
+
+    RELEASE is what `uname -r` prints, such as 6.1.192.
+    """
+    from harness.errors import SpecError
+    from harness.judge import known_issues as judge
+    from harness.probes import known_issues
+    from harness.report import known_issues as listing
+
+    issues = known_issues.load()
+    if release is not None:
+        if judge.version(release) is None:
+            raise SpecError(f"{release!r} is not a kernel's version", hint="such as 6.1.192")
+        issues = judge.of_release(issues, release)
+    listing.write(issues, sys.stdout)
     return 0

@@ -42,6 +42,11 @@ if TYPE_CHECKING:
     "if it has one, else report]",
 )
 @click.option(
+    "--strict",
+    is_flag=True,
+    help="FAIL on known issues of the kernel too (`hgm probes issues` lists them).",
+)
+@click.option(
     "--repeat",
     type=click.IntRange(min=1),
     default=1,
@@ -105,6 +110,7 @@ def _run_request(
     probes: tuple[str, ...],
     kselftests: tuple[str, ...],
     expect: str | None,
+    strict: bool,
     repeat: int,
     alone: bool,
     **options: Any,
@@ -119,6 +125,7 @@ def _run_request(
         expect=promises.profile(
             registry.expectation(subject.kernel.series) if expect is None else expect
         ),
+        strict=strict,
         probes=probes,
         kselftests=kselftests,
         repeat=repeat,

@@ -22,6 +22,10 @@ The first rule that applies decides:
 
 For the kernel's own selftests, `harness.judge.kselftest` replaces rules 5 to 11.
 
+What a known issue of the kernel explains (`harness.judge.known_issues`) counts neither under rule 6
+nor below, and makes a PASS or SKIP a KNOWN. Nothing else is excused: a CRASH, a HANG or a signal
+never is, nor damaged KTAP or any other failure of the same probe.
+
 Each of these turns a PASS or SKIP into a FAIL, and is added to the reason of a FAIL:
 
 - a checkpoint at which the page tables differ from what the kernel or the probe reported, or that
@@ -55,9 +59,11 @@ from harness.judge import (
     promises,
     starvation,
 )
+from harness.judge.known_issues import Explainer
 from harness.judge.ktap_document import KtapDocument
 from harness.judge.lines import clean, short
 from harness.judge.partial import PartialVerdict, and_more, stderr_note
+from harness.records.known_issue import KnownIssue
 from harness.records.probe import (
     Capture,
     CheckpointResult,
@@ -68,6 +74,9 @@ from harness.records.probe import (
     Status,
     Subtest,
 )
+
+#: The exit code of a probe of which a test failed; kselftest's KSFT_FAIL.
+FAIL_CODE = 1
 
 #: The exit code of a probe that could not test anything; kselftest's KSFT_SKIP.
 SKIP_CODE = 4
@@ -107,6 +116,7 @@ def judge_probe(
     stderr: str,
     console: ConsoleSlice,
     checkpoints: Sequence[CheckpointResult] = (),
+    issues: Sequence[KnownIssue] = (),
 ) -> ProbeResult:
     """Return the verdict on one probe.
 
@@ -116,6 +126,7 @@ def judge_probe(
         stderr: its standard error.
         console: its part of the serial console.
         checkpoints: the page tables that the host read for it, in the order it asked.
+        issues: the known issues of the kernel.
 
     Returns:
         The result, with splat offsets that count from the start of ``serial.log``, and without
@@ -132,23 +143,27 @@ def judge_probe(
     subtests = ktap_document.flatten(document)
     if evidence.rules == "kselftest" and document.empty:
         subtests = kselftest.results(text)
+    known = Explainer(issues, evidence.name)
+    bad = known.other_tests(subtest for subtest in subtests if subtest.status == "FAIL")
     verdict = _crash(evidence, splats) or _unfinished(evidence, splats, subtests, console)
     if verdict is None:
-        verdict = _judge_output(evidence, document, subtests, text, stderr)
+        verdict = _judge_output(evidence, document, subtests, bad, text, stderr)
         judged_leaks = leaks if evidence.rules == "ktap" else ()
         starved = starvation.starved(evidence.host)
         excused = [splat for splat in splats if starved and splat.kind in dmesg.STUCK]
         faults = [
-            *_checkpoint_faults(text, checkpoints),
-            *_leak_faults(judged_leaks),
-            *_splat_faults([splat for splat in splats if splat not in excused]),
+            *_checkpoint_faults(text, checkpoints, known),
+            *_leak_faults(judged_leaks, known),
+            *_splat_faults([splat for splat in splats if splat not in excused], known),
         ]
         if faults:
             own = [verdict.reason] if verdict.status == "FAIL" else []
             verdict = PartialVerdict("FAIL", "; ".join([*own, *faults]))
         elif excused and verdict.status != "FAIL":
-            parts = [*_splat_faults(excused), starvation.remark(evidence.host)]
+            parts = [*_splat_faults(excused, known), starvation.remark(evidence.host)]
             verdict = PartialVerdict("LOST", "; ".join(parts))
+        elif known.names and verdict.status != "FAIL":
+            verdict = PartialVerdict("KNOWN", known.reason())
     return ProbeResult(
         name=evidence.name,
         status=verdict.status,
@@ -159,6 +174,7 @@ def judge_probe(
         splats=splats,
         checkpoints=tuple(checkpoints),
         leaks=leaks,
+        known_issues=known.names,
         blame=_blame(verdict.status, evidence, splats, console),
         without_series=evidence.without_series,
     )
@@ -254,10 +270,20 @@ def _judge_output(
     evidence: ProbeEvidence,
     document: KtapDocument,
     subtests: tuple[Subtest, ...],
+    bad: Sequence[Subtest],
     text: str,
     stderr: str,
 ) -> PartialVerdict:
-    """Rules 4 to 11, for a probe that ended by itself."""
+    """Rules 4 to 11, for a probe that ended by itself.
+
+    Args:
+        evidence: how it ended.
+        document: its output as KTAP.
+        subtests: all its results.
+        bad: the failed ones that no known issue explains.
+        text: its output.
+        stderr: its standard error.
+    """
     code = evidence.exit_code
     if code is None:
         return PartialVerdict("FAIL", "the exit code is not known")
@@ -267,7 +293,6 @@ def _judge_output(
         return kselftest.judge(code, document, subtests, text, stderr)
     if document.empty:
         return PartialVerdict("FAIL", _no_ktap(code, text, stderr))
-    bad = [subtest for subtest in subtests if subtest.status == "FAIL"]
     if bad:
         return PartialVerdict("FAIL", partial.failed(bad, code))
     for problem in document.problems:
@@ -287,6 +312,10 @@ def _judge_code(
     reasons = [subtest.reason for subtest in skipped]
     if document.skipped is not None:
         reasons.insert(0, document.skipped)
+    if any(subtest.status == "FAIL" for subtest in subtests):  # known issues explain them all
+        if code == FAIL_CODE:
+            return PartialVerdict("PASS", "")
+        return PartialVerdict("FAIL", f"a result is `not ok`, but exit code {code}")
     if code not in (0, SKIP_CODE):
         return PartialVerdict(
             "FAIL", f"no result is `not ok`, but exit code {code}{stderr_note(stderr)}"
@@ -298,14 +327,16 @@ def _judge_code(
     return PartialVerdict("PASS", "")
 
 
-def _checkpoint_faults(text: str, checkpoints: Sequence[CheckpointResult]) -> Iterator[str]:
+def _checkpoint_faults(
+    text: str, checkpoints: Sequence[CheckpointResult], known: Explainer
+) -> Iterator[str]:
     """Yield a line where the page tables, read by the host, differ from what was reported."""
     asked = sum(line.startswith(_CHECKPOINT) for line in text.split("\n"))
-    lines = [
+    lines = known.other_lines(
         f"page tables, checkpoint {each.number}{each.name and f' ({each.name})'}: {problem}"
         for each in checkpoints
         for problem in each.problems
-    ]
+    )
     if asked != len(checkpoints):
         lines.append(f"the host answered {len(checkpoints)} of {asked} checkpoints")
     if lines:
@@ -318,14 +349,17 @@ def _leaks(evidence: ProbeEvidence) -> tuple[Leak, ...]:
     return accounting.differences(evidence.accounting.before, evidence.accounting.after)
 
 
-def _leak_faults(leaks: Sequence[Leak]) -> Iterator[str]:
-    if leaks:
-        yield f"leak: {', '.join(map(accounting.describe, leaks[:3]))}{and_more(leaks, 3)}"
+def _leak_faults(leaks: Sequence[Leak], known: Explainer) -> Iterator[str]:
+    lines = known.other_lines(f"leak: {accounting.describe(leak)}" for leak in leaks)
+    if lines:
+        shown = ", ".join(line.removeprefix("leak: ") for line in lines[:3])
+        yield f"leak: {shown}{and_more(lines, 3)}"
 
 
-def _splat_faults(splats: Sequence[Splat]) -> Iterator[str]:
-    if splats:
-        yield f"kernel: {splats[0].title}{and_more(splats, 1)}"
+def _splat_faults(splats: Sequence[Splat], known: Explainer) -> Iterator[str]:
+    lines = known.other_lines(f"kernel: {splat.title}" for splat in splats)
+    if lines:
+        yield f"{lines[0]}{and_more(lines, 1)}"
 
 
 def _signal_name(code: int) -> str:

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from harness.judge import promises
+from harness.judge import known_issues, promises
+from harness.records.known_issue import IssueState, KnownIssue
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import HgmSupport, PromiseState, RunRecord, Verdict
 
-# Statuses that fail a run, the worst first.
-_BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL", "LOST")
+# Statuses that blame the kernel, the worst first.
+_BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL")
 
 
 class RunVerdict(NamedTuple):
@@ -23,21 +24,28 @@ class RunVerdict(NamedTuple):
         exit_code: 0, 1, 2 or 3.
         reason: one line.
         promises: what became of those that probes asked about.
+        known_issues: what was seen of those that the kernel has.
     """
 
     verdict: Verdict
     exit_code: int
     reason: str
     promises: tuple[PromiseState, ...] = ()
+    known_issues: tuple[IssueState, ...] = ()
 
 
-def judge_run(record: RunRecord) -> RunVerdict:
+def judge_run(record: RunRecord, issues: Sequence[KnownIssue] = ()) -> RunVerdict:
     """Return the verdict on a run, once every selected probe has a result.
 
     A run whose only fault is that probes were LOST says nothing about the kernel: it ends with
     ERROR and exit code 3. Nor does one in which the machine could run no probe: that is the
     caller's mistake, exit code 2. A run without probes never passes. A kernel that does not offer
-    what the profile says, or offers what it must not, fails the run; a skipped test does not.
+    what the profile says, or offers what it must not, fails the run; a skipped test does not, and
+    a known issue only if the run is strict.
+
+    Args:
+        record: what is known of the run.
+        issues: the known issues of its kernel.
     """
     probes = record.probes
     if not probes:
@@ -46,18 +54,20 @@ def judge_run(record: RunRecord) -> RunVerdict:
         first = probes[0]
         return RunVerdict("ERROR", 2, f"no probe could be run: {first.name}: {first.reason}")
     found = promises.states(probes)
+    states = known_issues.states(issues, probes)
+    blaming: tuple[Status, ...] = (*_BAD, "KNOWN") if record.strict else _BAD
     faults = [
-        *_bad_probes(probes),
+        *_bad_probes(probes, (*blaming, "LOST")),
         *itertools.islice(promises.unmet(record.expect, record.hgm, found), 1),
         *(f"splat outside of any probe: {splat.title}" for splat in record.splats[:1]),
     ]
     summary = f"{describe_hgm(record.hgm)}; {tally(probes)}"
     if not faults:
-        return RunVerdict("PASS", 0, summary, found)
-    lost_only = {probe.status for probe in probes}.isdisjoint(("FAIL", "CRASH", "HANG"))
+        return RunVerdict("PASS", 0, summary, found, states)
+    lost_only = {probe.status for probe in probes}.isdisjoint(blaming)
     if lost_only and len(faults) == 1 and any(probe.status == "LOST" for probe in probes):
-        return RunVerdict("ERROR", 3, f"{faults[0]}; {summary}", found)
-    return RunVerdict("FAIL", 1, f"{'; '.join(faults)}; {summary}", found)
+        return RunVerdict("ERROR", 3, f"{faults[0]}; {summary}", found, states)
+    return RunVerdict("FAIL", 1, f"{'; '.join(faults)}; {summary}", found, states)
 
 
 def describe_hgm(hgm: HgmSupport) -> str:
@@ -69,8 +79,8 @@ def describe_hgm(hgm: HgmSupport) -> str:
 
 
 def tally(probes: Sequence[ProbeResult]) -> str:
-    """Return the number of probes with each status, such as ``9 passed, 12 skipped``."""
-    words = {
+    """Return the probes with each status, such as ``9 passed, 12 skipped, 1 known issue``."""
+    words: dict[Status, str] = {
         "PASS": "passed",
         "FAIL": "failed",
         "CRASH": "crashed the kernel",
@@ -79,15 +89,29 @@ def tally(probes: Sequence[ProbeResult]) -> str:
         "SKIP": "skipped",
     }
     counts = {status: sum(probe.status == status for probe in probes) for status in words}
-    parts = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
-    return ", ".join(parts) or "no probes"
+    parts = [f"{count} {words[status]}" for status, count in counts.items() if count]
+    return ", ".join([*parts, *_known(probes)]) or "no probes"
 
 
-def _bad_probes(probes: Sequence[ProbeResult]) -> list[str]:
-    """Return one line about the worst probe; empty where none is bad."""
-    bad = [probe for probe in probes if probe.status in _BAD]
+def _known(probes: Sequence[ProbeResult]) -> Iterator[str]:
+    """Yield how many known issues probes ended with; nothing where none did."""
+    known = [probe for probe in probes if probe.status == "KNOWN"]
+    count = len({name for probe in known for name in probe.known_issues})
+    where = f" in {len(known)} probes" if len(known) != count else ""
+    if known:
+        yield f"{count} known issue{'s' if count > 1 else ''}{where}"
+
+
+def _bad_probes(probes: Sequence[ProbeResult], statuses: Sequence[Status]) -> list[str]:
+    """Return one line about the worst probe; empty where none has one of these statuses.
+
+    Args:
+        probes: the results.
+        statuses: the worst first.
+    """
+    bad = [probe for probe in probes if probe.status in statuses]
     if not bad:
         return []
-    worst = min(bad, key=lambda probe: _BAD.index(probe.status))
+    worst = min(bad, key=lambda probe: statuses.index(probe.status))
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     return [f"{worst.name} {worst.status}{more}: {worst.reason}"]

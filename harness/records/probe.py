@@ -8,8 +8,9 @@ from typing import Literal
 from harness.records.base import Record
 from harness.records.machine import HugePages
 
-#: How a probe can end. An absent result is LOST, never PASS.
-Status = Literal["PASS", "FAIL", "SKIP", "CRASH", "HANG", "LOST"]
+#: How a probe can end. An absent result is LOST, never PASS. KNOWN is a FAIL that known issues of
+#: the kernel explain; see `harness.records.known_issue`.
+Status = Literal["PASS", "FAIL", "KNOWN", "SKIP", "CRASH", "HANG", "LOST"]
 
 
 #: How a probe's program can end, before it is judged; see `ProbeEvidence`.
@@ -369,6 +370,8 @@ class ProbeResult(Record, frozen=True, kw_only=True):
         splats: what the kernel reported meanwhile.
         checkpoints: its page tables as the host saw them, if it has checkpoints.
         leaks: what did not come back after it; empty for a probe that taints its guest by design.
+        known_issues: names of the known issues that it found; if its status is not KNOWN, they do
+            not explain all of its end.
         directory: where its KTAP and standard error lie, relative to the run directory.
         blame: where the kernel hung, died or reported a splat, such as
             ``handle_userfault at fs/userfaultfd.c:512``; empty where that is not known.
@@ -386,7 +389,13 @@ class ProbeResult(Record, frozen=True, kw_only=True):
     splats: tuple[Splat, ...] = ()
     checkpoints: tuple[CheckpointResult, ...] = ()
     leaks: tuple[Leak, ...] = ()
+    known_issues: tuple[str, ...] = ()
     directory: str = ""
     blame: str = ""
     evidence: tuple[str, ...] = ()
     without_series: tuple[Status, ...] = ()
+
+    @property
+    def unexcused(self) -> Status:
+        """Return the status that it would have without known issues."""
+        return "FAIL" if self.status == "KNOWN" else self.status

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict
 
 from harness.records.base import Record
 from harness.records.kernel import Kernel, KernelSummary
+from harness.records.known_issue import IssueState
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec, PoolSummary
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec, Splat
@@ -123,7 +124,9 @@ class RunRecord(Record, frozen=True, kw_only=True):
         harness: version of this program.
         command: the argv that reproduces the run.
         expect: what the kernel was expected to be.
+        strict: whether known issues fail the run.
         promises: what became of each promise that a probe asked about, by huge-page size.
+        known_issues: those that the kernel has by its version, of which a probe ran the test.
         kernel: None before the kernel is there.
         hgm: whether the kernel has the feature.
         accel: None before the choice was made.
@@ -154,9 +157,11 @@ class RunRecord(Record, frozen=True, kw_only=True):
     harness: str = ""
     command: tuple[str, ...] = ()
     expect: Profile = REPORT
+    strict: bool = False
     kernel: KernelSummary | None = None
     hgm: HgmSupport = HgmSupport()
     promises: tuple[PromiseState, ...] = ()
+    known_issues: tuple[IssueState, ...] = ()
     accel: AccelChoice | None = None
     machine: MachineSpec | None = None
     hugepages: PoolSummary | None = None
@@ -183,6 +188,7 @@ class Known(TypedDict, total=False):
     stage: str
     seconds: float
     promises: tuple[PromiseState, ...]
+    known_issues: tuple[IssueState, ...]
     kernel: KernelSummary
     hgm: HgmSupport
     accel: AccelChoice

@@ -2,10 +2,11 @@
 """The record as JUnit XML, which every CI server reads.
 
 A probe is a test case, in the suite of its group. FAIL is a failure, SKIP is skipped; CRASH, HANG
-and LOST are errors. Subtests are lines of the case's ``system-out``: as cases of their own they
-would change a suite's numbers with every kernel, and only a probe can be run alone. The suite
-``run`` has one case for the verdict, so that an unexpected kernel, a splat outside of any probe, or
-a run that was cut fails here too.
+and LOST are errors. KNOWN is skipped, as pytest writes expected failures, or a failure if the run
+is strict. Subtests are lines of the case's ``system-out``: as cases of their own they would change
+a suite's numbers with every kernel, and only a probe can be run alone. The suite ``run`` has one
+case for the verdict, so that an unexpected kernel, a splat outside of any probe, or a run that was
+cut fails here too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from harness.records.probe import ProbeResult, Splat
 from harness.records.run import RunRecord
+from harness.report import known_issues
 from harness.report.text import groups, verdict_line
 
 # The suite of the verdict.
@@ -36,7 +38,7 @@ def render(record: RunRecord) -> bytes:
         suite = TestSuite(group)
         suite.timestamp = record.started
         for probe in probes:
-            suite.add_testcase(_case(group, probe))
+            suite.add_testcase(_case(group, probe, strict=record.strict))
         document.add_testsuite(suite)
     run = TestSuite(_RUN)
     run.timestamp = record.started
@@ -47,18 +49,22 @@ def render(record: RunRecord) -> bytes:
     return data if data.startswith(b"<?xml") else _DECLARATION + data
 
 
-def _case(group: str, probe: ProbeResult) -> TestCase:
+def _case(group: str, probe: ProbeResult, *, strict: bool) -> TestCase:
     case = TestCase(probe.name.removeprefix(f"{group}/"), classname=group, time=probe.seconds)
-    if (result := _result(probe)) is not None:
+    if (result := _result(probe, strict=strict)) is not None:
         case.result = [result]
     case.system_out = _xml("\n".join(_details(probe)))
     return case
 
 
-def _result(probe: ProbeResult) -> Failure | Skipped | Error | None:
+def _result(probe: ProbeResult, *, strict: bool) -> Failure | Skipped | Error | None:
     if probe.status == "PASS":
         return None
-    kinds: dict[str, type[Failure | Skipped]] = {"FAIL": Failure, "SKIP": Skipped}
+    kinds: dict[str, type[Failure | Skipped]] = {
+        "FAIL": Failure,
+        "KNOWN": Failure if strict else Skipped,
+        "SKIP": Skipped,
+    }
     kind = kinds.get(probe.status, Error)
     return kind(_xml(probe.reason), probe.status)
 
@@ -83,7 +89,14 @@ def _verdict(record: RunRecord) -> TestCase:
         kind = Failure if record.verdict == "FAIL" else Error
         case.result = [kind(_xml(verdict_line(record)), record.verdict)]
     case.system_out = _xml(
-        "\n".join([verdict_line(record), *record.notes, *_blocks(record.splats)])
+        "\n".join(
+            [
+                verdict_line(record),
+                *(line for _, line in known_issues.lines(record)),
+                *record.notes,
+                *_blocks(record.splats),
+            ]
+        )
     )
     return case
 

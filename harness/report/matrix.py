@@ -11,11 +11,12 @@ LETTERS: dict[Status, str] = {
     "PASS": ".",
     "SKIP": "s",
     "FAIL": "F",
+    "KNOWN": "k",
     "CRASH": "C",
     "HANG": "H",
     "LOST": "L",
 }
-LEGEND = ". pass, s skip, F fail, C crash, H hang, L lost, blank if not probed"
+LEGEND = ". pass, s skip, F fail, k known issue, C crash, H hang, L lost, blank if not probed"
 
 
 def lines(kernels: Sequence[tuple[int, Mapping[str, Status]]]) -> Iterator[str]:

@@ -16,13 +16,14 @@ from harness.records.kernel import ConfigIdentity, How, KernelSummary
 from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
-from harness.report import promises
+from harness.report import known_issues, promises
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _STYLES: dict[Status, str] = {
     "PASS": "green",
+    "KNOWN": "yellow",
     "SKIP": "yellow",
     "FAIL": "bold red",
     "CRASH": "bold red",
@@ -154,6 +155,7 @@ def tail(record: RunRecord) -> list[tuple[str, str]]:
     ]
     if record.probes and not _seen(record):
         lines.append(("probes", f"none of {len(record.probes)} was run"))
+    lines += known_issues.lines(record)
     lines += [("note", note) for note in record.notes]
     if record.run_dir:
         lines.append(("record", record.run_dir))

@@ -191,7 +191,8 @@ def _run_one(
     evidence = leak_check.close(evidence, prepared.context.deadline)
     evidence, capture = captured(prepared, host, evidence, store, directory)
     store.keep(evidence, capture)
-    result = judging.judge(store.run_dir, evidence)
+    issues = judging.issues_of(store.record.kernel)
+    result = judging.judge(store.run_dir, evidence, issues)
     store.add_probe(result)
     prepared.context.progress.note(
         f"{result.status:<5} {result.name}" + (result.reason and f": {result.reason}")
@@ -201,7 +202,7 @@ def _run_one(
 
 def may_share(spec: ProbeSpec, result: ProbeResult) -> bool:
     """Return whether the guest in which a probe ran may run another one."""
-    ended = result.status in ("PASS", "FAIL", "SKIP")
+    ended = result.status in ("PASS", "FAIL", "KNOWN", "SKIP")
     return ended and not (result.splats or result.leaks or spec.taints_guest or spec.alone)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,15 @@ import msgspec
 
 from harness.errors import RecordError
 from harness.judge import checkpoint, dmesg, lines, machine
+from harness.judge.known_issues import of_release
 from harness.judge.machine import BootSplats
 from harness.judge.pagetable import Run
 from harness.judge.probe_verdict import ConsoleSlice, judge_probe
 from harness.judge.run_verdict import judge_run
+from harness.probes import known_issues
 from harness.probes.catalog import matches
+from harness.records.kernel import KernelSummary
+from harness.records.known_issue import KnownIssue
 from harness.records.outcome import Outcome
 from harness.records.probe import Capture, CheckpointResult, ProbeEvidence, ProbeResult, Splat
 from harness.records.run import RunRecord
@@ -25,13 +30,23 @@ from harness.store import rundir
 _BANNER = re.compile(rb"^[^\n]*\bLinux version \d", re.MULTILINE)
 
 
-def judge(run_dir: Path, evidence: ProbeEvidence) -> ProbeResult:
+def issues_of(kernel: KernelSummary | None) -> tuple[KnownIssue, ...]:
+    """Return the known issues that a kernel has by its version; none before it is known."""
+    return of_release(known_issues.load(), kernel.release) if kernel else ()
+
+
+def judge(run_dir: Path, evidence: ProbeEvidence, issues: Sequence[KnownIssue] = ()) -> ProbeResult:
     """Return the result of a probe, judged by the evidence in its directory.
+
+    Args:
+        run_dir: the run directory.
+        evidence: how the probe ended.
+        issues: the known issues of the kernel.
 
     Raises:
         RecordError: if a file is absent or damaged.
     """
-    return _judge(run_dir, evidence, rundir.read_console(run_dir))
+    return _judge(run_dir, evidence, rundir.read_console(run_dir), issues)
 
 
 def outside_splats(run_dir: Path) -> BootSplats:
@@ -76,19 +91,20 @@ def rejudge(run_dir: Path) -> Judged:
     """
     record = rundir.load(run_dir)
     console = rundir.read_console(run_dir)
+    issues = issues_of(record.kernel)
     evidence = {item.name: item for item in rundir.all_evidence(run_dir)}
     results: list[ProbeResult] = []
     for probe in record.probes:
         item = evidence.pop(probe.name, None)
         if item is not None:
-            results.append(_judge(run_dir, item, console))
+            results.append(_judge(run_dir, item, console, issues))
         elif not probe.directory:
             results.append(probe)
         else:
             missing = run_dir / rundir.directory_for(probe.name) / rundir.EVIDENCE
             raise RecordError(f"{missing} is missing, yet the record says {probe.status}")
     late = sorted(evidence.values(), key=lambda item: item.console_from)
-    results += [_judge(run_dir, item, console) for item in late]
+    results += [_judge(run_dir, item, console, issues) for item in late]
     return Judged(tuple(results), *outside_splats(run_dir))
 
 
@@ -105,7 +121,8 @@ def judged_again(run_dir: Path) -> RunRecord:
     record = msgspec.structs.replace(record, **judged._asdict())
     if record.outcome is not Outcome.PROBES_RAN:
         return record
-    return msgspec.structs.replace(record, **judge_run(record)._asdict())
+    issues = issues_of(record.kernel)
+    return msgspec.structs.replace(record, **judge_run(record, issues)._asdict())
 
 
 class Walked(NamedTuple):
@@ -153,7 +170,9 @@ def walks(run_dir: Path, glob: str, number: int | None) -> tuple[Walked, ...]:
     )
 
 
-def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResult:
+def _judge(
+    run_dir: Path, evidence: ProbeEvidence, console: bytes, issues: Sequence[KnownIssue]
+) -> ProbeResult:
     directory = rundir.directory_for(evidence.name)
     output, stderr = rundir.read_output(run_dir, evidence.name)
     checkpoints = tuple(
@@ -169,6 +188,7 @@ def _judge(run_dir: Path, evidence: ProbeEvidence, console: bytes) -> ProbeResul
             post_mortem=lines.decode(rundir.read_post_mortem(run_dir / directory))
         ),
         checkpoints=checkpoints,
+        issues=issues,
     )
     files = tuple(step.file for step in capture.steps if step.file) if capture else ()
     return msgspec.structs.replace(result, directory=directory, evidence=files)

@@ -14,6 +14,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     Attributes:
         subject: which kernel on which machine.
         expect: what the kernel is expected to be.
+        strict: whether known issues of the kernel fail the run.
         probes: globs over probe names; all probes when empty, none when only kselftests are asked.
         kselftests: the kernel's own tests, by words like ``mm`` or ``mm:hugetlb-madvise``.
         repeat: how often each probe is run.
@@ -23,6 +24,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
 
     subject: Subject
     expect: Profile = REPORT
+    strict: bool = False
     probes: tuple[str, ...] = ()
     kselftests: tuple[str, ...] = ()
     repeat: int = 1

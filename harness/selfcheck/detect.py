@@ -402,7 +402,7 @@ def _is_named(probe: ProbeResult, catch: Catch) -> bool:
 
 
 def _caught(catch: Catch, probe: ProbeResult) -> bool:
-    if probe.status not in catch.status or not _is_named(probe, catch):
+    if probe.unexcused not in catch.status or not _is_named(probe, catch):
         return False
     lines = [probe.reason, *(line for splat in probe.splats for line in splat.block)]
     lines += [f"{each.name}: {each.reason}" for each in probe.subtests if each.status == "FAIL"]
@@ -442,7 +442,7 @@ def alarms(kernel: str, record: RunRecord, *, has_series: bool) -> list[Alarm]:
     wrong = [
         f"{probe.name}: {probe.status}: {probe.reason}"
         for probe in record.probes
-        if probe.status not in ("PASS", "SKIP")
+        if probe.status not in ("PASS", "SKIP", "KNOWN")
         and (has_series or probe.status not in probe.without_series)
     ]
     wrong += [f"splat: {splat.title}" for splat in record.splats]

@@ -34,6 +34,7 @@ LETTERS: dict[str, Status] = {
     "P": "PASS",
     "S": "SKIP",
     "F": "FAIL",
+    "K": "KNOWN",
     "C": "CRASH",
     "H": "HANG",
     "L": "LOST",
@@ -85,6 +86,13 @@ def compared(before: str, after: str) -> Comparison:
         ("PPPPPPPPF", "PFFFFFFFF", "failing more", 1),
         ("FFFFFFFFP", "PPPPPPPPF", "failing less", 0),
         ("PPLPP", "PLFFP", "newly failing", 1),
+        ("P", "K", "newly failing", 1),
+        ("K", "F", "newly failing", 1),
+        ("K", "C", "newly failing", 1),
+        ("KK", "KF", "newly failing", 1),
+        ("F", "K", "changed reason", 0),
+        ("K", "P", "newly passing", 0),
+        ("PPPPPPPPK", "PKKKKKKKK", "failing more", 1),
     ],
 )
 def test_what_changed(before: str, after: str, kind: ChangeKind, exit_code: int) -> None:

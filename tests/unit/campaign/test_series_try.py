@@ -89,7 +89,7 @@ dir:/p on debian:linux-source-6.12, patch by patch
          0  1  2  3
 base/x   .        C
 hgm/y    s        H
-. pass, s skip, F fail, C crash, H hang, L lost, blank if not probed
+. pass, s skip, F fail, k known issue, C crash, H hang, L lost, blank if not probed
 
 patch 1 (0001.patch) does not build: why
 patch 2 (0002.patch) does not boot: why

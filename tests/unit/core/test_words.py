@@ -28,6 +28,7 @@ def request(words: tuple[str, ...]) -> RunRequest:
         ("--hugepages", "1G:3,2M:10", "--memory", "5G", "--accel", "tcg"),
         ("--hugepages", "1G:2,2M:64", "--cpus", "2", "--nodes", "1", "--hvo"),
         ("--probe", "hgm/x", "--probe", "b", "--repeat", "7", "--alone", "--expect", "stock"),
+        ("--strict",),
         ("--series", "hgm-6.12"),
         ("--kselftest", "mm:cow", "--probe", "baseline/*"),
     ],

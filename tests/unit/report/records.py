@@ -12,6 +12,7 @@ from harness.records.kernel import (
     SeriesIdentity,
     SourceIdentity,
 )
+from harness.records.known_issue import IssueState, KnownIssue
 from harness.records.machine import AccelChoice, PoolSummary
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Splat, Subtest
@@ -96,3 +97,31 @@ PASSED = msgspec.structs.replace(
 )
 
 CUT = RunRecord(stage="kernel", seconds=3.0, run_dir="/runs/two")
+
+ISSUE = KnownIssue(
+    name="alias",
+    shows="one page shows the other's contents",
+    probes=("base/alias/1G", "base/alias/2M"),
+    test="two",
+    reason="wrong",
+    fixed_in=("6.15",),
+    fix='0123456789ab ("mm: do not")',
+)
+
+KNOWN = msgspec.structs.replace(
+    RUN,
+    verdict="PASS",
+    exit_code=0,
+    reason="kernel has no HGM; 1 known issue",
+    probes=(
+        ProbeResult(
+            name="base/alias/1G",
+            status="KNOWN",
+            reason="alias (fixed by 0123): two",
+            known_issues=("alias",),
+            directory="probes/base+alias+1G",
+        ),
+    ),
+    known_issues=(IssueState(issue=ISSUE, seen=True, probes=("base/alias/1G",)),),
+    splats=(),
+)

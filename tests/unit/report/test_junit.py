@@ -10,7 +10,7 @@ import pytest
 
 from harness.records.run import RunRecord, Verdict
 from harness.report import junit
-from tests.unit.report.records import CUT, PASSED, PROBES, RUN
+from tests.unit.report.records import CUT, KNOWN, PASSED, PROBES, RUN
 
 
 def read(record: RunRecord) -> ElementTree.Element:
@@ -86,3 +86,17 @@ def test_characters_that_xml_forbids_are_removed() -> None:
     outcome = case(root, "base", "alias/1G").find("failure")
     assert outcome is not None
     assert outcome.get("message") == "abcde\U0001f600"
+
+
+@pytest.mark.parametrize(("strict", "tag"), [(False, "skipped"), (True, "failure")])
+def test_a_known_issue_is_skipped_and_fails_only_a_strict_run(strict: bool, tag: str) -> None:
+    root = read(msgspec.structs.replace(KNOWN, strict=strict))
+    assert [root.get(name) for name in ("tests", "failures", "skipped")] == [
+        "2",
+        "1" if strict else "0",
+        "0" if strict else "1",
+    ]
+    result = case(root, "base", "alias/1G").find(tag)
+    assert result is not None
+    assert (result.get("type"), result.get("message")) == ("KNOWN", "alias (fixed by 0123): two")
+    assert "alias: one page shows" in (case(root, "run", "verdict").findtext("system-out") or "")

@@ -13,7 +13,7 @@ from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult
 from harness.records.run import Profile, PromiseState, RunRecord
 from harness.report import json, text
-from tests.unit.report.records import CUT, PASSED, PROBES, RUN
+from tests.unit.report.records import CUT, KNOWN, PASSED, PROBES, RUN
 
 GOLDEN = """\
 kernel   6.12.117, debian:linux-source-6.12 (6.12.117-1), built in 312 s
@@ -169,3 +169,23 @@ def test_hashes_are_shortened() -> None:
     kernel = msgspec.structs.replace(RUN.kernel, source=source)
     shown = text.plain(msgspec.structs.replace(RUN, kernel=kernel))
     assert f"(commit {'ab' * 6})" in shown
+
+
+def test_a_known_issue_is_shown_with_what_fixed_it_and_what_patches_mean_for_it() -> None:
+    lines = text.plain(KNOWN).splitlines()
+    assert "  KNOWN  base/alias/1G    0.00 s  alias (fixed by 0123): two" in lines
+    at = lines.index(
+        "known    alias: one page shows the other's contents; "
+        'fixed by 0123456789ab ("mm: do not"); base/alias/1G'
+    )
+    assert lines[at + 1].strip() == (
+        "these go by version and message; --against none shows what the series changes"
+    )
+    assert lines[-1] == "PASS: kernel has no HGM; 1 known issue (42.2 s)"
+
+
+def test_a_known_issue_that_did_not_fail_is_pointed_out() -> None:
+    unseen = msgspec.structs.replace(KNOWN.known_issues[0], seen=False)
+    lines = text.plain(msgspec.structs.replace(KNOWN, known_issues=(unseen,))).splitlines()
+    assert "note     base/alias/1G passed: 6.12.117 should have the known issue alias" in lines
+    assert not any("--against" in line for line in lines)
