@@ -98,7 +98,8 @@ def check(request: RunRequest, context: Context) -> tuple[ProbeSpec, ...]:
 
 def _selected(request: RunRequest) -> tuple[ProbeSpec, ...]:
     if not request.kselftests:
-        return catalog.select(catalog.load(), request.probes)
+        features = request.subject.kernel.features
+        return catalog.select(catalog.load(), request.probes, features)
     from harness.probes import selftests  # which a run without them does without
 
     selftests.require_source(request.kselftests, request.subject.kernel.source)

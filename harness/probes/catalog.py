@@ -14,6 +14,7 @@
     pages = 1                    # free huge pages, or { 1G = 1, 2M = 3 }; none by default
     nodes = 1                    # NUMA nodes; one by default
     on_request = false           # true: it runs only where a glob of --probe matches it
+    config = ["udmabuf"]         # the same, or where --config asks for all of these
     budget = { 1G = 60, 2M = 30 }  # seconds, for each size that it runs with
     checkpoints = true           # it has the host walk its page tables; false by default
     without_series = ["FAIL"]    # what it must end with without the patches, one of these; ["SKIP"]
@@ -66,6 +67,7 @@ class _CatalogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pages: _Count | dict[_PageSize, _Count] = 0
     nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
     on_request: bool = False
+    config: tuple[str, ...] = ()
     checkpoints: bool = False
     without_series: tuple[Literal["PASS", "FAIL", "SKIP", "CRASH", "HANG"], ...] = ()
     taints_guest: bool = False
@@ -103,10 +105,13 @@ def reference(path: Path = _CATALOG) -> float:
     return _read(path).reference
 
 
-def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec, ...]:
+def select(
+    specs: Sequence[ProbeSpec], globs: Iterable[str], features: Iterable[str] = ()
+) -> tuple[ProbeSpec, ...]:
     """Return the probes that a glob matches, in the catalogue's order.
 
-    Without any glob it is all but those that run on request.
+    Without any glob it is all but those that run on request, and those that need other features of
+    the configuration.
 
     A glob is matched, as the shell would, against the whole name (``hgm/continue-4k/1G``) and
     against the name without its size; ``*`` matches a slash as well.
@@ -119,7 +124,10 @@ def select(specs: Sequence[ProbeSpec], globs: Iterable[str]) -> tuple[ProbeSpec,
         if not any(matches(spec.name, pattern) for spec in specs):
             raise _no_match(specs, pattern)
     if not patterns:
-        return tuple(spec for spec in specs if not spec.on_request)
+        asked = set(features)
+        return tuple(
+            spec for spec in specs if not spec.on_request and asked.issuperset(spec.config)
+        )
     return tuple(spec for spec in specs if any(matches(spec.name, glob) for glob in patterns))
 
 
@@ -189,6 +197,7 @@ def _specs(entry: _CatalogEntry) -> Iterable[ProbeSpec]:
             pages=(HugePages(size=_BYTES[size], count=pages),) if pages else (),
             nodes=entry.nodes,
             on_request=entry.on_request,
+            config=entry.config,
             budget=seconds,
             checkpoints=entry.checkpoints,
             without_series=entry.without_series or (("SKIP",) if "hgm" in entry.needs else ()),

@@ -36,8 +36,10 @@ class KnownIssue(Record, frozen=True, kw_only=True):
 
     @property
     def where(self) -> str:
-        """Return the commit that fixed it, or that none is known, as part of a sentence."""
-        return f"fixed by {self.fix.partition(' ')[0]}" if self.fix else "no fix known"
+        """Return what fixed it, as part of a sentence."""
+        if self.fix:
+            return f"fixed by {self.fix.partition(' ')[0]}"
+        return f"fixed in {', '.join(self.fixed_in)}" if self.fixed_in else "not fixed yet"
 
 
 class IssueState(Record, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
         rules: how its output is read.
         unmet: why it cannot be run at all, such as the compiler's reason; empty where it can.
         on_request: whether it runs only where a glob names it.
+        config: features of the configuration: it runs where all are asked for, or a glob names it.
         checkpoints: whether it has the host walk its page tables.
         taints_guest: whether it leaves a guest that no other probe may have: it poisons memory,
             say, or exhausts a pool. Its guest is given up, and huge-page accounting is recorded
@@ -60,6 +61,7 @@ class ProbeSpec(Record, frozen=True, kw_only=True):
     rules: Rules = "ktap"
     unmet: str = ""
     on_request: bool = False
+    config: tuple[str, ...] = ()
     checkpoints: bool = False
     taints_guest: bool = False
     without_series: tuple[Status, ...] = ()

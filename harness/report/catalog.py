@@ -21,5 +21,7 @@ def write(specs: Sequence[ProbeSpec], stream: TextIO) -> None:
     for base, names in sizes.items():
         spec = first[base]
         shows = spec.shows + (" (only if --probe matches it)" if spec.on_request else "")
+        if spec.config:
+            shows += f" (only with --config {' and '.join(spec.config)}, or if --probe matches it)"
         stream.write(f"{base:<{width}}  {spec.language:<6}  {','.join(names):<5}  {shows}\n")
     stream.write(f"{len(sizes)} probes, {len(specs)} with every huge-page size\n")

@@ -17,7 +17,7 @@ def write(issues: Sequence[KnownIssue], stream: TextIO) -> None:
         stream.write(f"    probes: {', '.join(issue.probes)}\n")
         for word, versions in (("since", issue.since), ("fixed in", issue.fixed_in)):
             stream.write(f"    {word}: {', '.join(versions)}\n" if versions else "")
-        stream.write(f"    {_state(issue)}\n")
+        stream.write(f"    fix: {issue.fix}\n" if issue.fix else f"    report: {issue.report}\n")
 
 
 def lines(record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -35,4 +35,4 @@ def lines(record: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _state(issue: KnownIssue) -> str:
-    return f"fixed by {issue.fix}" if issue.fix else f"no fix known, see {issue.report}"
+    return f"fixed by {issue.fix}" if issue.fix else f"{issue.where}, see {issue.report}"

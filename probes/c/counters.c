@@ -25,15 +25,15 @@ static void print_number(const char *path, const char *key, ...)
 {
 	FILE *file = fopen(path, "re");
 	va_list arguments;
-	long value;
+	unsigned long value;
 
 	if (!file)
 		return;
-	if (fscanf(file, "%ld", &value) == 1) {
+	if (fscanf(file, "%lu", &value) == 1) {
 		va_start(arguments, key);
 		vprintf(key, arguments);
 		va_end(arguments);
-		printf(" %ld\n", value);
+		printf(" %ld\n", (long)value); /* below zero, if it has been counted down too far */
 	}
 	fclose(file);
 }
@@ -93,14 +93,14 @@ static void print_meminfo(void)
 		"Hugetlb",
 	};
 	char line[128], name[64];
-	long value;
+	unsigned long value;
 	FILE *file = fopen("/proc/meminfo", "re");
 
 	while (file && fgets(line, sizeof(line), file))
 		for (size_t i = 0; i < COUNT_OF(fields); i++)
-			if (sscanf(line, "%63[^:]: %ld", name, &value) == 2 &&
+			if (sscanf(line, "%63[^:]: %lu", name, &value) == 2 &&
 			    strcmp(name, fields[i]) == 0)
-				printf("meminfo.%s %ld\n", name, value);
+				printf("meminfo.%s %ld\n", name, (long)value);
 	if (file)
 		fclose(file);
 }

@@ -218,6 +218,33 @@ static void files_in_mount(void)
 	assert_pool(&before, 0, 0, "unmounted");
 }
 
+/* With the rest of the pool reserved, one page more than the mount's minimum cannot be reserved. */
+static void refused_in_mount(void)
+{
+	struct pool before = pool_now();
+	int mount = minimal_mount();
+	int fd = unnamed_file(mount);
+	size_t length = MINIMUM * huge_size();
+	size_t rest = (size_t)(before.free - before.reserved - MINIMUM);
+	char *others = map_private_huges(rest, RESERVED);
+
+	assert_errno(ftruncate(fd, (off_t)(huge_size() + length)), 0);
+	assert_errno(fallocate(fd, 0, 0, (off_t)huge_size()), 0);
+	for (int attempt = 1; attempt <= 2; attempt++) {
+		void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+				   (off_t)huge_size());
+
+		assert_that(start == MAP_FAILED && errno == ENOMEM,
+			    "mmap of %d huge pages of which %d can be reserved, attempt %d: "
+			    "expected ENOMEM, got %s", MINIMUM, MINIMUM - 1, attempt,
+			    start == MAP_FAILED ? error_name(errno) : "success");
+	}
+	unmap(others, rest * huge_size());
+	close(fd);
+	close(mount);
+	assert_pool(&before, 0, 0, "unmounted");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -230,6 +257,8 @@ int main(int argc, char **argv)
 		{ "files in a mount with min_size use its reservation", files_in_mount },
 		{ "copies on write in a mount with min_size leave its reservation as it was",
 		  copies_in_mount },
+		/* The last, as a kernel that fails it has lost count of its reservations. */
+		{ "a mount with min_size reserves no more than the pool has", refused_in_mount },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

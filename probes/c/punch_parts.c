@@ -4,6 +4,7 @@
  * are zero afterwards, whole huge pages go back to the pool, the rest stays.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -113,6 +114,38 @@ static void in_a_hole(void)
 	assert_blocks(0);
 }
 
+static void *remove_base_page(void *unused)
+{
+	(void)unused;
+	assert_error(advise(start + 2 * BASE_PAGE, BASE_PAGE, MADV_REMOVE), 0);
+	return NULL;
+}
+
+/* Documentation/admin-guide/mm/userfaultfd.rst: the event has the ends of the removed area. */
+static void removed_area(void)
+{
+	int uffd = uffd_open(UFFD_FEATURE_EVENT_REMOVE);
+	struct pollfd events = { .fd = uffd, .events = POLLIN };
+	struct uffd_msg message;
+	pthread_t thread;
+
+	fill();
+	check_pages(start, 0, 1, FILLING);
+	uffd_register(uffd, start, huge_size(), UFFDIO_REGISTER_MODE_MISSING);
+	assert_error(pthread_create(&thread, NULL, remove_base_page, NULL), 0);
+	if (poll(&events, 1, EVENT_MS) == 1) {
+		message = uffd_next_event(uffd, UFFD_EVENT_REMOVE);
+		pthread_join(thread, NULL);
+		assert_present(start, huge_pages(), huge_pages());
+		probe_fail("UFFD_EVENT_REMOVE of %s at base page %llu, of which nothing was "
+			   "unmapped", range_text(message.arg.remove.end - message.arg.remove.start),
+			   (unsigned long long)(message.arg.remove.start - (uintptr_t)start) /
+			   BASE_PAGE);
+	}
+	pthread_join(thread, NULL);
+	assert_hole(2, 3);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -124,6 +157,7 @@ int main(int argc, char **argv)
 		{ "a hole with parts at both ends frees the huge page between", half_one_half },
 		{ "a hole of one byte clears one byte", odd_bytes },
 		{ "a hole in a hole allocates nothing", in_a_hole },
+		{ "UFFD_EVENT_REMOVE has what MADV_REMOVE of a part of a huge page unmaps", removed_area },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -76,12 +76,29 @@ static void protected_through_the_other(void)
 static char *hole_place;
 static int hole_fd;
 
-/* The category mask must not ask for written pages: a hole of hugetlb is not one. */
-static void protect_hole(void)
+static char *map_hole(void)
 {
 	char *start = map_at(hole_place, huge_size(), MAP_SHARED | MAP_NORESERVE, hole_fd);
 
 	uffd_register(uffd_open(FEATURES), start, huge_size(), UFFDIO_REGISTER_MODE_WP);
+	return start;
+}
+
+/* Runs BODY in a child, in which the hole has no page table. */
+static void in_a_hole(void (*body)(void))
+{
+	const size_t table = TABLE_ENTRIES * huge_size(); /* bytes that one page table maps */
+
+	hole_fd = huge_memfd(1);
+	hole_place = reserve_area(table, table);
+	child_end(child_start(body));
+}
+
+/* The category mask must not ask for written pages: a hole of hugetlb is not one. */
+static void protect_hole(void)
+{
+	char *start = map_hole();
+
 	scan_pages(start, huge_size(), AND_PROTECT | SCAN_WITHOUT_REGIONS, 0, 0);
 	assert_protected(start, huge_pages(), huge_pages());
 	assert_present(start, huge_pages(), 0);
@@ -91,11 +108,7 @@ static void protect_hole(void)
 
 static void hole_without_table(void)
 {
-	const size_t table = TABLE_ENTRIES * huge_size(); /* bytes that one page table maps */
-
-	hole_fd = huge_memfd(1);
-	hole_place = reserve_area(table, table);
-	child_end(child_start(protect_hole));
+	in_a_hole(protect_hole);
 }
 
 static void part_of_a_page(void)
@@ -112,6 +125,19 @@ static void part_of_a_page(void)
 	assert_region(&seen, 0, start, 4);
 }
 
+static void protect_part_of_hole(void)
+{
+	char *start = map_hole();
+
+	scan_pages(start, 4 * BASE_PAGE, AND_PROTECT | SCAN_WITHOUT_REGIONS, 0, 0);
+	assert_protected(start, huge_pages(), 0);
+}
+
+static void part_of_a_hole(void)
+{
+	in_a_hole(protect_part_of_hole);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -123,6 +149,7 @@ int main(int argc, char **argv)
 		{ "PAGEMAP_SCAN protects a hole that has no page table", hole_without_table },
 		{ "PAGEMAP_SCAN of a part of a huge page reports it and protects nothing",
 		  part_of_a_page },
+		{ "PAGEMAP_SCAN of a part of a hole without a page table protects nothing", part_of_a_hole },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -11,6 +11,9 @@
 #include "hgm_probe.h"
 
 #define OTHER_VERSION 0xab
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08
+#endif
 #define LOW_BYTES (512 * BASE_PAGE)
 
 /* The error number of a UFFDIO_API on a fresh userfaultfd; API comes back as the kernel left it. */
@@ -120,6 +123,21 @@ static void low_addresses(void)
 	touch_end(&touch);
 }
 
+/* The kernel may drop such a page at any time, so no monitor can keep track of it. */
+static void droppable(void)
+{
+	char *start = mmap(NULL, BASE_PAGE, PROT_READ | PROT_WRITE, MAP_DROPPABLE | MAP_ANONYMOUS,
+			   -1, 0);
+	int uffd = uffd_open(0);
+
+	if (start == MAP_FAILED)
+		probe_skip("mmap of MAP_DROPPABLE: %s", error_name(errno));
+	assert_error(uffd_try_register(uffd, start, BASE_PAGE, UFFDIO_REGISTER_MODE_MISSING, NULL),
+		     EINVAL);
+	assert_error(uffd_try_register(uffd, start, BASE_PAGE, UFFDIO_REGISTER_MODE_WP, NULL),
+		     EINVAL);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -129,6 +147,7 @@ int main(int argc, char **argv)
 		{ "UFFDIO_API works once for a userfaultfd", only_once },
 		{ "UFFDIO_REGISTER before UFFDIO_API is EINVAL", not_before },
 		{ "UFFDIO_REGISTER of odd ranges and modes is refused", odd_ranges },
+		{ "UFFDIO_REGISTER of MAP_DROPPABLE memory is EINVAL", droppable },
 		{ "a mapping at address 0 can be registered and write-protected", low_addresses },
 	};
 

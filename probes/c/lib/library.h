@@ -39,7 +39,7 @@ bool is_selected(const struct options *options, const char *test);
 
 /* ---- sizes.c: the huge pages that this kernel has ---- */
 
-/* Of /sys/kernel/mm/hugepages; -1 if the kernel has no such size or counter. */
+/* Of /sys/kernel/mm/hugepages; LONG_MIN if the kernel has no such size or counter. */
 long size_counter(size_t size, const char *name);
 
 /* Bytes of "2M", "1G", "64K"; 0 if that is not a size. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* smaps, pagemap, mincore and the pool's counters. */
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -227,7 +228,7 @@ long pool_counter(const char *name)
 {
 	long value = size_counter(huge_size(), name);
 
-	assert_that(value >= 0, "/sys/kernel/mm/hugepages/hugepages-%zukB/%s cannot be read",
+	assert_that(value != LONG_MIN, "/sys/kernel/mm/hugepages/hugepages-%zukB/%s cannot be read",
 		    huge_size() / 1024, name);
 	return value;
 }

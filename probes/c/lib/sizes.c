@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The sizes of huge pages that this kernel has, and how sizes are written. */
 #include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,16 +35,16 @@ size_t offered_sizes(size_t sizes[MAX_SIZES])
 long size_counter(size_t size, const char *name)
 {
 	char path[128];
-	long value = -1;
+	unsigned long value;
+	bool known;
 	FILE *file;
 
 	snprintf(path, sizeof(path), POOLS "/hugepages-%zukB/%s", size / 1024, name);
 	file = fopen(path, "re");
-	if (file && fscanf(file, "%ld", &value) != 1)
-		value = -1;
+	known = file && fscanf(file, "%lu", &value) == 1;
 	if (file)
 		fclose(file);
-	return value;
+	return known ? (long)value : LONG_MIN;
 }
 
 size_t default_size(void)

@@ -128,7 +128,7 @@ def test_two_issues_explain_one_probe() -> None:
     assert judged(ktap).status == "FAIL"
     result = judged(ktap, issues=(ISSUE, OTHER))
     assert (result.status, result.known_issues) == ("KNOWN", ("result-unwritten", "another"))
-    assert "another (no fix known): two: wrong" in result.reason
+    assert "another (not fixed yet): two: wrong" in result.reason
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,19 @@ def test_what_is_on_request_runs_only_where_a_glob_matches_it(written: Path) -> 
     assert len(catalog.select(specs, ["hgm/*"])) == 4
 
 
+def test_what_needs_features_runs_where_they_are_asked_for_or_a_glob_matches_it(
+    written: Path,
+) -> None:
+    rare = ENTRY.replace("hgm/one", "hgm/rare") + 'config = ["udmabuf", "kselftest"]\n'
+    written.write_text(ENTRY + rare)
+    specs = catalog.load(written)
+    usual = ["hgm/one/1G", "hgm/one/2M"]
+    assert names(catalog.select(specs, [])) == usual
+    assert names(catalog.select(specs, [], ["udmabuf"])) == usual
+    assert len(catalog.select(specs, [], ["debug", "udmabuf", "kselftest"])) == 4
+    assert names(catalog.select(specs, ["hgm/rare/1G"])) == ["hgm/rare/1G"]
+
+
 def test_a_glob_that_matches_nothing_gets_similar_names() -> None:
     with pytest.raises(SpecError) as caught:
         catalog.select(catalog.load(), ["hgm/*", "hgm/contineu-4k"])

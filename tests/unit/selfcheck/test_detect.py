@@ -42,6 +42,7 @@ FAULT = Fault(
     ("record", "result", "by"),
     [
         (probed({"hgm/continue-4k/1G": "FAIL"}), "caught", "hgm/continue-4k/1G: FAIL"),
+        (probed({"hgm/continue-4k/1G": "KNOWN"}), "caught", "hgm/continue-4k/1G: KNOWN"),
         (probed({"hgm/continue-4k/1G": "CRASH"}), "missed", ""),  # not with this status
         (probed({"hgm/split/1G": "FAIL"}), "missed", ""),  # not by this probe
         (probed({"hgm/continue-4k/1G": "PASS"}), "missed", ""),
@@ -130,7 +131,7 @@ def test_a_pattern_is_matched_against_splats() -> None:
 @pytest.mark.parametrize(
     ("record", "count"),
     [
-        (probed({"a/b/2M": "PASS", "a/c/2M": "SKIP"}), 0),
+        (probed({"a/b/2M": "PASS", "a/c/2M": "SKIP", "a/d/2M": "KNOWN"}), 0),
         (probed({"a/b/2M": "FAIL", "a/c/2M": "LOST"}), 2),
         (probed({"a/b/2M": "PASS"}, splats=("WARNING: x",)), 1),
         (ended(Outcome.INFRASTRUCTURE), 1),
