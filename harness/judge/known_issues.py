@@ -143,10 +143,13 @@ def _is_about(issue: KnownIssue, subtest: Subtest) -> bool:
 def states(issues: Iterable[KnownIssue], probes: Sequence[ProbeResult]) -> tuple[IssueState, ...]:
     """Return what a run saw of the issues that its kernel has and that it tested.
 
-    An issue that one of its tests showed was seen, even if it passed in other repetitions.
+    An issue that one of its tests showed was seen, even if it passed in other repetitions. One that
+    is intermittent is left out if it was not.
     """
     found = (_state(issue, probes) for issue in issues)
-    return tuple(each for each in found if each.probes)
+    return tuple(
+        each for each in found if each.seen or (each.probes and not each.issue.intermittent)
+    )
 
 
 def _state(issue: KnownIssue, probes: Sequence[ProbeResult]) -> IssueState:

@@ -106,7 +106,7 @@ def reference(path: Path = _CATALOG) -> float:
 
 
 def select(
-    specs: Sequence[ProbeSpec], globs: Iterable[str], features: Iterable[str] = ()
+    specs: Sequence[ProbeSpec], globs: Iterable[str], features: Sequence[str] = ()
 ) -> tuple[ProbeSpec, ...]:
     """Return the probes that a glob matches, in the catalogue's order.
 
@@ -124,10 +124,8 @@ def select(
         if not any(matches(spec.name, pattern) for spec in specs):
             raise _no_match(specs, pattern)
     if not patterns:
-        asked = set(features)
-        return tuple(
-            spec for spec in specs if not spec.on_request and asked.issuperset(spec.config)
-        )
+        usual = (spec for spec in specs if not spec.on_request)
+        return tuple(spec for spec in usual if set(spec.config) <= set(features))
     return tuple(spec for spec in specs if any(matches(spec.name, glob) for glob in patterns))
 
 

@@ -34,6 +34,7 @@ class _IssueEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     besides: tuple[_Line, ...] = ()
     since: tuple[_Version, ...] = ()
     fixed_in: tuple[_Version, ...] = ()
+    intermittent: bool = False
     fix: _Fix | None = None
     report: _Line | None = None
 

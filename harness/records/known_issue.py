@@ -20,6 +20,7 @@ class KnownIssue(Record, frozen=True, kw_only=True):
         since: the versions in which it appeared; empty if it is in all that are older than its fix.
         fixed_in: the versions in which it was fixed; empty if none is.
         fix: the upstream commit that fixed it, such as ``95567729173e ("mm/userfaultfd: ...")``.
+        intermittent: whether a kernel that has it may pass.
         report: where it is reported, if no fix is known: a message ID, or a file of ours.
     """
 
@@ -32,6 +33,7 @@ class KnownIssue(Record, frozen=True, kw_only=True):
     since: tuple[str, ...] = ()
     fixed_in: tuple[str, ...] = ()
     fix: str = ""
+    intermittent: bool = False
     report: str = ""
 
     @property
@@ -39,7 +41,10 @@ class KnownIssue(Record, frozen=True, kw_only=True):
         """Return what fixed it, as part of a sentence."""
         if self.fix:
             return f"fixed by {self.fix.partition(' ')[0]}"
-        return f"fixed in {', '.join(self.fixed_in)}" if self.fixed_in else "not fixed yet"
+        mainline = [version for version in self.fixed_in if version.count(".") == 1]
+        if mainline or not self.fixed_in:
+            return f"fixed in {mainline[0]}" if mainline else "not fixed yet"
+        return f"fixed in {', '.join(self.fixed_in)} alone"
 
 
 class IssueState(Record, frozen=True, kw_only=True):

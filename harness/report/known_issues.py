@@ -22,16 +22,17 @@ def write(issues: Sequence[KnownIssue], stream: TextIO) -> None:
 
 def lines(record: RunRecord) -> Iterator[tuple[str, str]]:
     """Yield a label and a line for each issue that the kernel has and the run tested."""
-    release = record.kernel.release if record.kernel else ""
+    kernel = record.kernel
+    release = kernel.release if kernel else ""
     for each in record.known_issues:
         issue, probes = each.issue, ", ".join(each.probes)
         if each.seen:
             yield "known", f"{issue.name}: {issue.shows}; {_state(issue)}; {probes}"
         else:
             yield "note", f"{probes} passed: {release} should have the known issue {issue.name}"
-    patches = len(record.kernel.series.patches) if record.kernel else 0
-    if patches and any(each.seen for each in record.known_issues):
-        yield "", "these go by version and message; --against none shows what the series changes"
+    changed = kernel and (kernel.series.patches or kernel.source.kind != "debian")
+    if changed and any(each.seen for each in record.known_issues):
+        yield "", "by version and message only: compare with a run without your changes"
 
 
 def _state(issue: KnownIssue) -> str:

@@ -225,6 +225,14 @@ PASSED = Subtest(name="UFFDIO_COPY says how far it came", status="PASS")
             ),
             None,
         ),
+        (  # one of its tests passed, and another failed otherwise
+            ProbeResult(
+                name="base/eagain/2M",
+                status="FAIL",
+                subtests=(PASSED, Subtest(name=PASSED.name, status="FAIL", reason="other")),
+            ),
+            None,
+        ),
         (ProbeResult(name="base/eagain/1G", status="PASS", subtests=(PASSED,)), None),
     ],
 )
@@ -233,6 +241,27 @@ def test_an_issue_that_stops_failing_is_pointed_out(
 ) -> None:
     states = known_issues.states([ISSUE], [probe])
     assert [(each.seen, each.probes) for each in states] == ([expected] if expected else [])
+
+
+def test_an_intermittent_issue_that_does_not_show_is_not_pointed_out() -> None:
+    issue = msgspec.structs.replace(ISSUE, intermittent=True)
+    passed = ProbeResult(name="base/eagain/2M", status="PASS", subtests=(PASSED,))
+    assert known_issues.states([issue], [passed]) == ()
+    assert [each.seen for each in known_issues.states([issue], [passed, judged()])] == [True]
+
+
+@pytest.mark.parametrize(
+    ("fixed_in", "where"),
+    [
+        ((), "not fixed yet"),
+        (("6.12.118",), "fixed in 6.12.118 alone"),
+        (("6.12.118", "6.17"), "fixed in 6.17"),
+    ],
+)
+def test_where_an_issue_without_a_known_commit_is_fixed(
+    fixed_in: tuple[str, ...], where: str
+) -> None:
+    assert msgspec.structs.replace(OTHER, fixed_in=fixed_in).where == where
 
 
 def test_an_issue_that_one_repetition_shows_was_seen() -> None:

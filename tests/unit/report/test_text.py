@@ -179,7 +179,7 @@ def test_a_known_issue_is_shown_with_what_fixed_it_and_what_patches_mean_for_it(
         'fixed by 0123456789ab ("mm: do not"); base/alias/1G'
     )
     assert lines[at + 1].strip() == (
-        "these go by version and message; --against none shows what the series changes"
+        "by version and message only: compare with a run without your changes"
     )
     assert lines[-1] == "PASS: kernel has no HGM; 1 known issue (42.2 s)"
 
@@ -188,4 +188,16 @@ def test_a_known_issue_that_did_not_fail_is_pointed_out() -> None:
     unseen = msgspec.structs.replace(KNOWN.known_issues[0], seen=False)
     lines = text.plain(msgspec.structs.replace(KNOWN, known_issues=(unseen,))).splitlines()
     assert "note     base/alias/1G passed: 6.12.117 should have the known issue alias" in lines
-    assert not any("--against" in line for line in lines)
+    assert not any("by version" in line for line in lines)
+
+
+def test_a_source_of_debian_without_patches_has_no_changes_to_compare_without() -> None:
+    assert KNOWN.kernel is not None
+    untouched = msgspec.structs.replace(
+        KNOWN.kernel, series=msgspec.structs.replace(KNOWN.kernel.series, patches=())
+    )
+    record = msgspec.structs.replace(KNOWN, kernel=untouched)
+    assert "by version" not in text.plain(record)
+    own = msgspec.structs.replace(untouched.source, kind="tree")
+    tree = msgspec.structs.replace(record, kernel=msgspec.structs.replace(untouched, source=own))
+    assert "by version" in text.plain(tree)
