@@ -11,7 +11,7 @@ from harness.context import Context
 from harness.evidence import vmcore
 from harness.image import image
 from harness.kernel import obtain
-from harness.probes import catalog
+from harness.probes import catalog, known_issues
 from harness.recording import Recording, first_record, recorded
 from harness.records.probe import ProbeSpec
 from harness.records.run import RunRecord
@@ -87,6 +87,7 @@ def check(request: RunRequest, context: Context) -> tuple[ProbeSpec, ...]:
         InfrastructureError: if there is no guest image and none can be made.
     """
     vmcore.policy()
+    known_issues.load()
     specs = () if request.build_only else _selected(request)
     if specs and not request.kselftests:
         guests.require_askable(specs, request.subject.machine)

@@ -3,15 +3,25 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
 import pytest
 
+from harness import pipeline
+from harness.context import Context
 from harness.data import directory
+from harness.deadline import Deadline
 from harness.errors import SpecError
+from harness.kernel.obtain import KernelRequest
 from harness.probes import known_issues
+from harness.progress import Silent
 from harness.records.known_issue import KnownIssue
+from harness.run.request import RunRequest
+from harness.run.subject import Subject
+from harness.vm import spec
+from harness.workspace import Workspace
 
 GOOD = """
 [[issue]]
@@ -68,3 +78,15 @@ def test_the_tests_that_ours_name_are_in_the_sources_of_their_probes() -> None:
     names = re.findall(r'{ "([^"]+)",', sources)
     for issue in known_issues.load():
         assert not issue.test or any(re.fullmatch(issue.test, name) for name in names), issue.name
+
+
+def test_a_wrong_file_is_an_error_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "known-issues.toml"
+    path.write_text(GOOD * 2)
+    monkeypatch.setattr(known_issues, "load", functools.partial(known_issues.load, path))
+    subject = Subject(kernel=KernelRequest(source="tree:/none"), machine=spec.machine(()))
+    context = Context(Workspace(tmp_path), Deadline.after(60, "the test"), Silent())
+    with pytest.raises(SpecError, match="another issue has this name"):
+        pipeline.check(RunRequest(subject=subject), context)
