@@ -144,10 +144,12 @@ def _results(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
         if now != status:
             yield f"{name} was {status} before the fault and is {now} after it"
     for name, status in statuses.items():
-        if status == "PASS" and name not in seen.exited:
-            yield f"{name} is PASS without evidence that it ran"
-        elif status == "PASS" and seen.rejudged.get(name) != "PASS" and not allowed.gap:
-            yield f"{name} is PASS, but its evidence says {seen.rejudged.get(name, 'nothing')}"
+        if status not in ("PASS", "KNOWN"):
+            continue
+        if name not in seen.exited:
+            yield f"{name} is {status} without evidence that it ran"
+        elif seen.rejudged.get(name) != status and not allowed.gap:
+            yield f"{name} is {status}, but its evidence says {seen.rejudged.get(name, 'nothing')}"
 
 
 def _statuses(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:

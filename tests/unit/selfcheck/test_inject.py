@@ -110,6 +110,11 @@ def test_a_right_end_has_no_violation(ends: AllowedEnd, what: Observation) -> No
             "c was FAIL before the fault and is gone after it",
         ),
         (oracle.ERROR, seen(LOST, exited=()), "a is PASS without evidence that it ran"),
+        (
+            oracle.ERROR,
+            seen(record("ERROR", 3, {"a": "KNOWN", "b": "LOST"})),
+            "a is KNOWN without evidence that it ran",
+        ),
         (oracle.ERROR, seen(LOST, rejudged={"a": "FAIL"}), "a is PASS, but its evidence says FAIL"),
         (oracle.ERROR, seen(LOST, rejudged={}), "a is PASS, but its evidence says nothing"),
         (
