@@ -115,7 +115,7 @@ def _parse_debian(text: str, rest: str) -> SourceSpec:
         if wanted and not form.match(word):
             raise SpecError(
                 f"--kernel {text!r}: {word!r} is not a {what}",
-                hint="such as debian:linux-source-6.12, with =6.12.117-1 or @trixie",
+                hint="such as debian:linux-source-6.12, with =6.12.118-1 or @trixie",
             )
     return SourceSpec(text=text, kind="debian", where=package, version=version, suite=suite)
 
