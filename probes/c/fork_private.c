@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A child of fork() has its parent's private huge page. Up to 7.3 fork() skips a
- * page table that it takes for a shared one, by pt_share_count, which only PMD
- * tables have: in a PUD table the field holds what the page's index was in its
+ * A child of fork() has its parent's private huge page. In 6.12.117 and 7.3 fork()
+ * skips a page table that it takes for a shared one, by pt_share_count, which only
+ * PMD tables have: in a PUD table the field holds what the page's index was in its
  * former use. So ramfs pages, which have such an index and which the allocator
  * hands out as page tables next, are used and freed before each fork().
  */
