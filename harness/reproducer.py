@@ -69,6 +69,7 @@ def machine_words(machine: MachineSpec) -> tuple[str, ...]:
         *_unless("--cpus", str(machine.cpus), str(spec.DEFAULT_CPUS)),
         *_unless("--nodes", str(machine.nodes), str(spec.DEFAULT_NODES)),
         *(("--hvo",) if machine.hvo else ()),
+        *(("--hugetlb-cma",) if machine.hugetlb_cma else ()),
     )
 
 

@@ -103,6 +103,11 @@ def machine_options(function: Command) -> Command:
     """Add the options that say which machine."""
     for option in (
         click.option(
+            "--hugetlb-cma",
+            is_flag=True,
+            help="Reserve pages of 1 GiB out of CMA (hugetlb_cma=); needs --config cma.",
+        ),
+        click.option(
             "--hvo",
             is_flag=True,
             help="Let the kernel free the memory map of huge pages (hugetlb_free_vmemmap=on).",
@@ -244,6 +249,7 @@ def machine_of(
     cpus: int,
     nodes: int,
     hvo: bool,
+    hugetlb_cma: bool,
     spare: int = 0,
     **_: Any,
 ) -> MachineSpec:
@@ -260,7 +266,7 @@ def machine_of(
         nodes=nodes,
         spare=spare,
     )
-    return msgspec.structs.replace(machine, hvo=hvo)
+    return msgspec.structs.replace(machine, hvo=hvo, hugetlb_cma=hugetlb_cma)
 
 
 #: Adds the option that only lists what a check of the harness would inject or seed.

@@ -272,6 +272,8 @@ def booted(request: BootRequest, directory: Path, context: Context) -> Iterator[
         with _reason_of_loss(guest):
             _await_init(guest, request, context.deadline, context.progress)
             _log_in(machine, ssh, keys, context.deadline)
+            if request.machine.hugetlb_cma:
+                pool.fill_from_cma(request.machine, ssh, context.deadline)
             if request.machine.hvo:
                 pool.require_hvo(ssh, context.deadline)
             guest.pools = pool.read(ssh, context.deadline)

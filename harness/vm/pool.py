@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
 from harness.errors import PoolShort
-from harness.records.machine import HugePages, NodePool, size_name
+from harness.records.machine import HugePages, MachineSpec, NodePool, size_name
+from harness.vm import spec
 from harness.vm.console import Console
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _COUNTER = re.compile(
     re.MULTILINE,
 )
 
+_MEMINFO = re.compile(r"^(\w+): *(\d+) kB$", re.MULTILINE)
+
 
 def parse_counters(text: str) -> tuple[NodePool, ...]:
     """Return the pools per size and node from what `READ_COUNTERS` printed, largest size first.
@@ -59,6 +62,27 @@ def parse_counters(text: str) -> tuple[NodePool, ...]:
 def read(ssh: Ssh, deadline: Deadline) -> tuple[NodePool, ...]:
     """Return the guest's pools as its sysfs has them now."""
     return parse_counters(ssh.run(READ_COUNTERS, deadline).stdout)
+
+
+def fill_from_cma(machine: MachineSpec, ssh: Ssh, deadline: Deadline) -> None:
+    """Reserve the pages of 1 GiB, which a kernel takes out of CMA only once it runs.
+
+    Raises:
+        PoolShort: if they did not come out of CMA.
+    """
+    for pages in filter(spec.is_gigantic, machine.hugepages):
+        file = f"/sys/kernel/mm/hugepages/hugepages-{pages.size >> 10}kB/nr_hugepages"
+        ssh.run(["sh", "-c", f"echo {pages.count} >{file}"], deadline)
+    said = ssh.run(["grep", "^Cma", "/proc/meminfo"], deadline).stdout
+    kib = {name: int(value) for name, value in _MEMINFO.findall(said)}
+    total, free = kib.get("CmaTotal", 0), kib.get("CmaFree", 0)
+    wanted = spec.gigantic_bytes(machine) >> 10
+    if total - free < wanted:
+        raise PoolShort(
+            f"the guest took {(total - free) >> 10} MiB of its {total >> 10} MiB of CMA for "
+            f"{wanted >> 10} MiB of 1 GiB pages (--hugetlb-cma)",
+            hint="it needs CONFIG_CMA (--config cma); without CMA at all, leave the option out",
+        )
 
 
 def require_hvo(ssh: Ssh, deadline: Deadline) -> None:

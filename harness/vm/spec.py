@@ -118,6 +118,16 @@ def machine(
     )
 
 
+def is_gigantic(pages: HugePages) -> bool:
+    """Return whether pages are too large for the page allocator, so that they may come from CMA."""
+    return pages.size >= 2**30
+
+
+def gigantic_bytes(machine: MachineSpec) -> int:
+    """Return how many bytes the machine's gigantic pages have."""
+    return sum(pages.size * pages.count for pages in filter(is_gigantic, machine.hugepages))
+
+
 def kernel_command_line(launch: Launch) -> str:
     """Return the kernel's command line: console, huge pages, and what to do in a panic."""
     guest = arch(launch.machine.arch)
@@ -137,12 +147,19 @@ def kernel_command_line(launch: Launch) -> str:
         "printk.devkmsg=on",
         *(word for pages in launch.machine.hugepages for word in _pool_words(pages, launch)),
         *(("hugetlb_free_vmemmap=on",) if launch.machine.hvo else ()),
+        *_cma_words(launch.machine),
         *launch.append,
     ]
     return " ".join(words)
 
 
+def _cma_words(machine: MachineSpec) -> tuple[str, ...]:
+    return (f"hugetlb_cma={gigantic_bytes(machine)}",) if machine.hugetlb_cma else ()
+
+
 def _pool_words(pages: HugePages, launch: Launch) -> list[str]:
+    if launch.machine.hugetlb_cma and is_gigantic(pages):
+        return []  # `harness.vm.pool.fill_from_cma` reserves them
     nodes = launch.machine.nodes
     count = str(pages.count)
     if nodes > 1:

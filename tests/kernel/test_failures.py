@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Probes and guests that end badly, on a real kernel: each has its status, and the run goes on."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from harness.errors import BootError, GuestPanicked, SshUnreachable
+from harness.errors import BootError, GuestPanicked, PoolShort, SshUnreachable
 from harness.image.overlay import OverlayFile
 from harness.records.probe import Capture, ProbeResult, ProbeSpec
 from harness.records.run import RunRecord
@@ -138,6 +139,15 @@ def test_a_panic_during_boot_is_reported_with_its_line(
     with pytest.raises(GuestPanicked, match="panicked during boot: Kernel panic - not syncing: "):
         boot(hgm_prepared, tmp_path, append=("rdinit=/nowhere", "root=/dev/none"))
     assert "Kernel panic" in (tmp_path / "serial.log").read_text()
+
+
+def test_a_kernel_without_cma_is_an_error_of_the_machine(
+    hgm_prepared: Prepared, tmp_path: Path
+) -> None:
+    machine = msgspec.structs.replace(hgm_prepared.machine, hugetlb_cma=True)
+    asked = dataclasses.replace(hgm_prepared, machine=machine)
+    with pytest.raises(PoolShort, match="took 0 MiB of its 0 MiB of CMA for 2048 MiB"):
+        boot(asked, tmp_path)
 
 
 def test_a_missing_ssh_server_is_an_error_with_inits_message(

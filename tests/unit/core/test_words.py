@@ -27,6 +27,7 @@ def request(words: tuple[str, ...]) -> RunRequest:
         ("--config", "debug", "--config", "no-hgm", "--cpus", "4", "--nodes", "2"),
         ("--hugepages", "1G:3,2M:10", "--memory", "5G", "--accel", "tcg"),
         ("--hugepages", "1G:2,2M:64", "--cpus", "2", "--nodes", "1", "--hvo"),
+        ("--config", "cma", "--hugetlb-cma"),
         ("--probe", "hgm/x", "--probe", "b", "--repeat", "7", "--alone", "--expect", "stock"),
         ("--strict",),
         ("--series", "hgm-6.12"),

@@ -81,7 +81,7 @@ def test_unknown_feature_lists_what_exists() -> None:
     with pytest.raises(SpecError) as caught:
         fragments.load(["nonsense"])
     assert (
-        "base, crashes, debug, debuginfo, hgm, kasan, kselftest, no-hgm, required, ubsan"
+        "base, cma, crashes, debug, debuginfo, hgm, kasan, kselftest, no-hgm, required, ubsan"
         in caught.value.line()
     )
 

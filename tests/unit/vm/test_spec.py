@@ -79,6 +79,16 @@ def test_the_memory_map_of_huge_pages_is_freed_on_request_only() -> None:
     assert word in spec.kernel_command_line(freed).split()
 
 
+def test_gigantic_pages_come_out_of_cma_on_request() -> None:
+    plain = launch()
+    assert "hugetlb_cma" not in spec.kernel_command_line(plain)
+    cma = launch(machine=msgspec.structs.replace(plain.machine, hugetlb_cma=True))
+    words = spec.kernel_command_line(cma).split()
+    assert f"hugetlb_cma={2 * GIB}" in words
+    assert "hugepagesz=1G" not in words  # those reserved at boot would not be out of CMA
+    assert words[words.index("hugepagesz=2M") + 1] == "hugepages=64"
+
+
 def test_two_nodes_share_memory_cpus_and_pages() -> None:
     two = spec.machine(spec.parse_hugepages("1G:3,2M:64"), nodes=2, cpus=4, memory=12 * GIB)
     argv = spec.qemu_argv(launch(machine=two))
