@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm post-mortem`, `hgm bundle` and `hgm replay`."""
+"""`hgm post-mortem`, `hgm coverage`, `hgm bundle` and `hgm replay`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import open_context, runs_option, timeout_option
+from harness.cli.options import json_option, open_context, runs_option, show, timeout_option
 
 _RUN = click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 
@@ -40,6 +40,30 @@ def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, tim
         for dump in dumps:
             text = postmortem.write(dump.vmcore, elf, release, context.deadline)
             click.echo(f"#### {dump.probe}\n{text}", nl=False)
+    return 0
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--html",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write pages that show each line's count, and start with DIR/index.html.",
+)
+@json_option
+@timeout_option
+def coverage(runs: tuple[Path, ...], html: Path | None, as_json: bool, timeout: float) -> int:
+    """Print which lines of the kernel the probes reached.
+
+    The kernel must have been built with --config coverage. Several runs of one kernel are added up.
+    """
+    from harness.evidence import coverage as counted
+    from harness.report import coverage as report
+
+    with open_context(timeout) as context:
+        found = counted.read(runs, context, html=html)
+    show(found, report.lines(found), as_json=as_json)
     return 0
 
 

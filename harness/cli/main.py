@@ -33,6 +33,7 @@ _COMMANDS = {
         "judge": "run.judge",
         "map": "draw.draw",
         "post-mortem": "evidence.post_mortem",
+        "coverage": "evidence.coverage",
         "bundle": "evidence.bundle",
         "replay": "evidence.replay",
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -95,6 +96,7 @@ def _make(
             log=log,
         )
     _collect(output, new)
+    _collect_notes(worktree.source, output, new, final.counted)
     return Kernel(
         key=inputs.key,
         release=(output / "include/config/kernel.release").read_text().strip(),
@@ -128,3 +130,14 @@ def _collect(output: Path, new: Path) -> None:
     parts |= {"System.map": "System.map", ".config": "config"}
     for made, name in parts.items():
         shutil.copyfile(output / made, new / name)
+
+
+def _collect_notes(source: Path, output: Path, new: Path, counted: Sequence[str]) -> None:
+    """Copy the counted sources, each with what gcov needs to know about it."""
+    for path in map(Path, counted):
+        notes = (output / path).with_suffix(".gcno")
+        if notes.exists():
+            target = new / "coverage" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / path, target)
+            shutil.copyfile(notes, target.with_suffix(".gcno"))

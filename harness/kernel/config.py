@@ -47,12 +47,14 @@ class FinalConfig(Record, frozen=True, kw_only=True):
         text: the final ``.config``.
         asked: the requested symbols, one per line.
         variables: make's variables that the fragments ask for.
+        counted: the sources whose lines the kernel is to count, below the tree's root.
         notes: one line for each requested symbol that it lacks.
     """
 
     text: str
     asked: str
     variables: tuple[str, ...]
+    counted: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -94,7 +96,8 @@ def configure(
     return FinalConfig(
         text=made.text,
         asked=asked,
-        variables=fragments.debug_objects(wanted),
+        variables=fragments.make_variables(wanted),
+        counted=fragments.counted_sources(wanted),
         notes=_account(requests, made, patched.version),
     )
 

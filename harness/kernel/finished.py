@@ -48,7 +48,7 @@ class BuildInputs:
     def key(self) -> str:
         """Return the kernel's key in the cache: the hash of everything that goes into it."""
         tree, final = self.patched.identity.tree, self.final
-        return digest(RECIPE, tree, self.tools, final.text, *final.variables)
+        return digest(RECIPE, tree, self.tools, final.text, *final.variables, *final.counted)
 
     @property
     def build_key(self) -> str:
@@ -111,6 +111,7 @@ def _located(kernel: Kernel, entry: Path) -> Kernel:
         config=path("config"),
         headers=path("headers/include"),
         vmlinux=path("vmlinux"),
+        coverage=path("coverage"),
     )
 
 

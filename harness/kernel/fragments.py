@@ -13,12 +13,16 @@ A line of its own names objects to compile with debug information, in any direct
 kernel's Makefiles set for an object of that name are lost, so repeat them after ``=``::
 
     # hgm-debug-info: hugetlb memory core=-fno-omit-frame-pointer
+
+Another one names sources whose lines the kernel counts; one that it has not is left out::
+
+    # hgm-coverage: mm/hugetlb.c fs/hugetlbfs/inode.c
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +47,7 @@ _SET = re.compile(r"CONFIG_(\w+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _DIRECTIVE = re.compile(r"#\s*hgm:(.*)")
 _DEBUG_INFO = re.compile(r"#\s*hgm-debug-info:(.*)")
+_COVERAGE = re.compile(r"#\s*hgm-coverage:(.*)")
 _COMMENT = re.compile(r"#\s?(.*)")
 
 
@@ -176,16 +181,26 @@ def _optional(directive: str, where: str) -> bool:
     return True
 
 
-def debug_objects(fragments: Iterable[Fragment]) -> tuple[str, ...]:
-    """Return make's variables that add debug information to the objects that fragments name."""
+def make_variables(fragments: Sequence[Fragment]) -> tuple[str, ...]:
+    """Return make's variables for the objects whose compilation fragments change."""
     found: dict[str, str] = {}
+    for word in _words(_DEBUG_INFO, fragments):
+        name, _, flag = word.partition("=")
+        found[name] = f"CFLAGS_{name}.o={' '.join(filter(None, ('-g', flag)))}"
+    counted = dict.fromkeys(Path(source).stem for source in counted_sources(fragments))
+    return (*found.values(), *(f"GCOV_PROFILE_{name}.o=y" for name in counted))
+
+
+def counted_sources(fragments: Sequence[Fragment]) -> tuple[str, ...]:
+    """Return the sources, below the tree's root, whose lines fragments ask to be counted."""
+    return tuple(dict.fromkeys(_words(_COVERAGE, fragments)))
+
+
+def _words(directive: re.Pattern[str], fragments: Sequence[Fragment]) -> Iterator[str]:
     for fragment in fragments:
         for line in fragment.text.splitlines():
-            if match := _DEBUG_INFO.match(line.strip()):
-                for word in match[1].split():
-                    name, _, flag = word.partition("=")
-                    found[name] = f"CFLAGS_{name}.o={' '.join(filter(None, ('-g', flag)))}"
-    return tuple(found.values())
+            if match := directive.match(line.strip()):
+                yield from match[1].split()
 
 
 def nearest(wanted: str, known: Mapping[str, str]) -> str:

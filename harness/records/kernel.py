@@ -110,6 +110,8 @@ class Kernel(Record, frozen=True, kw_only=True):
         headers: absolute path of its UAPI headers (an ``include`` directory); empty where it
             has none, as for ``image``.
         vmlinux: absolute path of the ELF file with symbols; empty where there is none.
+        coverage: absolute path of the sources whose lines it counts, each with the compiler's
+            ``.gcno`` beside it; empty where it counts none.
         toolchain: compiler and linker, one line.
         source: which source.
         series: which patches.
@@ -128,6 +130,7 @@ class Kernel(Record, frozen=True, kw_only=True):
     config: str = ""
     headers: str = ""
     vmlinux: str = ""
+    coverage: str = ""
     toolchain: str = ""
     cached: bool = False
     build_seconds: float = 0.0

@@ -21,7 +21,7 @@ from harness.judge import dmesg, machine
 from harness.records.machine import MachineSpec, PoolSummary, size_name
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec
-from harness.run import calibration, judging, other_kernel
+from harness.run import calibration, coverage, judging, other_kernel
 from harness.run.accounting import LeakCheck
 from harness.run.capture import QUESTION_SECONDS, captured, locate_stall
 from harness.run.checkpoint import Watcher
@@ -56,11 +56,14 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
             with _before_its_first_probe():
                 timeout_scale = _meet(prepared, host, store)
                 leak_check = LeakCheck(host, prepared.context.deadline)
-            while left:
+            usable = True
+            while left and usable:
                 prepared.context.progress.step(total - len(left), total, "probes")
-                if not _run_one(prepared, host, left.pop(0), store, leak_check, timeout_scale):
-                    break
-            else:
+                probe = left.pop(0)
+                usable = _run_one(prepared, host, probe, store, leak_check, timeout_scale)
+            if lost := coverage.collect(prepared.kernel, host, store.run_dir, _soon(prepared)):
+                store.note([lost])
+            if usable:
                 prepared.context.progress.step(total, total, "probes")
                 host.power_off(prepared.context.progress)
     _know_splats(prepared, store)

@@ -97,6 +97,7 @@ def _relative(made_of: Ingredients) -> Ingredients:
         config="kernel/config" if made_of.kernel.config else "",
         vmlinux="kernel/vmlinux" if made_of.kernel.vmlinux else "",
         headers="",
+        coverage="",
     )
     image = msgspec.structs.replace(
         made_of.image, initramfs="", disk="", manifest="image/manifest.json"

@@ -12,6 +12,7 @@
     probes/NAME/capture.json  what was learnt when it hung, crashed or left a splat, and which files
                               beside it hold that (harness/evidence writes them)
     ingredients.json          what the run was made of, to do it again elsewhere
+    coverage/                 which lines the probes reached, if the kernel counts them
     serial.log                the guest's console from the first byte (written by the console)
     other-kernel.log          the console of another kernel on the same machine, booted if there was
                               a splat before init
@@ -59,6 +60,7 @@ RESULT = "result.json"
 SERIAL = "serial.log"
 OTHER_SERIAL = "other-kernel.log"
 PROBES = "probes"
+COVERAGE = "coverage"
 KTAP = "ktap"
 STDERR = "stderr"
 EVIDENCE = "evidence.json"

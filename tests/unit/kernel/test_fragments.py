@@ -81,8 +81,8 @@ def test_unknown_feature_lists_what_exists() -> None:
     with pytest.raises(SpecError) as caught:
         fragments.load(["nonsense"])
     assert (
-        "base, cma, crashes, debug, debuginfo, hgm, kasan, kselftest, no-hgm, required, ubsan"
-        in caught.value.line()
+        "base, cma, coverage, crashes, debug, debuginfo, hgm, kasan, kselftest, no-hgm, required, "
+        "ubsan, udmabuf" in caught.value.line()
     )
 
 
@@ -119,14 +119,28 @@ def test_every_required_symbol_has_its_reason() -> None:
 def test_objects_with_debug_information() -> None:
     text = "# hgm-debug-info: hugetlb core=-fno-x\nCONFIG_A=y\n# hgm-debug-info: memory-failure\n"
     fragment = fragments.Fragment(name="x", path="x", text=text)
-    assert fragments.debug_objects([fragment, fragment]) == (
+    assert fragments.make_variables([fragment, fragment]) == (
         "CFLAGS_hugetlb.o=-g",
         "CFLAGS_core.o=-g -fno-x",
         "CFLAGS_memory-failure.o=-g",
     )
     assert [request.symbol for request in fragments.parse(fragment)] == ["A"]
-    assert fragments.debug_objects(fragments.load(["debug"])) == ()
-    assert "CFLAGS_hugetlb.o=-g" in fragments.debug_objects(fragments.load(["debuginfo"]))
+    assert fragments.make_variables(fragments.load(["debug"])) == ()
+    assert "CFLAGS_hugetlb.o=-g" in fragments.make_variables(fragments.load(["debuginfo"]))
+
+
+def test_sources_whose_lines_are_counted() -> None:
+    text = "# hgm-coverage: mm/hugetlb.c fs/userfaultfd.c\n# hgm-coverage: mm/userfaultfd.c\n"
+    fragment = fragments.Fragment(name="x", path="x", text=text)
+    assert fragments.counted_sources([fragment, fragment]) == (
+        *("mm/hugetlb.c", "fs/userfaultfd.c", "mm/userfaultfd.c"),
+    )
+    assert fragments.make_variables([fragment]) == (
+        "GCOV_PROFILE_hugetlb.o=y",
+        "GCOV_PROFILE_userfaultfd.o=y",
+    )
+    assert fragments.counted_sources(fragments.load(["debuginfo"])) == ()
+    assert "mm/hugetlb.c" in fragments.counted_sources(fragments.load(["coverage"]))
 
 
 @pytest.mark.parametrize(
