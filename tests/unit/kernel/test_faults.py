@@ -31,6 +31,7 @@ CLASSES = {
     "page lost on fork",
     "poisoned memory given out",
     "huge-page accounting",
+    "half-done after a failed allocation",
     "kernel warning",
     "race",
     "stale write-protect marks",

@@ -81,8 +81,8 @@ def test_unknown_feature_lists_what_exists() -> None:
     with pytest.raises(SpecError) as caught:
         fragments.load(["nonsense"])
     assert (
-        "base, cma, coverage, crashes, debug, debuginfo, hgm, kasan, kselftest, no-hgm, required, "
-        "ubsan, udmabuf" in caught.value.line()
+        "base, cma, coverage, crashes, debug, debuginfo, failslab, hgm, kasan, kselftest, no-hgm, "
+        "required, ubsan, udmabuf" in caught.value.line()
     )
 
 
