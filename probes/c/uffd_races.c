@@ -14,12 +14,12 @@
 #include "hgm_probe.h"
 
 #define FILE_PAGES 8UL
-#define ROUNDS 24
+#define ROUNDS 240
 #define POPULATED (64 * PMD_PAGE)
 
 static char *registered, *other, *source;
 static int uffd;
-static pthread_barrier_t together;
+static atomic_bool copying;
 
 struct race {
 	size_t page;
@@ -31,7 +31,7 @@ static void *copy(void *argument)
 {
 	struct race *race = argument;
 
-	pthread_barrier_wait(&together);
+	atomic_store(&copying, true);
 	race->copied = uffd_copy(uffd, registered + race->page * huge_size(), source, huge_size());
 	return NULL;
 }
@@ -41,18 +41,51 @@ static void write_there(void *address)
 	*(volatile char *)address = 1;
 }
 
-/* A copy is 0 or EEXIST, and a write to the file's other mapping works, whoever is first. */
-static void race_for(int fd, size_t page)
+static int64_t nanoseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* The time in ns that a copy takes when nothing else happens. The first ones take longer. */
+static int64_t time_of_copy(int fd)
+{
+	int64_t start, duration = INT64_MAX;
+
+	for (int i = 0; i < 4; i++) {
+		start = nanoseconds();
+		assert_error(uffd_copy(uffd, registered, source, huge_size()).error, 0);
+		start = nanoseconds() - start;
+		if (start < duration)
+			duration = start;
+		punch(fd, 0, 1);
+	}
+	return duration;
+}
+
+/*
+ * A copy is 0 or EEXIST, and a write to the file's other mapping works, whoever is first. The
+ * write begins DELAY ns after the copy.
+ */
+static void race_for(int fd, size_t page, int64_t delay)
 {
 	char *there = other + page * huge_size();
 	struct race race = { .page = page };
-	pthread_t copying;
+	pthread_t thread;
+	int64_t start;
 	int error;
 
-	assert_error(pthread_create(&copying, NULL, copy, &race), 0);
-	pthread_barrier_wait(&together);
+	atomic_store(&copying, false);
+	assert_error(pthread_create(&thread, NULL, copy, &race), 0);
+	while (!atomic_load(&copying))
+		;
+	start = nanoseconds();
+	while (nanoseconds() - start < delay)
+		;
 	race.signal = signal_of(write_there, there);
-	pthread_join(copying, NULL);
+	pthread_join(thread, NULL);
 	error = race.copied.error;
 	assert_that(race.signal == 0, "a write to another mapping while UFFDIO_COPY fills its page "
 		    "gets signal %d (UFFDIO_COPY: %s)", race.signal, error_name(error));
@@ -68,6 +101,7 @@ static void copy_against_fault(void)
 	struct pool before = pool_now();
 	int fd = huge_memfd(FILE_PAGES);
 	const size_t length = FILE_PAGES * huge_size();
+	int64_t duration;
 
 	registered = map_shared(fd, length, UNRESERVED);
 	other = map_shared(fd, length, UNRESERVED);
@@ -75,10 +109,10 @@ static void copy_against_fault(void)
 	memset(source, 2, huge_size());
 	uffd = uffd_open(UFFD_FEATURE_MISSING_HUGETLBFS);
 	uffd_register(uffd, registered, length, UFFDIO_REGISTER_MODE_MISSING);
-	assert_error(pthread_barrier_init(&together, NULL, 2), 0);
 	/* Not page 0, for which an index in base pages is the same. */
+	duration = time_of_copy(fd);
 	for (int round = 0; round < ROUNDS; round++)
-		race_for(fd, 1 + (size_t)round % (FILE_PAGES - 1));
+		race_for(fd, 1 + (size_t)round % (FILE_PAGES - 1), duration * round / ROUNDS);
 	assert_pool(&before, 0, 0, "after the races");
 }
 
