@@ -16,7 +16,7 @@ import msgspec
 from harness import command
 from harness.context import Context
 from harness.deadline import Deadline
-from harness.errors import RecordError, SpecError
+from harness.errors import RecordError
 from harness.records.coverage import CountedFunction, Coverage, SourceCoverage
 from harness.store import rundir
 
@@ -59,27 +59,27 @@ def read(runs: Sequence[Path], context: Context, *, html: Path | None = None) ->
     """
     for run in runs:
         _require_counters(run)
-    sources = runs[0] / rundir.COVERAGE / "source"
+    sources = _sources(runs[0])
     for run in runs[1:]:
         _require_same(runs[0], run)
     with context.workspace.unfinished("coverage") as room:
-        for number, counters in enumerate(_counters(runs)):
-            text = _gcov(counters, sources, room / str(number), context.deadline)
+        for number, (guest, counters) in enumerate(each for run in runs for each in _counters(run)):
+            text = _gcov(guest, counters, sources, room / str(number), context.deadline)
             (room / f"{number}.gcov.json.gz").write_bytes(gzip.compress(text))
         report = room / "report.json"
         argv = [sys.executable, "-m", "gcovr", "--gcov-use-existing-files", "--root", str(sources)]
         argv += ["--json", str(report)]
         if html is not None:
-            _make(html)
+            rundir.make_directory(html, "--html")
             title = "Lines of the kernel that the probes reached"
-            argv += ["--html-details", str(html / "index.html"), "--html-title", title]
+            argv += ["--html-details", str(html.absolute() / "index.html"), "--html-title", title]
         command.run([*argv, str(room)], context.deadline, cwd=room)
         found = msgspec.json.decode(report.read_bytes(), type=_Report)
     return Coverage(sources=tuple(map(_summary, found.files)))
 
 
 def _require_counters(run: Path) -> None:
-    if not list(_counters([run])):
+    if not list(_counters(run)):
         said = [note for note in rundir.load(run).notes if "lines that the probes" in note]
         raise RecordError(
             "; ".join([f"{run} has no counts of lines", *said]),
@@ -89,7 +89,7 @@ def _require_counters(run: Path) -> None:
 
 def _require_same(first: Path, other: Path) -> None:
     def texts(run: Path) -> dict[str, bytes]:
-        top = run / rundir.COVERAGE / "source"
+        top = _sources(run)
         return {str(each.relative_to(top)): each.read_bytes() for each in top.rglob("*.c")}
 
     if texts(first) != texts(other):
@@ -99,28 +99,26 @@ def _require_same(first: Path, other: Path) -> None:
         )
 
 
-def _counters(runs: Sequence[Path]) -> Iterator[Path]:
-    for run in runs:
-        yield from sorted((run / rundir.COVERAGE).glob("guest-*/**/*.gcda"))
+def _sources(run: Path) -> Path:
+    return run.absolute() / rundir.COVERAGE / "source"
 
 
-def _make(html: Path) -> None:
-    try:
-        html.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpecError(f"--html: cannot make {html}: {error.strerror}") from None
+def _counters(run: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield each guest's directory and a file of counters in it."""
+    for guest in sorted((run / rundir.COVERAGE).glob("guest-*")):
+        yield from ((guest, counters) for counters in sorted(guest.rglob("*.gcda")))
 
 
-def _gcov(counters: Path, sources: Path, room: Path, deadline: Deadline) -> bytes:
-    """Return one source's counts as gcov's JSON, under the source's path below the tree's root.
+def _gcov(guest: Path, counters: Path, root: Path, room: Path, deadline: Deadline) -> bytes:
+    """Return one source's counts as gcov's JSON, under the source's path below ``root``.
 
     gcov wants counters and notes side by side. It names files as they were where they were
     compiled, which may be on another machine; those that the source includes are left out.
     """
-    inside = counters.relative_to(next(p for p in counters.parents if p.name.startswith("guest-")))
+    inside = counters.relative_to(guest)
     room.mkdir()
     shutil.copyfile(counters, room / counters.name)
-    notes = (sources / inside).with_suffix(".gcno")
+    notes = (guest.parent / "source" / inside).with_suffix(".gcno")
     shutil.copyfile(notes, room / notes.name)
     said = command.run(["gcov", "--json-format", "--stdout", counters.name], deadline, cwd=room)
     counted = json.loads(said.stdout)
@@ -130,7 +128,7 @@ def _gcov(counters: Path, sources: Path, room: Path, deadline: Deadline) -> byte
         for each in counted["files"]
         if each["file"].endswith(f"/{source}")
     ]
-    where = {"format_version": _GCOV_JSON, "current_working_directory": str(sources.absolute())}
+    where = {"format_version": _GCOV_JSON, "current_working_directory": str(root)}
     return json.dumps(counted | where | {"files": files}).encode()
 
 

@@ -104,8 +104,8 @@ def new_run_directory(runs: Path, label: str) -> Path:
     return path
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory below ``--runs-dir``, with the ones above it.
+def make_directory(path: Path, option: str = "--runs-dir") -> None:
+    """Make a directory that an option names or one below it, with the ones above it.
 
     Raises:
         SpecError: if it cannot be made.
@@ -116,7 +116,7 @@ def make_directory(path: Path) -> None:
     except OSError as error:
         where = error.filename or path
         raise no_space(error) or SpecError(
-            f"--runs-dir: cannot make {where}: {error.strerror}",
+            f"{option}: cannot make {where}: {error.strerror}",
             hint="choose a directory that can be written to",
         ) from None
 

@@ -54,6 +54,10 @@ def context(tmp_path: Path) -> Context:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run of two guests whose kernel was compiled in a place that is gone."""
+    return made(tmp_path, "-O0")
+
+
+def made(tmp_path: Path, flag: str) -> Path:
     tree, built = tmp_path / "tree", tmp_path / "built"
     (tree / "mm").mkdir(parents=True)
     (built / "mm").mkdir(parents=True)
@@ -61,7 +65,7 @@ def run(tmp_path: Path) -> Path:
     (tree / "mm/hugetlb.c").write_text(SOURCE)
     compile_: list[str | Path] = [
         "gcc",
-        "-O0",
+        flag,
         "--coverage",
         "-c",
         tree / "mm/hugetlb.c",
@@ -101,6 +105,14 @@ def test_so_do_several_runs(run: Path, context: Context) -> None:
     assert calls(coverage.read([run, run], context))["main"] == 4
 
 
+def test_so_do_runs_of_one_source_that_were_compiled_differently(
+    run: Path, context: Context, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = made(tmp_path / "other", "-O1")
+    assert calls(coverage.read([run, other], context))["main"] == 4
+
+
 def test_runs_of_different_sources_do_not(run: Path, context: Context, tmp_path: Path) -> None:
     other = Path(shutil.copytree(run, tmp_path / "other"))
     (other / "coverage/source/mm/hugetlb.c").write_text(SOURCE.replace("x - 1", "x - 2"))
@@ -122,6 +134,14 @@ def test_the_pages_have_each_line_and_no_markup_of_the_source(
     assert "hugetlb.c" in (tmp_path / "pages/index.html").read_text()
     assert "alert(1)" in page.read_text()
     assert "<script>alert" not in page.read_text()
+
+
+def test_paths_may_be_relative(
+    run: Path, context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert coverage.read([Path("run")], context, html=Path("pages")).sources
+    assert (tmp_path / "pages/index.html").exists()
 
 
 def test_a_run_without_counts_says_what_to_do(tmp_path: Path) -> None:
