@@ -37,28 +37,31 @@ def plan(faults: Sequence[Fault], specs: Sequence[ProbeSpec]) -> tuple[tuple[Fau
     Faults share a kernel if they are made for the same source, series and features, their hunks do
     not meet, and no probe is named by two of them.
     """
+    sharing = [fault for fault in faults if can_share(fault)]
+    probes = {fault.name: _probes(fault, specs) for fault in sharing}
+    changes = {fault.name: _changes(fault) for fault in sharing}
+
+    def fit(one: Fault, other: Fault) -> bool:
+        same_kernel = (one.kernel, one.on, one.config) == (other.kernel, other.on, other.config)
+        return (
+            same_kernel
+            and not probes[one.name] & probes[other.name]
+            and not any(_meet(a, b) for a in changes[one.name] for b in changes[other.name])
+        )
+
     groups: list[list[Fault]] = []
     for fault in faults:
         if can_share(fault):
             fitting = (
                 group
                 for group in groups
-                if can_share(group[0]) and all(_fit(fault, other, specs) for other in group)
+                if can_share(group[0]) and all(fit(fault, other) for other in group)
             )
             if group := next(fitting, None):
                 group.append(fault)
                 continue
         groups.append([fault])
     return tuple(tuple(group) for group in groups)
-
-
-def _fit(one: Fault, other: Fault, specs: Sequence[ProbeSpec]) -> bool:
-    same_kernel = (one.kernel, one.on, one.config) == (other.kernel, other.on, other.config)
-    return (
-        same_kernel
-        and not _probes(one, specs) & _probes(other, specs)
-        and not any(_meet(a, b) for a in _changes(one) for b in _changes(other))
-    )
 
 
 def _probes(fault: Fault, specs: Sequence[ProbeSpec]) -> set[str]:
