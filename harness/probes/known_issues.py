@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -54,15 +54,16 @@ def load(path: Path = _FILE) -> tuple[KnownIssue, ...]:
         table = msgspec.toml.decode(path.read_bytes(), type=_IssueTable)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise SpecError(f"{path}: {error}", hint="correct the known issues") from None
+    probes = tuple(probe.name for probe in catalog.load())
     issues: list[KnownIssue] = []
     for entry in table.issue:
-        if problem := _problem(entry, {issue.name for issue in issues}):
+        if problem := _problem(entry, {issue.name for issue in issues}, probes):
             raise SpecError(f"{path}: {entry.name}: {problem}", hint="correct the known issues")
-        issues.append(_issue(entry))
+        issues.append(_issue(entry, probes))
     return tuple(issues)
 
 
-def _problem(entry: _IssueEntry, others: set[str]) -> str:
+def _problem(entry: _IssueEntry, others: set[str], probes: Sequence[str]) -> str:
     """Return what is wrong with an entry; empty if nothing is."""
     if entry.name in others:
         return "another issue has this name"
@@ -72,11 +73,13 @@ def _problem(entry: _IssueEntry, others: set[str]) -> str:
         return "`test` and `reason` belong together"
     if (entry.fix is None) == (entry.report is None):
         return "it has neither `fix` nor `report`, or both"
-    return next(_wrong_parts(entry), "")
+    return next(_wrong_parts(entry, probes), "")
 
 
-def _wrong_parts(entry: _IssueEntry) -> Iterator[str]:
-    yield from (f"{glob!r} matches no probe" for glob in entry.probes if not _matching((glob,)))
+def _wrong_parts(entry: _IssueEntry, probes: Sequence[str]) -> Iterator[str]:
+    for glob in entry.probes:
+        if not _matching((glob,), probes):
+            yield f"{glob!r} matches no probe"
     for pattern in (entry.test, entry.reason, *entry.besides):
         try:
             re.compile(pattern)
@@ -88,14 +91,13 @@ def _wrong_parts(entry: _IssueEntry) -> Iterator[str]:
             yield f"{', '.join(versions)} has two versions of one line"
 
 
-def _matching(globs: tuple[str, ...]) -> tuple[str, ...]:
-    names = (probe.name for probe in catalog.load())
-    return tuple(name for name in names if any(catalog.matches(name, glob) for glob in globs))
+def _matching(globs: Sequence[str], probes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in probes if any(catalog.matches(name, glob) for glob in globs))
 
 
-def _issue(entry: _IssueEntry) -> KnownIssue:
+def _issue(entry: _IssueEntry, probes: Sequence[str]) -> KnownIssue:
     fields = msgspec.structs.asdict(entry) | {
-        "probes": _matching(entry.probes),
+        "probes": _matching(entry.probes, probes),
         "fix": entry.fix or "",
         "report": entry.report or "",
     }
