@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -19,10 +18,7 @@ enum { MAPPINGS = 5, CALLS = 6000, FILES = 60, STEPS = 2000000 };
 
 static double now(void)
 {
-	struct timespec at;
-
-	clock_gettime(CLOCK_MONOTONIC, &at);
-	return at.tv_sec + at.tv_nsec / 1e9;
+	return (double)now_ns() / 1e9;
 }
 
 static int fault_pages(void)

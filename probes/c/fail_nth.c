@@ -51,12 +51,17 @@ static char *middle(void)
 	return start + huge_size();
 }
 
+static void all_filled(void)
+{
+	for (size_t page = 0; page < COUNT; page++)
+		check_pages(start, page * huge_pages(), 1, FILLING);
+}
+
 static void three_pages(void)
 {
 	fd = filled_memfd_of(COUNT, huge_pages() / 2, FILLING);
 	start = map_shared(fd, COUNT * huge_size(), UNRESERVED);
-	for (size_t page = 0; page < COUNT; page++)
-		check_pages(start, page * huge_pages(), 1, FILLING);
+	all_filled();
 }
 
 static void two_empty(void)
@@ -188,12 +193,6 @@ static int reserve_private(void)
 static void still_filled(void)
 {
 	check_pages(start, 0, 1, FILLING);
-}
-
-static void all_filled(void)
-{
-	for (size_t page = 0; page < COUNT; page++)
-		check_pages(start, page * huge_pages(), 1, FILLING);
 }
 
 static void ends_filled(void)

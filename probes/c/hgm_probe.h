@@ -194,6 +194,9 @@ void probe_harms(const char *how);
 pid_t child_start(void (*run)(void));
 void child_end(pid_t child);
 
+/* CLOCK_MONOTONIC in ns. */
+int64_t now_ns(void);
+
 /* ---- assert.c: what a failure says ------------------------------------ */
 
 /* "EINVAL" for EINVAL, "success" for 0. */

@@ -25,7 +25,7 @@
 #define PAGE_TABLES_SLACK (64L << 10) /* bytes: other processes in the guest */
 
 int fd;
-struct timespec end_time;
+static int64_t end_time;
 
 static int seconds;
 
@@ -42,11 +42,7 @@ size_t length(void)
 
 bool time_is_over(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > end_time.tv_sec ||
-	       (now.tv_sec == end_time.tv_sec && now.tv_nsec >= end_time.tv_nsec);
+	return now_ns() >= end_time;
 }
 
 static pid_t start_process(void)
@@ -80,8 +76,7 @@ static void run_processes(void)
 {
 	int status;
 
-	clock_gettime(CLOCK_MONOTONIC, &end_time);
-	end_time.tv_sec += seconds;
+	end_time = now_ns() + seconds * 1000000000LL;
 	for (int i = 0; i < PROCESSES; i++)
 		start_process();
 	kill_processes();

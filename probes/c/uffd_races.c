@@ -8,7 +8,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -41,23 +40,15 @@ static void write_there(void *address)
 	*(volatile char *)address = 1;
 }
 
-static int64_t nanoseconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
 /* The time in ns that a copy takes when nothing else happens. The first ones take longer. */
 static int64_t time_of_copy(int fd)
 {
 	int64_t start, duration = INT64_MAX;
 
 	for (int i = 0; i < 4; i++) {
-		start = nanoseconds();
+		start = now_ns();
 		assert_error(uffd_copy(uffd, registered, source, huge_size()).error, 0);
-		start = nanoseconds() - start;
+		start = now_ns() - start;
 		if (start < duration)
 			duration = start;
 		punch(fd, 0, 1);
@@ -81,8 +72,8 @@ static void race_for(int fd, size_t page, int64_t delay)
 	assert_error(pthread_create(&thread, NULL, copy, &race), 0);
 	while (!atomic_load(&copying))
 		;
-	start = nanoseconds();
-	while (nanoseconds() - start < delay)
+	start = now_ns();
+	while (now_ns() - start < delay)
 		;
 	race.signal = signal_of(write_there, there);
 	pthread_join(thread, NULL);

@@ -12,8 +12,7 @@ const char *group_file(const char *what)
 {
 	static char path[128];
 
-	snprintf(path, sizeof(path), GROUP "/hugetlb.%s.%s",
-		 huge_size() == PUD_PAGE ? "1GB" : "2MB", what);
+	snprintf(path, sizeof(path), GROUP "/hugetlb.%sB.%s", size_name(huge_size()), what);
 	return path;
 }
 

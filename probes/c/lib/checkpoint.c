@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "library.h"
 
@@ -46,19 +45,11 @@ static struct beacon *light_beacon(void)
 	return beacon;
 }
 
-static long now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static bool spin(const struct beacon *beacon)
 {
-	long end = now_ms() + CHECKPOINT_MS;
+	int64_t end = now_ns() + CHECKPOINT_MS * 1000000LL;
 
-	while (now_ms() < end)
+	while (now_ns() < end)
 		for (int i = 0; i < 10000; i++)
 			if (beacon->released)
 				return true;

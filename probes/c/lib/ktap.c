@@ -10,6 +10,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "library.h"
@@ -151,6 +152,14 @@ static bool ended_within(int pidfd, int milliseconds)
 	struct pollfd waiting = { .fd = pidfd, .events = POLLIN };
 
 	return poll(&waiting, 1, milliseconds) > 0;
+}
+
+int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
 int scaled_ms(int milliseconds)

@@ -6,10 +6,7 @@
 
 time_t now(void)
 {
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec;
+	return (time_t)(now_ns() / 1000000000);
 }
 
 /* Leaves out COUNT operations from FIRST on. */

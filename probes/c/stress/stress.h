@@ -3,13 +3,10 @@
 #ifndef STRESS_H
 #define STRESS_H
 
-#include <time.h>
-
 #include "../hgm_probe.h"
 
-/* The hugetlb file that all processes map; and when they stop. */
+/* The hugetlb file that all processes map. */
 extern int fd;
-extern struct timespec end_time;
 
 /* Of the process: its userfaultfd, its split mapping, and one that is not registered. */
 extern int uffd;
