@@ -134,7 +134,6 @@ def head(record: RunRecord) -> list[tuple[str, str]]:
         lines.append(("series", _series(record.kernel)))
         lines += [("", note) for note in record.kernel.series.notes]
         lines.append(("config", _config(record.kernel.config)))
-        lines += [("", note) for note in record.kernel.config.notes]
     if record.accel is not None:
         lines.append(("accel", f"{record.accel.name}: {record.accel.reason}"))
     if record.hugepages is not None:

@@ -19,7 +19,6 @@ GOLDEN = """\
 kernel   6.12.117, debian:linux-source-6.12 (6.12.117-1), built in 312 s
 series   dir:/tmp/series: 1 patch
 config   base + debug (sha256 0123456789ab)
-         HGM is not known to 6.12
 accel    tcg: no KVM guest reached the kernel in 8 s
 pool     2 of 2 x 1G, 64 of 64 x 2M
 HGM      kernel has no HGM (MADV_SPLIT: EINVAL)
