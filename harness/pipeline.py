@@ -34,7 +34,7 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
     Raises:
         UserError: if the request has a mistake; no run directory is made then.
     """
-    specs = check(request, context)
+    specs, notes = _touched(request, check(request, context), context)
     context.workspace.sweep()
     subject = request.subject
     planned = catalog.repeated(specs, request.repeat, alone=request.alone)
@@ -46,6 +46,7 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
         strict=request.strict,
     )
     with recorded(runs, readable(subject.kernel.source), first, context.progress) as recording:
+        recording.note(notes)
         if request.build_only:
             prepare.build(subject, context, recording.run_dir, recording)
             recording.built()
@@ -105,3 +106,20 @@ def _selected(request: RunRequest) -> tuple[ProbeSpec, ...]:
 
     selftests.require_source(request.kselftests, request.subject.kernel.source)
     return catalog.select(catalog.load(), request.probes) if request.probes else ()
+
+
+def _touched(
+    request: RunRequest, specs: tuple[ProbeSpec, ...], context: Context
+) -> tuple[tuple[ProbeSpec, ...], tuple[str, ...]]:
+    """Return the probes that look at what ``--touched`` names, and what a reader should know."""
+    if not request.touched or not specs:
+        return specs, ()
+    from harness.kernel import series  # a run without it does without these modules
+    from harness.kernel.series import check as series_check
+    from harness.kernel.specs import parse_series
+    from harness.probes import touched
+
+    spec = parse_series(request.touched, request.subject.kernel.mail_from)
+    files = series_check.changed(series.read(spec, context), context)
+    choice = touched.choose(specs, request.touched, files, catalog.touches())
+    return choice.specs, (choice.note,)

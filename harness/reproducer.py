@@ -24,6 +24,7 @@ def words(request: RunRequest) -> tuple[str, ...]:
         "run",
         *subject_words(request.subject),
         *probe_words(request.probes),
+        *_unless("--touched", request.touched, ""),
         *(word for each in request.kselftests for word in ("--kselftest", each)),
         *("--expect", request.expect.name),
         *(("--strict",) if request.strict else ()),

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 @subject_options
 @probe_option
 @click.option(
+    "--touched",
+    metavar="SERIES",
+    default="",
+    help="Of the selected probes, run those that look at a file which this series changes.",
+)
+@click.option(
     "--kselftest",
     "kselftests",
     multiple=True,
@@ -108,6 +114,7 @@ def _run_against(
 def _run_request(
     *,
     probes: tuple[str, ...],
+    touched: str,
     kselftests: tuple[str, ...],
     expect: str | None,
     strict: bool,
@@ -127,6 +134,7 @@ def _run_request(
         ),
         strict=strict,
         probes=probes,
+        touched=touched,
         kselftests=kselftests,
         repeat=repeat,
         alone=alone,

@@ -22,7 +22,8 @@
     taints_guest = false         # true: it poisons memory or exhausts a pool: no probe after it
 
 At its top stands ``reference``: the seconds that ``c/calibrate.c`` took where the budgets were
-measured. Budgets are multiplied by what a guest takes longer.
+measured. Budgets are multiplied by what a guest takes longer. At its end stand the ``touches``,
+see `Touches`.
 """
 
 from __future__ import annotations
@@ -73,9 +74,29 @@ class _CatalogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     taints_guest: bool = False
 
 
+class Touches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which probes look at some files of the kernel.
+
+    Attributes:
+        files: globs over paths in the kernel's source; ``*`` matches a slash as well.
+        words: a probe looks at them if its name, its arguments or its source has one of these; the
+            empty word is in every probe.
+        but: globs over the names of probes that do not look at them all the same.
+    """
+
+    files: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    words: tuple[str, ...]
+    but: tuple[str, ...] = ()
+
+    def holds(self, file: str) -> bool:
+        """Return whether a file is one of these."""
+        return any(fnmatch.fnmatchcase(file, glob) for glob in self.files)
+
+
 class _Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     probe: tuple[dict[str, Any], ...]
     reference: _Positive = 1.0
+    touches: tuple[Touches, ...] = ()
 
 
 def load(path: Path = _CATALOG) -> tuple[ProbeSpec, ...]:
@@ -103,6 +124,15 @@ def reference(path: Path = _CATALOG) -> float:
         SpecError: if the catalogue cannot be read.
     """
     return _read(path).reference
+
+
+def touches(path: Path = _CATALOG) -> tuple[Touches, ...]:
+    """Return which probes look at which files of the kernel.
+
+    Raises:
+        SpecError: if the catalogue cannot be read.
+    """
+    return _read(path).touches
 
 
 def select(

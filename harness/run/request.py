@@ -16,6 +16,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
         expect: what the kernel is expected to be.
         strict: whether known issues of the kernel fail the run.
         probes: globs over probe names; all probes when empty, none when only kselftests are asked.
+        touched: a series; of these probes only those that look at a file of it; empty for all.
         kselftests: the kernel's own tests, by words like ``mm`` or ``mm:hugetlb-madvise``.
         repeat: how often each probe is run.
         alone: whether each probe has a guest of its own.
@@ -26,6 +27,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     expect: Profile = REPORT
     strict: bool = False
     probes: tuple[str, ...] = ()
+    touched: str = ""
     kselftests: tuple[str, ...] = ()
     repeat: int = 1
     alone: bool = False

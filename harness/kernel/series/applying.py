@@ -57,11 +57,17 @@ class ScratchIndex:
     @contextmanager
     def on(cls, base: str, context: Context) -> Iterator[ScratchIndex]:
         """Yield a scratch index that holds the tree ``base``."""
-        with context.workspace.unfinished("series") as room:
-            (room / "empty").mkdir()
-            scratch = cls(room, Store.of(context), context)
+        with cls.empty(context) as scratch:
             scratch._fill(base)
             yield scratch
+
+    @classmethod
+    @contextmanager
+    def empty(cls, context: Context) -> Iterator[ScratchIndex]:
+        """Yield a scratch index that holds nothing."""
+        with context.workspace.unfinished("series") as room:
+            (room / "empty").mkdir()
+            yield cls(room, Store.of(context), context)
 
     def _fill(self, base: str) -> None:
         """Make the index hold a tree; a kept index saves reading 6,000 tree objects."""

@@ -133,6 +133,25 @@ def check(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
     )
 
 
+def changed(series: Series, context: Context) -> tuple[str, ...]:
+    """Return the files that a series changes, sorted; nothing is applied.
+
+    Raises:
+        SeriesError: if git cannot read one of its patches.
+    """
+    files: set[str] = set()
+    with ScratchIndex.empty(context) as scratch:
+        for patch in series.patches:
+            changes = numstat(scratch.numstat(patch))
+            if not changes:
+                raise SeriesError(
+                    f"{series.spec}: {patch.name}: git cannot read which files it changes",
+                    hint="`hgm series check` says what is wrong with it",
+                )
+            files.update(change.path for change in changes)
+    return tuple(sorted(files))
+
+
 @dataclass
 class _Check:
     """The patches of a series, one after the other.

@@ -14,7 +14,9 @@ import pytest
 from harness.context import Context
 from harness.errors import SeriesError
 from harness.kernel.obtain import KernelRequest, check_series, obtain
-from harness.kernel.series.check import SeriesCheck
+from harness.kernel.series import read
+from harness.kernel.series.check import SeriesCheck, changed
+from harness.kernel.specs import parse_series
 from harness.report import series_check
 from tests.component.kernel.conftest import run
 
@@ -232,3 +234,16 @@ def diff(old: list[str], new: list[str]) -> str:
     """Return the patch of ``mm/hugetlb.c`` between two texts."""
     names = ("a/mm/hugetlb.c", "b/mm/hugetlb.c")
     return "\n".join(difflib.unified_diff(old, new, *names, lineterm="")) + "\n"
+
+
+def test_the_files_that_a_series_changes_are_known_without_a_source(
+    tmp_path: Path, context: Context
+) -> None:
+    for name, path in (("1.patch", "mm/a.c"), ("2.patch", "Documentation/b.rst")):
+        text = f"--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-1\n+2\n"
+        (tmp_path / name).write_text(f"From: t\nSubject: {name}\n\n{text}")
+    spec = parse_series(f"dir:{tmp_path}")
+    assert changed(read(spec, context), context) == ("Documentation/b.rst", "mm/a.c")
+    (tmp_path / "3.patch").write_text("Subject: 3\n\n--- a/c\n+++ b/c\n@@ nothing\n")
+    with pytest.raises(SeriesError, match=r"3\.patch: git cannot read which files it changes"):
+        changed(read(spec, context), context)

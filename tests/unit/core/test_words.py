@@ -31,6 +31,7 @@ def request(words: tuple[str, ...]) -> RunRequest:
         ("--probe", "hgm/x", "--probe", "b", "--repeat", "7", "--alone", "--expect", "stock"),
         ("--strict",),
         ("--series", "hgm-6.12"),
+        ("--touched", "mbox:/mail", "--probe", "baseline/*"),
         ("--kselftest", "mm:cow", "--probe", "baseline/*"),
     ],
 )
