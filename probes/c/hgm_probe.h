@@ -523,18 +523,6 @@ void assert_written(const char *path, const char *text);
  */
 void settle_page_tables(void);
 
-/* nr_, free_, resv_ or surplus_hugepages of the chosen size. */
-long pool_counter(const char *name);
-
-struct pool {
-	long total, free, reserved, surplus;
-};
-
-struct pool pool_now(void);
-
-/* Fails the test unless the pool has changed by FREE and RESERVED, and not otherwise, since. */
-void assert_pool(const struct pool *before, long free, long reserved, const char *when);
-
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (1ULL << 63)
 #define PAGEMAP_UFFD_WP (1ULL << 57)
@@ -598,6 +586,34 @@ void assert_protected(const void *start, size_t count, size_t want);
 
 /* The same for mincore() and resident pages. */
 void assert_resident(void *start, size_t count, size_t want);
+
+/* ---- pool.c: the pools of huge pages ---------------------------------- */
+
+/* nr_, free_, resv_ or surplus_hugepages of the chosen size. */
+long pool_counter(const char *name);
+
+struct pool {
+	long total, free, reserved, surplus;
+};
+
+struct pool pool_now(void);
+
+/* Fails the test unless the pool has changed by FREE and RESERVED, and not otherwise, since. */
+void assert_pool(const struct pool *before, long free, long reserved, const char *when);
+
+/* A file of a size's pool, or of the chosen size's pool on a node; good until the next call. */
+const char *pool_file(size_t size, const char *name);
+const char *node_file(int node, const char *name);
+
+/* The number in a file; and another one into it, which skips the test without the right to. */
+long file_number(const char *path);
+void write_number(const char *path, long number);
+
+/*
+ * RUN in a process of its own, after which all pools get the sizes and limits back
+ * that they had.
+ */
+void with_pools(void (*run)(void));
 
 /* ---- cgroup.c: a cgroup of the test's own ------------------------------ */
 
@@ -691,6 +707,9 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define pool_counter(...) FROM_HERE(pool_counter(__VA_ARGS__))
 #define pool_now(...) FROM_HERE(pool_now(__VA_ARGS__))
 #define assert_pool(...) FROM_HERE(assert_pool(__VA_ARGS__))
+#define file_number(...) FROM_HERE(file_number(__VA_ARGS__))
+#define write_number(...) FROM_HERE(write_number(__VA_ARGS__))
+#define with_pools(...) FROM_HERE(with_pools(__VA_ARGS__))
 #define pagemap_read(...) FROM_HERE(pagemap_read(__VA_ARGS__))
 #define pagemap_entry(...) FROM_HERE(pagemap_entry(__VA_ARGS__))
 #define scan_pages(...) FROM_HERE(scan_pages(__VA_ARGS__))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* smaps, pagemap, mincore and the pool's counters. */
+/* smaps, pagemap, mincore, and other files of /proc and /sys. */
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
@@ -222,39 +222,6 @@ void assert_whole(const void *start, size_t length)
 	bool is_pud = huge_size() >= PUD_PAGE;
 
 	assert_mapped(start, is_pud ? length : 0, is_pud ? 0 : length, 0);
-}
-
-long pool_counter(const char *name)
-{
-	long value = size_counter(huge_size(), name);
-
-	assert_that(value != LONG_MIN, "/sys/kernel/mm/hugepages/hugepages-%zukB/%s cannot be read",
-		    huge_size() / 1024, name);
-	return value;
-}
-
-struct pool pool_now(void)
-{
-	return (struct pool){
-		.total = pool_counter("nr_hugepages"),
-		.free = pool_counter("free_hugepages"),
-		.reserved = pool_counter("resv_hugepages"),
-		.surplus = pool_counter("surplus_hugepages"),
-	};
-}
-
-void assert_pool(const struct pool *before, long free, long reserved, const char *when)
-{
-	struct pool now = pool_now();
-
-	assert_that(now.total == before->total && now.surplus == before->surplus,
-		    "the pool %s: %+ld huge pages in total, %+ld surplus, expected no change", when,
-		    now.total - before->total, now.surplus - before->surplus);
-	assert_that(now.free - before->free == free, "the pool %s: %+ld free huge pages, expected %+ld",
-		    when, now.free - before->free, free);
-	assert_that(now.reserved - before->reserved == reserved,
-		    "the pool %s: %+ld reserved huge pages, expected %+ld", when,
-		    now.reserved - before->reserved, reserved);
 }
 
 void pagemap_read(const void *start, size_t count, uint64_t *entries)
