@@ -34,7 +34,7 @@ static void use_and_free(int fd)
 
 static void every_child(void)
 {
-	int fd = detached_file("ramfs", 0);
+	int fd = detached_file("ramfs");
 	cpu_set_t first;
 
 	/* The allocator keeps freed pages per CPU. */

@@ -250,14 +250,16 @@ int huge_memfd(size_t count);
 int huge_memfd_of(size_t size, size_t count); /* -errno if the kernel refuses */
 int hugetlbfs_file(size_t count);
 
-/*
- * An unnamed file in a mount that is attached nowhere: both end with the
- * descriptor. PAGESIZE is hugetlbfs's option; 0 for other file systems.
- */
-int detached_file(const char *filesystem, size_t pagesize);
+/* An unnamed file in a mount that is attached nowhere: both end with the descriptor. */
+int detached_file(const char *filesystem);
 
-/* Such a mount, which ends with its descriptor and its files; 0 for options not to give. */
-int detached_mount(const char *filesystem, size_t pagesize, size_t min_size);
+/*
+ * Such a mount, which ends with its descriptor and its files; OPTIONS as mount(8)
+ * takes them. try_mount() returns -errno where the kernel refuses them.
+ */
+int detached_mount(const char *filesystem, const char *options, ...)
+	__attribute__((format(printf, 2, 3)));
+int try_mount(const char *filesystem, const char *options);
 int unnamed_file(int mount);
 
 /*
@@ -413,6 +415,9 @@ int uffd_unregister(int uffd, void *start, size_t length);
 struct uffd_result uffd_continue(int uffd, void *start, size_t length);
 struct uffd_result uffd_continue_mode(int uffd, void *start, size_t length, uint64_t mode);
 struct uffd_result uffd_copy(int uffd, void *to, const void *from, size_t length);
+struct uffd_result uffd_copy_mode(int uffd, void *to, const void *from, size_t length,
+				  uint64_t mode);
+struct uffd_result uffd_zeropage(int uffd, void *start, size_t length);
 int uffd_protect(int uffd, void *start, size_t length, bool on);
 int uffd_wake(int uffd, void *start, size_t length);
 
@@ -437,6 +442,9 @@ char *map_split_part(int fd, size_t first, size_t count, uint64_t features, uint
 void assert_result(struct uffd_result got, int error, int64_t done);
 #define assert_continue(uffd, start, length, error, done)                       \
 	assert_result(uffd_continue(uffd, start, length), error, done)
+
+/* Whether there is a message, or one comes within EVENT_MS. */
+bool uffd_is_readable(int uffd);
 
 /* The next fault message; fails the test if none comes in EVENT_MS. */
 struct uffd_fault uffd_next_fault(int uffd);
@@ -661,6 +669,7 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define hugetlbfs_file(...) FROM_HERE(hugetlbfs_file(__VA_ARGS__))
 #define detached_file(...) FROM_HERE(detached_file(__VA_ARGS__))
 #define detached_mount(...) FROM_HERE(detached_mount(__VA_ARGS__))
+#define try_mount(...) FROM_HERE(try_mount(__VA_ARGS__))
 #define unnamed_file(...) FROM_HERE(unnamed_file(__VA_ARGS__))
 #define map_shared(...) FROM_HERE(map_shared(__VA_ARGS__))
 #define map_part(...) FROM_HERE(map_part(__VA_ARGS__))

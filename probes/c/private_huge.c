@@ -5,8 +5,11 @@
  * is refused.
  */
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,9 +146,117 @@ static void copied_after_fork(void)
 	assert_pool(&before, 0, 0, "after munmap");
 }
 
+static pid_t reader_without_page(int go)
+{
+	pid_t child = fork();
+	char byte;
+
+	assert_that(child >= 0, "fork: %s", error_name(errno));
+	if (child == 0) {
+		if (read(go, &byte, 1) != 1)
+			_exit(1);
+		assert_signal(shared_page, TOUCH_READ, SIGBUS);
+		_exit(0);
+	}
+	return child;
+}
+
+/*
+ * hugetlbfs_reserv.rst: the reservation is the parent's, so where there is no page
+ * for a copy the child's is unmapped. It must not read zeros there.
+ */
+static void taken_from_child(void)
+{
+	struct pool before = pool_now();
+	size_t rest;
+	char *others;
+	int go[2], status;
+	pid_t child;
+
+	shared_page = map_private_huge(RESERVED);
+	fill_pages(shared_page, 0, huge_pages(), FILLING);
+	rest = (size_t)(before.free - before.reserved - 1);
+	others = map_private_huges(rest, RESERVED);
+	assert_errno(pipe(go), 0);
+	child = reader_without_page(go[0]);
+	*(volatile char *)(shared_page + 8) = 1;
+	assert_pool(&before, -1, (long)rest, "after a write without a page for the copy");
+	check_pages(shared_page, 1, huge_pages() - 1, FILLING);
+	assert_bytes(write(go[1], "x", 1), 1);
+	assert_errno(waitpid(child, &status, 0), 0);
+	assert_that(status == 0, "the child did not get SIGBUS where its page was taken: status %#x",
+		    status);
+	assert_pool(&before, -1, (long)rest, "after the child has gone");
+	unmap(others, rest * huge_size());
+	unmap(shared_page, huge_size());
+	assert_pool(&before, 0, 0, "after munmap");
+}
+
+/* A long-term pin, by a fixed buffer of an io_uring, whose descriptor is returned. */
+static int pin(char *start, size_t length)
+{
+	struct io_uring_params parameters = { 0 };
+	struct iovec part = { start, length };
+	int ring = (int)syscall(SYS_io_uring_setup, 1, &parameters);
+
+	if (ring < 0)
+		probe_skip("io_uring_setup: %s", error_name(errno));
+	if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &part, 1) != 0)
+		probe_skip("IORING_REGISTER_BUFFERS: %s", error_name(errno));
+	return ring;
+}
+
+/*
+ * A pinned page cannot be copied on a later write, for the device would go on with
+ * the wrong one: the child gets its copy at once, or there is no child.
+ */
+static void pinned_at_fork(void)
+{
+	struct pool before = pool_now();
+	size_t rest;
+	char *others;
+	int ring, go[2], status;
+	pid_t child;
+
+	shared_page = map_private_huge(RESERVED);
+	fill_pages(shared_page, 0, huge_pages(), FILLING);
+	ring = pin(shared_page, BASE_PAGE);
+	assert_errno(pipe(go), 0);
+	child = fork();
+	if (child == 0) {
+		char byte;
+
+		if (read(go[0], &byte, 1) != 1)
+			_exit(1);
+		child_reads();
+		_exit(0);
+	}
+	assert_pool(&before, -2, 0, "after fork with a pinned page");
+	*(volatile char *)(shared_page + 8) = 1;
+	assert_pool(&before, -2, 0, "after a write to a pinned page");
+	assert_bytes(write(go[1], "x", 1), 1);
+	assert_errno(waitpid(child, &status, 0), 0);
+	assert_that(status == 0, "the child does not have what its parent's page was");
+	rest = (size_t)(before.free - before.reserved - 1);
+	others = map_private_huges(rest, RESERVED);
+	child = fork();
+	if (child == 0)
+		_exit(0);
+	assert_that(child < 0 && errno == ENOMEM,
+		    "fork without a huge page for the copy of a pinned one: expected ENOMEM, got %s",
+		    child < 0 ? error_name(errno) : "success");
+	assert_pool(&before, -1, (long)rest, "after a fork that failed");
+	unmap(others, rest * huge_size());
+	/* At exit a ring may give it back late. */
+	assert_errno(syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0), 0);
+	unmap(shared_page, huge_size());
+	assert_pool(&before, 0, 0, "after the pin and the mapping have gone");
+}
+
 static int minimal_mount(void)
 {
-	return detached_mount("hugetlbfs", huge_size(), MINIMUM * huge_size());
+	return detached_mount("hugetlbfs", "pagesize=%zu,min_size=%zu", huge_size(),
+			      MINIMUM * huge_size());
 }
 
 static void copy_in_mount(int mount, bool child_lives)
@@ -254,6 +365,9 @@ int main(int argc, char **argv)
 		{ "PTRACE_POKEDATA to a read-only private huge page is the child's alone, or EIO", traced_write },
 		{ "a copy on write after fork takes one huge page and gives it back",
 		  copied_after_fork },
+		{ "a write without a page for the copy takes the child's, which gets SIGBUS",
+		  taken_from_child },
+		{ "fork copies a pinned huge page at once, or is ENOMEM", pinned_at_fork },
 		{ "files in a mount with min_size use its reservation", files_in_mount },
 		{ "copies on write in a mount with min_size leave its reservation as it was",
 		  copies_in_mount },

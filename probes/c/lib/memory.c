@@ -4,6 +4,7 @@
 #include <linux/memfd.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,30 +34,52 @@ int huge_memfd(size_t count)
 	return fd;
 }
 
-static void set_bytes(int context, const char *option, size_t bytes)
+/* "size=1G,mode=700"; returns an error number. */
+static int set_options(int context, char *options)
 {
-	char text[32];
+	char *option, *value;
 
-	snprintf(text, sizeof(text), "%zu", bytes);
-	assert_that(fsconfig(context, FSCONFIG_SET_STRING, option, text, 0) == 0,
-		    "fsconfig of %s=%s: %s", option, text, error_name(errno));
+	while ((option = strsep(&options, ","))) {
+		value = strchr(option, '=');
+		if (value)
+			*value++ = '\0';
+		if (*option && fsconfig(context, FSCONFIG_SET_STRING, option, value, 0) != 0)
+			return errno;
+	}
+	return fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0 ? 0 : errno;
 }
 
-int detached_mount(const char *filesystem, size_t pagesize, size_t min_size)
+int try_mount(const char *filesystem, const char *options)
 {
-	int context = fsopen(filesystem, FSOPEN_CLOEXEC), mount;
+	int context = fsopen(filesystem, FSOPEN_CLOEXEC), mount, error;
+	char *copy = strdup(options);
 
 	if (context < 0)
 		probe_skip("fsopen of %s: %s", filesystem, error_name(errno));
-	if (pagesize)
-		set_bytes(context, "pagesize", pagesize);
-	if (min_size)
-		set_bytes(context, "min_size", min_size);
-	assert_that(fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0,
-		    "fsconfig of %s: %s", filesystem, error_name(errno));
+	error = copy ? set_options(context, copy) : ENOMEM;
+	free(copy);
+	if (error) {
+		close(context);
+		return -error;
+	}
 	mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
 	assert_that(mount >= 0, "fsmount of %s: %s", filesystem, error_name(errno));
 	close(context);
+	return mount;
+}
+
+int detached_mount(const char *filesystem, const char *format, ...)
+{
+	char options[256];
+	va_list arguments;
+	int mount;
+
+	va_start(arguments, format);
+	vsnprintf(options, sizeof(options), format, arguments);
+	va_end(arguments);
+	mount = try_mount(filesystem, options);
+	assert_that(mount >= 0, "mount of %s with options %s: %s", filesystem, options,
+		    error_name(-mount));
 	return mount;
 }
 
@@ -68,18 +91,22 @@ int unnamed_file(int mount)
 	return file;
 }
 
-int detached_file(const char *filesystem, size_t pagesize)
+int detached_file(const char *filesystem)
 {
-	int mount = detached_mount(filesystem, pagesize, 0), file = unnamed_file(mount);
+	int mount = try_mount(filesystem, ""), file;
 
+	assert_that(mount >= 0, "mount of %s: %s", filesystem, error_name(-mount));
+	file = unnamed_file(mount);
 	close(mount);
 	return file;
 }
 
 int hugetlbfs_file(size_t count)
 {
-	int file = detached_file("hugetlbfs", huge_size());
+	int mount = detached_mount("hugetlbfs", "pagesize=%zu", huge_size());
+	int file = unnamed_file(mount);
 
+	close(mount);
 	assert_that(ftruncate(file, (off_t)(count * huge_size())) == 0, "ftruncate to %s: %s",
 		    range_text(count * huge_size()), error_name(errno));
 	return file;

@@ -114,10 +114,25 @@ struct uffd_result uffd_continue_mode(int uffd, void *start, size_t length, uint
 
 struct uffd_result uffd_copy(int uffd, void *to, const void *from, size_t length)
 {
+	return uffd_copy_mode(uffd, to, from, length, 0);
+}
+
+struct uffd_result uffd_zeropage(int uffd, void *start, size_t length)
+{
+	struct uffdio_zeropage request = { .range = { .start = number(start), .len = length } };
+	int error = error_of(ioctl(uffd, UFFDIO_ZEROPAGE, &request));
+
+	return (struct uffd_result){ error, request.zeropage, "UFFDIO_ZEROPAGE", length };
+}
+
+struct uffd_result uffd_copy_mode(int uffd, void *to, const void *from, size_t length,
+				  uint64_t mode)
+{
 	struct uffdio_copy request = {
 		.dst = number(to),
 		.src = number(from),
 		.len = length,
+		.mode = mode,
 	};
 	int error = error_of(ioctl(uffd, UFFDIO_COPY, &request));
 
@@ -224,12 +239,18 @@ static bool read_message(int uffd, struct uffd_msg *message)
 	return true;
 }
 
-struct uffd_msg uffd_next_event(int uffd, unsigned int event)
+bool uffd_is_readable(int uffd)
 {
 	struct pollfd waiting = { .fd = uffd, .events = POLLIN };
+
+	return poll(&waiting, 1, scaled_ms(EVENT_MS)) > 0;
+}
+
+struct uffd_msg uffd_next_event(int uffd, unsigned int event)
+{
 	struct uffd_msg message;
 
-	if (poll(&waiting, 1, scaled_ms(EVENT_MS)) <= 0 || !read_message(uffd, &message))
+	if (!uffd_is_readable(uffd) || !read_message(uffd, &message))
 		probe_fail("no %s within %g s", event_name(event), scaled_ms(EVENT_MS) / 1000.0);
 	assert_that(message.event == event, "the userfaultfd reports %s, expected %s",
 		    event_name(message.event), event_name(event));
@@ -251,10 +272,9 @@ static bool read_fault(int uffd, struct uffd_fault *fault)
 
 struct uffd_fault uffd_next_fault(int uffd)
 {
-	struct pollfd waiting = { .fd = uffd, .events = POLLIN };
 	struct uffd_fault fault;
 
-	if (poll(&waiting, 1, scaled_ms(EVENT_MS)) <= 0 || !read_fault(uffd, &fault))
+	if (!uffd_is_readable(uffd) || !read_fault(uffd, &fault))
 		probe_fail("no fault message within %g s", scaled_ms(EVENT_MS) / 1000.0);
 	return fault;
 }
