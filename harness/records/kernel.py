@@ -55,6 +55,7 @@ class PatchIdentity(Record, frozen=True, kw_only=True):
         detail: which files or hunks, where it is not ``exact``.
         resolved: path of the replacement from ``--resolve``; empty for the series' own patch.
         replaces: SHA-256 of the series' own patch where it was replaced; empty otherwise.
+        message_id: of the mail that it came in, without ``<>``; empty if it did not come by mail.
     """
 
     name: str
@@ -63,6 +64,7 @@ class PatchIdentity(Record, frozen=True, kw_only=True):
     detail: str = ""
     resolved: str = ""
     replaces: str = ""
+    message_id: str = ""
 
 
 class SeriesIdentity(Record, frozen=True, kw_only=True):
@@ -73,12 +75,17 @@ class SeriesIdentity(Record, frozen=True, kw_only=True):
         patches: in the order they were applied.
         tree: git tree ID of the patched source; that of the source if it has no patches.
         notes: one line for each choice made while reading it, such as which revision was taken.
+        message_id: of its cover letter, or of its first patch if it has none, without ``<>``;
+            empty if it did not come by mail.
+        subject: of that mail.
     """
 
     spec: str
     patches: tuple[PatchIdentity, ...] = ()
     tree: str = ""
     notes: tuple[str, ...] = ()
+    message_id: str = ""
+    subject: str = ""
 
 
 class ConfigIdentity(Record, frozen=True, kw_only=True):

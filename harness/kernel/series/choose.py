@@ -22,10 +22,14 @@ class Chosen(Record, frozen=True, kw_only=True):
     Attributes:
         patches: in the order of their ``[PATCH n/m]``.
         notes: what was chosen and left out, a line each.
+        message_id: of its cover letter, or of its first patch if it has none; empty without mails.
+        subject: of that mail.
     """
 
     patches: tuple[Patch, ...]
     notes: tuple[str, ...] = ()
+    message_id: str = ""
+    subject: str = ""
 
 
 def choose(mails: Sequence[Mail], where: str, message_id: str = "") -> Chosen:
@@ -51,25 +55,40 @@ def choose(mails: Sequence[Mail], where: str, message_id: str = "") -> Chosen:
     if named is not None and (named.subject.reply or not named.subject.tagged):
         named = None
     if named is not None and named.subject.number is None and _is_part(named):
-        return _chosen([named], [])  # a patch by itself, perhaps within the thread of a series
+        return _chosen(
+            [named], mails, []
+        )  # a patch by itself, perhaps within the thread of a series
     notes: list[str] = []
     wanted = _one_edition(parts, mails, named, where, notes)
     numbered = [mail for mail in wanted if mail.subject.number is not None]
     if not numbered:
         _check_single(wanted, parts, where)
-        return _chosen(wanted, notes)
+        return _chosen(wanted, mails, notes)
     wanted = _of_one_series(wanted, mails, named, where, notes)
     _check_numbers(wanted, where)
     wanted.sort(key=lambda mail: mail.subject.number or 0)
-    return _chosen(wanted, notes)
+    return _chosen(wanted, mails, notes)
 
 
-def _chosen(wanted: Iterable[Mail], notes: Iterable[str]) -> Chosen:
+def _chosen(wanted: Sequence[Mail], mails: Sequence[Mail], notes: Iterable[str]) -> Chosen:
     patches = [
-        Patch(name=mail.subject.text, data=mail.patch, number=number)
+        Patch(name=mail.subject.text, data=mail.patch, number=number, message_id=mail.message_id)
         for number, mail in enumerate(wanted, 1)
     ]
-    return Chosen(patches=tuple(patches), notes=tuple(notes))
+    head = _cover(wanted[0], mails) or wanted[0]
+    return Chosen(
+        patches=tuple(patches),
+        notes=tuple(notes),
+        message_id=head.message_id,
+        subject=head.subject.text,
+    )
+
+
+def _cover(first: Mail, mails: Sequence[Mail]) -> Mail | None:
+    """Return the cover letter that a patch replies to; None if it has none."""
+    known = {mail.message_id: mail for mail in mails if mail.subject.number == 0}
+    covers = (known[each] for each in first.place.parents if each in known)
+    return next((cover for cover in covers if _same_series(cover, first)), None)
 
 
 def _is_part(mail: Mail) -> bool:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from harness.records.base import Record
 
 
@@ -16,6 +18,7 @@ class Patch(Record, frozen=True, kw_only=True):
         number: its place in the series, from 1, also if only some patches are applied.
         resolved: path of the replacement it came from; empty for a patch of the series itself.
         replaces: SHA-256 of the patch that was replaced; empty if none was.
+        message_id: of the mail that it came in, without ``<>``; empty if it did not come by mail.
     """
 
     name: str
@@ -24,6 +27,7 @@ class Patch(Record, frozen=True, kw_only=True):
     number: int = 0
     resolved: str = ""
     replaces: str = ""
+    message_id: str = ""
 
 
 class Series(Record, frozen=True, kw_only=True):
@@ -33,15 +37,20 @@ class Series(Record, frozen=True, kw_only=True):
         spec: ``--series``'s argument.
         patches: in the order they are to be applied.
         notes: one line for each choice made while reading, such as which revision was taken.
+        message_id: of its cover letter, or of its first patch if it has none, without ``<>``;
+            empty if it did not come by mail.
+        subject: of that mail.
     """
 
     spec: str
     patches: tuple[Patch, ...] = ()
     notes: tuple[str, ...] = ()
+    message_id: str = ""
+    subject: str = ""
 
     def first(self, count: int | None) -> Series:
         """Return the series cut after its first ``count`` patches; whole for None."""
-        return Series(spec=self.spec, patches=self.patches[:count], notes=self.notes)
+        return msgspec.structs.replace(self, patches=self.patches[:count])
 
 
 def printable(text: str) -> str:

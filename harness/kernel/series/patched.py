@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,19 +52,35 @@ def apply(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
     """
     base = source.identity.tree
     if not series.patches:
-        identity = SeriesIdentity(spec=series.spec, tree=base, notes=series.notes)
+        identity = _identity(series, (), base)
         return Patched(identity=identity, version=source.version)
     memory = _memory(series, base, context, fuzz)
     if known := read_json(memory, Patched):
-        identity = msgspec.structs.replace(known.identity, spec=series.spec, notes=series.notes)
+        identity = _identity(series, known.identity.patches, known.identity.tree)
         return msgspec.structs.replace(known, identity=identity)
     context.progress.stage("series", f"{len(series.patches)} patches")
     tree, applied = _apply_all(series, base, context, fuzz)
-    identity = SeriesIdentity(spec=series.spec, patches=applied, tree=tree, notes=series.notes)
+    identity = _identity(series, applied, tree)
     version = tree_version(Store.of(context), tree, "the patched source", context.deadline)
     patched = Patched(identity=identity, version=version)
     atomic_write(memory, to_json(patched))
     return patched
+
+
+def _identity(series: Series, applied: Sequence[PatchIdentity], tree: str) -> SeriesIdentity:
+    """Return which series made a tree; the same patches may have come in other mails before."""
+    patches = tuple(
+        msgspec.structs.replace(identity, message_id=patch.message_id)
+        for identity, patch in zip(applied, series.patches, strict=True)
+    )
+    return SeriesIdentity(
+        spec=series.spec,
+        patches=patches,
+        tree=tree,
+        notes=series.notes,
+        message_id=series.message_id,
+        subject=series.subject,
+    )
 
 
 def refusal(series: Series, source: Source, context: Context, *, fuzz: bool = False) -> str:

@@ -39,7 +39,13 @@ def read(spec: SeriesSpec, context: Context, *, resolve_from: str = "") -> Serie
         msgspec.structs.replace(patch, number=number)
         for number, patch in enumerate(chosen.patches, 1)
     )
-    series = Series(spec=spec.text, patches=patches, notes=chosen.notes)
+    series = Series(
+        spec=spec.text,
+        patches=patches,
+        notes=chosen.notes,
+        message_id=chosen.message_id,
+        subject=chosen.subject,
+    )
     if resolve_from:
         series = resolve.replaced(series, Path(resolve_from).expanduser().absolute(), context)
     for note in series.notes:

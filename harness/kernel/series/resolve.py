@@ -53,7 +53,7 @@ def replaced(series: Series, directory: Path, context: Context) -> Series:
             replaces=hashlib.sha256(old.data).hexdigest(),
         )
         notes.append(f"patch {old.number} is replaced by {directory / file}")
-    return Series(spec=series.spec, patches=tuple(patches), notes=tuple(notes))
+    return msgspec.structs.replace(series, patches=tuple(patches), notes=tuple(notes))
 
 
 def match(files: Sequence[str], patches: Sequence[Patch], where: Path) -> dict[int, str]:

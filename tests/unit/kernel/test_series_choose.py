@@ -79,6 +79,20 @@ def test_message_id_chooses_the_revision() -> None:
         choose(mails, "box", "p3")
 
 
+def test_the_mail_to_reply_to_is_the_cover_letter_or_else_the_first_patch() -> None:
+    cover = mail("[PATCH v2 0/2] c", b"", own="c", parents=("old",))
+    others = [mail("[PATCH 0/2] c", b"", own="old"), mail("Re: [PATCH v2 0/2] c", b"", own="r")]
+    parts = [
+        mail("[PATCH v2 1/2] a", own="a", parents=("c",)),
+        mail("[PATCH v2 2/2] b", own="b", parents=("c",)),
+    ]
+    chosen = choose([*others, cover, *parts], "box", "b")
+    assert (chosen.message_id, chosen.subject) == ("c", "[PATCH v2 0/2] c")
+    assert [patch.message_id for patch in chosen.patches] == ["a", "b"]
+    chosen = choose(parts, "box")
+    assert (chosen.message_id, chosen.subject) == ("a", "[PATCH v2 1/2] a")
+
+
 def test_message_id_leaves_other_series_of_the_thread_out() -> None:
     mails = [
         mail("[PATCH 0/2] ours", b"", own="c"),
