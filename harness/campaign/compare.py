@@ -10,13 +10,13 @@ kernel, so it is neither a regression nor a PASS.
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.campaign import state
 from harness.errors import RecordError
+from harness.judge.lines import without_numbers
 from harness.probes.catalog import plain_name
 from harness.records.campaign import (
     Change,
@@ -38,8 +38,6 @@ SIGNIFICANCE = 0.05
 LEAST_TIME_CHANGE = 0.10
 #: With fewer probes it is not known how much of a change of times is due to the host.
 _LEAST_PROBES_IN_COMMON = 5
-
-_NUMBERS = re.compile(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{8,}\b|\d+(?:\.\d+)?")
 
 
 def compare(before: RunRecord, after: RunRecord) -> Comparison:
@@ -194,7 +192,9 @@ def _kind(before: ProbeSummary, after: ProbeSummary, p: float | None) -> ChangeK
             return None  # it failed intermittently, and still does
         more = _bad(after) * _known(before) > _bad(before) * _known(after)
         return "failing more" if more else "failing less"
-    same = before.status == after.status and plain(before.reason) == plain(after.reason)
+    same = before.status == after.status and without_numbers(before.reason) == without_numbers(
+        after.reason
+    )
     return None if same or now == "LOST" else "changed reason"
 
 
@@ -208,11 +208,6 @@ def _bad(summary: ProbeSummary) -> int:
 
 def _known(summary: ProbeSummary) -> int:
     return sum(count for status, count in summary.counts.items() if status != "LOST")
-
-
-def plain(reason: str) -> str:
-    """Return a reason without its numbers, which differ from run to run."""
-    return _NUMBERS.sub("N", reason)
 
 
 def fisher(bad_before: int, before: int, bad_after: int, after: int) -> float:
@@ -231,8 +226,8 @@ def fisher(bad_before: int, before: int, bad_after: int, after: int) -> float:
 
 
 def _new_splats(before: RunRecord, after: RunRecord) -> tuple[str, ...]:
-    known = {plain(splat.title) for splat in before.splats}
-    titles = dict.fromkeys(s.title for s in after.splats if plain(s.title) not in known)
+    known = {without_numbers(splat.title) for splat in before.splats}
+    titles = dict.fromkeys(s.title for s in after.splats if without_numbers(s.title) not in known)
     return tuple(titles)
 
 

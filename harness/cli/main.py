@@ -34,6 +34,8 @@ _COMMANDS = {
         "map": "draw.draw",
         "post-mortem": "evidence.post_mortem",
         "coverage": "evidence.coverage",
+        "export": "export.export",
+        "submit": "export.submit",
         "bundle": "evidence.bundle",
         "replay": "evidence.replay",
     },
@@ -109,7 +111,7 @@ def main() -> NoReturn:
         code = 2
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "hgm"
-        message = error.format_message().rstrip(".")
+        message = " ".join(error.format_message().split()).rstrip(".")
         code = _say(f"{message}; see `{path} --help`", 2)
     except Exception as error:  # noqa: BLE001 - a bug of the harness ends in one line too
         known = foreseen(error)

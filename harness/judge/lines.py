@@ -21,6 +21,8 @@ _STAMP = re.compile(r"(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?: ?\[ *[TC][0
 #: A code address as printk prints it (``%pS``), ``func+0x12/0x40``: name, offset, size.
 SYMBOL = re.compile(r"([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)")
 
+_NUMBERS = re.compile(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{8,}\b|\d+(?:\.\d+)?")
+
 # The width of a reason: it must fit a row of a table.
 _SHORT = 200
 
@@ -91,3 +93,8 @@ def short(text: str, limit: int = _SHORT) -> str:
     """Return a text as one line of at most ``limit`` characters."""
     line = clean(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def without_numbers(text: str) -> str:
+    """Return a reason or title without its numbers, which differ from run to run."""
+    return _NUMBERS.sub("N", text)

@@ -35,7 +35,7 @@ def render(record: RunRecord) -> bytes:
     """Return the whole JUnit document, UTF-8."""
     document: Any = JUnitXml("hgm")  # partly without type annotations
     for group, probes in groups(record.probes):
-        suite = TestSuite(group)
+        suite = TestSuite(_xml(group))
         suite.timestamp = record.started
         for probe in probes:
             suite.add_testcase(_case(group, probe, strict=record.strict))
@@ -50,7 +50,8 @@ def render(record: RunRecord) -> bytes:
 
 
 def _case(group: str, probe: ProbeResult, *, strict: bool) -> TestCase:
-    case = TestCase(probe.name.removeprefix(f"{group}/"), classname=group, time=probe.seconds)
+    name = probe.name.removeprefix(f"{group}/")
+    case = TestCase(_xml(name), classname=_xml(group), time=probe.seconds)
     if (result := _result(probe, strict=strict)) is not None:
         case.result = [result]
     case.system_out = _xml("\n".join(_details(probe)))

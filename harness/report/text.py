@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from harness.judge.run_verdict import describe_hgm
@@ -100,6 +101,11 @@ def plain(record: RunRecord) -> str:
     lines += [f"{name:<8} {value}" for name, value in tail(record)]
     lines.append(verdict_line(record))
     return "\n".join(lines) + "\n"
+
+
+def run_name(record: RunRecord) -> str:
+    """Return the name of a run: that of its directory."""
+    return PurePath(record.run_dir).name
 
 
 def verdict_line(record: RunRecord) -> str:

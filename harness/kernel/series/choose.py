@@ -55,9 +55,7 @@ def choose(mails: Sequence[Mail], where: str, message_id: str = "") -> Chosen:
     if named is not None and (named.subject.reply or not named.subject.tagged):
         named = None
     if named is not None and named.subject.number is None and _is_part(named):
-        return _chosen(
-            [named], mails, []
-        )  # a patch by itself, perhaps within the thread of a series
+        return _chosen([named], mails, [])  # a patch by itself, perhaps in a series' thread
     notes: list[str] = []
     wanted = _one_edition(parts, mails, named, where, notes)
     numbered = [mail for mail in wanted if mail.subject.number is not None]

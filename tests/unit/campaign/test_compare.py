@@ -10,12 +10,12 @@ import pytest
 from harness.campaign.compare import (
     compare,
     fisher,
-    plain,
     rank_test,
     repeats_needed,
     summaries,
 )
 from harness.errors import RecordError
+from harness.judge.lines import without_numbers
 from harness.records.campaign import ChangeKind, Comparison
 from harness.records.kernel import (
     ConfigIdentity,
@@ -117,7 +117,7 @@ def test_reasons_are_compared_without_their_numbers() -> None:
     now = run(probe("p/x", "F", "at 0x9a00 after 17 s"), probe("p/y", "S", "EOPNOTSUPP"))
     found = compare(was, now)
     assert [(change.name, change.kind) for change in found.changes] == [("p/y", "changed reason")]
-    assert plain("page ffff888012345678 in 2 of 3") == "page N in N of N"
+    assert without_numbers("page ffff888012345678 in 2 of 3") == "page N in N of N"
 
 
 def test_new_and_gone() -> None:
