@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the parts of random_ops share. A page is a base page, by its number in the file. */
+/* What all parts of random_ops share: operations, sequences, and what a model must offer. */
 #ifndef RANDOM_OPS_H
 #define RANDOM_OPS_H
 
@@ -7,84 +7,53 @@
 
 #include "../hgm_probe.h"
 
-#define TABLE (PMD_PAGE / BASE_PAGE)
-#define MAX_PAGES (2 * PUD_PAGE / BASE_PAGE)
 #define MAX_STEPS 4096
 #define SHRINK_SECONDS 20
 #define SEQUENCE_SECONDS 30
 
-/* Contents are checked in this many 2 MiB regions: the first and the last ones. */
-#define REGIONS 4
+/* nr_hugepages of a size, in KiB. */
+#define POOL_FILE "/sys/kernel/mm/hugepages/hugepages-%zukB/nr_hugepages"
 
-/* ---- model.c: what must be seen, and the checks against it ------------- */
-
-/* The file and its mappings. */
-struct target {
-	bool fine;	/* base pages of a split mapping; else whole huge pages, not split */
-	size_t huge_count, pages;	/* of the file */
-	int file, uffd;
-	char *primary;	/* registered in minor and write-protect mode */
-	char *alias;	/* not registered */
-};
-
-extern struct target target;
-
-struct model {
-	uint64_t value[MAX_PAGES];	/* first and last word of the page in the file */
-	bool mapped[MAX_PAGES];		/* in the primary mapping */
-	bool marked[MAX_PAGES];		/* write-protected there, or to be when it is mapped */
-	bool cached[64];		/* huge pages that the file has */
-	uint64_t next_value;
-};
-
-extern struct model model;
-
-/* Pages of the smallest range that an operation works on. */
-size_t granule(void);
-
-/* Whether the contents of a page are checked. */
-bool is_checked(size_t page);
-
-/* Fails unless PAGE shows its contents in MAPPING; or COPY, which was made of it. WHAT names them. */
-void check_value(const char *what, const char *mapping, size_t page);
-void check_copied_value(const char *what, const char *copy, size_t page);
-
-/* All pages and what smaps counts; or just the regions whose contents are checked. */
-void check_all(void);
-void check_regions(void);
-
-/* Whole huge pages alone are write-protected: other ranges are widened to them. */
-bool protects_huge_pages(void);
-
-/* The promises that the model takes its rules from. */
-#define RULES (PROMISE(WP_BASE_PAGES) | PROMISE(WP_ADDRESS) | PROMISE(CONTINUE_AROUND) | \
-	       PROMISE(CONTINUE_WP) | PROMISE(COLLAPSE_INSIDE) | PROMISE(COLLAPSE_UNTOUCHED) | \
-	       PROMISE(COLLAPSE_CLEARS_WP))
-
-/* ---- operations.c: one operation on the kernel and on the model -------- */
-
-/* The order must not change: a seed stands for the same operations in every version. */
-enum kind {
-	CONT, CONT_WP, WP, UNWP, READ, WRITE, ALIAS, COLLAPSE, VMREAD, FORK, READONLY,
-	REMAP, SIDE, REREGISTER, DONTNEED, PUNCH, TRUNCATE, KINDS
-};
-
+/* One operation. A kind uses some of the fields, in the order of its arguments; the others are 0. */
 struct op {
-	enum kind kind;
-	size_t page, count;
+	size_t kind, process, page, count, file, offset, choice;
 };
 
 struct kind_info {
 	const char *name;
 	unsigned int weight;	/* how often it is chosen */
-	bool fine_only;		/* not done with whole huge pages */
+	/* A letter for each field: Process, pAge, Count, File, Offset, choice (X). */
+	const char *arguments;
 	void (*run)(const struct op *op);
 };
 
-extern const struct kind_info kinds[KINDS];
+/* What a sequence is run against. Seeds stand for the same operations as long as the kinds stay. */
+struct model_info {
+	const struct kind_info *kinds;
+	size_t kind_count;
+	/* What an operation can name, for an error: "1024 pages". */
+	const char *(*space)(void);
+	/* Once, before any sequence runs. */
+	void (*prepare)(void);
+	/* Draws the fields of an operation whose kind is chosen. */
+	void (*draw)(struct op *op);
+	bool (*is_valid)(const struct op *op);
+	/*
+	 * In the process of a sequence: before it, each operation with its checks, after it. A
+	 * step may replace what the operation names by what it was done to.
+	 */
+	void (*begin)(void);
+	void (*step)(struct op *op, bool all);
+	void (*end)(void);
+	/* Huge pages that are in use between sequences. */
+	long (*held)(void);
+};
 
-/* Splits the primary mapping, if the target is fine, and registers it. */
-void register_primary(void);
+/* base_*.c: base pages of a mapping that was split; huge_*.c: huge pages of several processes. */
+extern const struct model_info base_model, huge_model;
+
+/* The one that was chosen. */
+extern const struct model_info *the_model;
 
 /* ---- sequence.c: sequences made from a seed, and as text ---------------- */
 
@@ -95,22 +64,28 @@ struct sequence {
 
 void make_sequence(struct sequence *sequence, uint64_t seed, size_t steps);
 
+/* A random number below LIMIT, for draw(). */
+size_t below(size_t limit);
+
 /* "cont 3 5; wp 0 512; write 4"; a count that is left out is one. Fails if TEXT is wrong. */
 void parse_sequence(struct sequence *sequence, const char *text);
 
 void print_op(const struct op *op, char *text, size_t room);
 void print_sequence(const struct sequence *sequence);
 
-/* ---- run.c: a sequence in a process and a mapping of its own ------------ */
+/* ---- run.c: a sequence in a process of its own -------------------------- */
 
 /* Whether each operation is written to the kernel's log before it is done. */
 extern bool is_traced;
 
-/* Makes the file. Once, before any sequence runs. */
-void make_target(void);
+/* Prepares the model. Once, before any sequence runs. */
+void prepare_to_run(void);
+
+/* In memory that the processes which run it share. */
+struct sequence *new_sequence(void);
 
 /* Whether the kernel agrees with the model. What a failing sequence prints is seen if LOUD. */
-bool passes(const struct sequence *sequence, bool loud);
+bool passes(struct sequence *sequence, bool loud);
 
 /* The operation that was running when the last sequence ended. */
 size_t last_step(void);

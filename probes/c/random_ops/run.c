@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,16 +16,25 @@ bool is_traced;
 /* In memory that the process of a sequence shares with the one that waits for it. */
 static size_t *step;
 
-static const struct sequence *running;
+static struct sequence *running;
 
-void make_target(void)
+static void *map_for_all(size_t size)
 {
-	target.huge_count = huge_size() == PUD_PAGE ? 1 : target.fine ? 2 : 4;
-	target.pages = target.huge_count * huge_pages();
-	target.file = huge_memfd(target.huge_count);
-	close(uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS | UFFD_FEATURE_WP_HUGETLBFS_SHMEM));
-	step = mmap(NULL, sizeof(*step), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_that(step != MAP_FAILED, "mmap: %s", error_name(errno));
+	void *start = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	return start;
+}
+
+void prepare_to_run(void)
+{
+	the_model->prepare();
+	step = map_for_all(sizeof(*step));
+}
+
+struct sequence *new_sequence(void)
+{
+	return map_for_all(sizeof(struct sequence));
 }
 
 size_t last_step(void)
@@ -37,7 +46,7 @@ size_t last_step(void)
 static void trace(const struct op *op)
 {
 	static int log = -1;
-	char text[64] = "random_ops: ";
+	char text[128] = "random_ops: ";
 
 	if (!is_traced)
 		return;
@@ -48,61 +57,24 @@ static void trace(const struct op *op)
 		probe_note("/dev/kmsg: %s", error_name(errno));
 }
 
-/* Nothing of the last sequence remains: all huge pages are in the file, and zero. */
-static void map_target(void)
-{
-	size_t length = target.pages * BASE_PAGE;
-
-	memset(&model, 0, sizeof(model));
-	target.alias = map_shared(target.file, length, UNRESERVED);
-	target.primary = map_shared(target.file, length, UNRESERVED);
-	target.uffd = uffd_open(UFFD_FEATURE_MINOR_HUGETLBFS | UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
-	register_primary();
-	for (size_t page = 0; page < target.pages; page++)
-		if (is_checked(page))
-			memset(target.alias + page * BASE_PAGE, 0, BASE_PAGE);
-	for (size_t huge = 0; huge < target.huge_count; huge++) {
-		target.alias[huge * huge_size()] = 0;
-		model.cached[huge] = true;
-	}
-}
-
 static void run_sequence(void)
 {
-	map_target();
+	the_model->begin();
 	for (size_t i = 0; i < running->count; i++) {
-		const struct op *op = &running->ops[i];
-
 		*step = i;
-		trace(op);
-		kinds[op->kind].run(op);
-		if (i % CHECK_ALL_EVERY == 0 || i + 1 == running->count)
-			check_all();
-		else
-			check_regions();
+		trace(&running->ops[i]);
+		the_model->step(&running->ops[i],
+				i % CHECK_ALL_EVERY == 0 || i + 1 == running->count);
 	}
 	*step = running->count;
-	unmap(target.primary, target.pages * BASE_PAGE);
-	for (size_t page = 0; page < target.pages; page++)
-		if (is_checked(page) && model.cached[page / huge_pages()])
-			check_value("the alias after munmap of the primary mapping",
-				    target.alias, page);
+	the_model->end();
 }
 
-/* Huge pages that the file holds. */
-static long file_pages(void)
-{
-	struct stat status;
-
-	assert_that(fstat(target.file, &status) == 0, "fstat: %s", error_name(errno));
-	return (long)(status.st_blocks * 512 / (blkcnt_t)huge_size());
-}
-
-/* What the file does not hold must be in the pool again. */
+/* What the model does not hold must be in the pool again. */
 static bool pool_is_whole(const struct pool *before, long held, bool loud)
 {
 	struct pool after = pool_now();
-	long lost = before->free + held - after.free - file_pages();
+	long lost = before->free + held - after.free - the_model->held();
 
 	if (!lost && after.reserved == before->reserved && after.surplus == before->surplus)
 		return true;
@@ -111,6 +83,16 @@ static bool pool_is_whole(const struct pool *before, long held, bool loud)
 			   lost, after.reserved - before->reserved,
 			   after.surplus - before->surplus);
 	return false;
+}
+
+/* Models may change it. */
+static void resize_pool_to(long total)
+{
+	char path[96], text[24];
+
+	snprintf(path, sizeof(path), POOL_FILE, huge_size() / 1024);
+	snprintf(text, sizeof(text), "%ld", total);
+	assert_written(path, text);
 }
 
 static _Noreturn void run_in_child(bool loud)
@@ -123,21 +105,26 @@ static _Noreturn void run_in_child(bool loud)
 	_exit(0);
 }
 
-bool passes(const struct sequence *sequence, bool loud)
+bool passes(struct sequence *sequence, bool loud)
 {
 	struct pool before = pool_now();
-	long held = file_pages();
+	long held = the_model->held();
 	int status = 0;
 	pid_t pid;
 
 	running = sequence;
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	fflush(stdout);
 	pid = fork();
 	assert_that(pid >= 0, "fork: %s", error_name(errno));
 	if (pid == 0)
 		run_in_child(loud);
 	waitpid(pid, &status, 0);
+	while (wait(NULL) > 0) /* those that it left */
+		;
 	if (WIFSIGNALED(status) && loud)
 		probe_note("the sequence's process ended by SIG%s", sigabbrev_np(WTERMSIG(status)));
+	if (pool_now().total != before.total || pool_now().surplus != before.surplus)
+		resize_pool_to(before.total);
 	return status == 0 && pool_is_whole(&before, held, loud);
 }

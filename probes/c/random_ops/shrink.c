@@ -25,7 +25,7 @@ static void without(const struct sequence *from, size_t first, size_t count, str
  */
 static void shrink(struct sequence *failing)
 {
-	static struct sequence candidate;
+	struct sequence *candidate = new_sequence();
 	time_t end = now() + SHRINK_SECONDS;
 
 	for (size_t part = (failing->count + 1) / 2; part >= 1 && now() < end;) {
@@ -34,9 +34,9 @@ static void shrink(struct sequence *failing)
 		for (size_t first = 0; first < failing->count && now() < end;) {
 			size_t left = failing->count - first, count = part < left ? part : left;
 
-			without(failing, first, count, &candidate);
-			if (candidate.count && !passes(&candidate, false)) {
-				*failing = candidate;
+			without(failing, first, count, candidate);
+			if (candidate->count && !passes(candidate, false)) {
+				*failing = *candidate;
 				smaller = true;
 			} else {
 				first += count;
@@ -50,22 +50,21 @@ static void shrink(struct sequence *failing)
 /* Halves the ranges of the operations as long as the sequence still fails. */
 static void narrow(struct sequence *failing)
 {
-	static struct sequence candidate;
+	struct sequence *candidate = new_sequence();
 	time_t end = now() + SHRINK_SECONDS;
 
 	for (size_t i = 0; i < failing->count; i++) {
 		size_t half;
 
-		while ((half = failing->ops[i].count / 2 / granule() * granule()) &&
-		       now() < end) {
-			candidate = *failing;
-			candidate.ops[i].count = half;
-			if (passes(&candidate, false)) {
-				candidate.ops[i].page += failing->ops[i].count - half;
-				if (passes(&candidate, false))
+		while ((half = failing->ops[i].count / 2) && now() < end) {
+			*candidate = *failing;
+			candidate->ops[i].count = half;
+			if (passes(candidate, false)) {
+				candidate->ops[i].page += failing->ops[i].count - half;
+				if (passes(candidate, false))
 					break;
 			}
-			*failing = candidate;
+			*failing = *candidate;
 		}
 	}
 }
@@ -81,8 +80,8 @@ void report_failure(struct sequence *failing, uint64_t seed)
 	narrow(failing);
 	probe_note("the %zu operations of seed %llu, shrunk to %zu:", whole,
 		   (unsigned long long)seed, failing->count);
-	print_sequence(failing);
 	if (passes(failing, true))
 		probe_note("these passed when they were run once more: the failure is not reproducible");
+	print_sequence(failing);
 	probe_fail("the kernel and the model disagree");
 }

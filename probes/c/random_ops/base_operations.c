@@ -4,7 +4,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "random_ops.h"
+#include "base.h"
 
 static char *address_of(size_t page)
 {
@@ -33,8 +33,7 @@ void register_primary(void)
 {
 	size_t length = target.pages * BASE_PAGE;
 
-	if (target.fine)
-		split(target.primary, length);
+	split(target.primary, length);
 	uffd_register(target.uffd, target.primary, length,
 		      UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP);
 }
@@ -49,7 +48,7 @@ static void do_continue(const struct op *op);
 /* Pages that a continue maps before one that it cannot map; ERROR is why it stops there. */
 static size_t continuable(const struct op *op, int *error)
 {
-	for (size_t i = 0; i < op->count; i += granule()) {
+	for (size_t i = 0; i < op->count; i++) {
 		*error = !model.cached[(op->page + i) / huge_pages()] ? EFAULT :
 			 model.mapped[op->page + i] ? EEXIST : 0;
 		if (*error)
@@ -78,7 +77,7 @@ static void do_continue(const struct op *op)
 	int64_t done = count ? (int64_t)(count * BASE_PAGE) : -error;
 	struct uffd_result result;
 
-	if (target.fine && op->count > 1 && !offers(PROMISE_CONTINUE_AROUND)) {
+	if (op->count > 1 && !offers(PROMISE_CONTINUE_AROUND)) {
 		continue_each(op);
 		return;
 	}
@@ -114,12 +113,6 @@ static void do_protect(const struct op *op)
 	set(model.marked, &range, op->kind == WP);
 }
 
-/* The range that one answer to a fault on PAGE covers. */
-static struct op unit_of(size_t page)
-{
-	return (struct op){ .page = page / granule() * granule(), .count = granule() };
-}
-
 static void answer_minor(const struct op *unit, uint64_t flags)
 {
 	char *start = address_of(unit->page);
@@ -144,7 +137,7 @@ static void do_access(const struct op *op)
 {
 	enum touch_kind kind = op->kind == WRITE ? TOUCH_WRITE : TOUCH_READ;
 	uint64_t write = kind == TOUCH_WRITE ? UFFD_PAGEFAULT_FLAG_WRITE : 0;
-	struct op unit = unit_of(op->page);
+	struct op unit = { .page = op->page, .count = 1 };
 	struct touch touch;
 	uint64_t seen;
 
@@ -273,8 +266,7 @@ static void do_side(const struct op *op)
 	size_t length = target.pages * BASE_PAGE, last = op->page + op->count - 1;
 	char *side = map_shared(target.file, length, UNRESERVED);
 
-	if (target.fine)
-		split(side, length);
+	split(side, length);
 	uffd_register(target.uffd, side, length, UFFDIO_REGISTER_MODE_MINOR);
 	if (model.cached[op->page / huge_pages()] && model.cached[last / huge_pages()] &&
 	    op->count <= huge_pages()) {
@@ -334,22 +326,22 @@ static void do_truncate(const struct op *op)
 }
 
 /* Each takes a page and a count of pages; some use the first page or its huge page only. */
-const struct kind_info kinds[KINDS] = {
-	[CONT] = { "cont", 30, false, do_continue },	/* UFFDIO_CONTINUE of the pages */
-	[CONT_WP] = { "contwp", 6, true, do_continue },	/* the same, write-protected */
-	[WP] = { "wp", 14, false, do_protect },		/* write-protect the pages */
-	[UNWP] = { "unwp", 8, false, do_protect },	/* remove the protection */
-	[READ] = { "read", 8, false, do_access },	/* read the first, answer its fault */
-	[WRITE] = { "write", 12, false, do_access },	/* write the first, answer its fault */
-	[ALIAS] = { "alias", 10, false, do_alias },	/* write the pages through the alias */
-	[COLLAPSE] = { "collapse", 6, true, do_collapse },	/* MADV_COLLAPSE of the pages */
-	[VMREAD] = { "vmread", 4, false, do_vmread },	/* process_vm_readv of mapped pages */
-	[FORK] = { "fork", 2, false, do_fork },		/* a child checks the contents */
-	[READONLY] = { "readonly", 2, false, do_readonly },	/* mprotect, and back */
-	[REMAP] = { "remap", 2, false, do_remap },	/* mremap to another address */
-	[SIDE] = { "side", 4, false, do_side },		/* continue in a third mapping */
-	[REREGISTER] = { "reregister", 1, false, do_reregister },	/* unregister, register */
-	[DONTNEED] = { "dontneed", 3, false, do_dontneed },	/* of the huge page */
-	[PUNCH] = { "punch", 2, false, do_punch },	/* the huge page out of the file */
-	[TRUNCATE] = { "truncate", 1, false, do_truncate },	/* to nothing, and back */
+const struct kind_info base_kinds[BASE_KINDS] = {
+	[CONT] = { "cont", 30, "ac", do_continue },	/* UFFDIO_CONTINUE of the pages */
+	[CONT_WP] = { "contwp", 6, "ac", do_continue },	/* the same, write-protected */
+	[WP] = { "wp", 14, "ac", do_protect },		/* write-protect the pages */
+	[UNWP] = { "unwp", 8, "ac", do_protect },	/* remove the protection */
+	[READ] = { "read", 8, "ac", do_access },	/* read the first, answer its fault */
+	[WRITE] = { "write", 12, "ac", do_access },	/* write the first, answer its fault */
+	[ALIAS] = { "alias", 10, "ac", do_alias },	/* write the pages through the alias */
+	[COLLAPSE] = { "collapse", 6, "ac", do_collapse },	/* MADV_COLLAPSE of the pages */
+	[VMREAD] = { "vmread", 4, "ac", do_vmread },	/* process_vm_readv of mapped pages */
+	[FORK] = { "fork", 2, "ac", do_fork },		/* a child checks the contents */
+	[READONLY] = { "readonly", 2, "ac", do_readonly },	/* mprotect, and back */
+	[REMAP] = { "remap", 2, "ac", do_remap },	/* mremap to another address */
+	[SIDE] = { "side", 4, "ac", do_side },		/* continue in a third mapping */
+	[REREGISTER] = { "reregister", 1, "ac", do_reregister },	/* unregister, register */
+	[DONTNEED] = { "dontneed", 3, "ac", do_dontneed },	/* of the huge page */
+	[PUNCH] = { "punch", 2, "ac", do_punch },	/* the huge page out of the file */
+	[TRUNCATE] = { "truncate", 1, "ac", do_truncate },	/* to nothing, and back */
 };
