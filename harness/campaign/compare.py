@@ -74,7 +74,7 @@ def compare(before: RunRecord, after: RunRecord) -> Comparison:
         same=len(old.keys() & new.keys()) - sum(c.kind not in ("gone", "new") for c in changes),
         splats=splats,
         times=times,
-        transitions=tuple(_transitions(before, after)) if _is_base(before, after) else (),
+        transitions=tuple(_transitions(before, after)) if before.is_base_of(after) else (),
         differs=tuple(_differs(before, after)),
         notes=notes,
     )
@@ -88,15 +88,6 @@ def _exit_code(changes: Sequence[Change], splats: Sequence[str]) -> int:
 
 def _probed(record: RunRecord) -> bool:
     return state.built(record) and state.booted(record)
-
-
-def _is_base(before: RunRecord, after: RunRecord) -> bool:
-    """Return whether the second kernel is the first one's source with patches applied."""
-    if before.kernel is None or after.kernel is None:
-        return False
-    one, two = before.kernel, after.kernel
-    same = bool(one.source.tree) and one.source.tree == two.source.tree
-    return same and not one.series.patches and bool(two.series.patches)
 
 
 def _transitions(before: RunRecord, after: RunRecord) -> Iterator[Transition]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.mail import mail_options, sender_of, write
 from harness.cli.options import (
     Command,
     json_option,
@@ -20,6 +21,8 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from email.headerregistry import Address
+
     from harness.campaign.bisect import BisectRequest
     from harness.campaign.predicate import Predicate
     from harness.context import Context
@@ -91,7 +94,15 @@ def predicate_options(function: Command) -> Command:
     "as 0.95.",
 )
 @json_option
-def bisect(as_json: bool, timeout: float, **options: Any) -> int:
+@mail_options
+def bisect(
+    as_json: bool,
+    timeout: float,
+    mail: bool,
+    mail_dir: Path | None,
+    sender: str,
+    **options: Any,
+) -> int:
     """Find the patch or the commit that broke a kernel.
 
     It bisects the patches of --series, or the commits of --repo between --good and --bad. The same
@@ -101,10 +112,28 @@ def bisect(as_json: bool, timeout: float, **options: Any) -> int:
     """
     from harness.report import bisect as report
 
+    person = sender_of(sender, wanted=mail or mail_dir is not None, as_json=as_json)
     with open_context(timeout) as context:
         found = _find(context, **options)
-    show(found, report.lines(found), as_json=as_json)
+    if person is None:
+        show(found, report.lines(found), as_json=as_json)
+    else:
+        _write_mail(found, person, mail_dir)
     return found.exit_code
+
+
+def _write_mail(found: Bisection, sender: Address, directory: Path | None) -> None:
+    """Write the mail about a culprit, and say on standard error what the bisection found."""
+    from harness.report import bisect as report
+    from harness.report import bisect_mail
+    from harness.store import rundir
+
+    click.echo(report.verdict_line(found), err=True)
+    shown = bisect_mail.evidence(found)
+    if shown is not None:
+        run_dir = Path(shown.run_dir)
+        letter = bisect_mail.letter(found, rundir.load(run_dir), run_dir)
+        write([letter], sender, directory)
 
 
 def _find(

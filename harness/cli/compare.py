@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.mail import mail_options, sender_of, write
 from harness.cli.options import json_option, show
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 @click.argument("before", metavar="BEFORE", type=click.Path(path_type=Path))
 @click.argument("after", metavar="AFTER", type=click.Path(path_type=Path))
 @json_option
-@click.option("--mail", is_flag=True, help="Print text for a mail to the list.")
-def compare(before: Path, after: Path, as_json: bool, mail: bool) -> int:
+@mail_options
+def compare(
+    before: Path, after: Path, as_json: bool, mail: bool, mail_dir: Path | None, sender: str
+) -> int:
     """Compare two runs, given by their run directories.
 
     Times are compared if both runs have enough repetitions (`hgm run --repeat`). Exit code 1 for a
@@ -30,22 +33,22 @@ def compare(before: Path, after: Path, as_json: bool, mail: bool) -> int:
     from harness.campaign import compare as campaign
     from harness.run import judging
 
-    records = [judging.judged_again(run) for run in (before, after)]
-    found = campaign.compare(*records)
-    show_comparison(found, *records, as_json=as_json, mail=mail)
+    person = sender_of(sender, wanted=mail or mail_dir is not None, as_json=as_json)
+    one, two = (judging.judged_again(run) for run in (before, after))
+    found = campaign.compare(one, two)
+    if person is None:
+        show_comparison(found, one, two, as_json=as_json)
+    else:
+        from harness.report import compare_mail
+
+        write(compare_mail.letters(found, one, two, after), person, mail_dir)
     return found.exit_code
 
 
 def show_comparison(
-    found: Comparison,
-    before: RunRecord,
-    after: RunRecord,
-    *,
-    as_json: bool = False,
-    mail: bool = False,
+    found: Comparison, before: RunRecord, after: RunRecord, *, as_json: bool = False
 ) -> None:
     """Print a comparison."""
     from harness.report import compare as report
 
-    lines = report.mail if mail else report.lines
-    show(found, lines(found, before, after), as_json=as_json)
+    show(found, report.lines(found, before, after), as_json=as_json)

@@ -176,6 +176,14 @@ class RunRecord(Record, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     timeout_scale: float = 0.0
 
+    def is_base_of(self, other: RunRecord) -> bool:
+        """Return whether the other run's kernel is this one's source with patches applied."""
+        if self.kernel is None or other.kernel is None:
+            return False
+        one, two = self.kernel, other.kernel
+        same = bool(one.source.tree) and one.source.tree == two.source.tree
+        return same and not one.series.patches and bool(two.series.patches)
+
 
 class Known(TypedDict, total=False):
     """What becomes known of a run while it is under way: fields of `RunRecord`."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from harness.kernel.series.patch import printable
 from harness.records.campaign import Bisection, Candidate, Confidence, Evaluation
 
 #: Suspects by trace that are shown, and suspects in the last line; the record has all.
@@ -20,15 +21,13 @@ def lines(found: Bisection) -> Iterator[str]:
     yield from map(_evaluation, found.evaluations)
     yield ""
     yield from (f"  {line.strip()}" for line in found.diffstat.splitlines())
+    yield from (f"enables   {named(each)}: put on top of what is before" for each in found.enabling)
     yield from (
-        f"enables   {_named(each)}: put on top of what is before" for each in found.enabling
-    )
-    yield from (
-        f"trace     {_named(each.candidate)}: {each.function}() in {each.hunk}"
+        f"trace     {named(each.candidate)}: {each.function}() in {each.hunk}"
         for each in found.traced[:_MOST_TRACED]
     )
     if found.result == "several":
-        yield from (f"suspect   {_named(each)}" for each in found.suspects)
+        yield from (f"suspect   {named(each)}" for each in found.suspects)
     if found.result in ("found", "several"):
         yield f"evidence  {found.evidence}"
         yield f"before    {found.before or 'not tested'}"
@@ -42,13 +41,13 @@ def lines(found: Bisection) -> Iterator[str]:
 
 def verdict_line(found: Bisection) -> str:
     """Return the last line: the culprit, or why there is none."""
-    first = _named(found.suspects[0])
+    first = named(found.suspects[0])
     bad = "good" if found.first_good else "bad"
     match found.result:
         case "found":
             return f"FOUND: {first}" + (" is the first good one" if found.first_good else "")
         case "several":
-            names = "; ".join(map(_named, found.suspects[:_MOST_NAMED]))
+            names = "; ".join(map(named, found.suspects[:_MOST_NAMED]))
             more = len(found.suspects) - _MOST_NAMED
             others = f"; and {more} more" if more > 0 else ""
             return f"ONE OF {len(found.suspects)}, as {found.why}: {names}{others}"
@@ -58,14 +57,15 @@ def verdict_line(found: Bisection) -> str:
             return f"NOT FOUND: {first} is not {bad}: {found.evidence}"
 
 
-def _named(candidate: Candidate) -> str:
+def named(candidate: Candidate) -> str:
+    """Return a patch with its number, or a commit with the beginning of its ID."""
     number = candidate.id[:12] if len(candidate.id) > 12 else str(int(candidate.id))
-    return f"{number} {candidate.name}"
+    return f"{number} {printable(candidate.name)}"
 
 
 def _evaluation(each: Evaluation) -> str:
     counted = f" ({each.bad} of {each.samples})" if each.samples > 1 else ""
-    names = " with ".join(map(_named, (each.candidate, *each.on_top)))
+    names = " with ".join(map(named, (each.candidate, *each.on_top)))
     return f"{each.term + counted:<20} {names}: {each.reason}"
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two runs compared: as text, and as a mail for a reply on the list."""
+"""Two runs compared, as text; `harness.report.compare_mail` makes mails of it."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
 from harness.records.campaign import (
@@ -14,8 +13,8 @@ from harness.records.campaign import (
     TimeChange,
     Transition,
 )
-from harness.records.machine import size_name
 from harness.records.run import RunRecord
+from harness.report import mail
 from harness.report.reproduce import short_command
 
 _ORDER: tuple[ChangeKind, ...] = (
@@ -42,8 +41,6 @@ _MAIL: dict[ChangeKind, str] = {
     "new": "Run the second time only",
     "gone": "Run the first time only",
 }
-
-_MAIL_WIDTH = 72
 
 
 def lines(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str]:
@@ -146,34 +143,31 @@ def subject(record: RunRecord) -> str:
     return f"{record.kernel.release}, {record.kernel.source.spec}, series {series}"
 
 
-def mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str]:
-    """Yield the lines of the text; it leaves the conclusion to the person."""
-    yield from _wrapped(f"Tested with hgm {after.harness}{_machine(after)}.")
+def for_mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str]:
+    """Yield all of it as the body of a mail, without a conclusion."""
+    is_base = before.is_base_of(after)
+    yield f"hgm compared {'kernels without and with the series' if is_base else 'two runs'}."
     yield ""
-    yield from _wrapped(f"before:  {subject(before)}", "         ")
-    yield from _wrapped(f"after:   {subject(after)}", "         ")
+    yield from mail.rows((("before", subject(before)), ("after", subject(after))))
     if found.differs:
-        yield from _wrapped(f"Other differences: {'; '.join(found.differs)}", "  ")
+        yield from mail.wrapped(f"Other differences: {'; '.join(found.differs)}", "  ")
     yield ""
-    if found.ended:
-        yield from _wrapped(f"The second kernel was not probed: {found.ended}")
     for kind in _ORDER:
         changes = found.of(kind)
         if changes:
             yield f"{_MAIL[kind]} ({len(changes)}):"
             yield ""
             for change in changes:
-                yield f"  {change.name}: {_ends(change)}"
-                reason = _reason(change)
-                yield from _wrapped(f"    {reason}", "    ") if reason else ()
+                yield from mail.wrapped(f"- {change.name}: {_ends(change)}", "  ")
+                yield from mail.said(_reason(change))
             yield ""
-    for splat in found.splats:
-        yield from _wrapped(f"New splat outside of any test: {splat}", "  ")
     for time in found.times:
-        yield from _wrapped(_time(time), "  ")
+        yield from mail.wrapped(f"- {_time(time)}", "  ")
     if found.exit_code == 0:
         yield "No regression."
     yield f"Unchanged: {found.same}."
+    yield ""
+    yield from mail.about(after)
     yield ""
     yield "To reproduce:"
     yield ""
@@ -184,22 +178,3 @@ def mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str
 def _reason(change: Change) -> str:
     shown = change.after or change.before
     return shown.reason if shown else ""
-
-
-def _machine(record: RunRecord) -> str:
-    """Return the machine of a run as the end of a sentence."""
-    if record.machine is None:
-        return ""
-    pages = ", ".join(f"{p.count} x {size_name(p.size)}" for p in record.machine.hugepages)
-    accel = f", {record.accel.name}" if record.accel else ""
-    return f" on {record.machine.arch}, {record.machine.cpus} CPUs, {pages}{accel}"
-
-
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(
-        text,
-        _MAIL_WIDTH,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -32,14 +32,24 @@ def _lines(record: RunRecord) -> Iterator[str]:
     yield "exec " + shlex.join(record.command) + ' "$@"'
 
 
-def short_command(record: RunRecord) -> str:
-    """Return a run's command without its working directory and its --runs-dir."""
+def short_command(record: RunRecord, probe: str = "") -> str:
+    """Return a run's command without its working directory and its --runs-dir.
+
+    Args:
+        record: the run.
+        probe: the only probe to run; empty for those of the run.
+    """
     words = list(record.command)
     if words[:2] == ["env", "-C"]:
         words = words[3:]
     if "--runs-dir" in words:
         at = words.index("--runs-dir")
         del words[at : at + 2]
+    if probe and "--kselftest" not in words:
+        while "--probe" in words:
+            at = words.index("--probe")
+            del words[at : at + 2]
+        words += ["--probe", probe]
     return shlex.join(["./hgm", *words[1:]])
 
 

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The culprit that a bisection found as a mail to who wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.probes.catalog import plain_name
+from harness.records.campaign import Bisection, Evaluation
+from harness.records.probe import ProbeResult
+from harness.records.run import RunRecord
+from harness.report import mail
+from harness.report.bisect import named
+from harness.report.mail import Letter
+
+
+def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
+    """Return the mail.
+
+    Args:
+        found: a bisection that found a culprit, or several suspects.
+        run: the run with the evidence: of the first candidate that is bad (or good).
+        run_dir: its directory.
+
+    Raises:
+        RecordError: if a file in the directory is damaged.
+    """
+    culprit = found.suspects[0]
+    is_commit = len(culprit.id) > 12
+    alone = found.result == "found"
+    subject, references = mail.thread(run, int(culprit.id) if alone and not is_commit else 0)
+    probe = _probe(found, run)
+    what = plain_name(probe.name) if probe else found.predicate
+    body = [
+        *_opening(found),
+        *("", *mail.said(found.evidence)),
+        *("", *_table(found)),
+        *("", *_diffstat(found)),
+        *mail.about(run),
+        *("", *mail.reproducer(run, plain_name(probe.name) if probe else "")),
+    ]
+    if probe is not None and probe.splats:
+        body += ["", "What the kernel reported:"]
+        body += mail.reports(probe.splats, mail.symbols_of(run_dir, probe))
+    ends = [*mail.link(run, references)]
+    if is_commit and alone and not found.first_good:
+        ends.insert(0, f"#regzbot introduced: {culprit.id}")
+    body += ["", *ends] if ends else []
+    title = f"{culprit.name}: " if alone else ""
+    verb = "fixes" if found.first_good else "breaks"
+    return Letter(subject or f"[hgm] {title}{verb} {what}", tuple(body), references)
+
+
+def evidence(found: Bisection) -> Evaluation | None:
+    """Return the evaluation that shows what the culprit does; None if it is not among them."""
+    wanted = "good" if found.first_good else "bad"
+    for each in reversed(found.evaluations):
+        if each.term == wanted and each.reason == found.evidence:
+            return each
+    return None
+
+
+def _opening(found: Bisection) -> Iterator[str]:
+    first = "good" if found.first_good else "bad"
+    what = "commit" if len(found.suspects[0].id) > 12 else "patch"
+    if found.result == "found":
+        yield f"hgm bisected this fault; the first {first} {what} is"
+        yield ""
+        yield f"  {named(found.suspects[0])}"[: mail.WIDTH]
+    else:
+        yield from mail.wrapped(
+            f"hgm bisected this fault; the first {first} {what} is one of {len(found.suspects)}, "
+            f"because {found.why}:"
+        )
+        yield ""
+        yield from (f"  {named(each)}"[: mail.WIDTH] for each in found.suspects)
+    for each in found.enabling:
+        yield from mail.wrapped(
+            f"Kernels before {named(each)} were tested with it on top, as it switches the "
+            "feature on."
+        )
+
+
+def _table(found: Bisection) -> Iterator[str]:
+    """Yield what was tested, and how many of how many runs were bad."""
+    yield from mail.wrapped(f"A kernel is {found.predicate}:")
+    yield ""
+    for each in found.evaluations:
+        count = f"{each.bad} of {each.samples} bad" if each.samples else f"{each.runs} run"
+        yield f"  {each.term:<10}  {count:<12}  {named(each.candidate)}"[: mail.WIDTH]
+    if found.confidence is not None:
+        yield ""
+        yield f"This is right with a probability of at least {found.confidence.reached:.1%}."
+
+
+def _diffstat(found: Bisection) -> Iterator[str]:
+    if found.diffstat:
+        yield from (mail.quoted(line.strip()) for line in found.diffstat.splitlines())
+        yield ""
+
+
+def _probe(found: Bisection, run: RunRecord) -> ProbeResult | None:
+    """Return the probe that the evidence is about, if it is about one."""
+    about = (p for p in run.probes if found.evidence.startswith(f"{p.name}: "))
+    return next(about, None)

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A finding as a mail for a list: plain text, in the thread of the series if it came by mail.
+
+What a guest, a patch or a tree says stands in lines that begin with ``| ``: no tool takes one for a
+trailer (``Tested-by:``), a command (``#regzbot``), a quotation or a diff. Nothing is sent.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.policy
+import email.utils
+import re
+import shlex
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.headerregistry import Address
+from email.message import EmailMessage
+from pathlib import Path
+
+from harness.evidence.symbols import decoded
+from harness.judge.lines import short
+from harness.kernel.series.patch import printable
+from harness.records.kernel import KernelSummary
+from harness.records.machine import size_name
+from harness.records.probe import ProbeResult, Splat
+from harness.records.run import RunRecord
+from harness.report.reproduce import short_command
+from harness.store import rundir
+
+#: Characters of a line that can be wrapped.
+WIDTH = 72
+
+#: Characters of a line that is not wrapped: RFC 5322 allows 998.
+_LONGEST = 400
+
+#: Lines of a splat.
+_MOST_LINES = 60
+
+# Lines of a splat that a reader of a mail does not need: unreliable frames, registers, code bytes.
+_DROPPED = re.compile(
+    r" *\? |Code: |Modules linked in|Hardware name: |RSP: |(?:[RE]?[A-DS][XIP]|R[0-9]{2}|RBP): ?\S"
+    r"|[C-G]S: |CR[0-9]: |DR[0-9]: |PKRU: |raw: "
+)
+
+# SHA-256 of a file; a commit or a tree is shown whole.
+_SHA256 = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
+
+#: What cannot stand in a file's name.
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+# Headers are ASCII; a body with other characters is sent as it is, as lists prefer.
+_POLICY = email.policy.default.clone(max_line_length=WIDTH + 6, utf8=False)
+
+_LORE = "https://lore.kernel.org/r/"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A mail without its sender and date.
+
+    Attributes:
+        subject: of the mail that it answers where there is one, with ``Re:``.
+        body: its lines.
+        references: Message-IDs of the thread without ``<>``, the first mail first; the last is the
+            one that it answers. Empty for a new thread.
+    """
+
+    subject: str
+    body: tuple[str, ...]
+    references: tuple[str, ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        """Return a name for a file with it."""
+        return f"{_UNSAFE.sub('-', self.subject).strip('-.')[:60]}.eml"
+
+
+def parse_sender(text: str) -> Address | None:
+    """Return ``NAME <ADDRESS>`` as an address; None if it is not one."""
+    name, address = email.utils.parseaddr(text)
+    if not text.isprintable():
+        return None
+    try:
+        return Address(display_name=name, addr_spec=address) if "@" in address else None
+    except (ValueError, IndexError, email.errors.MessageError):
+        return None
+
+
+def render(letter: Letter, sender: Address, date: datetime.datetime) -> EmailMessage:
+    """Return a letter as a message; its recipients are left to the person who sends it."""
+    message = EmailMessage(policy=_POLICY)
+    message["From"] = sender
+    message["Date"] = date
+    message["Subject"] = short(printable(letter.subject))
+    if letter.references:
+        ids = [f"<{each}>" for each in letter.references]
+        message["In-Reply-To"] = ids[-1]
+        message["References"] = " ".join(ids)
+    text = "".join(f"{line}\n" for line in letter.body)
+    message.set_content(text, cte="7bit" if text.isascii() else "8bit")
+    return message
+
+
+def mbox(message: EmailMessage) -> bytes:
+    """Return a message as an mbox holds it: after a ``From`` line, before an empty one."""
+    policy = message.policy.clone(mangle_from_=True)
+    message.set_unixfrom("From hgm Thu Jan  1 00:00:00 1970")
+    return message.as_bytes(unixfrom=True, policy=policy) + b"\n"
+
+
+def thread(record: RunRecord, number: int = 0) -> tuple[str, tuple[str, ...]]:
+    """Return the subject of an answer to a run's series, and its references; empty without mail.
+
+    Args:
+        record: the run.
+        number: of the patch to answer, from 1; 0 for the series as a whole.
+    """
+    series = record.kernel.series if record.kernel else None
+    if series is None or not series.message_id:
+        return "", ()
+    subject = series.subject
+    ids: tuple[str, ...] = (series.message_id,)
+    if 0 < number <= len(series.patches) and series.patches[number - 1].message_id:
+        subject = series.patches[number - 1].name
+        ids = tuple(dict.fromkeys((*ids, series.patches[number - 1].message_id)))
+    return f"Re: {subject.removeprefix('Re: ')}", ids
+
+
+def link(record: RunRecord, references: Sequence[str]) -> Iterator[str]:
+    """Yield the ``Link:`` to the mail that is answered, if it is in the public archive."""
+    public = record.kernel is not None and record.kernel.series.spec.startswith("lore:")
+    if public and references and "--mail-from" not in record.command:
+        yield f"Link: {_LORE}{references[-1]}"
+
+
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Return a text in lines of at most 72 characters; later ones are indented."""
+    return textwrap.wrap(
+        printable(text),
+        WIDTH,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+
+
+def said(text: str) -> list[str]:
+    """Return what a guest or a tree says, wrapped."""
+    words = textwrap.wrap(printable(text), WIDTH - 2, break_on_hyphens=False)
+    return [f"| {line}" for line in words]
+
+
+def quoted(line: str) -> str:
+    """Return a line of a guest or a tool as it is, but for characters that are not printable."""
+    shown = "".join(c if c.isprintable() else " " for c in line)
+    return f"| {shown[:_LONGEST]}".rstrip()
+
+
+def about(record: RunRecord) -> Iterator[str]:
+    """Yield what was tested and on which machine."""
+    yield from rows((*_kernel(record.kernel), *_machine(record)))
+
+
+def rows(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield names and values as a table, wrapped; a hash of a file is shortened."""
+    for name, value in pairs:
+        text = _SHA256.sub(r"\1", printable(value))
+        for index, line in enumerate(textwrap.wrap(text, WIDTH - 11, break_on_hyphens=False)):
+            yield f"{'' if index else name:<9}  {line}"
+
+
+def _kernel(kernel: KernelSummary | None) -> Iterator[tuple[str, str]]:
+    if kernel is None:
+        return
+    yield "kernel", kernel.release[: WIDTH - 11]
+    yield "base", kernel.source.origin or kernel.source.spec
+    if kernel.source.tree:
+        yield "", f"tree {kernel.source.tree}"
+    series = kernel.series
+    if series.patches:
+        count = len(series.patches)
+        yield "series", f"{series.spec}, {count} patch{'es' if count > 1 else ''}"
+        yield "", f"tree {series.tree}"
+    if kernel.config.known:
+        yield "config", " + ".join(("base", *kernel.config.features))
+        yield "", f"sha256 {kernel.config.digest}"
+    if kernel.toolchain:
+        yield "compiler", kernel.toolchain
+
+
+def _machine(record: RunRecord) -> Iterator[tuple[str, str]]:
+    if record.machine is not None:
+        pages = ", ".join(f"{p.count} x {size_name(p.size)}" for p in record.machine.hugepages)
+        yield "machine", f"{record.machine.arch}, {record.machine.cpus} CPUs, {pages}"
+    if record.accel is not None:
+        yield "QEMU", f"{record.qemu_version}, {record.accel.name}"
+    yield "hgm", record.harness
+
+
+def reproducer(record: RunRecord, probe: str = "") -> Iterator[str]:
+    """Yield the command that does it again, and the one that prints the configuration."""
+    yield "To reproduce:"
+    yield ""
+    is_name = probe.isprintable() and len(probe) < _LONGEST
+    yield f"  {short_command(record, probe if is_name else '')}"
+    if record.kernel is not None and record.kernel.config.known:
+        yield ""
+        yield "The configuration is what this prints:"
+        yield ""
+        yield f"  {_config_command(record)}"
+
+
+def _config_command(record: RunRecord) -> str:
+    """Return the command that prints a run's configuration: its options about the kernel."""
+    words = shlex.split(short_command(record))
+    kept = [shlex.quote(word) for word in ("./hgm", "kernel", "config")]
+    for at, word in enumerate(words[:-1]):
+        if word in _KERNEL_OPTIONS:
+            kept += [word, shlex.quote(words[at + 1])]
+    return " ".join([*kept, *(["--fuzz"] if "--fuzz" in words else [])])
+
+
+_KERNEL_OPTIONS = (
+    "--kernel",
+    "--series",
+    "--first",
+    "--with",
+    "--config",
+    "--mail-from",
+    "--resolve",
+)
+
+
+def reports(splats: Iterable[Splat], symbols: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the kernel's reports, with file and line, without what a reader does not need."""
+    for splat in splats:
+        lines = [line for line in splat.block if not _DROPPED.match(line)]
+        yield ""
+        for line in lines[:_MOST_LINES]:
+            yield quoted(decoded(line, symbols))
+        if len(lines) > _MOST_LINES:
+            yield f"| [{len(lines) - _MOST_LINES} more lines]"
+
+
+def symbols_of(run_dir: Path, probe: ProbeResult) -> Mapping[str, Sequence[str]]:
+    """Return file and line of what the kernel printed in a probe; empty where it is not known.
+
+    Raises:
+        RecordError: if the capture is damaged.
+    """
+    capture = rundir.read_capture(run_dir / probe.directory) if probe.directory else None
+    return capture.symbols if capture is not None else {}

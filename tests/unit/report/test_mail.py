@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Findings as mails, compared with those in tests/data/report.
+
+``python -m tests.unit.report.test_mail`` writes these again; look at the difference.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email
+import email.policy
+import mailbox
+from email.message import EmailMessage
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.campaign.compare import compare
+from harness.judge import dmesg
+from harness.kernel.series.patch import printable
+from harness.records.base import to_json
+from harness.records.campaign import Bisection, Candidate, Comparison, Evaluation, TracedSuspect
+from harness.records.kernel import (
+    ConfigIdentity,
+    KernelSummary,
+    PatchIdentity,
+    SeriesIdentity,
+    SourceIdentity,
+)
+from harness.records.machine import AccelChoice, HugePages, MachineSpec
+from harness.records.outcome import Outcome
+from harness.records.probe import Capture, ProbeResult, Splat, Status
+from harness.records.run import RunRecord
+from harness.report import bisect_mail, compare_mail, mail
+from harness.report.mail import Letter
+from tests.unit.report import hostile
+
+DATA = Path(__file__).parents[2] / "data"
+
+SENDER = mail.parse_sender("A. Tester <tester@example.org>")
+DATE = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+
+NONE = SeriesIdentity(spec="none", tree="b" * 40)
+
+SERIES = SeriesIdentity(
+    spec="lore:cover@example.org",
+    patches=(
+        PatchIdentity(name="[PATCH v3 1/2] mm: a", digest="a" * 64, message_id="one@example.org"),
+        PatchIdentity(name="[PATCH v3 2/2] mm: b", digest="b" * 64, message_id="two@example.org"),
+    ),
+    tree="c" * 40,
+    message_id="cover@example.org",
+    subject="[PATCH v3 0/2] mm: hugetlb: do it",
+)
+
+RUN = RunRecord(
+    verdict="PASS",
+    outcome=Outcome.PROBES_RAN,
+    exit_code=0,
+    reason="3 passed",
+    harness="0.2.0",
+    command=(
+        *("env", "-C", "/home/me/hgm", "/home/me/hgm/hgm", "run"),
+        *("--kernel", "debian:linux-source-6.12=6.12.118-1", "--series", "lore:cover@example.org"),
+        *("--config", "debug", "--runs-dir", "/tmp/runs", "--probe", "hgm/*", "--repeat", "3"),
+    ),
+    kernel=KernelSummary(
+        release="6.12.118",
+        key="k" * 64,
+        source=SourceIdentity(
+            spec="debian:linux-source-6.12=6.12.118-1",
+            kind="debian",
+            origin=f"linux-source-6.12 6.12.118-1, sha256 {'e' * 64}",
+            tree="b" * 40,
+        ),
+        series=SERIES,
+        config=ConfigIdentity(features=("debug",), digest="f" * 64),
+        toolchain="gcc (Debian 12.2.0-14+deb12u1) 12.2.0; GNU ld (GNU Binutils for Debian) 2.40",
+    ),
+    accel=AccelChoice(name="tcg", reason="no /dev/kvm", cpu="max"),
+    machine=MachineSpec(hugepages=(HugePages(size=2**30, count=2),), memory=2**32),
+    qemu_version="7.2.22",
+    run_dir="/tmp/runs/two",
+)
+
+
+def with_series(record: RunRecord, series: SeriesIdentity, **source: str) -> RunRecord:
+    assert record.kernel is not None
+    identity = msgspec.structs.replace(record.kernel.source, **source)
+    kernel = msgspec.structs.replace(record.kernel, series=series, source=identity)
+    return msgspec.structs.replace(record, kernel=kernel)
+
+
+def with_probes(record: RunRecord, *probes: ProbeResult, run_dir: str = "") -> RunRecord:
+    run_dir = run_dir or record.run_dir
+    return msgspec.structs.replace(record, probes=probes, run_dir=run_dir)
+
+
+def splats(name: str) -> tuple[Splat, ...]:
+    return dmesg.scan((DATA / "console" / name).read_text())[:1]
+
+
+def probe(
+    name: str, status: Status, reason: str = "", splats: tuple[Splat, ...] = ()
+) -> ProbeResult:
+    where = f"probes/{name.replace('/', '+')}"
+    return ProbeResult(name=name, status=status, reason=reason, splats=splats, directory=where)
+
+
+CRASH = "kernel BUG at provoke/provoke2.c:61! in provoke_init"
+
+BASE = with_series(
+    with_probes(
+        msgspec.structs.replace(RUN, run_dir="/tmp/runs/one"),
+        *(probe(f"hgm/fork/1G{n}", "PASS") for n in ("", "#2", "#3")),
+        probe("hgm/hole/1G", "PASS"),
+    ),
+    NONE,
+)
+
+PATCHED = with_probes(
+    RUN,
+    probe("hgm/fork/1G", "PASS"),
+    probe("hgm/fork/1G#2", "CRASH", CRASH, splats=splats("bug-dump-page.log")),
+    probe("hgm/fork/1G#3", "PASS"),
+    probe("hgm/hole/1G", "FAIL", "madvise(MADV_SPLIT): expected 0, got EINVAL; " * 3),
+)
+
+SYMBOLS: dict[str, tuple[str, ...]] = {
+    "do_init_module+0x131/0x390": ("do_init_module at kernel/module/main.c:2523",)
+}
+
+
+def letters(before: RunRecord, after: RunRecord, run_dir: Path) -> list[Letter]:
+    return list(compare_mail.letters(compare(before, after), before, after, run_dir))
+
+
+def captured(run_dir: Path) -> Path:
+    """Write what the host learnt of the symbols in the crash."""
+    directory = run_dir / "probes" / "hgm+fork+1G#2"
+    directory.mkdir(parents=True)
+    (directory / "capture.json").write_bytes(to_json(Capture(why="crash", symbols=SYMBOLS)))
+    return run_dir
+
+
+def evaluation(number: int, term: str, reason: str, bad: int, samples: int) -> Evaluation:
+    names = ("the source alone", "[PATCH v3 1/2] mm: a", "[PATCH v3 2/2] mm: b")
+    data = {
+        **{"candidate": {"id": f"{number:04}", "name": names[number]}, "term": term},
+        **{"reason": reason, "runs": 1, "samples": samples, "bad": bad, "seconds": 9.0},
+        **{"built": True, "run_dir": f"/tmp/runs/{number}"},
+    }
+    return msgspec.convert(data, Evaluation)
+
+
+EVIDENCE = f"hgm/fork/1G#2: CRASH: {CRASH}"
+
+FOUND = Bisection(
+    predicate="bad if hgm/fork/1G ends in FAIL/CRASH/HANG",
+    result="found",
+    suspects=(Candidate(id="0002", name="[PATCH v3 2/2] mm: b"),),
+    evaluations=(
+        evaluation(2, "bad", EVIDENCE, 1, 3),
+        evaluation(0, "absent", "hgm/fork/1G: SKIP: MADV_SPLIT: EINVAL", 0, 0),
+        evaluation(1, "good", "hgm/fork/1G: PASS", 0, 3),
+    ),
+    evidence=EVIDENCE,
+    before="hgm/fork/1G: PASS",
+    diffstat=" mm/hugetlb.c |    3 ++-\n 1 file changed, 2 insertions(+), 1 deletion(-)",
+)
+
+COMMIT = "0123456789" * 4
+
+
+def of_commits(found: Bisection) -> Bisection:
+    """Return a bisection as one of commits."""
+    suspects = (Candidate(id=COMMIT, name="mm: b"),)
+    named = [
+        msgspec.structs.replace(each, candidate=Candidate(id=f"{n}" * 40, name=f"mm: {n}"))
+        for n, each in enumerate(found.evaluations)
+    ]
+    return msgspec.structs.replace(found, suspects=suspects, evaluations=tuple(named))
+
+
+def cases(room: Path) -> dict[str, EmailMessage]:
+    """Return the mails that are compared with files."""
+    run_dir = captured(room / "run")
+    crash, failure = letters(BASE, PATCHED, run_dir)
+    (fine,) = letters(BASE, with_probes(PATCHED, *BASE.probes), run_dir)
+    ended = msgspec.structs.replace(
+        with_probes(RUN), outcome=Outcome.NOT_COMPILED, reason="mm/a.c:1:2: error: 'x' undeclared"
+    )
+    (broken,) = letters(BASE, ended, run_dir)
+    old = with_series(BASE, NONE, kind="git", origin=f"commit {'1' * 40}", tree="1" * 40)
+    new = with_series(PATCHED, NONE, kind="git", origin=f"commit {'2' * 40}", tree="2" * 40)
+    commits = letters(old, with_probes(new, PATCHED.probes[3]), run_dir)[0]
+    several = msgspec.structs.replace(
+        FOUND,
+        result="several",
+        why="the kernel after patch 1 cannot be tested",
+        suspects=(Candidate(id="0001", name="[PATCH v3 1/2] mm: a"), *FOUND.suspects),
+        traced=(TracedSuspect(candidate=FOUND.suspects[0], function="f", hunk="h"),),
+    )
+    found = {
+        **{"compare-crash": crash, "compare-failure": failure, "compare-fine": fine},
+        **{"compare-does-not-build": broken, "compare-commits": commits},
+        "bisect-series": bisect_mail.letter(FOUND, PATCHED, run_dir),
+        "bisect-several": bisect_mail.letter(several, PATCHED, run_dir),
+        "bisect-commits": bisect_mail.letter(
+            of_commits(FOUND), with_series(PATCHED, NONE, kind="git"), run_dir
+        ),
+    }
+    assert SENDER is not None
+    return {name: mail.render(letter, SENDER, DATE) for name, letter in found.items()}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (DATA / "report").glob("*.eml")])
+def test_mails_are_as_they_were(tmp_path: Path, name: str) -> None:
+    assert cases(tmp_path)[name].as_bytes() == (DATA / "report" / f"{name}.eml").read_bytes()
+
+
+def test_every_mail_is_kept_and_fit_for_a_list(tmp_path: Path) -> None:
+    found = cases(tmp_path)
+    assert set(found) == {path.stem for path in (DATA / "report").glob("*.eml")}
+    for message in found.values():
+        read = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
+        assert read.get_content_type() == "text/plain"
+        assert "Tested-by" not in read.get_content()
+        for line in read.get_content().splitlines():
+            is_whole = line.startswith(("| ", "  ./hgm ", "#regzbot", "Link: "))
+            assert is_whole or len(line) <= 72
+
+
+def test_a_mail_answers_the_series_or_the_patch(tmp_path: Path) -> None:
+    found = cases(tmp_path)
+    series, patch = found["compare-crash"], found["bisect-series"]
+    assert series["Subject"] == "Re: [PATCH v3 0/2] mm: hugetlb: do it"
+    assert series["In-Reply-To"] == "<cover@example.org>"
+    assert patch["Subject"] == "Re: [PATCH v3 2/2] mm: b"
+    assert patch["In-Reply-To"] == "<two@example.org>"
+    assert patch["References"] == "<cover@example.org> <two@example.org>"
+    assert found["bisect-commits"]["In-Reply-To"] is None
+
+
+def test_regzbot_is_told_of_commits_alone(tmp_path: Path) -> None:
+    told = {n: m.get_content() for n, m in cases(tmp_path).items() if "#regzbot" in m.get_content()}
+    assert set(told) == {"compare-commits", "bisect-commits"}
+    assert f"\n#regzbot introduced: {'1' * 40}..{'2' * 40}\n" in told["compare-commits"]
+    assert f"\n#regzbot introduced: {COMMIT}\n" in told["bisect-commits"]
+
+
+def test_the_commit_that_fixes_is_not_a_regression(tmp_path: Path) -> None:
+    fixed = msgspec.structs.replace(of_commits(FOUND), first_good=True)
+    letter = bisect_mail.letter(fixed, with_series(PATCHED, NONE, kind="git"), tmp_path)
+    assert "#regzbot" not in "\n".join(letter.body)
+    assert "fixes" in letter.subject
+
+
+def test_a_link_is_to_the_public_archive_alone(tmp_path: Path) -> None:
+    def links(record: RunRecord) -> list[str]:
+        _, references = mail.thread(record)
+        return list(mail.link(record, references))
+
+    assert links(PATCHED) == ["Link: https://lore.kernel.org/r/cover@example.org"]
+    private = (*PATCHED.command, "--mail-from", "/home/me/Mail")
+    assert links(msgspec.structs.replace(PATCHED, command=private)) == []
+    box = msgspec.structs.replace(SERIES, spec="mbox:/tmp/x")
+    assert links(with_series(PATCHED, box)) == []
+
+
+def test_page_dump_and_decoded_trace_are_there_and_registers_are_not(tmp_path: Path) -> None:
+    text = cases(tmp_path)["compare-crash"].get_content()
+    assert "| page: refcount:1 mapcount:0" in text
+    assert "| kernel BUG at provoke/provoke2.c:61!" in text
+    assert "|  do_init_module+0x131/0x390 (kernel/module/main.c:2523)\n" in text
+    assert not {"RAX", "Code:", "kasan_save_track", "Modules linked in"} & set(text.split())
+
+
+def test_a_long_report_is_cut() -> None:
+    splat = Splat(
+        kind="bug", title="x", block=tuple(f"f+{n:#x}/0x900" for n in range(100)), offset=0
+    )
+    lines = list(mail.reports([splat], {}))
+    assert lines[-1] == "| [40 more lines]"
+    assert len(lines) == 62
+
+
+def test_the_reproducer_runs_the_one_probe(tmp_path: Path) -> None:
+    text = cases(tmp_path)["compare-crash"].get_content()
+    assert (
+        "  ./hgm run --kernel debian:linux-source-6.12=6.12.118-1 --series "
+        "lore:cover@example.org --config debug --repeat 3 --probe hgm/fork/1G\n"
+    ) in text
+    assert (
+        "  ./hgm kernel config --kernel debian:linux-source-6.12=6.12.118-1 --series "
+        "lore:cover@example.org --config debug\n"
+    ) in text
+
+
+def test_an_mbox_can_be_read_again(tmp_path: Path) -> None:
+    found = cases(tmp_path)
+    path = tmp_path / "box"
+    path.write_bytes(b"".join(map(mail.mbox, found.values())))
+    read = list(mailbox.mbox(path))
+    assert [each["Subject"] for each in read] == [each["Subject"] for each in found.values()]
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("A <a@example.org>", True),
+        ("a@example.org", True),
+        ("\u00c9mile <e@example.org>", True),
+        ("A", False),
+        ("", False),
+        ("A <a@example.org>\nBcc: x@example.org", False),
+        ("A <a@>", False),
+    ],
+)
+def test_senders(text: str, good: bool) -> None:
+    assert (mail.parse_sender(text) is not None) is good
+
+
+def _check_hostile(record: RunRecord) -> None:
+    """Check that what a guest says is in lines that no tool reads as more than text."""
+    series = msgspec.structs.replace(SERIES, subject=f"[PATCH] {record.reason}")
+    record = with_series(record, series, tree="b" * 40)
+    probes = tuple(msgspec.structs.replace(p, status="PASS") for p in record.probes)
+    before = with_series(msgspec.structs.replace(record, probes=probes, splats=()), NONE)
+    found: Comparison = compare(before, record)
+    sent = list(compare_mail.letters(found, before, record, Path("/nowhere")))
+    bisection = msgspec.structs.replace(FOUND, evidence=record.reason, diffstat=record.reason)
+    sent.append(bisect_mail.letter(bisection, record, Path("/nowhere")))
+    assert SENDER is not None
+    for letter in sent:
+        data = mail.render(letter, SENDER, DATE).as_bytes()
+        read = email.message_from_bytes(data, policy=email.policy.default)
+        assert read.defects == []
+        names = ["From", "Date", "Subject", "In-Reply-To", "References"]
+        mime = ["Content-Type", "Content-Transfer-Encoding", "MIME-Version"]
+        assert sorted(read.keys()) == sorted([*names, *mime])
+        assert read.get_content_type() == "text/plain"
+        assert all(len(line) <= 998 for line in data.split(b"\n"))
+        for line in read.get_content().split("\n"):
+            assert all(c.isprintable() for c in line)
+            commands = ("#regzbot", "#syz", "diff --git", "---", "From ", ">", "-- ")
+            assert not line.lstrip().startswith(commands)
+            assert not line.lstrip().startswith(("Tested-by", "Reviewed-by", "Fixes"))
+    # What is not cut as too long is all there: in the mail of the last splat, and the bisection's.
+    for letter in sent[-2:]:
+        text = "".join("".join(line.removeprefix("| ") for line in letter.body).split())
+        assert "".join(printable(record.reason[:300]).split()) in text, letter
+
+
+def test_200_hostile_lines_in_mails() -> None:
+    for number, line in enumerate(hostile.LINES):
+        _check_hostile(hostile.record([line], first=number % 7))
+
+
+@given(text=st.text(st.characters(codec="utf-8"), min_size=1, max_size=300))
+def test_any_text_in_mails(text: str) -> None:
+    _check_hostile(hostile.record([text]))
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as room:
+        for name, message in cases(Path(room)).items():
+            (DATA / "report" / f"{name}.eml").write_bytes(message.as_bytes())
