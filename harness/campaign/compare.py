@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.campaign import state
 from harness.errors import RecordError
 from harness.judge.lines import without_numbers
 from harness.probes.catalog import plain_name
+from harness.probes.summary import summaries
 from harness.records.campaign import (
     Change,
     ChangeKind,
@@ -26,11 +26,8 @@ from harness.records.campaign import (
     TimeChange,
     Transition,
 )
-from harness.records.probe import ProbeResult, Status
+from harness.records.probe import BAD, Status
 from harness.records.run import RunRecord
-
-#: Statuses that blame the kernel, worst first.
-_BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL")
 
 #: Probability of reporting a change by chance, over all probes of a comparison together.
 SIGNIFICANCE = 0.05
@@ -115,30 +112,11 @@ def _least(summary: ProbeSummary, wanted: Sequence[Status]) -> Status:
     return next((status for status in summary.counts if status not in wanted), summary.status)
 
 
-def summaries(probes: Sequence[ProbeResult]) -> dict[str, ProbeSummary]:
-    """Return how each probe ended, its repetitions together, in the order they first ran."""
-    groups: dict[str, list[ProbeResult]] = {}
-    for probe in probes:
-        groups.setdefault(plain_name(probe.name), []).append(probe)
-    return {name: _summary(group) for name, group in groups.items()}
-
-
-def _summary(group: Sequence[ProbeResult]) -> ProbeSummary:
-    order: tuple[Status, ...] = (*_BAD, "KNOWN", "SKIP", "PASS", "LOST")
-    worst = min(group, key=lambda probe: order.index(probe.status))
-    return ProbeSummary(
-        status=worst.status,
-        counts=dict(Counter(probe.status for probe in group)),
-        reason=worst.reason,
-        seconds=tuple(probe.seconds for probe in group if probe.status == "PASS"),
-    )
-
-
 def _changes(old: Mapping[str, ProbeSummary], new: Mapping[str, ProbeSummary]) -> Iterator[Change]:
     for name, after in new.items():
         before = old.get(name)
         if before is None:
-            bad = after.status in _BAD
+            bad = after.status in BAD
             yield Change(name=name, kind="new", before=None, after=after, regression=bad)
         elif change := _change(name, before, after):
             yield change
@@ -149,8 +127,8 @@ def _changes(old: Mapping[str, ProbeSummary], new: Mapping[str, ProbeSummary]) -
 
 def _change(name: str, before: ProbeSummary, after: ProbeSummary) -> Change | None:
     """Return how a probe's result changed; None where it did not."""
-    mixed = 0 < _bad(before) < _known(before) or 0 < _bad(after) < _known(after)
-    p = fisher(_bad(before), _known(before), _bad(after), _known(after)) if mixed else None
+    mixed = 0 < before.bad < before.known or 0 < after.bad < after.known
+    p = fisher(before.bad, before.known, after.bad, after.known) if mixed else None
     kind = _kind(before, after, p)
     if kind is None:
         return None
@@ -181,7 +159,7 @@ def _kind(before: ProbeSummary, after: ProbeSummary, p: float | None) -> ChangeK
     if now in ("FAIL", "KNOWN") and p is not None:
         if p >= SIGNIFICANCE:
             return None  # it failed intermittently, and still does
-        more = _bad(after) * _known(before) > _bad(before) * _known(after)
+        more = after.bad * before.known > before.bad * after.known
         return "failing more" if more else "failing less"
     same = before.status == after.status and without_numbers(before.reason) == without_numbers(
         after.reason
@@ -190,15 +168,7 @@ def _kind(before: ProbeSummary, after: ProbeSummary, p: float | None) -> ChangeK
 
 
 def _class(status: Status) -> Status:
-    return "FAIL" if status in _BAD else status
-
-
-def _bad(summary: ProbeSummary) -> int:
-    return sum(summary.counts.get(status, 0) for status in (*_BAD, "KNOWN"))
-
-
-def _known(summary: ProbeSummary) -> int:
-    return sum(count for status, count in summary.counts.items() if status != "LOST")
+    return "FAIL" if status in BAD else status
 
 
 def fisher(bad_before: int, before: int, bad_after: int, after: int) -> float:

@@ -25,18 +25,7 @@ from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
 from harness.run.request import RunRequest
 from harness.store import rundir
-from harness.workspace import digest, readable
-
-#: Outcomes that say something about the kernel of a run.
-_OF_THE_KERNEL = frozenset(
-    {
-        Outcome.PROBES_RAN,
-        Outcome.BUILT_ONLY,
-        Outcome.NOT_COMPILED,
-        Outcome.CONFIG_REFUSED,
-        Outcome.NOT_BOOTED,
-    }
-)
+from harness.workspace import digest
 
 
 class CampaignState:
@@ -93,7 +82,7 @@ def _read(run_dir: Path) -> RunRecord | None:
 
 def counts(record: RunRecord) -> bool:
     """Return whether a run says something about its kernel."""
-    return record.outcome in _OF_THE_KERNEL
+    return record.outcome.about_the_kernel
 
 
 def decided(record: RunRecord) -> bool:
@@ -130,7 +119,7 @@ def campaign(
     """Open the directory of a campaign, the same for the same identity, and lock it.
 
     Args:
-        kind: ``try``, ``bisect``, ``detect`` or ``inject``.
+        kind: one of `rundir.CAMPAIGNS`.
         label: part of the directory's name, for people.
         identity: what two campaigns must share to be the same one; msgspec must be able to encode
             it.
@@ -138,7 +127,7 @@ def campaign(
         context: cache, deadline, progress.
     """
     key = digest(kind, msgspec.json.encode(identity))[:8]
-    directory = runs.absolute() / f"{kind}-{readable(label)}-{key}"
+    directory = rundir.campaign_directory(runs, kind, label, key)
     lock = f"campaigns/{digest(str(directory))[:16]}"
     with context.workspace.lock(lock, context.deadline, context.progress):
         yield CampaignState(directory, context)

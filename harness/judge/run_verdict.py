@@ -9,11 +9,8 @@ from typing import NamedTuple
 
 from harness.judge import known_issues, promises
 from harness.records.known_issue import IssueState, KnownIssue
-from harness.records.probe import ProbeResult, Status
+from harness.records.probe import BAD, ProbeResult, Status
 from harness.records.run import HgmSupport, PromiseState, RunRecord, Verdict
-
-# Statuses that blame the kernel, the worst first.
-_BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL")
 
 
 class RunVerdict(NamedTuple):
@@ -55,7 +52,7 @@ def judge_run(record: RunRecord, issues: Sequence[KnownIssue] = ()) -> RunVerdic
         return RunVerdict("ERROR", 2, f"no probe could be run: {first.name}: {first.reason}")
     found = promises.states(probes)
     states = known_issues.states(issues, probes)
-    blaming: tuple[Status, ...] = (*_BAD, "KNOWN") if record.strict else _BAD
+    blaming: tuple[Status, ...] = (*BAD, "KNOWN") if record.strict else BAD
     faults = [
         *_bad_probes(probes, (*blaming, "LOST")),
         *itertools.islice(promises.unmet(record.expect, record.hgm, found), 1),

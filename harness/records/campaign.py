@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from harness.records.base import Record
-from harness.records.probe import Status
+from harness.records.probe import BAD, Status
 
 # ---- bisections --------------------------------------------------------------------------------
 
@@ -235,6 +235,16 @@ class ProbeSummary(Record, frozen=True, kw_only=True):
     counts: dict[Status, int]
     reason: str = ""
     seconds: tuple[float, ...] = ()
+
+    @property
+    def bad(self) -> int:
+        """Return how many blame the kernel, known issues included."""
+        return sum(self.counts.get(status, 0) for status in (*BAD, "KNOWN"))
+
+    @property
+    def known(self) -> int:
+        """Return how many have a result: all but those that were lost."""
+        return sum(count for status, count in self.counts.items() if status != "LOST")
 
 
 class Change(Record, frozen=True, kw_only=True):

@@ -32,3 +32,19 @@ class Outcome(enum.StrEnum):
     PROBES_RAN = "probes ran"
     #: This host, the way to the guest, or this program failed.
     INFRASTRUCTURE = "infrastructure"
+
+    @property
+    def about_the_kernel(self) -> bool:
+        """Return whether a run that ended so says something about its kernel."""
+        return self in _ABOUT_THE_KERNEL
+
+
+_ABOUT_THE_KERNEL = frozenset(
+    {
+        Outcome.PROBES_RAN,
+        Outcome.BUILT_ONLY,
+        Outcome.NOT_COMPILED,
+        Outcome.CONFIG_REFUSED,
+        Outcome.NOT_BOOTED,
+    }
+)

@@ -12,6 +12,8 @@ from harness.records.machine import HugePages
 #: the kernel explain; see `harness.records.known_issue`.
 Status = Literal["PASS", "FAIL", "KNOWN", "SKIP", "CRASH", "HANG", "LOST"]
 
+#: Statuses that blame the kernel, worst first.
+BAD: tuple[Status, ...] = ("CRASH", "HANG", "FAIL")
 
 #: How a probe's program can end, before it is judged; see `ProbeEvidence`.
 Ending = Literal["exit", "budget", "stalled", "guest-died", "lost"]

@@ -54,7 +54,7 @@ from harness.records.run import (
     Verdict,
 )
 from harness.store import upgrade
-from harness.workspace import atomic_write
+from harness.workspace import atomic_write, readable
 
 RESULT = "result.json"
 SERIAL = "serial.log"
@@ -69,8 +69,13 @@ POST_MORTEM = "post-mortem.txt"
 #: What the run was made of: `harness.records.run.Ingredients`.
 INGREDIENTS = "ingredients.json"
 
+#: The kinds of campaigns, each the beginning of a directory's name.
+CAMPAIGNS = ("try", "bisect", "detect", "inject", "matrix")
+
 #: The oldest schema that is read.
 _OLDEST = 1
+
+_CAMPAIGN = re.compile(rf"({'|'.join(CAMPAIGNS)})-.*-[0-9a-f]{{8}}")
 
 #: One page in a file of them: its guest-physical address and its bytes.
 _KEPT_PAGE = struct.Struct("<Q4096s")
@@ -119,6 +124,38 @@ def make_directory(path: Path, option: str = "--runs-dir") -> None:
             f"{option}: cannot make {where}: {error.strerror}",
             hint="choose a directory that can be written to",
         ) from None
+
+
+def campaign_directory(runs: Path, kind: str, label: str, key: str) -> Path:
+    """Return the directory of a campaign; its runs lie in ``STEP/STAMP-...`` below it.
+
+    Args:
+        runs: where run directories are made.
+        kind: one of `CAMPAIGNS`.
+        label: part of the name, for people.
+        key: eight hex digits, the same for the same campaign.
+    """
+    return runs.absolute() / f"{kind}-{readable(label)}-{key}"
+
+
+def campaign_of(run_dir: Path) -> tuple[Path, str]:
+    """Return where run directories are made, and the kind of campaign a run is part of, or empty.
+
+    Both are told by the path of a run directory.
+    """
+    runs = run_dir.parent
+    found = _CAMPAIGN.fullmatch(runs.parent.name)
+    return (runs.parent.parent, found[1]) if found else (runs, "")
+
+
+def find_runs(directory: Path) -> Iterator[Path]:
+    """Yield the run directories below a directory, itself included, in the order of their names."""
+    if (directory / RESULT).is_file():
+        yield directory
+        return
+    for path in sorted(directory.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            yield from find_runs(path)
 
 
 class RunStore:
@@ -267,7 +304,19 @@ def load(run_dir: Path) -> RunRecord:
     path = run_dir / RESULT
     if not run_dir.is_dir():
         raise RecordError(f"there is no run directory {run_dir}", hint="`ls runs` shows the runs")
-    data = _bytes(path)
+    return parse(_bytes(path), path)
+
+
+def parse(data: bytes, path: Path | str) -> RunRecord:
+    """Return the record that is in the bytes of a ``result.json``.
+
+    Args:
+        data: the bytes.
+        path: where they are from, for messages.
+
+    Raises:
+        RecordError: if they are damaged, or not of a version that this program reads.
+    """
     try:
         schema = msgspec.json.decode(data, type=_Header).schema
     except msgspec.DecodeError as error:
@@ -277,7 +326,7 @@ def load(run_dir: Path) -> RunRecord:
             f"{path} has schema {schema}, and this program reads {_OLDEST} to {SCHEMA}",
             hint="read it with the version of hgm that wrote it, named in its field `harness`",
         )
-    return _read(path, RunRecord, upgrade.record if schema < SCHEMA else None)
+    return _parse(data, path, RunRecord, upgrade.record if schema < SCHEMA else None)
 
 
 def load_ingredients(run_dir: Path) -> Ingredients:
@@ -360,7 +409,15 @@ def _read(
     Raises:
         RecordError: if it cannot be read, or holds no such record.
     """
-    data = _bytes(path)
+    return _parse(_bytes(path), path, kind, upgraded)
+
+
+def _parse(
+    data: bytes,
+    path: Path | str,
+    kind: type[AnyRecord],
+    upgraded: Callable[[dict[str, Any]], dict[str, Any]] | None,
+) -> AnyRecord:
     try:
         if upgraded is None:
             return msgspec.json.decode(data, type=kind)

@@ -12,10 +12,10 @@ from harness.campaign.compare import (
     fisher,
     rank_test,
     repeats_needed,
-    summaries,
 )
 from harness.errors import RecordError
 from harness.judge.lines import without_numbers
+from harness.probes.summary import summaries
 from harness.records.campaign import ChangeKind, Comparison
 from harness.records.kernel import (
     ConfigIdentity,
