@@ -26,6 +26,7 @@
         │   └── SshUnreachable   init ran, yet no SSH server answered
         ├── PoolShort            fewer huge pages than asked
         ├── GuestLost            a guest that answered before and no longer does
+        ├── StoreUnavailable     a history that cannot be reached, or is locked
         └── CampaignStopped      a step of a campaign that this host could not run
 
 Each carries the `harness.records.outcome.Outcome` that it gives to a run; a stage that knows more
@@ -216,6 +217,10 @@ class PoolShort(InfrastructureError):
 
 class GuestLost(InfrastructureError):
     """A guest that answered before and no longer does."""
+
+
+class StoreUnavailable(InfrastructureError):
+    """The history cannot be reached, or another process has it locked."""
 
 
 class CampaignStopped(InfrastructureError):

@@ -31,7 +31,8 @@ class HostPackage(NamedTuple):
 
     Attributes:
         name: the package.
-        shown_by: a program in PATH, or an absolute path, that is there when the package is.
+        shown_by: a program in PATH, or an absolute path with wildcards, that is there when the
+            package is.
         needed_by: ``build``, ``run`` or ``test``: see ``host-packages.txt``.
         purpose: what it is for.
     """
@@ -44,7 +45,7 @@ class HostPackage(NamedTuple):
     def present(self) -> bool:
         """Return whether it is there, as a package or otherwise."""
         if self.shown_by.startswith("/"):
-            return Path(self.shown_by).exists()
+            return any(Path("/").glob(self.shown_by[1:]))
         return shutil.which(self.shown_by) is not None
 
     def line(self) -> str:

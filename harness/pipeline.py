@@ -43,6 +43,7 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
         subject.machine,
         request.expect,
         planned,
+        request=request.summary,
         strict=request.strict,
     )
     with recorded(runs, readable(subject.kernel.source), first, context.progress) as recording:

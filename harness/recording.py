@@ -17,9 +17,10 @@ from harness.progress import Progress
 from harness.records.machine import MachineSpec, PoolSummary
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec
-from harness.records.run import Ingredients, Profile, RunRecord, StageTime
+from harness.records.run import Ingredients, Profile, RequestSummary, RunRecord, StageTime
 from harness.report import files
 from harness.run import judging
+from harness.store.history import background
 from harness.store.rundir import RunStore, new_run_directory
 from harness.vm import pool
 
@@ -119,6 +120,7 @@ def recorded(runs: Path, label: str, first: RunRecord, progress: Progress) -> It
         recording.end_stage()
         files.write_reproduce(recording)
         files.write_junit(recording)
+        background.record(recording.record, progress)
 
 
 def first_record(
@@ -127,6 +129,7 @@ def first_record(
     expect: Profile,
     specs: Sequence[ProbeSpec],
     *,
+    request: RequestSummary | None = None,
     strict: bool = False,
 ) -> RunRecord:
     """Return what is known of a run before it begins.
@@ -136,6 +139,7 @@ def first_record(
         machine: what is to be booted.
         expect: what the kernel is expected to be.
         specs: the probes, as far as they are known.
+        request: what was asked for; None for a replay.
         strict: whether known issues fail the run.
     """
     return RunRecord(
@@ -143,6 +147,7 @@ def first_record(
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         harness=harness.__version__,
         command=host.command_line(words),
+        request=request,
         expect=expect,
         strict=strict,
         machine=machine,

@@ -39,6 +39,10 @@ _COMMANDS = {
         "bundle": "evidence.bundle",
         "replay": "evidence.replay",
     },
+    "Look at many runs": {
+        "status": "history.status",
+        "history": "history.history",
+    },
     "Sources, kernels and guests": {
         "probes": "probes.probes",
         "kernel": "kernel.kernel",

@@ -32,6 +32,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _MESSAGE_ID = re.compile(r"[^\s<>@/-][^\s<>@/]*@[^\s<>@/]+\Z")
 _RANGE = re.compile(r"(.+)@(?!\{)([^.\s:-][^\s:]*?)\.\.([^.\s:-][^\s:]*)?\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}\Z")
+_RELEASE_TAG = re.compile(r"(v\d+\.\d+)(?:\.\d+)*(?:-rc\d+)?\Z")
 
 
 class SourceSpec(Record, frozen=True, kw_only=True):
@@ -55,6 +57,19 @@ class SourceSpec(Record, frozen=True, kw_only=True):
     version: str = ""
     suite: str = ""
 
+    @property
+    def line(self) -> str:
+        """Return the spec of all versions of this source.
+
+        Debian's package stands for itself in every version and suite, a release tag of git for its
+        stable line (``v6.12.3`` is of ``v6.12``), and a commit ID for its repository. A branch, a
+        tree, a tarball and an image stay what they are.
+        """
+        if self.kind != "git" or _COMMIT.match(self.revision):
+            return f"{self.kind}:{self.where}"
+        tag = _RELEASE_TAG.match(self.revision)
+        return f"git:{self.where}@{tag[1] if tag else self.revision}"
+
 
 class SeriesSpec(Record, frozen=True, kw_only=True):
     """A ``--series`` argument.
@@ -75,6 +90,11 @@ class SeriesSpec(Record, frozen=True, kw_only=True):
     where: str = ""
     revisions: tuple[str, ...] = ()
     mail_from: str = ""
+
+    @property
+    def line(self) -> str:
+        """Return the spec of all versions of this series; a range of git's is its repository."""
+        return f"{self.kind}:{self.where}" if self.kind in ("dir", "mbox", "git") else self.text
 
 
 def parse_source(text: str) -> SourceSpec:

@@ -78,6 +78,30 @@ class Ingredients(Record, frozen=True, kw_only=True):
     digests: dict[str, str]
 
 
+class RequestSummary(Record, frozen=True, kw_only=True):
+    """What was asked for, known before anything is built: by it runs of many nights are compared.
+
+    Attributes:
+        kernel: the source without its version, see `harness.kernel.specs.SourceSpec.line`.
+        series: the series without its version, see `harness.kernel.specs.SeriesSpec.line`.
+        first: how many of the series' patches were to be applied; None for all.
+        extra: patches on top: paths of files, or numbers of patches of the series.
+        features: of the configuration, in order, without the base.
+        probes: globs over probe names; empty for all, or for none where kselftests are asked for.
+        kselftests: the kernel's own tests, by words like ``mm``.
+        build_only: whether only the kernel was to be built.
+    """
+
+    kernel: str
+    series: str = "none"
+    first: int | None = None
+    extra: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
+    kselftests: tuple[str, ...] = ()
+    build_only: bool = False
+
+
 class HgmSupport(Record, frozen=True, kw_only=True):
     """Whether the kernel that ran has high-granularity mapping, as it answered itself.
 
@@ -123,6 +147,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         seconds: wall time so far.
         harness: version of this program.
         command: the argv that reproduces the run.
+        request: what was asked for; None for a replay, and in records of older versions.
         expect: what the kernel was expected to be.
         strict: whether known issues fail the run.
         promises: what became of each promise that a probe asked about, by huge-page size.
@@ -156,6 +181,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
     harness: str = ""
     command: tuple[str, ...] = ()
+    request: RequestSummary | None = None
     expect: Profile = REPORT
     strict: bool = False
     kernel: KernelSummary | None = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.kernel.available import Available, SourceVersion
+from harness.report import columns
 
 _TAKEN = {"now": "taken", "by fetch": "taken after `hgm kernel fetch`"}
 
@@ -13,10 +14,7 @@ _TAKEN = {"now": "taken", "by fetch": "taken after `hgm kernel fetch`"}
 def lines(found: Available) -> Iterator[str]:
     """Yield package, version, suites and remarks, a line for each version."""
     rows = [(one.package, one.version, _suites(one), _remarks(one)) for one in found.versions]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+    yield from columns.lines(rows)
 
 
 def _suites(one: SourceVersion) -> str:

@@ -26,7 +26,7 @@ _LARGE = 1 << 21
 _FINE_LIMIT = 4 << 20
 
 
-class Cell(NamedTuple):
+class MapCell(NamedTuple):
     """One square of the picture.
 
     Attributes:
@@ -53,7 +53,7 @@ class Picture(NamedTuple):
     probe: str
     result: CheckpointResult
     cell_size: int
-    cells: tuple[Cell, ...]
+    cells: tuple[MapCell, ...]
 
     def title(self) -> str:
         """Return the probe and the checkpoint, in a line."""
@@ -69,7 +69,7 @@ class Picture(NamedTuple):
         what = ", ".join(counts) or "nothing mapped"
         return f"{self.result.start:#x} to {end:#x}, {size(self.result.length)}: {what}"
 
-    def rows(self) -> list[tuple[str, tuple[Cell, ...]]]:
+    def rows(self) -> list[tuple[str, tuple[MapCell, ...]]]:
         """Return each row with the offset of its first cell."""
         return [
             (
@@ -95,7 +95,7 @@ def picture(probe: str, result: CheckpointResult, runs: Sequence[Run]) -> Pictur
     return Picture(probe, result, cell_size, cells(runs, result.start, result.length, cell_size))
 
 
-def cells(runs: Sequence[Run], start: int, length: int, cell_size: int) -> tuple[Cell, ...]:
+def cells(runs: Sequence[Run], start: int, length: int, cell_size: int) -> tuple[MapCell, ...]:
     """Return a cell for each ``cell_size`` bytes of a range."""
     count = -(-length // cell_size)
     smallest = [0] * count
@@ -112,7 +112,7 @@ def cells(runs: Sequence[Run], start: int, length: int, cell_size: int) -> tuple
             protected[index] |= run.uffd_wp
             at = stop
     return tuple(
-        Cell(_level(shift), bytes_ / cell_size, mark)
+        MapCell(_level(shift), bytes_ / cell_size, mark)
         for shift, bytes_, mark in zip(smallest, mapped, protected, strict=True)
     )
 
@@ -135,7 +135,7 @@ _STYLES: dict[Level, str] = {
 _PROTECTED = "rgb(215,110,165)"
 
 
-def glyphs(cell: Cell) -> str:
+def glyphs(cell: MapCell) -> str:
     """Return a cell as two characters that need no colour to be read."""
     first = _GLYPHS.get(cell.level) or _FULL
     if cell.level == "pte" and cell.present < 1:
@@ -161,7 +161,7 @@ def write(pictures: Sequence[Picture], stream: TextIO) -> None:
         console.print()
 
 
-def _text_row(offset: str, row: Sequence[Cell]) -> Text:
+def _text_row(offset: str, row: Sequence[MapCell]) -> Text:
     from rich.text import Text
 
     line = Text(f"{offset:>10}  ")
@@ -258,7 +258,7 @@ def _add_panel(panel: Xml.Element, each: Picture) -> None:
             top += _LINE
 
 
-def _add_cell(panel: Xml.Element, x: int, y: int, cell: Cell) -> None:
+def _add_cell(panel: Xml.Element, x: int, y: int, cell: MapCell) -> None:
     """Add a square; if base pages map a part of it, it is filled from the bottom to that share."""
     partly = cell.level == "pte" and cell.present < 1
     _add_square(panel, x, y, _SIDE, _UNMAPPED if partly else _FILLS[cell.level])
@@ -285,13 +285,13 @@ def _add_square(panel: Xml.Element, x: float, y: float, height: float, fill: str
 
 def _add_legend(panel: Xml.Element, top: int, cell_size: int) -> None:
     _add_text(panel, (_MARGIN, top + 13), f"{size(cell_size)} a cell", size_=12, fill=_FAINT)
-    items: list[tuple[str, Cell]] = [
-        ("PUD entry", Cell("pud", 1, False)),
-        ("PMD entry", Cell("pmd", 1, False)),
-        ("PTEs, all", Cell("pte", 1, False)),
-        ("PTEs, a part", Cell("pte", 0.4, False)),
-        ("not mapped", Cell("", 0, False)),
-        ("write-protected", Cell("", 0, True)),
+    items: list[tuple[str, MapCell]] = [
+        ("PUD entry", MapCell("pud", 1, False)),
+        ("PMD entry", MapCell("pmd", 1, False)),
+        ("PTEs, all", MapCell("pte", 1, False)),
+        ("PTEs, a part", MapCell("pte", 0.4, False)),
+        ("not mapped", MapCell("", 0, False)),
+        ("write-protected", MapCell("", 0, True)),
     ]
     x = _LEFT + _STEP - 8
     for name, cell in items:

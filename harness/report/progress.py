@@ -148,9 +148,12 @@ class TerminalProgress:
             self._live.update(self._task, completed=done, total=total, amount=amount)
 
     def note(self, text: str) -> None:
-        """Write the note above the live line."""
-        if self._live is not None:
-            self._live.console.print(" ".join(text.split()))
+        """Write the note above the live line, or to the stream where that has ended."""
+        line = " ".join(text.split())
+        if self._live is None:
+            self._stream.write(f"{line}\n")
+        else:
+            self._live.console.print(line)
 
     def _settle(self, *, finished: bool) -> None:
         """Remove the live line and, if its stage ended well, write a plain one."""

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from harness.kernel import specs
 from harness.records.base import Record
-from harness.records.run import REPORT, Profile
+from harness.records.run import REPORT, Profile, RequestSummary
 from harness.run.subject import Subject
 
 
@@ -32,3 +33,22 @@ class RunRequest(Record, frozen=True, kw_only=True):
     repeat: int = 1
     alone: bool = False
     build_only: bool = False
+
+    @property
+    def summary(self) -> RequestSummary:
+        """Return what the record keeps of it.
+
+        Raises:
+            SpecError: if the source or the series has no known form.
+        """
+        kernel = self.subject.kernel
+        return RequestSummary(
+            kernel=specs.parse_source(kernel.source).line,
+            series=specs.parse_series(kernel.series, kernel.mail_from).line,
+            first=kernel.first,
+            extra=kernel.extra,
+            features=kernel.features,
+            probes=self.probes,
+            kselftests=self.kselftests,
+            build_only=self.build_only,
+        )

@@ -55,6 +55,10 @@ MISTAKES = [
     (("selfcheck", "bench", "bisect", "--probe", "hgm/contineu-4k/1G"), "hgm/contineu-4k/1G"),
     (("compare", "nowhere", "elsewhere"), "nowhere"),
     (("judge", "nowhere"), "nowhere"),
+    (("history", "--import", "/nowhere"), "/nowhere"),
+    (("history", "no/such"), "no/such"),
+    (("history", "--store", "mysql://x/y"), "mysql://x/y"),
+    (("status", "--days", "0"), "--days"),
     (("test", "everything"), "everything"),
     (("nonsense",), "nonsense"),
 ]
@@ -179,7 +183,15 @@ def test_a_command_imports_only_what_it_needs() -> None:
     )
     modules = said.stdout.splitlines()[-1].split()
     assert "harness.probes.catalog" in modules
-    unwanted = {"filelock", "paramiko", "platformdirs", "rich", "subprocess", "harness.cli.run"}
+    unwanted = {
+        "filelock",
+        "paramiko",
+        "sqlalchemy",
+        "platformdirs",
+        "rich",
+        "subprocess",
+        "harness.cli.run",
+    }
     assert not unwanted & set(modules)
 
 

@@ -11,7 +11,7 @@ import pytest
 from harness.judge.pagetable import UFFD_WP, Run
 from harness.records.probe import CheckpointResult, LevelCount
 from harness.report import page_map
-from harness.report.page_map import Cell
+from harness.report.page_map import MapCell
 from tests.unit.judge.tables import LEAF
 
 VA, PA = 0x7F12_4000_0000, 0x1_4000_0000
@@ -32,7 +32,7 @@ def drawn(*runs: Run, length: int = GIB, **fields: object) -> page_map.Picture:
 
 def test_a_gib_has_a_cell_for_each_2_mib() -> None:
     made = drawn(Run(VA, 30, 1, PA | LEAF))
-    assert made.cells == (Cell("pud", 1.0, False),) * 512
+    assert made.cells == (MapCell("pud", 1.0, False),) * 512
     assert [len(row) for _, row in made.rows()] == [32] * 16
     assert [offset for offset, _ in made.rows()][:2] == ["+0", "+64 MiB"]
 
@@ -46,44 +46,44 @@ def test_a_2_mib_page_has_a_cell_for_each_base_page() -> None:
 @pytest.mark.parametrize(
     ("runs", "cell"),
     [
-        ((), Cell("", 0.0, False)),
-        ((Run(VA, 21, 1, PA | LEAF),), Cell("pmd", 1.0, False)),
-        ((Run(VA, 12, 512, PA | LEAF),), Cell("pte", 1.0, False)),
-        ((Run(VA, 12, 128, PA | LEAF),), Cell("pte", 0.25, False)),
+        ((), MapCell("", 0.0, False)),
+        ((Run(VA, 21, 1, PA | LEAF),), MapCell("pmd", 1.0, False)),
+        ((Run(VA, 12, 512, PA | LEAF),), MapCell("pte", 1.0, False)),
+        ((Run(VA, 12, 128, PA | LEAF),), MapCell("pte", 0.25, False)),
         (
             (Run(VA, 12, 1, PA | LEAF), Run(VA + KIB4, 12, 1, PA | LEAF)),
-            Cell("pte", 1 / 256, False),
+            MapCell("pte", 1 / 256, False),
         ),
-        ((Run(VA, 21, 1, MARKER_WP),), Cell("", 0.0, True)),
-        ((Run(VA, 12, 256, PA | LEAF | UFFD_WP),), Cell("pte", 0.5, True)),
+        ((Run(VA, 21, 1, MARKER_WP),), MapCell("", 0.0, True)),
+        ((Run(VA, 12, 256, PA | LEAF | UFFD_WP),), MapCell("pte", 0.5, True)),
     ],
 )
-def test_cell(runs: tuple[Run, ...], cell: Cell) -> None:
+def test_cell(runs: tuple[Run, ...], cell: MapCell) -> None:
     made = drawn(*runs)
     assert made.cells[0] == cell
-    assert set(made.cells[1:]) == {Cell("", 0.0, False)}
+    assert set(made.cells[1:]) == {MapCell("", 0.0, False)}
 
 
 def test_entries_that_cross_the_ends_of_the_range_are_cut() -> None:
     cells = page_map.cells((Run(VA, 30, 1, PA | LEAF),), VA + 4 * MIB2, 2 * MIB2, MIB2)
-    assert cells == (Cell("pud", 1.0, False),) * 2
+    assert cells == (MapCell("pud", 1.0, False),) * 2
 
 
 @pytest.mark.parametrize(
     ("cell", "shown"),
     [
-        (Cell("", 0.0, False), "··"),
-        (Cell("pud", 1.0, False), "██"),
-        (Cell("pmd", 1.0, False), "▓▓"),
-        (Cell("pmd", 1.0, True), "▓w"),
-        (Cell("pte", 1.0, False), "▇▇"),
-        (Cell("pte", 511 / 512, False), "▆▆"),
-        (Cell("pte", 1 / 512, False), "▁▁"),
-        (Cell("pte", 1.0, True), "▇w"),
-        (Cell("", 0.0, True), "ww"),
+        (MapCell("", 0.0, False), "··"),
+        (MapCell("pud", 1.0, False), "██"),
+        (MapCell("pmd", 1.0, False), "▓▓"),
+        (MapCell("pmd", 1.0, True), "▓w"),
+        (MapCell("pte", 1.0, False), "▇▇"),
+        (MapCell("pte", 511 / 512, False), "▆▆"),
+        (MapCell("pte", 1 / 512, False), "▁▁"),
+        (MapCell("pte", 1.0, True), "▇w"),
+        (MapCell("", 0.0, True), "ww"),
     ],
 )
-def test_a_cell_can_be_read_without_colour(cell: Cell, shown: str) -> None:
+def test_a_cell_can_be_read_without_colour(cell: MapCell, shown: str) -> None:
     assert page_map.glyphs(cell) == shown
 
 

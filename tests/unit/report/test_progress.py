@@ -94,9 +94,10 @@ def test_a_stage_that_an_exception_ended_is_not_finished(terminal: Terminal) -> 
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
 
 
-def test_nothing_is_written_outside_of_the_context(terminal: Terminal) -> None:
+def test_only_notes_are_written_outside_of_the_context(terminal: Terminal) -> None:
     progress = TerminalProgress(terminal)
     progress.stage("kernel")
     progress.step(1, 2, "objects")
-    progress.note("note")
     assert terminal.getvalue() == ""
+    progress.note("a warning\nthat comes late")
+    assert terminal.getvalue() == "a warning that comes late\n"

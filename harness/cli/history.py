@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm history`, `hgm status` and `hgm prune`: what is known of earlier runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.options import Command, json_option, runs_option, show
+
+_DAYS = 30
+
+
+def store_options(function: Command) -> Command:
+    """Add the options that say where the history is."""
+    store = click.option(
+        "--store",
+        envvar="HGM_STORE",
+        default="",
+        metavar="URL",
+        help="The history: postgresql://USER@HOST/DATABASE, or the path of a SQLite file.  "
+        "[default: $HGM_STORE, else history.db in --runs-dir]",
+    )
+    return store(runs_option(function))
+
+
+@click.command()
+@click.argument("probe", required=False)
+@store_options
+@click.option(
+    "--import",
+    "imported",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="First record the runs in this directory, or the run that it is; repeatable. A run that "
+    "was recorded before is replaced.",
+)
+@click.option("--rebuild", is_flag=True, help="First record all runs of --runs-dir.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    metavar="N",
+    help="Show the newest N.",
+)
+@json_option
+def history(
+    probe: str | None,
+    store: str,
+    runs_dir: Path,
+    imported: tuple[Path, ...],
+    rebuild: bool,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """Show the results of PROBE over all runs, or the runs.
+
+    PROBE is a name or glob as --probe takes it, or build, boot or console. Every run is recorded
+    when it ends.
+    """
+    from harness.errors import RecordError
+    from harness.records.history import ResultHistory, RunHistory
+    from harness.report import history as report
+    from harness.store import rundir
+    from harness.store.history.history import opened
+
+    wanted = (*imported, *([runs_dir] if rebuild else []))
+    for directory in wanted:
+        if not directory.is_dir():
+            raise RecordError(f"there is no directory {directory}")
+    with opened(store, runs_dir) as found:
+        problems: list[str] = []
+        for directory in wanted:
+            added = list(found.add_directories(rundir.find_runs(directory), problems))
+            click.echo(f"recorded {len(added)} runs of {directory}", err=True)
+        for problem in problems:
+            click.echo(f"not recorded: {problem}", err=True)
+        if probe is None:
+            past = RunHistory(runs=found.runs(limit))
+            show(past, report.runs(past), as_json=as_json)
+        else:
+            results = ResultHistory(results=found.results(probe, limit))
+            show(results, report.results(results), as_json=as_json)
+    return 0
+
+
+@click.command()
+@store_options
+@click.option(
+    "--days",
+    type=click.IntRange(min=1),
+    default=_DAYS,
+    show_default=True,
+    metavar="N",
+    help="Leave out what was not run in the last N days.",
+)
+@json_option
+def status(store: str, runs_dir: Path, days: int, as_json: bool) -> int:
+    """Show what fails, since when, and what is new.
+
+    Each result is compared with the run before it of the same kernel line, series, configuration,
+    machine and probes. Exit code 1 for a regression or a new failure that is neither flaky nor a
+    known issue.
+    """
+    import datetime
+
+    from harness.report import history as report
+    from harness.store.history import changes
+    from harness.store.history.history import opened
+
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
+    with opened(store, runs_dir) as found:
+        state = changes.state(found, since)
+    show(state, report.state(state), as_json=as_json)
+    return state.exit_code

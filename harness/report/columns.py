@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Rows of words as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+
+def lines(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Yield a line for each row, each column as wide as its widest word."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{word:<{width}}" for word, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The history as text: runs, the results of a test over runs, and what fails since when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.records.history import (
+    Category,
+    Cell,
+    CellState,
+    HistoryState,
+    PastResult,
+    PastRun,
+    ResultHistory,
+    ResultState,
+    RunHistory,
+)
+from harness.report import columns
+
+_WIDEST = 100
+_PLURALS: dict[Category, str] = {
+    "regression": "regressions",
+    "new failure": "new failures",
+    "new pass": "new passes",
+}
+
+
+def runs(found: RunHistory) -> Iterator[str]:
+    """Yield a line for each run."""
+    rows = [
+        (_when(run), run.verdict, f"{run.seconds:.0f} s", _kernel(run), _cell(run.cell), _name(run))
+        for run in found.runs
+    ]
+    yield from columns.lines(rows)
+    yield f"{len(rows)} runs, newest first"
+
+
+def results(found: ResultHistory) -> Iterator[str]:
+    """Yield a line for each result by cell, and the reason of each that did not pass."""
+    cells: dict[str, list[PastResult]] = {}
+    for each in found.results:
+        cells.setdefault(_cell(each.cell), []).append(each)
+    for cell, past in cells.items():
+        yield cell
+        rows = [
+            (
+                f"  {_when(each.run)}",
+                each.status,
+                _repetitions(each.good, each.bad),
+                f"{each.seconds:.2f} s",
+                each.name,
+                _kernel(each.run),
+                _name(each.run),
+            )
+            for each in past
+        ]
+        for line, each in zip(columns.lines(rows), past, strict=True):
+            yield line
+            if each.status != "PASS":
+                yield f"      {_cut(each.reason)}"
+        yield ""
+    yield f"{len(found.results)} results, newest first"
+
+
+def state(found: HistoryState) -> Iterator[str]:
+    """Yield what fails and what is new, the worst cells first, and a line that sums it up."""
+    for each in found.cells:
+        yield from _cell_state(each)
+    if found.stale:
+        yield f"left out: {found.stale} cells without a recent run (--days)"
+    counts = [
+        f"{count} {name if count == 1 else _PLURALS.get(name, name)}"
+        for name, count in found.counts.items()
+        if count
+    ]
+    word = "FAIL" if found.exit_code else "nothing new that is bad"
+    yield f"{word}: {', '.join(counts) or 'no runs'}"
+
+
+def _cell_state(found: CellState) -> Iterator[str]:
+    against = f"against {_when(found.before)}" if found.before else "its first run"
+    yield f"{_cell(found.cell)}"
+    yield f"  {_when(found.latest)}, {_kernel(found.latest)}, {against}: {_name(found.latest)}"
+    for test in found.tests:
+        yield f"  {test.category:<13}  {test.status or 'gone':<5}  {test.name}"
+        yield from (f"      {line}" for line in (_cut(test.reason), _since(test)) if line)
+    rest = [(found.passing, "pass"), (found.skipped, "skipped")]
+    yield f"  as before: {', '.join(f'{count} {word}' for count, word in rest)}"
+    yield ""
+
+
+def _since(test: ResultState) -> str:
+    """Return since when a test fails, how often, and whether that is known."""
+    if test.first_bad is None:
+        return ""
+    often = f"{'flaky' if test.flaky else 'steady'}: {test.bad} of {test.known} bad"
+    return "; ".join(
+        (
+            f"since {_when(test.first_bad)} ({_kernel(test.first_bad)}, {_name(test.first_bad)})",
+            f"last good {_when(test.last_good)} ({_kernel(test.last_good)})"
+            if test.last_good
+            else "never passed",
+            often,
+            f"known issue {', '.join(test.known_issues)}" if test.known_issues else "new",
+        )
+    )
+
+
+def _repetitions(good: int, bad: int) -> str:
+    return f"{bad} of {good + bad} bad" if good + bad > 1 else ""
+
+
+def _when(run: PastRun) -> str:
+    return f"{run.started:%Y-%m-%d %H:%M}"
+
+
+def _kernel(run: PastRun) -> str:
+    return run.release or "not built"
+
+
+def _name(run: PastRun) -> str:
+    return run.run_dir.rpartition("/")[2]
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "-"
+    words = (cell.kernel, cell.series, cell.config, cell.machine, cell.accel, cell.probes)
+    return " | ".join(word for word in words if word)
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Records a run in the history while its verdict is printed.
+
+The libraries that this needs take a third of a second to import, and a server may take longer to
+answer. The process does not end before it is done. The run directory remains the truth: what could
+not be recorded is a warning, and `hgm history --import` makes up for it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from harness.errors import foreseen
+from harness.progress import Progress
+from harness.records.run import RunRecord
+from harness.store.rundir import campaign_of
+
+_LATER = "to record it later: hgm history --import"
+
+_under_way: list[threading.Thread] = []
+
+
+def record(run: RunRecord, progress: Progress) -> None:
+    """Begin to record a run that has ended; a warning says if that is not possible."""
+    thread = threading.Thread(target=_record, args=(run, progress), name="history")
+    _under_way.append(thread)
+    thread.start()
+
+
+def wait() -> None:
+    """Wait until all runs of this process have been recorded."""
+    while _under_way:
+        _under_way.pop().join()
+
+
+def chosen() -> str:
+    """Return what ``HGM_STORE`` says; empty for the history among the run directories."""
+    return os.environ.get("HGM_STORE", "")
+
+
+def _record(run: RunRecord, progress: Progress) -> None:
+    directory = Path(run.run_dir)
+    try:
+        from harness.store.history.history import opened
+
+        with opened(chosen(), campaign_of(directory)[0]) as history:
+            history.add(run, directory)
+    except Exception as error:  # noqa: BLE001 - nothing may take a finished run's result away
+        known = foreseen(error)
+        why = repr(error) if known is None else known.line()
+        progress.note(f"warning: the run is not in the history: {why}; {_LATER} {directory}")

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Opens the database of the history: SQLite in a file, or PostgreSQL by URL.
+
+A SQLite file that is not there is made aside and linked into place, so that two processes that
+make it do not meet half of one. Tables of an older version are brought up to date on opening.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import URL, Connection, Engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from harness.errors import RecordError, SpecError, StoreUnavailable, no_space
+
+#: The newest revision of `harness/store/history/migrations`.
+HEAD = "0001"
+
+#: The name of the SQLite file in a directory of run directories.
+FILE = "history.db"
+
+#: Seconds to wait for another writer, or for a server.
+_PATIENCE = 10
+
+#: Of the lock that keeps two processes from changing PostgreSQL's tables at once.
+_MIGRATION_LOCK = 0x68676D
+
+_FORMS = "a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
+_PSYCOPG = f"{sys.executable} -m pip install 'psycopg[binary]'"
+
+
+def locate(chosen: str, runs: Path) -> URL:
+    """Return where the history is.
+
+    Args:
+        chosen: what ``--store`` or ``HGM_STORE`` says: a URL, or a path for SQLite; if it is empty
+            the history is `FILE` among the run directories.
+        runs: where run directories are made.
+
+    Raises:
+        SpecError: if it is neither, or of a database that is not supported.
+    """
+    if "://" not in chosen:
+        path = Path(chosen or runs / FILE).expanduser().absolute()
+        return URL.create("sqlite", database=str(path))
+    try:
+        url = make_url(chosen)
+    except (ArgumentError, ValueError):
+        raise SpecError("--store is not a URL", hint=f"write {_FORMS}") from None
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "postgresql+psycopg") or not url.database:
+        raise SpecError(f"--store {_shown(url)} is not supported", hint=f"write {_FORMS}")
+    return url
+
+
+def connect(url: URL) -> Engine:
+    """Return the database, made or brought up to date.
+
+    Raises:
+        StoreUnavailable: if it cannot be reached, is locked, or its driver is not installed.
+        RecordError: if it is not a history, or one of a newer version.
+    """
+    with explained(url):
+        if url.drivername == "sqlite":
+            path = Path(str(url.database))
+            if not path.exists():
+                _make_sqlite(path)
+            engine = _sqlite(url)
+        else:
+            engine = sqlalchemy.create_engine(
+                url,
+                connect_args={
+                    "connect_timeout": _PATIENCE,
+                    "options": f"-c lock_timeout={_PATIENCE}s",
+                },
+            )
+        try:
+            _bring_up_to_date(engine, url)
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
+
+
+@contextlib.contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection in a transaction that writes; it is one of many writers at a time."""
+    with (
+        engine.connect().execution_options(hgm_writes=True) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextlib.contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turn an error of the database into one of the tree."""
+    where = _shown(url)
+    try:
+        yield
+    except (ModuleNotFoundError, NoSuchModuleError):
+        raise StoreUnavailable(
+            f"{where}: psycopg, the driver of PostgreSQL, is not installed", hint=_PSYCOPG
+        ) from None
+    except OSError as error:
+        raise no_space(error, Path(str(url.database))) or StoreUnavailable(
+            f"{where}: {error.strerror}"
+        ) from None
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        line = " ".join(str(cause).split())
+        if "file is not a database" in line or "malformed" in line:
+            raise RecordError(
+                f"{where} is damaged: {line}", hint="remove it, then `hgm history --rebuild`"
+            ) from None
+        raise StoreUnavailable(f"{where}: {line}") from None
+
+
+def _shown(url: URL) -> str:
+    """Return a URL for a message: without its password, and SQLite's as a path."""
+    if url.drivername == "sqlite":
+        return str(url.database)
+    return url.render_as_string(hide_password=True)
+
+
+def _sqlite(url: URL) -> Engine:
+    timeout = {} if "timeout" in url.query else {"timeout": _PATIENCE}
+    engine = sqlalchemy.create_engine(url, connect_args=timeout)
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        # SQLAlchemy says when a transaction begins, and not Python's module, which knows no kinds.
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        # One that reads first and writes later would fail if another wrote meanwhile.
+        writes = connection.get_execution_options().get("hgm_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _make_sqlite(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    url = URL.create("sqlite", database=str(part))
+    try:
+        with contextlib.closing(sqlite3.connect(part)) as made:
+            made.execute("PRAGMA journal_mode=WAL")  # stays: no reader waits for a writer
+        engine = _sqlite(url)
+        _bring_up_to_date(engine, url)
+        engine.dispose()
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(part)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _bring_up_to_date(engine: Engine, url: URL) -> None:
+    with engine.connect() as connection:
+        found = _revision(connection)
+    if found == HEAD:
+        return
+    if found is not None and found > HEAD:
+        raise RecordError(
+            f"{_shown(url)} was written by a newer hgm: its tables have revision {found}, and this "
+            f"program knows {HEAD}",
+            hint="use that version, or another --store",
+        )
+    from harness.store.history import migrations  # 100 ms that an up-to-date store does without
+
+    with writing(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        migrations.upgrade(connection, HEAD)
+
+
+def _revision(connection: Connection) -> str | None:
+    """Return the revision of the tables; None if there are none."""
+    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The history of runs: what goes into the database, and what is asked of it, as typed records."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import ColumnElement, Engine, Select, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from harness.errors import RecordError
+from harness.probes.catalog import matches
+from harness.records.base import to_json
+from harness.records.history import BOOT, BUILD, CONSOLE, Cell, PastResult, PastRun
+from harness.records.outcome import Outcome
+from harness.records.probe import Status
+from harness.records.run import RunRecord, Verdict
+from harness.store import rundir
+from harness.store.history import database, extract
+from harness.store.history.cell import cell_id
+from harness.store.history.tables import CellRow, ResultRow, RunRow
+
+#: Kinds of campaigns whose runs are compared from night to night; a single run has none.
+_NIGHTLY = ("", "matrix")
+
+
+@contextlib.contextmanager
+def opened(chosen: str, runs: Path) -> Iterator[HistoryStore]:
+    """Open the history; every error of the database is then one of the tree.
+
+    Args:
+        chosen: ``--store`` or ``HGM_STORE``; empty for the one of the run directories.
+        runs: where run directories are made.
+
+    Raises:
+        SpecError: if ``chosen`` has no known form.
+        StoreUnavailable: if the database cannot be reached, or is locked.
+        RecordError: if it is not a history, or of a newer version.
+    """
+    url = database.locate(chosen, runs)
+    engine = database.connect(url)
+    try:
+        with database.explained(url):
+            yield HistoryStore(engine)
+    finally:
+        engine.dispose()
+
+
+class HistoryStore:
+    """The records of all runs.
+
+    Args:
+        engine: the database, up to date.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add(self, record: RunRecord, run_dir: Path) -> PastRun:
+        """Record a run, in the place of what was recorded of it before.
+
+        Args:
+            record: of a run that has ended.
+            run_dir: its directory.
+
+        Raises:
+            RecordError: if the record does not say when the run began.
+        """
+        run = extract.run_of(record, str(run_dir.absolute()))
+        results = tuple(extract.results_of(record, run))
+        data = zlib.compress(to_json(record))
+        try:
+            self._write(run, results, data)
+        except IntegrityError:  # another process recorded the same run, or the same new cell
+            self._write(run, results, data)
+        return run
+
+    def _write(self, run: PastRun, results: Sequence[PastResult], record: bytes) -> None:
+        cells = {cell_id(cell): cell for cell in (run.cell, *(r.cell for r in results)) if cell}
+        with database.writing(self._engine) as connection:
+            connection.execute(delete(ResultRow).where(ResultRow.run_id == run.id))
+            connection.execute(delete(RunRow).where(RunRow.id == run.id))
+            known = connection.scalars(select(CellRow.id).where(CellRow.id.in_(cells)))
+            for new in cells.keys() - set(known):
+                connection.execute(insert(CellRow).values(id=new, **_fields(cells[new])))
+            connection.execute(
+                insert(RunRow).values(
+                    **{
+                        **_fields(run),
+                        "cell_id": run.cell and cell_id(run.cell),
+                        "outcome": str(run.outcome),
+                        "record": record,
+                    }
+                )
+            )
+            if results:
+                connection.execute(insert(ResultRow), [_result_values(each) for each in results])
+
+    def add_directories(
+        self, directories: Iterable[Path], problems: list[str]
+    ) -> Iterator[PastRun]:
+        """Record what lies in run directories; yield each run.
+
+        Args:
+            directories: of runs.
+            problems: gets a line for each that cannot be read, or has not ended.
+        """
+        for directory in directories:
+            try:
+                record = rundir.load(directory)
+                if record.outcome is Outcome.CUT:
+                    problems.append(f"{directory} is under way, or was killed")
+                else:
+                    yield self.add(record, directory)
+            except RecordError as error:
+                problems.append(error.line())
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove runs and their results."""
+        with database.writing(self._engine) as connection:
+            connection.execute(delete(ResultRow).where(ResultRow.run_id.in_(ids)))
+            connection.execute(delete(RunRow).where(RunRow.id.in_(ids)))
+
+    def runs(self, limit: int | None = None) -> tuple[PastRun, ...]:
+        """Return the runs, newest first."""
+        query = select(RunRow).order_by(RunRow.started.desc(), RunRow.id).limit(limit)
+        with Session(self._engine) as session:
+            return tuple(_run(row) for row in session.scalars(query))
+
+    def record(self, run: PastRun) -> RunRecord:
+        """Return the whole record of a run.
+
+        Raises:
+            RecordError: if it has been removed.
+        """
+        query = select(RunRow.record).where(RunRow.id == run.id)
+        with self._engine.connect() as connection:
+            data = connection.scalars(query).one_or_none()
+        if data is None:
+            raise RecordError(f"the history no longer has run {run.id} ({run.run_dir})")
+        return rundir.parse(zlib.decompress(data), run.run_dir)
+
+    def results(self, glob: str, limit: int | None = None) -> tuple[PastResult, ...]:
+        """Return the results of the tests whose name, or name without size, matches, newest first.
+
+        Raises:
+            RecordError: if there is no such test.
+        """
+        with Session(self._engine) as session:
+            names = session.scalars(select(ResultRow.name).distinct()).all()
+            wanted = [name for name in names if matches(name, glob)]
+            if not wanted:
+                raise RecordError(
+                    f"no run in the history has a result of {glob!r}",
+                    hint="`hgm probes list` shows the names",
+                )
+            query = _newest_first(ResultRow.name.in_(wanted)).limit(limit)
+            return tuple(_result(row) for row in session.scalars(query))
+
+    def cells(self, since: datetime.datetime | None = None) -> tuple[Cell, ...]:
+        """Return the cells that were run from night to night, and since a time if one is given.
+
+        They are sorted; those of builds come before those of machines.
+        """
+        query = (
+            select(CellRow)
+            .join(ResultRow, ResultRow.cell_id == CellRow.id)
+            .join(RunRow, RunRow.id == ResultRow.run_id)
+        )
+        query = query.where(RunRow.campaign.in_(_NIGHTLY), ResultRow.name.in_((BUILD, BOOT)))
+        if since is not None:
+            query = query.where(RunRow.started >= since)
+        with Session(self._engine) as session:
+            found = [_cell(row) for row in session.scalars(query.distinct())]
+        return tuple(sorted(found, key=_by_words))
+
+    def last_runs(self, cell: Cell, marker: str, count: int) -> tuple[PastRun, ...]:
+        """Return the last runs of a cell that say something of a kind, newest first.
+
+        Args:
+            cell: which one.
+            marker: `BUILD` for what they say of a build, `BOOT` of a boot, `CONSOLE` of probes.
+            count: how many at most.
+        """
+        query = _newest_first(_of_cell(cell), ResultRow.name == marker, _nightly()).limit(count)
+        with Session(self._engine) as session:
+            return tuple(_run(row.run) for row in session.scalars(query))
+
+    def results_of(self, run: PastRun, marker: str) -> tuple[PastResult, ...]:
+        """Return the results of a run that are of a kind, see `last_runs`."""
+        kind = (
+            ResultRow.name.not_in((BUILD, BOOT)) if marker == CONSOLE else ResultRow.name == marker
+        )
+        query = select(ResultRow).where(ResultRow.run_id == run.id, kind).order_by(ResultRow.name)
+        with Session(self._engine) as session:
+            return tuple(_result(row) for row in session.scalars(query))
+
+    def trail(self, cell: Cell, name: str) -> Iterator[PastResult]:
+        """Yield all results of a test in a cell, newest first."""
+        query = _newest_first(_of_cell(cell), ResultRow.name == name, _nightly())
+        with Session(self._engine) as session:
+            for row in session.scalars(query.execution_options(yield_per=100)):
+                yield _result(row)
+
+
+def _newest_first(*conditions: ColumnElement[bool]) -> Select[ResultRow]:
+    query = select(ResultRow).join(RunRow, RunRow.id == ResultRow.run_id).where(*conditions)
+    return query.order_by(RunRow.started.desc(), RunRow.id, ResultRow.name)
+
+
+def _of_cell(cell: Cell) -> ColumnElement[bool]:
+    return ResultRow.cell_id == cell_id(cell)
+
+
+def _nightly() -> ColumnElement[bool]:
+    return RunRow.campaign.in_(_NIGHTLY)
+
+
+def _by_words(cell: Cell) -> tuple[str, ...]:
+    return (cell.kernel, cell.series, cell.config, cell.machine, cell.accel, cell.probes)
+
+
+def _fields(record: Cell | PastRun) -> dict[str, object]:
+    return {name: getattr(record, name) for name in record.__struct_fields__ if name != "cell"}
+
+
+def _result_values(result: PastResult) -> dict[str, object]:
+    return {
+        "run_id": result.run.id,
+        "cell_id": result.cell and cell_id(result.cell),
+        "name": result.name,
+        "status": result.status,
+        "good": result.good,
+        "bad": result.bad,
+        "seconds": result.seconds,
+        "reason": result.reason,
+        "known_issues": list(result.known_issues),
+    }
+
+
+def _cell(row: CellRow) -> Cell:
+    return Cell(**{name: getattr(row, name) for name in Cell.__struct_fields__})
+
+
+def _run(row: RunRow) -> PastRun:
+    return PastRun(
+        id=row.id,
+        started=row.started,
+        seconds=row.seconds,
+        build_seconds=row.build_seconds,
+        verdict=cast(Verdict, row.verdict),
+        outcome=Outcome(row.outcome),
+        exit_code=row.exit_code,
+        reason=row.reason,
+        release=row.release,
+        origin=row.origin,
+        kernel_key=row.kernel_key,
+        cell=None if row.cell is None else _cell(row.cell),
+        campaign=row.campaign,
+        run_dir=row.run_dir,
+    )
+
+
+def _result(row: ResultRow) -> PastResult:
+    return PastResult(
+        run=_run(row.run),
+        name=row.name,
+        cell=None if row.cell is None else _cell(row.cell),
+        status=cast(Status, row.status),
+        good=row.good,
+        bad=row.bad,
+        seconds=row.seconds,
+        reason=row.reason,
+        known_issues=tuple(row.known_issues),
+    )

@@ -1,0 +1,560 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The history on SQLite and on PostgreSQL: one suite for both."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy
+from click.testing import CliRunner, Result
+
+from harness.cli import main
+from harness.errors import HarnessError, RecordError, SpecError, StoreUnavailable
+from harness.progress import Silent
+from harness.records.base import to_json
+from harness.records.history import Category, CellState, HistoryState, ResultState
+from harness.records.outcome import Outcome
+from harness.records.probe import ProbeResult, Status
+from harness.records.run import RunRecord
+from harness.store import rundir
+from harness.store.history import background, changes, database, migrations
+from harness.store.history.history import HistoryStore, opened
+from tests.unit.store.pasts import asking, night
+
+PASS_ALL: dict[str, Status] = {"a/x/1G": "PASS", "a/x/2M": "PASS", "b/y/2M": "PASS"}
+EVER = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+@pytest.fixture
+def history(shared_store: str) -> Iterator[HistoryStore]:
+    """Return an empty history, in tables that the tests share."""
+    with opened(shared_store, Path()) as found:
+        found.remove([run.id for run in found.runs()])
+        yield found
+
+
+def add(history: HistoryStore, *records: RunRecord) -> None:
+    for record in records:
+        history.add(record, Path(record.run_dir))
+
+
+# ---- what goes in comes out --------------------------------------------------------------------
+
+
+def test_a_run_is_read_back_whole(history: HistoryStore) -> None:
+    record = night(3, {"a/x/1G": "PASS", "a/x/2M": "FAIL"}, splat="BUG: sleeping")
+    run = history.add(record, Path(record.run_dir))
+    assert history.runs() == (run,)
+    assert (run.release, run.origin, run.outcome) == ("6.12.3", "3-1", Outcome.PROBES_RAN)
+    assert run.started == datetime.datetime(2026, 11, 4, 2, 0, tzinfo=datetime.UTC)
+    assert history.record(run) == record
+    found = {each.name: (each.status, each.good, each.bad) for each in history.results("*")}
+    assert found == {
+        "a/x/1G": ("PASS", 1, 0),
+        "a/x/2M": ("FAIL", 0, 1),
+        "boot": ("PASS", 1, 0),
+        "build": ("PASS", 1, 0),
+        "console": ("FAIL", 0, 1),
+    }
+    (bad,) = history.results("a/x/2M")
+    assert (bad.reason, bad.seconds, bad.run) == ("a/x/2M: no", 1.5, run)
+
+
+def test_repetitions_are_one_result(history: HistoryStore) -> None:
+    add(history, night(1, {"a/x/2M": "PASS", "a/x/2M#2": "FAIL", "a/x/2M#3": "LOST"}))
+    (found,) = history.results("a/x")
+    assert (found.name, found.status, found.good, found.bad) == ("a/x/2M", "FAIL", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "names"),
+    [
+        (Outcome.PATCH_REFUSED, {"build": "FAIL"}),
+        (Outcome.CONFIG_REFUSED, {"build": "FAIL"}),
+        (Outcome.NOT_COMPILED, {"build": "FAIL"}),
+        (Outcome.NOT_BOOTED, {"build": "PASS", "boot": "FAIL"}),
+        (Outcome.BUILT_ONLY, {"build": "PASS"}),
+        (Outcome.INFRASTRUCTURE, {}),
+        (Outcome.INTERRUPTED, {}),
+        (Outcome.USER_MISTAKE, {}),
+    ],
+)
+def test_a_run_that_did_not_reach_its_probes(
+    history: HistoryStore, outcome: Outcome, names: dict[str, Status]
+) -> None:
+    add(history, night(1, PASS_ALL, outcome=outcome))
+    assert len(history.runs()) == 1
+    if names:
+        assert {each.name: each.status for each in history.results("*")} == names
+    else:
+        with pytest.raises(RecordError, match="no run in the history has a result"):
+            history.results("*")
+
+
+def test_a_run_that_is_recorded_again_is_replaced(history: HistoryStore) -> None:
+    add(history, night(1, PASS_ALL), night(1, {"a/x/1G": "FAIL"}))
+    assert len(history.runs()) == 1
+    assert [each.status for each in history.results("a/*")] == ["FAIL"]
+
+
+def test_what_is_removed_is_gone(history: HistoryStore) -> None:
+    add(history, night(1, PASS_ALL), night(2, PASS_ALL))
+    newest, oldest = history.runs()
+    history.remove([newest.id])
+    assert history.runs() == (oldest,)
+    assert {each.run for each in history.results("*")} == {oldest}
+    with pytest.raises(RecordError, match="no longer has run"):
+        history.record(newest)
+
+
+def test_the_newest_come_first_and_are_limited(history: HistoryStore) -> None:
+    add(history, *(night(number, PASS_ALL) for number in (2, 1, 3)))
+    assert [run.release for run in history.runs(2)] == ["6.12.3", "6.12.2"]
+    assert [each.run.release for each in history.results("b/y", 2)] == ["6.12.3", "6.12.2"]
+
+
+# ---- hostile text ------------------------------------------------------------------------------
+
+HOSTILE = [
+    *(f"before{chr(code)}after" for code in (*range(32), *range(127, 160))),
+    *("'; DROP TABLE runs; --", '"; DELETE FROM results', "' OR '1'='1", "%s %(x)s {0} $1 ?1 :x"),
+    *("<script>alert(1)</script>", "<img src=x onerror=1>", "&lt;&#0;&amp;", "]]>", "<!--"),
+    *("\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\u202egnp.exe", "\u2028\u2029", "\ufeffBOM"),
+    *("\U0001f4a5", "\ud7ff\ue000", "\uffff\ufffe", "e\u0301" * 50, "\\x00 \\u0000 \\N{NULL}"),
+    *("../../../etc/passwd", "C:\\nul", "-rf", "--store=x", "$(reboot)", "`reboot`", "a\r\nb: c"),
+    *("x" * length for length in (1000, 65_535, 300_000)),
+    *(f"{chr(33 + number)}{number}\t\0'\"\\%_\x7f" for number in range(200)),
+][:200]
+
+
+def test_200_hostile_strings_change_nothing_but_themselves(history: HistoryStore) -> None:
+    assert len(set(HOSTILE)) == 200
+    plain = night(1)
+    probes = tuple(
+        # A name has to be a file name too; PostgreSQL would not index one of a megabyte.
+        ProbeResult(name=f"h/{text[:60]}{number}", status="FAIL", reason=text, known_issues=(text,))
+        for number, text in enumerate(HOSTILE)
+    )
+    record = msgspec.structs.replace(
+        plain,
+        probes=probes,
+        reason="".join(HOSTILE[:60]),
+        request=asking(series=HOSTILE[1], probes=tuple(HOSTILE[100:110])),
+    )
+    run = history.add(record, Path("/runs/'; DROP TABLE runs; --"))
+    assert history.record(run) == record
+    stored = {each.name: each for each in history.results("h/*")}
+    assert len(stored) == 200
+    for probe in probes:
+        kept = stored[probe.name.replace("\0", "\ufffd").partition("#")[0]]
+        assert kept.reason == probe.reason.replace("\0", "\ufffd")
+        assert kept.known_issues == probe.known_issues
+    assert len(history.cells()) == 2
+    add(history, night(2, PASS_ALL))
+    assert len(history.runs()) == 2
+
+
+# ---- several writers ---------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from pathlib import Path
+from harness.store.history.history import opened
+from tests.unit.store.pasts import night
+with opened(sys.argv[1], Path()) as history:
+    for number in map(int, sys.argv[2:]):
+        record = night(number, {f"a/{each}/2M": "PASS" for each in range(50)})
+        history.add(record, Path(record.run_dir))
+"""
+
+#: Stops in the middle of a transaction, with everything but the results written.
+STUCK = """
+import sys, time
+from pathlib import Path
+from harness.store.history import history, database
+from tests.unit.store.pasts import night
+def stop(result):
+    print("ready", flush=True)
+    time.sleep(600)
+with history.opened(sys.argv[1], Path()) as found:
+    history._result_values = stop
+    record = night(2, {"a/x/2M": "PASS"})
+    found.add(record, Path(record.run_dir))
+"""
+
+
+def started(program: str, store: str, *words: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, store, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+
+
+def test_two_writers_make_the_store_and_lose_nothing(store: str) -> None:
+    both = [started(WRITER, store, *numbers) for numbers in (range(20), range(10, 30))]
+    said = [each.communicate(timeout=120)[1] for each in both]
+    assert [each.returncode for each in both] == [0, 0], said
+    with opened(store, Path()) as history:
+        assert len(history.runs()) == 30
+        assert len(history.results("a/*")) == 30 * 50
+        assert len(history.cells()) == 2
+
+
+def test_a_writer_that_is_killed_leaves_nothing_half(store: str) -> None:
+    with opened(store, Path()) as history:
+        add(history, night(1, PASS_ALL))
+    writer = started(STUCK, store)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "ready\n", writer.communicate()[1]
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate(timeout=60)
+    with opened(store, Path()) as history:
+        assert [run.release for run in history.runs()] == ["6.12.1"]
+        add(history, night(2, PASS_ALL))
+        assert len(history.runs()) == 2
+
+
+def test_a_locked_store_is_a_warning_and_the_run_keeps_its_result(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_PATIENCE", 1)
+    with opened(store, Path()) as history:
+        add(history, night(1, PASS_ALL))
+    url = database.locate(store, Path())
+    other = database.connect(url)
+    monkeypatch.setenv("HGM_STORE", store)
+    with database.writing(other) as connection:
+        if url.drivername != "sqlite":
+            connection.exec_driver_sql("LOCK TABLE runs, results IN ACCESS EXCLUSIVE MODE")
+        (line,) = warnings_of(night(2, PASS_ALL))
+    assert line.startswith("warning: the run is not in the history: ")
+    assert "lock" in line
+    other.dispose()
+    assert warnings_of(night(2, PASS_ALL)) == []
+    with opened(store, Path()) as history:
+        assert len(history.runs()) == 2
+
+
+class Noting(Silent):
+    """A progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def warnings_of(record: RunRecord) -> list[str]:
+    """Record a run as its end does, and return what is said of it."""
+    noting = Noting()
+    background.record(record, noting)
+    background.wait()
+    return noting.notes
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("/proc/nowhere/history.db", "/proc/nowhere"),
+        ("postgresql://me:secret@127.0.0.1:1/x", "postgresql+psycopg://me:***@127.0.0.1:1/x"),
+        ("mysql://me@x/y", "is not supported"),
+        ("postgresql://", "is not supported"),
+        ("://", "not a URL"),
+    ],
+)
+def test_a_store_that_cannot_be_is_one_line(
+    store: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HGM_STORE", store)
+    (line,) = warnings_of(night(1, PASS_ALL))
+    assert said in line
+    assert "\n" not in line
+    assert "secret" not in line
+    assert line.endswith("hgm history --import /runs/20261102-020000-debian-0001")
+    with pytest.raises((SpecError, StoreUnavailable)), opened(store, Path()):
+        pass
+
+
+# ---- revisions of the tables -------------------------------------------------------------------
+
+
+def test_the_tables_are_as_they_are_declared(store: str) -> None:
+    engine = database.connect(database.locate(store, Path()))
+    with database.writing(engine) as connection:
+        migrations.check(connection)
+        assert database._revision(connection) == database.HEAD
+    engine.dispose()
+
+
+def test_a_store_of_a_newer_version_is_refused(store: str) -> None:
+    _execute(store, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(RecordError, match="written by a newer hgm"), opened(store, Path()):
+        pass
+
+
+def _execute(store: str, *statements: str) -> None:
+    engine = database.connect(database.locate(store, Path()))
+    with database.writing(engine) as connection:
+        for statement in statements:
+            connection.execute(sqlalchemy.text(statement))
+    engine.dispose()
+
+
+def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    path.write_bytes(b"this is text\n" * 1000)
+    with pytest.raises(RecordError, match=rf"{path} is damaged"), opened(str(path), Path()):
+        pass
+    other = tmp_path / "other.db"
+    sqlite3.connect(other).execute("CREATE TABLE runs (x)").connection.close()
+    with pytest.raises(HarnessError, match="already exists"), opened(str(other), Path()):
+        pass
+
+
+# ---- made again from run directories -----------------------------------------------------------
+
+
+def test_it_is_made_again_from_run_directories(history: HistoryStore, tmp_path: Path) -> None:
+    records = [night(number, PASS_ALL) for number in range(5)]
+    for record in records:
+        directory = tmp_path / Path(record.run_dir).name
+        directory.mkdir()
+        (directory / "result.json").write_bytes(to_json(record))
+    for name, content in (("cut", to_json(RunRecord())), ("damaged", b"{")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_bytes(content)
+    add(history, records[0])
+    for _ in range(2):
+        problems: list[str] = []
+        found = list(history.add_directories(rundir.find_runs(tmp_path), problems))
+        assert len(found) == 5
+        assert len(problems) == 2
+    assert len(history.runs()) == 5
+    assert {run.run_dir for run in history.runs()} == {
+        str(tmp_path / Path(record.run_dir).name) for record in records
+    }
+    assert {history.record(run).started for run in found} == {each.started for each in records}
+
+
+# ---- what fails, since when --------------------------------------------------------------------
+
+
+def state(history: HistoryStore) -> HistoryState:
+    return changes.state(history, EVER)
+
+
+def probed_cell(history: HistoryStore) -> CellState:
+    (found,) = [each for each in state(history).cells if each.cell.machine]
+    return found
+
+
+def changed(history: HistoryStore) -> dict[str, ResultState]:
+    return {test.name: test for test in probed_cell(history).tests}
+
+
+def nights(
+    history: HistoryStore, name: str, statuses: Sequence[Status | None], key: str = ""
+) -> None:
+    for number, status in enumerate(statuses, 1):
+        others: dict[str, Status] = {"other/2M": "PASS"}
+        add(history, night(number, others | ({name: status} if status else {}), key=key))
+
+
+CATEGORIES: list[tuple[Status | None, Status | None, Category]] = [
+    ("PASS", "FAIL", "regression"),
+    ("PASS", "CRASH", "regression"),
+    ("PASS", "KNOWN", "regression"),
+    ("FAIL", "PASS", "fixed"),
+    ("KNOWN", "PASS", "fixed"),
+    ("FAIL", "HANG", "still failing"),
+    (None, "FAIL", "new failure"),
+    ("SKIP", "FAIL", "new failure"),
+    ("LOST", "FAIL", "new failure"),
+    (None, "PASS", "new pass"),
+    ("SKIP", "PASS", "new pass"),
+    (None, "SKIP", "appeared"),
+    ("PASS", None, "disappeared"),
+    ("PASS", "SKIP", "disappeared"),
+    ("PASS", "LOST", "disappeared"),
+    ("FAIL", None, "disappeared"),
+    ("SKIP", None, "disappeared"),
+]
+
+
+def test_each_change_has_its_category(history: HistoryStore) -> None:
+    names = [f"a/x{number}/2M" for number in range(len(CATEGORIES))]
+    for number in (0, 1):
+        pairs = [(before, after)[number] for before, after, _ in CATEGORIES]
+        ends = {name: end for name, end in zip(names, pairs, strict=True) if end}
+        add(history, night(number, ends))
+    found = {name: test.category for name, test in changed(history).items()}
+    assert found == {name: each[2] for name, each in zip(names, CATEGORIES, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [("PASS", "FAIL", 1), (None, "HANG", 1), ("PASS", "KNOWN", 0), ("FAIL", "FAIL", 0)],
+)
+def test_only_what_is_new_and_not_known_is_alarming(
+    history: HistoryStore, before: Status | None, after: Status, code: int
+) -> None:
+    nights(history, "a/x/2M", [before, after])
+    assert state(history).exit_code == code
+
+
+UNCHANGED: list[tuple[Status, Status]] = [("PASS", "PASS"), ("SKIP", "SKIP"), ("SKIP", "LOST")]
+
+
+def test_what_ends_as_before_is_counted_only(history: HistoryStore) -> None:
+    for number in (0, 1):
+        add(history, night(number, {f"a/{i}/2M": each[number] for i, each in enumerate(UNCHANGED)}))
+    found = probed_cell(history)
+    assert found.tests == ()
+    assert (found.passing, found.skipped) == (3, 2)  # boot and console passed too
+
+
+def test_since_when_it_fails(history: HistoryStore) -> None:
+    nights(history, "a/x/2M", ["FAIL", "PASS", "PASS", "FAIL", "SKIP", "CRASH"])
+    test = changed(history)["a/x/2M"]
+    assert test.first_bad is not None
+    assert test.last_good is not None
+    assert (test.last_good.release, test.first_bad.release) == ("6.12.3", "6.12.4")
+    assert (test.bad, test.known, test.flaky) == (3, 5, False)
+    assert test.category == "new failure"  # the run before has no result
+
+
+def test_what_never_passed_has_no_last_good_run(history: HistoryStore) -> None:
+    nights(history, "a/x/2M", ["FAIL", "FAIL"])
+    test = changed(history)["a/x/2M"]
+    assert test.first_bad is not None
+    assert test.first_bad.release == "6.12.1"
+    assert test.last_good is None
+
+
+def test_it_is_flaky_only_if_one_kernel_both_passes_and_fails(history: HistoryStore) -> None:
+    nights(history, "a/x/2M", ["PASS", "FAIL", "PASS", "FAIL"])
+    assert not changed(history)["a/x/2M"].flaky
+    assert state(history).exit_code == 1
+    nights(history, "a/x/2M", ["PASS", "FAIL", "PASS", "FAIL"], key="one kernel")
+    assert changed(history)["a/x/2M"].flaky
+    assert state(history).exit_code == 0
+
+
+def test_repetitions_in_one_run_show_that_it_is_flaky(history: HistoryStore) -> None:
+    add(history, night(1, {"a/x/2M": "PASS"}), night(2, {"a/x/2M": "PASS", "a/x/2M#2": "FAIL"}))
+    assert changed(history)["a/x/2M"].flaky
+
+
+def test_the_first_run_of_a_cell_has_new_failures_and_no_new_passes(history: HistoryStore) -> None:
+    add(history, night(1, {**PASS_ALL, "b/y/2M": "FAIL"}))
+    found = probed_cell(history)
+    assert [(test.name, test.category) for test in found.tests] == [("b/y/2M", "new failure")]
+    assert found.before is None
+    assert found.passing == 4
+
+
+def test_a_kernel_that_does_not_boot_hides_no_probe(history: HistoryStore) -> None:
+    add(history, night(1, PASS_ALL), night(2, {**PASS_ALL, "b/y/2M": "FAIL"}))
+    add(history, night(3, outcome=Outcome.NOT_BOOTED))
+    found = {name: test.category for name, test in changed(history).items()}
+    assert found == {"boot": "regression", "b/y/2M": "regression"}
+    assert probed_cell(history).latest.release == "6.12.3"
+
+
+def test_a_kernel_that_does_not_build_is_a_cell_of_its_own(history: HistoryStore) -> None:
+    add(history, night(1, PASS_ALL), night(2, outcome=Outcome.NOT_COMPILED))
+    first, second = state(history).cells
+    assert first.cell.machine == ""
+    assert [(test.name, test.category) for test in first.tests] == [("build", "regression")]
+    assert second.tests == ()
+    assert second.latest.release == "6.12.1"
+
+
+def test_a_splat_outside_of_any_probe_is_a_regression(history: HistoryStore) -> None:
+    add(history, night(1, PASS_ALL), night(2, PASS_ALL, splat="BUG: bad page"))
+    test = changed(history)["console"]
+    assert (test.category, test.reason) == ("regression", "BUG: bad page")
+
+
+def test_runs_that_say_nothing_are_not_compared_with(history: HistoryStore) -> None:
+    add(history, night(1, PASS_ALL), night(2, PASS_ALL, outcome=Outcome.INFRASTRUCTURE))
+    add(history, night(3, {**PASS_ALL, "b/y/2M": "FAIL"}))
+    assert changed(history)["b/y/2M"].category == "regression"
+
+
+def test_cells_are_not_mixed(history: HistoryStore) -> None:
+    add(history, night(1, PASS_ALL), night(2, {"a/x/1G": "FAIL"}, request=asking(series="none")))
+    by_series = {each.cell.series: each for each in state(history).cells if each.cell.machine}
+    assert by_series["hgm-6.12"].tests == ()
+    assert [test.category for test in by_series["none"].tests] == ["new failure"]
+
+
+def test_the_runs_of_a_bisection_are_on_record_and_not_compared(history: HistoryStore) -> None:
+    add(history, night(1, PASS_ALL))
+    history.add(
+        night(2, {"a/x/1G": "FAIL"}), Path("/runs/bisect-hgm-6.12-0123abcd/0001/20261103-x")
+    )
+    assert len(history.results("a/x/1G")) == 2
+    assert probed_cell(history).tests == ()
+
+
+def test_what_was_not_run_lately_is_left_out_and_counted(history: HistoryStore) -> None:
+    add(history, night(1, PASS_ALL), night(9, PASS_ALL, request=asking(series="none")))
+    since = datetime.datetime(2026, 11, 8, tzinfo=datetime.UTC)
+    found = changes.state(history, since)
+    assert {each.cell.series for each in found.cells} == {"none"}
+    assert found.stale == 2
+
+
+# ---- the commands ------------------------------------------------------------------------------
+
+
+def test_the_commands(
+    history: HistoryStore, shared_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HGM_STORE", shared_store)
+    for record in (night(1, PASS_ALL), night(2, {**PASS_ALL, "b/y/2M": "FAIL"})):
+        directory = tmp_path / "runs" / Path(record.run_dir).name
+        directory.mkdir(parents=True)
+        (directory / "result.json").write_bytes(to_json(record))
+    done = hgm("history", "--rebuild")
+    assert done.return_value == 0
+    assert "recorded 2 runs of runs" in done.stderr
+    assert done.stdout.splitlines()[-1] == "2 runs, newest first"
+    done = hgm("history", "b/y")
+    night_2 = "20261103-020000-debian-0002"
+    cell, newest, reason, oldest, *_ = done.stdout.splitlines()
+    assert cell.startswith("debian:linux-source-6.12 | hgm-6.12 | base | 1G:2, 2 CPUs")
+    assert newest.split()[2:] == ["FAIL", "1.50", "s", "b/y/2M", "6.12.2", night_2]
+    assert reason == "      b/y/2M: no"
+    assert oldest.split()[2] == "PASS"
+    done = hgm("status", "--days", "100000")
+    assert done.return_value == 1
+    assert (
+        f"since 2026-11-03 02:00 (6.12.2, {night_2}); "
+        "last good 2026-11-02 02:00 (6.12.1); steady: 1 of 2 bad; new" in done.stdout
+    )
+    assert done.stdout.splitlines()[-1].startswith("FAIL: 1 regression, ")
+    done = hgm("status", "--days", "100000", "--json")
+    found = msgspec.json.decode(done.stdout, type=HistoryState)
+    assert found.counts["regression"] == 1
+    assert isinstance(hgm("history", "no/such").exception, RecordError)
+    assert isinstance(hgm("history", "--import", "/nowhere").exception, RecordError)
+
+
+def hgm(*words: str) -> Result:
+    return CliRunner().invoke(main.hgm, words, standalone_mode=False)
