@@ -116,3 +116,45 @@ def status(store: str, runs_dir: Path, days: int, as_json: bool) -> int:
         state = changes.state(found, since)
     show(state, report.state(state), as_json=as_json)
     return state.exit_code
+
+
+@click.command()
+@store_options
+@click.option(
+    "--keep-days", type=click.IntRange(min=0), metavar="N", help="Keep the runs of the last N days."
+)
+@click.option(
+    "--keep-runs",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Keep the newest N runs of each kernel line, series, configuration, machine and probes.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@json_option
+def prune(
+    store: str,
+    runs_dir: Path,
+    keep_days: int | None,
+    keep_runs: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Remove old runs, their directories included.
+
+    A run is removed if neither option keeps it. The last good and the first bad run of each failure
+    are kept. Runs on other hosts are not touched.
+    """
+    import datetime
+
+    from harness.report import history as report
+    from harness.store.history import retention
+    from harness.store.history.history import opened
+
+    if keep_days is None and keep_runs is None:
+        raise click.UsageError("say what to keep with --keep-days or --keep-runs")
+    wanted = retention.Retention(days=keep_days, runs=keep_runs)
+    now = datetime.datetime.now(datetime.UTC)
+    with opened(store, runs_dir) as found:
+        pruned = retention.prune(found, wanted, now, dry_run=dry_run)
+    show(pruned, report.pruned(pruned), as_json=as_json)
+    return 0

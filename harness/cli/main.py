@@ -42,6 +42,7 @@ _COMMANDS = {
     "Look at many runs": {
         "status": "history.status",
         "history": "history.history",
+        "prune": "history.prune",
     },
     "Sources, kernels and guests": {
         "probes": "probes.probes",

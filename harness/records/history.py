@@ -211,3 +211,21 @@ class HistoryState(Record, frozen=True, kw_only=True):
     counts: dict[Category, int]
     stale: int
     exit_code: int
+
+
+class Pruned(Record, frozen=True, kw_only=True):
+    """`hgm prune`.
+
+    Attributes:
+        removed: the runs that were removed, or would be, newest first.
+        bytes: what their directories took on the disk.
+        kept: how many runs of this host are left.
+        landmarks: how many of them are kept only because a test began to fail there.
+        dry_run: whether nothing was removed.
+    """
+
+    removed: tuple[PastRun, ...]
+    bytes: int
+    kept: int
+    landmarks: int
+    dry_run: bool

@@ -12,11 +12,13 @@ from harness.records.history import (
     HistoryState,
     PastResult,
     PastRun,
+    Pruned,
     ResultHistory,
     ResultState,
     RunHistory,
 )
 from harness.report import columns
+from harness.report.cache import gib
 
 _WIDEST = 100
 _PLURALS: dict[Category, str] = {
@@ -76,6 +78,14 @@ def state(found: HistoryState) -> Iterator[str]:
     ]
     word = "FAIL" if found.exit_code else "nothing new that is bad"
     yield f"{word}: {', '.join(counts) or 'no runs'}"
+
+
+def pruned(found: Pruned) -> Iterator[str]:
+    """Yield the runs that were removed, and how many are left."""
+    yield from (run.run_dir for run in found.removed)
+    verb = "would remove" if found.dry_run else "removed"
+    kept = f"kept {found.kept}, {found.landmarks} of them because a test began to fail there"
+    yield f"{verb} {len(found.removed)} runs, {gib(found.bytes)}; {kept}"
 
 
 def _cell_state(found: CellState) -> Iterator[str]:

@@ -126,18 +126,17 @@ def _test(
 ) -> ResultState:
     first_bad: PastRun | None = None
     last_good: PastRun | None = None
-    good, bad = 0, 0
-    ends: dict[str, set[str]] = {}
+    window: list[PastResult] = []
     for number, result in enumerate(_with_result(past.trail(cell, name))):
         if number < WINDOW:
-            good, bad = good + result.good, bad + result.bad
-            ends.setdefault(result.run.kernel_key, set()).update(_ends(result))
+            window.append(result)
         if result.bad and last_good is None:
             first_bad = result.run
         elif last_good is None:
             last_good = result.run
         if number >= WINDOW and last_good is not None:
             break
+    good, bad = sum(each.good for each in window), sum(each.bad for each in window)
     fails = newest is not None and newest.bad > 0
     return ResultState(
         name=name,
@@ -147,18 +146,22 @@ def _test(
         known_issues=newest.known_issues if newest else (),
         first_bad=first_bad if fails else None,
         last_good=last_good,
-        flaky=any(len(each) > 1 for key, each in ends.items() if key),
+        flaky=flaky(window),
         bad=bad,
         known=good + bad,
     )
 
 
+def flaky(results: Iterable[PastResult]) -> bool:
+    """Return whether one and the same kernel has both passed and failed a test."""
+    good, bad = set(), set()
+    for result in results:
+        if result.good:
+            good.add(result.run.kernel_key)
+        if result.bad:
+            bad.add(result.run.kernel_key)
+    return bool(good & bad - {""})
+
+
 def _with_result(trail: Iterable[PastResult]) -> Iterator[PastResult]:
     return (result for result in trail if result.good or result.bad)
-
-
-def _ends(result: PastResult) -> Iterator[str]:
-    if result.good:
-        yield "good"
-    if result.bad:
-        yield "bad"

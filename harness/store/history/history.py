@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import platform
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -95,6 +96,7 @@ class HistoryStore:
                         **_fields(run),
                         "cell_id": run.cell and cell_id(run.cell),
                         "outcome": str(run.outcome),
+                        "host": platform.node(),
                         "record": record,
                     }
                 )
@@ -127,9 +129,11 @@ class HistoryStore:
             connection.execute(delete(ResultRow).where(ResultRow.run_id.in_(ids)))
             connection.execute(delete(RunRow).where(RunRow.id.in_(ids)))
 
-    def runs(self, limit: int | None = None) -> tuple[PastRun, ...]:
-        """Return the runs, newest first."""
+    def runs(self, limit: int | None = None, *, here: bool = False) -> tuple[PastRun, ...]:
+        """Return the runs, newest first; with ``here`` without those on other hosts."""
         query = select(RunRow).order_by(RunRow.started.desc(), RunRow.id).limit(limit)
+        if here:
+            query = query.where(RunRow.host.in_(("", platform.node())))
         with Session(self._engine) as session:
             return tuple(_run(row) for row in session.scalars(query))
 
@@ -200,6 +204,13 @@ class HistoryStore:
         query = select(ResultRow).where(ResultRow.run_id == run.id, kind).order_by(ResultRow.name)
         with Session(self._engine) as session:
             return tuple(_result(row) for row in session.scalars(query))
+
+    def ever_bad(self) -> tuple[tuple[Cell, str], ...]:
+        """Return the tests that have ever been bad, each with its cell."""
+        query = select(CellRow, ResultRow.name).join(ResultRow, ResultRow.cell_id == CellRow.id)
+        with Session(self._engine) as session:
+            rows = session.execute(query.where(ResultRow.bad > 0).distinct()).all()
+            return tuple((_cell(row), name) for row, name in rows)
 
     def trail(self, cell: Cell, name: str) -> Iterator[PastResult]:
         """Yield all results of a test in a cell, newest first."""

@@ -79,6 +79,8 @@ class RunRow(Base):
     kernel_key: Mapped[str]
     campaign: Mapped[str]
     run_dir: Mapped[str]
+    #: That the directory is on; empty where it is not known.
+    host: Mapped[str] = mapped_column(server_default="")
     #: ``result.json``, compressed by zlib.
     record: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 

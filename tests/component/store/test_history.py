@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import datetime
 import os
+import platform
 import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 import sqlalchemy
+from alembic.script import ScriptDirectory
 from click.testing import CliRunner, Result
 
 from harness.cli import main
@@ -28,6 +32,7 @@ from harness.records.run import RunRecord
 from harness.store import rundir
 from harness.store.history import background, changes, database, migrations
 from harness.store.history.history import HistoryStore, opened
+from harness.store.history.retention import Retention, prune
 from tests.unit.store.pasts import asking, night
 
 PASS_ALL: dict[str, Status] = {"a/x/1G": "PASS", "a/x/2M": "PASS", "b/y/2M": "PASS"}
@@ -299,6 +304,37 @@ def test_the_tables_are_as_they_are_declared(store: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("revision", ["0001"])
+def test_a_store_of_an_older_version_is_brought_up_to_date(store: str, revision: str) -> None:
+    url = database.locate(store, Path())
+    if url.drivername == "sqlite":
+        Path(str(url.database)).parent.mkdir()
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        migrations.upgrade(connection, revision)
+        record = night(1, PASS_ALL)
+        connection.execute(
+            sqlalchemy.text(
+                "INSERT INTO runs VALUES ('0123', NULL, '2026-11-02 02:00:00', 60, 0, 'PASS', "
+                "'probes ran', 0, 'well', '6.12.1', '1-1', 'k', '', '/runs/x', :record)"
+            ),
+            {"record": zlib.compress(to_json(record))},
+        )
+    engine.dispose()
+    with opened(store, Path()) as history:
+        (old,) = history.runs(here=True)
+        assert (old.id, old.release, old.started.hour) == ("0123", "6.12.1", 2)
+        assert history.record(old) == record
+        add(history, night(2, PASS_ALL))
+        assert len(history.runs()) == 2
+
+
+def test_there_is_a_store_of_each_older_version_to_test() -> None:
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert scripts.get_current_head() == database.HEAD
+    assert [each.revision for each in scripts.walk_revisions()] == ["0002", "0001"]
+
+
 def test_a_store_of_a_newer_version_is_refused(store: str) -> None:
     _execute(store, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(RecordError, match="written by a newer hgm"), opened(store, Path()):
@@ -519,6 +555,79 @@ def test_what_was_not_run_lately_is_left_out_and_counted(history: HistoryStore) 
     assert found.stale == 2
 
 
+# ---- retention --------------------------------------------------------------------------------
+
+
+def test_prune_removes_directories_and_rows_and_keeps_where_a_test_began_to_fail(
+    history: HistoryStore, tmp_path: Path
+) -> None:
+    for number in range(8):
+        ends: Status = "FAIL" if number in (2, 3) else "PASS"
+        leave(tmp_path / "runs", night(number, {**PASS_ALL, "b/y/2M": ends}))
+    list(history.add_directories(rundir.find_runs(tmp_path), []))
+    wanted = Retention(runs=2)
+    everything = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    would = prune(history, wanted, EVER, dry_run=True)
+    assert [run.release for run in would.removed] == [f"6.12.{number}" for number in (5, 4, 3, 0)]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == everything
+    done = prune(history, wanted, EVER, dry_run=False)
+    assert done == msgspec.structs.replace(would, dry_run=False)
+    assert (done.kept, done.landmarks) == (4, 2)
+    assert done.bytes > 0
+    left = {run.release: Path(run.run_dir) for run in history.runs()}
+    assert list(left) == ["6.12.7", "6.12.6", "6.12.2", "6.12.1"]
+    assert sorted((tmp_path / "runs").iterdir()) == sorted(left.values())
+
+
+def leave(runs: Path, record: RunRecord) -> Path:
+    """Leave a run directory with some evidence."""
+    directory = runs / Path(record.run_dir).name
+    (directory / "probes").mkdir(parents=True)
+    (directory / "result.json").write_bytes(to_json(record))
+    (directory / "serial.log").write_bytes(b"x" * 5000)
+    return directory
+
+
+def test_prune_removes_no_directory_that_is_not_the_runs(
+    history: HistoryStore, tmp_path: Path
+) -> None:
+    mine = tmp_path / "precious"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("x")
+    history.add(night(1, PASS_ALL), mine)
+    other = leave(tmp_path, night(2, PASS_ALL))
+    history.add(night(3, PASS_ALL), other)
+    now = datetime.datetime.now(datetime.UTC)
+    assert len(prune(history, Retention(days=1), now, dry_run=False).removed) == 2
+    assert history.runs() == ()
+    assert (mine / "thesis.txt").exists()
+    assert other.exists()
+
+
+def test_prune_leaves_the_runs_of_another_host(
+    history: HistoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = leave(tmp_path, night(1, PASS_ALL))
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    history.add(night(1, PASS_ALL), directory)
+    monkeypatch.undo()
+    assert prune(history, Retention(runs=0), EVER, dry_run=False).removed == ()
+    assert directory.exists()
+    assert len(history.runs()) == 1
+
+
+def test_prune_removes_the_step_of_a_campaign_that_has_no_other_run(
+    history: HistoryStore, tmp_path: Path
+) -> None:
+    step = tmp_path / "bisect-x-0123abcd" / "0001"
+    directory = leave(step, night(1, PASS_ALL))
+    (step / "latest").symlink_to(directory.name)
+    history.add(night(1, PASS_ALL), directory)
+    prune(history, Retention(days=0), datetime.datetime.now(datetime.UTC), dry_run=False)
+    assert list(tmp_path.iterdir()) == [step.parent]
+    assert list(step.parent.iterdir()) == []
+
+
 # ---- the commands ------------------------------------------------------------------------------
 
 
@@ -528,9 +637,7 @@ def test_the_commands(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HGM_STORE", shared_store)
     for record in (night(1, PASS_ALL), night(2, {**PASS_ALL, "b/y/2M": "FAIL"})):
-        directory = tmp_path / "runs" / Path(record.run_dir).name
-        directory.mkdir(parents=True)
-        (directory / "result.json").write_bytes(to_json(record))
+        leave(tmp_path / "runs", record)
     done = hgm("history", "--rebuild")
     assert done.return_value == 0
     assert "recorded 2 runs of runs" in done.stderr
@@ -552,6 +659,9 @@ def test_the_commands(
     done = hgm("status", "--days", "100000", "--json")
     found = msgspec.json.decode(done.stdout, type=HistoryState)
     assert found.counts["regression"] == 1
+    done = hgm("prune", "--keep-runs", "1", "--dry-run")
+    assert done.stdout.splitlines()[-1].startswith("would remove 0 runs, 0.00 GiB; kept 2, 1 of")
+    assert isinstance(hgm("prune").exception, click.UsageError)
     assert isinstance(hgm("history", "no/such").exception, RecordError)
     assert isinstance(hgm("history", "--import", "/nowhere").exception, RecordError)
 
