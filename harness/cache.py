@@ -29,8 +29,8 @@ class CacheEntry(Record, frozen=True, kw_only=True):
     """One file or directory of the cache that can be removed by itself.
 
     Attributes:
-        kind: ``kernel``, ``tree``, ``image``, ``probe``, ``config`` (a kernel's), ``apt lists``,
-            ``environment`` (Python's), ``ccache`` or ``sources``.
+        kind: ``kernel``, ``tree``, ``image``, ``snapshot`` (of a guest), ``probe``, ``config`` (a
+            kernel's), ``apt lists``, ``environment`` (Python's), ``ccache`` or ``sources``.
         path: where it is, absolute.
         size: bytes on disk.
         used: when it was last used, seconds since the epoch.
@@ -52,6 +52,7 @@ _ROOMS = {
     "kernels": "kernel",
     "trees": "tree",
     "images": "image",
+    "snapshots": "snapshot",
     "apt": "apt lists",
     "probes": "probe",
     "configs": "config",

@@ -25,6 +25,7 @@
         │   ├── GuestPanicked    the kernel panicked before the first probe
         │   └── SshUnreachable   init ran, yet no SSH server answered
         ├── PoolShort            fewer huge pages than asked
+        ├── SnapshotError        a saved guest that is damaged
         ├── GuestLost            a guest that answered before and no longer does
         ├── StoreUnavailable     a history that cannot be reached, or is locked
         └── CampaignStopped      a step of a campaign that this host could not run
@@ -213,6 +214,10 @@ class SshUnreachable(BootError):
 
 class PoolShort(InfrastructureError):
     """The guest has fewer huge pages than were asked for."""
+
+
+class SnapshotError(InfrastructureError):
+    """A saved guest that is damaged."""
 
 
 class GuestLost(InfrastructureError):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness import reproducer
@@ -55,6 +56,7 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
             prepared = prepare.prepare(
                 subject, specs, context, recording.run_dir, recording, request.kselftests
             )
+            prepared = replace(prepared, fresh_guest=request.fresh_guest)
             found = catalog.repeated(prepared.specs, request.repeat, alone=request.alone)
             probe(prepared, found, recording)
     return recording.record

@@ -29,7 +29,7 @@ def words(request: RunRequest) -> tuple[str, ...]:
         *("--expect", request.expect.name),
         *(("--strict",) if request.strict else ()),
         *_unless("--repeat", str(request.repeat), "1"),
-        *(("--alone",) if request.alone else ()),
+        *(("--fresh-guest" if request.fresh_guest else "--alone",) if request.alone else ()),
     )
 
 

@@ -9,6 +9,7 @@ The cache is outside every checkout, in ``$HGM_CACHE`` or the user's cache direc
     trees/           private work trees and their build directories, for incremental builds
     kernels/         finished kernels by content
     images/          finished guest images by content
+    snapshots/       saved guests, by what they were booted from and by what
     recipes/         which state of the guest's recipes became which image
     apt/             lists of Debian's packages, a directory for each set of suites
     probes/          compiled probes, and the kernels' own tests, by content

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from harness.run.request import RunRequest
 
 
+_BOOTED, _RESTORED = "booted", "restored"
+
+
 @click.command()
 @subject_options
 @probe_option
@@ -60,7 +63,19 @@ if TYPE_CHECKING:
     metavar="N",
     help="Run each probe N times; the repetitions are named PROBE#2 and so on.",
 )
-@click.option("--alone", is_flag=True, help="Boot a new guest for each probe and each repetition.")
+@click.option(
+    "--alone",
+    "own_guest",
+    flag_value=_BOOTED,
+    help="Boot a new guest for each probe and each repetition.",
+)
+@click.option(
+    "--fresh-guest",
+    "own_guest",
+    flag_value=_RESTORED,
+    help="Restore a new guest for each probe and each repetition, from a snapshot that is taken "
+    "after one boot and kept.",
+)
 @click.option(
     "--against",
     metavar="SPEC",
@@ -119,7 +134,7 @@ def _run_request(
     expect: str | None,
     strict: bool,
     repeat: int,
-    alone: bool,
+    own_guest: str | None,
     **options: Any,
 ) -> RunRequest:
     from harness.kernel import registry
@@ -137,7 +152,8 @@ def _run_request(
         touched=touched,
         kselftests=kselftests,
         repeat=repeat,
-        alone=alone,
+        alone=own_guest is not None,
+        fresh_guest=own_guest == _RESTORED,
     )
 
 

@@ -32,9 +32,9 @@ _FLAGS = re.compile(r"^PROBE_CFLAGS = ((?:.*\\\n)*.*)$", re.MULTILINE)
 
 _COMPILER = "gcc"
 
-#: Go into every guest: they print the features of the running kernel, the speed of the guest, and
-#: the kernel's counters of huge pages.
-_ALWAYS = ("c/features.c", "c/calibrate.c", "c/counters.c")
+#: The harness needs them in every guest: they print the features of the running kernel, the speed
+#: of the guest, and the kernel's counters of huge pages; the last renews a restored guest.
+ALWAYS = ("c/features.c", "c/calibrate.c", "c/counters.c", "c/renew.c")
 
 #: What Python probes import.
 _PYTHON_LIBRARY = "python/hgm_probe.py"
@@ -61,8 +61,8 @@ def compile_probes(
     """Return what belongs into the guest's ``/probes`` for these probes, by file name there.
 
     A C probe's file is a static binary, named by its source's stem; a Python probe's is its source,
-    checked for syntax, with ``hgm_probe.py`` beside it. ``features``, ``calibrate`` and
-    ``counters`` are always among them.
+    checked for syntax, with ``hgm_probe.py`` beside it. The programs of `ALWAYS` are always among
+    them.
 
     Args:
         specs: the probes; several may share a source.
@@ -75,7 +75,7 @@ def compile_probes(
         ToolMissing: if there is no compiler.
         DeadlineExpired: if it took too long.
     """
-    sources = {spec.source for spec in specs} | set(_ALWAYS)
+    sources = {spec.source for spec in specs} | set(ALWAYS)
     scripts = sorted(source for source in sources if source.endswith(".py"))
     if scripts:
         scripts.append(_PYTHON_LIBRARY)
@@ -89,6 +89,19 @@ def compile_probes(
     for job in jobs:
         cache.touch(job.binary.parent)
     return {path.name: path for path in (*(job.binary for job in jobs), *checked)}
+
+
+def needed_by(spec: ProbeSpec, programs: Iterable[str]) -> set[str]:
+    """Return which of the files in ``/probes`` a guest needs that runs only this probe.
+
+    A test of the kernel's own may need any of them.
+    """
+    if spec.rules == "kselftest":
+        return set(programs)
+    source = Path(spec.source)
+    if spec.language == "c":
+        return {source.stem}
+    return {source.name, Path(_PYTHON_LIBRARY).name} & set(programs)
 
 
 def flags() -> tuple[str, ...]:

@@ -88,6 +88,21 @@ class AccelChoice(Record, frozen=True, kw_only=True):
     cpu: str
 
 
+class GuestOrigin(Record, frozen=True, kw_only=True):
+    """How a guest of a run came to be.
+
+    Attributes:
+        how: ``booted``, or ``restored`` from a snapshot.
+        snapshot: key of the snapshot; empty where it was booted.
+        reason: why it was booted, although it was to be restored, or why the snapshot was made
+            again; empty for neither.
+    """
+
+    how: Literal["booted", "restored"]
+    snapshot: str = ""
+    reason: str = ""
+
+
 class PoolSummary(Record, frozen=True, kw_only=True):
     """The huge pages of one run.
 

@@ -8,7 +8,13 @@ from typing import Literal, TypedDict
 from harness.records.base import Record
 from harness.records.kernel import Kernel, KernelSummary
 from harness.records.known_issue import IssueState
-from harness.records.machine import AccelChoice, GuestImage, MachineSpec, PoolSummary
+from harness.records.machine import (
+    AccelChoice,
+    GuestImage,
+    GuestOrigin,
+    MachineSpec,
+    PoolSummary,
+)
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec, Splat
 
@@ -160,6 +166,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         qemu: QEMU's command line; empty before it was started.
         qemu_version: such as ``7.2.22``.
         image: key of the guest image.
+        guests: how each guest came to be, in the order they were started.
         run_dir: absolute path of the run directory.
         probes: in the order they ran; one that was selected and did not run is LOST.
         splats: what the kernel reported outside of any probe.
@@ -194,6 +201,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     qemu: tuple[str, ...] = ()
     qemu_version: str = ""
     image: str = ""
+    guests: tuple[GuestOrigin, ...] = ()
     run_dir: str = ""
     probes: tuple[ProbeResult, ...] = ()
     splats: tuple[Splat, ...] = ()
@@ -230,6 +238,7 @@ class Known(TypedDict, total=False):
     qemu: tuple[str, ...]
     qemu_version: str
     image: str
+    guests: tuple[GuestOrigin, ...]
     probes: tuple[ProbeResult, ...]
     splats: tuple[Splat, ...]
     machine_splats: tuple[Splat, ...]

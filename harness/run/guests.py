@@ -3,35 +3,31 @@
 
 One guest is used as long as possible. A guest in which a probe crashed, hung, was lost,
 left a splat, or left the pools other than it found them is never used again, nor is one whose probe
-taints it by design or is to be alone; the probes that are left get a new one.
+taints it by design or is to be alone; the probes that are left get a new one. Where each probe is
+to have a fresh guest, that is restored from a snapshot.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from harness import cache
-from harness.deadline import Deadline
-from harness.errors import GuestLost, SpecError
-from harness.image.overlay import OverlayFile
-from harness.judge import dmesg, machine
-from harness.records.machine import MachineSpec, PoolSummary, size_name
-from harness.records.outcome import Outcome
+from harness.errors import SpecError
+from harness.judge import machine
+from harness.records.machine import GuestOrigin, MachineSpec, PoolSummary, size_name
 from harness.records.probe import ProbeResult, ProbeSpec
 from harness.run import calibration, coverage, judging, other_kernel
 from harness.run.accounting import LeakCheck
-from harness.run.capture import QUESTION_SECONDS, captured, locate_stall
+from harness.run.capture import captured
 from harness.run.checkpoint import Watcher
 from harness.run.features import hgm_support
 from harness.run.prepare import Prepared
-from harness.run.probe import FEATURES, GUEST_DIRECTORY, MOUNT_DISK, run_probe
+from harness.run.probe import FEATURES, run_probe
+from harness.run.starting import FreshGuests, before_its_first_probe, guest_with_probes, soon
 from harness.store import rundir
 from harness.store.rundir import RunStore
 from harness.vm import pool
-from harness.vm.guest import BootRequest, Guest, booted
+from harness.vm.guest import Guest
 
 
 def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) -> None:
@@ -50,10 +46,10 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
         else:
             left.append(spec)
     total = len(left)
+    fresh = FreshGuests(prepared, store.run_dir) if prepared.fresh_guest else None
     while left:
-        disk = any(spec.wants_disk for spec in left)
-        with guest_with_probes(prepared, store.run_dir, disk=disk) as host:
-            with _before_its_first_probe():
+        with _guest(prepared, fresh, left, store) as host:
+            with before_its_first_probe():
                 timeout_scale = _meet(prepared, host, store)
                 leak_check = LeakCheck(host, prepared.context.deadline)
             usable = True
@@ -61,12 +57,28 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
                 prepared.context.progress.step(total - len(left), total, "probes")
                 probe = left.pop(0)
                 usable = _run_one(prepared, host, probe, store, leak_check, timeout_scale)
-            if lost := coverage.collect(prepared.kernel, host, store.run_dir, _soon(prepared)):
+            if lost := coverage.collect(prepared.kernel, host, store.run_dir, soon(prepared)):
                 store.note([lost])
             if usable:
                 prepared.context.progress.step(total, total, "probes")
                 host.power_off(prepared.context.progress)
     _know_splats(prepared, store)
+
+
+@contextlib.contextmanager
+def _guest(
+    prepared: Prepared, fresh: FreshGuests | None, left: Sequence[ProbeSpec], store: RunStore
+) -> Iterator[Guest]:
+    """Yield a guest for one of the probes that are left, or for all, and record its origin."""
+    if fresh is not None:
+        with fresh.guest(left[0]) as (host, origin):
+            store.know(guests=(*store.record.guests, origin))
+            yield host
+        return
+    disk = any(spec.wants_disk for spec in left)
+    with guest_with_probes(prepared, store.run_dir, disk=disk) as host:
+        store.know(guests=(*store.record.guests, GuestOrigin(how="booted")))
+        yield host
 
 
 def _know_splats(prepared: Prepared, store: RunStore) -> None:
@@ -104,52 +116,6 @@ def unmet_need(spec: ProbeSpec, machine: MachineSpec) -> str:
     return ""
 
 
-@contextlib.contextmanager
-def guest_with_probes(prepared: Prepared, directory: Path, *, disk: bool) -> Iterator[Guest]:
-    """Boot a guest that holds the prepared programs, its disk mounted if it is asked for.
-
-    Args:
-        prepared: all that it needs.
-        directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
-        disk: whether Python and the GNU tools are wanted.
-
-    Raises:
-        HarnessError: if it was not reached, or has not what it should have.
-    """
-    request = BootRequest(
-        kernel=prepared.kernel,
-        image=prepared.image,
-        machine=prepared.machine,
-        accel=prepared.accel,
-        files=tuple(
-            OverlayFile(f"{GUEST_DIRECTORY}/{name}", path.read_bytes(), 0o755)
-            for name, path in prepared.programs.items()
-        ),
-        disk=disk,
-        stuck=dmesg.is_stuck,
-        locate_stall=functools.partial(locate_stall, prepared, directory),
-    )
-    with (
-        cache.pin(Path(prepared.kernel.image).parent),
-        cache.pin(Path(prepared.image.initramfs).parent),
-        booted(request, directory, prepared.context) as host,
-    ):
-        if disk:
-            with _before_its_first_probe():
-                host.ssh.run([MOUNT_DISK], _soon(prepared), check=True)
-        yield host
-
-
-@contextlib.contextmanager
-def _before_its_first_probe() -> Iterator[None]:
-    """Treat a guest that is lost here as a kernel that does not boot."""
-    try:
-        yield
-    except GuestLost as error:
-        error.outcome = Outcome.NOT_BOOTED
-        raise
-
-
 def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
     """Record the facts about a guest that was just booted.
 
@@ -165,9 +131,11 @@ def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
     qemu = host.qemu
     store.know(qemu=tuple(qemu.argv), qemu_version=qemu.version, hugepages=hugepages)
     if store.record.hgm.present is None:
-        answers = host.ssh.run([FEATURES], _soon(prepared), check=True).stdout
+        answers = host.ssh.run([FEATURES], soon(prepared), check=True).stdout
         store.know(hgm=hgm_support(answers))
-    timeout_scale = round(calibration.measure(host.ssh, _soon(prepared)), 2)
+    if prepared.fresh_guest and store.record.timeout_scale:
+        return store.record.timeout_scale  # it takes a third of the time that a restore does
+    timeout_scale = round(calibration.measure(host.ssh, soon(prepared)), 2)
     store.know_timeout_scale(timeout_scale)
     return timeout_scale
 
@@ -207,7 +175,3 @@ def may_share(spec: ProbeSpec, result: ProbeResult) -> bool:
     """Return whether the guest in which a probe ran may run another one."""
     ended = result.status in ("PASS", "FAIL", "KNOWN", "SKIP")
     return ended and not (result.splats or result.leaks or spec.taints_guest or spec.alone)
-
-
-def _soon(prepared: Prepared) -> Deadline:
-    return prepared.context.deadline.within(QUESTION_SECONDS, "a question to the guest")

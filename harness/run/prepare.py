@@ -34,6 +34,7 @@ class Prepared:
         programs: host paths of what goes into the guest's ``/probes``, by path there.
         context: cache, deadline, progress.
         specs: the probes that the guest holds, the kernel's own tests among them.
+        fresh_guest: whether each probe's guest is restored from a snapshot.
     """
 
     kernel: Kernel
@@ -43,6 +44,7 @@ class Prepared:
     programs: Mapping[str, Path]
     context: Context
     specs: tuple[ProbeSpec, ...] = ()
+    fresh_guest: bool = False
 
 
 def ingredients(prepared: Prepared, specs: Sequence[ProbeSpec]) -> Ingredients:

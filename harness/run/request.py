@@ -21,6 +21,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
         kselftests: the kernel's own tests, by words like ``mm`` or ``mm:hugetlb-madvise``.
         repeat: how often each probe is run.
         alone: whether each probe has a guest of its own.
+        fresh_guest: whether that guest is restored from a snapshot.
         build_only: whether it ends once the kernel is built, with a verdict that says so.
     """
 
@@ -32,6 +33,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     kselftests: tuple[str, ...] = ()
     repeat: int = 1
     alone: bool = False
+    fresh_guest: bool = False
     build_only: bool = False
 
     @property

@@ -19,7 +19,7 @@ import paramiko
 from harness.context import Context
 from harness.errors import GuestLost
 from harness.probes import catalog
-from harness.run import guests, listener, prepare, subject
+from harness.run import listener, prepare, starting, subject
 from harness.vm.ssh import as_guest_lost
 
 _CHUNK = 65536
@@ -55,7 +55,7 @@ def open_shell(
             subject, specs, context, directory, listener.NullListener(context.progress)
         )
         context.progress.stage("guest")
-        with guests.guest_with_probes(bench, directory, disk=disk) as host:
+        with starting.guest_with_probes(bench, directory, disk=disk) as host:
             if command:
                 answer = host.ssh.run(
                     command,

@@ -14,7 +14,7 @@ from harness.context import Context
 from harness.errors import InfrastructureError
 from harness.judge import checkpoint, pagetable
 from harness.records.probe import CheckpointEvidence, ProbeSpec
-from harness.run import guests, listener, prepare, subject
+from harness.run import listener, prepare, starting, subject
 from harness.run.checkpoint import Watcher
 from harness.run.probe import run_probe
 from harness.store import rundir
@@ -80,7 +80,7 @@ def measure(subject: subject.Subject, rounds: int, context: Context) -> tuple[Wa
             subject, (spec,), context, directory, listener.NullListener(context.progress)
         )
         context.progress.stage("bench", f"{rounds} walks of each")
-        with guests.guest_with_probes(bench, directory, disk=False) as host:
+        with starting.guest_with_probes(bench, directory, disk=False) as host:
             watcher = Watcher(host, subject.machine.cpus, directory)
             ended = run_probe(host, spec, directory, context.deadline, on_output=watcher.feed)
         if ended.exit_code != 0:

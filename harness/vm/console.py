@@ -39,6 +39,7 @@ class Console:
         log: gets every byte unchanged.
         on_line: called in the reading thread with each whole line, decoded, without its newline.
         on_end: called in the reading thread once QEMU has closed the console.
+        history: what this guest wrote before it was saved, if it is restored; goes into the log.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Console:
         *,
         on_line: Callable[[str], None] = lambda line: None,
         on_end: Callable[[], None] = lambda: None,
+        history: bytes = b"",
     ) -> None:
         self._spawn: SocketSpawn[bytes] = SocketSpawn(sock, timeout=_POLL_SECONDS, maxread=65536)
         self._log = log.open("ab", buffering=0)
@@ -58,9 +60,12 @@ class Console:
         #: Where in the log this console's first byte is: a later guest of a run appends.
         self.start = log.stat().st_size
         self._size = self.start
-        self._ended = False
         self._failure: InfrastructureError | None = None
         self._changed = threading.Condition()
+        self._keep(history)
+        #: Where in the log the first byte of this QEMU is.
+        self.after_history = self._size
+        self._ended = False
         self._thread = threading.Thread(target=self._pump, name="console", daemon=True)
         self._thread.start()
 

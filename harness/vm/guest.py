@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Boot a guest, reach it over SSH, and end it.
+"""Boot a guest or restore a saved one, reach it over SSH, and end it.
 
 Each step of a boot has an error of its own: QEMU died, no output on the console, a panic, init ran
 but SSH did not answer, fewer huge pages than asked.
@@ -8,9 +8,12 @@ but SSH did not answer, fewer huge pages than asked.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +36,7 @@ from harness.records.kernel import Kernel
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec, NodePool
 from harness.records.outcome import Outcome
 from harness.vm import hoststat, pool, qemu
-from harness.vm.console import Console
+from harness.vm.console import PROMPT, Console
 from harness.vm.heartbeat import Heartbeat
 from harness.vm.memory import GuestMemory
 from harness.vm.qmp import Qmp
@@ -55,11 +58,38 @@ LOGIN_SECONDS = 20.0
 _END_EVENTS = ("GUEST_PANICKED", "SHUTDOWN")
 
 _INIT_DONE = r"hgm: init done"
+_INIT_SAVED = r"hgm: init: ready to be saved"
+_INIT_LACKS = re.compile(r"^hgm: init: no .*", re.MULTILINE)
 _PANIC = r"Kernel panic - not syncing[^\r\n]*"
 _DRAIN_SECONDS = 5.0
 _QUIET_SECONDS = 0.3
 _ACTION_SECONDS = 10.0
 _POWER_OFF_SECONDS = 20.0
+_SAVE_SECONDS = 60.0
+_SHELL_SECONDS = 5.0
+
+
+# Bytes of a restored guest's seed, as RNDADDENTROPY credits them.
+_SEED_BYTES = 32
+
+# Bytes of the disk with a restored guest's files; sparse. A guest does not notice that its disks
+# have changed, but it would notice another size.
+_FILES_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class SavedGuest:
+    """A guest whose init is done but for what makes a guest this run's; any number go on from it.
+
+    Attributes:
+        memory: paths of the files with the memory of each node.
+        devices: the state of the devices.
+        console: what it wrote to its console.
+    """
+
+    memory: tuple[str, ...]
+    devices: bytes
+    console: bytes
 
 
 @dataclass(frozen=True)
@@ -221,36 +251,111 @@ class Guest:
 
 
 @contextlib.contextmanager
-def booted(request: BootRequest, directory: Path, context: Context) -> Iterator[Guest]:
-    """Boot a guest and yield it once it is reachable and its huge pages are there.
+def booted(
+    request: BootRequest, directory: Path, context: Context, saved: SavedGuest | None = None
+) -> Iterator[Guest]:
+    """Boot or restore a guest and yield it once it is reachable and its huge pages are there.
 
     Args:
         request: what to boot.
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
         context: cache, deadline, progress.
+        saved: what to restore instead of booting; it was made of the same request, but for the
+            files.
 
     Raises:
         QemuError: if QEMU did not start or died.
         BootError: if the guest was not reached: GuestSilent, GuestPanicked, SshUnreachable.
         PoolShort: if it has fewer huge pages than asked.
     """
+    keys = make_keys()
+    with contextlib.ExitStack() as stack:
+        private = stack.enter_context(context.workspace.unfinished("guest"))
+        if saved is None:
+            files = _boot_files(request, keys.guest_files(), private)
+        else:
+            files = _files_to_restore(request, saved, private)
+        guest = stack.enter_context(_running(request, files, directory, context, saved))
+        if saved is not None:
+            guest.console.send(_introduction(keys))
+        with _reason_of_loss(guest):
+            _await_init(guest, request, _INIT_DONE, context)
+            if saved is not None:
+                _require_whole(guest)
+            _log_in(guest.qemu, guest.ssh, keys, context.deadline)
+            if request.machine.hugetlb_cma:
+                pool.fill_from_cma(request.machine, guest.ssh, context.deadline)
+            if request.machine.hvo:
+                pool.require_hvo(guest.ssh, context.deadline)
+            guest.pools = pool.read(guest.ssh, context.deadline)
+            pool.require(request.machine.hugepages, guest.pools, guest.console)
+            guest.threads = _threads(guest.qmp, context.deadline)
+            _await_shell(guest.console)
+            yield guest
+
+
+def save(
+    request: BootRequest, directory: Path, context: Context, memory: Sequence[int]
+) -> SavedGuest:
+    """Boot a guest up to where init waits for what makes it a run's, and save it.
+
+    Args:
+        request: what to boot; its files are in every guest that is restored.
+        directory: see `booted`.
+        context: cache, deadline, progress.
+        memory: file descriptors of memory files, one a node, of the nodes' sizes.
+
+    Raises:
+        QemuError: if QEMU did not start, died, or cannot save it.
+        BootError: if the guest did not get so far.
+    """
+    with contextlib.ExitStack() as stack:
+        private = stack.enter_context(context.workspace.unfinished("guest"))
+        files = replace(
+            _boot_files(request, (), private),
+            memory=tuple(f"/proc/self/fd/{each}" for each in memory),
+            memory_fds=tuple(memory),
+            files=str(_sparse_file(private / "files", b"")),
+        )
+        guest = stack.enter_context(_running(request, files, directory, context))
+        with _reason_of_loss(guest):
+            _await_init(guest, request, _INIT_SAVED, context)
+            guest.heartbeat.stop()
+            limit = context.deadline.within(_SAVE_SECONDS, "saving the guest")
+            devices = guest.qemu.save(limit)
+            return SavedGuest(
+                files.memory, devices, guest.console.read_from(guest.console.start, limit)
+            )
+
+
+@contextlib.contextmanager
+def _running(
+    request: BootRequest,
+    files: qemu.BootFiles,
+    directory: Path,
+    context: Context,
+    saved: SavedGuest | None = None,
+) -> Iterator[Guest]:
+    """Start a guest and yield it while it boots, or where it was saved."""
     with contextlib.ExitStack() as stack:
         died, stuck = WakeupEvent(), WakeupEvent()
         stack.callback(died.close)
         stack.callback(stuck.close)
         watch = _Watch(died, stuck, request.stuck)
-        keys = make_keys()
-        private = stack.enter_context(context.workspace.unfinished("guest"))
         machine = stack.enter_context(
             qemu.started(
                 request.machine,
                 request.accel,
-                _boot_files(request, keys, private),
+                files,
                 directory,
                 context.deadline,
                 qemu.Listeners(watch.on_line, died.set, watch.on_event),
+                history=saved.console if saved else b"",
             )
         )
+        if saved is not None:
+            limit = context.deadline.within(_SAVE_SECONDS, "restoring the guest")
+            machine.load(saved.devices, limit)
         machine.resume(context.deadline)
         # paramiko takes a tenth of a second to import; the guest boots in that time.
         from harness.vm.ssh import Ssh
@@ -269,17 +374,24 @@ def booted(request: BootRequest, directory: Path, context: Context) -> Iterator[
         guest = Guest(machine, ssh, died, memory, stuck, watch, heartbeat)
         heartbeat.start()
         stack.callback(heartbeat.stop)
-        with _reason_of_loss(guest):
-            _await_init(guest, request, context.deadline, context.progress)
-            _log_in(machine, ssh, keys, context.deadline)
-            if request.machine.hugetlb_cma:
-                pool.fill_from_cma(request.machine, ssh, context.deadline)
-            if request.machine.hvo:
-                pool.require_hvo(ssh, context.deadline)
-            guest.pools = pool.read(ssh, context.deadline)
-            pool.require(request.machine.hugepages, guest.pools, machine.console)
-            guest.threads = _threads(machine.qmp, context.deadline)
-            yield guest
+        yield guest
+
+
+def _introduction(keys: RunKeys) -> str:
+    """Return the line with what a restored guest does not share with its siblings.
+
+    It is the time, a seed, the host key in octal, and the client's public key; init reads it.
+    """
+    host_key = "".join(f"\\{byte:03o}" for byte in keys.host_private)
+    seed = secrets.token_hex(_SEED_BYTES)
+    return f"{time.time():.6f} {seed} {host_key} {keys.client_public}\n"
+
+
+def _require_whole(guest: Guest) -> None:
+    """Raise BootError if init says that it lacks something that a restored guest needs."""
+    found = _INIT_LACKS.search(guest.console.text(guest.console.after_history))
+    if found:
+        raise BootError(f"in the restored guest: {found[0].strip()}")
 
 
 @contextlib.contextmanager
@@ -309,23 +421,43 @@ def forwarded_port(text: str) -> int:
     return int(match[1])
 
 
-def _boot_files(request: BootRequest, keys: RunKeys, private: Path) -> qemu.BootFiles:
+def _boot_files(request: BootRequest, own: Sequence[OverlayFile], private: Path) -> qemu.BootFiles:
     initrd = private / "initrd"
     with initrd.open("wb") as file:
         initrd.chmod(0o600)
         file.write(Path(request.image.initramfs).read_bytes())
-        file.write(overlay_archive([*keys.guest_files(), *request.files]))
+        file.write(overlay_archive([*own, *request.files]))
     disk = request.image.disk if request.disk else ""
     return qemu.BootFiles(request.kernel.image, str(initrd), disk, request.append)
 
 
-def _await_init(guest: Guest, request: BootRequest, deadline: Deadline, progress: Progress) -> None:
-    console = guest.console
+def _files_to_restore(request: BootRequest, saved: SavedGuest, private: Path) -> qemu.BootFiles:
+    return qemu.BootFiles(
+        request.kernel.image,
+        request.image.initramfs,
+        request.image.disk if request.disk else "",
+        request.append,
+        memory=saved.memory,
+        files=str(_sparse_file(private / "files", overlay_archive(request.files))),
+        restored=True,
+    )
+
+
+def _sparse_file(path: Path, start: bytes) -> Path:
+    """Write the disk that a restored guest's init unpacks: a cpio archive, then nothing."""
+    path.write_bytes(start)
+    os.truncate(path, _FILES_BYTES)
+    return path
+
+
+def _await_init(guest: Guest, request: BootRequest, done: str, context: Context) -> None:
+    console, deadline = guest.console, context.deadline
     try:
-        console.expect(r".", deadline.within(FIRST_BYTE_SECONDS, "the guest's first byte"))
-        progress.note("the kernel's first output")
+        if console.after_history == console.start:
+            console.expect(r".", deadline.within(FIRST_BYTE_SECONDS, "the guest's first byte"))
+            context.progress.note("the kernel's first output")
         limit = deadline.within(INIT_SECONDS, "the guest's boot")
-        said = console.expect(rf"{_INIT_DONE}|{_PANIC}", limit).group(0)
+        said = console.expect(rf"{done}|{_PANIC}", limit, start=console.after_history).group(0)
     except (DeadlineExpired, GuestLost) as error:
         raise _boot_failure(guest, request, error) from None
     if said.startswith("Kernel panic"):
@@ -335,6 +467,19 @@ def _await_init(guest: Guest, request: BootRequest, deadline: Deadline, progress
             f"the kernel panicked during boot: {said}",
             hint="the call trace is in serial.log",
             console=console.last_lines(),
+        )
+
+
+def _await_shell(console: Console) -> None:
+    """Wait for init's last process: the huge-page accounting would miss its page tables.
+
+    A kernel message in the middle of its prompt costs the wait and nothing else.
+    """
+    with contextlib.suppress(DeadlineExpired):
+        console.expect(
+            re.escape(PROMPT),
+            Deadline.after(_SHELL_SECONDS, "the emergency shell"),
+            start=console.after_history,
         )
 
 

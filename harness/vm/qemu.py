@@ -26,6 +26,10 @@ from harness.vm.spec import Launch, qemu_argv
 _CONNECT_SECONDS = 10.0
 _QUIT_SECONDS = 3.0
 _BUFFER_BYTES = 1 << 20
+_MIGRATION_SECONDS = 0.002
+
+#: The migration capability that leaves memory in files out; the way of QEMU's "VM templating".
+_IGNORE_SHARED = "x-ignore-shared"
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,20 @@ class BootFiles:
         initrd: path of the initramfs; empty for none.
         disk: path of the read-only disk; empty for none.
         append: more words for the kernel's command line.
+        memory: see `harness.vm.spec.Launch`, like the next two.
+        files: see there.
+        restored: see there.
+        memory_fds: file descriptors that paths in ``memory`` mean.
     """
 
     kernel: str
     initrd: str = ""
     disk: str = ""
     append: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
+    files: str = ""
+    restored: bool = False
+    memory_fds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,77 @@ class Qemu:
         """Let the guest run."""
         self.qmp.execute("cont", deadline=deadline)
 
+    def save(self, deadline: Deadline) -> bytes:
+        """Stop the guest for good and return the state of its devices.
+
+        Its memory is in the files that it was started with.
+
+        Raises:
+            QemuError: if QEMU cannot save it, or ended.
+            DeadlineExpired: if it took too long.
+        """
+        self._leave_memory_alone(deadline)
+        self.qmp.execute("stop", deadline=deadline)
+        state = bytearray()
+        with self._channel("migrate", deadline) as channel:
+            while chunk := channel.recv(_BUFFER_BYTES):
+                state += chunk
+        self._migrated(deadline)
+        return bytes(state)
+
+    def load(self, state: bytes, deadline: Deadline) -> None:
+        """Give a QEMU that was started with a saved guest's memory the state of its devices.
+
+        Raises:
+            QemuError: if QEMU refused it, or ended.
+            DeadlineExpired: if it took too long.
+        """
+        self._leave_memory_alone(deadline)
+        with self._channel("migrate-incoming", deadline) as channel:
+            channel.sendall(state)
+            channel.shutdown(socket.SHUT_WR)
+        self._migrated(deadline)
+
+    def _leave_memory_alone(self, deadline: Deadline) -> None:
+        """Have QEMU leave memory that is in a file out of the state."""
+        known = self.qmp.execute("query-migrate-capabilities", deadline=deadline)
+        if _IGNORE_SHARED not in {each["capability"] for each in known}:
+            raise QemuError(f"QEMU {self.version} cannot save a guest without its memory")
+        chosen: dict[str, object] = {
+            "capabilities": [{"capability": _IGNORE_SHARED, "state": True}]
+        }
+        self.qmp.execute("migrate-set-capabilities", chosen, deadline=deadline)
+
+    @contextlib.contextmanager
+    def _channel(self, command: str, deadline: Deadline) -> Iterator[socket.socket]:
+        """Have QEMU migrate through a socket, and yield the harness's end of it."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(max(0.001, deadline.remaining()))
+        try:
+            with ours:
+                with theirs:
+                    self.qmp.give("devices", theirs.fileno(), deadline)
+                self.qmp.execute(command, {"uri": "fd:devices"}, deadline=deadline)
+                yield ours
+        except TimeoutError:
+            raise deadline.error() from None
+        except OSError:
+            raise self.death() from None
+
+    def _migrated(self, deadline: Deadline) -> None:
+        """Wait until QEMU has saved or loaded the state."""
+        while True:
+            found = self.qmp.execute("query-migrate", deadline=deadline)
+            if found.get("status") == "completed":
+                return
+            if found.get("status") == "failed":
+                why = found.get("error-desc", "no reason given")
+                raise QemuError(f"QEMU could not save or restore the guest: {why}")
+            deadline.check()
+            with contextlib.suppress(DeadlineExpired):
+                self.process.wait(Deadline.after(_MIGRATION_SECONDS, "the end of the migration"))
+                raise self.death()
+
     def quit(self) -> None:
         """End QEMU without the guest's help, and wait until every byte of its console is kept."""
         limit = Deadline.after(_QUIT_SECONDS, "QEMU's end")
@@ -114,6 +197,7 @@ def started(
     directory: Path,
     deadline: Deadline,
     listeners: Listeners = Listeners(),
+    history: bytes = b"",
 ) -> Iterator[Qemu]:
     """Start QEMU, paused, with both channels attached; end it on the way out.
 
@@ -124,6 +208,7 @@ def started(
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
         deadline: when it must answer on QMP.
         listeners: callbacks for its events.
+        history: see `Console`.
 
     Raises:
         ToolMissing: if QEMU is not installed.
@@ -141,7 +226,7 @@ def started(
                 argv,
                 stdout=errors,
                 stderr=errors,
-                pass_fds=channels,
+                pass_fds=(*channels, *files.memory_fds),
                 death_signal=signal.SIGKILL,
             )
         )
@@ -152,6 +237,7 @@ def started(
             directory / "serial.log",
             on_line=listeners.on_line,
             on_end=listeners.on_end,
+            history=history,
         )
         stack.callback(console.close)
         qmp = Qmp(qmp_ours, directory / "qmp.log", on_event=listeners.on_event)
@@ -174,6 +260,9 @@ def _launch(
         initrd=files.initrd,
         disk=files.disk,
         append=files.append,
+        memory=files.memory,
+        files=files.files,
+        restored=files.restored,
         qmp_fd=qmp_fd,
         console_fd=console_fd,
     )

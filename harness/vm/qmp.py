@@ -92,6 +92,19 @@ class Qmp:
         self._note(answer=answer)
         return answer
 
+    def give(self, name: str, descriptor: int, deadline: Deadline) -> None:
+        """Give QEMU a copy of a file descriptor, under a name.
+
+        Raises:
+            QemuError, QmpSilent: as `execute`.
+        """
+
+        async def send() -> None:
+            self._client.send_fd_scm(descriptor)
+
+        self._result(self.spawn(send()), deadline, "getfd")
+        self.execute("getfd", {"fdname": name}, deadline=deadline)
+
     def monitor(self, line: str, deadline: Deadline) -> str:
         """Return what the human monitor prints for a line; for what QMP has no command.
 

@@ -34,6 +34,10 @@ class Launch(Record, frozen=True, kw_only=True):
             enough to see whether a kernel starts.
         disk: path of the read-only disk; empty for none.
         append: more words for the kernel's command line.
+        memory: paths of the files with the memory of each node; empty for memory that is not to be
+            saved.
+        files: path of the raw disk with the files of a guest that is restored; empty for none.
+        restored: whether ``memory`` is a saved guest's, of which this one gets a private copy.
         qmp_fd: file descriptor of the QMP socket, already connected.
         console_fd: file descriptor of the serial console's socket, already connected.
     """
@@ -45,6 +49,9 @@ class Launch(Record, frozen=True, kw_only=True):
     initrd: str = ""
     disk: str = ""
     append: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
+    files: str = ""
+    restored: bool = False
     qmp_fd: int
     console_fd: int
 
@@ -148,6 +155,8 @@ def kernel_command_line(launch: Launch) -> str:
         *(word for pages in launch.machine.hugepages for word in _pool_words(pages, launch)),
         *(("hugetlb_free_vmemmap=on",) if launch.machine.hvo else ()),
         *_cma_words(launch.machine),
+        # Init reads it in its environment.
+        *(("hgm_saved=1",) if launch.memory else ()),
         *launch.append,
     ]
     return " ".join(words)
@@ -189,7 +198,10 @@ def qemu_argv(launch: Launch) -> tuple[str, ...]:
         *("-device", "vmcoreinfo"),
         # By default a panic ends as the kernel decides; `Guest.pause_on_death` changes that.
         *("-action", "panic=none"),
-        *_disk_argv(launch.disk),
+        *_disk_argv("disk", launch.disk),
+        *_disk_argv("files", launch.files),
+        # What to restore comes by QMP, once both sides have agreed on how.
+        *(("-incoming", "defer") if launch.restored else ()),
         *_boot_argv(launch),
     )
 
@@ -212,7 +224,7 @@ def _machine_argv(launch: Launch) -> tuple[str, ...]:
         *("-machine", f"{guest.machine},accel={launch.accel}"),
         *("-cpu", launch.cpu),
         *("-smp", _topology(launch.machine)),
-        *_memory_argv(launch.machine),
+        *_memory_argv(launch),
         *("-display", "none"),
         "-no-reboot",
     )
@@ -231,27 +243,42 @@ def _boot_argv(launch: Launch) -> tuple[str, ...]:
     )
 
 
-def _memory_argv(spec: MachineSpec) -> tuple[str, ...]:
-    if spec.nodes == 1:
-        return ("-m", f"size={spec.memory}b")
+def _memory_argv(launch: Launch) -> tuple[str, ...]:
+    spec = launch.machine
     share = spec.memory // spec.nodes
     argv = ["-m", f"size={share * spec.nodes}b"]
+    if spec.nodes == 1 and not launch.memory:
+        return tuple(argv)
     cores = spec.cpus // spec.nodes
     for node in range(spec.nodes):
-        argv += ["-object", f"memory-backend-ram,id=node{node},size={share}b"]
+        argv += ["-object", f"{_backend(launch, node)},id=node{node},size={share}b"]
+        if spec.nodes == 1:
+            argv += ["-machine", "memory-backend=node0"]
+            break
         cpus = f"{node * cores}-{(node + 1) * cores - 1}"
         argv += ["-numa", f"node,nodeid={node},memdev=node{node},cpus={cpus}"]
     return tuple(argv)
 
 
-def _disk_argv(disk: str) -> tuple[str, ...]:
-    if not disk:
+def _backend(launch: Launch, node: int) -> str:
+    """Return the memory of a node: that of a restored guest is copied where it is written to."""
+    if not launch.memory:
+        return "memory-backend-ram"
+    share = "off" if launch.restored else "on"
+    return f"memory-backend-file,mem-path={_quoted(launch.memory[node])},share={share}"
+
+
+def _disk_argv(name: str, path: str) -> tuple[str, ...]:
+    if not path:
         return ()
-    # A comma ends the option's value; QEMU reads a doubled one as a comma.
-    path = str(Path(disk)).replace(",", ",,")
     return (
         "-drive",
-        f"if=none,id=disk,file={path},format=raw,readonly=on",
+        f"if=none,id={name},file={_quoted(path)},format=raw,readonly=on",
         "-device",
-        "virtio-blk-pci,drive=disk",
+        f"virtio-blk-pci,drive={name}",
     )
+
+
+def _quoted(path: str) -> str:
+    """Return a path as QEMU's options take it: a comma ends the value, a doubled one does not."""
+    return str(Path(path)).replace(",", ",,")

@@ -107,7 +107,7 @@ def test_every_python_probe_is_in_the_catalogue(build: Compile) -> None:
     assert files == {path.name for path in catalog.PROBES.glob("python/*.py")}
 
 
-ALWAYS = {"calibrate", "features", "counters"}
+ALWAYS = {"calibrate", "features", "counters", "renew"}
 
 
 def test_programs_for_features_speed_and_accounting_are_always_built(build: Compile) -> None:

@@ -17,7 +17,7 @@ from harness.probes import catalog
 from tests.component.probes.conftest import Make
 
 #: What is no probe, and has options of its own.
-TOOLS = {"calibrate", "counters", "crash", "features"}
+TOOLS = {"calibrate", "counters", "crash", "features", "renew"}
 
 C_PROBES = {Path(s.source).stem: s for s in catalog.load() if s.language == "c"}
 

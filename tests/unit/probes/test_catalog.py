@@ -197,7 +197,8 @@ def test_every_source_is_in_the_catalogue_and_there() -> None:
         for pattern in ("c/*.c", "python/*.py")
         for path in catalog.PROBES.glob(pattern)
     }
-    ours = {f"c/{name}.c" for name in ("calibrate", "crash", "features", "counters", "walk")}
+    names = ("calibrate", "crash", "features", "counters", "renew", "walk")
+    ours = {f"c/{name}.c" for name in names}
     assert found - listed == {*ours, "python/hgm_probe.py"}
     assert listed - found == set()
 

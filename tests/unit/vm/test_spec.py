@@ -113,6 +113,23 @@ def test_qemu_runs_sandboxed_paused_and_without_a_users_configuration() -> None:
     assert {"-S", "-nodefaults", "-no-user-config", "-no-reboot"} <= set(argv)
 
 
+def test_a_guest_to_be_saved_shares_its_memory_and_a_restored_one_copies_it() -> None:
+    saved = spec.qemu_argv(launch(memory=("/m,0",), files="/f"))
+    size = launch().machine.memory
+    backend = f"memory-backend-file,mem-path=/m,,0,share=on,id=node0,size={size}b"
+    assert backend in saved
+    assert "memory-backend=node0" in saved
+    assert "hgm_saved=1" in saved[-1]
+    assert "-incoming" not in saved
+    restored = spec.qemu_argv(launch(memory=("/m,0",), files="/f", restored=True))
+    assert backend.replace("share=on", "share=off") in restored
+    assert value(restored, "-incoming") == "defer"
+    two = spec.machine((), nodes=2, memory=2 * GIB)
+    both = spec.qemu_argv(launch(machine=two, memory=("/a", "/b")))
+    assert f"memory-backend-file,mem-path=/b,share=on,id=node1,size={GIB}b" in both
+    assert "memory-backend=node0" not in both
+
+
 def test_a_comma_in_the_disks_path_does_not_end_the_option() -> None:
     argv = spec.qemu_argv(launch(disk="/a,readonly=off/disk"))
     assert "file=/a,,readonly=off/disk," in value(argv, "-drive")
