@@ -37,16 +37,20 @@ def bench() -> None:
     """Measure what the harness costs, as ratios on one machine."""
 
 
+def _one_probe(command: Command) -> Command:
+    """Add the options of a benchmark that runs one probe."""
+    probe = click.option(
+        "--probe",
+        default="baseline/memfd-alias/2M",
+        show_default=True,
+        metavar="NAME",
+        help="The probe to run.",
+    )
+    return subject_options(probe(_rounds(5)(command)))
+
+
 @bench.command("boot")
-@subject_options
-@click.option(
-    "--probe",
-    default="baseline/memfd-alias/2M",
-    show_default=True,
-    metavar="NAME",
-    help="The probe to run.",
-)
-@_rounds(5)
+@_one_probe
 def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
     """Compare a run of one probe with a bare boot in QEMU.
 
@@ -56,6 +60,23 @@ def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
 
     with open_context(timeout) as context:
         result = benchmarks.boot(subject_of(**options), probe, rounds, context)
+    click.echo(result.text())
+    return 0
+
+
+@bench.command("snapshot")
+@_one_probe
+def bench_snapshot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
+    """Compare a run of one probe in a restored guest with a bare boot in QEMU.
+
+    Everything is cached, the snapshot too. The bare guest powers off as soon as it has booted.
+    """
+    from harness.selfcheck import bench as benchmarks
+
+    with open_context(timeout) as context:
+        result = benchmarks.boot(
+            subject_of(**options), probe, rounds, context, options=("--fresh-guest",)
+        )
     click.echo(result.text())
     return 0
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm selfcheck bench boot`, and ratios of interleaved rounds."""
+"""`hgm selfcheck bench boot` and `snapshot`, and ratios of interleaved rounds."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +64,17 @@ def measure(
     return Ratio(what, base, tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs))
 
 
-def boot(subject: subject.Subject, probe: str, rounds: int, context: Context) -> Ratio:
+def boot(
+    subject: subject.Subject, probe: str, rounds: int, context: Context, options: Sequence[str] = ()
+) -> Ratio:
     """Compare a whole `hgm run --probe` with a bare boot of the same kernel and machine.
+
+    Args:
+        subject: which kernel on which machine.
+        probe: the probe.
+        rounds: how often each is measured, after a warm-up.
+        context: cache, deadline, progress.
+        options: more options of `hgm run`.
 
     Raises:
         InfrastructureError: if a round of either fails.
@@ -82,7 +91,7 @@ def boot(subject: subject.Subject, probe: str, rounds: int, context: Context) ->
         subject = msgspec.structs.replace(subject, accel=bench.accel.name)
         hgm = (
             *(host.program(), "run", *subject_words(subject), *probe_words((probe,))),
-            *(*timeout_words(context), "--runs-dir", str(directory / "runs")),
+            *(*options, *timeout_words(context), "--runs-dir", str(directory / "runs")),
         )
 
         def run_once(argv: tuple[str, ...]) -> Callable[[], None]:
@@ -91,9 +100,8 @@ def boot(subject: subject.Subject, probe: str, rounds: int, context: Context) ->
             )
 
         context.progress.stage("bench", f"{rounds} rounds of each")
-        return measure(
-            f"hgm run --probe {probe}", run_once(hgm), "bare boot", run_once(bare), rounds
-        )
+        what = " ".join(("hgm run", *options, "--probe", probe))
+        return measure(what, run_once(hgm), "bare boot", run_once(bare), rounds)
 
 
 def _seconds(run: Callable[[], None]) -> float:
