@@ -24,8 +24,8 @@ _MINIMUM_PYTHON = (3, 11)
 #: Commands that start no program of the host, and so need none of its Debian packages.
 _WITHOUT_PACKAGES = (
     *(("cache",), ("compare",), ("doctor",), ("export",), ("history",), ("judge",)),
-    *(("kselftest",), ("map",), ("probes",), ("prune",), ("status",), ("submit",)),
-    ("image", "import"),
+    *(("kselftest",), ("map",), ("probes",), ("prune",), ("report",), ("status",)),
+    *(("submit",), ("image", "import")),
 )
 
 _REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "commands.md"

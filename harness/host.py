@@ -277,7 +277,7 @@ def _environment_lines() -> list[list[str]]:
     options = ["--disable-pip-version-check", "--no-compile", *pinned]
     return [
         [sys.executable, "-m", "venv", "--clear", home],
-        [*pip, *options, "--editable", f"{_checkout()}[kcidb,tox]"],
+        [*pip, *options, "--editable", f"{_checkout()}[kcidb,report,tox]"],
     ]
 
 

@@ -43,6 +43,7 @@ _COMMANDS = {
         "status": "history.status",
         "history": "history.history",
         "prune": "history.prune",
+        "report": "report.report",
     },
     "Sources, kernels and guests": {
         "probes": "probes.probes",

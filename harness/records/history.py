@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from harness.records.base import Record
 from harness.records.outcome import Outcome
@@ -121,6 +121,16 @@ class PastResult(Record, frozen=True, kw_only=True):
     seconds: float
     reason: str
     known_issues: tuple[str, ...]
+
+
+class Mark(NamedTuple):
+    """How one test ended in a run, of which many are read at once; see `PastResult`."""
+
+    status: Status
+    good: int
+    bad: int
+    seconds: float
+    reason: str
 
 
 class ResultHistory(Record, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from harness.records.run import RunRecord
 from harness.report import mail
 from harness.report.reproduce import short_command
 
-_ORDER: tuple[ChangeKind, ...] = (
+ORDER: tuple[ChangeKind, ...] = (
     "newly failing",
     "failing more",
     "newly skipped",
@@ -49,7 +49,7 @@ def lines(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[st
     yield f"after    {subject(after)}"
     for each in found.differs:
         yield f"differs  {each}"
-    for kind in _ORDER:
+    for kind in ORDER:
         changes = found.of(kind)
         if changes:
             yield ""
@@ -86,11 +86,11 @@ def _rows(changes: Sequence[Change]) -> Iterator[str]:
 
 
 def _ends(change: Change) -> str:
-    text = f"{_end(change.before)} -> {_end(change.after)}"
+    text = f"{end(change.before)} -> {end(change.after)}"
     return text if change.p is None else f"{text} (p = {change.p:.2g})"
 
 
-def _end(summary: ProbeSummary | None) -> str:
+def end(summary: ProbeSummary | None) -> str:
     """Return the status of a probe, with counts where it ran more than once."""
     if summary is None:
         return "not run"
@@ -121,7 +121,7 @@ def verdict(found: Comparison) -> str:
     """Return the last line."""
     if found.ended:
         return f"REGRESSION: {found.ended}"
-    counted = [f"{len(found.of(kind))} {kind}" for kind in _ORDER if found.of(kind)]
+    counted = [f"{len(found.of(kind))} {kind}" for kind in ORDER if found.of(kind)]
     counted += [f"{len(found.splats)} new splats"] if found.splats else []
     about = ", ".join([*counted, f"{found.same} as before"])
     if found.exit_code == 1:
@@ -152,7 +152,7 @@ def for_mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator
     if found.differs:
         yield from mail.wrapped(f"Other differences: {'; '.join(found.differs)}", "  ")
     yield ""
-    for kind in _ORDER:
+    for kind in ORDER:
         changes = found.of(kind)
         if changes:
             yield f"{_MAIL[kind]} ({len(changes)}):"

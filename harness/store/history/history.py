@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from harness.errors import RecordError
 from harness.probes.catalog import matches
 from harness.records.base import to_json
-from harness.records.history import BOOT, BUILD, CONSOLE, Cell, PastResult, PastRun
+from harness.records.history import BOOT, BUILD, CONSOLE, Cell, Mark, PastResult, PastRun
 from harness.records.outcome import Outcome
 from harness.records.probe import Status
 from harness.records.run import RunRecord, Verdict
@@ -26,9 +26,10 @@ from harness.store import rundir
 from harness.store.history import database, extract
 from harness.store.history.cell import cell_id
 from harness.store.history.tables import CellRow, ResultRow, RunRow
+from harness.workspace import digest
 
 #: Kinds of campaigns whose runs are compared from night to night; a single run has none.
-_NIGHTLY = ("", "matrix")
+NIGHTLY = ("", "matrix")
 
 
 @contextlib.contextmanager
@@ -177,7 +178,7 @@ class HistoryStore:
             .join(ResultRow, ResultRow.cell_id == CellRow.id)
             .join(RunRow, RunRow.id == ResultRow.run_id)
         )
-        query = query.where(RunRow.campaign.in_(_NIGHTLY), ResultRow.name.in_((BUILD, BOOT)))
+        query = query.where(RunRow.campaign.in_(NIGHTLY), ResultRow.name.in_((BUILD, BOOT)))
         if since is not None:
             query = query.where(RunRow.started >= since)
         with Session(self._engine) as session:
@@ -219,6 +220,29 @@ class HistoryStore:
             for row in session.scalars(query.execution_options(yield_per=100)):
                 yield _result(row)
 
+    def marks(self, runs: Sequence[PastRun]) -> Iterator[tuple[str, str, Mark]]:
+        """Yield the results of some runs: ID of the run, name of the test, how it ended."""
+        query = select(
+            *(ResultRow.run_id, ResultRow.name, ResultRow.status, ResultRow.good, ResultRow.bad),
+            *(ResultRow.seconds, ResultRow.reason),
+        ).where(ResultRow.run_id.in_([run.id for run in runs]))
+        with self._engine.connect() as connection:
+            for run_id, name, status, good, bad, seconds, reason in connection.execute(query):
+                yield run_id, name, Mark(cast(Status, status), good, bad, seconds, reason)
+
+    def tests(self) -> tuple[str, ...]:
+        """Return the names of all tests that have a result, sorted."""
+        with self._engine.connect() as connection:
+            names = connection.scalars(select(ResultRow.name).distinct()).all()
+        return tuple(sorted(names))
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return a hash of the whole record of each run, by its ID."""
+        query = select(RunRow.id, RunRow.record)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.execution_options(yield_per=100))
+            return {run_id: digest(record) for run_id, record in rows}
+
 
 def _newest_first(*conditions: ColumnElement[bool]) -> Select[ResultRow]:
     query = select(ResultRow).join(RunRow, RunRow.id == ResultRow.run_id).where(*conditions)
@@ -230,7 +254,7 @@ def _of_cell(cell: Cell) -> ColumnElement[bool]:
 
 
 def _nightly() -> ColumnElement[bool]:
-    return RunRow.campaign.in_(_NIGHTLY)
+    return RunRow.campaign.in_(NIGHTLY)
 
 
 def _by_words(cell: Cell) -> tuple[str, ...]:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The files of a run directory that its pages show; without what is gone or damaged."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.errors import RecordError
+from harness.judge import lines
+from harness.records.run import RunRecord
+from harness.report import page_map
+from harness.run import judging
+from harness.store import rundir
+
+
+class Files(NamedTuple):
+    """What was found.
+
+    Attributes:
+        console: the guest's console; empty if there is none.
+        outputs: what each probe printed, by its name.
+        symbols: for each probe with a capture, `Capture.symbols`.
+        maps: an SVG picture of page tables for each probe with checkpoints.
+    """
+
+    console: bytes = b""
+    outputs: Mapping[str, str] = {}
+    symbols: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
+    maps: Mapping[str, str] = {}
+
+
+def read(run_dir: Path, record: RunRecord) -> Files:
+    """Return the files of a run directory."""
+    if not run_dir.is_dir():
+        return Files()
+    outputs: dict[str, str] = {}
+    symbols: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    problem = False
+    for probe in record.probes:
+        if not probe.directory:
+            continue
+        try:
+            outputs[probe.name] = lines.decode(rundir.read_output(run_dir, probe.name)[0])
+            capture = rundir.read_capture(run_dir / rundir.directory_for(probe.name))
+        except RecordError:
+            problem = True
+            continue
+        if capture is not None:
+            symbols[probe.name] = capture.symbols
+    try:
+        console = rundir.read_console(run_dir)
+    except RecordError:
+        console = b""
+    return Files(console, outputs, symbols, {} if problem else dict(_maps(run_dir, record)))
+
+
+def _maps(run_dir: Path, record: RunRecord) -> Iterator[tuple[str, str]]:
+    for probe in record.probes:
+        if any(each.length for each in probe.checkpoints):
+            try:
+                walks = judging.walks(run_dir, probe.name, None)
+            except RecordError:
+                continue
+            pictures = [page_map.picture(*each) for each in walks if each.probe == probe.name]
+            yield probe.name, page_map.svg(pictures)
+
+
+class Lines:
+    """The lines of a text of bytes.
+
+    Args:
+        data: the text.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._starts = [0]
+        at = data.find(b"\n")
+        while at >= 0:
+            self._starts.append(at + 1)
+            at = data.find(b"\n", at + 1)
+
+    def number(self, offset: int) -> int:
+        """Return the number, from 1, of the line that has a byte."""
+        return bisect.bisect_right(self._starts, offset)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The page of a test: how it ended in the last runs of each cell, and when that changed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from harness.records.base import Record
+from harness.records.history import Mark, PastRun
+from harness.records.probe import Status
+from harness.site import names
+from harness.site.index_page import cut
+from harness.site.past import Nights
+from harness.site.words import Link, cell_link, duration, run_link, when
+
+
+class Tile(Record, frozen=True, kw_only=True):
+    """A result in a row of them.
+
+    Attributes:
+        status: how it ended.
+        path: of the run.
+        title: when, of which kernel, and how it ended.
+    """
+
+    status: Status
+    path: str
+    title: str
+
+
+class Turn(Record, frozen=True, kw_only=True):
+    """A run in which the test ended otherwise than before.
+
+    Attributes:
+        run: which one.
+        before: how it ended before; empty for the first result.
+        status: how it ended then.
+        reason: one line; may be empty.
+    """
+
+    run: Link
+    before: str
+    status: Status
+    reason: str
+
+
+class Trail(Record, frozen=True, kw_only=True):
+    """A test in one cell.
+
+    Attributes:
+        cell: which one.
+        anchor: of the cell in the page.
+        tiles: oldest first.
+        often: how often it failed.
+        flaky: whether one kernel has both passed and failed it.
+        took: how long it takes.
+        turns: newest first.
+    """
+
+    cell: Link
+    anchor: str
+    tiles: tuple[Tile, ...]
+    often: str
+    flaky: bool
+    took: str
+    turns: tuple[Turn, ...]
+
+
+class ProbePage(Record, frozen=True, kw_only=True):
+    """The page of a test.
+
+    Attributes:
+        name: of the test.
+        shows: what a PASS shows; empty if it is not in the catalogue.
+        guards: the invariant that it guards; may be empty.
+        trails: one a cell.
+    """
+
+    name: str
+    shows: str
+    guards: str
+    trails: tuple[Trail, ...]
+
+
+def probe(name: str, nights: Sequence[Nights], shows: str = "", guards: str = "") -> ProbePage:
+    """Return the model of a test's page."""
+    found = ((each, each.marks[name]) for each in nights if name in each.marks)
+    return ProbePage(
+        name=name,
+        shows=shows,
+        guards=guards,
+        trails=tuple(_trail(each, marks) for each, marks in found),
+    )
+
+
+def _trail(nights: Nights, marks: Sequence[Mark | None]) -> Trail:
+    pairs = [(run, mark) for run, mark in zip(nights.runs, marks, strict=True) if mark]
+    bad, known = tally(marks)
+    return Trail(
+        cell=cell_link(nights.cell),
+        anchor=anchor(nights),
+        tiles=tuple(
+            Tile(
+                status=mark.status,
+                path=names.run(run.id),
+                title=f"{when(run)} {run.release}: {mark.status}",
+            )
+            for run, mark in pairs
+        ),
+        often=f"{bad} of {known} failed" if known else "never ran",
+        flaky=flaky(nights.runs, marks),
+        took=_took([mark.seconds for _, mark in pairs if mark.status == "PASS"]),
+        turns=tuple(_turns(pairs))[::-1],
+    )
+
+
+def anchor(nights: Nights) -> str:
+    """Return the name of a cell's place in a test's page."""
+    return names.cell(nights.cell).removesuffix(".html").replace("/", "-")
+
+
+def tally(marks: Sequence[Mark | None]) -> tuple[int, int]:
+    """Return how many repetitions failed, and how many have a result."""
+    bad = sum(mark.bad for mark in marks if mark)
+    return bad, bad + sum(mark.good for mark in marks if mark)
+
+
+def flaky(runs: Sequence[PastRun], marks: Sequence[Mark | None]) -> bool:
+    """Return whether one and the same kernel has both passed and failed a test."""
+    good = {run.kernel_key for run, mark in zip(runs, marks, strict=True) if mark and mark.good}
+    bad = {run.kernel_key for run, mark in zip(runs, marks, strict=True) if mark and mark.bad}
+    return bool((good & bad) - {""})
+
+
+def _took(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return ""
+    middle = statistics.median(seconds)
+    return (
+        f"{duration(middle)} (median), {duration(min(seconds))} to {duration(max(seconds))}, "
+        f"{duration(seconds[-1])} the last time"
+    )
+
+
+def _turns(pairs: Sequence[tuple[PastRun, Mark]]) -> Iterator[Turn]:
+    before = ""
+    for run, mark in pairs:
+        if mark.status != before:
+            yield Turn(
+                run=run_link(run), before=before, status=mark.status, reason=cut(mark.reason)
+            )
+        before = mark.status

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The page of a run: verdict, what changed, every probe, and the details of those that failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from harness.judge import lines
+from harness.probes.catalog import plain_name
+from harness.records.base import Record
+from harness.records.campaign import Comparison
+from harness.records.history import PastRun
+from harness.records.machine import size_name
+from harness.records.outcome import Outcome
+from harness.records.probe import ProbeResult, Splat, Status
+from harness.records.run import RunRecord, Verdict
+from harness.report import compare, text
+from harness.report.reproduce import short_command
+from harness.site import names
+from harness.site.evidence import Files, Lines
+from harness.site.index_page import cut
+from harness.site.words import Link, cell_link, count, duration, run_link, when
+
+_FINE: tuple[Status, ...] = ("PASS", "SKIP", "LOST")
+_MOST_CHARACTERS = 2000
+_MOST_LINES = 400
+
+
+class Fact(Record, frozen=True, kw_only=True):
+    """A name and what it is."""
+
+    name: str
+    value: str
+
+
+class SplatLine(Record, frozen=True, kw_only=True):
+    """A line of a splat.
+
+    Attributes:
+        text: as the kernel printed it.
+        places: where in the source it was, inlined functions first; may be empty.
+    """
+
+    text: str
+    places: str
+
+
+class SplatBlock(Record, frozen=True, kw_only=True):
+    """A splat.
+
+    Attributes:
+        title: its first line.
+        path: of its place in the console's page; empty without that page.
+        where: such as ``line 812 of the console``; empty likewise.
+        lines: all of it.
+    """
+
+    title: str
+    path: str
+    where: str
+    lines: tuple[SplatLine, ...]
+
+
+class Part(Record, frozen=True, kw_only=True):
+    """A result inside a probe that did not pass."""
+
+    name: str
+    status: Status
+    reason: str
+
+
+class Detail(Record, frozen=True, kw_only=True):
+    """All about a probe that did not simply pass.
+
+    Attributes:
+        name: of the probe, with the number of its repetition.
+        anchor: in the page.
+        status: how it ended.
+        reason: in full.
+        facts: where the kernel stopped, what leaked, known issues, files.
+        parts: results inside it that did not pass.
+        passed: how many did.
+        splats: what the kernel reported meanwhile.
+        map: path of the picture of its page tables; empty without.
+        output: path of its place in the page of outputs; empty without.
+    """
+
+    name: str
+    anchor: str
+    status: Status
+    reason: str
+    facts: tuple[Fact, ...]
+    parts: tuple[Part, ...]
+    passed: int
+    splats: tuple[SplatBlock, ...]
+    map: str
+    output: str
+
+
+class ProbeLine(Record, frozen=True, kw_only=True):
+    """A probe in the list of all.
+
+    Attributes:
+        probe: link to its page.
+        status: how it ended.
+        took: its wall time.
+        reason: one line; may be empty.
+        links: to its details, output and map, as far as there are any.
+    """
+
+    probe: Link
+    status: Status
+    took: str
+    reason: str
+    links: tuple[Link, ...]
+
+
+class Group(Record, frozen=True, kw_only=True):
+    """Probes whose names begin the same."""
+
+    name: str
+    summary: str
+    lines: tuple[ProbeLine, ...]
+
+
+class RunPage(Record, frozen=True, kw_only=True):
+    """The page of a run.
+
+    Attributes:
+        name: of its directory.
+        when: when it began.
+        verdict: see `Verdict`.
+        line: the verdict with its reason and time.
+        cell: which one.
+        before: the run before it in the cell; None without.
+        after: the run after it; None without.
+        changed: how the results differ from the run before, in a line; empty without one.
+        comparison: path of the page that compares them; empty if there is none.
+        differs: what else differs from the run before.
+        facts: kernel, series, configuration, machine.
+        remarks: notes, known issues.
+        groups: all probes.
+        details: those that did not simply pass.
+        splats: what the kernel reported outside of any probe.
+        times: of the stages.
+        command: that repeats the run.
+        qemu: QEMU's command line.
+        pages: console, outputs, coverage; as far as there are any.
+        gone: whether the run directory is no longer there.
+    """
+
+    name: str
+    when: str
+    verdict: Verdict
+    line: str
+    cell: Link
+    before: Link | None
+    after: Link | None
+    changed: str
+    comparison: str
+    differs: tuple[str, ...]
+    facts: tuple[Fact, ...]
+    remarks: tuple[Fact, ...]
+    groups: tuple[Group, ...]
+    details: tuple[Detail, ...]
+    splats: tuple[SplatBlock, ...]
+    times: tuple[Fact, ...]
+    command: str
+    qemu: str
+    pages: tuple[Link, ...]
+    gone: bool
+
+
+class Neighbours(Record, frozen=True, kw_only=True):
+    """What a run's page says of other runs.
+
+    Attributes:
+        before: the run before it in its cell.
+        after: the run after it.
+        comparison: with the run before; None if there is none.
+    """
+
+    before: PastRun | None = None
+    after: PastRun | None = None
+    comparison: Comparison | None = None
+
+
+def run(
+    past: PastRun, record: RunRecord, files: Files, context: Neighbours, coverage: str
+) -> RunPage:
+    """Return the model of a run's page.
+
+    Args:
+        past: the run as the history has it.
+        record: all of it.
+        files: of its directory.
+        context: other runs.
+        coverage: path of the page with the lines that it reached; empty without.
+    """
+    at = Lines(files.console).number
+    pages = [
+        *([Link(text="Console", path=names.console(past.id))] if files.console else []),
+        *([Link(text="Output of the probes", path=names.ktap(past.id))] if files.outputs else []),
+        *([Link(text="Lines reached", path=coverage)] if coverage else []),
+    ]
+    found = context.comparison
+    changed = bool(found and differ(found))
+
+    def block(splat: Splat, symbols: Mapping[str, tuple[str, ...]] | None = None) -> SplatBlock:
+        return _splat(past.id, splat, symbols or {}, at if files.console else None)
+
+    details = tuple(_details(past.id, record.probes, files, block))
+    detailed = {each.name for each in details}
+    return RunPage(
+        name=text.run_name(record) or past.id,
+        when=when(past),
+        verdict=record.verdict,
+        line=text.verdict_line(record),
+        cell=cell_link(past.cell),
+        before=run_link(context.before) if context.before else None,
+        after=run_link(context.after) if context.after else None,
+        changed=compare.verdict(found) if found else "",
+        comparison=names.comparison(past.id) if changed else "",
+        differs=found.differs if found else (),
+        facts=tuple(Fact(name=n, value=v) for n, v in (*text.head(record), *_machine(record))),
+        remarks=tuple(Fact(name=n, value=v) for n, v in text.tail(record) if n != "record"),
+        groups=tuple(
+            _group(name, probes, past.id, files, detailed, record.outcome is Outcome.PROBES_RAN)
+            for name, probes in text.groups(record.probes)
+        ),
+        details=details,
+        splats=tuple(block(splat) for splat in record.splats),
+        times=tuple(Fact(name=each.name, value=duration(each.seconds)) for each in record.stages),
+        command=short_command(record) if record.command else "",
+        qemu=" ".join(record.qemu),
+        pages=tuple(pages),
+        gone=not files.console and not files.outputs,
+    )
+
+
+def differ(found: Comparison) -> bool:
+    """Return whether a comparison has something to show."""
+    return bool(found.changes or found.splats or found.times or found.ended)
+
+
+def _machine(record: RunRecord) -> Iterator[tuple[str, str]]:
+    if record.machine is not None:
+        pools = ", ".join(f"{p.count} x {size_name(p.size)}" for p in record.machine.hugepages)
+        yield (
+            "machine",
+            f"{count(record.machine.cpus, 'CPU')}, {count(record.machine.nodes, 'node')}, "
+            f"{record.machine.memory / 2**30:g} GiB, {pools or 'no huge pages'}",
+        )
+    if record.qemu_version:
+        yield ("QEMU", record.qemu_version)
+    if record.timeout_scale:
+        yield ("time", f"limits multiplied by {record.timeout_scale:.2g} on this host")
+    if record.harness:
+        yield ("hgm", record.harness)
+
+
+def _group(
+    name: str,
+    probes: list[ProbeResult],
+    run_id: str,
+    files: Files,
+    detailed: set[str],
+    ran: bool,
+) -> Group:
+    passed = sum(probe.status == "PASS" for probe in probes)
+    return Group(
+        name=name,
+        summary=f"{passed} of {len(probes)} passed",
+        lines=tuple(
+            _probe_line(probe, run_id, files, detailed=probe.name in detailed, ran=ran)
+            for probe in probes
+        ),
+    )
+
+
+def _probe_line(
+    probe: ProbeResult, run_id: str, files: Files, *, detailed: bool, ran: bool
+) -> ProbeLine:
+    here = names.run(run_id)
+    links = [
+        (detailed, "details", f"{here}#{names.anchor(probe.name)}"),
+        (probe.name in files.outputs, "output", _output(run_id, probe.name)),
+        (probe.name in files.maps, "map", names.page_map(run_id, probe.name)),
+    ]
+    return ProbeLine(
+        probe=Link(text=probe.name, path=names.probe(plain_name(probe.name)) if ran else ""),
+        status=probe.status,
+        took=duration(probe.seconds),
+        reason=cut(probe.reason),
+        links=tuple(Link(text=what, path=path) for there, what, path in links if there),
+    )
+
+
+def _output(run_id: str, name: str) -> str:
+    return f"{names.ktap(run_id)}#{names.anchor(name)}"
+
+
+_SplatMaker = Callable[[Splat, Mapping[str, tuple[str, ...]]], SplatBlock]
+
+
+def _details(
+    run_id: str, probes: Iterable[ProbeResult], files: Files, block: _SplatMaker
+) -> Iterator[Detail]:
+    for probe in probes:
+        if probe.status in _FINE and not probe.splats and not probe.leaks:
+            continue
+        symbols = files.symbols.get(probe.name, {})
+        yield Detail(
+            name=probe.name,
+            anchor=names.anchor(probe.name),
+            status=probe.status,
+            reason=lines.short(probe.reason, _MOST_CHARACTERS),
+            facts=tuple(Fact(name=n, value=v) for n, v in _facts(probe)),
+            parts=tuple(
+                Part(
+                    name=each.name,
+                    status=each.status,
+                    reason=lines.short(each.reason, _MOST_CHARACTERS),
+                )
+                for each in probe.subtests
+                if each.status != "PASS"
+            ),
+            passed=sum(each.status == "PASS" for each in probe.subtests),
+            splats=tuple(block(splat, symbols) for splat in probe.splats),
+            map=names.page_map(run_id, probe.name) if probe.name in files.maps else "",
+            output=_output(run_id, probe.name) if probe.name in files.outputs else "",
+        )
+
+
+def _facts(probe: ProbeResult) -> Iterator[tuple[str, str]]:
+    if probe.blame:
+        yield "stopped in", probe.blame
+    for leak in probe.leaks:
+        yield "did not come back", f"{leak.what}: {leak.before} before, {leak.after} after"
+    for checkpoint in probe.checkpoints:
+        for problem in checkpoint.problems:
+            yield f"page tables, checkpoint {checkpoint.number}", problem
+    if probe.known_issues:
+        yield "known issues", ", ".join(probe.known_issues)
+    if probe.evidence:
+        yield "captured", ", ".join(probe.evidence)
+
+
+def _splat(
+    run_id: str,
+    splat: Splat,
+    symbols: Mapping[str, tuple[str, ...]],
+    line_of: Callable[[int], int] | None,
+) -> SplatBlock:
+    number = line_of(splat.offset) if line_of else 0
+    shown = splat.block[:_MOST_LINES]
+    return SplatBlock(
+        title=splat.title,
+        path=f"{names.console(run_id)}#L{number}" if number else "",
+        where=f"line {number} of the console" if number else "",
+        lines=tuple(SplatLine(text=line, places=_places(line, symbols)) for line in shown),
+    )
+
+
+def _places(line: str, symbols: Mapping[str, tuple[str, ...]]) -> str:
+    found = (symbols.get(match[0], ()) for match in re.finditer(lines.SYMBOL, line))
+    return ", ".join(place for places in found for place in places if " at " in place)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A history of a few nights with run directories, for the tests of the site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from harness.records.base import to_json
+from harness.records.probe import Capture, Splat, Status
+from harness.records.run import RunRecord
+from harness.store import rundir
+from tests.unit.store.pasts import night
+
+CONSOLE = "".join(f"[    0.{number:06}] line {number}\n" for number in range(1, 40))
+SPLAT = "WARNING: CPU: 1 at f+0x1/0x20"
+
+
+def record(number: int, statuses: Mapping[str, Status], runs: Path, key: str = "") -> RunRecord:
+    """Write the directory of a night's run and return its record.
+
+    Args:
+        number: which night.
+        statuses: how each probe ended; one that did not pass had a splat.
+        runs: where the directory is made.
+        key: of the kernel.
+    """
+    made = night(number, statuses, key=key)
+    directory = runs / made.run_dir.rpartition("/")[2]
+    console = CONSOLE + f"{SPLAT}\n f+0x1/0x20\n"
+    splat = Splat(
+        kind="warning", title=SPLAT, block=(SPLAT, " f+0x1/0x20"), offset=console.index(SPLAT)
+    )
+    probes = tuple(
+        msgspec.structs.replace(
+            probe,
+            directory=rundir.directory_for(probe.name),
+            splats=() if probe.status == "PASS" else (splat,),
+        )
+        for probe in made.probes
+    )
+    made = msgspec.structs.replace(made, run_dir=str(directory), probes=probes)
+    for probe in probes:
+        where = directory / probe.directory
+        where.mkdir(parents=True)
+        (where / rundir.KTAP).write_text(f"KTAP version 1\n1..1\nok 1 <b>{probe.name}</b>\n")
+        (where / rundir.STDERR).write_text("")
+        if probe.splats:
+            capture = Capture(why="splat", symbols={"f+0x1/0x20": ("f at mm/f.c:7",)})
+            (where / rundir.CAPTURE).write_bytes(to_json(capture))
+    (directory / rundir.SERIAL).write_text(console)
+    (directory / rundir.RESULT).write_bytes(to_json(made))
+    return made

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm report`: the site as a whole, from a history to pages whose links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.cli import main
+from harness.records.base import to_json
+from harness.site import names
+from harness.store import rundir
+from harness.store.history.cell import run_id
+from tests.component.site import links
+from tests.component.site.nights import record
+from tests.unit.report import hostile
+from tests.unit.store.pasts import REQUEST, night
+
+A, B = "a/x/1G", "b/<script>alert(1)</script>/2M"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Return a directory of runs of three nights, in which a test begins to fail."""
+    runs = tmp_path / "runs"
+    record(1, {A: "PASS", B: "PASS", "old/x/1G": "PASS"}, runs)
+    record(2, {A: "PASS", B: "FAIL"}, runs, key="one")
+    record(3, {A: "FAIL", B: "PASS"}, runs, key="one")
+    return runs
+
+
+def report(runs: Path, *words: str) -> Result:
+    site = runs.parent / "site"
+    argv = ["report", str(runs), "--runs-dir", str(runs), "--output", str(site), *words]
+    return CliRunner().invoke(main.hgm, argv, standalone_mode=False)
+
+
+def build(runs: Path) -> Path:
+    result = report(runs)
+    assert result.exception is None, result.output
+    assert result.return_value == 0
+    return runs.parent / "site"
+
+
+def text_of(site: Path, path: str) -> str:
+    return " ".join(links.read(site / path).text.split())
+
+
+def check(site: Path) -> None:
+    """Check all pages of a site: valid, no element that no template has, links lead somewhere."""
+    found = links.pages(site)
+    assert len(found) > 8
+    for path in found:
+        page = links.read(path)
+        assert page.errors == []
+        assert {name for name, _ in page.elements} <= links.ELEMENTS
+        attributes = {(name, key) for name, keys in page.elements for key in keys}
+        assert not {each for each in attributes if each[1].startswith("on") or each[1] == "style"}
+        scripts = [keys["src"] for name, keys in page.elements if name == "script"]
+        assert [Path(each).name for each in scripts] == ["filter.js"]
+        policies = [keys["content"] for _, keys in page.elements if "http-equiv" in keys]
+        assert [each.split(";")[0] for each in policies] == ["default-src 'none'"]
+        assert len(page.ids) == len(set(page.ids))
+        tags = [name for name, _ in page.elements]
+        assert (tags.count("h1"), tags.count("main"), tags.count("title")) == (1, 1, 1)
+        assert tags.count("table") == tags.count("caption")
+        assert all("scope" in keys for name, keys in page.elements if name == "th")
+        assert all(keys.get("alt") for name, keys in page.elements if name == "img")
+    assert list(links.broken(site)) == []
+
+
+def test_the_site_is_valid_and_its_links_lead_somewhere(runs: Path) -> None:
+    check(build(runs))
+
+
+def test_the_first_page_says_what_is_new(runs: Path) -> None:
+    page = text_of(build(runs), names.INDEX)
+    assert f"regression FAIL {A}" in page
+    assert "since 2026-11-04 02:00 6.12.3; last good 2026-11-03 02:00 6.12.2; 1 of 3 failed" in page
+    assert f"fixed PASS {B}" in page
+
+
+def test_a_runs_page_leads_to_the_line_of_the_console(runs: Path) -> None:
+    site = build(runs)
+    (third,) = runs.glob("2026*-0003")
+    path = names.run(run_id(rundir.load(third)))
+    page = links.read(site / path)
+    assert "f at mm/f.c:7" in page.text
+    (link,) = {each for each in page.links() if "console.html#" in each}
+    assert link == f"../../{Path(path).parent}/console.html#L40"
+    console = (site / path).with_name("console.html").read_text()
+    assert re.search(r'<span id="L40">.*WARNING: CPU: 1', console)
+
+
+def test_a_second_report_writes_nothing(runs: Path) -> None:
+    site = build(runs)
+    before = {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()}
+    build(runs)
+    assert {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()} == before
+
+
+def test_a_new_run_leaves_the_pages_of_earlier_ones_alone(runs: Path) -> None:
+    site = build(runs)
+    before = {path: path.stat().st_mtime_ns for path in (site / "run").rglob("*.html")}
+    record(4, {A: "PASS", B: "PASS"}, runs)
+    build(runs)
+    check(site)
+    now = {path: path.stat().st_mtime_ns for path in (site / "run").rglob("*.html")}
+    old_run = {path.parent.name for path in now if path in before and now[path] != before[path]}
+    (third,) = runs.glob("2026*-0003")
+    assert old_run == {run_id(rundir.load(third))}  # which links to the new one
+    assert len(now) > len(before)
+    assert "2026-11-05 02:00" in text_of(site, names.INDEX)
+
+
+def test_pages_of_a_run_stay_when_its_directory_is_gone(runs: Path) -> None:
+    site = build(runs)
+    (first,) = runs.glob("2026*-0001")
+    path = site / names.console(run_id(rundir.load(first)))
+    first.rename(runs.parent / "gone")
+    build(runs)
+    assert path.exists()
+    check(site)
+
+
+def test_a_damaged_page_is_left_to_the_next_change_and_a_lost_one_is_written(runs: Path) -> None:
+    site = build(runs)
+    (site / names.MATRIX).unlink()
+    build(runs)
+    check(site)
+
+
+def test_a_directory_with_other_files_is_not_written_to(runs: Path) -> None:
+    site = runs.parent / "site"
+    site.mkdir()
+    (site / "thesis.tex").touch()
+    result = report(runs)
+    assert "has files and is not a site of hgm report" in str(result.exception)
+    assert sorted(site.iterdir()) == [site / "thesis.tex"]
+
+
+def test_an_empty_history_makes_a_site(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    site = build(tmp_path / "runs")
+    assert "The history has no runs." in text_of(site, names.INDEX)
+    assert list(links.broken(site)) == []
+
+
+def test_a_report_of_a_directory_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    assert "there is no directory" in str(report(tmp_path / "nowhere").exception)
+
+
+# ---- hostile text ------------------------------------------------------------------------------
+
+
+def hostile_run(runs: Path, number: int) -> None:
+    """Write the directory of a run with an eighth of the hostile lines in every place."""
+    plain = night(number)
+    made = hostile.record(hostile.LINES[number::8], number)
+    directory = runs / plain.run_dir.rpartition("/")[2]
+    probes = []
+    for probe in made.probes:
+        name = probe.name[:20]  # of a real probe, which has a directory
+        where = rundir.directory_for(name)
+        (directory / where).mkdir(parents=True, exist_ok=True)
+        (directory / where / rundir.KTAP).write_text(probe.reason, errors="replace")
+        (directory / where / rundir.STDERR).touch()
+        probes.append(msgspec.structs.replace(probe, name=name, directory=where))
+    (directory / rundir.SERIAL).write_text("\n".join(hostile.LINES), errors="replace")
+    made = msgspec.structs.replace(
+        made,
+        run_dir=str(directory),
+        started=plain.started,
+        request=msgspec.structs.replace(REQUEST, kernel=hostile.LINES[0]),
+        machine=plain.machine,
+        probes=tuple(probes),
+    )
+    (directory / rundir.RESULT).write_bytes(to_json(made))
+
+
+def test_no_text_of_a_guest_becomes_markup(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for number in range(8):
+        hostile_run(runs, number)
+    site = build(runs)
+    check(site)
+    shown = "".join(links.read(path).text for path in links.pages(site))
+    for fragment in ("<script>alert(1)</script>", "<img src=x onerror=x>", "{{ 7 * 7 }}", "&#0;"):
+        assert fragment in shown
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08]", shown)
