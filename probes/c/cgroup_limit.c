@@ -3,6 +3,7 @@
  * The hugetlb controller of a cgroup counts and limits whole huge pages, however
  * they are mapped. With --mapping split they are mapped by base-page entries.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,23 @@ static void limit(const char *what, size_t pages)
 
 	snprintf(text, sizeof(text), "%zu", pages * huge_size());
 	assert_written(group_file(what), text);
+}
+
+/* How often the limit has refused a huge page or a reservation, by events and events.local. */
+static void assert_refusals(bool some, const char *when)
+{
+	static const char *const files[] = { "events", "events.local" };
+	FILE *file;
+	long count;
+
+	for (size_t i = 0; i < COUNT_OF(files); i++) {
+		file = fopen(group_file(files[i]), "re");
+		assert_that(file && fscanf(file, "max %ld", &count) == 1, "reading %s: %s",
+			    group_file(files[i]), error_name(errno));
+		fclose(file);
+		assert_that(!count == !some, "%s shows max %ld %s, expected %s", group_file(files[i]),
+			    count, when, some ? "more than 0" : "0");
+	}
 }
 
 /* COUNT huge pages of the file, split or not. */
@@ -66,7 +84,9 @@ static void over_the_limit(void)
 	alias = map_shared(fd, 2 * huge_size(), UNRESERVED);
 	fill_pages(alias, 0, 8, FILLING);
 	primary = map_it(fd, 2);
+	assert_refusals(false, "below the limit");
 	assert_signal(alias + huge_size(), TOUCH_WRITE, SIGBUS);
+	assert_refusals(true, "after a fault beyond the limit");
 	assert_charged("current", huge_size(), "after a fault beyond the limit");
 	if (is_split) {
 		/* Not registered, so that the kernel allocates the page. */
@@ -90,10 +110,65 @@ static void over_the_reservation(void)
 	assert_charged("rsvd.current", huge_size(), "after mmap");
 	if (is_split)
 		split(start, huge_size());
+	assert_refusals(false, "below the limit");
 	assert_errno(mmap(NULL, 2 * huge_size(), PROT_READ, MAP_SHARED, fd, 0), ENOMEM);
+	assert_refusals(true, "after mmap beyond the limit");
 	fill_pages(start, 0, 8, FILLING);
 	assert_charged("rsvd.current", huge_size(), "after the first write");
 	check_pages(start, 0, 8, FILLING);
+}
+
+static void assert_lifted(const char *path)
+{
+	char text[32] = "";
+	FILE *file = fopen(path, "re");
+
+	assert_that(file && fgets(text, sizeof(text), file) && strcmp(text, "max\n") == 0,
+		    "%s has %s after max was written", path, text);
+	fclose(file);
+}
+
+/* "max" lifts a limit, bytes are rounded down to whole huge pages, and words are refused. */
+static void limits_are_written(void)
+{
+	static const char *const files[] = { "max", "rsvd.max" };
+	char text[32];
+
+	for (size_t i = 0; i < COUNT_OF(files); i++) {
+		snprintf(text, sizeof(text), "%zu", 2 * huge_size() - 1);
+		assert_written(group_file(files[i]), text);
+		assert_charged(files[i], huge_size(), "after one byte less than two huge pages");
+		assert_error(write_text(group_file(files[i]), "all"), EINVAL);
+		assert_charged(files[i], huge_size(), "after a word");
+		assert_written(group_file(files[i]), "max");
+		assert_lifted(group_file(files[i]));
+	}
+}
+
+static int passed_on;
+
+static void allocate(void)
+{
+	assert_errno(fallocate(passed_on, 0, 0, (off_t)huge_size()), 0);
+}
+
+static void uncharge(void)
+{
+	assert_charged("current", huge_size(), "after the cgroup below was removed");
+	punch(passed_on, 0, 1);
+	assert_charged("current", 0, "after the hole was punched");
+}
+
+/* The file outlives the cgroup that was charged for it. */
+static void outlived(void)
+{
+	passed_on = huge_memfd(1);
+	in_inner_group(allocate, uncharge);
+}
+
+static void written(void)
+{
+	in_group(limits_are_written);
 }
 
 static void charged(void)
@@ -119,6 +194,9 @@ int main(int argc, char **argv)
 		{ "a fault beyond hugetlb.max is SIGBUS and leaves the first huge page mapped",
 		  limited },
 		{ "mmap beyond hugetlb.rsvd.max is ENOMEM", reserved },
+		{ "hugetlb.max and hugetlb.rsvd.max take whole huge pages and max, and nothing else",
+		  written },
+		{ "a file's huge page is charged to the parent of the cgroup that was removed", outlived },
 	};
 	static const struct probe_argument arguments[] = {
 		{ "--mapping", "whole|split", "how the huge pages are mapped; whole by default" },

@@ -194,6 +194,9 @@ void probe_harms(const char *how);
 pid_t child_start(void (*run)(void));
 void child_end(pid_t child);
 
+/* RUN in such a process, and UNDO after it, whether it fails the test or not. */
+void run_then(void (*run)(void), void (*undo)(void));
+
 /* CLOCK_MONOTONIC in ns. */
 int64_t now_ns(void);
 
@@ -512,6 +515,9 @@ void assert_mapped(const void *start, size_t by_pud, size_t by_pmd, size_t by_pt
 /* All of the mapping, of LENGTH bytes, is mapped by entries of the huge page's own size. */
 void assert_whole(const void *start, size_t length);
 
+/* The line of the mapping that begins at START in /proc/self/numa_maps. */
+void numa_maps_line(const void *start, char *line, size_t room);
+
 /*
  * A field of /proc/self/status, of /proc/meminfo after settle_page_tables(), or of
  * a file with such lines, in bytes; -1 if there is no such field or file.
@@ -632,7 +638,14 @@ void with_pools(void (*run)(void));
  */
 void in_group(void (*run)(void));
 
-/* Its file hugetlb.SIZE.WHAT; assert_charged() fails the test unless that has BYTES. */
+/* RUN in a cgroup below the new one, which is removed before AFTER runs, outside of both. */
+void in_inner_group(void (*run)(void), void (*after)(void));
+
+/*
+ * A file of the new cgroup, and its hugetlb.SIZE.WHAT; assert_charged() fails the test
+ * unless that has BYTES.
+ */
+const char *group_path(const char *name);
 const char *group_file(const char *what);
 void assert_charged(const char *what, size_t bytes, const char *when);
 
@@ -663,6 +676,7 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define probe_harms(...) FROM_HERE(probe_harms(__VA_ARGS__))
 #define child_start(...) FROM_HERE(child_start(__VA_ARGS__))
 #define child_end(...) FROM_HERE(child_end(__VA_ARGS__))
+#define run_then(...) FROM_HERE(run_then(__VA_ARGS__))
 #define check_error(...) FROM_HERE(check_error(__VA_ARGS__))
 #define check_bytes(...) FROM_HERE(check_bytes(__VA_ARGS__))
 #define huge_memfd(...) FROM_HERE(huge_memfd(__VA_ARGS__))
@@ -716,6 +730,7 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define pool_counter(...) FROM_HERE(pool_counter(__VA_ARGS__))
 #define pool_now(...) FROM_HERE(pool_now(__VA_ARGS__))
 #define assert_pool(...) FROM_HERE(assert_pool(__VA_ARGS__))
+#define numa_maps_line(...) FROM_HERE(numa_maps_line(__VA_ARGS__))
 #define file_number(...) FROM_HERE(file_number(__VA_ARGS__))
 #define write_number(...) FROM_HERE(write_number(__VA_ARGS__))
 #define with_pools(...) FROM_HERE(with_pools(__VA_ARGS__))
@@ -733,6 +748,7 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define assert_resident(...) FROM_HERE(assert_resident(__VA_ARGS__))
 #define assert_protected(...) FROM_HERE(assert_protected(__VA_ARGS__))
 #define assert_written(...) FROM_HERE(assert_written(__VA_ARGS__))
+#define in_inner_group(...) FROM_HERE(in_inner_group(__VA_ARGS__))
 #define in_group(...) FROM_HERE(in_group(__VA_ARGS__))
 #define assert_charged(...) FROM_HERE(assert_charged(__VA_ARGS__))
 #define checkpoint_of(...) FROM_HERE(checkpoint_of(__VA_ARGS__))

@@ -106,23 +106,6 @@ static void shared_or_not(void)
 	assert_smaps(primary, "Shared_Hugetlb", 3 * BASE_PAGE);
 }
 
-/* The line of a mapping in /proc/self/numa_maps. */
-static void numa_line(const void *start, char *line, size_t room)
-{
-	FILE *file = fopen("/proc/self/numa_maps", "re");
-	char wanted[32];
-
-	if (!file)
-		probe_skip("/proc/self/numa_maps: %s", error_name(errno));
-	snprintf(wanted, sizeof(wanted), "%08lx ", (unsigned long)start);
-	while (fgets(line, (int)room, file))
-		if (strncmp(line, wanted, strlen(wanted)) == 0) {
-			fclose(file);
-			return;
-		}
-	probe_fail("/proc/self/numa_maps has no mapping at %p", start);
-}
-
 /* One huge page, whether one entry maps it or three. */
 static void numa_maps(void)
 {
@@ -130,33 +113,19 @@ static void numa_maps(void)
 	char *primary = map_split(fd, 0, 0, &uffd), line[512];
 
 	assert_continue(uffd, primary, 3 * BASE_PAGE, 0, 3 * BASE_PAGE);
-	numa_line(primary, line, sizeof(line));
+	numa_maps_line(primary, line, sizeof(line));
 	assert_that(strstr(line, " huge "), "numa_maps: expected 'huge' in: %s", line);
 	assert_that(strstr(line, "=1 kernelpagesize_kB"),
 		    "numa_maps: expected one page of a node in: %s", line);
 	collapse(primary, huge_size());
-	numa_line(primary, line, sizeof(line));
+	numa_maps_line(primary, line, sizeof(line));
 	assert_that(strstr(line, "=1 kernelpagesize_kB"),
 		    "numa_maps: expected one page of a node in: %s", line);
 }
 
-static int64_t rollup_bytes(const char *field)
-{
-	FILE *file = fopen("/proc/self/smaps_rollup", "re");
-	int64_t bytes = -1;
-	char line[256];
-
-	assert_that(file, "/proc/self/smaps_rollup: %s", error_name(errno));
-	while (fgets(line, sizeof(line), file))
-		if (strncmp(line, field, strlen(field)) == 0 && line[strlen(field)] == ':')
-			bytes = atoll(line + strlen(field) + 1) * 1024;
-	fclose(file);
-	return bytes;
-}
-
 static void assert_rollup(const char *field, size_t want)
 {
-	int64_t bytes = rollup_bytes(field);
+	int64_t bytes = file_bytes("/proc/self/smaps_rollup", field);
 
 	assert_that(bytes == (int64_t)want, "smaps_rollup: %s is %s, expected %s", field,
 		    size_text(bytes), size_text((int64_t)want));

@@ -7,13 +7,22 @@
 #include "library.h"
 
 #define GROUP "/sys/fs/cgroup/hgm-probe"
+#define INNER GROUP "/inner"
 
-const char *group_file(const char *what)
+const char *group_path(const char *name)
 {
 	static char path[128];
 
-	snprintf(path, sizeof(path), GROUP "/hugetlb.%sB.%s", size_name(huge_size()), what);
+	snprintf(path, sizeof(path), GROUP "/%s", name);
 	return path;
+}
+
+const char *group_file(const char *what)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "hugetlb.%sB.%s", size_name(huge_size()), what);
+	return group_path(name);
 }
 
 static int64_t group_bytes(const char *what)
@@ -36,27 +45,56 @@ void assert_charged(const char *what, size_t bytes, const char *when)
 }
 
 static void (*inside)(void);
+static const char *members;
 
 static void enter_and_run(void)
 {
 	char text[16];
 
 	snprintf(text, sizeof(text), "%d", getpid());
-	assert_written(GROUP "/cgroup.procs", text);
+	assert_written(members, text);
 	inside();
 }
 
-void in_group(void (*run)(void))
+static void run_in(const char *file, void (*run)(void))
 {
-	rmdir(GROUP); /* a failed test may have left it */
+	members = file;
+	inside = run;
+	child_end(child_start(enter_and_run));
+}
+
+static void make_group(void)
+{
+	rmdir(INNER); /* a failed test may have left them */
+	rmdir(GROUP);
 	if (access("/sys/fs/cgroup/cgroup.procs", W_OK) != 0)
 		probe_skip("/sys/fs/cgroup: %s", error_name(errno));
 	assert_that(mkdir(GROUP, 0700) == 0, "mkdir " GROUP ": %s", error_name(errno));
 	if (access(group_file("max"), W_OK) != 0)
 		probe_skip("%s: %s", group_file("max"), error_name(errno));
-	inside = run;
-	child_end(child_start(enter_and_run));
+}
+
+static void remove_group(void)
+{
 	assert_charged("current", 0, "after the process in it ended");
 	assert_charged("rsvd.current", 0, "after the process in it ended");
 	assert_that(rmdir(GROUP) == 0, "rmdir " GROUP ": %s", error_name(errno));
+}
+
+void in_group(void (*run)(void))
+{
+	make_group();
+	run_in(GROUP "/cgroup.procs", run);
+	remove_group();
+}
+
+void in_inner_group(void (*run)(void), void (*after)(void))
+{
+	make_group();
+	assert_written(GROUP "/cgroup.subtree_control", "+hugetlb");
+	assert_that(mkdir(INNER, 0700) == 0, "mkdir " INNER ": %s", error_name(errno));
+	run_in(INNER "/cgroup.procs", run);
+	assert_that(rmdir(INNER) == 0, "rmdir " INNER ": %s", error_name(errno));
+	after();
+	remove_group();
 }

@@ -227,6 +227,15 @@ void child_end(pid_t child)
 		leave(verdict);
 }
 
+void run_then(void (*run)(void), void (*undo)(void))
+{
+	enum verdict verdict = await(child_start(run), CHILD_MS);
+
+	undo();
+	if (verdict != PASSED)
+		leave(verdict);
+}
+
 /*
  * Says on what the result that follows rests. PASSED if the kernel offers all of
  * it, FAILED if it broke on the question.

@@ -2,8 +2,6 @@
 /* The pools of huge pages: their counters, and their sizes, which tests change for a while. */
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "library.h"
@@ -86,7 +84,7 @@ void write_number(const char *path, long number)
 	assert_written(path, text);
 }
 
-/* What with_pools() puts back: of each size the limit, and the pool of each node. */
+/* Of a size of huge pages: the limit of surplus pages, and the pool of each node. */
 struct sizes {
 	size_t size;
 	long overcommit, nodes[MAX_NODES];
@@ -117,12 +115,12 @@ static int pools_of(size_t size)
 
 static struct sizes save(size_t size)
 {
-	struct sizes saved = { .size = size };
+	struct sizes now = { .size = size };
 
-	saved.overcommit = file_number(pool_file(size, "nr_overcommit_hugepages"));
+	now.overcommit = file_number(pool_file(size, "nr_overcommit_hugepages"));
 	for (int node = 0; node < pools_of(size); node++)
-		saved.nodes[node] = file_number(pool_of(size, node));
-	return saved;
+		now.nodes[node] = file_number(pool_of(size, node));
+	return now;
 }
 
 /* Where nothing has changed nothing is written: pages of 1 GiB cannot be made again everywhere. */
@@ -132,29 +130,32 @@ static void put_back(const char *path, long number)
 		write_number(path, number);
 }
 
-static void restore(const struct sizes *saved)
+static void restore(const struct sizes *was)
 {
-	put_back(pool_file(saved->size, "nr_overcommit_hugepages"), saved->overcommit);
-	for (int node = 0; node < pools_of(saved->size); node++)
-		put_back(pool_of(saved->size, node), saved->nodes[node]);
+	put_back(pool_file(was->size, "nr_overcommit_hugepages"), was->overcommit);
+	for (int node = 0; node < pools_of(was->size); node++)
+		put_back(pool_of(was->size, node), was->nodes[node]);
+}
+
+/* What with_pools() puts back. */
+static struct sizes saved[MAX_SIZES];
+static size_t saved_count;
+
+static void restore_all(void)
+{
+	for (size_t i = 0; i < saved_count; i++)
+		restore(&saved[i]);
 }
 
 void with_pools(void (*run)(void))
 {
-	size_t sizes[MAX_SIZES], count = offered_sizes(sizes);
-	struct sizes saved[MAX_SIZES];
-	siginfo_t info;
-	pid_t child;
+	size_t sizes[MAX_SIZES];
 
-	for (size_t i = 0; i < count; i++)
+	saved_count = offered_sizes(sizes);
+	for (size_t i = 0; i < saved_count; i++)
 		saved[i] = save(sizes[i]);
-	child = child_start(run);
-	/* A test that fails ends at once, so that its parent has to do this. */
-	waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT);
-	for (size_t i = 0; i < count; i++)
-		restore(&saved[i]);
-	child_end(child);
-	for (size_t i = 0; i < count; i++)
+	run_then(run, restore_all);
+	for (size_t i = 0; i < saved_count; i++)
 		for (int node = 0; node < pools_of(sizes[i]); node++)
 			assert_that(file_number(pool_of(sizes[i], node)) == saved[i].nodes[node],
 				    "%s is %ld after %ld was written to put it back",

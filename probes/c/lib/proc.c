@@ -91,6 +91,22 @@ void assert_mapped(const void *start, size_t by_pud, size_t by_pmd, size_t by_pt
 		assert_smaps(start, fields[i], wanted[i]);
 }
 
+void numa_maps_line(const void *start, char *line, size_t room)
+{
+	FILE *file = fopen("/proc/self/numa_maps", "re");
+	char wanted[32];
+
+	if (!file)
+		probe_skip("/proc/self/numa_maps: %s", error_name(errno));
+	snprintf(wanted, sizeof(wanted), "%08lx ", (unsigned long)start);
+	while (fgets(line, (int)room, file))
+		if (strncmp(line, wanted, strlen(wanted)) == 0) {
+			fclose(file);
+			return;
+		}
+	probe_fail("/proc/self/numa_maps has no mapping at %p", start);
+}
+
 int64_t file_bytes(const char *path, const char *field)
 {
 	FILE *file = fopen(path, "re");
