@@ -132,6 +132,32 @@ static void write_protect(void)
 	registered(UFFD_FEATURE_WP_HUGETLBFS_SHMEM, UFFDIO_REGISTER_MODE_WP);
 }
 
+/* A mount that has room for two huge pages and keeps one of them: the file has none yet. */
+static void limited_file(void)
+{
+	int mount = detached_mount("hugetlbfs", "pagesize=%zu,size=%zu,min_size=%zu", huge_size(),
+				   2 * huge_size(), huge_size());
+
+	fd = unnamed_file(mount);
+	close(mount);
+	assert_errno(ftruncate(fd, 3 * (off_t)huge_size()), 0);
+}
+
+static void limited_mapping(void)
+{
+	limited_file();
+	map_apart(MAP_SHARED);
+}
+
+/* The mount is full. */
+static void full_file(void)
+{
+	limited_file();
+	assert_errno(fallocate(fd, 0, 0, 2 * (off_t)huge_size()), 0);
+	start = map_shared(fd, 3 * huge_size(), UNRESERVED);
+	fill_pages(start, 0, 1, FILLING);
+}
+
 static void copy_on_write(void)
 {
 	fd = filled_memfd(huge_pages() / 2, FILLING);
@@ -303,6 +329,41 @@ static int allocate(void)
 	return errno_of(fallocate(fd, 0, 0, (off_t)huge_size()));
 }
 
+static int mount_with_minimum(void)
+{
+	char options[64];
+	int mount;
+
+	snprintf(options, sizeof(options), "pagesize=%zu,min_size=%zu", huge_size(), huge_size());
+	mount = try_mount("hugetlbfs", options);
+	return mount < 0 ? -mount : 0;
+}
+
+/* The mount has two pages for the file, and none for another one. */
+static void limit_is_reached(void)
+{
+	assert_errno(mmap(NULL, 3 * huge_size(), PROT_READ, MAP_SHARED, fd, 0), ENOMEM);
+	assert_errno(fallocate(fd, 0, 0, 3 * (off_t)huge_size()), ENOSPC);
+}
+
+/* ENOSPC is right, so it counts as success. */
+static int allocate_third(void)
+{
+	int error = errno_of(fallocate(fd, 0, 2 * (off_t)huge_size(), (off_t)huge_size()));
+
+	assert_that(error, "fallocate in a full mount succeeded");
+	return error == ENOSPC ? 0 : error;
+}
+
+static int reserve_third(void)
+{
+	void *made = mmap(NULL, huge_size(), PROT_READ, MAP_SHARED, fd, 2 * (off_t)huge_size());
+
+	assert_that(made == MAP_FAILED, "mmap in a full mount succeeded");
+	/* It is ENOMEM in any case. */
+	return errno == ENOMEM ? 0 : errno;
+}
+
 static int punch_half(void)
 {
 	return errno_of(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -465,6 +526,12 @@ OPERATION(in_cow, copy_on_write, write_first, NULL, first_written, .free = -1)
 OPERATION(in_populate, one_empty, populate, NULL, NULL, .free = -1)
 OPERATION(in_fallocate, one_empty, allocate, NULL, NULL, .free = -1)
 OPERATION(in_punch, three_pages, punch_half, NULL, half_punched, .free = 1)
+OPERATION(in_mount, .act = mount_with_minimum, .reserved = 1)
+OPERATION(in_limited_mmap, limited_file, reserve_shared, NULL, limit_is_reached, .reserved = 1)
+OPERATION(in_limited_fault, limited_mapping, write_first, NULL, first_written, .free = -1,
+	  .reserved = -1)
+OPERATION(in_full_fallocate, full_file, allocate_third, still_filled, still_filled)
+OPERATION(in_full_mmap, full_file, reserve_third, still_filled, still_filled)
 OPERATION(in_split, one_mapped, split_one, still_filled, still_filled)
 OPERATION(in_continue_base_page, split_mapping, continue_base_page, NULL, still_filled)
 OPERATION(in_collapse, split_and_continued, collapse_one, still_filled, collapsed)
@@ -515,6 +582,11 @@ int main(int argc, char **argv)
 		{ "MADV_POPULATE_WRITE of a hole can be repeated", in_populate },
 		{ "fallocate of a huge page can be repeated", in_fallocate },
 		{ "punching a hole with parts at both ends can be repeated", in_punch },
+		{ "a mount with min_size can be repeated", in_mount },
+		{ "mmap in a mount with limits can be repeated, and keeps to them", in_limited_mmap },
+		{ "a fault in a mount with limits uses its reservation once", in_limited_fault },
+		{ "fallocate in a full mount is ENOSPC and takes nothing", in_full_fallocate },
+		{ "mmap in a full mount is ENOMEM and takes nothing", in_full_mmap },
 	};
 	static const struct probe_test split_tests[] = {
 		{ "MADV_SPLIT of a mapped huge page can be repeated", in_split },

@@ -13,6 +13,7 @@
 
 #include "library.h"
 
+#define MOUNT_OPTIONS 256
 #define WORDS (BASE_PAGE / sizeof(uint64_t))
 
 int huge_memfd_of(size_t size, size_t count)
@@ -51,26 +52,26 @@ static int set_options(int context, char *options)
 
 int try_mount(const char *filesystem, const char *options)
 {
+	char copy[MOUNT_OPTIONS];
 	int context = fsopen(filesystem, FSOPEN_CLOEXEC), mount, error;
-	char *copy = strdup(options);
 
-	if (context < 0)
-		probe_skip("fsopen of %s: %s", filesystem, error_name(errno));
-	error = copy ? set_options(context, copy) : ENOMEM;
-	free(copy);
-	if (error) {
-		close(context);
-		return -error;
+	if (context < 0) {
+		if (errno == ENOSYS || errno == ENODEV || errno == EPERM)
+			probe_skip("fsopen of %s: %s", filesystem, error_name(errno));
+		return -errno;
 	}
-	mount = fsmount(context, FSMOUNT_CLOEXEC, 0);
-	assert_that(mount >= 0, "fsmount of %s: %s", filesystem, error_name(errno));
+	snprintf(copy, sizeof(copy), "%s", options);
+	error = set_options(context, copy);
+	mount = error ? -error : fsmount(context, FSMOUNT_CLOEXEC, 0);
+	if (!error && mount < 0)
+		mount = -errno;
 	close(context);
 	return mount;
 }
 
 int detached_mount(const char *filesystem, const char *format, ...)
 {
-	char options[256];
+	char options[MOUNT_OPTIONS];
 	va_list arguments;
 	int mount;
 
