@@ -200,6 +200,9 @@ void run_then(void (*run)(void), void (*undo)(void));
 /* CLOCK_MONOTONIC in ns. */
 int64_t now_ns(void);
 
+/* A limit in milliseconds on this machine: times --timeout-scale. */
+int scaled_ms(int milliseconds);
+
 /* ---- assert.c: what a failure says ------------------------------------ */
 
 /* "EINVAL" for EINVAL, "success" for 0. */

@@ -97,7 +97,7 @@ int main(int argc, char **argv)
 	static const struct probe_argument arguments[] = {
 		{ "--grain", "base|huge", "base pages of one split mapping, or huge pages of several processes" },
 		{ "--seed", "NUMBER", "of the first sequence; a random one by default" },
-		{ "--steps", "NUMBER", "operations of a sequence; 100 by default" },
+		{ "--steps", "NUMBER", "operations of a sequence; 60 of base pages or 300 by default" },
 		{ "--seconds", "NUMBER", "go on with the next seeds for so long; 3 by default" },
 		{ "--replay", "OPERATIONS", "run these instead, such as 'cont 3 5; wp 0 512; write 4', separated by semicolons" },
 		{ "--trace", "0|1", "write each operation to the kernel's log first" },
@@ -111,7 +111,7 @@ int main(int argc, char **argv)
 	is_traced = number_option(argc, argv, "--trace", 0) != 0;
 	options.replay = probe_option(argc, argv, "--replay");
 	options.seed = number_option(argc, argv, "--seed", fresh_seed());
-	options.steps = number_option(argc, argv, "--steps", 100);
+	options.steps = number_option(argc, argv, "--steps", is_base ? 60 : 300);
 	options.seconds = (time_t)number_option(argc, argv, "--seconds", 3);
 	if (options.steps < 1 || options.steps > MAX_STEPS || options.seconds > 3600) {
 		fprintf(stderr, "%s: --steps is 1 to %d, --seconds 0 to 3600\n", argv[0], MAX_STEPS);

@@ -29,9 +29,6 @@ struct options {
 	bool help, list, may_harm;
 };
 
-/* A limit in milliseconds on this machine: times --timeout-scale. */
-int scaled_ms(int milliseconds);
-
 /* Ends the program with code 2 and a line on stderr if an option is wrong. */
 struct options parse_options(int argc, char **argv, const struct probe *probe);
 void print_help(const struct probe *probe);

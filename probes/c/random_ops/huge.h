@@ -13,7 +13,7 @@
 #define PROCESSES 3
 #define PLACES 8
 #define FILE_PAGES 4
-#define AVAILABLE 8	/* huge pages of the pool that a sequence can have; the others are reserved */
+#define AVAILABLE 16	/* huge pages of the pool that a sequence can have; the others are reserved */
 #define MINIMUM 2	/* min_size of the mount, in huge pages */
 #define FOLIOS 64
 

@@ -95,6 +95,13 @@ static bool is_registered_shared(const struct place *place, const struct place *
 	return place->modes && place->shared;
 }
 
+/* Without a fault. */
+static bool is_readable(const struct place *place, const struct place *first)
+{
+	(void)first;
+	return place->folio != NONE && place->prot & PROT_READ;
+}
+
 static bool is_unregistered(const struct place *place, const struct place *first)
 {
 	(void)first;
@@ -126,9 +133,8 @@ static size_t leading(const struct place *places, size_t count, suits *suits)
  * that do, so that most operations of a random sequence do something. The count is 0 if
  * there is no such place. A sequence that is printed has the page that was found.
  */
-static struct op on_suitable(const struct op *op, suits *suits)
+static struct op on_suitable_of(const struct place *places, const struct op *op, suits *suits)
 {
-	const struct place *places = machine->processes[self.number].places;
 	struct op suitable = *op;
 
 	for (size_t i = 0; i < PLACES; i++) {
@@ -143,6 +149,11 @@ static struct op on_suitable(const struct op *op, suits *suits)
 	}
 	suitable.count = 0;
 	return suitable;
+}
+
+static struct op on_suitable(const struct op *op, suits *suits)
+{
+	return on_suitable_of(machine->processes[self.number].places, op, suits);
 }
 
 static uint64_t next_value(void)
@@ -396,7 +407,8 @@ static void do_discard(const struct op *whole)
 
 static void do_mprotect(const struct op *whole)
 {
-	static const int prots[] = { PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE };
+	static const int prots[] = { PROT_READ | PROT_WRITE, PROT_READ, PROT_READ | PROT_WRITE,
+				     PROT_NONE };
 	struct op op = on_suitable(whole, is_mapped);
 	int prot = prots[op.choice % COUNT_OF(prots)];
 
@@ -643,16 +655,19 @@ static void do_scan_protect(const struct op *whole)
  * Reads the memory of another process. As that pins the page, a private one that is
  * shared since a fork is copied first.
  */
-static void do_peek(const struct op *op)
+static void do_peek(const struct op *whole)
 {
-	size_t other = op->choice % PROCESSES;
-	struct place *place = &machine->processes[other].places[op->page];
-	char *start = address_in(op->page);
+	size_t other = machine->processes[whole->choice % PROCESSES].lives ?
+		       whole->choice % PROCESSES : self.number;
+	struct place *places = machine->processes[other].places;
+	struct op op = on_suitable_of(places, whole, is_readable);
+	struct place *place = &places[op.page];
+	char *start = address_in(op.page);
 	uint64_t words[2];
 	struct iovec local = { words, sizeof(words) };
 	struct iovec remote[] = { { start, 8 }, { (void *)last_word(start), 8 } };
 
-	if (!machine->processes[other].lives || place->folio == NONE || !(place->prot & PROT_READ))
+	if (!op.count)
 		return;
 	begin_change();
 	if (folio_of(place)->anon && !copy_on_write(place))
@@ -717,27 +732,27 @@ static void do_merge(const struct op *whole)
 
 /* A process comes first. A page is one of its address space, an offset one of the file. */
 const struct kind_info huge_kinds[HUGE_KINDS] = {
-	[MAP] = { "map", 20, "pacfox", do_map },	/* mmap; the choice: 1 shared, 2 or 4 reserved */
-	[UNMAP] = { "unmap", 9, "pac", do_unmap },
-	[LOAD] = { "read", 12, "pa", do_access },	/* and answer the messages of the fault */
+	[MAP] = { "map", 18, "pacfox", do_map },	/* mmap; the choice: 1 shared, 2 or 4 reserved */
+	[UNMAP] = { "unmap", 8, "pac", do_unmap },
+	[LOAD] = { "read", 8, "pa", do_access },	/* and answer the messages of the fault */
 	[STORE] = { "write", 26, "pa", do_access },
 	[FORKS] = { "fork", 8, "p", do_fork },
-	[EXITS] = { "exit", 3, "p", do_exit },
-	[DISCARD] = { "dontneed", 5, "pac", do_discard },
+	[EXITS] = { "exit", 4, "p", do_exit },
+	[DISCARD] = { "dontneed", 6, "pac", do_discard },
 	[MPROTECT] = { "mprotect", 4, "pacx", do_mprotect },	/* read and write, read, none */
 	[MOVE] = { "mremap", 6, "pacx", do_move },	/* to the page of the choice */
 	[ALLOCATE] = { "fallocate", 3, "pfo", do_allocate },
 	[HOLE] = { "punch", 4, "pfoc", do_hole },
 	[SHORTEN] = { "truncate", 2, "pfo", do_shorten },	/* and back to its size */
-	[REGISTER] = { "register", 8, "pacx", do_register },
+	[REGISTER] = { "register", 10, "pacx", do_register },
 	[UNREGISTER] = { "unregister", 2, "pac", do_unregister },
-	[PROTECT] = { "wp", 8, "pac", do_protect },
+	[PROTECT] = { "wp", 14, "pac", do_protect },
 	[UNPROTECT] = { "unwp", 3, "pac", do_protect },
 	[COPY] = { "copy", 4, "pa", do_copy },
-	[CONTINUE] = { "continue", 8, "pax", do_continue },	/* the choice: 1 write-protected */
+	[CONTINUE] = { "continue", 6, "pax", do_continue },	/* the choice: 1 write-protected */
 	[SCAN_PROTECT] = { "scan", 4, "pac", do_scan_protect },
-	[PEEK] = { "peek", 4, "pax", do_peek },		/* at the process of the choice */
-	[RESIZE] = { "resize", 4, "px", do_resize },	/* the pool, by twice the choice less */
+	[PEEK] = { "peek", 8, "pax", do_peek },		/* at the process of the choice */
+	[RESIZE] = { "resize", 3, "px", do_resize },	/* the pool, by twice the choice less */
 	[SPLIT] = { "split", 4, "pac", do_split },
 	[MERGE] = { "collapse", 3, "pac", do_merge },
 };

@@ -16,8 +16,8 @@
 
 #include "huge.h"
 
-/* An operation, with all checks after it, may take so long. */
-#define STEP_SECONDS 10
+/* An operation, with the checks of its process, may take so long, times --timeout-scale. */
+#define STEP_SECONDS 20
 
 #define FEATURES (UFFD_FEATURE_MINOR_HUGETLBFS | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | \
 		  UFFD_FEATURE_MISSING_HUGETLBFS)
@@ -204,7 +204,8 @@ static void catch_signals(void)
 static void on_alarm(int number)
 {
 	(void)number;
-	probe_fail("not done after %d s: stuck, or a userfaultfd holds it that should not", STEP_SECONDS);
+	probe_fail("not done after %d s: stuck, or a userfaultfd holds it that should not",
+		   scaled_ms(STEP_SECONDS * 1000) / 1000);
 }
 
 static void act(const struct order *order)
@@ -212,7 +213,7 @@ static void act(const struct order *order)
 	char text[128];
 
 	signal(SIGALRM, on_alarm);
-	alarm(STEP_SECONDS);
+	alarm((unsigned int)(scaled_ms(STEP_SECONDS * 1000) / 1000));
 	print_op(&order->op, text, sizeof(text));
 	probe_about("%s", text);
 	self.page = order->op.page;
@@ -341,7 +342,7 @@ static void draw(struct op *op)
 {
 	static const size_t counts[] = { 1, 1, 1, 2, 2, 3, 4 };
 
-	op->process = below(2) ? 0 : below(PROCESSES);
+	op->process = op->kind == EXITS ? 1 + below(PROCESSES - 1) : below(2) ? 0 : below(PROCESSES);
 	op->page = below(below(2) ? PLACES : PLACES / 2);
 	op->count = counts[below(COUNT_OF(counts))];
 	op->file = below(FILES);
@@ -418,7 +419,8 @@ static void step(struct op *op, bool all)
 	order.acts = true;
 	before = *machine;
 	op->page = tell(op->process, &order);
-	if (!all && memcmp(&before, machine, sizeof(before)) == 0)
+	op->idle = memcmp(&before, machine, sizeof(before)) == 0;
+	if (!all && op->idle)
 		return;
 	order.op = *op;
 	order.acts = false;

@@ -17,6 +17,7 @@
 /* One operation. A kind uses some of the fields, in the order of its arguments; the others are 0. */
 struct op {
 	size_t kind, process, page, count, file, offset, choice;
+	bool idle;	/* it changed nothing when it was done last */
 };
 
 struct kind_info {

@@ -18,6 +18,24 @@ static void without(const struct sequence *from, size_t first, size_t count, str
 	       (from->count - first - count) * sizeof(from->ops[0]));
 }
 
+/* When to stop, in ns of the clock. */
+static int64_t shrinking_ends(void)
+{
+	return now_ns() + scaled_ms(SHRINK_SECONDS * 1000) * 1000000LL;
+}
+
+/* Leaves out the operations that changed nothing, if the rest still fails. */
+static void leave_out_idle(struct sequence *failing)
+{
+	struct sequence *candidate = new_sequence();
+
+	for (size_t i = 0; i < failing->count; i++)
+		if (!failing->ops[i].idle || i + 1 == failing->count)
+			candidate->ops[candidate->count++] = failing->ops[i];
+	if (!passes(candidate, false))
+		*failing = *candidate;
+}
+
 /*
  * Zeller's ddmin, complements only: leaves out ever smaller parts as long as the
  * rest still fails. In the end no single operation can be left out, unless the
@@ -26,12 +44,12 @@ static void without(const struct sequence *from, size_t first, size_t count, str
 static void shrink(struct sequence *failing)
 {
 	struct sequence *candidate = new_sequence();
-	time_t end = now() + SHRINK_SECONDS;
+	int64_t end = shrinking_ends();
 
-	for (size_t part = (failing->count + 1) / 2; part >= 1 && now() < end;) {
+	for (size_t part = (failing->count + 1) / 2; part >= 1 && now_ns() < end;) {
 		bool smaller = false;
 
-		for (size_t first = 0; first < failing->count && now() < end;) {
+		for (size_t first = 0; first < failing->count && now_ns() < end;) {
 			size_t left = failing->count - first, count = part < left ? part : left;
 
 			without(failing, first, count, candidate);
@@ -51,12 +69,12 @@ static void shrink(struct sequence *failing)
 static void narrow(struct sequence *failing)
 {
 	struct sequence *candidate = new_sequence();
-	time_t end = now() + SHRINK_SECONDS;
+	int64_t end = shrinking_ends();
 
 	for (size_t i = 0; i < failing->count; i++) {
 		size_t half;
 
-		while ((half = failing->ops[i].count / 2) && now() < end) {
+		while ((half = failing->ops[i].count / 2) && now_ns() < end) {
 			*candidate = *failing;
 			candidate->ops[i].count = half;
 			if (passes(candidate, false)) {
@@ -76,6 +94,7 @@ void report_failure(struct sequence *failing, uint64_t seed)
 	/* What follows the step that failed does not matter, unless only the end shows the failure. */
 	if (last_step() + 1 < failing->count)
 		failing->count = last_step() + 1;
+	leave_out_idle(failing);
 	shrink(failing);
 	narrow(failing);
 	probe_note("the %zu operations of seed %llu, shrunk to %zu:", whole,
