@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -67,7 +68,7 @@ def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
 @bench.command("snapshot")
 @_one_probe
 def bench_snapshot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
-    """Compare a run of one probe in a restored guest with a bare boot in QEMU.
+    """Compare a probe in a restored guest with a bare boot.
 
     Everything is cached, the snapshot too. The bare guest powers off as soon as it has booted.
     """
@@ -150,4 +151,25 @@ def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
         found = bench_walk.measure(subject_of(**options), rounds, context)
     for each in found:
         click.echo(each.text())
+    return 0
+
+
+@bench.command("report")
+@click.option("--runs", default=10_000, show_default=True, metavar="N", help="How many runs.")
+@click.option("--probes", default=100, show_default=True, metavar="N", help="How many in each.")
+@click.option(
+    "--keep",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where the runs and their site are made, and stay.",
+)
+@timeout_option
+def bench_report(runs: int, probes: int, keep: Path, timeout: float) -> int:
+    """Build the site of made-up runs: all of it, again, and after one run more."""
+    from harness.selfcheck import bench_report as benchmarks
+
+    with open_context(timeout) as context:
+        result = benchmarks.report(runs, probes, keep, context)
+    click.echo(result.text())
     return 0

@@ -41,6 +41,8 @@ def report(
     runs in the directories RUNS are recorded first if the history does not have them. Pages of
     earlier runs stay as they are.
     """
+    from functools import partial
+
     from harness.errors import RecordError, ToolMissing
     from harness.store import rundir
     from harness.store.history.history import opened
@@ -55,7 +57,8 @@ def report(
     for directory in directories:
         if not directory.is_dir():
             raise RecordError(f"there is no directory {directory}")
-    with opened(store, runs_dir) as history:
+    opener = partial(opened, store, runs_dir)
+    with opener() as history:
         problems: list[str] = []
         known = {run.run_dir for run in history.runs()} if directories else set()
         for directory in directories:
@@ -65,7 +68,7 @@ def report(
                 pass
         for problem in problems:
             click.echo(f"left out: {problem}", err=True)
-        done = build.build(history, output, days)
+    done = build.build(opener, output, days)
     removed = f", {done.removed} removed" if done.removed else ""
     click.echo(f"{done.written} pages written, {done.kept} kept{removed}")
     click.echo(output / "index.html")

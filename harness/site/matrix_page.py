@@ -11,7 +11,7 @@ from harness.records.probe import BAD, Status
 from harness.site import names
 from harness.site.past import Nights
 from harness.site.probe_page import anchor, flaky, tally
-from harness.site.words import Link, cell_link, run_link
+from harness.site.words import Link, cell_link
 
 
 class Column(Record, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ def matrix(nights: Sequence[Nights]) -> MatrixPage:
     tests = sorted({name for each in nights for name in each.marks})
     return MatrixPage(
         columns=tuple(
-            Column(number=number, cell=cell_link(each.cell), latest=run_link(each.runs[-1]))
+            Column(number=number, cell=cell_link(each.cell), latest=each.links[-1])
             for number, each in enumerate(nights, 1)
         ),
         rows=tuple(_row(name, nights) for name in tests),

@@ -6,6 +6,7 @@ No character in them needs escaping in either, and no text of a guest comes thro
 
 from __future__ import annotations
 
+import functools
 import re
 
 from harness.records.history import Cell
@@ -24,6 +25,7 @@ _LONGEST = 120
 _SPECIAL = re.compile(r"[^A-Za-z0-9_.-]")
 
 
+@functools.lru_cache(10_000)
 def file_name(text: str) -> str:
     """Return a text as a file name, which differs for different texts.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from harness.records.history import Cell, HistoryState, Mark, PastRun
 from harness.records.outcome import Outcome
+from harness.site.words import Link, run_link
 from harness.store.history import changes
 from harness.store.history.history import NIGHTLY, HistoryStore
 
@@ -23,11 +24,13 @@ class Nights(NamedTuple):
     Attributes:
         cell: which one.
         runs: at most `WINDOW` whose probes ran, oldest first.
+        links: to each of them.
         marks: of each test, one a run, in the order of the runs; None where it has no result.
     """
 
     cell: Cell
     runs: tuple[PastRun, ...]
+    links: tuple[Link, ...]
     marks: dict[str, tuple[Mark | None, ...]]
 
 
@@ -87,4 +90,5 @@ def _nights(history: HistoryStore, cell: Cell, runs: Sequence[PastRun]) -> Night
     marks: dict[str, list[Mark | None]] = {}
     for run_id, name, mark in history.marks(runs):
         marks.setdefault(name, [None] * len(runs))[place[run_id]] = mark
-    return Nights(cell, tuple(runs), {name: tuple(marks[name]) for name in sorted(marks)})
+    whole = {name: tuple(marks[name]) for name in sorted(marks)}
+    return Nights(cell, tuple(runs), tuple(map(run_link, runs)), whole)

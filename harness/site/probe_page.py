@@ -12,7 +12,10 @@ from harness.records.probe import Status
 from harness.site import names
 from harness.site.index_page import cut
 from harness.site.past import Nights
-from harness.site.words import Link, cell_link, duration, run_link, when
+from harness.site.words import Link, cell_link, duration
+
+#: Results of a cell that are shown one by one; the page of a test with many cells stays small.
+_TILES = 40
 
 
 class Tile(Record, frozen=True, kw_only=True):
@@ -51,11 +54,11 @@ class Trail(Record, frozen=True, kw_only=True):
     Attributes:
         cell: which one.
         anchor: of the cell in the page.
-        tiles: oldest first.
+        tiles: the last results, oldest first.
         often: how often it failed.
         flaky: whether one kernel has both passed and failed it.
         took: how long it takes.
-        turns: newest first.
+        turns: newest first; none if it passed from the first run on.
     """
 
     cell: Link
@@ -95,23 +98,19 @@ def probe(name: str, nights: Sequence[Nights], shows: str = "", guards: str = ""
 
 
 def _trail(nights: Nights, marks: Sequence[Mark | None]) -> Trail:
-    pairs = [(run, mark) for run, mark in zip(nights.runs, marks, strict=True) if mark]
+    pairs = [(link, mark) for link, mark in zip(nights.links, marks, strict=True) if mark]
     bad, known = tally(marks)
     return Trail(
         cell=cell_link(nights.cell),
         anchor=anchor(nights),
         tiles=tuple(
-            Tile(
-                status=mark.status,
-                path=names.run(run.id),
-                title=f"{when(run)} {run.release}: {mark.status}",
-            )
-            for run, mark in pairs
+            Tile(status=mark.status, path=link.path, title=f"{link.text}: {mark.status}")
+            for link, mark in pairs[-_TILES:]
         ),
         often=f"{bad} of {known} failed" if known else "never ran",
         flaky=flaky(nights.runs, marks),
         took=_took([mark.seconds for _, mark in pairs if mark.status == "PASS"]),
-        turns=tuple(_turns(pairs))[::-1],
+        turns=() if {mark.status for _, mark in pairs} == {"PASS"} else tuple(_turns(pairs))[::-1],
     )
 
 
@@ -134,7 +133,7 @@ def flaky(runs: Sequence[PastRun], marks: Sequence[Mark | None]) -> bool:
 
 
 def _took(seconds: Sequence[float]) -> str:
-    if not seconds:
+    if not any(seconds):
         return ""
     middle = statistics.median(seconds)
     return (
@@ -143,11 +142,9 @@ def _took(seconds: Sequence[float]) -> str:
     )
 
 
-def _turns(pairs: Sequence[tuple[PastRun, Mark]]) -> Iterator[Turn]:
+def _turns(pairs: Sequence[tuple[Link, Mark]]) -> Iterator[Turn]:
     before = ""
-    for run, mark in pairs:
+    for link, mark in pairs:
         if mark.status != before:
-            yield Turn(
-                run=run_link(run), before=before, status=mark.status, reason=cut(mark.reason)
-            )
+            yield Turn(run=link, before=before, status=mark.status, reason=cut(mark.reason))
         before = mark.status

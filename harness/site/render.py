@@ -49,6 +49,7 @@ def _environment() -> Environment:
         "": "-",
         **{str(status): letter for status, letter in LETTERS.items()},
     }
+    made.globals["classes"] = {status: status.lower() for status in ("", *LETTERS)}
     return made
 
 

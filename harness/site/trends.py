@@ -108,13 +108,13 @@ def svg(found: Sequence[Times]) -> str:
             "text.parse_math": False,
         }
     ):
-        drawing = Drawing(figsize=(8, 3.6), layout="constrained")
-        rows = drawing.subplots(3, 1, sharex=True)
-        for axes, name in zip(rows, ("build", "boot", "probes"), strict=True):
-            points = [(each.started, getattr(each, name)) for each in found]
-            points = [each for each in points if each[1] is not None]
-            axes.plot(*zip(*points, strict=True) if points else ((), ()), color=_DATA, lw=1)
-            axes.plot(*zip(*points[-1:], strict=True) if points else ((), ()), "o", color=_DATA)
+        series = [(name, _points(found, name)) for name in ("build", "boot", "probes")]
+        series = [each for each in series if each[1]]
+        drawing = Drawing(figsize=(6.4, 0.5 + 1.1 * len(series)), layout="constrained")
+        rows = drawing.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, points) in zip(rows, series, strict=True):
+            axes.plot(*zip(*points, strict=True), color=_DATA, lw=1)
+            axes.plot(*zip(*points[-1:], strict=True), "o", color=_DATA)
             axes.set_ylabel(f"{name}, s", color=_INK)
             axes.set_ylim(bottom=0)
             axes.tick_params(colors=_INK, length=2)
@@ -128,6 +128,11 @@ def svg(found: Sequence[Times]) -> str:
         out = io.StringIO()
         drawing.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return _coloured(out.getvalue())
+
+
+def _points(found: Sequence[Times], name: str) -> list[tuple[datetime.datetime, float]]:
+    values = ((each.started, getattr(each, name)) for each in found)
+    return [each for each in values if each[1] is not None]
 
 
 def _coloured(drawn: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from harness.records.history import Mark, PastRun
 from harness.records.probe import Status
 from harness.site.past import Nights
+from harness.site.words import run_link
 from harness.store.history import extract
 from tests.unit.store.pasts import night
 
@@ -40,7 +41,7 @@ def nights(tests: dict[str, Sequence[Status | None]], key: str = "") -> Nights:
     cell = runs[0].cell
     assert cell is not None
     marks = {name: tuple(map(mark, statuses)) for name, statuses in tests.items()}
-    return Nights(cell, runs, marks)
+    return Nights(cell, runs, tuple(map(run_link, runs)), marks)
 
 
 def other_cell(found: Nights) -> Nights:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 import msgspec
 import pytest
@@ -133,6 +134,13 @@ def test_a_tests_page_says_when_its_result_changed() -> None:
     ]
     assert trail.turns[1].run.path == names.run(run(3).id)
     assert (trail.often, trail.flaky) == ("2 of 5 failed", False)
+
+
+def test_a_test_that_always_passed_has_nothing_to_say_about_changes() -> None:
+    (trail,) = probe_page.probe("x", [nights({"x": ("PASS", None, "PASS")})]).trails
+    assert (trail.turns, len(trail.tiles)) == ((), 2)
+    (trail,) = probe_page.probe("x", [nights({"x": ("SKIP", "SKIP")})]).trails
+    assert [turn.status for turn in trail.turns] == ["SKIP"]
 
 
 def test_a_test_is_flaky_if_one_kernel_both_passes_and_fails_it() -> None:
@@ -308,6 +316,17 @@ def test_differences_come_worst_first() -> None:
 def test_the_time_of_the_guest_is_divided_into_boot_and_probes() -> None:
     found = trends.times(RECORD, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
     assert (found.build, found.boot, found.probes) == (312.4, 8.0, 2.0)
+
+
+def test_a_picture_has_its_colours_from_a_style_sheet() -> None:
+    found = [
+        trends.times(RECORD, datetime.datetime(2026, 1, day, tzinfo=datetime.UTC)) for day in (1, 2)
+    ]
+    for times in (found, [each._replace(build=None) for each in found], found[:1]):
+        drawn = trends.svg(times)
+        assert "prefers-color-scheme:dark" in drawn
+        assert not re.search("#0[123]0[123]0[123]", drawn)
+        assert ("build, s" in drawn) == (times[0].build is not None)
 
 
 @pytest.mark.parametrize(

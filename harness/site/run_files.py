@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Writes the pages of runs: many at once on all CPUs, since each is made by itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.campaign import compare
+from harness.errors import RecordError
+from harness.records.campaign import Comparison
+from harness.records.history import PastRun
+from harness.records.outcome import Outcome
+from harness.records.run import RunRecord
+from harness.site import compare_page, directory, evidence, names, render, run_page, text_page
+from harness.site.words import run_link
+from harness.store.history.history import HistoryStore
+
+#: Opens the history, in a process of its own.
+Opener = Callable[[], AbstractContextManager[HistoryStore]]
+
+#: Runs that one process writes at a time; fewer are not worth a process.
+_TOGETHER = 250
+
+
+class RunJob(NamedTuple):
+    """A run whose pages are to be written.
+
+    Attributes:
+        run: which one.
+        before: the run before it in its cell; None without.
+        after: the run after it; None without.
+    """
+
+    run: PastRun
+    before: PastRun | None
+    after: PastRun | None
+
+
+class WrittenRun(NamedTuple):
+    """The pages of a run.
+
+    Attributes:
+        run: its ID.
+        paths: of its pages.
+        differs: whether it differs from the run before.
+    """
+
+    run: str
+    paths: tuple[str, ...]
+    differs: bool
+
+
+def write(
+    output: Path, jobs: Sequence[RunJob], history: HistoryStore, opener: Opener
+) -> Iterator[WrittenRun]:
+    """Write the pages of runs, and yield what was written.
+
+    Args:
+        output: the directory of the site.
+        jobs: the runs; the work is least if those of a cell are next to each other, in order.
+        history: where their records are.
+        opener: opens it once more.
+
+    Raises:
+        SpecError: if a page cannot be written.
+        NoSpace: if the file system is full.
+        RecordError: if a record is damaged.
+    """
+    if len(jobs) < 2 * _TOGETHER:
+        yield from _write(output, jobs, history)
+        return
+    parts = [jobs[first : first + _TOGETHER] for first in range(0, len(jobs), _TOGETHER)]
+    pool = ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)),
+        multiprocessing.get_context("spawn"),
+        partial(signal.signal, signal.SIGINT, signal.SIG_IGN),  # this process decides
+    )
+    try:
+        for part in pool.map(partial(_write_part, output, opener), parts):
+            yield from part
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_part(output: Path, opener: Opener, jobs: Sequence[RunJob]) -> list[WrittenRun]:
+    with opener() as history:
+        return list(_write(output, jobs, history))
+
+
+def _write(output: Path, jobs: Sequence[RunJob], history: HistoryStore) -> Iterator[WrittenRun]:
+    last: tuple[str, RunRecord] | None = None
+    for job in jobs:
+        earlier = None
+        if job.before is not None:
+            same = last is not None and last[0] == job.before.id
+            earlier = last[1] if last and same else history.record(job.before)
+        record = history.record(job.run)
+        last = (job.run.id, record)
+        pages = dict(_pages(job, record, _comparison(earlier, record)))
+        for path, content in pages.items():
+            directory.write(output, path, content)
+        yield WrittenRun(job.run.id, tuple(pages), names.comparison(job.run.id) in pages)
+
+
+def _pages(
+    job: RunJob, record: RunRecord, comparison: Comparison | None
+) -> Iterator[tuple[str, str]]:
+    """Yield path and content of each page of a run."""
+    run, link = job.run, run_link(job.run)
+    files = evidence.read(Path(run.run_dir), record)
+    if job.before and comparison and run_page.differ(comparison):
+        compared = compare_page.comparison(comparison, run_link(job.before), link)
+        path = names.comparison(run.id)
+        yield path, render.page("compare", compared, path)
+    if files.console:
+        path = names.console(run.id)
+        yield path, render.page("text", text_page.console(link, files.console), path)
+    if files.outputs:
+        path = names.ktap(run.id)
+        yield path, render.page("text", text_page.outputs(link, record, files.outputs), path)
+    for probe, picture in files.maps.items():
+        yield names.page_map(run.id, probe), picture
+    # Last: where this page is, the others are there.
+    path = names.run(run.id)
+    others = run_page.Neighbours(before=job.before, after=job.after, comparison=comparison)
+    yield path, render.page("run", run_page.run(run, record, files, others, ""), path)
+
+
+def _comparison(before: RunRecord | None, after: RunRecord) -> Comparison | None:
+    if before is None or after.outcome is not Outcome.PROBES_RAN:
+        return None
+    try:
+        return compare.compare(before, after)
+    except RecordError:  # one of them has no verdict to compare
+        return None
