@@ -68,7 +68,7 @@ def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
 @bench.command("snapshot")
 @_one_probe
 def bench_snapshot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
-    """Compare a probe in a restored guest with a bare boot.
+    """Compare a probe in a restored guest with a boot.
 
     Everything is cached, the snapshot too. The bare guest powers off as soon as it has booted.
     """
@@ -166,7 +166,10 @@ def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
 )
 @timeout_option
 def bench_report(runs: int, probes: int, keep: Path, timeout: float) -> int:
-    """Build the site of made-up runs: all of it, again, and after one run more."""
+    """Time the site of made-up runs.
+
+    All of it is built, then again, then after one more run.
+    """
     from harness.selfcheck import bench_report as benchmarks
 
     with open_context(timeout) as context:

@@ -13,7 +13,7 @@ from harness.site import index_page, matrix_page, names, probe_page, render, run
 from harness.site import past as past_
 from harness.site.directory import Built, SiteDirectory
 from harness.site.past import Nights, SiteData
-from harness.site.run_files import RunJob, Opener
+from harness.site.run_files import Opener, RunJob
 from harness.store.history.history import HistoryStore
 from harness.workspace import digest
 
