@@ -146,13 +146,14 @@ def prune(
     """
     import datetime
 
+    from harness.records.history import Retention
     from harness.report import history as report
     from harness.store.history import retention
     from harness.store.history.history import opened
 
     if keep_days is None and keep_runs is None:
         raise click.UsageError("say what to keep with --keep-days or --keep-runs")
-    wanted = retention.Retention(days=keep_days, runs=keep_runs)
+    wanted = Retention(days=keep_days, runs=keep_runs)
     now = datetime.datetime.now(datetime.UTC)
     with opened(store, runs_dir) as found:
         pruned = retention.prune(found, wanted, now, dry_run=dry_run)

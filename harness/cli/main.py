@@ -24,6 +24,7 @@ _COMMANDS = {
     "Test a kernel": {
         "run": "run.run",
         "compare": "compare.compare",
+        "matrix": "matrix.matrix",
         "series": "series.series",
         "bisect": "bisect.bisect",
         "bisect-step": "bisect.bisect_step",

@@ -141,7 +141,12 @@ def _run_request(
     from harness.probes import promises
     from harness.run.request import RunRequest
 
-    subject = subject_of(spare=_spare_memory(kselftests), **options)
+    spare = 0
+    if kselftests:
+        from harness.probes import kselftest  # which a run without them does without
+
+        spare = kselftest.spare_memory(kselftests)
+    subject = subject_of(spare=spare, **options)
     return RunRequest(
         subject=subject,
         expect=promises.profile(
@@ -155,18 +160,6 @@ def _run_request(
         alone=own_guest is not None,
         fresh_guest=own_guest == _RESTORED,
     )
-
-
-def _spare_memory(kselftests: tuple[str, ...]) -> int:
-    """Return the bytes that the kernel's own tests need beyond what the guest reserves."""
-    if not kselftests:
-        return 0
-    from harness.probes import kselftest
-    from harness.sizes import parse_size
-
-    table = kselftest.load()
-    wanted = kselftest.parse(kselftests, table)
-    return max(parse_size(table[name].memory, "kselftest.toml") for name in wanted)
 
 
 @click.command()

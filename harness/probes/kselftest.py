@@ -47,6 +47,7 @@ from harness.errors import SpecError
 from harness.records.base import Record
 from harness.records.machine import SIZE_NAMES
 from harness.records.probe import ProbeSpec
+from harness.sizes import parse_size
 
 #: Where the guest finds a collection's programs, below the directory of the probes.
 GUEST_DIRECTORY = "kselftest"
@@ -168,6 +169,17 @@ def load(path: Path = _TABLE) -> Mapping[str, Collection]:
         if twice:
             raise SpecError(f"{path}: {name} has two tests {twice[0][0]!r}", hint="rename one")
     return table
+
+
+def spare_memory(requests: Iterable[str]) -> int:
+    """Return the bytes that tests need beyond what the guest reserves; 0 for none.
+
+    Raises:
+        SpecError: for an unknown collection.
+    """
+    table = load()
+    wanted = parse(requests, table)
+    return max((parse_size(table[name].memory, _TABLE.name) for name in wanted), default=0)
 
 
 def parse(requests: Iterable[str], table: Mapping[str, Collection]) -> dict[str, list[str]]:

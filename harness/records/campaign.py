@@ -350,3 +350,54 @@ class Difference(Record, frozen=True, kw_only=True):
     name: str
     statuses: tuple[str, ...]
     reasons: tuple[str, ...]
+
+
+# ---- a matrix --------------------------------------------------------------------------------
+
+
+class MatrixCell(Record, frozen=True, kw_only=True):
+    """The result of one cell of a matrix.
+
+    Attributes:
+        names: the words of the matrix's file that make it, joined by bars.
+        build: those of them that say which kernel is built.
+        built: False where the kernel was not built.
+        left: whether its turn did not come, for want of time.
+        verdict: of the run, FAIL where the kernel was not built or did not boot; or ``NOT RUN``.
+        reason: one line.
+        exit_code: 0 as expected, 1 the kernel is wrong, 2 or 3 it is not known.
+        seconds: wall time of the run.
+        run_dir: absolute path of its directory; empty without a run.
+    """
+
+    names: str
+    build: tuple[str, str, str]
+    built: bool = True
+    left: bool = False
+    verdict: str
+    reason: str
+    exit_code: int
+    seconds: float = 0.0
+    run_dir: str = ""
+
+
+class MatrixResult(Record, frozen=True, kw_only=True):
+    """A round of a matrix: ``matrix.json``.
+
+    Attributes:
+        round: its number, from 1.
+        finished: whether each cell has had its turn.
+        cells: in the order in which they were run.
+        directory: absolute path of the campaign's directory.
+    """
+
+    round: int
+    finished: bool
+    cells: tuple[MatrixCell, ...]
+    directory: str
+
+    @property
+    def exit_code(self) -> int:
+        """Return 1 if a kernel is wrong, else 3 or 2 if something is not known, else 0."""
+        codes = {cell.exit_code for cell in self.cells}
+        return next((code for code in (1, 3, 2) if code in codes), 0)

@@ -223,6 +223,19 @@ class HistoryState(Record, frozen=True, kw_only=True):
     exit_code: int
 
 
+class Retention(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which runs are kept; one that either of the two keeps is kept.
+
+    Attributes:
+        days: those of so many days; None: age keeps none.
+        runs: so many of each cell, the newest; None: number keeps none. Runs that are in no cell,
+            or part of a campaign other than a matrix, are removed by age alone.
+    """
+
+    days: int | None = None
+    runs: int | None = None
+
+
 class Pruned(Record, frozen=True, kw_only=True):
     """`hgm prune`.
 

@@ -94,6 +94,7 @@ class RequestSummary(Record, frozen=True, kw_only=True):
         extra: patches on top: paths of files, or numbers of patches of the series.
         features: of the configuration, in order, without the base.
         probes: globs over probe names; empty for all, or for none where kselftests are asked for.
+        touched: a series, of which those are run that look at what it changes; empty for none.
         kselftests: the kernel's own tests, by words like ``mm``.
         build_only: whether only the kernel was to be built.
     """
@@ -104,6 +105,7 @@ class RequestSummary(Record, frozen=True, kw_only=True):
     extra: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     probes: tuple[str, ...] = ()
+    touched: str = ""
     kselftests: tuple[str, ...] = ()
     build_only: bool = False
 

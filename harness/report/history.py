@@ -68,7 +68,11 @@ def results(found: ResultHistory) -> Iterator[str]:
 def state(found: HistoryState) -> Iterator[str]:
     """Yield what fails and what is new, the worst cells first, and a line that sums it up."""
     for each in found.cells:
-        yield from _cell_state(each)
+        if each.tests:
+            yield from _cell_state(each)
+    same = sum(not each.tests for each in found.cells)
+    if same:
+        yield f"as before: {same} cell{'s' if same > 1 else ''}"
     if found.stale:
         yield f"left out: {found.stale} cells without a recent run (--days)"
     counts = [

@@ -51,6 +51,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
             extra=kernel.extra,
             features=kernel.features,
             probes=self.probes,
+            touched=specs.parse_series(self.touched).line if self.touched else "",
             kselftests=self.kselftests,
             build_only=self.build_only,
         )

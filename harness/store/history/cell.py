@@ -70,4 +70,5 @@ def _machine(machine: MachineSpec) -> str:
 
 def _probes(request: RequestSummary) -> str:
     tests = [f"kselftest {each}" for each in sorted(request.kselftests)]
-    return ", ".join([*sorted(request.probes), *tests]) or "all"
+    touched = [f"touched by {request.touched}"] if request.touched else []
+    return ", ".join([*touched, *sorted(request.probes), *tests]) or "all"

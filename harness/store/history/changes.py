@@ -83,12 +83,11 @@ def cell_state(past: Past, cell: Cell) -> CellState | None:
         new = {each.name: each for each in past.results_of(runs[0], marker)}
         for name in dict.fromkeys((*new, *old)):
             category = categorize(old.get(name), new.get(name))
-            if category == "same":
+            # In the first run of a cell everything appears.
+            if category == "same" or (before is None and category in ("new pass", "appeared")):
                 unchanged[new[name].status] += 1
-            elif category != "new pass" or before:  # in the first run every one is
-                tests.append(_test(past, cell, name, category, new.get(name)))
             else:
-                unchanged["PASS"] += 1
+                tests.append(_test(past, cell, name, category, new.get(name)))
     if not ends:
         return None
     latest, before = max(ends, key=lambda each: each[0].started)

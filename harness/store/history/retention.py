@@ -14,25 +14,11 @@ import msgspec
 
 from harness.cache import disk_usage
 from harness.errors import RecordError
-from harness.records.base import Record
-from harness.records.history import PastResult, PastRun, Pruned
+from harness.records.history import PastResult, PastRun, Pruned, Retention
 from harness.store import rundir
 from harness.store.history import changes
 from harness.store.history.cell import run_id
 from harness.store.history.history import HistoryStore
-
-
-class Retention(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which runs are kept; one that either of the two keeps is kept.
-
-    Attributes:
-        days: those of so many days; None: age keeps none.
-        runs: so many of each cell, the newest; None: number keeps none. Runs that are in no cell,
-            or part of a campaign other than a matrix, are removed by age alone.
-    """
-
-    days: int | None = None
-    runs: int | None = None
 
 
 def prune(

@@ -55,6 +55,7 @@ MISTAKES = [
     (("selfcheck", "bench", "bisect", "--probe", "hgm/contineu-4k/1G"), "hgm/contineu-4k/1G"),
     (("compare", "nowhere", "elsewhere"), "nowhere"),
     (("judge", "nowhere"), "nowhere"),
+    (("matrix", "/nowhere.toml"), "/nowhere.toml"),
     (("history", "--import", "/nowhere"), "/nowhere"),
     (("history", "no/such"), "no/such"),
     (("history", "--store", "mysql://x/y"), "mysql://x/y"),

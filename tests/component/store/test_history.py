@@ -25,14 +25,14 @@ from harness.cli import main
 from harness.errors import HarnessError, RecordError, SpecError, StoreUnavailable
 from harness.progress import Silent
 from harness.records.base import to_json
-from harness.records.history import Category, CellState, HistoryState, ResultState
+from harness.records.history import Category, CellState, HistoryState, ResultState, Retention
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
 from harness.store import rundir
 from harness.store.history import background, changes, database, migrations
 from harness.store.history.history import HistoryStore, opened
-from harness.store.history.retention import Retention, prune
+from harness.store.history.retention import prune
 from tests.unit.store.pasts import asking, night
 
 PASS_ALL: dict[str, Status] = {"a/x/1G": "PASS", "a/x/2M": "PASS", "b/y/2M": "PASS"}
@@ -495,8 +495,9 @@ def test_repetitions_in_one_run_show_that_it_is_flaky(history: HistoryStore) -> 
 
 
 def test_the_first_run_of_a_cell_has_new_failures_and_no_new_passes(history: HistoryStore) -> None:
-    add(history, night(1, {**PASS_ALL, "b/y/2M": "FAIL"}))
+    add(history, night(1, {**PASS_ALL, "b/y/2M": "FAIL", "c/z/2M": "SKIP"}))
     found = probed_cell(history)
+    assert found.skipped == 1
     assert [(test.name, test.category) for test in found.tests] == [("b/y/2M", "new failure")]
     assert found.before is None
     assert found.passing == 4

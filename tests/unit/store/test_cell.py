@@ -43,6 +43,7 @@ def test_the_cell_of_a_run() -> None:
         (asking(features=("debug", "kasan")), {"config": "base+debug+kasan"}),
         (asking(probes=("b/*", "a/*")), {"probes": "a/*, b/*"}),
         (asking(probes=("a/*",), kselftests=("mm",)), {"probes": "a/*, kselftest mm"}),
+        (asking(touched="hgm-6.12"), {"probes": "touched by hgm-6.12"}),
         (asking(build_only=True), {"machine": "", "accel": "", "probes": ""}),
     ],
 )

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.records.history import PastResult, PastRun
+from harness.records.history import PastResult, PastRun, Retention
 from harness.records.probe import Status
 from harness.store.history import extract
-from harness.store.history.retention import Retention, expired, landmarks
+from harness.store.history.retention import expired, landmarks
 from tests.unit.store.pasts import asking, night
 
 #: A little less than a day after the night of number 9.

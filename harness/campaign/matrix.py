@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs the cells of a matrix, one after the other: a night.
+
+A matrix has rounds. A round is finished when each of its cells has had its turn; the same command
+continues one that was interrupted or ran out of time, and begins the next one otherwise. The
+matrix's directory has
+
+::
+
+    round.json               which round, since when, and whether it is finished
+    matrix.json              the result
+    CELL/STAMP-.../          a run of that cell
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import pipeline
+from harness.campaign import state
+from harness.campaign.matrix_file import PlannedCell
+from harness.campaign.state import CampaignState
+from harness.context import Context
+from harness.errors import CampaignStopped, UserError
+from harness.records.base import Record, read_json, to_json
+from harness.records.campaign import MatrixCell, MatrixResult
+from harness.records.run import RunRecord
+from harness.workspace import atomic_write
+
+_ROUND = "round.json"
+
+
+class Round(Record, frozen=True, kw_only=True):
+    """One pass over all cells.
+
+    Attributes:
+        number: from 1.
+        started: UTC, as in `RunRecord.started`.
+        finished: whether each cell has been run.
+    """
+
+    number: int
+    started: str
+    finished: bool = False
+
+
+def run_matrix(
+    planned: Sequence[PlannedCell],
+    path: Path,
+    cell_budget: float,
+    runs: Path,
+    context: Context,
+    *,
+    restart: bool = False,
+) -> MatrixResult:
+    """Run the cells of a matrix that have not been run in this round.
+
+    A cell that fails, or that this host cannot run, does not end the round. One whose kernel did
+    not build in another cell of the round is not run.
+
+    Args:
+        planned: the cells, in order.
+        path: of the matrix's file; the same path is the same matrix.
+        cell_budget: seconds that one cell may take.
+        runs: where the campaign's directory is made.
+        context: cache, deadline, progress.
+        restart: begin a round although the last one is not finished.
+
+    Raises:
+        UserError: if a cell has a mistake that can be known before anything is built.
+    """
+    for cell in planned:
+        pipeline.check(cell.request, context)
+    identity = (str(path.absolute()),)
+    with state.campaign("matrix", path.stem, identity, runs, context) as campaign:
+        current = _round(campaign.directory, restart=restart)
+        atomic_write(campaign.directory / _ROUND, to_json(current))
+        found: list[MatrixCell] = []
+        for number, cell in enumerate(planned, 1):
+            context.progress.stage("matrix", f"{number} of {len(planned)}: {cell.names}")
+            found.append(_cell(cell, campaign, current, cell_budget, found, context))
+        finished = not any(each.left for each in found)
+        result = MatrixResult(
+            round=current.number,
+            finished=finished,
+            cells=tuple(found),
+            directory=str(campaign.directory),
+        )
+        atomic_write(campaign.directory / "matrix.json", to_json(result))
+        ended = Round(number=current.number, started=current.started, finished=finished)
+        atomic_write(campaign.directory / _ROUND, to_json(ended))
+    return result
+
+
+def _round(directory: Path, *, restart: bool) -> Round:
+    """Return the round to continue, or a new one."""
+    last = read_json(directory / _ROUND, Round)
+    if last is not None and not last.finished and not restart:
+        return last
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return Round(number=1 if last is None else last.number + 1, started=now)
+
+
+def _cell(
+    cell: PlannedCell,
+    campaign: CampaignState,
+    current: Round,
+    budget: float,
+    before: Sequence[MatrixCell],
+    context: Context,
+) -> MatrixCell:
+    """Return the result of a cell: that of its run in this round, which is made now if need be."""
+    done = [run for run in campaign.runs(cell.step) if run.started >= current.started]
+    if done:
+        return _of(cell, done[0])
+    unbuilt = next((each for each in before if each.build == cell.build and not each.built), None)
+    if unbuilt is not None:
+        reason = f"its kernel was not built: {unbuilt.reason}"
+        return _without_run(cell, reason, 1, built=False)
+    if context.deadline.expired():
+        return _without_run(cell, context.deadline.error().message, 3, left=True)
+    limit = context.deadline.within(budget, f"the cell {cell.names} (cell_budget)")
+    limited = Context(context.workspace, limit, context.progress)
+    try:
+        return _of(cell, CampaignState(campaign.directory, limited).run(cell.step, cell.request))
+    except (UserError, CampaignStopped) as error:
+        context.progress.note(error.line())
+        return _without_run(cell, error.line(), 3, left=context.deadline.expired())
+
+
+def _of(cell: PlannedCell, record: RunRecord) -> MatrixCell:
+    return MatrixCell(
+        names=str(cell.names),
+        build=cell.build,
+        built=state.built(record) and state.applied(record),
+        verdict=record.verdict if state.lack(record) == "" else "FAIL",
+        reason=record.reason,
+        exit_code=1 if state.lack(record) else record.exit_code,
+        seconds=record.seconds,
+        run_dir=record.run_dir,
+    )
+
+
+def _without_run(
+    cell: PlannedCell, reason: str, code: int, *, built: bool = True, left: bool = False
+) -> MatrixCell:
+    return MatrixCell(
+        names=str(cell.names),
+        build=cell.build,
+        built=built,
+        left=left,
+        verdict="NOT RUN",
+        reason=reason,
+        exit_code=code,
+    )

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The file that says which runs `hgm matrix` does; docs/howto/nightly.md explains it.
+
+A cell is a kernel with a series and a configuration on a machine, and what runs in it. The file
+names them once, and every combination is a cell, but for those that an ``exclude`` matches.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+
+from harness.errors import SpecError
+from harness.kernel import registry
+from harness.kernel.obtain import KernelRequest
+from harness.probes import kselftest, promises
+from harness.records.base import Record
+from harness.records.history import Retention
+from harness.run.request import RunRequest
+from harness.run.subject import Subject
+from harness.sizes import parse_size
+from harness.vm import spec
+from harness.workspace import digest, readable
+
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+_Seconds = Annotated[float, msgspec.Meta(gt=0)]
+_Axis = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+
+
+class MatrixMachine(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of ``[machines]``: the options of `hgm run` that name a machine."""
+
+    hugepages: str = spec.DEFAULT_HUGEPAGES
+    memory: str = ""
+    cpus: int = spec.DEFAULT_CPUS
+    nodes: int = spec.DEFAULT_NODES
+    hvo: bool = False
+    hugetlb_cma: bool = False
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+
+
+class ProbeSet(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of ``[probes]``: what runs in a guest.
+
+    Attributes:
+        probes: globs as for ``--probe``; all probes if there are none of either kind.
+        kselftests: words as for ``--kselftest``.
+        repeat: how often each is run.
+        alone: whether each has a guest of its own.
+    """
+
+    probes: tuple[str, ...] = ()
+    kselftests: tuple[str, ...] = ()
+    repeat: _Count = 1
+    alone: bool = False
+
+
+class CellNames(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A cell by the words of the file; in an ``exclude`` each is a glob.
+
+    Attributes:
+        kernel: as for ``--kernel``.
+        series: as for ``--series``.
+        config: features joined by a plus, such as ``debug+kasan``; ``base`` for none.
+        machine: the name of a table of ``[machines]``.
+        probes: the name of a table of ``[probes]``.
+    """
+
+    kernel: str = "*"
+    series: str = "*"
+    config: str = "*"
+    machine: str = "*"
+    probes: str = "*"
+
+    def matches(self, cell: CellNames) -> bool:
+        """Return whether all globs match the words of a cell."""
+        pairs = zip(msgspec.structs.astuple(cell), msgspec.structs.astuple(self), strict=True)
+        return all(fnmatch.fnmatchcase(word, glob) for word, glob in pairs)
+
+    def __str__(self) -> str:
+        return " | ".join(msgspec.structs.astuple(self))
+
+
+class MatrixFile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file.
+
+    Attributes:
+        kernels: as for ``--kernel``.
+        series: as for ``--series``, for each of the kernels.
+        configs: as `CellNames.config`.
+        machines: by name.
+        probes: by name.
+        exclude: combinations that are left out.
+        include: cells beside the combinations, named in full.
+        strict: whether known issues fail a run.
+        budget: seconds that the whole matrix may take.
+        cell_budget: seconds that one cell may take, its build included.
+        keep: which runs are kept at the end; all if it is not given.
+    """
+
+    kernels: _Axis
+    series: _Axis = ("none",)
+    configs: _Axis = ("base",)
+    machines: Annotated[dict[str, MatrixMachine], msgspec.Meta(min_length=1)]
+    probes: Annotated[dict[str, ProbeSet], msgspec.Meta(min_length=1)]
+    exclude: tuple[CellNames, ...] = ()
+    include: tuple[CellNames, ...] = ()
+    strict: bool = False
+    budget: _Seconds = 43_200.0
+    cell_budget: _Seconds = 14_400.0
+    keep: Retention | None = None
+
+
+class PlannedCell(NamedTuple):
+    """A cell to be run.
+
+    Attributes:
+        names: as the file has them.
+        request: the run.
+        step: the name of its directory, the same for the same cell in any file.
+    """
+
+    names: CellNames
+    request: RunRequest
+    step: str
+
+    @property
+    def build(self) -> tuple[str, str, str]:
+        """Return what says which kernel is built for it."""
+        return self.names.kernel, self.names.series, self.names.config
+
+
+def load(path: Path) -> MatrixFile:
+    """Return the file.
+
+    Raises:
+        SpecError: if it cannot be read, or is wrong.
+    """
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=MatrixFile)
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise SpecError(f"{path}: {error}", hint="see docs/howto/nightly.md") from None
+
+
+def cells(file: MatrixFile, path: Path) -> tuple[PlannedCell, ...]:
+    """Return the cells in the order in which they are run.
+
+    Those that need the same kernel follow each other. Kernels of one source and configuration do
+    too, as a series changes few files and a configuration nearly all of them.
+
+    Raises:
+        SpecError: if a name is unknown, or a word is not what `hgm run` would take.
+    """
+    product = (
+        CellNames(kernel=kernel, series=series, config=config, machine=machine, probes=probes)
+        for kernel, config, series, machine, probes in itertools.product(
+            file.kernels, file.configs, file.series, file.machines, file.probes
+        )
+    )
+    chosen = [cell for cell in product if not any(each.matches(cell) for each in file.exclude)]
+    every = dict.fromkeys((*chosen, *file.include))
+    if not every:
+        raise SpecError(f"{path}: no cell is left", hint="see its `exclude`")
+    for cell in every:
+        _check(file, cell, path)
+    return tuple(PlannedCell(cell, _request(file, cell), _step(cell)) for cell in _sorted(every))
+
+
+def _sorted(found: Iterable[CellNames]) -> list[CellNames]:
+    """Return cells with those of one kernel, then configuration, then series together."""
+    ranks: dict[tuple[str, ...], int] = {}
+
+    def rank(cell: CellNames) -> list[int]:
+        words = (cell.kernel, cell.config, cell.series)
+        return [ranks.setdefault(words[:count], len(ranks)) for count in (1, 2, 3)]
+
+    return sorted(found, key=rank)
+
+
+def _check(file: MatrixFile, cell: CellNames, path: Path) -> None:
+    for kind, name, known in (
+        ("machine", cell.machine, file.machines),
+        ("probes", cell.probes, file.probes),
+    ):
+        if name not in known:
+            raise SpecError(
+                f"{path}: there is no {kind} {name!r}", hint=f"it has {', '.join(known)}"
+            )
+    if "*" in (cell.kernel, cell.series, cell.config):
+        raise SpecError(f"{path}: an `include` names its kernel, series and config")
+
+
+def _request(file: MatrixFile, cell: CellNames) -> RunRequest:
+    """Return the run of a cell, as `hgm run` would make it from the same words."""
+    machine, chosen = file.machines[cell.machine], file.probes[cell.probes]
+    base, *features = cell.config.split("+")
+    made = spec.machine(
+        spec.parse_hugepages(machine.hugepages),
+        memory=parse_size(machine.memory, "memory") if machine.memory else None,
+        cpus=machine.cpus,
+        nodes=machine.nodes,
+        spare=kselftest.spare_memory(chosen.kselftests),
+    )
+    return RunRequest(
+        subject=Subject(
+            kernel=KernelRequest(
+                source=cell.kernel,
+                series=cell.series,
+                features=tuple(features if base == "base" else (base, *features)),
+            ),
+            machine=msgspec.structs.replace(made, hvo=machine.hvo, hugetlb_cma=machine.hugetlb_cma),
+            accel=machine.accel,
+        ),
+        expect=promises.profile(registry.expectation(cell.series)),
+        strict=file.strict,
+        probes=chosen.probes,
+        kselftests=chosen.kselftests,
+        repeat=chosen.repeat,
+        alone=chosen.alone,
+    )
+
+
+def _step(cell: CellNames) -> str:
+    words = msgspec.structs.astuple(cell)
+    name = readable("-".join(word.rpartition(":")[2].rpartition("/")[2] for word in words))
+    return f"{name.lstrip('-')}-{digest(*words)[:8]}"

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which cells a matrix has, in which order they are run, and what a round remembers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness import data, pipeline
+from harness.campaign import matrix, matrix_file
+from harness.context import Context
+from harness.deadline import Deadline
+from harness.errors import SpecError
+from harness.kernel import registry
+from harness.progress import Silent
+from harness.records.base import to_json
+from harness.records.campaign import MatrixCell, MatrixResult
+from harness.records.history import Retention
+from harness.records.outcome import Outcome
+from harness.records.run import RunRecord
+from harness.report import rounds
+from harness.run.request import RunRequest
+from harness.workspace import Workspace
+from tests.unit.campaign.records import NO_BOOT, NO_BUILD, NO_SERIES, ended, probed
+
+assert data.CHECKOUT is not None
+ROOT = data.CHECKOUT
+
+SMALL = """
+kernels = ["tree:/a", "tree:/b"]
+series = ["none", "dir:/s"]
+configs = ["base", "debug"]
+[machines.m]
+[probes.p]
+"""
+
+
+def planned(text: str, tmp_path: Path) -> tuple[matrix_file.PlannedCell, ...]:
+    path = tmp_path / "night.toml"
+    path.write_text(text)
+    return matrix_file.cells(matrix_file.load(path), path)
+
+
+def words(text: str, tmp_path: Path) -> list[str]:
+    return [" ".join(cell.build) for cell in planned(text, tmp_path)]
+
+
+# ---- the file ----------------------------------------------------------------------------------
+
+
+def test_every_combination_is_a_cell_and_kernels_that_differ_little_follow_each_other(
+    tmp_path: Path,
+) -> None:
+    assert words(SMALL, tmp_path) == [
+        *("tree:/a none base", "tree:/a dir:/s base", "tree:/a none debug", "tree:/a dir:/s debug"),
+        *("tree:/b none base", "tree:/b dir:/s base", "tree:/b none debug", "tree:/b dir:/s debug"),
+    ]
+
+
+def test_what_matches_all_globs_of_an_exclude_is_left_out(tmp_path: Path) -> None:
+    text = SMALL + '[[exclude]]\nkernel = "*b"\nconfig = "d*"\n[[exclude]]\nseries = "dir:*"\n'
+    assert words(text, tmp_path) == ["tree:/a none base", "tree:/a none debug", "tree:/b none base"]
+
+
+INCLUDED = """
+[[include]]
+kernel = "tree:/a"
+series = "dir:/other"
+config = "base"
+machine = "m"
+probes = "p"
+"""
+
+
+def test_what_is_included_comes_where_it_builds_least_and_only_once(tmp_path: Path) -> None:
+    text = SMALL + INCLUDED + INCLUDED
+    assert words(text, tmp_path)[:3] == [
+        *("tree:/a none base", "tree:/a dir:/s base", "tree:/a dir:/other base")
+    ]
+    assert len(words(text, tmp_path)) == 9
+
+
+def test_a_cell_is_the_run_that_its_words_say(tmp_path: Path) -> None:
+    (cell,) = planned(
+        """
+        kernels = ["debian:linux-source-6.12"]
+        series = ["hgm-6.12"]
+        configs = ["base+debug"]
+        strict = true
+        [machines.big]
+        hugepages = "1G:4"
+        memory = "9G"
+        cpus = 4
+        nodes = 2
+        hvo = true
+        accel = "tcg"
+        [probes.split]
+        probes = ["hgm/split*"]
+        repeat = 3
+        alone = true
+        """,
+        tmp_path,
+    )
+    request, machine = cell.request, cell.request.subject.machine
+    assert request.subject.kernel.features == ("debug",)
+    assert (machine.memory, machine.cpus, machine.nodes, machine.hvo) == (9 << 30, 4, 2, True)
+    assert (request.probes, request.repeat, request.alone) == (("hgm/split*",), 3, True)
+    assert (request.strict, request.subject.accel) == (True, "tcg")
+    assert request.expect.name == registry.expectation("hgm-6.12") != "report"
+
+
+def test_kselftests_get_the_memory_that_they_need(tmp_path: Path) -> None:
+    usual, more = (
+        planned(f'kernels = ["tree:/a"]\n[machines.m]\n[probes.p]\n{tests}\n', tmp_path)[0]
+        for tests in ("", 'kselftests = ["mm"]')
+    )
+    assert more.request.subject.machine.memory - usual.request.subject.machine.memory == 2 << 30
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kernels = []\n[machines.m]\n[probes.p]\n", "kernels"),
+        ("[machines.m]\n[probes.p]\n", "kernels"),
+        (SMALL + "what = 1\n", "what"),
+        (SMALL.replace("[machines.m]", "[machines.m]\ncpu = 2"), "cpu"),
+        (SMALL.replace("[machines.m]", '[machines.m]\naccel = "xen"'), "xen"),
+        (SMALL.replace("[machines.m]", "[machines.m]\nnodes = 9"), "9 NUMA nodes"),
+        (SMALL.replace("[machines.m]", '[machines.m]\nhugepages = "3G:1"'), "3G"),
+        (SMALL.replace("[probes.p]", '[probes.p]\nkselftests = ["nn"]'), "no collection 'nn'"),
+        (SMALL + '[[include]]\nmachine = "x"\n', "no machine 'x'"),
+        (SMALL + '[[include]]\nmachine = "m"\nprobes = "p"\n', "names its kernel"),
+        (SMALL + "[[exclude]]\n", "no cell is left"),
+        ("kernels = [", "night.toml: "),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        planned(text, tmp_path)
+    assert said in caught.value.line()
+    assert "\n" not in caught.value.line()
+
+
+def test_a_file_that_is_absent_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"cannot read .*nowhere\.toml: No such file"):
+        matrix_file.load(tmp_path / "nowhere.toml")
+
+
+def test_our_own_night_has_what_is_said_of_it() -> None:
+    path = ROOT / ".ci" / "nightly.toml"
+    file = matrix_file.load(path)
+    cells = matrix_file.cells(file, path)
+    kernels = {(cell.names.kernel.rpartition("-")[2], cell.names.series) for cell in cells}
+    stock = {(version, "none") for version in ("6.1", "6.12", "7.3")}
+    assert kernels == stock | {("6.12", "hgm-6.12"), ("7.3", "hgm-7.3")}
+    for config in ("base", "debug", "kselftest"):
+        built = {cell.build[:2] for cell in cells if cell.build[2] == config}
+        assert {(kernel.rpartition("-")[2], series) for kernel, series in built} == kernels
+    assert {cell.names.config for cell in cells if cell.request.kselftests} == {"kselftest"}
+    assert file.keep == Retention(days=60, runs=30)
+
+
+def test_the_file_in_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "howto" / "nightly.md").read_text()
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(planned(text, tmp_path)) > 10
+    named = set(re.findall(r"^(\w+) =", text, re.MULTILINE))
+    for kind in (
+        matrix_file.MatrixFile,
+        matrix_file.MatrixMachine,
+        matrix_file.ProbeSet,
+        matrix_file.CellNames,
+    ):
+        assert set(kind.__struct_fields__) <= named | {"machines", "probes", "exclude", "include"}
+
+
+# ---- rounds ------------------------------------------------------------------------------------
+
+TWO = 'kernels = ["tree:/a", "tree:/b"]\n[machines.m]\n[probes.p]\n'
+SHARED = 'kernels = ["tree:/a"]\n[machines.m]\n[machines.n]\n[probes.p]\n'
+
+
+class Pipeline:
+    """Stands in for the pipeline: leaves the record that a kernel has, and counts."""
+
+    def __init__(self, *ends: RunRecord | type[BaseException]) -> None:
+        self.ends = list(ends)
+        self.asked: list[str] = []
+        self.clock = 0
+
+    def check(self, request: RunRequest, context: Context) -> tuple[()]:
+        return ()
+
+    def run(self, request: RunRequest, runs: Path, context: Context) -> RunRecord:
+        self.asked.append(request.subject.kernel.source)
+        self.clock += 1
+        end = self.ends.pop(0)
+        if isinstance(end, type):
+            raise end
+        directory = runs / f"{self.clock:03}"
+        directory.mkdir(parents=True)
+        started = f"2999-01-01T00:00:{self.clock:02}+00:00"
+        record = msgspec.structs.replace(end, started=started, run_dir=str(directory))
+        (directory / "result.json").write_bytes(to_json(record))
+        return record
+
+
+Night = Callable[..., MatrixResult]
+
+
+@pytest.fixture
+def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Night:
+    """Run a matrix with a pipeline that ends so."""
+
+    def run(text: str, stand_in: Pipeline, seconds: float = 60, **how: bool) -> MatrixResult:
+        monkeypatch.setattr(pipeline, "run", stand_in.run)
+        monkeypatch.setattr(pipeline, "check", stand_in.check)
+        cells = planned(text, tmp_path)
+        workspace, limit = Workspace(tmp_path / "cache"), Deadline.after(seconds, "the night")
+        context = Context(workspace, limit, Silent())
+        path = tmp_path / "night.toml"
+        return matrix.run_matrix(cells, path, 60, tmp_path / "runs", context, **how)
+
+    return run
+
+
+GOOD, BAD = probed(a_x="PASS"), probed(a_x="FAIL")
+BROKEN = ended(Outcome.INFRASTRUCTURE, 3)
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdicts", "code"),
+    [
+        ((GOOD, GOOD), ["PASS", "PASS"], 0),
+        ((BAD, GOOD), ["FAIL", "PASS"], 1),
+        ((NO_BUILD, GOOD), ["FAIL", "PASS"], 1),
+        ((NO_SERIES, GOOD), ["FAIL", "PASS"], 1),
+        ((NO_BOOT, GOOD), ["FAIL", "PASS"], 1),
+        ((BROKEN, GOOD), ["NOT RUN", "PASS"], 3),
+        ((BROKEN, BAD), ["NOT RUN", "FAIL"], 1),
+    ],
+)
+def test_each_cell_has_its_turn_and_the_exit_code_says_the_worst(
+    night: Night, ends: tuple[RunRecord, ...], verdicts: list[str], code: int
+) -> None:
+    result = night(TWO, Pipeline(*ends))
+    assert [cell.verdict for cell in result.cells] == verdicts
+    assert (result.exit_code, result.finished, result.round) == (code, True, 1)
+
+
+def test_a_round_that_was_interrupted_is_continued_before_the_next_begins(night: Night) -> None:
+    first = Pipeline(BAD, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        night(TWO, first)
+    second = Pipeline(GOOD)
+    second.clock = first.clock
+    result = night(TWO, second)
+    assert (first.asked, second.asked) == (["tree:/a", "tree:/b"], ["tree:/b"])
+    assert [cell.verdict for cell in result.cells] == ["FAIL", "PASS"]
+    assert (result.round, result.finished) == (1, True)
+    assert matrix._round(Path(result.directory), restart=False).number == 2
+
+
+def test_a_round_begins_on_request_although_the_last_one_is_not_finished(night: Night) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        night(TWO, Pipeline(KeyboardInterrupt))
+    assert night(TWO, Pipeline(GOOD, GOOD), restart=True).round == 2
+
+
+def test_what_was_run_before_the_round_does_not_count(night: Night, tmp_path: Path) -> None:
+    night(TWO, Pipeline(GOOD, GOOD))
+    for path in tmp_path.rglob("result.json"):
+        path.write_bytes(path.read_bytes().replace(b"2999", b"1999"))
+    again = Pipeline(BAD, GOOD)
+    again.clock = 10
+    assert [cell.verdict for cell in night(TWO, again).cells] == ["FAIL", "PASS"]
+    assert again.asked == ["tree:/a", "tree:/b"]
+
+
+def test_a_kernel_that_did_not_build_is_not_built_again_in_the_round(night: Night) -> None:
+    pipe = Pipeline(NO_BUILD)
+    result = night(SHARED, pipe)
+    assert len(pipe.asked) == 1
+    assert [cell.verdict for cell in result.cells] == ["FAIL", "NOT RUN"]
+    assert result.cells[1].reason.startswith("its kernel was not built: ")
+    assert (result.exit_code, result.finished) == (1, True)
+
+
+def test_what_there_is_no_time_for_is_left_to_the_next_command(night: Night) -> None:
+    result = night(TWO, Pipeline(), seconds=0)
+    assert [(cell.verdict, cell.left) for cell in result.cells] == [("NOT RUN", True)] * 2
+    assert (result.exit_code, result.finished) == (3, False)
+    assert night(TWO, Pipeline(GOOD, GOOD)).round == 1
+
+
+def test_the_report_names_what_did_not_pass_and_ends_with_the_verdict() -> None:
+    cell = MatrixCell(
+        names="tree:/a | none",
+        build=("tree:/a", "none", "base"),
+        verdict="PASS",
+        reason="well",
+        exit_code=0,
+        seconds=61.4,
+        run_dir="/runs/1",
+    )
+    bad = msgspec.structs.replace(cell, verdict="FAIL", reason="p/x FAIL", exit_code=1)
+    result = MatrixResult(round=3, finished=False, cells=(cell, bad), directory="/runs/m")
+    assert list(rounds.lines(result)) == [
+        "PASS  61 s  tree:/a | none",
+        "FAIL  61 s  tree:/a | none",
+        "    p/x FAIL",
+        "    /runs/1",
+        "record   /runs/m",
+        "FAIL: round 3: 2 cells: 1 PASS, 1 FAIL (123 s); not finished, "
+        "the same command continues it",
+    ]
