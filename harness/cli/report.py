@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from harness.cli.history import store_options
+from harness.cli.options import open_context, timeout_option
 
 _DAYS = 30
 
 
 @click.command()
+@timeout_option
 @click.argument("directories", metavar="[RUNS...]", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--output",
@@ -32,7 +34,12 @@ _DAYS = 30
     help="Leave out of the first page what was not run in the N days before the newest run.",
 )
 def report(
-    directories: tuple[Path, ...], output: Path, store: str, runs_dir: Path, days: int
+    directories: tuple[Path, ...],
+    output: Path,
+    store: str,
+    runs_dir: Path,
+    days: int,
+    timeout: float,
 ) -> int:
     """Write the runs of the history as a site of static pages.
 
@@ -68,7 +75,8 @@ def report(
                 pass
         for problem in problems:
             click.echo(f"left out: {problem}", err=True)
-    done = build.build(opener, output, days)
+    with open_context(timeout) as context:
+        done = build.build(opener, output, days, context)
     removed = f", {done.removed} removed" if done.removed else ""
     click.echo(f"{done.written} pages written, {done.kept} kept{removed}")
     click.echo(output / "index.html")

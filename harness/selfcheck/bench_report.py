@@ -119,7 +119,7 @@ def report(runs: int, probes: int, directory: Path, context: Context) -> ReportB
                 _make_directory(record)
                 history.add(record, Path(record.run_dir))
             wall, cpu = time.monotonic(), _cpu()
-            done = build.build(opener, site, 30)
+            done = build.build(opener, site, 30, context)
             builds.append(Measured(what, time.monotonic() - wall, _cpu() - cpu, done.written))
     files = [path.stat().st_size for path in site.rglob("*") if path.is_file()]
     return ReportBench(

@@ -7,26 +7,41 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.context import Context
+from harness.errors import HarnessError
+from harness.evidence import coverage
 from harness.probes import catalog
 from harness.records.history import Cell, PastRun
-from harness.site import index_page, matrix_page, names, probe_page, render, run_files, trends
+from harness.site import (
+    coverage_page,
+    index_page,
+    matrix_page,
+    names,
+    probe_page,
+    render,
+    run_files,
+    trends,
+)
 from harness.site import past as past_
 from harness.site.directory import Built, SiteDirectory
 from harness.site.past import Nights, SiteData
 from harness.site.run_files import Opener, RunJob
+from harness.site.words import run_link
+from harness.store import rundir
 from harness.store.history.history import HistoryStore
 from harness.workspace import digest
 
 _STATIC = ("style.css", "filter.js", "icon.svg")
 
 
-def build(opener: Opener, output: Path, days: int) -> Built:
+def build(opener: Opener, output: Path, days: int, context: Context) -> Built:
     """Write the site of a history.
 
     Args:
         opener: opens the history.
         output: directory of the site; made if it is not there.
         days: cells without a run in so many days before the newest run are not on the first page.
+        context: where the lines that probes reached are counted; says what could not be shown.
 
     Raises:
         SpecError: if the directory has files and is not such a site, or cannot be written to.
@@ -34,16 +49,18 @@ def build(opener: Opener, output: Path, days: int) -> Built:
         NoSpace: if the file system is full.
     """
     with opener() as history:
-        return _build(history, opener, output, days)
+        return _build(history, opener, output, days, context)
 
 
-def _build(history: HistoryStore, opener: Opener, output: Path, days: int) -> Built:
+def _build(
+    history: HistoryStore, opener: Opener, output: Path, days: int, context: Context
+) -> Built:
     site = SiteDirectory(output)
     found = past_.read(history, days)
     for name in _STATIC:
         data = (render.HERE / "static" / name).read_text()
         site.write(f"static/{name}", digest(data), lambda data=data: data)  # type: ignore[misc]
-    _run_pages(site, history, opener, found)
+    _run_pages(site, history, opener, found, context)
     _cell_pages(site, history, found)
     _probe_pages(site, found)
     site.page("index", names.INDEX, index_page.index(found, site.compared))
@@ -62,7 +79,9 @@ def _build(history: HistoryStore, opener: Opener, output: Path, days: int) -> Bu
 # ---- runs --------------------------------------------------------------------------------------
 
 
-def _run_pages(site: SiteDirectory, history: HistoryStore, opener: Opener, found: SiteData) -> None:
+def _run_pages(
+    site: SiteDirectory, history: HistoryStore, opener: Opener, found: SiteData, context: Context
+) -> None:
     prints = history.fingerprints()
     keys: dict[str, str] = {}
     jobs: list[RunJob] = []
@@ -74,13 +93,31 @@ def _run_pages(site: SiteDirectory, history: HistoryStore, opener: Opener, found
         if site.keep(names.run(run.id), keys[run.id]):
             site.keep_below(posixpath.dirname(names.run(run.id)))
         else:
-            jobs.append(RunJob(run, before, after))
+            reached = _coverage(site, run, keys[run.id], context)
+            jobs.append(RunJob(run, before, after, reached))
     site.compared &= keys.keys() - {job.run.id for job in jobs}
     for done in run_files.write(site.path, jobs, history, opener):
         if done.differs:
             site.compared.add(done.run)
         for path in done.paths:
             site.wrote(path, keys[done.run])
+
+
+def _coverage(site: SiteDirectory, run: PastRun, key: str, context: Context) -> str:
+    """Write the page with the lines that a run reached; return its path, or empty without."""
+    run_dir = Path(run.run_dir)
+    if not (run_dir / rundir.COVERAGE).is_dir():
+        return ""
+    try:
+        found = coverage.read([run_dir], context)
+    except HarnessError as error:
+        context.progress.note(
+            f"the lines that {run_dir.name} reached are not shown: {error.line()}"
+        )
+        return ""
+    path = names.coverage(run.id)
+    site.put(path, key, render.page("coverage", coverage_page.coverage(run_link(run), found), path))
+    return path
 
 
 # ---- cells and probes --------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,10 @@ from harness.records.run import RunRecord
 from harness.report import page_map
 from harness.run import judging
 from harness.store import rundir
+
+_SETTING = re.compile(r"^(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)$", re.MULTILINE)
+#: Bytes; one of all symbols has 300,000.
+_LARGEST_CONFIG = 2_000_000
 
 
 class Files(NamedTuple):
@@ -66,6 +71,30 @@ def _maps(run_dir: Path, record: RunRecord) -> Iterator[tuple[str, str]]:
                 continue
             pictures = [page_map.picture(*each) for each in walks if each.probe == probe.name]
             yield probe.name, page_map.svg(pictures)
+
+
+def configuration(run_dir: Path) -> dict[str, str]:
+    """Return the kernel's configuration, ``n`` for what is not set; empty if it is gone."""
+    try:
+        path = Path(rundir.load_ingredients(run_dir).kernel.config)
+        if not path.is_file() or path.stat().st_size > _LARGEST_CONFIG:
+            return {}
+        text = path.read_text(errors="replace")
+    except (RecordError, OSError):
+        return {}
+    return {name: value or "n" for name, value in _SETTING.findall(text)}
+
+
+def config_changes(before: Path, after: Path) -> tuple[str, ...]:
+    """Return a line for each symbol that two runs' kernels were configured with otherwise."""
+    old, new = configuration(before), configuration(after)
+    if not old or not new:
+        return ()
+    return tuple(
+        f"{name}: {old.get(name, 'absent')} before, {new.get(name, 'absent')} now"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    )
 
 
 class Lines:

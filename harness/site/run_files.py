@@ -37,11 +37,13 @@ class RunJob(NamedTuple):
         run: which one.
         before: the run before it in its cell; None without.
         after: the run after it; None without.
+        coverage: path of the page with the lines that it reached; empty without.
     """
 
     run: PastRun
     before: PastRun | None
     after: PastRun | None
+    coverage: str = ""
 
 
 class WrittenRun(NamedTuple):
@@ -130,8 +132,14 @@ def _pages(
         yield names.page_map(run.id, probe), picture
     # Last: where this page is, the others are there.
     path = names.run(run.id)
-    others = run_page.Neighbours(before=job.before, after=job.after, comparison=comparison)
-    yield path, render.page("run", run_page.run(run, record, files, others, ""), path)
+    config: tuple[str, ...] = ()
+    if job.before and job.before.kernel_key != run.kernel_key:
+        config = evidence.config_changes(Path(job.before.run_dir), Path(run.run_dir))
+    others = run_page.Neighbours(
+        before=job.before, after=job.after, comparison=comparison, config=config
+    )
+    shown = run_page.run(run, record, files, others, job.coverage)
+    yield path, render.page("run", shown, path)
 
 
 def _comparison(before: RunRecord | None, after: RunRecord) -> Comparison | None:

@@ -138,6 +138,7 @@ class RunPage(Record, frozen=True, kw_only=True):
         changed: how the results differ from the run before, in a line; empty without one.
         comparison: path of the page that compares them; empty if there is none.
         differs: what else differs from the run before.
+        config: a line for each symbol that is configured otherwise than before.
         facts: kernel, series, configuration, machine.
         remarks: notes, known issues.
         groups: all probes.
@@ -160,6 +161,7 @@ class RunPage(Record, frozen=True, kw_only=True):
     changed: str
     comparison: str
     differs: tuple[str, ...]
+    config: tuple[str, ...]
     facts: tuple[Fact, ...]
     remarks: tuple[Fact, ...]
     groups: tuple[Group, ...]
@@ -179,11 +181,13 @@ class Neighbours(Record, frozen=True, kw_only=True):
         before: the run before it in its cell.
         after: the run after it.
         comparison: with the run before; None if there is none.
+        config: a line for each symbol that is configured otherwise than before.
     """
 
     before: PastRun | None = None
     after: PastRun | None = None
     comparison: Comparison | None = None
+    config: tuple[str, ...] = ()
 
 
 def run(
@@ -223,6 +227,7 @@ def run(
         changed=compare.verdict(found) if found else "",
         comparison=names.comparison(past.id) if changed else "",
         differs=found.differs if found else (),
+        config=context.config,
         facts=tuple(Fact(name=n, value=v) for n, v in (*text.head(record), *_machine(record))),
         remarks=tuple(Fact(name=n, value=v) for n, v in text.tail(record) if n != "record"),
         groups=tuple(

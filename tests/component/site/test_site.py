@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -12,13 +13,17 @@ from click.testing import CliRunner, Result
 
 from harness.cli import main
 from harness.records.base import to_json
+from harness.records.kernel import Kernel
+from harness.records.machine import GuestImage
+from harness.records.run import Ingredients
 from harness.site import names
 from harness.store import rundir
 from harness.store.history.cell import run_id
+from tests.component.evidence.test_coverage import made
 from tests.component.site import links
 from tests.component.site.nights import record
 from tests.unit.report import hostile
-from tests.unit.store.pasts import REQUEST, night
+from tests.unit.store.pasts import MACHINE, REQUEST, night
 
 A, B = "a/x/1G", "b/<script>alert(1)</script>/2M"
 
@@ -96,6 +101,45 @@ def test_a_runs_page_leads_to_the_line_of_the_console(runs: Path) -> None:
     assert re.search(r'<span id="L40">.*WARNING: CPU: 1', console)
 
 
+def test_a_runs_page_says_how_the_configuration_differs(runs: Path) -> None:
+    configs = {
+        1: "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_D=1\n",
+        2: "CONFIG_A=m\nCONFIG_C=7\nCONFIG_D=1\n",
+    }
+    for number, text in configs.items():
+        (directory,) = runs.glob(f"2026*-{number:04}")
+        config = runs.parent / f"config-{number}"
+        config.write_text(text)
+        (directory / rundir.INGREDIENTS).write_bytes(to_json(ingredients(str(config))))
+    site = build(runs)
+    check(site)
+    (second,) = runs.glob("2026*-0002")
+    page = links.read(site / names.run(run_id(rundir.load(second)))).text
+    assert "3 symbols of the configuration" in page
+    for line in ("A: y before, m now", "B: n before, absent now", "C: absent before, 7 now"):
+        assert f"CONFIG_{line}" in page
+
+
+def test_the_lines_that_a_run_reached_have_a_page(runs: Path, tmp_path: Path) -> None:
+    (third,) = runs.glob("2026*-0003")
+    shutil.copytree(made(tmp_path / "counted", "-O0") / rundir.COVERAGE, third / rundir.COVERAGE)
+    site = build(runs)
+    check(site)
+    path = names.coverage(run_id(rundir.load(third)))
+    assert "mm/hugetlb.c" in text_of(site, path)
+    assert "poisoned11none minor31" in text_of(site, path)
+    links_of_run = links.read((site / path).with_name("index.html")).links()
+    assert f"../../{path}" in links_of_run
+
+
+def test_counts_that_cannot_be_read_do_not_stop_the_report(runs: Path) -> None:
+    (third,) = runs.glob("2026*-0003")
+    (third / rundir.COVERAGE).mkdir()
+    result = report(runs)
+    assert "-0003 reached are not shown: " in result.output
+    check(runs.parent / "site")
+
+
 def test_a_second_report_writes_nothing(runs: Path) -> None:
     site = build(runs)
     before = {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()}
@@ -152,6 +196,32 @@ def test_an_empty_history_makes_a_site(tmp_path: Path) -> None:
 
 def test_a_report_of_a_directory_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     assert "there is no directory" in str(report(tmp_path / "nowhere").exception)
+
+
+def ingredients(config: str) -> Ingredients:
+    """Return the ingredients of a run of whose kernel only the configuration is there."""
+    made = night(1)
+    assert made.kernel is not None
+    assert made.accel is not None
+    kernel = Kernel(
+        key="",
+        release="",
+        image="",
+        config=config,
+        source=made.kernel.source,
+        series=made.kernel.series,
+        configuration=made.kernel.config,
+    )
+    image = GuestImage(key="", initramfs="", disk="", manifest="")
+    return Ingredients(
+        kernel=kernel,
+        image=image,
+        machine=MACHINE,
+        accel=made.accel,
+        specs=(),
+        programs={},
+        digests={},
+    )
 
 
 # ---- hostile text ------------------------------------------------------------------------------
