@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,20 +14,26 @@ from harness.cli.options import (
     subject_options,
 )
 
+if TYPE_CHECKING:
+    from harness.run.debugger import Debugger
+
 
 @click.group()
 def guest() -> None:
     """Boot a guest for interactive use."""
 
 
-@guest.command("shell")
-@subject_options
-@click.option(
+_disk_option = click.option(
     "--disk/--no-disk",
     default=True,
     help="Mount the disk with Python and GNU tools.",
     show_default=True,
 )
+
+
+@guest.command("shell")
+@subject_options
+@_disk_option
 @click.argument("command", nargs=-1)
 def guest_shell(command: tuple[str, ...], timeout: float, disk: bool, **options: Any) -> int:
     """Boot a guest and open a shell in it, or run COMMAND there.
@@ -39,3 +45,41 @@ def guest_shell(command: tuple[str, ...], timeout: float, disk: bool, **options:
     with contextlib.ExitStack() as stack:
         context = stack.enter_context(open_context(timeout))
         return shell.open_shell(subject_of(**options), command, context, stack.close, disk=disk)
+
+
+@guest.command("gdb")
+@subject_options
+@_disk_option
+@click.argument("arguments", metavar="[ARGUMENT]...", nargs=-1)
+def guest_gdb(**options: Any) -> int:
+    """Boot a guest and connect gdb to its kernel, which stops it.
+
+    The guest ends with gdb. Each ARGUMENT goes to gdb, as after `--`: -batch -ex bt. With --config
+    debuginfo memory management has types, files and lines.
+    """
+    return _debug("gdb", **options)
+
+
+@guest.command("drgn")
+@subject_options
+@_disk_option
+@click.argument("arguments", metavar="[ARGUMENT]...", nargs=-1)
+def guest_drgn(**options: Any) -> int:
+    """Boot a guest and look at its kernel with drgn, while it runs.
+
+    The guest ends with drgn. Each ARGUMENT goes to drgn, as after `--`: a script, or -e CODE. The
+    kernel needs the types of --config debuginfo.
+    """
+    return _debug("drgn", **options)
+
+
+def _debug(
+    debugger: Debugger, *, arguments: tuple[str, ...], timeout: float, disk: bool, **options: Any
+) -> int:
+    from harness.run import debugger as run
+
+    with contextlib.ExitStack() as stack:
+        context = stack.enter_context(open_context(timeout))
+        return run.open_debugger(
+            debugger, subject_of(**options), arguments, context, stack.close, disk=disk
+        )

@@ -20,6 +20,8 @@ from harness.context import Context
 from harness.errors import GuestLost
 from harness.probes import catalog
 from harness.run import listener, prepare, starting, subject
+from harness.run.prepare import Prepared
+from harness.vm.guest import Guest
 from harness.vm.ssh import as_guest_lost
 
 _CHUNK = 65536
@@ -48,30 +50,48 @@ def open_shell(
     Raises:
         HarnessError: if a stage failed, or the guest was lost.
     """
-    with tempfile.TemporaryDirectory(prefix="hgm-shell-") as name:
+    with booted(subject, context, disk=disk) as (host, _):
+        if command:
+            answer = host.ssh.run(
+                command,
+                context.deadline,
+                on_stdout=_writer(sys.stdout.fileno()),
+                on_stderr=_writer(sys.stderr.fileno()),
+            )
+            return answer.exit_code
+        context.progress.note("probes are in /probes; leave with exit, which ends the guest")
+        end_display()
+        # A person may stop QEMU with a debugger, and take as long as it takes.
+        with host.heartbeat.suspended(), host.ssh.terminal(*_size()) as channel:
+            code = _connect(channel)
+        if code < 0:
+            raise GuestLost("the guest, or the connection to it, ended before its shell did")
+        return code
+
+
+@contextlib.contextmanager
+def booted(
+    subject: subject.Subject, context: Context, *, disk: bool, monitor: str = ""
+) -> Iterator[tuple[Guest, Prepared]]:
+    """Boot a guest with every probe in it for a person's use, without a record.
+
+    Args:
+        subject: which kernel on which machine.
+        context: cache, deadline, progress.
+        disk: whether Python and the GNU tools are wanted.
+        monitor: see `harness.vm.guest.BootRequest`.
+
+    Raises:
+        HarnessError: if a stage failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="hgm-guest-") as name:
         directory = Path(name)
         specs = catalog.load()
-        bench = prepare.prepare(
-            subject, specs, context, directory, listener.NullListener(context.progress)
-        )
+        to = listener.NullListener(context.progress)
+        prepared = prepare.prepare(subject, specs, context, directory, to)
         context.progress.stage("guest")
-        with starting.guest_with_probes(bench, directory, disk=disk) as host:
-            if command:
-                answer = host.ssh.run(
-                    command,
-                    context.deadline,
-                    on_stdout=_writer(sys.stdout.fileno()),
-                    on_stderr=_writer(sys.stderr.fileno()),
-                )
-                return answer.exit_code
-            context.progress.note("probes are in /probes; leave with exit, which ends the guest")
-            end_display()
-            # A person may stop QEMU with a debugger, and take as long as it takes.
-            with host.heartbeat.suspended(), host.ssh.terminal(*_size()) as channel:
-                code = _connect(channel)
-            if code < 0:
-                raise GuestLost("the guest, or the connection to it, ended before its shell did")
-            return code
+        with starting.guest_with_probes(prepared, directory, disk=disk, monitor=monitor) as host:
+            yield host, prepared
 
 
 def _writer(descriptor: int) -> Callable[[bytes], object]:

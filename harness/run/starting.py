@@ -35,18 +35,21 @@ _ALWAYS = frozenset(Path(source).stem for source in programs.ALWAYS)
 
 
 @contextlib.contextmanager
-def guest_with_probes(prepared: Prepared, directory: Path, *, disk: bool) -> Iterator[Guest]:
+def guest_with_probes(
+    prepared: Prepared, directory: Path, *, disk: bool, monitor: str = ""
+) -> Iterator[Guest]:
     """Boot a guest that holds the prepared programs, its disk mounted if it is asked for.
 
     Args:
         prepared: all that it needs.
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
         disk: whether Python and the GNU tools are wanted.
+        monitor: see `harness.vm.guest.BootRequest`.
 
     Raises:
         HarnessError: if it was not reached, or has not what it should have.
     """
-    request = _request(prepared, directory, prepared.programs, disk=disk)
+    request = _request(prepared, directory, prepared.programs, disk=disk, monitor=monitor)
     with _pinned(prepared), booted(request, directory, prepared.context) as host:
         if disk:
             mount_disk(prepared, host)
@@ -135,7 +138,7 @@ class FreshGuests:
 
 
 def _request(
-    prepared: Prepared, directory: Path, names: Iterable[str], *, disk: bool
+    prepared: Prepared, directory: Path, names: Iterable[str], *, disk: bool, monitor: str = ""
 ) -> BootRequest:
     return BootRequest(
         kernel=prepared.kernel,
@@ -147,6 +150,7 @@ def _request(
             for name in sorted(names)
         ),
         disk=disk,
+        monitor=monitor,
         stuck=dmesg.is_stuck,
         locate_stall=functools.partial(locate_stall, prepared, directory),
     )

@@ -104,6 +104,7 @@ class BootRequest:
         files: what is added to the guest's file system for this run, such as probes.
         disk: whether the read-only disk is attached.
         append: more words for the kernel's command line.
+        monitor: path of a socket on which QEMU answers another QMP client; empty for none.
         stuck: whether a line of the console reports a hung task, a lockup or an RCU stall.
         locate_stall: returns where a guest that makes no progress in boot is, in a few words; it
             may use QMP and the console only.
@@ -116,6 +117,7 @@ class BootRequest:
     files: Sequence[OverlayFile] = ()
     disk: bool = False
     append: tuple[str, ...] = ()
+    monitor: str = ""
     stuck: Callable[[str], bool] = lambda line: False
     locate_stall: Callable[[Guest], str] = lambda guest: ""
 
@@ -428,7 +430,9 @@ def _boot_files(request: BootRequest, own: Sequence[OverlayFile], private: Path)
         file.write(Path(request.image.initramfs).read_bytes())
         file.write(overlay_archive([*own, *request.files]))
     disk = request.image.disk if request.disk else ""
-    return qemu.BootFiles(request.kernel.image, str(initrd), disk, request.append)
+    return qemu.BootFiles(
+        request.kernel.image, str(initrd), disk, request.append, monitor=request.monitor
+    )
 
 
 def _files_to_restore(request: BootRequest, saved: SavedGuest, private: Path) -> qemu.BootFiles:

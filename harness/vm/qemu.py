@@ -45,6 +45,7 @@ class BootFiles:
         files: see there.
         restored: see there.
         memory_fds: file descriptors that paths in ``memory`` mean.
+        monitor: path of a socket for another QMP client; empty for none.
     """
 
     kernel: str
@@ -55,6 +56,7 @@ class BootFiles:
     files: str = ""
     restored: bool = False
     memory_fds: tuple[int, ...] = ()
+    monitor: str = ""
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,7 @@ def _launch(
         memory=files.memory,
         files=files.files,
         restored=files.restored,
+        monitor=files.monitor,
         qmp_fd=qmp_fd,
         console_fd=console_fd,
     )

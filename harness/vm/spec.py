@@ -38,6 +38,7 @@ class Launch(Record, frozen=True, kw_only=True):
             saved.
         files: path of the raw disk with the files of a guest that is restored; empty for none.
         restored: whether ``memory`` is a saved guest's, of which this one gets a private copy.
+        monitor: path of a socket on which QEMU answers another QMP client; empty for none.
         qmp_fd: file descriptor of the QMP socket, already connected.
         console_fd: file descriptor of the serial console's socket, already connected.
     """
@@ -52,6 +53,7 @@ class Launch(Record, frozen=True, kw_only=True):
     memory: tuple[str, ...] = ()
     files: str = ""
     restored: bool = False
+    monitor: str = ""
     qmp_fd: int
     console_fd: int
 
@@ -202,6 +204,7 @@ def qemu_argv(launch: Launch) -> tuple[str, ...]:
         *_disk_argv("files", launch.files),
         # What to restore comes by QMP, once both sides have agreed on how.
         *(("-incoming", "defer") if launch.restored else ()),
+        *_monitor_argv(launch.monitor),
         *_boot_argv(launch),
     )
 
@@ -282,3 +285,7 @@ def _disk_argv(name: str, path: str) -> tuple[str, ...]:
 def _quoted(path: str) -> str:
     """Return a path as QEMU's options take it: a comma ends the value, a doubled one does not."""
     return str(Path(path)).replace(",", ",,")
+
+
+def _monitor_argv(path: str) -> tuple[str, ...]:
+    return ("-qmp", f"unix:{_quoted(path)},server=on,wait=off") if path else ()

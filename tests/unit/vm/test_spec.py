@@ -135,6 +135,12 @@ def test_a_comma_in_the_disks_path_does_not_end_the_option() -> None:
     assert "file=/a,,readonly=off/disk," in value(argv, "-drive")
 
 
+def test_another_client_of_qmp_has_a_socket_with_a_name_where_it_is_asked_for() -> None:
+    argv = spec.qemu_argv(launch(monitor="/a,b"))
+    assert value(argv, "-qmp") == "unix:/a,,b,server=on,wait=off"
+    assert "-qmp" not in spec.qemu_argv(launch())
+
+
 def test_no_disk_and_no_initrd_are_left_out() -> None:
     argv = spec.qemu_argv(launch(initrd=""))
     assert "-drive" not in argv

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""gdb and drgn look at the kernel of a guest. One kernel is built, with debug information."""
+
+from collections.abc import Callable
+
+from tests.kernel.conftest import STOCK, Run, hgm
+
+__all__ = ["hgm"]
+
+Hgm = Callable[..., Run]
+
+_STOCK = ("--kernel", STOCK, "--series", "none")
+_KERNEL = (*_STOCK, "--config", "debuginfo", "--no-disk")
+
+_DRGN = """
+from drgn.helpers.linux.hugetlb import for_each_hstate, huge_page_size
+from drgn.helpers.linux.pid import find_task
+
+print(find_task(prog, 1).comm.string_().decode())
+for hstate in for_each_hstate(prog):
+    print(int(huge_page_size(hstate)) >> 20, int(hstate.nr_huge_pages))
+"""
+
+
+def test_drgn_reads_a_kernel_that_runs(hgm: Hgm) -> None:
+    run = hgm("guest", "drgn", *_KERNEL, "--hugepages", "1G:1,2M:7", "--", "-q", "-e", _DRGN)
+    assert run.code == 0, run.err
+    assert run.out.splitlines()[0] == "init"
+    assert sorted(run.out.splitlines()[1:]) == ["1024 1", "2 7"]
+
+
+def test_gdb_stops_a_kernel_and_knows_its_lines(hgm: Hgm) -> None:
+    words = ("-nx", "-batch", "-ex", "info threads", "-ex", "info line hugetlb_fault")
+    run = hgm("guest", "gdb", *_KERNEL, "--", *words, "-ex", "p hstates[0].nr_huge_pages")
+    assert run.code == 0, run.err
+    assert "(CPU#1" in run.out
+    assert 'of "mm/hugetlb.c"' in run.out
+    assert "$1 = " in run.out
+
+
+def test_what_a_debugger_lacks_is_said_before_anything_is_built(hgm: Hgm) -> None:
+    run = hgm("guest", "drgn", *_STOCK)
+    assert run.code == 2
+    assert "drgn needs a kernel with types, which tells QEMU where it is; add --config" in run.err
