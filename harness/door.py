@@ -23,9 +23,9 @@ _MINIMUM_PYTHON = (3, 11)
 
 #: Commands that start no program of the host, and so need none of its Debian packages.
 _WITHOUT_PACKAGES = (
-    *(("cache",), ("compare",), ("doctor",), ("export",), ("history",), ("judge",)),
-    *(("kselftest",), ("map",), ("probes",), ("prune",), ("report",), ("status",)),
-    *(("submit",), ("image", "import")),
+    *(("cache",), ("compare",), ("completion",), ("doctor",), ("export",), ("history",)),
+    *(("judge",), ("kselftest",), ("man",), ("map",), ("probes",), ("prune",), ("report",)),
+    *(("status",), ("submit",), ("image", "import")),
 )
 
 _REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "commands.md"
@@ -57,6 +57,8 @@ def _enter(words: Sequence[str]) -> int:
         return 0
     if host.environment_is_ready() and (_asks_for_help(words) or words[0] == "doctor"):
         return _become_the_harness(words)
+    if "_HGM_COMPLETE" in os.environ:
+        return 0  # a shell asks for completions
     if _asks_for_help(words):
         text = help_text(words, _REFERENCE.read_text())
         print(text, file=sys.stdout if words else sys.stderr)

@@ -65,7 +65,7 @@ def guest_gdb(**options: Any) -> int:
 @_disk_option
 @click.argument("arguments", metavar="[ARGUMENT]...", nargs=-1)
 def guest_drgn(**options: Any) -> int:
-    """Boot a guest and look at its kernel with drgn, while it runs.
+    """Boot a guest and look at its running kernel with drgn.
 
     The guest ends with drgn. Each ARGUMENT goes to drgn, as after `--`: a script, or -e CODE. The
     kernel needs the types of --config debuginfo.

@@ -56,6 +56,8 @@ _COMMANDS = {
     "This host and the harness": {
         "doctor": "host.doctor",
         "test": "host.test",
+        "completion": "host.completion",
+        "man": "host.man",
         "selfcheck": "selfcheck.selfcheck",
     },
 }

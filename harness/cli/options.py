@@ -28,6 +28,36 @@ DEFAULT_TIMEOUT = 7200.0
 Command = Callable[..., Any]
 
 
+def completed_by(values: Callable[[], Iterable[str]]) -> Callable[..., list[str]]:
+    """Return a callback for the shell's completion of an option that takes one of some words."""
+
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+        return [word for word in values() if word.startswith(begun)]
+
+    return complete
+
+
+def _features() -> Iterable[str]:
+    from harness.kernel import fragments
+
+    others = {path.stem for path in fragments.DIRECTORY.glob("*.config")}
+    return sorted(others - set(fragments.ALWAYS))
+
+
+def _series() -> Iterable[str]:
+    from harness.kernel import faults, registry
+
+    names = (series.name for series in registry.load())
+    return ("none", *names, *(f"fault:{fault.name}" for fault in faults.load()))
+
+
+def _probes() -> Iterable[str]:
+    from harness.probes import catalog
+
+    specs = catalog.load()
+    return (*dict.fromkeys(catalog.family(spec.name) for spec in specs), *(s.name for s in specs))
+
+
 def kernel_options(function: Command) -> Command:
     """Add the options that say which kernel."""
     config = click.option(
@@ -35,6 +65,7 @@ def kernel_options(function: Command) -> Command:
         "features",
         multiple=True,
         metavar="NAME",
+        shell_complete=completed_by(_features),
         help="Add a feature of kernel-configs (debug, kasan, no-hgm ...) or a Kconfig fragment "
         "file to the configuration; repeatable.",
     )
@@ -81,6 +112,7 @@ def source_options(function: Command) -> Command:
         click.option(
             "--series",
             metavar="SPEC",
+            shell_complete=completed_by(_series),
             help="Patches to apply to the source: none, dir:PATH, mbox:PATH, git:REPO@A..B, "
             "lore:MESSAGE-ID, fault:NAME, or a name from `hgm series list`.  [default: the series "
             "that `hgm series list` names for this source, else none]",
@@ -180,6 +212,7 @@ def probe_option(function: Command) -> Command:
         "probes",
         multiple=True,
         metavar="GLOB",
+        shell_complete=completed_by(_probes),
         help="Run the probes whose names match, such as 'hgm/*/1G'; repeatable.  [default: all]",
     )(function)
 

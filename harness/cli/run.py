@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.options import (
+    completed_by,
     json_option,
     open_context,
     probe_option,
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 
 
 _BOOTED, _RESTORED = "booted", "restored"
+
+
+def _profiles() -> Iterable[str]:
+    from harness.probes import promises
+
+    return [profile.name for profile in promises.profiles()]
 
 
 @click.command()
@@ -46,6 +54,7 @@ _BOOTED, _RESTORED = "booted", "restored"
 @click.option(
     "--expect",
     metavar="PROFILE",
+    shell_complete=completed_by(_profiles),
     help="FAIL if the kernel does not offer what the profile says: hgm, hgm-v2, hgm-reference, "
     "stock, report (which expects nothing), or a TOML file.  [default: the profile of the series, "
     "if it has one, else report]",

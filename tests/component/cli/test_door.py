@@ -106,6 +106,12 @@ def test_questions_are_answered_and_nothing_is_made(
     assert machine.untouched()
 
 
+def test_a_shell_that_asks_for_completions_gets_none_and_no_help(machine: Machine) -> None:
+    done = machine.hgm(_HGM_COMPLETE="bash_complete")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert machine.untouched()
+
+
 def test_the_doctor_says_what_is_missing_and_installs_nothing(machine: Machine) -> None:
     machine.add_apt()
     done = machine.hgm("doctor")
