@@ -32,8 +32,9 @@ FILE = "history.db"
 #: Seconds to wait for another writer, or for a server.
 _PATIENCE = 10
 
-#: Of the lock that keeps two processes from changing PostgreSQL's tables at once.
-_MIGRATION_LOCK = 0x68676D
+#: Of the lock by which PostgreSQL, as SQLite does by itself, has one writer at a time: two that
+#: record the same run, or make the tables, would meet half of each other's rows.
+_WRITERS_LOCK = 0x68676D
 
 _FORMS = "a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
 _PSYCOPG = f"{sys.executable} -m pip install 'psycopg[binary]'"
@@ -100,6 +101,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
         engine.connect().execution_options(hgm_writes=True) as connection,
         connection.begin(),
     ):
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})"))
         yield connection
 
 
@@ -184,8 +187,6 @@ def _bring_up_to_date(engine: Engine, url: URL) -> None:
     from harness.store.history import migrations  # 100 ms that an up-to-date store does without
 
     with writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
         migrations.upgrade(connection, HEAD)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import cast
 
 from sqlalchemy import ColumnElement, Engine, Select, delete, insert, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from harness.errors import RecordError
@@ -76,17 +75,12 @@ class HistoryStore:
         """
         run = extract.run_of(record, str(run_dir.absolute()))
         results = tuple(extract.results_of(record, run))
-        data = zlib.compress(to_json(record))
-        try:
-            self._write(run, results, data)
-        except IntegrityError:  # another process recorded the same run, or the same new cell
-            self._write(run, results, data)
+        self._write(run, results, zlib.compress(to_json(record)))
         return run
 
     def _write(self, run: PastRun, results: Sequence[PastResult], record: bytes) -> None:
         cells = {cell_id(cell): cell for cell in (run.cell, *(r.cell for r in results)) if cell}
         with database.writing(self._engine) as connection:
-            connection.execute(delete(ResultRow).where(ResultRow.run_id == run.id))
             connection.execute(delete(RunRow).where(RunRow.id == run.id))
             known = connection.scalars(select(CellRow.id).where(CellRow.id.in_(cells)))
             for new in cells.keys() - set(known):
@@ -127,7 +121,6 @@ class HistoryStore:
     def remove(self, ids: Sequence[str]) -> None:
         """Remove runs and their results."""
         with database.writing(self._engine) as connection:
-            connection.execute(delete(ResultRow).where(ResultRow.run_id.in_(ids)))
             connection.execute(delete(RunRow).where(RunRow.id.in_(ids)))
 
     def runs(self, limit: int | None = None, *, here: bool = False) -> tuple[PastRun, ...]:
