@@ -9,11 +9,14 @@ reference in ``catalog.toml``, which was taken where the budgets were.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from harness.deadline import Deadline
 from harness.errors import GuestLost
 from harness.probes import catalog
-from harness.vm.ssh import Ssh
+
+if TYPE_CHECKING:
+    from harness.vm.ssh import Ssh
 
 #: In the guest: does the work and prints how long it took.
 PROGRAM = "/probes/calibrate"

@@ -274,12 +274,10 @@ def booted(
     with contextlib.ExitStack() as stack:
         private = stack.enter_context(context.workspace.unfinished("guest"))
         if saved is None:
-            files = _boot_files(request, keys.guest_files(), private)
+            files, resume = _boot_files(request, keys.guest_files(), private), None
         else:
-            files = _files_to_restore(request, saved, private)
-        guest = stack.enter_context(_running(request, files, directory, context, saved))
-        if saved is not None:
-            guest.console.send(_introduction(keys))
+            files, resume = _files_to_restore(request, saved, private), _Resume(saved, keys)
+        guest = stack.enter_context(_running(request, files, directory, context, resume))
         with _reason_of_loss(guest):
             _await_init(guest, request, _INIT_DONE, context)
             if saved is not None:
@@ -330,15 +328,29 @@ def save(
             )
 
 
+@dataclass(frozen=True)
+class _Resume:
+    """How a saved guest goes on: with keys of its own."""
+
+    saved: SavedGuest
+    keys: RunKeys
+
+    def line(self) -> str:
+        """Return the line that init reads: the time, a seed, and both keys."""
+        host_key = "".join(f"\\{byte:03o}" for byte in self.keys.host_private)
+        seed = secrets.token_hex(_SEED_BYTES)
+        return f"{time.time():.6f} {seed} {host_key} {self.keys.client_public}\n"
+
+
 @contextlib.contextmanager
 def _running(
     request: BootRequest,
     files: qemu.BootFiles,
     directory: Path,
     context: Context,
-    saved: SavedGuest | None = None,
+    resume: _Resume | None = None,
 ) -> Iterator[Guest]:
-    """Start a guest and yield it while it boots, or where it was saved."""
+    """Start a guest and yield it while it boots, or goes on from where it was saved."""
     with contextlib.ExitStack() as stack:
         died, stuck = WakeupEvent(), WakeupEvent()
         stack.callback(died.close)
@@ -352,13 +364,15 @@ def _running(
                 directory,
                 context.deadline,
                 qemu.Listeners(watch.on_line, died.set, watch.on_event),
-                history=saved.console if saved else b"",
+                history=resume.saved.console if resume else b"",
             )
         )
-        if saved is not None:
+        if resume is not None:
             limit = context.deadline.within(_SAVE_SECONDS, "restoring the guest")
-            machine.load(saved.devices, limit)
+            machine.load(resume.saved.devices, limit)
         machine.resume(context.deadline)
+        if resume is not None:
+            machine.console.send(resume.line())
         # paramiko takes a tenth of a second to import; the guest boots in that time.
         from harness.vm.ssh import Ssh
 
@@ -377,16 +391,6 @@ def _running(
         heartbeat.start()
         stack.callback(heartbeat.stop)
         yield guest
-
-
-def _introduction(keys: RunKeys) -> str:
-    """Return the line with what a restored guest does not share with its siblings.
-
-    It is the time, a seed, the host key in octal, and the client's public key; init reads it.
-    """
-    host_key = "".join(f"\\{byte:03o}" for byte in keys.host_private)
-    seed = secrets.token_hex(_SEED_BYTES)
-    return f"{time.time():.6f} {seed} {host_key} {keys.client_public}\n"
 
 
 def _require_whole(guest: Guest) -> None:
