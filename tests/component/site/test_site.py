@@ -12,11 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.cli import main
+from harness.errors import SpecError
 from harness.records.base import to_json
 from harness.records.kernel import Kernel
 from harness.records.machine import GuestImage
 from harness.records.run import Ingredients
-from harness.site import names
+from harness.site import names, run_files
 from harness.store import rundir
 from harness.store.history.cell import run_id
 from tests.component.evidence.test_coverage import made
@@ -145,6 +146,30 @@ def test_a_second_report_writes_nothing(runs: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()}
     build(runs)
     assert {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()} == before
+
+
+def test_several_processes_write_what_one_does(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def contents(site: Path) -> dict[str, bytes]:
+        files = (path for path in site.rglob("*") if path.is_file())
+        return {str(path.relative_to(site)): path.read_bytes() for path in files}
+
+    one = contents(build(runs))
+    shutil.rmtree(runs.parent / "site")
+    monkeypatch.setattr(run_files, "_TOGETHER", 1)
+    assert contents(build(runs)) == one
+
+
+def test_an_error_in_another_process_is_told_as_such(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (runs.parent / "site").mkdir()
+    build(runs)
+    shutil.rmtree(runs.parent / "site" / "run")
+    (runs.parent / "site" / "run").write_text("in the way")
+    monkeypatch.setattr(run_files, "_TOGETHER", 1)
+    error = report(runs).exception
+    assert isinstance(error, SpecError)
+    assert "--output: cannot write" in error.message
 
 
 def test_a_new_run_leaves_the_pages_of_earlier_ones_alone(runs: Path) -> None:
