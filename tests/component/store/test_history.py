@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from harness.store.history.retention import prune
 from tests.unit.store.pasts import asking, night
 
 PASS_ALL: dict[str, Status] = {"a/x/1G": "PASS", "a/x/2M": "PASS", "b/y/2M": "PASS"}
+_SECONDS = 300
 EVER = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -199,7 +201,7 @@ with history.opened(sys.argv[1], Path()) as found:
 
 def started(program: str, store: str, *words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", program, store, *map(str, words)],
+        [sys.executable, "-X", "faulthandler", "-c", program, store, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -209,7 +211,7 @@ def started(program: str, store: str, *words: object) -> subprocess.Popen[str]:
 
 def test_two_writers_make_the_store_and_lose_nothing(store: str) -> None:
     both = [started(WRITER, store, *numbers) for numbers in (range(25), range(30))]
-    said = [each.communicate(timeout=120)[1] for each in both]
+    said = [each.communicate(timeout=_SECONDS)[1] for each in both]
     assert [each.returncode for each in both] == [0, 0], said
     with opened(store, Path()) as history:
         assert len(history.runs()) == 30
@@ -222,9 +224,12 @@ def test_a_writer_that_is_killed_leaves_nothing_half(store: str) -> None:
         add(history, night(1, PASS_ALL))
     writer = started(STUCK, store)
     assert writer.stdout is not None
+    limit = threading.Timer(_SECONDS, writer.send_signal, [signal.SIGABRT])  # shows where it is
+    limit.start()
     assert writer.stdout.readline() == "ready\n", writer.communicate()[1]
+    limit.cancel()
     writer.send_signal(signal.SIGKILL)
-    writer.communicate(timeout=60)
+    writer.communicate(timeout=_SECONDS)
     with opened(store, Path()) as history:
         assert [run.release for run in history.runs()] == ["6.12.1"]
         add(history, night(2, PASS_ALL))
