@@ -28,23 +28,44 @@ static void limit_memory(size_t bytes)
 	write_number(group_path("memory.max"), (long)bytes);
 }
 
-/* An option of the mounted cgroup file system, which keeps the others. */
-static void set_accounting(bool on)
-{
-	char line[512], options[256] = "", added[512], *rest;
-	FILE *file = fopen("/proc/self/mountinfo", "re");
+/* How the cgroup file system was before: its mount options, and whether it has the controller. */
+static char mounted_with[256];
+static bool had_controller;
 
-	assert_that(file, "/proc/self/mountinfo: %s", error_name(errno));
-	while (fgets(line, sizeof(line), file)) {
+/* ",nsdelegate": what follows "rw", which is a flag. */
+static void read_options(char options[256])
+{
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	char line[512], *rest;
+
+	*options = '\0';
+	while (mounts && fgets(line, sizeof(line), mounts)) {
 		rest = strstr(line, " - cgroup2 ");
 		if (rest && strstr(line, " " ROOT " "))
-			sscanf(rest, " - cgroup2 %*s %255s", options);
+			sscanf(rest, " - cgroup2 %*s rw%255s", options);
 	}
-	fclose(file);
-	snprintf(added, sizeof(added), "%s%s", options + (strncmp(options, "rw,", 3) ? 2 : 3),
-		 on ? ",memory_hugetlb_accounting" : "");
-	if (mount("cgroup", ROOT, "cgroup2", MS_REMOUNT, *added == ',' ? added + 1 : added) != 0)
-		probe_skip("remount of " ROOT " with %s: %s", added, error_name(errno));
+	if (mounts)
+		fclose(mounts);
+}
+
+static void remember(void)
+{
+	FILE *controllers = fopen(ROOT "/cgroup.subtree_control", "re");
+	char line[512];
+
+	if (!controllers)
+		probe_skip(ROOT "/cgroup.subtree_control: %s", error_name(errno));
+	had_controller = fgets(line, sizeof(line), controllers) && strstr(line, "memory");
+	fclose(controllers);
+	read_options(mounted_with);
+}
+
+static int remount(const char *more)
+{
+	char options[512];
+
+	snprintf(options, sizeof(options), "%s%s", mounted_with, more);
+	return mount("cgroup", ROOT, "cgroup2", MS_REMOUNT, options) == 0 ? 0 : errno;
 }
 
 static void counted(void)
@@ -136,25 +157,36 @@ static void copy_beyond(void)
 
 static void (*inside)(void);
 
-static void with_memory_controller(void)
+static void run_in_group(void)
 {
-	int error = write_text(ROOT "/cgroup.subtree_control", "+memory");
-
-	if (error)
-		probe_skip("+memory in " ROOT "/cgroup.subtree_control: %s", error_name(error));
 	in_group(inside);
 }
 
-static void forget(void)
+static void put_back(void)
 {
-	set_accounting(false);
+	remount("");
+	if (!had_controller)
+		write_text(ROOT "/cgroup.subtree_control", "-memory");
 }
 
 static void with_accounting(void (*run)(void))
 {
+	int error = remount(",memory_hugetlb_accounting");
+	char now[256];
+
+	if (error)
+		probe_skip("remount of " ROOT " with memory_hugetlb_accounting: %s",
+			   error_name(error));
+	error = write_text(ROOT "/cgroup.subtree_control", "+memory");
+	if (error) {
+		put_back();
+		probe_skip("+memory in " ROOT "/cgroup.subtree_control: %s", error_name(error));
+	}
 	inside = run;
-	set_accounting(true);
-	run_then(with_memory_controller, forget);
+	run_then(run_in_group, put_back);
+	read_options(now);
+	assert_that(strcmp(now, mounted_with) == 0, ROOT " is mounted with rw%s, and was with rw%s",
+		    now, mounted_with);
 }
 
 static void test_counted(void) { with_accounting(counted); }
@@ -165,6 +197,7 @@ static void test_copy(void) { with_accounting(copy_beyond); }
 static void set_up(void)
 {
 	probe_harms("changes the mount options of " ROOT);
+	remember();
 }
 
 int main(int argc, char **argv)
