@@ -28,6 +28,7 @@ _COMMANDS = {
         "series": "series.series",
         "bisect": "bisect.bisect",
         "bisect-step": "bisect.bisect_step",
+        "b4-check": "b4_check.b4_check",
         "kselftest": "kselftest.kselftest",
     },
     "Look at a run": {

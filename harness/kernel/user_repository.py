@@ -202,6 +202,17 @@ class UserRepository:
         store, deadline = Store.of(self.context), self.context.deadline
         return command.run(["git", *arguments], deadline, env=self._borrowed(store), ok=None)
 
+    def save(self, blob: str, target: Path) -> None:
+        """Write the bytes of a blob to a new file.
+
+        Raises:
+            UserError: if the repository does not have it.
+        """
+        argv, deadline = ["git", "cat-file", "blob", blob], self.context.deadline
+        variables = self._borrowed(Store.of(self.context))
+        if command.run(argv, deadline, env=variables, log=target, ok=None).exit_code != 0:
+            raise self._error(f"{self.path} has no blob {blob}", "")
+
     def changed(self, old: str, new: str) -> Iterator[tuple[str, str]]:
         """Yield the blobs of the files in which two commits differ, of both, with their paths."""
         raw = self.contents(["diff-tree", "-r", "-z", "--no-renames", old, new]).split("\0")

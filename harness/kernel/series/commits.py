@@ -12,8 +12,9 @@ from harness.kernel.series.patch import Patch, printable
 from harness.kernel.specs import SeriesSpec
 from harness.kernel.user_repository import UserRepository
 
-# Whole blobs by their full names, whatever their size and whatever an attribute says.
-_DIFF = (
+#: Prints a commit as a patch: whole blobs by their full names, whatever their size and whatever an
+#: attribute says.
+DIFF = (
     *("-c", "core.bigFileThreshold=512m", "-c", "core.attributesFile=/dev/null"),
     *("diff-tree", "-p", "--binary", "--full-index", "--no-renames"),
     *("--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/"),
@@ -71,6 +72,6 @@ def _require_one_parent(row: Sequence[str], spec: SeriesSpec, repository: UserRe
 
 def _patch(parent: str, commit: str, repository: UserRepository, room: Path) -> Patch:
     out = room / "patch"
-    repository.contents([*_DIFF, f"--output={out}", parent, commit])
+    repository.contents([*DIFF, f"--output={out}", parent, commit])
     subject = repository.contents(["log", "--no-walk", "--format=%s", commit])
     return Patch(name=f"{commit[:12]} {printable(subject)}", data=out.read_bytes())
