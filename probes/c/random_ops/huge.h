@@ -74,7 +74,7 @@ struct rules {
 	bool protects_mappings;	/* UFFDIO_WRITEPROTECT takes a range of several mappings */
 	int copy_error;	/* of UFFDIO_COPY where the pool is exhausted */
 	bool scans, async;	/* PAGEMAP_SCAN, UFFD_FEATURE_WP_ASYNC */
-	bool splits, collapses;	/* MADV_SPLIT, and MADV_COLLAPSE of whatever is split */
+	bool splits, collapses;	/* MADV_SPLIT, and MADV_COLLAPSE of what is split */
 	bool continues_protected;	/* UFFDIO_CONTINUE_MODE_WP */
 	bool resizes;	/* nr_hugepages can be written */
 };

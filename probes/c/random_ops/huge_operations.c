@@ -453,8 +453,8 @@ static void move_places(const struct op *from, struct place *to)
 }
 
 /*
- * A private mapping is moved as a whole: a kernel that moves a part of one forgets the
- * reservation of the rest.
+ * A private mapping is moved as a whole: up to 7.3 at least the reservation of the rest
+ * is lost for ever when a part is moved.
  */
 static void do_move(const struct op *whole)
 {
