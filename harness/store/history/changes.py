@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Protocol
 
 from harness.records.history import (
@@ -50,7 +50,7 @@ class Past(Protocol):
         """Return the results of a run."""
 
     def trail(self, cell: Cell, name: str) -> Iterable[PastResult]:
-        """Return all results of a test in a cell, newest first."""
+        """Return the results of a test in a cell that are good or bad, newest first."""
 
 
 def state(past: Past, since: datetime.datetime) -> HistoryState:
@@ -126,7 +126,7 @@ def _test(
     first_bad: PastRun | None = None
     last_good: PastRun | None = None
     window: list[PastResult] = []
-    for number, result in enumerate(_with_result(past.trail(cell, name))):
+    for number, result in enumerate(past.trail(cell, name)):
         if number < WINDOW:
             window.append(result)
         if result.bad and last_good is None:
@@ -160,7 +160,3 @@ def flaky(results: Iterable[PastResult]) -> bool:
         if result.bad:
             bad.add(result.run.kernel_key)
     return bool(good & bad - {""})
-
-
-def _with_result(trail: Iterable[PastResult]) -> Iterator[PastResult]:
-    return (result for result in trail if result.good or result.bad)

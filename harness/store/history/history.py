@@ -207,8 +207,9 @@ class HistoryStore:
             return tuple((_cell(row), name) for row, name in rows)
 
     def trail(self, cell: Cell, name: str) -> Iterator[PastResult]:
-        """Yield all results of a test in a cell, newest first."""
-        query = _newest_first(_of_cell(cell), ResultRow.name == name, _nightly())
+        """Yield the results of a test in a cell that are good or bad, newest first."""
+        says = (ResultRow.good > 0) | (ResultRow.bad > 0)
+        query = _newest_first(_of_cell(cell), ResultRow.name == name, says, _nightly())
         with Session(self._engine) as session:
             for row in session.scalars(query.execution_options(yield_per=100)):
                 yield _result(row)
