@@ -28,6 +28,7 @@ FAULTS = {
     "write-protect-lost-on-split": "hgm/random/2M",
     "write-protect-lost-on-mprotect": "baseline/random/2M",
     "mark-lost-on-unshare": "baseline/random-minutes/2M",
+    "unprotect-makes-writable": "baseline/random-minutes/2M",
 }
 
 _GRAIN = {"hgm": (), "baseline": ("--grain", "huge")}
