@@ -14,9 +14,8 @@ _KERNEL = (*_STOCK, "--config", "debuginfo", "--no-disk")
 
 _DRGN = """
 from drgn.helpers.linux.hugetlb import for_each_hstate, huge_page_size
-from drgn.helpers.linux.pid import find_task
 
-print(find_task(prog, 1).comm.string_().decode())
+print(prog["init_task"].comm.string_().decode())
 for hstate in for_each_hstate(prog):
     print(int(huge_page_size(hstate)) >> 20, int(hstate.nr_huge_pages))
 """
@@ -25,7 +24,7 @@ for hstate in for_each_hstate(prog):
 def test_drgn_reads_a_kernel_that_runs(hgm: Hgm) -> None:
     run = hgm("guest", "drgn", *_KERNEL, "--hugepages", "1G:1,2M:7", "--", "-q", "-e", _DRGN)
     assert run.code == 0, run.err
-    assert run.out.splitlines()[0] == "init"
+    assert run.out.splitlines()[0] == "swapper/0"
     assert sorted(run.out.splitlines()[1:]) == ["1024 1", "2 7"]
 
 
