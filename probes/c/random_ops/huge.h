@@ -36,7 +36,7 @@ struct folio {
 
 /* A huge page of address space. */
 struct place {
-	bool is_mapped, shared, reserves, split;
+	bool is_mapped, shared, reserves;
 	bool owner;	/* private, with a reservation of its own */
 	bool consumed;	/* that was used */
 	int file, prot;
@@ -74,7 +74,6 @@ struct rules {
 	bool protects_mappings;	/* UFFDIO_WRITEPROTECT takes a range of several mappings */
 	int copy_error;	/* of UFFDIO_COPY where the pool is exhausted */
 	bool scans, async;	/* PAGEMAP_SCAN, UFFD_FEATURE_WP_ASYNC */
-	bool splits, collapses;	/* MADV_SPLIT, and MADV_COLLAPSE of what is split */
 	bool continues_protected;	/* UFFDIO_CONTINUE_MODE_WP */
 	bool resizes;	/* nr_hugepages can be written */
 };
@@ -126,7 +125,7 @@ void resize_pool(long total);
 enum huge_kind {
 	MAP, UNMAP, LOAD, STORE, FORKS, EXITS, DISCARD, MPROTECT, MOVE, ALLOCATE, HOLE,
 	SHORTEN, REGISTER, UNREGISTER, PROTECT, UNPROTECT, COPY, CONTINUE, SCAN_PROTECT,
-	PEEK, RESIZE, SPLIT, MERGE, HUGE_KINDS
+	PEEK, RESIZE, HUGE_KINDS
 };
 
 extern const struct kind_info huge_kinds[HUGE_KINDS];

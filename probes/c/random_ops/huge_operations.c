@@ -61,12 +61,6 @@ static bool is_mapped(const struct place *place, const struct place *first)
 	return place->is_mapped;
 }
 
-static bool is_shared(const struct place *place, const struct place *first)
-{
-	(void)first;
-	return place->is_mapped && place->shared;
-}
-
 static bool is_registered(const struct place *place, const struct place *first)
 {
 	return place->modes && !((place->modes ^ first->modes) & MODE_ASYNC);
@@ -111,12 +105,6 @@ static bool is_unregistered(const struct place *place, const struct place *first
 static bool is_unregistered_shared(const struct place *place, const struct place *first)
 {
 	return is_unregistered(place, first) && place->shared;
-}
-
-static bool is_collapsible(const struct place *place, const struct place *first)
-{
-	(void)first;
-	return place->split && place->prot & PROT_WRITE;
 }
 
 static size_t leading(const struct place *places, size_t count, suits *suits)
@@ -704,32 +692,6 @@ static void do_resize(const struct op *op)
 	}
 }
 
-static void do_split(const struct op *whole)
-{
-	struct op op = on_suitable(whole, is_shared);
-
-	if (!rules.splits || !op.count)
-		return;
-	for (size_t i = 0; i < op.count; i++)
-		places_of(&op)[i].split = true;
-	split(address_in(op.page), length_of(&op));
-}
-
-static void do_merge(const struct op *whole)
-{
-	struct op op = on_suitable(whole, is_collapsible);
-	struct place *places = places_of(&op);
-
-	if (!rules.collapses || !op.count)
-		return;
-	for (size_t i = 0; i < op.count; i++) {
-		if (places[i].folio == NONE && cached_of(&places[i]))
-			map_folio(&places[i], cached_of(&places[i]));
-		places[i].marked = false;
-	}
-	collapse(address_in(op.page), length_of(&op));
-}
-
 /* A process comes first. A page is one of its address space, an offset one of the file. */
 const struct kind_info huge_kinds[HUGE_KINDS] = {
 	[MAP] = { "map", 18, "pacfox", do_map },	/* mmap; the choice: 1 shared, 2 or 4 reserved */
@@ -753,6 +715,4 @@ const struct kind_info huge_kinds[HUGE_KINDS] = {
 	[SCAN_PROTECT] = { "scan", 4, "pac", do_scan_protect },
 	[PEEK] = { "peek", 8, "pax", do_peek },		/* at the process of the choice */
 	[RESIZE] = { "resize", 3, "px", do_resize },	/* the pool, by twice the choice less */
-	[SPLIT] = { "split", 4, "pac", do_split },
-	[MERGE] = { "collapse", 3, "pac", do_merge },
 };

@@ -142,16 +142,8 @@ void ask_rules(void)
 		.copy_error = ask_copy_error(),
 		.scans = ask_scans(),
 		.async = (uffd_offered() & async) == async,
-		/*
-		 * Marks of what is split are not in the model yet; `--grain base` has them.
-		 * 'map 0 7 1 1 2 9; split 0 7 1; register 0 7 1 6; wp 0 7 1; write 0 7;
-		 * dontneed 0 7 1; write 0 5' fails on hgm-6.12.
-		 */
-		.splits = false,
 		.resizes = access(path, W_OK) == 0,
 	};
-	rules.collapses = rules.splits && offers(PROMISE_COLLAPSE_INSIDE) &&
-			  offers(PROMISE_COLLAPSE_UNTOUCHED) && offers(PROMISE_COLLAPSE_CLEARS_WP);
 	probe_note("the kernel %s a dropped reservation, %s marks of holes, %s marks in fork",
 		   rules.restores ? "restores" : "forgets", rules.shows_marks ? "shows" : "hides",
 		   rules.fork_copies_marks ? "copies" : "drops");
