@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.kernel.obtain import KernelRequest
-from harness.records.machine import MachineSpec, size_name
+from harness.records.machine import MachineSpec, pages_option
 from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.vm import spec
@@ -62,10 +62,9 @@ def kernel_words(request: KernelRequest) -> tuple[str, ...]:
 
 def machine_words(machine: MachineSpec) -> tuple[str, ...]:
     """Return the options that name a machine."""
-    pages = ",".join(f"{size_name(each.size)}:{each.count}" for each in machine.hugepages)
     sized = spec.machine(machine.hugepages, cpus=machine.cpus, nodes=machine.nodes).memory
     return (
-        *_unless("--hugepages", pages, spec.DEFAULT_HUGEPAGES),
+        *_unless("--hugepages", pages_option(machine.hugepages), spec.DEFAULT_HUGEPAGES),
         *_unless("--memory", str(machine.memory), str(sized)),
         *_unless("--cpus", str(machine.cpus), str(spec.DEFAULT_CPUS)),
         *_unless("--nodes", str(machine.nodes), str(spec.DEFAULT_NODES)),

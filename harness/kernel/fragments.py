@@ -236,10 +236,14 @@ def merge(fragments: Iterable[Fragment]) -> tuple[ConfigRequest, ...]:
     return tuple(wanted.values())
 
 
+def settings(config: str) -> dict[str, str]:
+    """Return the symbols of a ``.config`` by name without ``CONFIG_``; ``n`` for one not set."""
+    return dict(filter(None, (_setting(line.strip()) for line in config.splitlines())))
+
+
 def values(config: str) -> dict[str, str]:
     """Return the symbols that a ``.config`` sets, by name without ``CONFIG_``."""
-    found = (_SET.fullmatch(line.strip()) for line in config.splitlines())
-    return {match[1]: match[2] for match in found if match and match[2] != "n"}
+    return {name: value for name, value in settings(config).items() if value != "n"}
 
 
 def unmet(requests: Iterable[ConfigRequest], config: str) -> tuple[ConfigRequest, ...]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from harness.records.base import Record
@@ -124,3 +125,13 @@ SIZE_NAMES = {2**21: "2M", 2**30: "1G"}
 def size_name(size: int) -> str:
     """Return ``1G`` for 2**30 and so on; the number of bytes where it has no name."""
     return SIZE_NAMES.get(size, str(size))
+
+
+def pages_option(pages: Iterable[HugePages]) -> str:
+    """Return huge pages as ``--hugepages`` takes them: ``1G:2,2M:64``."""
+    return ",".join(f"{size_name(each.size)}:{each.count}" for each in pages)
+
+
+def pages_words(pages: Iterable[HugePages]) -> str:
+    """Return huge pages for people: ``2 x 1G, 64 x 2M``."""
+    return ", ".join(f"{each.count} x {size_name(each.size)}" for each in pages)

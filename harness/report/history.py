@@ -28,10 +28,15 @@ _PLURALS: dict[Category, str] = {
 }
 
 
+def when(run: PastRun) -> str:
+    """Return when a run began, to the minute, UTC."""
+    return f"{run.started:%Y-%m-%d %H:%M}"
+
+
 def runs(found: RunHistory) -> Iterator[str]:
     """Yield a line for each run."""
     rows = [
-        (_when(run), run.verdict, f"{run.seconds:.0f} s", _kernel(run), _cell(run.cell), _name(run))
+        (when(run), run.verdict, f"{run.seconds:.0f} s", _kernel(run), _cell(run.cell), _name(run))
         for run in found.runs
     ]
     yield from columns.lines(rows)
@@ -47,7 +52,7 @@ def results(found: ResultHistory) -> Iterator[str]:
         yield cell
         rows = [
             (
-                f"  {_when(each.run)}",
+                f"  {when(each.run)}",
                 each.status,
                 _repetitions(each.good, each.bad),
                 f"{each.seconds:.2f} s",
@@ -93,9 +98,9 @@ def pruned(found: Pruned) -> Iterator[str]:
 
 
 def _cell_state(found: CellState) -> Iterator[str]:
-    against = f"against {_when(found.before)}" if found.before else "its first run"
+    against = f"against {when(found.before)}" if found.before else "its first run"
     yield f"{_cell(found.cell)}"
-    yield f"  {_when(found.latest)}, {_kernel(found.latest)}, {against}: {_name(found.latest)}"
+    yield f"  {when(found.latest)}, {_kernel(found.latest)}, {against}: {_name(found.latest)}"
     for test in found.tests:
         yield f"  {test.category:<13}  {test.status or 'gone':<5}  {test.name}"
         yield from (f"      {line}" for line in (_cut(test.reason), _since(test)) if line)
@@ -111,8 +116,8 @@ def _since(test: ResultState) -> str:
     often = f"{'flaky' if test.flaky else 'steady'}: {test.bad} of {test.known} bad"
     return "; ".join(
         (
-            f"since {_when(test.first_bad)} ({_kernel(test.first_bad)}, {_name(test.first_bad)})",
-            f"last good {_when(test.last_good)} ({_kernel(test.last_good)})"
+            f"since {when(test.first_bad)} ({_kernel(test.first_bad)}, {_name(test.first_bad)})",
+            f"last good {when(test.last_good)} ({_kernel(test.last_good)})"
             if test.last_good
             else "never passed",
             often,
@@ -123,10 +128,6 @@ def _since(test: ResultState) -> str:
 
 def _repetitions(good: int, bad: int) -> str:
     return f"{bad} of {good + bad} bad" if good + bad > 1 else ""
-
-
-def _when(run: PastRun) -> str:
-    return f"{run.started:%Y-%m-%d %H:%M}"
 
 
 def _kernel(run: PastRun) -> str:

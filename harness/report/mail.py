@@ -23,7 +23,7 @@ from harness.evidence.symbols import decoded
 from harness.judge.lines import short
 from harness.kernel.series.patch import printable
 from harness.records.kernel import KernelSummary
-from harness.records.machine import size_name
+from harness.records.machine import pages_words
 from harness.records.probe import ProbeResult, Splat
 from harness.records.run import RunRecord
 from harness.report.reproduce import short_command
@@ -191,7 +191,7 @@ def _kernel(kernel: KernelSummary | None) -> Iterator[tuple[str, str]]:
 
 def _machine(record: RunRecord) -> Iterator[tuple[str, str]]:
     if record.machine is not None:
-        pages = ", ".join(f"{p.count} x {size_name(p.size)}" for p in record.machine.hugepages)
+        pages = pages_words(record.machine.hugepages)
         yield "machine", f"{record.machine.arch}, {record.machine.cpus} CPUs, {pages}"
     if record.accel is not None:
         yield "QEMU", f"{record.qemu_version}, {record.accel.name}"

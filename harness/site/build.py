@@ -69,10 +69,6 @@ def _build(
         site.page("runs", names.runs(each.number), each)
         if each.last:
             site.page("runs", names.RUNS, each)
-    if not found.runs:
-        site.page(
-            "runs", names.RUNS, index_page.RunsPage(number=1, last=1, runs=(), newer="", older="")
-        )
     return site.finish()
 
 

@@ -4,22 +4,8 @@
 from __future__ import annotations
 
 from harness.records.base import Record
-from harness.records.coverage import Coverage, SourceCoverage
+from harness.records.coverage import CountedFunction, Coverage, SourceCoverage
 from harness.site.words import Link
-
-
-class FunctionLine(Record, frozen=True, kw_only=True):
-    """A function.
-
-    Attributes:
-        name: as in the source.
-        line: where it begins.
-        calls: how often it was entered.
-    """
-
-    name: str
-    line: int
-    calls: int
 
 
 class SourceBlock(Record, frozen=True, kw_only=True):
@@ -35,7 +21,7 @@ class SourceBlock(Record, frozen=True, kw_only=True):
     path: str
     reached: str
     entered: str
-    functions: tuple[FunctionLine, ...]
+    functions: tuple[CountedFunction, ...]
 
 
 class CoveragePage(Record, frozen=True, kw_only=True):
@@ -58,7 +44,5 @@ def _block(source: SourceCoverage) -> SourceBlock:
         path=source.path,
         reached=f"{source.reached} of {source.lines}{share}",
         entered=f"{entered} of {len(functions)}",
-        functions=tuple(
-            FunctionLine(name=each.name, line=each.line, calls=each.calls) for each in functions
-        ),
+        functions=tuple(functions),
     )

@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import bisect
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import RecordError
 from harness.judge import lines
+from harness.kernel import fragments
 from harness.records.run import RunRecord
 from harness.report import page_map
 from harness.run import judging
 from harness.store import rundir
 
-_SETTING = re.compile(r"^(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)$", re.MULTILINE)
 #: Bytes; one of all symbols has 300,000.
 _LARGEST_CONFIG = 2_000_000
 
@@ -82,7 +81,7 @@ def configuration(run_dir: Path) -> dict[str, str]:
         text = path.read_text(errors="replace")
     except (RecordError, OSError):
         return {}
-    return {name: value or "n" for name, value in _SETTING.findall(text)}
+    return {f"CONFIG_{name}": value for name, value in fragments.settings(text).items()}
 
 
 def config_changes(before: Path, after: Path) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ from harness.records.base import Record
 from harness.records.history import Category, Cell, CellState, PastRun, ResultState
 from harness.records.probe import Status
 from harness.records.run import Verdict
+from harness.report.history import when
 from harness.site import names
 from harness.site.past import SiteData
 from harness.site.trends import Figure
-from harness.site.words import Link, cell_link, cell_words, count, duration, run_link, when
+from harness.site.words import Link, cell_link, cell_words, count, duration, run_link
 
 #: Tests of a cell that the first page names; the cell's own page has all.
 MOST_TESTS = 25

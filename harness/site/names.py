@@ -45,34 +45,38 @@ def _coded(match: re.Match[str]) -> str:
     return "".join(f"={byte:02x}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
+def _of_run(identity: str, page: str) -> str:
+    return f"run/{file_name(identity)}/{page}"
+
+
 def run(identity: str) -> str:
     """Return the path of a run's page."""
-    return f"run/{file_name(identity)}/index.html"
+    return _of_run(identity, "index.html")
 
 
 def console(identity: str) -> str:
     """Return the path of the page with a run's console."""
-    return f"run/{file_name(identity)}/console.html"
+    return _of_run(identity, "console.html")
 
 
 def ktap(identity: str) -> str:
     """Return the path of the page with what a run's probes printed."""
-    return f"run/{file_name(identity)}/ktap.html"
+    return _of_run(identity, "ktap.html")
 
 
 def comparison(identity: str) -> str:
     """Return the path of the page that compares a run with the one before it."""
-    return f"run/{file_name(identity)}/compare.html"
+    return _of_run(identity, "compare.html")
 
 
 def coverage(identity: str) -> str:
     """Return the path of the page with the lines that a run's probes reached."""
-    return f"run/{file_name(identity)}/coverage.html"
+    return _of_run(identity, "coverage.html")
 
 
 def page_map(identity: str, probe: str) -> str:
     """Return the path of the picture of page tables at the checkpoints of a probe."""
-    return f"run/{file_name(identity)}/map-{file_name(probe)}.svg"
+    return _of_run(identity, f"map-{file_name(probe)}.svg")
 
 
 def probe(name: str) -> str:

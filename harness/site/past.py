@@ -8,6 +8,8 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from harness.records.history import Cell, HistoryState, Mark, PastRun
 from harness.records.outcome import Outcome
 from harness.site.words import Link, run_link
@@ -80,9 +82,7 @@ def read(history: HistoryStore, days: int) -> SiteData:
 
 def order(cell: Cell | None) -> tuple[str, ...]:
     """Return what cells are sorted by; runs without a cell come first."""
-    if cell is None:
-        return ()
-    return (cell.kernel, cell.series, cell.config, cell.machine, cell.accel, cell.probes)
+    return () if cell is None else msgspec.structs.astuple(cell)
 
 
 def _nights(history: HistoryStore, cell: Cell, runs: Sequence[PastRun]) -> Nights:

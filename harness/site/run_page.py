@@ -11,16 +11,17 @@ from harness.probes.catalog import plain_name
 from harness.records.base import Record
 from harness.records.campaign import Comparison
 from harness.records.history import PastRun
-from harness.records.machine import size_name
+from harness.records.machine import pages_words
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Splat, Status
 from harness.records.run import RunRecord, Verdict
 from harness.report import compare, text
+from harness.report.history import when
 from harness.report.reproduce import short_command
 from harness.site import names
 from harness.site.evidence import Files, Lines
 from harness.site.index_page import cut
-from harness.site.words import Link, cell_link, count, duration, run_link, when
+from harness.site.words import Link, cell_link, count, duration, run_link
 
 _FINE: tuple[Status, ...] = ("PASS", "SKIP", "LOST")
 _MOST_CHARACTERS = 2000
@@ -251,7 +252,7 @@ def differ(found: Comparison) -> bool:
 
 def _machine(record: RunRecord) -> Iterator[tuple[str, str]]:
     if record.machine is not None:
-        pools = ", ".join(f"{p.count} x {size_name(p.size)}" for p in record.machine.hugepages)
+        pools = pages_words(record.machine.hugepages)
         yield (
             "machine",
             f"{count(record.machine.cpus, 'CPU')}, {count(record.machine.nodes, 'node')}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from harness.records.base import Record
 from harness.records.history import Cell, PastRun
+from harness.report.history import when
 from harness.site import names
 
 
@@ -20,11 +21,6 @@ class Link(Record, frozen=True, kw_only=True):
     text: str
     path: str = ""
     title: str = ""
-
-
-def when(run: PastRun) -> str:
-    """Return when a run began, to the minute, UTC."""
-    return f"{run.started:%Y-%m-%d %H:%M}"
 
 
 def run_link(run: PastRun) -> Link:

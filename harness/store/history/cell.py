@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from harness.records.history import Cell
-from harness.records.machine import MachineSpec, size_name
+from harness.records.machine import MachineSpec, pages_option
 from harness.records.run import RequestSummary, RunRecord
 from harness.workspace import digest
 
@@ -54,10 +54,9 @@ def _series(request: RequestSummary) -> str:
 
 
 def _machine(machine: MachineSpec) -> str:
-    pools = ",".join(f"{size_name(each.size)}:{each.count}" for each in machine.hugepages)
     return ", ".join(
         [
-            pools or "no huge pages",
+            pages_option(machine.hugepages) or "no huge pages",
             f"{machine.cpus} CPU{'s' if machine.cpus > 1 else ''}",
             f"{machine.nodes} node{'s' if machine.nodes > 1 else ''}",
             f"{machine.memory / _GIB:g} GiB",

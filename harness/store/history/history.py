@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+import msgspec
 from sqlalchemy import ColumnElement, Engine, Select, delete, insert, select
 from sqlalchemy.orm import Session
 
@@ -176,7 +177,7 @@ class HistoryStore:
             query = query.where(RunRow.started >= since)
         with Session(self._engine) as session:
             found = [_cell(row) for row in session.scalars(query.distinct())]
-        return tuple(sorted(found, key=_by_words))
+        return tuple(sorted(found, key=msgspec.structs.astuple))
 
     def last_runs(self, cell: Cell, marker: str, count: int) -> tuple[PastRun, ...]:
         """Return the last runs of a cell that say something of a kind, newest first.
@@ -249,10 +250,6 @@ def _of_cell(cell: Cell) -> ColumnElement[bool]:
 
 def _nightly() -> ColumnElement[bool]:
     return RunRow.campaign.in_(NIGHTLY)
-
-
-def _by_words(cell: Cell) -> tuple[str, ...]:
-    return (cell.kernel, cell.series, cell.config, cell.machine, cell.accel, cell.probes)
 
 
 def _fields(record: Cell | PastRun) -> dict[str, object]:

@@ -18,7 +18,7 @@ from harness.records.history import PastResult, PastRun, Pruned, Retention
 from harness.store import rundir
 from harness.store.history import changes
 from harness.store.history.cell import run_id
-from harness.store.history.history import HistoryStore
+from harness.store.history.history import NIGHTLY, HistoryStore
 
 
 def prune(
@@ -72,7 +72,7 @@ def expired(
     newer: Counter[bytes] = Counter()
     found = []
     for run in runs:
-        compared = run.cell is not None and run.campaign in ("", "matrix")
+        compared = run.cell is not None and run.campaign in NIGHTLY
         key = msgspec.json.encode(run.cell)
         newer[key] += compared
         by_age = retention.days is not None and now - run.started <= datetime.timedelta(
