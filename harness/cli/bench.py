@@ -52,32 +52,29 @@ def _one_probe(command: Command) -> Command:
 
 @bench.command("boot")
 @_one_probe
-def bench_boot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
+def bench_boot(**options: Any) -> int:
     """Compare a run of one probe with a bare boot in QEMU.
 
     Everything is cached. The bare guest powers off as soon as it has booted.
     """
-    from harness.selfcheck import bench as benchmarks
-
-    with open_context(timeout) as context:
-        result = benchmarks.boot(subject_of(**options), probe, rounds, context)
-    click.echo(result.text())
-    return 0
+    return _boot((), **options)
 
 
 @bench.command("snapshot")
 @_one_probe
-def bench_snapshot(probe: str, rounds: int, timeout: float, **options: Any) -> int:
+def bench_snapshot(**options: Any) -> int:
     """Compare a probe in a restored guest with a boot.
 
     Everything is cached, the snapshot too. The bare guest powers off as soon as it has booted.
     """
+    return _boot(("--fresh-guest",), **options)
+
+
+def _boot(run: tuple[str, ...], *, probe: str, rounds: int, timeout: float, **options: Any) -> int:
     from harness.selfcheck import bench as benchmarks
 
     with open_context(timeout) as context:
-        result = benchmarks.boot(
-            subject_of(**options), probe, rounds, context, options=("--fresh-guest",)
-        )
+        result = benchmarks.boot(subject_of(**options), probe, rounds, context, run)
     click.echo(result.text())
     return 0
 

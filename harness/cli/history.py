@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from harness.cli.options import Command, json_option, runs_option, show
 
-_DAYS = 30
+#: How far back `hgm status` and the first page of the site look.
+DAYS = 30
 
 
 def store_options(function: Command) -> Command:
@@ -23,6 +25,15 @@ def store_options(function: Command) -> Command:
         "[default: $HGM_STORE, else history.db in --runs-dir]",
     )
     return store(runs_option(function))
+
+
+def require_directories(directories: Iterable[Path]) -> None:
+    """Raise RecordError if one of the directories whose runs are to be recorded is not there."""
+    from harness.errors import RecordError
+
+    for directory in directories:
+        if not directory.is_dir():
+            raise RecordError(f"there is no directory {directory}")
 
 
 @click.command()
@@ -61,16 +72,13 @@ def history(
     PROBE is a name or glob as --probe takes it, or build, boot or console. Every run is recorded
     when it ends.
     """
-    from harness.errors import RecordError
     from harness.records.history import ResultHistory, RunHistory
     from harness.report import history as report
     from harness.store import rundir
     from harness.store.history.history import opened
 
     wanted = (*imported, *([runs_dir] if rebuild else []))
-    for directory in wanted:
-        if not directory.is_dir():
-            raise RecordError(f"there is no directory {directory}")
+    require_directories(wanted)
     with opened(store, runs_dir) as found:
         problems: list[str] = []
         for directory in wanted:
@@ -92,7 +100,7 @@ def history(
 @click.option(
     "--days",
     type=click.IntRange(min=1),
-    default=_DAYS,
+    default=DAYS,
     show_default=True,
     metavar="N",
     help="Leave out what was not run in the last N days.",

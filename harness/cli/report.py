@@ -7,10 +7,8 @@ from pathlib import Path
 
 import click
 
-from harness.cli.history import store_options
+from harness.cli.history import DAYS, require_directories, store_options
 from harness.cli.options import open_context, timeout_option
-
-_DAYS = 30
 
 
 @click.command()
@@ -28,7 +26,7 @@ _DAYS = 30
 @click.option(
     "--days",
     type=click.IntRange(min=1),
-    default=_DAYS,
+    default=DAYS,
     show_default=True,
     metavar="N",
     help="Leave out of the first page what was not run in the N days before the newest run.",
@@ -50,7 +48,7 @@ def report(
     """
     from functools import partial
 
-    from harness.errors import RecordError, ToolMissing
+    from harness.errors import ToolMissing
     from harness.store import rundir
     from harness.store.history.history import opened
 
@@ -61,9 +59,7 @@ def report(
             f"the Python package {error.name} is not installed",
             hint="pip install 'hgm-harness[report]'",
         ) from None
-    for directory in directories:
-        if not directory.is_dir():
-            raise RecordError(f"there is no directory {directory}")
+    require_directories(directories)
     opener = partial(opened, store, runs_dir)
     with opener() as history:
         problems: list[str] = []

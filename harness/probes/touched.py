@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -29,8 +30,13 @@ class Choice:
 
 def text_of(spec: ProbeSpec) -> str:
     """Return the text in which the words of `Touches` are looked for."""
-    sources = (path.read_text(encoding="utf-8") for path in catalog.files(spec.source))
-    return "\n".join((spec.name, *spec.arguments, *sources))
+    return "\n".join((spec.name, *spec.arguments, _sources(spec.source)))
+
+
+@functools.cache
+def _sources(source: str) -> str:
+    """Return the files of a probe, which it has with each size and in each entry of the table."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in catalog.files(source))
 
 
 def looks(spec: ProbeSpec, entry: Touches, text: Callable[[ProbeSpec], str] = text_of) -> bool:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -153,7 +154,7 @@ def _verify(
         return
     for path in memory:
         with path.open("rb") as file:
-            _compare(home, path.name, _memory_digest(file.fileno()), manifest)
+            _compare(home, path.name, _memory_digest(_pieces(file.fileno())), manifest)
     atomic_write(verified, mark)
 
 
@@ -209,16 +210,21 @@ def _copy_memory(source: int, size: int, target: Path) -> str:
     """Write a sparse file with a guest's memory and return its digest."""
     with target.open("xb") as file:
         file.truncate(size)
-        for offset, piece in _pieces(source):
-            file.seek(offset)
-            file.write(piece)
-    return _memory_digest(source)
+        return _memory_digest(_written(_pieces(source), file))
 
 
-def _memory_digest(descriptor: int) -> str:
+def _written(pieces: Iterable[tuple[int, bytes]], file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Write each piece at its offset, and yield it."""
+    for offset, piece in pieces:
+        file.seek(offset)
+        file.write(piece)
+        yield offset, piece
+
+
+def _memory_digest(pieces: Iterable[tuple[int, bytes]]) -> str:
     """Return the SHA-256 of a memory file in hex: of the pieces that are not zero, and where."""
     whole = hashlib.sha256()
-    for offset, piece in _pieces(descriptor):
+    for offset, piece in pieces:
         whole.update(offset.to_bytes(8) + piece)
     return whole.hexdigest()
 

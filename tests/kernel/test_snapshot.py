@@ -190,13 +190,17 @@ def test_a_guest_that_cannot_be_restored_is_booted(
     assert nothing_is_left(prepared)
 
 
+def with_own_cache(prepared: Prepared, tmp_path: Path) -> tuple[Prepared, Workspace]:
+    """Return the same with an empty cache, and that."""
+    own = Workspace(tmp_path / "cache")
+    context = dataclasses.replace(prepared.context, workspace=own)
+    return dataclasses.replace(prepared, context=context), own
+
+
 def test_a_full_disk_while_saving_costs_the_snapshot_only(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Workspace(tmp_path / "cache")
-    prepared = dataclasses.replace(
-        prepared, context=dataclasses.replace(prepared.context, workspace=own)
-    )
+    prepared, own = with_own_cache(prepared, tmp_path)
     save = guest.save
 
     def fill_disk(*arguments: Any) -> guest.SavedGuest:
@@ -216,10 +220,7 @@ def test_a_full_disk_while_saving_costs_the_snapshot_only(
 def test_an_interrupt_while_saving_leaves_nothing(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Workspace(tmp_path / "cache")
-    prepared = dataclasses.replace(
-        prepared, context=dataclasses.replace(prepared.context, workspace=own)
-    )
+    prepared, own = with_own_cache(prepared, tmp_path)
 
     def interrupted(machine: Qemu, deadline: Deadline) -> bytes:
         _SAVE(machine, deadline)
