@@ -44,7 +44,7 @@ class Tracking(msgspec.Struct):
 
 
 def read_tracking(path: str) -> Tracking:
-    """Return b4's tracking data; empty if there is no such file, or it is another version's."""
+    """Return b4's tracking data; empty if the file is missing, or of another version."""
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=Tracking) if path else Tracking()
     except (OSError, msgspec.DecodeError):

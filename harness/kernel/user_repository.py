@@ -211,7 +211,7 @@ class UserRepository:
         argv, deadline = ["git", "cat-file", "blob", blob], self.context.deadline
         variables = self._borrowed(Store.of(self.context))
         if command.run(argv, deadline, env=variables, log=target, ok=None).exit_code != 0:
-            raise self._error(f"{self.path} has no blob {blob}", "")
+            raise self._error(f"{self.path} lacks blob {blob}", "")
 
     def changed(self, old: str, new: str) -> Iterator[tuple[str, str]]:
         """Yield the blobs of the files in which two commits differ, of both, with their paths."""

@@ -41,7 +41,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
         """Return what the record keeps of it.
 
         Raises:
-            SpecError: if the source or the series has no known form.
+            SpecError: if the form of the source or the series is not known.
         """
         kernel = self.subject.kernel
         return RequestSummary(
