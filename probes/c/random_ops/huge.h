@@ -71,6 +71,7 @@ struct rules {
 	bool restores;	/* MADV_DONTNEED of a private page gives its reservation back to the mapping */
 	bool shows_marks;	/* pagemap shows protection where nothing is mapped */
 	bool fork_copies_marks;	/* known issue uffd-wp-inherited-by-fork */
+	bool unsharing_keeps_marks;	/* known, not asked: the model would agree with a kernel that breaks it */
 	bool protects_mappings;	/* UFFDIO_WRITEPROTECT takes a range of several mappings */
 	int copy_error;	/* of UFFDIO_COPY where the pool is exhausted */
 	bool scans, async;	/* PAGEMAP_SCAN, UFFD_FEATURE_WP_ASYNC */

@@ -2,6 +2,7 @@
 /* What kernels differ in, asked of this one. */
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -60,6 +61,17 @@ static bool ask_fork_copies_marks(void)
 	unmap(start, huge_size());
 	close(uffd);
 	return status != 0;
+}
+
+static bool is_since(unsigned int major, unsigned int minor)
+{
+	unsigned int has_major, has_minor;
+	struct utsname system;
+
+	assert_errno(uname(&system), 0);
+	assert_that(sscanf(system.release, "%u.%u", &has_major, &has_minor) == 2,
+		    "uname: the release is %s", system.release);
+	return has_major > major || (has_major == major && has_minor >= minor);
 }
 
 /* Since 6.4. */
@@ -137,6 +149,7 @@ void ask_rules(void)
 		.restores = ask_restores(),
 		.shows_marks = ask_shows_marks(),
 		.fork_copies_marks = ask_fork_copies_marks(),
+		.unsharing_keeps_marks = is_since(6, 3),
 		.continues_protected = ask_continues_protected(),
 		.protects_mappings = ask_protects_mappings(),
 		.copy_error = ask_copy_error(),

@@ -85,7 +85,7 @@ void print_sequence(const struct sequence *sequence)
 {
 	char text[128];
 
-	printf("# --replay '");
+	printf("--replay '");
 	for (size_t i = 0; i < sequence->count; i++) {
 		print_op(&sequence->ops[i], text, sizeof(text));
 		printf("%s%s", i ? "; " : "", text);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Shrinks a sequence that fails to a short one that still fails (ddmin), and reports it. */
+#include <stdio.h>
 #include <string.h>
 
 #include "random_ops.h"
@@ -89,18 +90,19 @@ static void narrow(struct sequence *failing)
 
 void report_failure(struct sequence *failing, uint64_t seed)
 {
-	size_t whole = failing->count;
+	size_t whole = failing->count, failed = last_step();
 
 	/* What follows the step that failed does not matter, unless only the end shows the failure. */
-	if (last_step() + 1 < failing->count)
-		failing->count = last_step() + 1;
+	if (failed + 1 < whole)
+		failing->count = failed + 1;
 	leave_out_idle(failing);
 	shrink(failing);
 	narrow(failing);
-	probe_note("the %zu operations of seed %llu, shrunk to %zu:", whole,
-		   (unsigned long long)seed, failing->count);
+	/* One line, and an early one: the reason of a FAIL keeps the first few. */
+	printf("# seed %llu failed at step %zu of %zu; shrunk to %zu operations: ",
+	       (unsigned long long)seed, failed, whole, failing->count);
+	print_sequence(failing);
 	if (passes(failing, true))
 		probe_note("these passed when they were run once more: the failure is not reproducible");
-	print_sequence(failing);
 	probe_fail("the kernel and the model disagree");
 }
