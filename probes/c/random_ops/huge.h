@@ -105,7 +105,7 @@ void end_mapping(struct place *place);
 int reserve_mapping(struct place *places, size_t count);
 
 /* Pages of a file go: by a hole, which leaves marks and reservations of what was not there; or truncated. */
-void remove_page(int file, size_t offset, bool truncated);
+void remove_pages(int file, size_t from, size_t end, bool truncated);
 void unreserve_page(int file, size_t offset);
 
 /* The first write to a private page that others have, or the file; false if there is no page for a copy. */

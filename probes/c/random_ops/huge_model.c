@@ -220,12 +220,17 @@ static void clear_everywhere(int file, size_t offset, bool keep_marks)
 	}
 }
 
-void remove_page(int file, size_t offset, bool truncated)
+void remove_pages(int file, size_t from, size_t end, bool truncated)
 {
-	int cached = machine->cache[file][offset];
+	/* The kernel unmaps the whole range first. */
+	for (size_t offset = from; offset < end; offset++)
+		clear_everywhere(file, offset, !truncated);
+	settle();
+	for (size_t offset = from; offset < end; offset++) {
+		int cached = machine->cache[file][offset];
 
-	clear_everywhere(file, offset, !truncated);
-	if (cached != NONE) {
+		if (cached == NONE)
+			continue;
 		machine->folios[cached].cached = false;
 		machine->cache[file][offset] = NONE;
 		machine->reserved[file][offset] = false;

@@ -496,8 +496,7 @@ static void do_hole(const struct op *op)
 	if (op->file == ANON)
 		return;
 	begin_change();
-	for (size_t offset = op->offset; offset < end; offset++)
-		remove_page((int)op->file, offset, false);
+	remove_pages((int)op->file, op->offset, end, false);
 	if (is_sure())
 		punch(self.files[op->file], op->offset, end - op->offset);
 }
@@ -509,8 +508,7 @@ static void do_shorten(const struct op *op)
 	if (op->file == ANON)
 		return;
 	begin_change();
-	for (size_t offset = op->offset; offset < FILE_PAGES; offset++)
-		remove_page((int)op->file, offset, true);
+	remove_pages((int)op->file, op->offset, FILE_PAGES, true);
 	for (size_t offset = op->offset; offset < FILE_PAGES; offset++)
 		unreserve_page((int)op->file, offset);
 	if (!is_sure())
