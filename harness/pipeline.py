@@ -122,7 +122,8 @@ def _touched(
     from harness.kernel.specs import parse_series
     from harness.probes import touched
 
-    spec = parse_series(request.touched, request.subject.kernel.mail_from)
+    is_mail = request.touched.startswith("lore:")
+    spec = parse_series(request.touched, request.subject.kernel.mail_from if is_mail else "")
     files = series_check.changed(series.read(spec, context), context)
     choice = touched.choose(specs, request.touched, files, catalog.touches())
     return choice.specs, (choice.note,)

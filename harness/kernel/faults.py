@@ -120,4 +120,4 @@ def find(name: str) -> Fault:
         return faults[name]
     near = difflib.get_close_matches(name, faults, n=3)
     hint = f"similar: {', '.join(near)}" if near else "see `hgm selfcheck detect --list`"
-    raise SpecError(f"--series fault:{name}: there is no such fault", hint=hint)
+    raise SpecError(f"series fault:{name}: there is no such fault", hint=hint)

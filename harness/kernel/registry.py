@@ -76,7 +76,7 @@ def find(name: str) -> RegisteredSeries:
         return names[name]
     near = difflib.get_close_matches(name, names, n=1) or list(names)
     raise SpecError(
-        f"--series {name!r}: kernel-patches has no series of that name",
+        f"series {name!r}: kernel-patches has no series of that name",
         hint=f"it has {', '.join(near)}; write a path as dir:PATH or mbox:PATH",
     )
 

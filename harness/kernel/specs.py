@@ -190,16 +190,16 @@ def parse_series(text: str, mail_from: str = "") -> SeriesSpec:
             return _parse_range(text, rest)
         case "lore":
             return _parse_lore(text, rest, mail_from)
-    raise SpecError(f"--series {text!r} has no known form", hint=f"write one of {_SERIES_FORMS}")
+    raise SpecError(f"series {text!r} has no known form", hint=f"write one of {_SERIES_FORMS}")
 
 
 def _parse_range(text: str, rest: str) -> SeriesSpec:
     found = _RANGE.match(rest)
     if found is None or found[1].startswith("-") or "..." in rest:
-        raise SpecError(f"--series {text!r} names no range of commits", hint="write git:REPO@A..B")
+        raise SpecError(f"series {text!r} names no range of commits", hint="write git:REPO@A..B")
     if is_url(found[1]):
         raise SpecError(
-            f"--series {text!r}: a range of commits needs a repository on this host",
+            f"series {text!r}: a range of commits needs a repository on this host",
             hint="git clone it, then git:PATH@A..B",
         )
     ends = (found[2], found[3] or "HEAD")
@@ -212,7 +212,7 @@ def _parse_lore(text: str, rest: str, mail_from: str) -> SeriesSpec:
     message_id = get_msgid_from_url(rest)
     if not _MESSAGE_ID.match(message_id):
         raise SpecError(
-            f"--series {text!r}: {message_id or rest!r} is not a Message-ID",
+            f"series {text!r}: {message_id or rest!r} is not a Message-ID",
             hint="such as lore:20230218002819.1486479-1-jthoughton@google.com",
         )
     if mail_from and not is_url(mail_from):

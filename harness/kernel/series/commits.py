@@ -30,14 +30,14 @@ def read_commits(spec: SeriesSpec, context: Context) -> tuple[Patch, ...]:
         SeriesError: if git cannot read the repository or a revision, or the range is empty, has a
             merge, or has no parent for its first commit.
     """
-    where, argument = Path(spec.where), f"--series {spec.text}"
+    where, argument = Path(spec.where), f"series {spec.text}"
     repository = UserRepository.open(where, argument, SeriesError, context)
     first, last = map(repository.commit, spec.revisions)
     listing = ["rev-list", "--reverse", "--topo-order", "--parents", f"{first}..{last}"]
     rows = [row.split() for row in repository.git(listing).stdout.splitlines()]
     if not rows:
         raise SeriesError(
-            f"--series {spec.text} is empty: {spec.revisions[1]} is an ancestor of "
+            f"series {spec.text} is empty: {spec.revisions[1]} is an ancestor of "
             f"{spec.revisions[0]}",
             hint="write the commit before the first patch, then that of the last",
         )
@@ -54,18 +54,18 @@ def _require_one_parent(row: Sequence[str], spec: SeriesSpec, repository: UserRe
     commit, *parents = row
     if len(parents) > 1:
         raise SeriesError(
-            f"--series {spec.text}: {commit[:12]} is a merge, which is not a patch",
+            f"series {spec.text}: {commit[:12]} is a merge, which is not a patch",
             hint="make the range linear with `git rebase`, or test it as --kernel git:REPO@REV",
         )
     if not parents and repository.is_shallow(commit):
         raise SeriesError(
-            f"--series {spec.text}: {repository.path} is a shallow clone that ends at "
+            f"series {spec.text}: {repository.path} is a shallow clone that ends at "
             f"{commit[:12]}, within the range",
             hint=repository.command_hint("fetch --unshallow", "fetches the rest"),
         )
     if not parents:
         raise SeriesError(
-            f"--series {spec.text}: {commit[:12]} has no parent, so it is not a patch",
+            f"series {spec.text}: {commit[:12]} has no parent, so it is not a patch",
             hint=f"start the range at an ancestor of {spec.revisions[1]}",
         )
 

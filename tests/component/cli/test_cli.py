@@ -57,6 +57,11 @@ MISTAKES = [
     (("judge", "nowhere"), "nowhere"),
     (("matrix", "/nowhere.toml"), "/nowhere.toml"),
     (("history", "--import", "/nowhere"), "/nowhere"),
+    (("run", "--touched", "nonsense:"), "series 'nonsense:' has no known form"),
+    (
+        ("run", "--series", "lore:a@b", "--mail-from", "/box", "--touched", "mbox:/nowhere"),
+        "/nowhere: No such file",
+    ),
     (("history", "no/such"), "no/such"),
     (("history", "--store", "mysql://x/y"), "mysql://x/y"),
     (("status", "--days", "0"), "--days"),

@@ -137,7 +137,7 @@ def test_mail_from_needs_a_message_id() -> None:
     ],
 )
 def test_unknown_series_is_refused(text: str) -> None:
-    with pytest.raises(SpecError, match="--series"):
+    with pytest.raises(SpecError, match="series"):
         parse_series(text)
 
 
