@@ -37,14 +37,15 @@ class Finding:
     remedy: str = ""
 
 
-def examine(proof: tuple[bool, str] | None = None) -> list[Finding]:
+def examine(proof: tuple[bool, str] | None = None, arch: str = "") -> list[Finding]:
     """Check everything that a run needs from this host.
 
     Args:
+        arch: that of its guests; see `harness.host.wanted_packages`.
         proof: whether earlier runs have shown that KVM works, and how, if that is known.
     """
     checkout = [_environment()] if data.CHECKOUT is not None else []
-    return [*_packages(), *checkout, _kvm(proof), _disk(), _memory()]
+    return [*_packages(arch), *checkout, _kvm(proof), _disk(), _memory()]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
@@ -61,9 +62,9 @@ def write(findings: Sequence[Finding], stream: TextIO) -> None:
             stream.write(f"{'':<{width + 10}}{finding.remedy}\n")
 
 
-def _packages() -> list[Finding]:
-    missing = [*host.missing_packages(), *host.missing_for_python()]
-    count = sum(package.needed_by != "test" for package in host.packages())
+def _packages(arch: str) -> list[Finding]:
+    missing = [*host.missing_packages(arch), *host.missing_for_python()]
+    count = len(host.wanted_packages(arch))
     found = [] if missing else [Finding("packages", "ok", f"all {count} are here")]
     if not host.has_apt():
         found += [Finding("packages", "missing", package.line()) for package in missing]

@@ -67,7 +67,7 @@ def _enter(words: Sequence[str]) -> int:
     if words[0] == "doctor":
         return _show_doctor(words)
     alone = any(tuple(words[: len(command)]) == command for command in _WITHOUT_PACKAGES)
-    host.prepare(packages_too=not alone, tests_too=words[0] == "test")
+    host.prepare(packages_too=not alone, arch=_arch(words), tests_too=words[0] == "test")
     return _become_the_harness(words)
 
 
@@ -83,13 +83,19 @@ def _become_the_harness(words: Sequence[str]) -> int:
 
 
 def _show_doctor(words: Sequence[str]) -> int:
-    if len(words) > 1:
-        raise host.HostError("doctor takes no arguments; see `hgm doctor --help`", exit_code=2)
+    if len(words) > 1 and not _arch(words):
+        raise host.HostError("doctor takes --arch ARCH only; see `hgm doctor --help`", exit_code=2)
     from harness import doctor  # here, since a warm start does without it
 
-    findings = doctor.examine()
+    findings = doctor.examine(arch=_arch(words))
     doctor.write(findings, sys.stdout)
     return doctor.exit_code(findings)
+
+
+def _arch(words: Sequence[str]) -> str:
+    """Return the value of ``--arch``; empty without it."""
+    found = re.search(r"(?:^|\0)--arch[=\0]([^\0]+)", "\0".join(words))
+    return found[1] if found else ""
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:

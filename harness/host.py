@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import platform
 import shlex
 import shutil
 import sys
@@ -34,12 +35,14 @@ class HostPackage(NamedTuple):
         shown_by: a program in PATH, or an absolute path with wildcards, that is there when the
             package is.
         needed_by: ``build``, ``run`` or ``test``: see ``host-packages.txt``.
+        arch: the architecture whose guests alone need it, as ``uname -m`` prints it; empty for all.
         purpose: what it is for.
     """
 
     name: str
     shown_by: str
     needed_by: str
+    arch: str
     purpose: str
 
     def present(self) -> bool:
@@ -93,13 +96,47 @@ def packages() -> list[HostPackage]:
     """Return what ``host-packages.txt`` names, in its order."""
     text = Path(__file__).with_name("host-packages.txt").read_text()
     rows = [line.split(None, 3) for line in text.splitlines() if line and not line.startswith("#")]
-    return [HostPackage(*row) for row in rows]
+    return [_package(*row) for row in rows]
 
 
-def missing_packages(*, tests_too: bool = False) -> list[HostPackage]:
-    """Return the packages of ``host-packages.txt`` that are not there; those for tests if asked."""
-    wanted = [package for package in packages() if tests_too or package.needed_by != "test"]
+def _package(name: str, shown_by: str, needed_by: str, purpose: str) -> HostPackage:
+    who, _, arch = needed_by.partition("@")
+    return HostPackage(name, shown_by, who, arch, purpose)
+
+
+def wanted_packages(arch: str = "", *, tests_too: bool = False) -> list[HostPackage]:
+    """Return the packages that runs need; those for tests and for all architectures if asked.
+
+    Args:
+        arch: that of the guests, by a name that `guest_arch` takes; this host's if empty.
+        tests_too: whether the project's own tests are to be run.
+    """
+    name = guest_arch(arch)
+    return [
+        package
+        for package in packages()
+        if tests_too or (package.needed_by != "test" and package.arch in ("", name))
+    ]
+
+
+def missing_packages(arch: str = "", *, tests_too: bool = False) -> list[HostPackage]:
+    """Return those of `wanted_packages` that are not there."""
+    wanted = wanted_packages(arch, tests_too=tests_too)
     return [package for package in wanted if not package.present()]
+
+
+def guest_arch(name: str) -> str:
+    """Return what ``uname -m`` prints in guests of that architecture; this host's if it is empty.
+
+    The libraries of `harness.arch`, which refuses an unknown name, may not be installed yet.
+    """
+    if not name:
+        return platform.machine()
+    import tomllib  # here, since most starts do without it
+
+    tables = tomllib.loads(Path(__file__).with_name("arches.toml").read_text())
+    known = (each for each, table in tables.items() if name in (table["kernel"], table["debian"]))
+    return next(known, name)
 
 
 def missing_for_python() -> list[HostPackage]:
@@ -107,7 +144,7 @@ def missing_for_python() -> list[HostPackage]:
     if data.CHECKOUT is None or environment_is_ready():
         return []
     shown_by = str(Path(os.__file__).with_name("ensurepip"))
-    venv = HostPackage("python3-venv", shown_by, "run", "makes the Python environment")
+    venv = HostPackage("python3-venv", shown_by, "run", "", "makes the Python environment")
     return [] if venv.present() else [venv]
 
 
@@ -183,20 +220,21 @@ def hold_environment() -> None:
     os.set_inheritable(handle, True)
 
 
-def prepare(*, packages_too: bool, tests_too: bool = False) -> None:
+def prepare(*, packages_too: bool, arch: str = "", tests_too: bool = False) -> None:
     """Make the host ready for a command of this checkout; quick if it is ready already.
 
     Says on standard error what it will install before it installs anything.
 
     Args:
         packages_too: whether the command needs the packages of ``host-packages.txt``.
+        arch: that of the guests; see `wanted_packages`.
         tests_too: whether it needs those of them as well that only our own tests use.
 
     Raises:
         HostError: if something is missing and cannot, or must not, be installed.
     """
     may_install = _may_install()
-    packages_missing = missing_packages(tests_too=tests_too) if packages_too else []
+    packages_missing = missing_packages(arch, tests_too=tests_too) if packages_too else []
     missing = [*packages_missing, *missing_for_python()]
     ready = environment_is_ready()
     if ready and not missing:

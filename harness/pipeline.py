@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import reproducer
+from harness.arch import arch
 from harness.context import Context
 from harness.evidence import vmcore
 from harness.image import image
@@ -97,7 +98,7 @@ def check(request: RunRequest, context: Context) -> tuple[ProbeSpec, ...]:
         guests.require_askable(specs, request.subject.machine)
     obtain.check_request(request.subject.kernel, context)
     if not request.build_only:
-        image.check(context)
+        image.check(arch(request.subject.machine.arch), context)
     return specs
 
 

@@ -51,6 +51,7 @@ def kernel_words(request: KernelRequest) -> tuple[str, ...]:
     """Return the options that name a kernel."""
     return (
         *("--kernel", request.source, "--series", request.series),
+        *_unless("--arch", request.arch, "x86_64"),
         *_unless("--mail-from", request.mail_from, ""),
         *_unless("--resolve", request.resolve, ""),
         *(("--fuzz",) if request.fuzz else ()),
@@ -62,7 +63,9 @@ def kernel_words(request: KernelRequest) -> tuple[str, ...]:
 
 def machine_words(machine: MachineSpec) -> tuple[str, ...]:
     """Return the options that name a machine."""
-    sized = spec.machine(machine.hugepages, cpus=machine.cpus, nodes=machine.nodes).memory
+    sized = spec.machine(
+        machine.hugepages, cpus=machine.cpus, nodes=machine.nodes, arch_name=machine.arch
+    ).memory
     return (
         *_unless("--hugepages", pages_option(machine.hugepages), spec.DEFAULT_HUGEPAGES),
         *_unless("--memory", str(machine.memory), str(sized)),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from harness import pipeline, recording, reproducer
+from harness.arch import arch
 from harness.campaign import state
 from harness.context import Context
 from harness.image import image
@@ -113,7 +114,8 @@ def _prepared(
 ) -> prepare.Prepared:
     """Return what a guest needs: the bundle's kernel and programs, and an image of this host."""
     listener.begin("image")
-    guest_image = image.obtain(context)
+    guest = arch(made_of.machine.arch)
+    guest_image = image.obtain(guest, context)
     listener.know(image=guest_image.key)
     parts = {
         name: str(directory.absolute() / path)
@@ -122,10 +124,9 @@ def _prepared(
     }
     kernel = msgspec.structs.replace(made_of.kernel, **parts)
     listener.begin("accel")
-    candidates = accel.proof_kernels(Path(kernel.image), context)
-    chosen = accel.choose(
-        accel_name or made_of.accel.name, candidates, context, arch_name=made_of.machine.arch
-    )
+    candidates = accel.proof_kernels(Path(kernel.image), guest, context)
+    wanted = accel_name or made_of.accel.name
+    chosen = accel.choose(wanted, candidates, context, arch_name=guest.name)
     listener.know(accel=chosen)
     programs = {name: directory.absolute() / path for name, path in made_of.programs.items()}
     return prepare.Prepared(

@@ -8,18 +8,21 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import arch_option, guest_arch
 from harness.errors import SpecError
 
 
 @click.command()
-def doctor() -> int:
+@arch_option
+def doctor(arch: str) -> int:
     """Show what this host lacks, and the command that installs it."""
     from harness import doctor as host_doctor
     from harness.vm import accel
     from harness.workspace import Workspace
 
-    known = accel.remembered(Workspace.default())
-    findings = host_doctor.examine((known.works, known.reason) if known else None)
+    guest = guest_arch(arch)
+    known = accel.remembered(Workspace.default(), guest.name)
+    findings = host_doctor.examine((known.works, known.reason) if known else None, guest.name)
     host_doctor.write(findings, sys.stdout)
     return host_doctor.exit_code(findings)
 

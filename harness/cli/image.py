@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import open_context, timeout_option
+from harness.cli.options import arch_option, guest_arch, open_context, timeout_option
 
 if TYPE_CHECKING:
     from harness.image.image import Manifest
@@ -23,10 +23,11 @@ def image() -> None:
 
 @image.command("build")
 @timeout_option
+@arch_option
 @click.option(
     "--refresh", is_flag=True, help="Use the newest packages, not those of the last build."
 )
-def image_build(timeout: float, refresh: bool) -> int:
+def image_build(timeout: float, refresh: bool, arch: str) -> int:
     """Build the guest image, unless cached, and print its paths.
 
     These are the initramfs and the read-only disk. The same packages make the same bytes on every
@@ -35,15 +36,16 @@ def image_build(timeout: float, refresh: bool) -> int:
     from harness.image import image as guest_image
 
     with open_context(timeout) as context:
-        built = guest_image.obtain(context, refresh=refresh)
+        built = guest_image.obtain(guest_arch(arch), context, refresh=refresh)
     click.echo(f"{built.initramfs}\n{built.disk}")
     return 0
 
 
 @image.command("export")
 @timeout_option
+@arch_option
 @_FILE
-def image_export(timeout: float, file: Path) -> int:
+def image_export(timeout: float, arch: str, file: Path) -> int:
     """Write the guest image to a file, built first unless cached.
 
     Prints what it is, and the file's SHA-256.
@@ -52,7 +54,7 @@ def image_export(timeout: float, file: Path) -> int:
     from harness.image import image as guest_image
 
     with open_context(timeout) as context:
-        manifest = archive.write(guest_image.obtain(context), file)
+        manifest = archive.write(guest_image.obtain(guest_arch(arch), context), file)
     _describe(file, manifest)
     return 0
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from harness.arch import Arch
     from harness.context import Context
     from harness.kernel.obtain import KernelRequest
     from harness.records.base import Record
@@ -35,6 +36,12 @@ def completed_by(values: Callable[[], Iterable[str]]) -> Callable[..., list[str]
         return [word for word in values() if word.startswith(begun)]
 
     return complete
+
+
+def _arches() -> Iterable[str]:
+    from harness.arch import arches
+
+    return [each.kernel for each in arches().values()]
 
 
 def _features() -> Iterable[str]:
@@ -58,6 +65,16 @@ def _probes() -> Iterable[str]:
     return (*dict.fromkeys(catalog.family(spec.name) for spec in specs), *(s.name for s in specs))
 
 
+#: Adds the option that says which architecture; its value is empty if it is not given.
+arch_option = click.option(
+    "--arch",
+    default="",
+    metavar="ARCH",
+    shell_complete=completed_by(_arches),
+    help="Architecture of the guest: x86_64 or arm64.  [default: that of image:, else this host's]",
+)
+
+
 def kernel_options(function: Command) -> Command:
     """Add the options that say which kernel."""
     config = click.option(
@@ -69,7 +86,7 @@ def kernel_options(function: Command) -> Command:
         help="Add a feature of kernel-configs (debug, kasan, no-hgm ...) or a Kconfig fragment "
         "file to the configuration; repeatable.",
     )
-    return source_options(config(function))
+    return arch_option(source_options(config(function)))
 
 
 def source_options(function: Command) -> Command:
@@ -123,7 +140,7 @@ def source_options(function: Command) -> Command:
             show_default=True,
             metavar="SPEC",
             help="The kernel source: debian:PACKAGE[@SUITE][=VERSION], tree:PATH, "
-            "git:PATH-OR-URL@REV, tar:PATH-OR-URL[#sha256=HEX], or image:BZIMAGE for a built "
+            "git:PATH-OR-URL@REV, tar:PATH-OR-URL[#sha256=HEX], or image:FILE for a built "
             "kernel.",
         ),
     ):
@@ -228,11 +245,36 @@ def runs_option(function: Command) -> Command:
     )(function)
 
 
+def guest_arch(name: str, kernel: str = "") -> Arch:
+    """Return the architecture of `arch_option`.
+
+    Args:
+        name: the option's value.
+        kernel: that of ``--kernel``.
+
+    Raises:
+        SpecError: if there is no such architecture.
+    """
+    from harness.arch import arch, host_arch
+
+    if name:
+        return arch(name)
+    if kernel.startswith("image:"):
+        from harness.errors import SourceError
+        from harness.kernel import prebuilt, specs
+
+        with contextlib.suppress(SourceError):  # the kernel's stage reports it
+            return prebuilt.arch_of(specs.parse_source(kernel))
+    return host_arch()
+
+
 def subject_of(accel: str, **options: Any) -> Subject:
     """Return what is under test, from the options of `kernel_options` and `machine_options`."""
     from harness.run.subject import Subject
 
-    return Subject(kernel=kernel_request(**options), machine=machine_of(**options), accel=accel)
+    kernel = kernel_request(**options)
+    machine = machine_of(**{**options, "arch": kernel.arch})
+    return Subject(kernel=kernel, machine=machine, accel=accel)
 
 
 def kernel_request(
@@ -240,14 +282,16 @@ def kernel_request(
     series: str | None,
     features: tuple[str, ...] = (),
     first: int | None = None,
+    arch: str = "",
     **options: Any,
 ) -> KernelRequest:
     """Return the kernel request of `kernel_options` or `source_options`."""
     from harness.kernel import registry
     from harness.kernel.obtain import KernelRequest
 
+    guest = guest_arch(arch, kernel)
     if series is None:
-        ours = registry.default_for(kernel)
+        ours = registry.default_for(kernel, guest.name)
         series = "none" if ours is None else ours.name
     return KernelRequest(
         source=kernel,
@@ -261,6 +305,7 @@ def kernel_request(
         mail_from=options["mail_from"],
         resolve=options["resolve"],
         fuzz=options["fuzz"],
+        arch=guest.name,
     )
 
 
@@ -283,8 +328,7 @@ def machine_of(
     nodes: int,
     hvo: bool,
     hugetlb_cma: bool,
-    spare: int = 0,
-    **_: Any,
+    **more: Any,
 ) -> MachineSpec:
     """Return the machine of `machine_options`; ``spare`` bytes are added to a computed size."""
     import msgspec
@@ -292,12 +336,14 @@ def machine_of(
     from harness.sizes import parse_size
     from harness.vm import spec
 
+    guest = guest_arch(more.get("arch", ""))
     machine = spec.machine(
-        spec.parse_hugepages(hugepages),
+        spec.parse_hugepages(hugepages, guest.name),
         memory=None if memory is None else parse_size(memory, "--memory"),
         cpus=cpus,
         nodes=nodes,
-        spare=spare,
+        spare=more.get("spare", 0),
+        arch_name=guest.name,
     )
     return msgspec.structs.replace(machine, hvo=hvo, hugetlb_cma=hugetlb_cma)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.arch import arch
 from harness.context import Context
 from harness.errors import UserError
 from harness.image import image, tree
@@ -62,7 +63,7 @@ def read(source: Path, context: Context) -> Manifest:
             f"{source} is damaged: its files do not have the digests of its {MANIFEST_FILE}",
             hint="copy it again",
         )
-    recipes = image.read_recipes()
+    recipes = image.read_recipes(arch(manifest.arch))
     if (manifest.recipes, manifest.suite) != (recipes.digest, recipes.initramfs.suite):
         raise UserError(
             f"{source} was made by another version of hgm, whose guest image is not the same",

@@ -2,13 +2,15 @@
 """Compile byte code for the guest's Python, because its disk is read-only and its CPU emulated.
 
 Debian's packages do this in maintainer scripts, which do not run here. Byte code fits one version
-of Python only, so the compiler is the guest's own Python.
+of Python only, so the compiler is the Python of the guest's Debian release. It is the same for all
+architectures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import source_from_cache
+from pathlib import Path
 
 from harness import command
 from harness.deadline import Deadline
@@ -30,14 +32,15 @@ _SETTINGS = {
 
 
 def compiled(
-    source: Tree, directories: Sequence[str], programs: Programs, deadline: Deadline
+    source: Tree, directories: Sequence[str], root: Path, programs: Programs, deadline: Deadline
 ) -> dict[str, Entry]:
     """Return the tree with a ``__pycache__`` for each Python source below the directories.
 
     Args:
         source: the tree.
         directories: relative to the tree's root.
-        programs: an unpacked Python and the sources.
+        root: where the tree's files are unpacked; takes the byte code.
+        programs: an unpacked Python.
         deadline: when it must be done.
 
     Raises:
@@ -45,12 +48,11 @@ def compiled(
     """
     if not directories:
         return dict(source)
-    root = programs.root
     words = ["python3", "-S", "-m", "compileall", "-q", *_NEVER_STALE, "-s", str(root), "-p", "/"]
     command.run(
         programs.argv(*words, *(str(root / one) for one in directories)),
         deadline,
-        env={"PYTHONHOME": str(root / "usr"), **_SETTINGS},
+        env={"PYTHONHOME": str(programs.root / "usr"), **_SETTINGS},
     )
     made = {
         path: tree.file(path, file.read_bytes())

@@ -12,12 +12,14 @@ newer packages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import apt, cache, command, data, host
 from harness.apt import Apt, Package
+from harness.arch import Arch, host_arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError, UserError
@@ -52,6 +54,7 @@ class Manifest(Record, frozen=True, kw_only=True):
 
     Attributes:
         key: the image's key.
+        arch: the guest's architecture, as ``uname -m`` prints it.
         suite: the Debian release.
         recipes: digest of the recipe files and of the code that reads them.
         packages: sorted by name; those included that only made the image.
@@ -63,6 +66,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     recipes: str
     packages: tuple[Package, ...]
     sha256: dict[str, str]
+    arch: str = "x86_64"
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,14 @@ class Recipes:
     """Everything in ``guest-images/`` as values.
 
     Attributes:
+        guest: the guest's architecture.
         initramfs: the recipe of the file system that every guest boots.
         disk: the recipe of the read-only disk.
         rootfs: the files of our own in the initramfs.
         digest: of all that and of the code that reads it.
     """
 
+    guest: Arch
     initramfs: Recipe
     disk: Recipe
     rootfs: Tree
@@ -91,20 +97,20 @@ class Recipes:
         return tuple(sorted({*self.initramfs.packages, *self.disk.packages, *self.tools}))
 
 
-def read_recipes(directory: Path = RECIPES) -> Recipes:
-    """Return the recipes in a directory.
+def read_recipes(guest: Arch, directory: Path = RECIPES) -> Recipes:
+    """Return the recipes in a directory for an architecture.
 
     Raises:
         UserError: if a recipe is missing or malformed, or the two name different releases.
     """
     rootfs = recipe.read_rootfs(directory / "rootfs")
     texts = {name: _read_text(directory / name) for name in (_INITRAMFS, _DISK)}
-    initramfs, disk = (recipe.parse(text, name) for name, text in texts.items())
-    if (initramfs.suite, initramfs.architecture) != (disk.suite, disk.architecture):
-        raise UserError(f"{_INITRAMFS} and {_DISK} must have the same suite and architecture")
+    initramfs, disk = (recipe.parse(text, name, guest) for name, text in texts.items())
+    if initramfs.suite != disk.suite:
+        raise UserError(f"{_INITRAMFS} and {_DISK} must have the same suite")
     code = [Path(name).read_bytes() for name in (__file__, *(str(one.__file__) for one in _CODE))]
     own = [part for entry in rootfs.values() for part in (entry.path, entry.data)]
-    return Recipes(initramfs, disk, rootfs, digest(*texts.values(), *own, *code))
+    return Recipes(guest, initramfs, disk, rootfs, digest(guest.name, *texts.values(), *own, *code))
 
 
 def _read_text(path: Path) -> str:
@@ -114,10 +120,13 @@ def _read_text(path: Path) -> str:
         raise UserError(f"cannot read the recipe {path}: {error}") from None
 
 
-def obtain(context: Context, *, refresh: bool = False, directory: Path = RECIPES) -> GuestImage:
+def obtain(
+    guest: Arch, context: Context, *, refresh: bool = False, directory: Path = RECIPES
+) -> GuestImage:
     """Return the guest image of the recipes, built if it is not in the cache.
 
     Args:
+        guest: the guest's architecture.
         context: cache, deadline, progress.
         refresh: ask apt which packages are current, and build an image if any has changed.
         directory: where the recipes are.
@@ -129,7 +138,7 @@ def obtain(context: Context, *, refresh: bool = False, directory: Path = RECIPES
         OSError: with ENOSPC, if this process did.
         DeadlineExpired: if it took too long.
     """
-    recipes = read_recipes(directory)
+    recipes = read_recipes(guest, directory)
     if not refresh and (image := _remembered(context.workspace, recipes.digest)):
         return image
     with context.workspace.lock("guest image", context.deadline, context.progress):
@@ -138,9 +147,9 @@ def obtain(context: Context, *, refresh: bool = False, directory: Path = RECIPES
         return _resolve_and_build(recipes, context, refresh)
 
 
-def check(context: Context) -> None:
+def check(guest: Arch, context: Context) -> None:
     """Raise InfrastructureError if the image is not in the cache and cannot be made here."""
-    if _remembered(context.workspace, read_recipes().digest) is None:
+    if _remembered(context.workspace, read_recipes(guest).digest) is None:
         _require_apt()
 
 
@@ -188,7 +197,7 @@ def _resolve_and_build(recipes: Recipes, context: Context, refresh: bool) -> Gue
     _require_apt()
     context.progress.stage("image", f"packages of Debian {recipes.initramfs.suite}")
     suites = apt.release(recipes.initramfs.suite)
-    archive = Apt(suites, context, recipes.initramfs.architecture)
+    archive = Apt(suites, context, recipes.guest.debian)
     if refresh:
         archive.refresh(older_than=0)
     resolved = archive.resolve(recipes.package_names())
@@ -199,10 +208,12 @@ def _resolve_and_build(recipes: Recipes, context: Context, refresh: bool) -> Gue
         context.progress.stage("image", f"building from {len(wanted)} packages")
         with context.workspace.unfinished("image") as scratch:
             trees = _fetch(archive, wanted, scratch, context.deadline)
+            suite = _suite(recipes, suites, trees, scratch, context)
             unfinished = scratch / key
-            _write(unfinished, recipes, trees, context.deadline)
+            _write(unfinished, recipes, trees, suite, context.deadline)
             manifest = Manifest(
                 key=key,
+                arch=recipes.guest.name,
                 suite=recipes.initramfs.suite,
                 recipes=recipes.digest,
                 packages=wanted,
@@ -232,12 +243,26 @@ def _fetch(
     archive: Apt, wanted: tuple[Package, ...], scratch: Path, deadline: Deadline
 ) -> dict[str, dict[str, Entry]]:
     """Return the file tree of each package, by the package's name."""
-    (scratch / "debs").mkdir()
-    debs = archive.download(wanted, scratch / "debs")
+    debs = archive.download(wanted, Path(tempfile.mkdtemp(dir=scratch)))
     return {
         name: packages.contents(deb, scratch / "data.tar", deadline)
         for name, deb in sorted(debs.items())
     }
+
+
+def _suite(
+    recipes: Recipes,
+    suites: Sequence[str],
+    trees: Mapping[str, Tree],
+    scratch: Path,
+    context: Context,
+) -> Programs:
+    """Return the programs that make the image: of the same Debian release, for this host's CPU."""
+    if not recipes.guest.is_hosts:
+        archive = Apt(suites, context, host_arch().debian)
+        wanted = archive.resolve(recipes.package_names())
+        trees = _fetch(archive, wanted, scratch, context.deadline)
+    return Programs(tree.overlay(trees.items()), scratch / "programs")
 
 
 def without(resolved: tuple[Package, ...], left_out: set[str]) -> tuple[Package, ...]:
@@ -257,15 +282,23 @@ def image_key(recipes: str, wanted: tuple[Package, ...]) -> str:
     return digest(recipes, *(package.sha256 for package in wanted))
 
 
-def _write(home: Path, recipes: Recipes, trees: Mapping[str, Tree], deadline: Deadline) -> None:
+def _write(
+    home: Path,
+    recipes: Recipes,
+    trees: Mapping[str, Tree],
+    suite: Programs,
+    deadline: Deadline,
+) -> None:
     """Write the initramfs and the disk into a new directory."""
     home.mkdir()
-    suite = Programs(tree.overlay(trees.items()), home.parent / "programs")
     kept = {name: files for name, files in trees.items() if name not in recipes.tools}
     # Not compressed: every kernel reads that, and after an lz4 archive it ignores the overlay.
     initramfs = cpio.archive(initramfs_tree(recipes, kept).values())
     (home / INITRAMFS_FILE).write_bytes(initramfs)
-    disk = bytecode.compiled(disk_tree(recipes, kept), recipes.disk.byte_code, suite, deadline)
+    unpacked = home.with_name("files")
+    disk = disk_tree(recipes, kept)
+    programs.unpack(disk, unpacked)
+    disk = bytecode.compiled(disk, recipes.disk.byte_code, unpacked, suite, deadline)
     _write_squashfs(home / DISK_FILE, tree.below(disk, recipes.disk.root), suite, deadline)
 
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from harness.arch import host_arch
 from harness.image import tree
 from harness.image.tree import Tree
 
-_LINKER = "ld-linux-x86-64.so.2"
-_LIBRARIES = "usr/lib/x86_64-linux-gnu"
-
 
 class Programs:
-    """The programs of packages, unpacked below a directory.
+    """The programs of packages for this host's CPU, unpacked below a directory.
 
     Args:
         source: the packages' files; only those below ``usr`` are unpacked.
@@ -26,22 +24,24 @@ class Programs:
 
     def __init__(self, source: Tree, root: Path) -> None:
         self.root = root
-        unpack({path: entry for path, entry in source.items() if path.startswith("usr/")}, root)
+        unpack(source, root)
 
     def argv(self, name: str, *arguments: str) -> list[str]:
-        """Return an argv that runs a program of ``usr/bin`` on a host with the guest's CPU."""
-        libraries = self.root / _LIBRARIES
-        linker = [str(libraries / _LINKER), "--library-path", str(libraries)]
+        """Return an argv that runs a program of ``usr/bin``."""
+        host = host_arch()
+        linker = [str(self.root / host.linker), "--library-path", str(self.root / host.libraries)]
         return [*linker, str(self.root / "usr/bin" / name), *arguments]
 
 
 def unpack(source: Tree, root: Path) -> None:
-    """Write a tree's files and links below a new directory, as the caller's own.
+    """Write the part of a tree in ``usr`` below a new directory: files and links, as the caller's.
 
     Without absolute links, which would lead to the host's files.
     """
     root.mkdir()
     for entry in source.values():
+        if not entry.path.startswith("usr/"):
+            continue
         path = root / entry.path
         if not tree.is_directory(entry):
             path.parent.mkdir(parents=True, exist_ok=True)

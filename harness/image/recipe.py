@@ -4,7 +4,6 @@
 A recipe is a TOML file in ``guest-images/``::
 
     suite = "trixie"                     # the Debian release, whatever the host has
-    architecture = "amd64"
     packages = ["busybox-static"]        # Debian packages; apt adds what they depend on
     leave-out = ["dpkg"]                 # of these, packages that only maintainer scripts need
     tools = ["squashfs-tools"]           # packages that are used to make the image, and not in it
@@ -25,6 +24,9 @@ A recipe is a TOML file in ``guest-images/``::
     [devices]                            # character devices: path = [major, minor]
     "dev/console" = [5, 1]
 
+In a text, ``{libraries}`` stands for the directory of the guest's libraries, such as
+``usr/lib/x86_64-linux-gnu``, and ``{linker}`` for the path of its dynamic linker.
+
 A glob's ``*`` matches slashes too, as in `fnmatch`. A glob that matches nothing is an error, so
 that no file goes missing silently when a package changes.
 """
@@ -37,6 +39,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.arch import Arch
 from harness.errors import UserError
 from harness.image import tree
 from harness.image.tree import Entry, Tree
@@ -47,7 +50,6 @@ class Recipe(Record, frozen=True, kw_only=True, rename="kebab", forbid_unknown_f
     """One recipe file; the fields are explained at the head of this module."""
 
     suite: str
-    architecture: str
     packages: tuple[str, ...]
     keep: tuple[str, ...]
     leave_out: tuple[str, ...] = ()
@@ -61,17 +63,20 @@ class Recipe(Record, frozen=True, kw_only=True, rename="kebab", forbid_unknown_f
     devices: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
 
 
-def parse(text: str, name: str) -> Recipe:
+def parse(text: str, name: str, guest: Arch) -> Recipe:
     """Return the recipe in a TOML text.
 
     Args:
         text: the recipe.
         name: the file's name, for messages.
+        guest: the guest's architecture.
 
     Raises:
         UserError: if the text is not TOML, lacks a field, or has an unknown one.
     """
     try:
+        for word in ("libraries", "linker"):
+            text = text.replace(f"{{{word}}}", getattr(guest, word))
         return msgspec.toml.decode(text, type=Recipe)
     except msgspec.MsgspecError as error:
         raise UserError(

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from harness import cache
+from harness.arch import Arch
 from harness.context import Context
 from harness.errors import CommandFailed
 from harness.kernel import finished, interrupted
@@ -82,7 +83,8 @@ def _make(
     """Compile in a work tree; copy the kernel's parts to ``new``."""
     version, deadline, final = inputs.patched.version, context.deadline, inputs.final
     output = worktree.build(inputs.build_key, final.text, deadline)
-    make = Make(worktree.source, output, deadline, log, context.workspace.cache, final.variables)
+    cached = context.workspace.cache
+    make = Make(worktree.source, output, deadline, log, cached, final.variables, inputs.arch)
     with interrupted.guarded(output):
         _write_config(output / ".config", final.text)
         context.progress.stage("build", version)
@@ -95,10 +97,11 @@ def _make(
             hint="does a Kconfig file of it read a file that is neither a script nor a Kconfig?",
             log=log,
         )
-    _collect(output, new)
+    _collect(output, new, inputs.arch)
     _collect_notes(worktree.source, output, new, final.counted)
     return Kernel(
         key=inputs.key,
+        arch=inputs.arch.name,
         release=(output / "include/config/kernel.release").read_text().strip(),
         image="",
         toolchain=inputs.tools,
@@ -116,17 +119,17 @@ def _write_config(path: Path, text: str) -> None:
 
 
 def _compile(make: Make, headers: Path, progress: Progress) -> None:
-    """Build bzImage and install the UAPI headers into ``headers``."""
+    """Build what QEMU boots and install the UAPI headers into ``headers``."""
     full = not (make.build / "vmlinux").exists()
     install = f"INSTALL_HDR_PATH={headers}"
-    objects = make.run([install, "bzImage", "headers_install"], progress)
+    objects = make.run([install, make.arch.image, "headers_install"], progress)
     if full:
         make.remember(objects)
 
 
-def _collect(output: Path, new: Path) -> None:
+def _collect(output: Path, new: Path, arch: Arch) -> None:
     """Copy what a finished build made into a new cache entry."""
-    parts = {"arch/x86/boot/bzImage": "bzImage", "vmlinux": "vmlinux"}
+    parts = {f"arch/{arch.directory}/boot/{arch.image}": arch.image, "vmlinux": "vmlinux"}
     parts |= {"System.map": "System.map", ".config": "config"}
     for made, name in parts.items():
         shutil.copyfile(output / made, new / name)

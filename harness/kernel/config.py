@@ -3,8 +3,8 @@
 
 Kconfig takes seconds, so what it made is kept in the cache, by all that it depends on::
 
-    configs/KEY.json         a final configuration and what it lacks of what was requested
-    sources/kconfig-TREE     hash of the files of a git tree that Kconfig reads
+    configs/KEY.json              a final configuration and what it lacks of what was requested
+    sources/kconfig-ARCH-TREE     hash of the files of a git tree that Kconfig reads
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import cache
+from harness.arch import Arch
 from harness.context import Context
 from harness.errors import ConfigError
 from harness.kernel import fragments, toolchain
@@ -32,7 +33,7 @@ _RECIPE = "2"
 
 #: Every Kconfig file, the Makefiles that set Kconfig's variables, and the scripts with which
 #: Kconfig tests the compiler: enough of a tree to run `make allnoconfig` in.
-_INPUT = re.compile(r"\t(?:Makefile$|arch/x86/Makefile|scripts/|(?:.*/)?Kconfig[^/]*$)")
+_INPUT = r"\t(?:Makefile$|arch/{directory}/Makefile|scripts/|(?:.*/)?Kconfig[^/]*$)"
 _DEFINES = re.compile(r"^[ \t]*(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
 
 _DEPENDS_IF = re.compile(
@@ -73,7 +74,12 @@ class _Made(Record, frozen=True, kw_only=True):
 
 
 def configure(
-    patched: Patched, wanted: Sequence[Fragment], tools: str, context: Context, log: Path
+    patched: Patched,
+    wanted: Sequence[Fragment],
+    arch: Arch,
+    tools: str,
+    context: Context,
+    log: Path,
 ) -> FinalConfig:
     """Return the configuration that a source gets from fragments; Kconfig runs if it is new.
 
@@ -82,6 +88,7 @@ def configure(
     Args:
         patched: the source.
         wanted: the fragments, in order.
+        arch: the kernel's architecture.
         tools: compiler and linker.
         context: cache, deadline, progress.
         log: takes the output of make if Kconfig runs.
@@ -92,7 +99,7 @@ def configure(
     """
     requests = fragments.merge(wanted)
     asked = "".join(f"{request.line()}\n" for request in requests)
-    made = _make(patched.identity.tree, requests, asked, tools, context, log)
+    made = _make(patched.identity.tree, requests, asked, arch, tools, context, log)
     return FinalConfig(
         text=made.text,
         asked=asked,
@@ -106,6 +113,7 @@ def _make(
     tree: str,
     requests: Sequence[ConfigRequest],
     asked: str,
+    arch: Arch,
     tools: str,
     context: Context,
     log: Path,
@@ -113,7 +121,7 @@ def _make(
     """Return what Kconfig makes of the requests, from the cache if it did so before."""
     workspace = context.workspace
     programs = toolchain.kconfig_programs()
-    key = digest(_RECIPE, _inputs_digest(tree, context), asked, tools, *programs)
+    key = digest(_RECIPE, _inputs_digest(tree, arch, context), asked, tools, *programs)
     entry = workspace.room("configs") / f"{key}.json"
     known = read_json(entry, _Made)
     if known is None:
@@ -121,41 +129,47 @@ def _make(
             known = read_json(entry, _Made)
             if known is None:
                 context.progress.stage("config", f"{len(requests)} symbols")
-                known = _run(tree, requests, asked, context, log)
+                known = _run(tree, requests, asked, arch, context, log)
                 atomic_write(entry, to_json(known))
     cache.touch(entry)
     return known
 
 
-def _inputs(tree: str, context: Context) -> tuple[str, ...]:
+def _inputs(tree: str, arch: Arch, context: Context) -> tuple[str, ...]:
     """Return the files of a tree that a configuration depends on: mode, blob ID and path each."""
     listed = Store.of(context).git(["ls-tree", "-r", tree], context.deadline).stdout
-    return tuple(line for line in listed.splitlines() if _INPUT.search(line))
+    wanted = re.compile(_INPUT.format(directory=arch.directory))
+    return tuple(line for line in listed.splitlines() if wanted.search(line))
 
 
-def _inputs_digest(tree: str, context: Context) -> str:
-    memory = context.workspace.room("sources") / f"kconfig-{tree}"
+def _inputs_digest(tree: str, arch: Arch, context: Context) -> str:
+    memory = context.workspace.room("sources") / f"kconfig-{arch.name}-{tree}"
     known = memory.read_text(errors="replace") if memory.exists() else ""
     if re.fullmatch(r"[0-9a-f]{64}", known):  # it is not after a loss of power
         return known
-    found = digest(*_inputs(tree, context))
+    found = digest(*_inputs(tree, arch, context))
     atomic_write(memory, found)
     return found
 
 
 def _run(
-    tree: str, requests: Sequence[ConfigRequest], asked: str, context: Context, log: Path
+    tree: str,
+    requests: Sequence[ConfigRequest],
+    asked: str,
+    arch: Arch,
+    context: Context,
+    log: Path,
 ) -> _Made:
     """Run Kconfig on a scratch copy of the files that it reads."""
     with context.workspace.unfinished("config") as room:
         source, output = room / "src", room / "build"
         source.mkdir()
         output.mkdir()
-        depends = _inputs(tree, context)
+        depends = _inputs(tree, arch, context)
         _check_out(depends, source, context)
         requested = room / "requested"
         requested.write_text(asked)
-        make = Make(source, output, context.deadline, log, context.workspace.cache)
+        make = Make(source, output, context.deadline, log, context.workspace.cache, arch=arch)
         make.run([f"KCONFIG_ALLCONFIG={requested}", "allnoconfig"])
         text = (output / ".config").read_text()
         missed = {request.symbol for request in fragments.unmet(requests, text)}

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from harness import cache
+from harness.arch import Arch, arch
 from harness.kernel import fragments
 from harness.kernel.config import FinalConfig
 from harness.kernel.series import Patched
@@ -36,6 +37,7 @@ class BuildInputs:
         final: its configuration.
         tools: compiler and linker.
         features: the fragments' names as the caller gave them.
+        arch: the kernel's architecture.
     """
 
     source: Source
@@ -43,6 +45,7 @@ class BuildInputs:
     final: FinalConfig
     tools: str
     features: tuple[str, ...]
+    arch: Arch
 
     @property
     def key(self) -> str:
@@ -107,7 +110,7 @@ def _located(kernel: Kernel, entry: Path) -> Kernel:
 
     return msgspec.structs.replace(
         kernel,
-        image=path("bzImage"),
+        image=path(arch(kernel.arch).image),
         config=path("config"),
         headers=path("headers/include"),
         vmlinux=path("vmlinux"),

@@ -7,10 +7,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import command
+from harness.arch import Arch, arch
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, HarnessError, KernelCompileError
 from harness.progress import Progress
@@ -19,7 +20,8 @@ from harness.workspace import atomic_write
 #: Objects of a 6.12 kernel with the base fragment, for the first build on a host.
 TYPICAL_OBJECTS = 1750
 
-#: gcc through ccache, by its name alone: Kbuild compiles everything again when CC is another word.
+#: $CACHED_GCC through ccache, by its name alone: Kbuild compiles everything again when CC is
+#: another word.
 _CACHED_GCC = Path(__file__).with_name("bin") / "hgm-gcc"
 
 #: Who builds and when, fixed so that the same input gives the same bytes.
@@ -31,7 +33,7 @@ _FIXED = {
 }
 
 #: Variables of the caller's environment that would change a kernel but not its cache key.
-_UNSET = ("KCFLAGS", "KCPPFLAGS", "KAFLAGS", "CROSS_COMPILE", "LLVM", "LOCALVERSION", "W", "C")
+_UNSET = ("KCFLAGS", "KCPPFLAGS", "KAFLAGS", "LLVM", "LOCALVERSION", "W", "C")
 
 _OBJECT = re.compile(r"  (?:CC|AS|LD|AR) +\S")
 _COMPILE_ERROR = re.compile(r"(\S+?:\d+(?::\d+)?: (?:fatal )?error: .*)")
@@ -64,6 +66,7 @@ class Make:
         log: takes make's output.
         cache: root of the cache, where the compiler cache is.
         variables: more variables, ``NAME=VALUE`` each.
+        arch: the kernel's architecture.
     """
 
     source: Path
@@ -72,28 +75,30 @@ class Make:
     log: Path
     cache: Path
     variables: tuple[str, ...] = ()
+    arch: Arch = field(default_factory=lambda: arch("x86_64"))
 
     def argv(self, arguments: Iterable[str]) -> list[str]:
         """Return make's argv: all cores, no variables of the caller's, ccache if installed."""
-        compiler = _CACHED_GCC.name if shutil.which("ccache") else "gcc"
+        compiler = _CACHED_GCC.name if shutil.which("ccache") else f"{self.arch.cross}gcc"
         fixed = [f"{name}={value}" for name, value in _FIXED.items()]
         unset = [f"{name}=" for name in _UNSET]
         jobs = len(os.sched_getaffinity(0))
-        base = ["make", f"-j{jobs}", "-C", str(self.source), f"O={self.build}", "ARCH=x86_64"]
+        base = ["make", f"-j{jobs}", "-C", str(self.source), f"O={self.build}"]
+        base += [f"ARCH={self.arch.kernel}", f"CROSS_COMPILE={self.arch.cross}"]
         return [*base, f"CC={compiler}", "HOSTCC=gcc", *fixed, *unset, *self.variables, *arguments]
 
     def kconfig(self) -> dict[str, str]:
         """Return the variables that the kernel's Makefile gives to Kconfig."""
-        version = command.run(["gcc", "--version"], self.deadline).stdout.splitlines()[0]
+        tools = {name: f"{self.arch.cross}{name.lower()}" for name in ("LD", "NM", "OBJCOPY")}
+        compiler = f"{self.arch.cross}gcc"
+        version = command.run([compiler, "--version"], self.deadline).stdout.splitlines()[0]
         return {
-            "ARCH": "x86",
-            "SRCARCH": "x86",
+            **tools,
+            "ARCH": self.arch.directory,
+            "SRCARCH": self.arch.directory,
             "KERNELVERSION": "",
-            "CC": "gcc",
+            "CC": compiler,
             "HOSTCC": "gcc",
-            "LD": "ld",
-            "NM": "nm",
-            "OBJCOPY": "objcopy",
             "RUSTC": "rustc",
             "BINDGEN": "bindgen",
             "PAHOLE": "pahole",
@@ -108,6 +113,7 @@ class Make:
             "MFLAGS": "",
             "KBUILD_OUTPUT": "",
             "KBUILD_EXTMOD": "",
+            "CACHED_GCC": f"{self.arch.cross}gcc",
             "CCACHE_DIR": str(self.cache / "ccache"),
             "CCACHE_MAXSIZE": "5G",
             # An object compiled under another path is as good: see worktree_pool.

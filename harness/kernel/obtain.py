@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import cache
+from harness.arch import arch
 from harness.context import Context
 from harness.errors import SourceError, SpecError
 from harness.kernel import (
@@ -47,6 +48,7 @@ class KernelRequest(Record, frozen=True, kw_only=True):
         extra: ``--with``'s arguments: patches to put on top of these: paths of files, or numbers of
             patches of the series.
         refresh: fetch the newest version of a source that is already in the cache.
+        arch: the kernel's architecture, as ``uname -m`` prints it.
     """
 
     source: str
@@ -58,6 +60,7 @@ class KernelRequest(Record, frozen=True, kw_only=True):
     first: int | None = None
     extra: tuple[str, ...] = ()
     refresh: bool = False
+    arch: str = "x86_64"
 
 
 class ResolvedRequest(Record, frozen=True, kw_only=True):
@@ -91,7 +94,8 @@ def check_request(request: KernelRequest, context: Context) -> None:
     fragments.merge(fragments.load(request.features))
     if series_spec.kind != "lore":  # its mail is fetched
         _patches(request, context)
-    source.check(spec, context)  # of Debian's, it may have to fetch package lists
+    guest = arch(request.arch)
+    source.check(spec, guest, context)  # of Debian's, it may have to fetch package lists
 
 
 def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kernel:
@@ -145,8 +149,9 @@ def _fragments_and_tools(
     """Return a request's fragments and the toolchain; what is wrong with them comes first."""
     wanted = fragments.load(request.features)
     fragments.merge(wanted)
-    toolchain.require()
-    return wanted, toolchain.identify(context.workspace, context.deadline)
+    wanted_arch = arch(request.arch)
+    toolchain.require(wanted_arch)
+    return wanted, toolchain.identify(wanted_arch, context.workspace, context.deadline)
 
 
 def _inputs(
@@ -165,8 +170,8 @@ def _inputs(
     found = point_release.resolve(spec, whole, context, fuzz=request.fuzz, refresh=request.refresh)
     _warn_of_version(series_spec.text, found.version, context)
     patched = series.apply(patches, found, context, fuzz=request.fuzz)
-    final = config.configure(patched, wanted, tools, context, log)
-    return BuildInputs(found, patched, final, tools, request.features)
+    final = config.configure(patched, wanted, arch(request.arch), tools, context, log)
+    return BuildInputs(found, patched, final, tools, request.features, arch(request.arch))
 
 
 def _already_built(spec: SourceSpec) -> SpecError:
@@ -180,7 +185,12 @@ def _obtain_image(spec: SourceSpec, request: KernelRequest, context: Context) ->
     _require_unchanged(spec, request)
     from harness.kernel.prebuilt import obtain_image  # decompressors that a source does without
 
-    return obtain_image(spec, context)
+    kernel = obtain_image(spec, context)
+    if kernel.arch != request.arch:
+        raise SourceError(
+            f"--kernel {spec.text} is for {kernel.arch}", hint=f"use --arch {kernel.arch}"
+        )
+    return kernel
 
 
 def _require_unchanged(spec: SourceSpec, request: KernelRequest) -> None:

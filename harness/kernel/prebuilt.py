@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``--kernel image:PATH``: a bzImage that was built elsewhere, copied into the cache."""
+"""``--kernel image:PATH``: a kernel that was built elsewhere, copied into the cache."""
 
 from __future__ import annotations
 
@@ -8,30 +8,36 @@ from pathlib import Path
 
 import msgspec
 
+from harness.arch import Arch
 from harness.context import Context
 from harness.errors import SourceError
-from harness.kernel import bzimage, finished
+from harness.kernel import boot_image, finished
 from harness.kernel.specs import SourceSpec
 from harness.records.kernel import ConfigIdentity, Kernel, SeriesIdentity, SourceIdentity
 from harness.workspace import digest
 
 
-def obtain_image(spec: SourceSpec, context: Context) -> Kernel:
-    """Return a bzImage as a kernel in the cache, where no rebuild changes it.
+def arch_of(spec: SourceSpec) -> Arch:
+    """Return the architecture of an image.
 
     Raises:
-        SourceError: if it cannot be read, or is not a complete bzImage.
+        SourceError: if it cannot be read, or is not a kernel image.
+    """
+    return boot_image.arch_of(_read(spec, boot_image.HEADER), spec.where)
+
+
+def obtain_image(spec: SourceSpec, context: Context) -> Kernel:
+    """Return an image as a kernel in the cache, where no rebuild changes it.
+
+    Raises:
+        SourceError: if it cannot be read, or is not a complete kernel image.
     """
     path = Path(spec.where)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SourceError(
-            f"--kernel {spec.text}: {path}: {error.strerror}", hint="check the path"
-        ) from error
-    release = bzimage.release(data, str(path))
-    bzimage.check_whole(data, str(path))
-    text = bzimage.config_beside(path, release)
+    data = _read(spec)
+    guest = boot_image.arch_of(data, str(path))
+    release = boot_image.release(data, str(path))
+    boot_image.check_whole(data, str(path))
+    text = boot_image.config_beside(path, release)
     key = digest(finished.RECIPE, data, text or "")
     checksum = hashlib.sha256(data).hexdigest()
     identity = SourceIdentity(spec=spec.text, kind="image", origin=f"{path}, sha256 {checksum}")
@@ -39,15 +45,16 @@ def obtain_image(spec: SourceSpec, context: Context) -> Kernel:
     if known is not None:
         return msgspec.structs.replace(known, source=identity)
     if text is None:
-        text = bzimage.config_inside(data, context.workspace, context.deadline)
+        text = boot_image.config_inside(data, context.workspace, context.deadline)
     with context.workspace.unfinished("kernel") as new:
-        (new / "bzImage").write_bytes(data)
+        (new / guest.image).write_bytes(data)
         configuration = ConfigIdentity(known=False)
         if text is not None:
             (new / "config").write_text(text)
             configuration = finished.config_identity((), text, ())
         kernel = Kernel(
             key=key,
+            arch=guest.name,
             release=release,
             image="",
             source=identity,
@@ -55,3 +62,13 @@ def obtain_image(spec: SourceSpec, context: Context) -> Kernel:
             configuration=configuration,
         )
         return finished.publish(kernel, new, context.workspace)
+
+
+def _read(spec: SourceSpec, size: int = -1) -> bytes:
+    try:
+        with Path(spec.where).open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise SourceError(
+            f"--kernel {spec.text}: {spec.where}: {error.strerror}", hint="check the path"
+        ) from error

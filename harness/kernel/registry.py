@@ -26,6 +26,7 @@ class RegisteredSeries(Record, frozen=True, kw_only=True, forbid_unknown_fields=
         made_for: prefix of the kernel versions that it applies to, such as ``6.12.``.
         on: the registered series that it applies on top of; empty for the source alone.
         default_for: the ``--kernel`` specs that get it if no series is given.
+        arches: the architectures for which it is a default, as ``uname -m`` prints them.
         gives: the profile that a kernel with it fits; empty if there is none.
         tested: the newest version of the Debian package in ``default_for`` that it was tested with;
             empty for that of the series it applies on.
@@ -37,6 +38,7 @@ class RegisteredSeries(Record, frozen=True, kw_only=True, forbid_unknown_fields=
     made_for: str
     on: str = ""
     default_for: tuple[str, ...] = ()
+    arches: tuple[str, ...] = ()
     gives: str = ""
     tested: str = ""
     name: str = ""
@@ -81,15 +83,21 @@ def find(name: str) -> RegisteredSeries:
     )
 
 
-def default_for(source: str) -> RegisteredSeries | None:
+def default_for(source: str, arch: str) -> RegisteredSeries | None:
     """Return the series that a ``--kernel`` spec gets if none is given; None for most.
 
     Only a pristine source that is listed by name gets one, in any version and from any suite: a
     user's own tree is never patched without ``--series``.
+
+    Args:
+        source: the spec.
+        arch: the kernel's architecture.
     """
     if source.startswith("debian:"):
         source = re.split("[=@]", source, maxsplit=1)[0]
-    return next((series for series in _registered() if source in series.default_for), None)
+    return next(
+        (each for each in _registered() if source in each.default_for and arch in each.arches), None
+    )
 
 
 def expectation(series: str) -> str:

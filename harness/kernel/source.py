@@ -11,6 +11,7 @@ import msgspec
 
 from harness import command
 from harness.apt import Apt, Offer
+from harness.arch import Arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import NoSpace, SourceError
@@ -65,8 +66,13 @@ def resolve(spec: SourceSpec, context: Context, *, refresh: bool = False) -> Sou
             raise ValueError("an image has no source")
 
 
-def check(spec: SourceSpec, context: Context) -> None:
+def check(spec: SourceSpec, wanted: Arch, context: Context) -> None:
     """Check that the path of a spec exists, if it names one on this host.
+
+    Args:
+        spec: the source.
+        wanted: the architecture that it is to be built for.
+        context: cache, deadline, progress.
 
     Raises:
         SourceError: if it is absent, or not a kernel source.
@@ -75,7 +81,7 @@ def check(spec: SourceSpec, context: Context) -> None:
     match spec.kind:
         case "debian":
             if read_json(_debian_memory(context, spec), Source) is None:
-                toolchain.require()  # a missing tool is reported before a fetch
+                toolchain.require(wanted)  # a missing tool is reported before a fetch
                 debian.find(spec, context)
         case "tree":
             _tree_version(spec)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from harness import command, host
+from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import ToolMissing
 from harness.records.base import Record, read_json, to_json
@@ -26,9 +27,9 @@ class Identity(Record, frozen=True, kw_only=True):
     files: tuple[str, ...]
 
 
-def require() -> None:
-    """Raise ToolMissing, naming all, if a build lacks a tool."""
-    lacking = [each for each in host.packages() if each.needed_by == "build" and not each.present()]
+def require(arch: Arch) -> None:
+    """Raise ToolMissing, naming all, if a build for an architecture lacks a tool."""
+    lacking = [each for each in host.missing_packages(arch.name) if each.needed_by == "build"]
     if lacking:
         line = shlex.join(host.install_line(lacking))
         raise ToolMissing(
@@ -37,20 +38,21 @@ def require() -> None:
         )
 
 
-def identify(workspace: Workspace, deadline: Deadline) -> str:
+def identify(arch: Arch, workspace: Workspace, deadline: Deadline) -> str:
     """Return compiler and linker in one line; they are run only if one of them has changed.
 
     Raises:
         ToolMissing: if there is no compiler or no linker.
     """
-    memory = workspace.room("facts") / "toolchain.json"
-    files = tuple(_fingerprint(tool) for tool in ("gcc", "ld"))
+    memory = workspace.room("facts") / f"{arch.cross}toolchain.json"
+    tools = tuple(f"{arch.cross}{tool}" for tool in ("gcc", "ld"))
+    files = tuple(map(_fingerprint, tools))
     if "" in files:
-        require()
+        require(arch)
     known = read_json(memory, Identity)
     if known is not None and known.files == files:
         return known.line
-    versions = [command.run([tool, "--version"], deadline).stdout for tool in ("gcc", "ld")]
+    versions = [command.run([tool, "--version"], deadline).stdout for tool in tools]
     line = "; ".join(text.splitlines()[0].strip() for text in versions)
     atomic_write(memory, to_json(Identity(line=line, files=files)))
     return line

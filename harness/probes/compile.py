@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import cache, command
+from harness.arch import Arch, arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import CompileError, ToolMissing
@@ -30,8 +31,6 @@ from harness.workspace import Workspace, atomic_write, digest, file_digest
 #: The variable of ``probes/Makefile`` that has the compiler's flags, and its continued lines.
 _FLAGS = re.compile(r"^PROBE_CFLAGS = ((?:.*\\\n)*.*)$", re.MULTILINE)
 
-_COMPILER = "gcc"
-
 #: The harness needs them in every guest: they print the features of the running kernel, the speed
 #: of the guest, and the kernel's counters of huge pages; the last renews a restored guest.
 ALWAYS = ("c/features.c", "c/calibrate.c", "c/counters.c", "c/renew.c")
@@ -40,8 +39,9 @@ ALWAYS = ("c/features.c", "c/calibrate.c", "c/counters.c", "c/renew.c")
 _PYTHON_LIBRARY = "python/hgm_probe.py"
 
 #: Files of the host whose replacement may change what the compiler makes: the C library's and the
-#: kernel's headers. A package manager gives each new version a new time.
-_HOST_FILES = ("/usr/include/features.h", "/usr/include/linux/version.h")
+#: kernel's headers, below the directory of the compiler's headers. A package manager gives each
+#: new version a new time.
+_HOST_FILES = ("features.h", "linux/version.h")
 
 #: ``file.c:12:34: error: ...`` of the compiler, ``file.c:12: undefined reference`` of the linker.
 _ERROR = re.compile(r"^.*(?:(?:fatal )?error:|undefined reference).*$", re.MULTILINE)
@@ -132,14 +132,15 @@ def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_J
     library = sorted(directory.glob("lib/*.c"))
     headers_of_library = (directory / "hgm_probe.h", *sorted(directory.glob("lib/*.h")))
     options = flags()
+    guest = arch(kernel.arch)
     headers = ("-isystem", kernel.headers) if kernel.headers else ()
     common = digest(
         *options,
-        host_identity(),
+        host_identity(guest),
         headers_digest(kernel, workspace),
         *(part for file in (*headers_of_library, *library) for part in _named(file)),
     )
-    compiler = (_COMPILER, *options, *headers, f"-I{directory}")
+    compiler = (f"{guest.cross}gcc", *options, *headers, f"-I{directory}")
     jobs = []
     for name in names:
         files = catalog.files(name)
@@ -163,19 +164,23 @@ def _read(source: Path) -> bytes:
         ) from None
 
 
-def host_identity(*more: str) -> str:
+def host_identity(guest: Arch, *more: str) -> str:
     """Return what changes when the compiler or the host's headers do, without running them.
 
     Args:
+        guest: the architecture that is compiled for.
         more: paths of further files of the host that matter.
     """
-    compiler = shutil.which(_COMPILER)
+    name = f"{guest.cross}gcc"
+    compiler = shutil.which(name)
     if compiler is None:
         raise ToolMissing(
-            f"the program {_COMPILER} is not installed",
-            hint="`hgm doctor` prints the command that installs it",
+            f"the program {name} is not installed",
+            hint=f"`hgm doctor --arch {guest.kernel}` prints the command that installs it",
         )
-    return "\n".join(_stat_identity(Path(path)) for path in (compiler, *_HOST_FILES, *more))
+    include = "/usr/include" if guest.is_hosts else f"/usr/{guest.triplet}/include"
+    files = (compiler, *(f"{include}/{name}" for name in _HOST_FILES), *more)
+    return "\n".join(_stat_identity(Path(path)) for path in files)
 
 
 def _stat_identity(path: Path) -> str:

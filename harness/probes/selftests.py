@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import cache, command
+from harness.arch import arch
 from harness.context import Context
 from harness.errors import CompileError, SourceError, SpecError
 from harness.kernel import specs
@@ -38,7 +39,7 @@ _FLAGS = ("-static", "-s")
 _LINE_BUFFERED = catalog.PROBES / "kselftest" / "line_buffered.c"
 
 #: Libraries that tests link with: what can be built depends on which of them the host has.
-_LIBRARIES = tuple(f"/usr/lib/x86_64-linux-gnu/lib{name}.a" for name in ("cap", "numa", "uring"))
+_LIBRARIES = ("libcap.a", "libnuma.a", "liburing.a")
 
 _SELFTESTS = "tools/testing/selftests"
 
@@ -56,7 +57,7 @@ _INVENTORY = "inventory-2.json"
 _REASON = "does-not-compile"
 
 #: Variables that must not come from the caller's environment.
-_ENVIRONMENT = {"MAKEFLAGS": "", "MFLAGS": "", "CROSS_COMPILE": "", "LLVM": "", "LC_ALL": "C"}
+_ENVIRONMENT = {"MAKEFLAGS": "", "MFLAGS": "", "LLVM": "", "LC_ALL": "C"}
 
 
 @dataclass(frozen=True)
@@ -170,12 +171,13 @@ class _Builder:
         home = next(iter(self._listed(tree, homes)), "")
         if not home:
             raise SourceError(f"{self.kernel.source.spec} has no {' or '.join(homes)}")
+        guest = arch(self.kernel.arch)
         key = digest(
             _RECIPE,
             home,
             *found.values(),
             compile.headers_digest(self.kernel, self.context.workspace),
-            compile.host_identity(*_LIBRARIES),
+            compile.host_identity(guest, *(f"/{guest.libraries}/{name}" for name in _LIBRARIES)),
             _LINE_BUFFERED.read_bytes(),
             *_FLAGS,
         )
@@ -244,7 +246,7 @@ class _Builder:
     def _make(self, sources: _Sources, scratch: Path, names: Sequence[str]) -> None:
         """Build all programs in one make, which goes on where one does not compile."""
         object_file = scratch / "line_buffered.o"
-        compiler = ["gcc", "-O2", "-c", str(_LINE_BUFFERED), "-o", str(object_file)]
+        compiler = [self._tool("gcc"), "-O2", "-c", str(_LINE_BUFFERED), "-o", str(object_file)]
         command.run(compiler, self.context.deadline)
         self.context.progress.note(f"building {len(names)} of the kernel's own tests")
         home = scratch / "src" / _SELFTESTS / sources.directory
@@ -277,13 +279,17 @@ class _Builder:
         atomic_write(new / name, data)
         self.context.workspace.publish(new, entry)
 
+    def _tool(self, name: str) -> str:
+        return f"{arch(self.kernel.arch).cross}{name}"
+
     def _run(self, sources: _Sources, scratch: Path, words: Sequence[str]) -> command.Completed:
         """Run make in the collection's directory, and append its output to the log."""
         flags = " ".join((*_FLAGS, str(scratch / "line_buffered.o")))
         headers = f"-isystem {self.kernel.headers}" if self.kernel.headers else ""
         argv = [
             *("make", "-C", str(scratch / "src" / _SELFTESTS / sources.directory)),
-            *(f"OUTPUT={scratch / 'out'}", "CC=gcc", "ARCH=x86_64", f"EXTRA_CFLAGS={flags}"),
+            *(f"OUTPUT={scratch / 'out'}", f"EXTRA_CFLAGS={flags}", f"CC={self._tool('gcc')}"),
+            *(f"ARCH={arch(self.kernel.arch).kernel}", f"CROSS_COMPILE={self._tool('')}"),
             *([f"KHDR_INCLUDES={headers}"] if headers else []),
             *words,
         ]

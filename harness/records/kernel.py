@@ -112,7 +112,8 @@ class Kernel(Record, frozen=True, kw_only=True):
     Attributes:
         key: content hash of everything that went into it.
         release: what ``uname -r`` will print.
-        image: absolute path of the bzImage.
+        arch: its architecture, as ``uname -m`` prints it.
+        image: absolute path of what QEMU boots: a bzImage, or an arm64 Image.
         config: absolute path of the ``.config``; empty where unknown.
         headers: absolute path of its UAPI headers (an ``include`` directory); empty where it
             has none, as for ``image``.
@@ -134,6 +135,7 @@ class Kernel(Record, frozen=True, kw_only=True):
     source: SourceIdentity
     series: SeriesIdentity
     configuration: ConfigIdentity
+    arch: str = "x86_64"
     config: str = ""
     headers: str = ""
     vmlinux: str = ""

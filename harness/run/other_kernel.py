@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from harness.arch import arch
 from harness.errors import HarnessError
 from harness.judge.machine import INIT
 from harness.run.prepare import Prepared
@@ -32,7 +33,7 @@ def boot(prepared: Prepared, run_dir: Path) -> str:
     """
     own = file_digest(Path(prepared.kernel.image))
     why = "there is none on this host"
-    for kernel in accel.other_kernels(prepared.context):
+    for kernel in accel.other_kernels(arch(prepared.machine.arch), prepared.context):
         if file_digest(kernel) == own:
             continue
         error = _boot(kernel, prepared, run_dir)

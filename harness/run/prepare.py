@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.arch import arch
 from harness.context import Context
 from harness.image import image
 from harness.kernel.obtain import obtain
@@ -81,12 +82,14 @@ def prepare(
     Raises:
         HarnessError: if a stage failed.
     """
+    guest = arch(subject.machine.arch)
     if subject.accel == "kvm":  # an error in seconds, not after a build
         listener.begin("accel")
-        accel.refuse_broken_kvm(accel.proof_kernels(None, context), context)
+        candidates = accel.proof_kernels(None, guest, context)
+        accel.refuse_broken_kvm(candidates, context, arch_name=guest.name)
     kernel = build(subject, context, directory, listener)
     listener.begin("image")
-    guest_image = image.obtain(context)
+    guest_image = image.obtain(guest, context)
     listener.know(image=guest_image.key)
     listener.begin("probes", f"{len(specs)} selected")
     own = _own_tests(kselftests, kernel, directory / "kselftest.log", context, listener)
@@ -94,8 +97,8 @@ def prepare(
     programs = dict(own.programs)
     programs |= compile_probes(everything, context, kernel=kernel, log=directory / "probes.log")
     listener.begin("accel")
-    candidates = accel.proof_kernels(Path(kernel.image), context)
-    chosen = accel.choose(subject.accel, candidates, context, arch_name=subject.machine.arch)
+    candidates = accel.proof_kernels(Path(kernel.image), guest, context)
+    chosen = accel.choose(subject.accel, candidates, context, arch_name=guest.name)
     listener.know(accel=chosen)
     context.progress.note(f"{chosen.name}: {chosen.reason}")
     return Prepared(kernel, guest_image, subject.machine, chosen, programs, context, everything)

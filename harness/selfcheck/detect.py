@@ -349,7 +349,7 @@ def _with_nodes(machine: MachineSpec, globs: tuple[str, ...]) -> MachineSpec:
     nodes = max(each.nodes for each in catalog.select(catalog.load(), globs))
     if nodes <= machine.nodes:
         return machine
-    larger = spec.machine(machine.hugepages, cpus=machine.cpus, nodes=nodes)
+    larger = spec.machine(machine.hugepages, cpus=machine.cpus, nodes=nodes, arch_name=machine.arch)
     return msgspec.structs.replace(machine, nodes=nodes, memory=max(machine.memory, larger.memory))
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from harness import apt, command, host
 from harness.apt import Apt
+from harness.arch import Arch, arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError, HarnessError, SpecError
@@ -29,7 +30,6 @@ from harness.progress import Progress
 from harness.records.base import Record, from_json, to_json
 from harness.records.machine import AccelChoice
 from harness.vm import qemu, spec
-from harness.vm.arch import Arch, arch
 from harness.workspace import Workspace, atomic_write, boot_id, digest, newest_first
 
 #: Seconds for a kernel to print its banner; under a working KVM it takes a fraction of one.
@@ -40,7 +40,6 @@ BANNER = r"Linux version \d"
 
 _FETCH_SECONDS = 60.0
 _VERSION_SECONDS = 20.0
-_IMAGE_PACKAGE = re.compile(r"linux-image-\d.*-cloud-amd64")
 
 
 class Proof(Record, frozen=True, kw_only=True):
@@ -64,7 +63,7 @@ def choose(
 
     Args:
         wanted: ``auto``, ``kvm`` or ``tcg``.
-        kernels: bzImages to prove it with, tried in turn until one starts under either
+        kernels: kernel images to prove it with, tried in turn until one starts under either
             accelerator.
         context: cache, deadline, progress.
         arch_name: the guest's architecture.
@@ -111,15 +110,15 @@ def qemu_version(guest: Arch, deadline: Deadline) -> str:
     return command.run([guest.qemu, "--version"], deadline).stdout.splitlines()[0]
 
 
-def unusable() -> Proof | None:
+def unusable(guest: Arch) -> Proof | None:
     """Return why KVM cannot be tried, or None if it can."""
-    reason = host.kvm_unusable()
+    reason = host.kvm_unusable() if guest.is_hosts else f"this host's CPU is not {guest.kernel}"
     return Proof(works=False, reason=reason) if reason else None
 
 
 def _known(guest: Arch, kernels: Iterable[Path], context: Context) -> Proof | None:
     """Return what is known about KVM, after a proof if needed; None if no kernel shows anything."""
-    useless = unusable()
+    useless = unusable(guest)
     if useless is not None:
         return useless
     path = _proof_path(guest, context.workspace, context.deadline)
@@ -164,7 +163,8 @@ def prove(kernel: Path, guest: Arch, deadline: Deadline, progress: Progress) -> 
     limit = deadline.within(PROOF_SECONDS, "the proof of KVM")
     how = ""
     for cpu in guest.cpu_kvm:
-        found = _starts(kernel, AccelChoice(name="kvm", reason="the proof", cpu=cpu), limit)
+        kvm = AccelChoice(name="kvm", reason="the proof", cpu=cpu)
+        found = _starts(kernel, guest, kvm, limit)
         if found is True:
             reason = f"a 64-bit Linux kernel was seen to start under KVM with -cpu {cpu}"
             return Proof(works=True, cpu=cpu, reason=reason)
@@ -174,15 +174,15 @@ def prove(kernel: Path, guest: Arch, deadline: Deadline, progress: Progress) -> 
             break
     control = deadline.within(PROOF_SECONDS, "the check under TCG")
     tcg = AccelChoice(name="tcg", reason="the check", cpu=guest.cpu_tcg)
-    if _starts(kernel, tcg, control) is not True:
+    if _starts(kernel, guest, tcg, control) is not True:
         return None
     reason = f"KVM does not work here: {how}; the same kernel starts under TCG"
     return Proof(works=False, reason=reason)
 
 
-def _starts(kernel: Path, accel: AccelChoice, limit: Deadline) -> str | bool:
+def _starts(kernel: Path, guest: Arch, accel: AccelChoice, limit: Deadline) -> str | bool:
     """Return True if a kernel prints its banner, else the error in a few words."""
-    machine = spec.machine((), memory=2**30, cpus=1)
+    machine = spec.machine((), memory=2**30, cpus=1, arch_name=guest.name)
     with tempfile.TemporaryDirectory(prefix="hgm-proof-") as name:
         try:
             files = qemu.BootFiles(str(kernel))
@@ -194,39 +194,40 @@ def _starts(kernel: Path, accel: AccelChoice, limit: Deadline) -> str | bool:
     return True
 
 
-def proof_kernels(first: Path | None, context: Context) -> Iterator[Path]:
+def proof_kernels(first: Path | None, guest: Arch, context: Context) -> Iterator[Path]:
     """Yield kernels to prove KVM with: the one at hand, finished ones, the host's, Debian's."""
     if first is not None:
         yield first
-    finished = context.workspace.room("kernels").glob("*/bzImage")
+    finished = context.workspace.room("kernels").glob(f"*/{guest.image}")
     yield from newest_first(finished)[:3]
-    yield from other_kernels(context)
+    yield from other_kernels(guest, context)
 
 
-def other_kernels(context: Context) -> Iterator[Path]:
+def other_kernels(guest: Arch, context: Context) -> Iterator[Path]:
     """Yield kernels that were not built here: the host's own, and Debian's."""
-    hosts = sorted(Path("/boot").glob("vmlinuz-*"))
+    hosts = sorted(Path("/boot").glob("vmlinuz-*")) if guest.is_hosts else []
     yield from (path for path in hosts if os.access(path, os.R_OK))
-    yield from _debian_kernel(context)
+    yield from _debian_kernel(guest, context)
 
 
-def _debian_kernel(context: Context) -> Iterator[Path]:
+def _debian_kernel(guest: Arch, context: Context) -> Iterator[Path]:
     """Yield Debian's own small kernel, fetched once as a package and not installed.
 
     For a host that has not built a kernel yet. Where it cannot be fetched, nothing is yielded.
     """
     home = context.workspace.room("accel")
-    found = sorted(home.glob("vmlinuz-*"))
+    found = sorted(home.glob(f"vmlinuz-*-{guest.debian}"))
     if found:
         yield found[-1]
         return
     limit = context.deadline.within(_FETCH_SECONDS, "the fetch of Debian's kernel")
     try:
         with context.workspace.unfinished("kernel") as scratch:
-            suites = apt.release(image.read_recipes().initramfs.suite)
-            archive = Apt(suites, dataclasses.replace(context, deadline=limit))
-            closure = archive.resolve(["linux-image-cloud-amd64"])
-            wanted = [each for each in closure if _IMAGE_PACKAGE.fullmatch(each.name)]
+            suites = apt.release(image.read_recipes(guest).initramfs.suite)
+            archive = Apt(suites, dataclasses.replace(context, deadline=limit), guest.debian)
+            closure = archive.resolve([f"linux-image-cloud-{guest.debian}"])
+            package = re.compile(rf"linux-image-\d.*-cloud-{guest.debian}")
+            wanted = [each for each in closure if package.fullmatch(each.name)]
             for name in ("tree", "debs"):
                 (scratch / name).mkdir()
             debs = archive.download(wanted, scratch / "debs")

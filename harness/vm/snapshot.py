@@ -20,12 +20,12 @@ from typing import BinaryIO
 import msgspec
 
 from harness import cache
+from harness.arch import arch
 from harness.context import Context
 from harness.errors import SnapshotError
 from harness.image.overlay import overlay_archive
 from harness.records.base import Record, from_json, to_json
 from harness.vm import guest, spec
-from harness.vm.arch import arch
 from harness.vm.guest import BootRequest, SavedGuest
 from harness.workspace import Workspace, atomic_write, boot_id, digest
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.arch import arch
 from harness.errors import SpecError
 from harness.records.base import Record
 from harness.records.machine import HugePages, MachineSpec, size_name
-from harness.vm.arch import arch
 
 #: What `hgm run` reserves by default.
 DEFAULT_HUGEPAGES = "1G:2,2M:64"
@@ -149,8 +149,6 @@ def kernel_command_line(launch: Launch) -> str:
         "panic=-1",
         # An oops ends the guest while its memory still shows the cause.
         "oops=panic",
-        # QMP's inject-nmi makes a kernel that does not react otherwise print where its CPUs are.
-        "unknown_nmi_panic",
         f"panic_print={_PANIC_BACKTRACES:#x}",
         # The harness marks each probe on the console by writing to /dev/kmsg.
         "printk.devkmsg=on",

@@ -14,14 +14,14 @@ ROOT = Path(harness.__file__).parent
 
 #: A room is a package or a module directly in ``harness/``; it imports only what stands before it.
 ORDER = (
-    *("records", "errors", "sizes", "deadline", "progress", "command", "workspace"),
+    *("records", "errors", "arch", "sizes", "deadline", "progress", "command", "workspace"),
     *("context", "data", "host", "cache", "apt", "kernel", "image", "vm", "probes", "judge"),
     *("store", "evidence", "report", "run", "recording", "reproducer", "pipeline", "campaign"),
     *("site", "selfcheck", "doctor", "door", "cli", "pytest_plugin"),
 )
 
 #: What a room must not import although it stands before it.
-FORBIDDEN = {("judge", room) for room in ORDER if room not in ("errors", "records", "judge")} | {
+FORBIDDEN = {("judge", room) for room in {*ORDER} - {"errors", "arch", "records", "judge"}} | {
     ("store", "judge"),
     ("pytest_plugin", "cli"),
     ("pytest_plugin", "selfcheck"),

@@ -122,13 +122,25 @@ def test_the_doctor_says_what_is_missing_and_installs_nothing(machine: Machine) 
     assert machine.untouched()
 
 
+@pytest.mark.parametrize("words", [("--arch", "arm64"), ("--arch=aarch64",)])
+def test_only_guests_of_another_architecture_need_its_packages(
+    machine: Machine, words: tuple[str, ...]
+) -> None:
+    machine.add_apt()
+    assert "arm" not in machine.hgm("doctor").stdout.replace(str(host.environment()), "")
+    for_arm64 = machine.hgm("doctor", *words).stdout
+    assert {"qemu-system-arm", "gcc-aarch64-linux-gnu"} <= set(for_arm64.split())
+    assert "qemu-system-x86" not in for_arm64
+    assert machine.untouched()
+
+
 @pytest.mark.parametrize(
     ("words", "variables", "code", "said"),
     [
         ((), {}, 2, "  test "),
         (("nonsense",), {}, 2, "No such command 'nonsense'"),
         (("nonsense", "--help"), {}, 2, "No such command 'nonsense'"),
-        (("doctor", "--nonsense"), {}, 2, "doctor takes no arguments"),
+        (("doctor", "--nonsense"), {}, 2, "doctor takes --arch ARCH only"),
         (("run",), {"HGM_INSTALL": "maybe"}, 2, "HGM_INSTALL is 'maybe'"),
     ],
 )

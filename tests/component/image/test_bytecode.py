@@ -47,7 +47,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Entry]:
 def compiled(
     source: dict[str, Entry], directory: str, home: Path, deadline: Deadline
 ) -> dict[str, Entry]:
-    return bytecode.compiled(source, [directory], Programs(source, home), deadline)
+    return bytecode.compiled(source, [directory], home, Programs(source, home), deadline)
 
 
 def test_each_source_gets_byte_code_that_is_never_stale(
@@ -87,7 +87,7 @@ def test_a_source_that_is_not_in_the_tree_gets_none(
     programs = Programs(python, tmp_path / "programs")
     left_out = f"{LIBRARY}/collections/abc.py"
     source = {path: entry for path, entry in python.items() if path != left_out}
-    made = bytecode.compiled(source, [f"{LIBRARY}/collections"], programs, deadline)
+    made = bytecode.compiled(source, [f"{LIBRARY}/collections"], programs.root, programs, deadline)
     names = {path.rpartition("/")[2] for path in made if path.endswith(".pyc")}
     assert names == {"__init__.cpython-313.pyc"}
 

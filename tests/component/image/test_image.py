@@ -13,6 +13,7 @@ import pytest
 
 from harness import apt, command
 from harness.apt import Package
+from harness.arch import arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, InfrastructureError, UserError
@@ -25,7 +26,6 @@ from harness.workspace import Workspace
 
 INITRAMFS = """\
 suite = "trixie"
-architecture = "amd64"
 packages = ["busybox-static"]
 keep = ["bin/busybox"]
 [moves]
@@ -38,7 +38,6 @@ keep = ["bin/busybox"]
 
 DISK = """\
 suite = "trixie"
-architecture = "amd64"
 packages = ["busybox-static"]
 tools = ["squashfs-tools"]
 keep = ["usr/bin/*"]
@@ -97,6 +96,7 @@ def elsewhere(tmp_path: Path) -> Iterator[None]:
 
 def obtain(cache: Path, recipes: Path, refresh: bool = False, seconds: float = 300) -> GuestImage:
     return image.obtain(
+        arch("x86_64"),
         context=Context(Workspace(cache), Deadline.after(seconds, "the image"), Silent()),
         refresh=refresh,
         directory=recipes,
@@ -242,16 +242,16 @@ def test_a_full_disk_leaves_nothing(
 def test_a_host_without_apt_takes_the_file_that_another_wrote(
     tmp_path: Path, built: tuple[Path, GuestImage], recipes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = image.read_recipes(recipes)
-    monkeypatch.setattr(image, "read_recipes", lambda _directory=None: ours)
+    ours = image.read_recipes(arch("x86_64"), recipes)
+    monkeypatch.setattr(image, "read_recipes", lambda _guest, _directory=None: ours)
     monkeypatch.setenv("PATH", "/nonexistent")
     context = Context(Workspace(tmp_path / "other"), Deadline.after(60, "the test"), Silent())
     with pytest.raises(InfrastructureError, match="cannot be made here") as caught:
-        image.check(context)
+        image.check(arch("x86_64"), context)
     assert "hgm image import FILE" in caught.value.line()
     manifest = archive.write(built[1], tmp_path / "image.tar")
     assert archive.read(tmp_path / "image.tar", context) == manifest
-    image.check(context)
+    image.check(arch("x86_64"), context)
     imported = obtain(tmp_path / "other", recipes)
     assert imported.key == built[1].key
     assert parts(imported) == parts(built[1])

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from harness.apt import Package
+from harness.arch import Arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import UserError
@@ -26,7 +27,7 @@ from harness.workspace import Workspace
 
 CONTENTS = {INITRAMFS_FILE: b"initramfs", DISK_FILE: b"disk"}
 PACKAGES = (Package(name="a", version="1", size=1, sha256="0"),)
-RECIPE = Recipe(suite="trixie", architecture="amd64", packages=(), keep=())
+RECIPE = Recipe(suite="trixie", packages=(), keep=())
 MANIFEST = Manifest(
     key=image.image_key("ours", PACKAGES),
     suite="trixie",
@@ -40,7 +41,10 @@ Change = Callable[[tarfile.TarInfo], object]
 
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    monkeypatch.setattr(image, "read_recipes", lambda: Recipes(RECIPE, RECIPE, {}, "ours"))
+    def ours(guest: Arch) -> Recipes:
+        return Recipes(guest, RECIPE, RECIPE, {}, "ours")
+
+    monkeypatch.setattr(image, "read_recipes", ours)
     return Context(Workspace(tmp_path / "cache"), Deadline.after(60, "the test"), Silent())
 
 

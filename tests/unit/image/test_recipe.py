@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from harness.apt import Package
+from harness.arch import arch
 from harness.errors import UserError
 from harness.image import image, recipe, tree
 from harness.image.recipe import Recipe
 from harness.image.tree import Entry
 
-SMALL = (
-    'suite = "trixie"\narchitecture = "amd64"\npackages = ["busybox-static"]\nkeep = ["bin/*"]\n'
-)
+X86 = arch("x86_64")
+
+SMALL = 'suite = "trixie"\npackages = ["busybox-static"]\nkeep = ["bin/*"]\n'
 
 
 def files(*paths: str) -> dict[str, Entry]:
@@ -22,12 +23,14 @@ def files(*paths: str) -> dict[str, Entry]:
 
 
 def chosen(**fields: object) -> Recipe:
-    small = {"suite": "trixie", "architecture": "amd64", "packages": (), "keep": ()}
+    small = {"suite": "trixie", "packages": (), "keep": ()}
     return Recipe(**{**small, **fields})  # type: ignore[arg-type]
 
 
 def test_a_small_recipe() -> None:
-    assert recipe.parse(SMALL, "x.toml") == chosen(packages=("busybox-static",), keep=("bin/*",))
+    assert recipe.parse(SMALL, "x.toml", X86) == chosen(
+        packages=("busybox-static",), keep=("bin/*",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def test_a_small_recipe() -> None:
 )
 def test_a_bad_recipe_names_the_file_and_what_is_wrong(text: str, said: str) -> None:
     with pytest.raises(UserError) as caught:
-        recipe.parse(text, "x.toml")
+        recipe.parse(text, "x.toml", X86)
     assert caught.value.exit_code == 2
     assert said in caught.value.line()
     assert caught.value.line().startswith("x.toml")
@@ -100,25 +103,25 @@ def test_our_recipes_are_well_formed_and_their_digest_moves_with_every_file(tmp_
             copy = tmp_path / source.relative_to(image.RECIPES)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.read_bytes())
-    before = image.read_recipes(tmp_path)
-    assert before == image.read_recipes()
+    before = image.read_recipes(X86, tmp_path)
+    assert before == image.read_recipes(X86)
     for name in ("rootfs/init", "disk.toml"):
-        old = image.read_recipes(tmp_path).digest
+        old = image.read_recipes(X86, tmp_path).digest
         with (tmp_path / name).open("a") as file:
             file.write("# another line\n")
-        assert image.read_recipes(tmp_path).digest != old
+        assert image.read_recipes(X86, tmp_path).digest != old
 
 
 def test_both_recipes_are_of_one_release(tmp_path: Path) -> None:
     (tmp_path / "initramfs.toml").write_text(SMALL)
     (tmp_path / "disk.toml").write_text(SMALL.replace("trixie", "bookworm"))
-    with pytest.raises(UserError, match="must have the same suite and architecture"):
-        image.read_recipes(tmp_path)
+    with pytest.raises(UserError, match="must have the same suite"):
+        image.read_recipes(X86, tmp_path)
 
 
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read the recipe .*initramfs\.toml"):
-        image.read_recipes(tmp_path)
+        image.read_recipes(X86, tmp_path)
 
 
 def package(name: str, sha256: str = "0") -> Package:

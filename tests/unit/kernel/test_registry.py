@@ -23,14 +23,14 @@ def test_each_listed_series_is_a_quilt_directory() -> None:
 
 @pytest.mark.parametrize("version", ["6.12", "7.3"])
 def test_source_named_in_default_for_gets_the_series(version: str) -> None:
-    series = registry.default_for(f"debian:linux-source-{version}")
+    series = registry.default_for(f"debian:linux-source-{version}", "x86_64")
     assert series is not None
     assert (series.name, series.gives) == (f"hgm-{version}", "hgm-reference")
 
 
 def test_the_series_of_a_package_is_that_of_its_versions() -> None:
     for chosen in ("=6.12.107-1", "@bookworm", "@trixie=6.12.107-1"):
-        series = registry.default_for(f"debian:linux-source-6.12{chosen}")
+        series = registry.default_for(f"debian:linux-source-6.12{chosen}", "x86_64")
         assert series is not None
         assert series.name == "hgm-6.12"
 
@@ -39,7 +39,7 @@ def test_the_series_of_a_package_is_that_of_its_versions() -> None:
     "source", ["debian:linux-source-6.1", "tree:/src/linux", "git:/src/linux@v6.12", "image:/x"]
 )
 def test_no_other_source_is_patched_unasked(source: str) -> None:
-    assert registry.default_for(source) is None
+    assert registry.default_for(source, "x86_64") is None
 
 
 @pytest.mark.parametrize(

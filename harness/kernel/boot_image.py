@@ -1,29 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads the release, the payload and (if it has one) the config of a bzImage.
+"""Reads the release and (if it has one) the config of what QEMU boots: a bzImage or an Image.
 
-The header is that of the x86 boot protocol (Documentation/arch/x86/boot.rst); the search for the
-payload and for IKCONFIG is that of the kernel's scripts/extract-vmlinux and extract-ikconfig.
+The header of a bzImage is that of the x86 boot protocol (Documentation/arch/x86/boot.rst); the
+search for its payload and for IKCONFIG is that of the kernel's scripts/extract-vmlinux and
+extract-ikconfig. An Image, such as arm64's (Documentation/arch/arm64/booting.rst), is the kernel
+itself, not compressed.
 """
 
 from __future__ import annotations
 
 import bz2
 import lzma
+import re
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import command
+from harness.arch import Arch, arches
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, SourceError
 from harness.workspace import Workspace
 
-_MAGIC_AT = 0x202
 _VERSION_POINTER_AT = 0x20E
 _SETUP_SECTORS_AT = 0x1F1
 _PAYLOAD_OFFSET_AT = 0x248
 _PAYLOAD_LENGTH_AT = 0x24C
+
+_BANNER = re.compile(rb"Linux version (\d[!-~]*) ")
+#: Bytes at a file's start that tell what it is.
+HEADER = 0x210
 
 _IKCONFIG_BEGINS = b"IKCFG_ST"
 
@@ -35,30 +42,55 @@ _TOOLS: tuple[tuple[bytes, str, tuple[str, ...]], ...] = (
 )
 
 
+def arch_of(data: bytes, name: str) -> Arch:
+    """Return the architecture of a kernel image.
+
+    Args:
+        data: the start of the file, `HEADER` bytes or more.
+        name: what errors call it.
+
+    Raises:
+        SourceError: if it is not one.
+    """
+    for each in arches().values():
+        if data.startswith(each.image_magic.encode(), each.image_magic_at):
+            return each
+    made = ", ".join(f"{each.image} for {each.kernel}" for each in arches().values())
+    raise SourceError(
+        f"{name} is not a kernel image", hint=f"give what the kernel's make wrote: {made}"
+    )
+
+
 def release(data: bytes, name: str) -> str:
-    """Return the ``uname -r`` of a bzImage.
+    """Return the ``uname -r`` of a kernel image.
 
     Args:
         data: the whole file.
         name: what errors call it.
 
     Raises:
-        SourceError: if it is not a bzImage.
+        SourceError: if it has none.
     """
-    if data[_MAGIC_AT : _MAGIC_AT + 4] != b"HdrS":
-        raise SourceError(
-            f"{name} is not an x86 kernel image", hint="give the bzImage that `make bzImage` wrote"
-        )
-    pointer = int.from_bytes(data[_VERSION_POINTER_AT : _VERSION_POINTER_AT + 2], "little")
-    text = data[pointer + 0x200 : pointer + 0x400].split(b"\0")[0] if pointer else b""
-    words = text.decode("ascii", errors="replace").split()
+    if _is_packed(data, name):
+        pointer = int.from_bytes(data[_VERSION_POINTER_AT : _VERSION_POINTER_AT + 2], "little")
+        text = data[pointer + 0x200 : pointer + 0x400].split(b"\0")[0] if pointer else b""
+        words = text.decode("ascii", errors="replace").split()
+    else:
+        banner = _BANNER.search(data)
+        words = [banner[1].decode()] if banner else []
     if not words:
         raise SourceError(f"{name} has no kernel release", hint="copy or build it again")
     return words[0]
 
 
+def _is_packed(data: bytes, name: str) -> bool:
+    return arch_of(data, name).image == "bzImage"
+
+
 def check_whole(data: bytes, name: str) -> None:
-    """Raise SourceError if the file ends before its payload does."""
+    """Raise SourceError if the file ends before its payload does; an Image does not say."""
+    if not _is_packed(data, name):
+        return
     if len(data) < 0x250 or _payload_end(data) > len(data):
         raise SourceError(
             f"{name} is truncated: it has {len(data)} of {_payload_end(data)} bytes",
@@ -141,7 +173,7 @@ def _config_places(image: Path, version: str) -> Iterator[Path]:
     """Yield where the config of an image may be: in its directory, or atop its build tree."""
     yield image.with_name(".config")
     yield image.with_name(f"config-{version}")
-    if image.parent.parts[-3:] == ("arch", "x86", "boot"):
+    if image.parent.parts[-3] == "arch" and image.parent.name == "boot":
         yield image.parents[3] / ".config"
 
 
@@ -152,6 +184,7 @@ def config_beside(image: Path, version: str) -> str | None:
 
 
 def config_inside(data: bytes, workspace: Workspace, deadline: Deadline) -> str | None:
-    """Return the configuration in a bzImage (CONFIG_IKCONFIG); None without one."""
-    plain = decompress(payload(data), workspace, deadline)
+    """Return the configuration in a kernel image (CONFIG_IKCONFIG); None without one."""
+    packed = _is_packed(data, "the kernel")
+    plain = decompress(payload(data), workspace, deadline) if packed else data
     return ikconfig(plain) if plain else None
