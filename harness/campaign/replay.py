@@ -119,7 +119,7 @@ def _prepared(
     listener.know(image=guest_image.key)
     parts = {
         name: str(directory.absolute() / path)
-        for name in ("image", "config", "vmlinux")
+        for name in ("image", "config", "vmlinux", "modules")
         if (path := getattr(made_of.kernel, name))
     }
     kernel = msgspec.structs.replace(made_of.kernel, **parts)

@@ -115,6 +115,7 @@ def _located(kernel: Kernel, entry: Path) -> Kernel:
         headers=path("headers/include"),
         vmlinux=path("vmlinux"),
         coverage=path("coverage"),
+        modules=path("modules"),
     )
 
 

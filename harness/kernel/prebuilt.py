@@ -11,7 +11,7 @@ import msgspec
 from harness.arch import Arch
 from harness.context import Context
 from harness.errors import SourceError
-from harness.kernel import boot_image, finished
+from harness.kernel import boot_image, finished, modules
 from harness.kernel.specs import SourceSpec
 from harness.records.kernel import ConfigIdentity, Kernel, SeriesIdentity, SourceIdentity
 from harness.workspace import digest
@@ -38,7 +38,8 @@ def obtain_image(spec: SourceSpec, context: Context) -> Kernel:
     release = boot_image.release(data, str(path))
     boot_image.check_whole(data, str(path))
     text = boot_image.config_beside(path, release)
-    key = digest(finished.RECIPE, data, text or "")
+    loaded = modules.beside(path, release)
+    key = digest(finished.RECIPE, data, text or "", *loaded.values())
     checksum = hashlib.sha256(data).hexdigest()
     identity = SourceIdentity(spec=spec.text, kind="image", origin=f"{path}, sha256 {checksum}")
     known = finished.recorded(context.workspace.cache / "kernels" / key)
@@ -48,6 +49,10 @@ def obtain_image(spec: SourceSpec, context: Context) -> Kernel:
         text = boot_image.config_inside(data, context.workspace, context.deadline)
     with context.workspace.unfinished("kernel") as new:
         (new / guest.image).write_bytes(data)
+        if loaded:
+            (new / "modules").mkdir()
+        for number, (name, module) in enumerate(loaded.items()):
+            (new / "modules" / f"{number:02}-{name}.ko").write_bytes(module)
         configuration = ConfigIdentity(known=False)
         if text is not None:
             (new / "config").write_text(text)

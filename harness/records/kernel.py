@@ -120,6 +120,8 @@ class Kernel(Record, frozen=True, kw_only=True):
         vmlinux: absolute path of the ELF file with symbols; empty where there is none.
         coverage: absolute path of the sources whose lines it counts, each with the compiler's
             ``.gcno`` beside it; empty where it counts none.
+        modules: absolute path of a directory with the modules that the guest's init loads, in the
+            order of their names; empty where they are built in.
         toolchain: compiler and linker, one line.
         source: which source.
         series: which patches.
@@ -140,6 +142,7 @@ class Kernel(Record, frozen=True, kw_only=True):
     headers: str = ""
     vmlinux: str = ""
     coverage: str = ""
+    modules: str = ""
     toolchain: str = ""
     cached: bool = False
     build_seconds: float = 0.0

@@ -6,7 +6,7 @@
     NAME/replay.sh            does the run again with what is here: hgm replay
     NAME/result.json          the record, and all else of the run directory beside it
     NAME/ingredients.json     what the run was made of, with paths relative to NAME
-    NAME/kernel/              bzImage, config, vmlinux
+    NAME/kernel/              bzImage or Image, config, vmlinux, modules
     NAME/series.patch         what the series changed in the source, as one patch
     NAME/image/manifest.json  each package of the guest image with version and SHA-256
     NAME/programs/            the probes as they lay in the guest
@@ -93,7 +93,8 @@ def _relative(made_of: Ingredients) -> Ingredients:
     """Return the ingredients with the paths that they have in the bundle."""
     kernel = msgspec.structs.replace(
         made_of.kernel,
-        image="kernel/bzImage",
+        image=f"kernel/{Path(made_of.kernel.image).name}",
+        modules="kernel/modules" if made_of.kernel.modules else "",
         config="kernel/config" if made_of.kernel.config else "",
         vmlinux="kernel/vmlinux" if made_of.kernel.vmlinux else "",
         headers="",
@@ -114,9 +115,11 @@ def _files(run_dir: Path, made_of: Ingredients, *, vmcores: bool) -> Iterator[tu
         if path.is_file() and wanted and not path.name.startswith(".") and path.name != INGREDIENTS:
             yield path, str(inside)
     kernel = made_of.kernel
-    for made, name in ((kernel.image, "bzImage"), (kernel.config, "config")):
-        if made:
-            yield Path(made), f"kernel/{name}"
+    modules = sorted(Path(kernel.modules).iterdir()) if kernel.modules else ()
+    for made in filter(None, (kernel.image, kernel.config)):
+        yield Path(made), f"kernel/{Path(made).name}"
+    for module in modules:
+        yield module, f"kernel/modules/{module.name}"
     if kernel.vmlinux and Path(kernel.vmlinux).is_file():
         yield Path(kernel.vmlinux), "kernel/vmlinux"
     yield Path(made_of.image.manifest), "image/manifest.json"

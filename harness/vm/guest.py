@@ -432,11 +432,17 @@ def _boot_files(request: BootRequest, own: Sequence[OverlayFile], private: Path)
     with initrd.open("wb") as file:
         initrd.chmod(0o600)
         file.write(Path(request.image.initramfs).read_bytes())
-        file.write(overlay_archive([*own, *request.files]))
+        file.write(overlay_archive([*own, *_modules(request.kernel), *request.files]))
     disk = request.image.disk if request.disk else ""
     return qemu.BootFiles(
         request.kernel.image, str(initrd), disk, request.append, monitor=request.monitor
     )
+
+
+def _modules(kernel: Kernel) -> list[OverlayFile]:
+    """Return what the guest's init loads first."""
+    paths = sorted(Path(kernel.modules).iterdir()) if kernel.modules else ()
+    return [OverlayFile(f"/modules/{path.name}", path.read_bytes()) for path in paths]
 
 
 def _files_to_restore(request: BootRequest, saved: SavedGuest, private: Path) -> qemu.BootFiles:

@@ -150,6 +150,8 @@ def kernel_command_line(launch: Launch) -> str:
         # An oops ends the guest while its memory still shows the cause.
         "oops=panic",
         f"panic_print={_PANIC_BACKTRACES:#x}",
+        # Distributions' kernels answer few keys of sysrq otherwise.
+        "sysrq_always_enabled",
         # The harness marks each probe on the console by writing to /dev/kmsg.
         "printk.devkmsg=on",
         *(word for pages in launch.machine.hugepages for word in _pool_words(pages, launch)),

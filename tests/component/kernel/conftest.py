@@ -103,9 +103,9 @@ Obtain = Callable[..., Kernel]
 def get(context: Context, make_log: Path, tmp_path: Path) -> Obtain:
     """`obtain` with the test's cache and the fake make."""
 
-    def call(source: str, series: str = "none", *features: str) -> Kernel:
+    def call(source: str, series: str = "none", *features: str, arch: str = "x86_64") -> Kernel:
         return obtain(
-            KernelRequest(source=source, series=series, features=features),
+            KernelRequest(source=source, series=series, features=features, arch=arch),
             context=context,
             build_log=tmp_path / "build.log",
         )

@@ -102,3 +102,20 @@ def test_invalid_image_is_refused(get: Obtain, tmp_path: Path, data: bytes, expe
 def test_absent_image(get: Obtain, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No such file"):
         get(f"image:{tmp_path}/absent")
+
+
+def arm64_image(release: str = "6.12.7-arm64") -> bytes:
+    head = bytearray(0x1000)
+    head[0x38:0x3C] = b"ARM\x64"
+    return bytes(head) + f"Linux version {release} (a@b) #1\n\0".encode() + VMLINUX
+
+
+def test_an_arm64_image_is_read_without_being_unpacked(get: Obtain, tmp_path: Path) -> None:
+    path = tmp_path / "Image"
+    path.write_bytes(arm64_image())
+    with pytest.raises(SourceError, match="is for aarch64"):
+        get(f"image:{path}")
+    kernel = get(f"image:{path}", arch="aarch64")
+    assert (kernel.arch, kernel.release) == ("aarch64", "6.12.7-arm64")
+    assert Path(kernel.image).name == "Image"
+    assert Path(kernel.config).read_text() == CONFIG
