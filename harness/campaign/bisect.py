@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from harness import pipeline
-from harness.campaign import commits, state, strategy
+from harness.campaign import commits, order, state, strategy
 from harness.campaign.commits import History
 from harness.campaign.evaluate import Evaluator, Point
 from harness.campaign.predicate import Predicate
@@ -64,7 +64,7 @@ class _Patches:
         self._texts = texts
 
     def most_tests(self) -> int:
-        return strategy.most_tests(len(self.all) - 1)
+        return strategy.most_tests(len(self.all) - 1) + order.EXTRA_TESTS
 
     def texts(self) -> Iterable[tuple[Candidate, str]]:
         return zip(self.all[1:], self._texts(), strict=False)
@@ -72,11 +72,12 @@ class _Patches:
     def narrow(
         self, bounds: tuple[Evaluation, Evaluation], search: Search, on_top: tuple[Candidate, ...]
     ) -> Narrowed:
+        distances = order.Distances(order.files(text) for text in self._texts())
         seen = {int(each.candidate.id): each for each in bounds}
-        left = _bracket(seen, search)
+        left = _bracket(seen, search, distances)
         while left.following is not None:
             seen[left.following] = search.evaluate(self.all[left.following], on_top)
-            left = _bracket(seen, search)
+            left = _bracket(seen, search, distances)
         suspects = tuple(self.all[number] for number in left.suspects)
         return Narrowed(seen[left.before], seen[left.bad], suspects)
 
@@ -87,11 +88,16 @@ class _Patches:
         return self.all[: int(candidate.id) + 1]
 
 
-def _bracket(seen: dict[int, Evaluation], search: Search) -> strategy.Bracket:
+def _bracket(
+    seen: dict[int, Evaluation], search: Search, distances: order.Distances
+) -> strategy.Bracket:
+    made = search.evaluator.evaluations
+    built = [each for each in made if each.built] or made
     return strategy.bracket(
         {number: search.term(each) for number, each in seen.items()},
         frozenset(map(int, bounding(seen.values(), search))),
         frozenset(map(int, search.likely(seen.values()))),
+        strategy.Compiled(distances, int(built[-1].candidate.id)),
     )
 
 

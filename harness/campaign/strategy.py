@@ -7,6 +7,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from harness.campaign import order
+from harness.campaign.order import Distances
 from harness.records.campaign import Term
 
 #: Rates are estimated until so many failures were seen ...
@@ -36,8 +38,23 @@ class Bracket(NamedTuple):
     following: int | None
 
 
+class Compiled(NamedTuple):
+    """What compiling costs in a bisection.
+
+    Attributes:
+        distances: between two candidates.
+        held: the candidate that was compiled last.
+    """
+
+    distances: Distances
+    held: int
+
+
 def bracket(
-    terms: Mapping[int, Term], bounds: frozenset[int] = frozenset(), traced: Collection[int] = ()
+    terms: Mapping[int, Term],
+    bounds: frozenset[int] = frozenset(),
+    traced: Collection[int] = (),
+    compiled: Compiled | None = None,
 ) -> Bracket:
     """Return what the terms found so far leave open.
 
@@ -48,6 +65,7 @@ def bracket(
         terms: by candidate; at least one ``bad`` and, below it, one that bounds.
         bounds: those that bound the search whatever their term is.
         traced: those that are suspects for another reason: they are tried first.
+        compiled: what compiling costs; None to halve the suspects only.
     """
     bad = min(number for number, term in terms.items() if term == "bad")
     before = max(
@@ -57,11 +75,23 @@ def bracket(
     )
     suspects = tuple(range(before + 1, bad + 1))
     unknown = [number for number in suspects[:-1] if number not in terms]
-    middle = (before + bad) / 2
+    middle: float = (before + bad) / 2
     if (tried := by_trace(suspects, traced)) is not None:
         middle = tried - 1 if tried - 1 in unknown else tried
+    elif compiled is not None:
+        left = _tests_left(terms, traced)
+        next_ = order.cheapest(suspects, unknown, compiled.held, left, compiled.distances)
+        middle = middle if next_ is None else next_
     following = min(unknown, key=lambda number: (abs(number - middle), number), default=None)
     return Bracket(before, bad, suspects, following)
+
+
+def _tests_left(terms: Mapping[int, Term], traced: Collection[int]) -> int:
+    """Return how many more candidates may be tested; those that could not be do not count."""
+    ends = min(terms), max(terms)
+    made = [number for number, term in terms.items() if term != "untestable"]
+    most = most_tests(ends[1] - ends[0]) + (0 if traced else order.EXTRA_TESTS)
+    return most - sum(number not in ends for number in made)
 
 
 _Candidate = TypeVar("_Candidate")
