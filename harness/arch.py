@@ -13,6 +13,87 @@ from harness.errors import SpecError
 from harness.records.base import Record
 
 
+class Bits(Record, frozen=True, forbid_unknown_fields=True):
+    """A condition on an entry of a page table.
+
+    Attributes:
+        set: numbers of the bits that are 1.
+        clear: numbers of the bits that are 0.
+    """
+
+    set: tuple[int, ...] = ()
+    clear: tuple[int, ...] = ()
+
+
+class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """The page tables of an architecture, of 4 KiB pages with 512 entries each.
+
+    Attributes:
+        root: the register with the physical address of the top table.
+        root_bits: first and last bit of that address.
+        levels_register: the register that tells how many levels there are.
+        levels_mask: the bits of it that do.
+        levels: the number of levels, by the value of these bits.
+        frame_bits: first and last bit of the physical address in an entry.
+        valid: the bit that the CPU looks at first.
+        present: bits of which an entry has one or more if ``pte_present()`` is true of it.
+        inverted: whether Linux inverts the address in a present entry that is not valid, and the
+            offset in a swap entry, against L1TF.
+        table: an entry that leads to another table.
+        leaf: a present entry above the last level that maps memory.
+        table_grants: an entry of a table that takes away nothing of what a leaf permits.
+        writable: a leaf that can be written to.
+        user: a leaf that user mode can access.
+        accessed: a leaf that was used.
+        dirty: a leaf that was written to, for any of these.
+        no_execute: a leaf from which user mode can execute nothing.
+        uffd_wp: the bit with userfaultfd's mark in a present entry.
+        contiguous: the bit of one of 16 entries that the CPU may cache as one; -1 for none.
+        swap_uffd_wp: the bit with userfaultfd's mark in a swap entry.
+        swap_type: first bit of the type in a swap entry, of 5 bits.
+        swap_offset: first bit of the offset in a swap entry, of 50 bits.
+    """
+
+    root: str
+    root_bits: tuple[int, int]
+    levels_register: str
+    levels_mask: int
+    levels: dict[str, int]
+    frame_bits: tuple[int, int]
+    valid: int
+    present: tuple[int, ...]
+    inverted: bool
+    table: Bits
+    leaf: Bits
+    table_grants: Bits
+    writable: Bits
+    user: Bits
+    accessed: Bits
+    dirty: tuple[Bits, ...]
+    no_execute: Bits
+    uffd_wp: int
+    contiguous: int
+    swap_uffd_wp: int
+    swap_type: int
+    swap_offset: int
+
+
+class ShownRegisters(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """How QEMU shows the registers of a vCPU.
+
+    Attributes:
+        pc: regular expression of the program counter in ``info registers``, with a group.
+        user: what is there if the vCPU is in user mode, as a regular expression.
+        halted: what is there if it waits for an interrupt, as a regular expression.
+        by_gdb: registers that only QEMU's gdb server shows.
+    """
+
+    pc: str
+    user: str
+    halted: str
+    by_gdb: tuple[str, ...]
+
+
 class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One guest architecture.
 
@@ -34,6 +115,9 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         append: further kernel parameters.
         hugepage_sizes: bytes of one page, by the size's name on the kernel's command line.
         memory_overhead: bytes of memory that each node needs beyond its huge pages.
+        drgn: drgn's name of it; empty where memory dumps are not read yet.
+        registers: how QEMU shows them.
+        page_tables: of user space.
         name: the name of its table in ``arches.toml``: what ``uname -m`` prints.
     """
 
@@ -54,6 +138,9 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     append: tuple[str, ...]
     hugepage_sizes: dict[str, int]
     memory_overhead: int
+    drgn: str
+    registers: ShownRegisters
+    page_tables: PageTables
     name: str = ""
 
     @property

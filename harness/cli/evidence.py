@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import json_option, open_context, runs_option, show, timeout_option
+from harness.cli.options import (
+    guest_arch,
+    json_option,
+    open_context,
+    runs_option,
+    show,
+    timeout_option,
+)
 
 _RUN = click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 
@@ -36,9 +43,10 @@ def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, tim
         dumps = postmortem.dumps(run_dir, globs)
         record = rundir.load(run_dir)
         elf = vmlinux or postmortem.vmlinux(record, context.workspace)
+        guest = guest_arch(record.machine.arch if record.machine is not None else "")
         release = record.kernel.release if record.kernel is not None else ""
         for dump in dumps:
-            text = postmortem.write(dump.vmcore, elf, release, context.deadline)
+            text = postmortem.write(dump.vmcore, elf, release, guest, context.deadline)
             click.echo(f"#### {dump.probe}\n{text}", nl=False)
     return 0
 

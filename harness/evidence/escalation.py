@@ -32,6 +32,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from harness.arch import arch
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, QmpSilent
 from harness.evidence import postmortem, symbols, vmcore
@@ -173,12 +174,12 @@ class Escalation:
         self._vcpus = tuple(
             Vcpu(
                 number=number,
-                pc=vcpu.rip,
-                level=vcpu.cpl,
+                pc=vcpu.pc,
+                level=3 if vcpu.user else 0,
                 halted=vcpu.halted,
                 busy=busy.get(number),
             )
-            for number, vcpu in registers.parse_all(text).items()
+            for number, vcpu in registers.parse_all(text, arch(self.kernel.arch)).items()
         )
         later = self._monitor().monitor("info registers -a", limit)
         parts = (text, f"{_SAMPLE_SECONDS:g} s later:", later)
@@ -254,7 +255,8 @@ class Escalation:
     def _post_mortem(self) -> Path:
         path = self.run_dir / self._vmcore
         limit = Deadline.after(_POST_MORTEM_SECONDS, "reading the memory dump")
-        postmortem.write(path, self._vmlinux(), self.kernel.release, limit)
+        guest = arch(self.kernel.arch)
+        postmortem.write(path, self._vmlinux(), self.kernel.release, guest, limit)
         return path.with_name(POST_MORTEM)
 
     def _vmlinux(self) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import command
+from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, RecordError
 from harness.evidence.vmcore import NAME
@@ -75,18 +76,27 @@ def vmlinux(record: RunRecord, workspace: Workspace) -> Path:
     return path
 
 
-def write(vmcore: Path, vmlinux_path: Path, release: str, deadline: Deadline) -> str:
+def write(vmcore: Path, vmlinux_path: Path, release: str, guest: Arch, deadline: Deadline) -> str:
     """Return what drgn finds in a dump; it is kept in ``post-mortem.txt`` beside it.
 
+    Args:
+        vmcore: the dump.
+        vmlinux_path: the ELF file of the kernel that ran.
+        release: its ``uname -r``.
+        guest: its architecture.
+        deadline: when it must be done.
+
     Raises:
-        RecordError: if drgn cannot open the dump.
+        RecordError: if drgn cannot open the dump, or dumps of its architecture are not read yet.
         DeadlineExpired: if it took too long.
     """
+    if not guest.drgn:
+        raise RecordError(f"memory dumps of {guest.kernel} are not read yet; {vmcore} is one")
     path = vmcore.with_name("registers.txt")
-    vcpu = registers.parse(path.read_text()) if path.exists() else None
-    five = vcpu is not None and vcpu.five_levels
+    vcpu = registers.parse(path.read_text(), guest) if path.exists() else None
+    levels = (vcpu.levels if vcpu else None) or 4
     argv = [sys.executable, "-P", "-m", _PROGRAM, str(vmcore), str(vmlinux_path)]
-    argv += [release, "5" if five else "4"]
+    argv += [release, guest.name, str(levels)]
     done = command.run(argv, deadline, ok=None)
     if done.exit_code != 0:
         refused = done.exit_code == _REFUSED

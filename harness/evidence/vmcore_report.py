@@ -25,6 +25,7 @@ from drgn.helpers.linux.mm import for_each_vma, virt_to_phys
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
+from harness.arch import arch
 from harness.evidence import lock_owners, symbolize
 from harness.judge import pagetable
 from harness.judge.source_path import below_tree
@@ -39,18 +40,16 @@ _BITS = 64
 #: Runs of entries that are printed for a mapping; a split huge page can have 262144.
 MAX_RUNS = 64
 
-_CR4_LA57 = 1 << 12
-
 # drgn raises FaultError, LookupError, a plain Exception, and Python errors on damaged structures.
 _UNREADABLE = (Exception,)
 
 
 def main(argv: list[str]) -> int:
     """Print the report; return 0, or 3 where the dump cannot be opened."""
-    vmcore, vmlinux, release, levels = argv
+    vmcore, vmlinux, release, guest, levels = argv
     try:
         info = vmcoreinfo(symbolize.load(vmlinux), release, five=levels == "5")
-        prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64), vmcoreinfo=info)
+        prog = drgn.Program(drgn.Platform(drgn.Architecture[arch(guest).drgn]), vmcoreinfo=info)
         prog.set_core_dump(vmcore)
         prog.load_debug_info([vmlinux])
     except Exception as error:  # noqa: BLE001 - drgn raises it plain for what libkdumpfile says
@@ -61,13 +60,12 @@ def main(argv: list[str]) -> int:
     except LookupError:
         _say(f"{vmlinux} has no debug information, so there are no types")
         return 3
-    cr4 = _CR4_LA57 if levels == "5" else 0
     for title, part in (
         ("the task that panicked", panicked),
         ("all tasks", tasks),
         ("mutexes and rwsems that tasks wait for", lock_owners.lines),
         ("pools of huge pages", pools),
-        ("hugetlb mappings", functools.partial(mappings, cr4=cr4)),
+        ("hugetlb mappings", functools.partial(mappings, guest=guest, levels=int(levels))),
     ):
         _section(title, part, prog)
     return 0
@@ -126,7 +124,7 @@ def pools(prog: Any) -> Iterator[str]:
                 yield f"  node {node}: total {count.value_()}, free {free}"
 
 
-def mappings(prog: Any, cr4: int) -> Iterator[str]:
+def mappings(prog: Any, guest: str, levels: int) -> Iterator[str]:
     """Yield the hugetlb mappings of each process that has any."""
     processes = {task.mm.value_(): task for task in for_each_task(prog) if task.mm}
     letters = _flag_letters(prog)
@@ -135,16 +133,17 @@ def mappings(prog: Any, cr4: int) -> Iterator[str]:
         for number, vma in enumerate(found):
             if number == 0:
                 yield _task(task)
-            yield from _mapping(prog, vma, cr4, letters)
+            top = pagetable.Top(pagetable.decoder(guest), _physical(vma.vm_mm.pgd), levels)
+            yield from _mapping(prog, vma, top, letters)
 
 
-def _mapping(prog: Any, vma: Any, cr4: int, letters: bytes) -> Iterator[str]:
+def _mapping(prog: Any, vma: Any, top: pagetable.Top, letters: bytes) -> Iterator[str]:
     start, end, flags = (_number(getattr(vma, f"vm_{name}")) for name in ("start", "end", "flags"))
     uffd = ", userfaultfd" if vma.vm_userfaultfd_ctx.ctx else ""
     yield f"  {start:#x}-{end:#x} {_path(vma)}"
     yield f"    flags {flags:#x}: {' '.join(flag_names(flags, letters))}{uffd}"
     read: pagetable.ReadPage = lambda address: prog.read(address, pagetable.PAGE, True)  # noqa: E731
-    walk = pagetable.walk(read, _physical(vma.vm_mm.pgd), cr4, start, end)
+    walk = pagetable.walk(read, top, start, end)
     for level in pagetable.count(walk.runs):
         yield (
             f"    {level.level}: {level.present} present, {level.writable} writable, "

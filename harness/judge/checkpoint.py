@@ -31,6 +31,8 @@ PREFIX = "checkpoint "
 #: Longest range that is walked, so that a guest cannot make the host read and keep more.
 MAX_LENGTH = 4 << 30
 
+_CR4_LA57 = 1 << 12
+
 # Documentation/admin-guide/mm/pagemap.rst
 _PM_PRESENT = 1 << 63
 _PM_UFFD_WP = 1 << 57
@@ -117,9 +119,18 @@ def _pairs(text: str, known: frozenset[str]) -> dict[str, int]:
     return pairs
 
 
-def beacon_is_lit(read: ReadPage, cr3: int, cr4: int, asked: Checkpoint) -> int | None:
+def top(evidence: CheckpointEvidence) -> pagetable.Top:
+    """Return where the page tables of a checkpoint begin."""
+    decoder = pagetable.decoder(evidence.arch)
+    if evidence.levels:
+        return pagetable.Top(decoder, evidence.root, evidence.levels)
+    levels = 5 if evidence.cr4 & _CR4_LA57 else 4
+    return pagetable.Top(decoder, evidence.cr3 & -PAGE & decoder.frame_mask, levels)
+
+
+def beacon_is_lit(read: ReadPage, tables: pagetable.Top, asked: Checkpoint) -> int | None:
     """Return the physical address of the beacon if these are the probe's page tables, else None."""
-    physical = pagetable.translate(read, cr3, cr4, asked.beacon)
+    physical = pagetable.translate(read, tables, asked.beacon)
     if physical is None:
         return None
     token, released = struct.unpack_from("<2Q", read(physical))
@@ -133,7 +144,7 @@ def gather(evidence: CheckpointEvidence, read: ReadPage) -> None:
         KeyError: where a table entry points outside the guest's memory; `judge` reports that.
     """
     asked = parse(evidence.line)
-    pagetable.read_tables(read, evidence.cr3, evidence.cr4, asked.start, asked.end)
+    pagetable.read_tables(read, top(evidence), asked.start, asked.end)
     if asked.pagemap:
         for physical in _pages_of_pagemap(asked, evidence, read):
             read(physical)
@@ -162,11 +173,11 @@ def judge(evidence: CheckpointEvidence, read: ReadPage) -> CheckpointResult:
 def walk(evidence: CheckpointEvidence, read: ReadPage) -> pagetable.Walk:
     """Return the walk of a checkpoint's range; raises what `parse` and ``read`` do."""
     asked = parse(evidence.line)
-    return pagetable.walk(read, evidence.cr3, evidence.cr4, asked.start, asked.end)
+    return pagetable.walk(read, top(evidence), asked.start, asked.end)
 
 
 def _compare(evidence: CheckpointEvidence, asked: Checkpoint, read: ReadPage) -> CheckpointResult:
-    if beacon_is_lit(read, evidence.cr3, evidence.cr4, asked) is None:
+    if beacon_is_lit(read, top(evidence), asked) is None:
         raise ValueError("the page tables that were walked are not the probe's")
     found = walk(evidence, read)
     levels = pagetable.count(found.runs)
@@ -248,7 +259,7 @@ def _pages_of_pagemap(
 ) -> tuple[int, ...]:
     """Return the physical address of each page of the probe's copy of pagemap."""
     end = asked.pagemap + -(-asked.length // PAGE * 8 // PAGE) * PAGE
-    found = pagetable.walk(read, evidence.cr3, evidence.cr4, asked.pagemap, end)
+    found = pagetable.walk(read, top(evidence), asked.pagemap, end)
     return tuple(
         run.frame + page - run.address
         for run in found.runs

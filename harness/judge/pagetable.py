@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Walk x86-64 page tables in a guest's memory, independently of the kernel under test. Pure.
+"""Walk page tables in a guest's memory, independently of the kernel under test. Pure.
 
 The caller hands in a function that reads a page of guest-physical memory, of a live guest or from
 a file, so that a walk can be judged again. Our own, because drgn's helpers translate
 addresses only: they return neither flags nor entries that are not present.
 
-Sources: Intel SDM volume 3, 4.5 ("4-Level Paging and 5-Level Paging"); for software bits and
-entries that are not present, ``arch/x86/include/asm/pgtable_types.h``, ``pgtable_64.h`` and
-``include/linux/swapops.h`` of 6.12.
+What an entry's bits mean is in ``harness/arches.toml``, with its sources. What all architectures
+share is here: tables of 512 entries, the names of the levels, and Linux's PTE markers
+(``include/linux/swapops.h`` of 6.12).
 """
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from harness.arch import Bits, PageTables, arch
 from harness.records.probe import LevelCount
 
 #: Returns the 4096 bytes of guest memory at a physical address, which is a multiple of 4096.
@@ -26,31 +29,118 @@ PAGE = 4096
 #: Names of the levels that can hold leaf entries, by their shift.
 LEVELS: dict[int, str] = {30: "pud", 21: "pmd", 12: "pte"}
 
-PRESENT = 1 << 0
-WRITE = 1 << 1
-USER = 1 << 2
-ACCESSED = 1 << 5
-DIRTY = 1 << 6
-LARGE = 1 << 7
-#: Bit 8 of an entry without PRESENT: mapped, but no access is allowed (PROT_NONE, NUMA hints).
-PROTNONE = 1 << 8
-UFFD_WP = 1 << 10
-#: Dirty but not writable: Linux moves the bit here because of shadow stacks.
-SAVED_DIRTY = 1 << 58
-NO_EXECUTE = 1 << 63
-
-#: The bit of UFFD_WP in a swap or migration entry.
-SWAP_UFFD_WP = 1 << 2
-
-_FRAME = 0x000F_FFFF_FFFF_F000
-_CR4_LA57 = 1 << 12
 _UPPER_LEVELS = {4: {39: "pgd"}, 5: {48: "pgd", 39: "p4d"}}
 
-#: Swap type of Linux's PTE markers; the last of the 32 in every configuration.
+#: Linux's type of PTE markers in a swap entry; the last of the 32 in every configuration.
 _MARKER_TYPE = 31
 _MARKER_UFFD_WP = 1 << 0
 
+#: Entries of a set that the CPU may cache as one, with a granule of 4 KiB.
+_CONTIGUOUS = 16
+
 _TABLE = struct.Struct("<512Q")
+
+
+def _mask(bits: Iterable[int]) -> int:
+    return sum(1 << bit for bit in bits)
+
+
+@dataclass(frozen=True)
+class _Test:
+    """The bits of an entry that a `Bits` looks at, and the value that they have."""
+
+    mask: int
+    value: int
+
+    @classmethod
+    def of(cls, bits: Bits) -> _Test:
+        value = _mask(bits.set)
+        return cls(value | _mask(bits.clear), value)
+
+    def __call__(self, raw: int) -> bool:
+        return raw & self.mask == self.value
+
+
+class Decoder:
+    """What the bits of an architecture's entries mean.
+
+    Args:
+        tables: the facts.
+    """
+
+    def __init__(self, tables: PageTables) -> None:
+        first, last = tables.frame_bits
+        self.frame_mask = (1 << last + 1) - (1 << first)
+        self.is_table = _Test.of(tables.table)
+        self.is_leaf = _Test.of(tables.leaf)
+        self.grants = _Test.of(tables.table_grants)
+        self.writable = _Test.of(tables.writable)
+        self.user = _Test.of(tables.user)
+        self.accessed = _Test.of(tables.accessed)
+        self.no_execute = _Test.of(tables.no_execute)
+        self.contiguous = 1 << tables.contiguous if tables.contiguous >= 0 else 0
+        self._dirty = tuple(map(_Test.of, tables.dirty))
+        self._valid = 1 << tables.valid
+        self._present = _mask(tables.present)
+        self._inverted = tables.inverted
+        self._uffd_wp = 1 << tables.uffd_wp
+        self._swap_uffd_wp = 1 << tables.swap_uffd_wp
+        self._swap_type, self._swap_offset = tables.swap_type, tables.swap_offset
+
+    def is_present(self, raw: int) -> bool:
+        """Return what the kernel's ``pte_present()`` returns."""
+        return bool(raw & self._present)
+
+    def is_marker(self, raw: int) -> bool:
+        """Return whether an entry is a PTE marker, such as of write protection."""
+        return not self.is_present(raw) and raw >> self._swap_type & 31 == _MARKER_TYPE
+
+    def swap_offset(self, raw: int) -> int:
+        """Return the offset of a swap entry."""
+        return (~raw if self._inverted else raw) >> self._swap_offset & (1 << 50) - 1
+
+    def dirty(self, raw: int) -> bool:
+        """Return whether a present leaf entry says that its memory was written to."""
+        return any(test(raw) for test in self._dirty)
+
+    def uffd_wp(self, raw: int) -> bool:
+        """Return whether userfaultfd's write-protect mark is on an entry, present or not."""
+        if self.is_present(raw):
+            return bool(raw & self._uffd_wp)
+        if self.is_marker(raw):
+            return bool(self.swap_offset(raw) & _MARKER_UFFD_WP)
+        return bool(raw & self._swap_uffd_wp)
+
+    def frame(self, raw: int, shift: int) -> int:
+        """Return the physical address that a present leaf entry maps."""
+        inverted = self._inverted and not raw & self._valid
+        return (~raw if inverted else raw) & self.frame_mask & -(1 << shift)
+
+    def step(self, raw: int, size: int) -> int:
+        """Return by how much an entry for the memory right after that of ``raw`` is greater."""
+        if not self.is_present(raw):
+            return 0  # a marker or nothing
+        return -size if self._inverted and not raw & self._valid else size
+
+
+@functools.cache
+def decoder(name: str) -> Decoder:
+    """Return the decoder of an architecture, by what ``uname -m`` prints."""
+    return Decoder(arch(name).page_tables)
+
+
+class Top(NamedTuple):
+    """Where the page tables of a process begin.
+
+    Attributes:
+        decoder: what their entries mean.
+        root: physical address of the top table; it need not begin a page.
+        levels: 4 or 5.
+    """
+
+    decoder: Decoder
+    root: int
+    levels: int
 
 
 class Run(NamedTuple):
@@ -61,12 +151,14 @@ class Run(NamedTuple):
         shift: 12, 21 or 30.
         entries: how many.
         raw: the first entry as it is in the table; never 0. Each further one is larger by `step`.
+        decoder: what its bits mean.
     """
 
     address: int
     shift: int
     entries: int
     raw: int
+    decoder: Decoder
 
     @property
     def size(self) -> int:
@@ -81,26 +173,22 @@ class Run(NamedTuple):
     @property
     def step(self) -> int:
         """Return the difference between an entry and the one before it."""
-        return _step(self.raw, self.size)
+        return self.decoder.step(self.raw, self.size)
 
     @property
     def present(self) -> bool:
-        """Return whether the entries are present, as `is_present` defines it."""
-        return is_present(self.raw)
+        """Return whether the entries are present, as `Decoder.is_present` defines it."""
+        return self.decoder.is_present(self.raw)
 
     @property
     def uffd_wp(self) -> bool:
         """Return whether userfaultfd's write-protect mark is on the entries, present or not."""
-        if self.present:
-            return bool(self.raw & UFFD_WP)
-        if is_marker(self.raw):
-            return bool(swap_offset(self.raw) & _MARKER_UFFD_WP)
-        return bool(self.raw & SWAP_UFFD_WP)
+        return self.decoder.uffd_wp(self.raw)
 
     @property
     def frame(self) -> int:
         """Return the physical address that the first entry maps."""
-        return frame(self.raw, self.shift)
+        return self.decoder.frame(self.raw, self.shift)
 
 
 class Walk(NamedTuple):
@@ -121,61 +209,34 @@ class Walk(NamedTuple):
     odd: tuple[str, ...]
 
 
-def levels(cr4: int) -> int:
-    """Return how many levels of tables a vCPU with this CR4 walks: 4 or 5."""
-    return 5 if cr4 & _CR4_LA57 else 4
-
-
-def is_present(raw: int) -> bool:
-    """Return what the kernel's ``pte_present()`` returns."""
-    return bool(raw & (PRESENT | PROTNONE))
-
-
-def is_marker(raw: int) -> bool:
-    """Return whether an entry is a PTE marker, such as of write protection."""
-    return not is_present(raw) and raw >> 59 == _MARKER_TYPE
-
-
-def swap_offset(raw: int) -> int:
-    """Return the offset of a swap entry, which x86-64 keeps inverted in bits 9 to 58."""
-    return ~raw >> 9 & (1 << 50) - 1
-
-
-def frame(raw: int, shift: int) -> int:
-    """Return the physical address that a present leaf entry maps.
-
-    A PROTNONE entry has its address inverted (a mitigation of L1TF).
-    """
-    return (raw if raw & PRESENT else ~raw) & _FRAME & -(1 << shift)
-
-
-def walk(read: ReadPage, cr3: int, cr4: int, start: int, end: int) -> Walk:
+def walk(read: ReadPage, top: Top, start: int, end: int) -> Walk:
     """Return the mappings of a range of user addresses.
 
     Args:
         read: reads guest-physical memory; its exceptions are passed on.
-        cr3: of the vCPU; the low 12 bits and PCIDs do not matter.
-        cr4: of the vCPU; says whether there are 4 or 5 levels.
+        top: where the tables begin.
         start: first virtual address, a multiple of 4096. Entries that reach beyond the range are
             returned whole.
         end: first virtual address after the range.
     """
-    upper = _UPPER_LEVELS[levels(cr4)]
-    walker = _Walker(read, {**upper, **LEVELS})
-    walker.table(cr3 & _FRAME, max(upper), 0, start, end)
+    upper = _UPPER_LEVELS[top.levels]
+    walker = _Walker(read, top.decoder, {**upper, **LEVELS})
+    walker.table(top.root, max(upper), 0, start, end)
+    walker.check_contiguous(start, end)
     return Walk(start, end, tuple(walker.runs), walker.tables, tuple(walker.odd))
 
 
-def read_tables(read: ReadPage, cr3: int, cr4: int, start: int, end: int) -> None:
+def read_tables(read: ReadPage, top: Top, start: int, end: int) -> None:
     """Read every table that `walk` would read, for a reader that keeps the pages."""
-    upper = _UPPER_LEVELS[levels(cr4)]
-    _Walker(read, {**upper, **LEVELS}, leaves=False).table(cr3 & _FRAME, max(upper), 0, start, end)
+    upper = _UPPER_LEVELS[top.levels]
+    walker = _Walker(read, top.decoder, {**upper, **LEVELS}, leaves=False)
+    walker.table(top.root, max(upper), 0, start, end)
 
 
-def translate(read: ReadPage, cr3: int, cr4: int, address: int) -> int | None:
+def translate(read: ReadPage, top: Top, address: int) -> int | None:
     """Return the physical address of a virtual one; None where no present entry maps it."""
     page = address & -PAGE
-    for run in walk(read, cr3, cr4, page, page + PAGE).runs:
+    for run in walk(read, top, page, page + PAGE).runs:
         if run.present:
             return run.frame + (address - run.address)
     return None
@@ -184,8 +245,11 @@ def translate(read: ReadPage, cr3: int, cr4: int, address: int) -> int | None:
 class _Walker:
     """Collects the runs of a walk, depth first, so that their addresses ascend."""
 
-    def __init__(self, read: ReadPage, names: dict[int, str], *, leaves: bool = True) -> None:
+    def __init__(
+        self, read: ReadPage, entries: Decoder, names: dict[int, str], *, leaves: bool = True
+    ) -> None:
         self._read = read
+        self._decoder = entries
         self._names = names
         self._leaves = leaves
         self.runs: list[Run] = []
@@ -198,13 +262,14 @@ class _Walker:
         self.tables[name] = self.tables.get(name, 0) + 1
         first = max(start - base, 0) >> shift
         last = min((end - 1 - base) >> shift, 511)
-        data = self._read(physical)
+        offset = physical % PAGE  # of a top table that is smaller than a page
+        data = self._read(physical - offset)[offset:].ljust(PAGE, b"\0")
         if shift == 12 and not self._leaves:
             return
         entries = _TABLE.unpack(data)[first : last + 1]
         address = base + (first << shift)
         if shift == 12:
-            for run in _runs(entries, address, shift):
+            for run in _runs(self._decoder, entries, address, shift):
                 self._add(run)
             return
         for entry in entries:
@@ -213,14 +278,16 @@ class _Walker:
             address += 1 << shift
 
     def _entry(self, entry: int, shift: int, address: int, start: int, end: int) -> None:
-        if shift in LEVELS and (entry & LARGE or not is_present(entry)):
-            self._add(Run(address, shift, 1, entry))
-        elif entry & PRESENT and not entry & LARGE:
-            if not (entry & WRITE and entry & USER) or entry & NO_EXECUTE:
+        decoder = self._decoder
+        present = decoder.is_present(entry)
+        if shift in LEVELS and (decoder.is_leaf(entry) or not present):
+            self._add(Run(address, shift, 1, entry, decoder))
+        elif decoder.is_table(entry):
+            if not decoder.grants(entry):
                 self._note(
                     f"the table entry {entry:#x} for {address:#x} takes write, user or exec away"
                 )
-            self.table(entry & _FRAME, shift - 9, address, start, end)
+            self.table(entry & decoder.frame_mask, shift - 9, address, start, end)
         else:
             self._note(f"the table entry {entry:#x} for {address:#x} is invalid")
 
@@ -234,69 +301,92 @@ class _Walker:
                 return
         self.runs.append(run)
 
+    def check_contiguous(self, start: int, end: int) -> None:
+        """Note sets inside a range whose entries the CPU may take for one another, and must not.
+
+        Where one of them says so, all must, and they must map consecutive frames from an aligned
+        one on (Arm ARM, "Contiguous bit").
+        """
+        runs = [run for run in self.runs if run.present and run.raw & self._decoder.contiguous]
+        ends = {(run.end, run.frame + run.end - run.address) for run in runs}
+        starts = {(run.address, run.frame) for run in runs}
+        for run in runs:
+            span = run.size * _CONTIGUOUS
+            last = run.end, run.frame + run.end - run.address
+            before = run.address % span and run.address & -span >= start
+            after = run.end % span and (run.end | span - 1) < end
+            if (
+                (run.frame - run.address) % span
+                or (before and (run.address, run.frame) not in ends)
+                or (after and last not in starts)
+            ):
+                self._note(
+                    f"the contiguous entry {run.raw:#x} for {run.address:#x} is in an uneven set"
+                )
+
     def _note(self, line: str) -> None:
         if len(self.odd) < 8:  # a damaged table is full of them
             self.odd.append(line)
 
 
-def _step(raw: int, size: int) -> int:
-    """Return by how much an entry for the memory right after that of ``raw`` is greater."""
-    if raw & PRESENT:
-        return size
-    return -size if raw & PROTNONE else 0  # inverted; a marker or nothing
-
-
-def _runs(entries: Sequence[int], address: int, shift: int) -> Iterator[Run]:
+def _runs(decoder: Decoder, entries: Sequence[int], address: int, shift: int) -> Iterator[Run]:
     """Yield the runs in neighbouring leaf entries; a uniform table takes one comparison."""
     size, count, first = 1 << shift, len(entries), entries[0]
-    step = _step(first, size)
+    step = decoder.step(first, size)
     if entries == (tuple(range(first, first + count * step, step)) if step else (first,) * count):
         if first:
-            yield Run(address, shift, count, first)
+            yield Run(address, shift, count, first, decoder)
         return
     begun, expected = 0, first
     for index, raw in enumerate(entries):
         if raw != expected:
             if entries[begun]:
-                yield Run(address + begun * size, shift, index - begun, entries[begun])
+                length = index - begun
+                yield Run(address + begun * size, shift, length, entries[begun], decoder)
             begun = index
-        expected = raw + _step(raw, size)
+        expected = raw + decoder.step(raw, size)
     if entries[begun]:
-        yield Run(address + begun * size, shift, count - begun, entries[begun])
+        yield Run(address + begun * size, shift, count - begun, entries[begun], decoder)
 
 
 def count(runs: Sequence[Run]) -> tuple[LevelCount, ...]:
     """Return the number of entries of each level and of each flag; largest level first."""
-    kinds: dict[tuple[int, int], int] = {}
-    for _, shift, entries, raw in runs:  # a range can have a quarter of a million of them
-        kind = (shift, raw & ~_FRAME if is_present(raw) else raw)
+    if not runs:
+        return ()
+    decoder, kinds = runs[0].decoder, dict[tuple[int, int], int]()
+    present, flags = decoder.is_present, ~decoder.frame_mask
+    for _, shift, entries, raw, _ in runs:  # a range can have a quarter of a million of them
+        kind = (shift, raw & flags if present(raw) else raw)
         kinds[kind] = kinds.get(kind, 0) + entries
     of_level: dict[int, list[Run]] = {}
     for (shift, raw), entries in kinds.items():
-        of_level.setdefault(shift, []).append(Run(0, shift, entries, raw))
+        of_level.setdefault(shift, []).append(Run(0, shift, entries, raw, decoder))
     return tuple(
-        _count_level(name, of_level[shift]) for shift, name in LEVELS.items() if shift in of_level
+        _count_level(name, decoder, of_level[shift])
+        for shift, name in LEVELS.items()
+        if shift in of_level
     )
 
 
-def _count_level(name: str, kinds: Sequence[Run]) -> LevelCount:
+def _count_level(name: str, decoder: Decoder, kinds: Sequence[Run]) -> LevelCount:
     here = [kind for kind in kinds if kind.present]
     away = [kind for kind in kinds if not kind.present]
 
-    def having(bits: int) -> int:
-        return _total([kind for kind in here if kind.raw & bits])
+    def having(test: Callable[[int], bool]) -> int:
+        return _total([kind for kind in here if test(kind.raw)])
 
     return LevelCount(
         level=name,
         present=_total(here),
-        writable=having(WRITE),
-        user=having(USER),
-        accessed=having(ACCESSED),
-        dirty=having(DIRTY | SAVED_DIRTY),
-        no_execute=having(NO_EXECUTE),
+        writable=having(decoder.writable),
+        user=having(decoder.user),
+        accessed=having(decoder.accessed),
+        dirty=having(decoder.dirty),
+        no_execute=having(decoder.no_execute),
         uffd_wp=_total([kind for kind in kinds if kind.uffd_wp]),
-        markers=_total([kind for kind in away if is_marker(kind.raw)]),
-        swap=_total([kind for kind in away if not is_marker(kind.raw)]),
+        markers=_total([kind for kind in away if decoder.is_marker(kind.raw)]),
+        contiguous=having(lambda raw: bool(raw & decoder.contiguous)),
+        swap=_total([kind for kind in away if not decoder.is_marker(kind.raw)]),
     )
 
 

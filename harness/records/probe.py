@@ -140,6 +140,7 @@ class LevelCount(Record, frozen=True, kw_only=True):
         uffd_wp: userfaultfd's write-protect mark, on present entries and others.
         markers: entries that are not present and are markers of Linux.
         swap: other entries that are neither present nor empty: swap, migration, hwpoison.
+        contiguous: the contiguous bit, which x86 does not have.
     """
 
     level: str
@@ -152,6 +153,7 @@ class LevelCount(Record, frozen=True, kw_only=True):
     uffd_wp: int = 0
     markers: int = 0
     swap: int = 0
+    contiguous: int = 0
 
 
 class CheckpointEvidence(Record, frozen=True, kw_only=True):
@@ -161,8 +163,11 @@ class CheckpointEvidence(Record, frozen=True, kw_only=True):
         number: from 1, in the order of the probe's output.
         line: of the probe's output, without the ``# ``; see `harness.judge.checkpoint.parse`.
         cpu: the vCPU on which the probe was found; -1 where it was not.
-        cr3: of that vCPU.
-        cr4: of that vCPU.
+        arch: the guest's architecture, as ``uname -m`` prints it.
+        root: physical address of that vCPU's top page table.
+        levels: of its page tables; 0 in a record that has ``cr3``.
+        cr3: of that vCPU, in records made before there was ``root``.
+        cr4: likewise.
         cpl: 3 where it was caught in user mode, 0 in the kernel; -1 where it was not found.
         stopped: seconds that the guest stood still for it.
         seconds: from the line to the probe's release.
@@ -172,6 +177,9 @@ class CheckpointEvidence(Record, frozen=True, kw_only=True):
     number: int
     line: str
     cpu: int = -1
+    arch: str = "x86_64"
+    root: int = 0
+    levels: int = 0
     cr3: int = 0
     cr4: int = 0
     cpl: int = -1

@@ -25,8 +25,10 @@ import msgspec
 
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, GuestLost, QemuError
-from harness.judge import checkpoint
+from harness.judge import checkpoint, pagetable
 from harness.judge.checkpoint import Checkpoint
+from harness.judge.pagetable import Top
+from harness.records.machine import MachineSpec
 from harness.records.probe import CheckpointEvidence
 from harness.store import rundir
 from harness.vm.guest import Guest
@@ -45,12 +47,11 @@ _RELEASE_OFFSET = 8
 
 
 class _Found(NamedTuple):
-    """The vCPU that runs the probe, its registers, and where its beacon is in guest memory."""
+    """The vCPU that runs the probe, where its tables are, and its beacon in guest memory."""
 
     cpu: int
-    cr3: int
-    cr4: int
-    cpl: int
+    user: bool
+    top: Top
     beacon: int
 
 
@@ -59,13 +60,13 @@ class Watcher:
 
     Args:
         guest: the guest in which the probe runs.
-        cpus: how many vCPUs it has.
+        machine: the machine that it is.
         directory: the probe's; takes the evidence.
     """
 
-    def __init__(self, guest: Guest, cpus: int, directory: Path) -> None:
+    def __init__(self, guest: Guest, machine: MachineSpec, directory: Path) -> None:
         self._guest = guest
-        self._cpus = cpus
+        self._machine = machine
         self._directory = directory
         self._rest = b""
         self._number = 0
@@ -129,7 +130,12 @@ class Watcher:
                 found = self._find(asked, keeper, limit)
                 if found is not None:
                     evidence = msgspec.structs.replace(
-                        evidence, cpu=found.cpu, cr3=found.cr3, cr4=found.cr4, cpl=found.cpl
+                        evidence,
+                        cpu=found.cpu,
+                        arch=self._machine.arch,
+                        root=found.top.root,
+                        levels=found.top.levels,
+                        cpl=3 if found.user else 0,
                     )
                     with contextlib.suppress(KeyError):  # outside the memory: the judge reports it
                         checkpoint.gather(evidence, keeper.read)
@@ -156,12 +162,16 @@ class Watcher:
 
     def _find(self, asked: Checkpoint, keeper: _Keeper, limit: Deadline) -> _Found | None:
         """Return the vCPU that runs the probe: usually the one that it names."""
-        for cpu in sorted(range(self._cpus), key=lambda each: each != asked.cpu):
+        decoder = pagetable.decoder(self._machine.arch)
+        for cpu in sorted(range(self._machine.cpus), key=lambda each: each != asked.cpu):
             at = self._guest.memory.registers(cpu, limit)
+            if at.root is None or at.levels is None:
+                raise QemuError(f"QEMU does not show where the page tables of vCPU {cpu} are")
+            top = Top(decoder, at.root, at.levels)
             with contextlib.suppress(KeyError):  # another process's tables, which lead elsewhere
-                beacon = checkpoint.beacon_is_lit(keeper.read, at.cr3, at.cr4, asked)
+                beacon = checkpoint.beacon_is_lit(keeper.read, top, asked)
                 if beacon is not None:
-                    return _Found(cpu, at.cr3, at.cr4, at.cpl, beacon)
+                    return _Found(cpu, at.user, top, beacon)
         return None
 
 

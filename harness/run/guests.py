@@ -150,7 +150,7 @@ def _run_one(
 ) -> bool:
     """Run one probe, judge it, and return whether its guest may run another."""
     directory = store.probe_directory(spec.name)
-    watcher = Watcher(host, prepared.machine.cpus, directory)
+    watcher = Watcher(host, prepared.machine, directory)
     evidence = run_probe(
         host,
         spec,

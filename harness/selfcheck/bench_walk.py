@@ -81,7 +81,7 @@ def measure(subject: subject.Subject, rounds: int, context: Context) -> tuple[Wa
         )
         context.progress.stage("bench", f"{rounds} walks of each")
         with starting.guest_with_probes(bench, directory, disk=False) as host:
-            watcher = Watcher(host, subject.machine.cpus, directory)
+            watcher = Watcher(host, subject.machine, directory)
             ended = run_probe(host, spec, directory, context.deadline, on_output=watcher.feed)
         if ended.exit_code != 0:
             ktap = (directory / "ktap").read_text(errors="replace").strip().splitlines()

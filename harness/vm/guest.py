@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.arch import arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import (
@@ -378,7 +379,7 @@ def _running(
 
         ssh = Ssh(died)
         stack.callback(ssh.close)
-        memory = GuestMemory(machine.process, machine.qmp)
+        memory = GuestMemory(machine.process, machine.qmp, arch(request.machine.arch))
         stack.callback(memory.close)
 
         def end() -> None:

@@ -9,14 +9,19 @@ backend will do. ``gpa2hva`` of QEMU's monitor has the addresses.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
 import re
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from harness.arch import Arch
 from harness.command import Process
 from harness.deadline import Deadline
 from harness.errors import QemuError
+from harness.vm.gdbstub import GdbStub
 from harness.vm.qmp import Qmp
 from harness.vm.registers import Registers, parse
 
@@ -61,10 +66,14 @@ class GuestMemory:
     Args:
         process: its QEMU.
         qmp: the QMP session.
+        guest: its architecture.
     """
 
-    def __init__(self, process: Process, qmp: Qmp) -> None:
+    def __init__(self, process: Process, qmp: Qmp, guest: Arch) -> None:
         self._process = process
+        self._guest = guest
+        self._gdb: tempfile.TemporaryDirectory[str] | None = None
+        self._numbers: dict[str, int] = {}
         self._qmp = qmp
         self._descriptor = -1
         self._regions: tuple[Region, ...] = ()
@@ -108,13 +117,29 @@ class GuestMemory:
         Raises:
             QemuError: if QEMU does not report them, or has no such vCPU.
         """
-        found = parse(self._ask("info registers", deadline, cpu))
+        shown = self._ask("info registers", deadline, cpu)
+        found = parse("\n".join([shown, *self._by_gdb(cpu, deadline)]), self._guest)
         if found is None:
             raise QemuError(f"info registers of QEMU's monitor lacks registers of vCPU {cpu}")
         return found
 
+    def _by_gdb(self, cpu: int, deadline: Deadline) -> list[str]:
+        """Return the registers that only QEMU's gdb server shows, as the monitor would."""
+        names = self._guest.registers.by_gdb
+        if not names:
+            return []
+        if self._gdb is None:
+            self._gdb = tempfile.TemporaryDirectory(prefix="hgm-gdb-")
+            self._ask(f"gdbserver unix:{self._gdb.name}/gdb,server=on,wait=off", deadline)
+        with contextlib.closing(GdbStub(Path(self._gdb.name) / "gdb", deadline)) as stub:
+            self._numbers = self._numbers or stub.numbers(names)
+            return [f"{name}={stub.read(cpu, self._numbers[name]):x}" for name in names]
+
     def close(self) -> None:
-        """Close the file descriptor."""
+        """Close the file descriptor, and remove the socket."""
+        if self._gdb is not None:
+            self._gdb.cleanup()
+            self._gdb = None
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,53 +1,64 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Parse ``info registers`` of QEMU's monitor for x86-64. Pure."""
+"""Parse ``info registers`` of QEMU's monitor. Pure."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
+from harness.arch import Arch
+
 _CPU = re.compile(r"^CPU#(\d+)\s*$", re.MULTILINE)
-_FIELDS = {
-    name: re.compile(rf"\b{name}=([0-9a-f]+)\b") for name in ("RIP", "CPL", "HLT", "CR3", "CR4")
-}
-_LA57 = 1 << 12
 
 
 class Registers(NamedTuple):
     """The registers of a vCPU that the harness uses.
 
     Attributes:
-        rip: program counter.
-        cpl: 3 in user mode, 0 in the kernel.
-        halted: whether it waits for an interrupt.
-        cr3: physical address of the top page table, with flags in its low 12 bits.
-        cr4: bit 12 is set for five levels of page tables, clear for four.
+        pc: program counter.
+        user: whether it is in user mode.
+        halted: whether it waits for an interrupt, where QEMU shows that.
+        root: physical address of the top page table of user space; None where it is not shown.
+        levels: of these page tables; None where it is not shown, or is neither 4 nor 5.
     """
 
-    rip: int
-    cpl: int
+    pc: int
+    user: bool
     halted: bool
-    cr3: int
-    cr4: int
-
-    @property
-    def five_levels(self) -> bool:
-        """Return whether page tables have five levels."""
-        return bool(self.cr4 & _LA57)
+    root: int | None
+    levels: int | None
 
 
-def parse(text: str) -> Registers | None:
-    """Return the registers of one vCPU; None if any is missing."""
-    found = [pattern.search(text) for pattern in _FIELDS.values()]
-    if None in found:
+def parse(text: str, guest: Arch) -> Registers | None:
+    """Return the registers of one vCPU; None if the program counter is missing."""
+    shown, tables = guest.registers, guest.page_tables
+    pc = re.search(shown.pc, text)
+    if pc is None:
         return None
-    rip, cpl, halted, cr3, cr4 = (int(match[1], 16) for match in found if match)
-    return Registers(rip, cpl, bool(halted), cr3, cr4)
+    root, level = (_value(name, text) for name in (tables.root, tables.levels_register))
+    if root is not None:
+        first, last = tables.root_bits
+        root &= (1 << last + 1) - (1 << first)
+    levels = {int(value, 0): count for value, count in tables.levels.items()}
+    return Registers(
+        pc=int(pc[1], 16),
+        user=bool(re.search(shown.user, text)),
+        halted=bool(re.search(shown.halted, text)),
+        root=root,
+        levels=None if level is None else levels.get(level & tables.levels_mask),
+    )
 
 
-def parse_all(text: str) -> dict[int, Registers]:
+def _value(name: str, text: str) -> int | None:
+    found = re.search(rf"\b{name}=([0-9a-f]+)\b", text)
+    return int(found[1], 16) if found else None
+
+
+def parse_all(text: str, guest: Arch) -> dict[int, Registers]:
     """Return the registers in ``info registers -a`` by number of the vCPU, without cut ones."""
     starts = list(_CPU.finditer(text))
     ends = [match.start() for match in starts[1:]] + [len(text)]
-    found = {int(m[1]): parse(text[m.end() : end]) for m, end in zip(starts, ends, strict=True)}
+    found = {
+        int(m[1]): parse(text[m.end() : end], guest) for m, end in zip(starts, ends, strict=True)
+    }
     return {number: registers for number, registers in found.items() if registers is not None}

@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import DeadlineExpired, GuestLost, QemuError
 from harness.run.checkpoint import Watcher
+from harness.vm import spec
 
 
 def watcher(answer: Exception | None, tmp_path: Path) -> Watcher:
@@ -18,7 +19,8 @@ def watcher(answer: Exception | None, tmp_path: Path) -> Watcher:
         if answer is not None:
             raise answer
 
-    return Watcher(cast(Any, SimpleNamespace(qmp=SimpleNamespace(execute=execute))), 2, tmp_path)
+    guest = SimpleNamespace(qmp=SimpleNamespace(execute=execute))
+    return Watcher(cast(Any, guest), spec.machine(()), tmp_path)
 
 
 def test_a_qemu_that_answers_leaves_the_verdict_to_the_judge(tmp_path: Path) -> None:

@@ -5,14 +5,27 @@ from __future__ import annotations
 
 import struct
 
-from harness.judge.pagetable import LARGE, PRESENT, USER, WRITE
+from harness.judge.pagetable import Run, Top, decoder
+
+X86 = decoder("x86_64")
+
+PRESENT = 1 << 0
+WRITE = 1 << 1
+USER = 1 << 2
+LARGE = 1 << 7
+PROTNONE = 1 << 8
+UFFD_WP = 1 << 10
+NO_EXECUTE = 1 << 63
 
 #: What Linux puts into entries that lead to a table.
 TABLE = PRESENT | WRITE | USER
 #: Present, writable, user, accessed, dirty, no execute.
 LEAF = PRESENT | WRITE | USER | 0x60 | 1 << 63
 
-LA57 = 1 << 12
+
+def x86_run(address: int, shift: int, entries: int, raw: int) -> Run:
+    """Return a run of entries of x86-64."""
+    return Run(address, shift, entries, raw, X86)
 
 
 class Tables:
@@ -20,14 +33,20 @@ class Tables:
 
     Args:
         levels: 4 or 5.
+        arch: whose.
     """
 
-    def __init__(self, levels: int = 4) -> None:
+    def __init__(self, levels: int = 4, arch: str = "x86_64") -> None:
         self.pages: dict[int, bytearray] = {}
         self.levels = levels
+        self.decoder = decoder(arch)
         self._next = 0x10_0000
-        self.cr3 = self._new_page() | 0x18  # flags in the low bits, which are no address
-        self.cr4 = LA57 if levels == 5 else 0
+        self.root = self._new_page()
+
+    @property
+    def top(self) -> Top:
+        """Return where they begin."""
+        return Top(self.decoder, self.root, self.levels)
 
     def _new_page(self) -> int:
         address = self._next
@@ -37,7 +56,7 @@ class Tables:
 
     def put(self, address: int, raw: int, shift: int = 12, *, table: int = TABLE) -> None:
         """Put an entry where it maps ``address``, with the tables that lead there."""
-        at = self.cr3 & ~0xFFF
+        at = self.root
         for level in range(12 + 9 * (self.levels - 1), shift, -9):
             offset = (address >> level & 511) * 8
             (entry,) = struct.unpack_from("<Q", self.pages[at], offset)

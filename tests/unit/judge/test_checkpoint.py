@@ -9,9 +9,8 @@ import msgspec
 import pytest
 
 from harness.judge import checkpoint
-from harness.judge.pagetable import UFFD_WP
 from harness.records.probe import CheckpointEvidence, CheckpointResult
-from tests.unit.judge.tables import LEAF, Tables
+from tests.unit.judge.tables import LEAF, UFFD_WP, Tables
 
 VA, PA = 0x7F12_4000_0000, 0x1_4000_0000
 MIB2, KIB4 = 1 << 21, 1 << 12
@@ -45,7 +44,7 @@ class Scene:
     def evidence(self) -> CheckpointEvidence:
         self.tables.fill(CLAIMS_AT, struct.pack("<512Q", *self.claims))
         return CheckpointEvidence(
-            number=4, line=self.line, cr3=self.tables.cr3, cr4=self.tables.cr4
+            number=4, line=self.line, root=self.tables.root, levels=self.tables.levels
         )
 
     def judged(self) -> CheckpointResult:

@@ -8,9 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.judge import pagetable
-from harness.judge.pagetable import NO_EXECUTE, PROTNONE, UFFD_WP, Run
 from harness.records.probe import LevelCount
-from tests.unit.judge.tables import LEAF, TABLE, Tables
+from tests.unit.judge.tables import (
+    LEAF,
+    NO_EXECUTE,
+    PROTNONE,
+    TABLE,
+    UFFD_WP,
+    X86,
+    Tables,
+    x86_run,
+)
 
 VA = 0x7F12_4000_0000  # a multiple of 1 GiB
 PA = 0x1_4000_0000
@@ -23,7 +31,7 @@ HWPOISON = 27 << 59 | (~0x1234 & (1 << 50) - 1) << 9
 
 
 def walked(tables: Tables, start: int = VA, length: int = GIB) -> pagetable.Walk:
-    return pagetable.walk(tables.read, tables.cr3, tables.cr4, start, start + length)
+    return pagetable.walk(tables.read, tables.top, start, start + length)
 
 
 @pytest.mark.parametrize("levels", [4, 5])
@@ -33,7 +41,7 @@ def test_one_entry_of_each_level_is_found(levels: int, shift: int, tables: int) 
     made.map(VA, PA, shift)
     found = walked(made)
     large = 1 << 7 if shift > 12 else 0
-    assert found.runs == (Run(VA, shift, 1, PA | LEAF | large),)
+    assert found.runs == (x86_run(VA, shift, 1, PA | LEAF | large),)
     assert found.runs[0].frame == PA
     assert sum(found.tables.values()) == levels - 2 + tables
     assert found.odd == ()
@@ -44,8 +52,8 @@ def test_five_levels_use_the_upper_bits_of_an_address() -> None:
     made = Tables(5)
     made.map(high, PA)
     made.map(VA, PA + GIB)
-    assert pagetable.translate(made.read, made.cr3, made.cr4, high + 0x123) == PA + 0x123
-    assert pagetable.translate(made.read, made.cr3, made.cr4, VA + 0x123) == PA + GIB + 0x123
+    assert pagetable.translate(made.read, made.top, high + 0x123) == PA + 0x123
+    assert pagetable.translate(made.read, made.top, VA + 0x123) == PA + GIB + 0x123
     assert set(walked(made).tables) == {"pgd", "p4d", "pud", "pmd", "pte"}
 
 
@@ -54,7 +62,7 @@ def test_a_full_gib_of_4_kib_entries_is_one_run() -> None:
     for address in range(0, GIB, KIB4):
         made.map(VA + address, PA + address)
     found = walked(made)
-    assert found.runs == (Run(VA, 12, 1 << 18, PA | LEAF),)
+    assert found.runs == (x86_run(VA, 12, 1 << 18, PA | LEAF),)
     assert found.tables == {"pgd": 1, "pud": 1, "pmd": 1, "pte": 512}
     assert found.runs[0].end == VA + GIB
 
@@ -79,14 +87,14 @@ def test_a_range_begins_and_ends_inside_a_table() -> None:
     for page in range(1024):
         made.map(VA + page * KIB4, PA + page * KIB4)
     found = walked(made, VA + 500 * KIB4, 100 * KIB4)
-    assert found.runs == (Run(VA + 500 * KIB4, 12, 100, PA + 500 * KIB4 | LEAF),)
+    assert found.runs == (x86_run(VA + 500 * KIB4, 12, 100, PA + 500 * KIB4 | LEAF),)
 
 
 def test_an_entry_that_is_larger_than_the_range_counts_whole() -> None:
     made = Tables()
     made.map(VA, PA, 30)
     assert walked(made, VA + 5 * KIB4, KIB4).runs[0].entries == 1
-    assert pagetable.translate(made.read, made.cr3, made.cr4, VA + MIB2 + 7) == PA + MIB2 + 7
+    assert pagetable.translate(made.read, made.top, VA + MIB2 + 7) == PA + MIB2 + 7
 
 
 def test_an_address_without_an_entry_has_no_translation() -> None:
@@ -94,7 +102,7 @@ def test_an_address_without_an_entry_has_no_translation() -> None:
     made.map(VA, PA)
     made.put(VA + KIB4, MARKER_WP)
     for address in (VA + KIB4, VA + 2 * KIB4, VA + GIB, 0):
-        assert pagetable.translate(made.read, made.cr3, made.cr4, address) is None
+        assert pagetable.translate(made.read, made.top, address) is None
 
 
 @pytest.mark.parametrize("shift", [12, 21, 30])
@@ -115,7 +123,7 @@ def test_what_an_entry_is(raw: int, present: bool, marker: bool, uffd_wp: bool, 
     made.put(VA, raw | (1 << 7 if present and shift > 12 else 0), shift)
     (run,) = walked(made).runs
     assert (run.present, run.uffd_wp) == (present, uffd_wp)
-    assert pagetable.is_marker(run.raw) == marker
+    assert X86.is_marker(run.raw) == marker
     if present:
         assert run.frame == PA
 
@@ -129,8 +137,8 @@ def test_neighbours_without_access_keep_their_frames_inverted() -> None:
 
 
 def test_the_offset_of_a_swap_entry_is_not_inverted_to_its_reader() -> None:
-    assert pagetable.swap_offset(HWPOISON) == 0x1234
-    assert pagetable.swap_offset(MARKER_WP) == 1
+    assert X86.swap_offset(HWPOISON) == 0x1234
+    assert X86.swap_offset(MARKER_WP) == 1
 
 
 def test_entries_are_counted_by_level_and_flag() -> None:

@@ -8,11 +8,11 @@ import xml.etree.ElementTree as Xml
 
 import pytest
 
-from harness.judge.pagetable import UFFD_WP, Run
+from harness.judge.pagetable import Run
 from harness.records.probe import CheckpointResult, LevelCount
 from harness.report import page_map
 from harness.report.page_map import MapCell
-from tests.unit.judge.tables import LEAF
+from tests.unit.judge.tables import LEAF, UFFD_WP, x86_run
 
 VA, PA = 0x7F12_4000_0000, 0x1_4000_0000
 GIB, MIB2, KIB4 = 1 << 30, 1 << 21, 1 << 12
@@ -31,14 +31,14 @@ def drawn(*runs: Run, length: int = GIB, **fields: object) -> page_map.Picture:
 
 
 def test_a_gib_has_a_cell_for_each_2_mib() -> None:
-    made = drawn(Run(VA, 30, 1, PA | LEAF))
+    made = drawn(x86_run(VA, 30, 1, PA | LEAF))
     assert made.cells == (MapCell("pud", 1.0, False),) * 512
     assert [len(row) for _, row in made.rows()] == [32] * 16
     assert [offset for offset, _ in made.rows()][:2] == ["+0", "+64 MiB"]
 
 
 def test_a_2_mib_page_has_a_cell_for_each_base_page() -> None:
-    made = drawn(Run(VA + 5 * KIB4, 12, 2, PA + 5 * KIB4 | LEAF), length=MIB2)
+    made = drawn(x86_run(VA + 5 * KIB4, 12, 2, PA + 5 * KIB4 | LEAF), length=MIB2)
     assert made.cell_size == KIB4
     assert [index for index, cell in enumerate(made.cells) if cell.present] == [5, 6]
 
@@ -47,15 +47,15 @@ def test_a_2_mib_page_has_a_cell_for_each_base_page() -> None:
     ("runs", "cell"),
     [
         ((), MapCell("", 0.0, False)),
-        ((Run(VA, 21, 1, PA | LEAF),), MapCell("pmd", 1.0, False)),
-        ((Run(VA, 12, 512, PA | LEAF),), MapCell("pte", 1.0, False)),
-        ((Run(VA, 12, 128, PA | LEAF),), MapCell("pte", 0.25, False)),
+        ((x86_run(VA, 21, 1, PA | LEAF),), MapCell("pmd", 1.0, False)),
+        ((x86_run(VA, 12, 512, PA | LEAF),), MapCell("pte", 1.0, False)),
+        ((x86_run(VA, 12, 128, PA | LEAF),), MapCell("pte", 0.25, False)),
         (
-            (Run(VA, 12, 1, PA | LEAF), Run(VA + KIB4, 12, 1, PA | LEAF)),
+            (x86_run(VA, 12, 1, PA | LEAF), x86_run(VA + KIB4, 12, 1, PA | LEAF)),
             MapCell("pte", 1 / 256, False),
         ),
-        ((Run(VA, 21, 1, MARKER_WP),), MapCell("", 0.0, True)),
-        ((Run(VA, 12, 256, PA | LEAF | UFFD_WP),), MapCell("pte", 0.5, True)),
+        ((x86_run(VA, 21, 1, MARKER_WP),), MapCell("", 0.0, True)),
+        ((x86_run(VA, 12, 256, PA | LEAF | UFFD_WP),), MapCell("pte", 0.5, True)),
     ],
 )
 def test_cell(runs: tuple[Run, ...], cell: MapCell) -> None:
@@ -65,7 +65,7 @@ def test_cell(runs: tuple[Run, ...], cell: MapCell) -> None:
 
 
 def test_entries_that_cross_the_ends_of_the_range_are_cut() -> None:
-    cells = page_map.cells((Run(VA, 30, 1, PA | LEAF),), VA + 4 * MIB2, 2 * MIB2, MIB2)
+    cells = page_map.cells((x86_run(VA, 30, 1, PA | LEAF),), VA + 4 * MIB2, 2 * MIB2, MIB2)
     assert cells == (MapCell("pud", 1.0, False),) * 2
 
 
@@ -90,7 +90,9 @@ def test_a_cell_can_be_read_without_colour(cell: MapCell, shown: str) -> None:
 def test_a_pipe_gets_plain_lines() -> None:
     stream = io.StringIO()
     levels = (LevelCount(level="pmd"), LevelCount(level="pte", present=2, uffd_wp=1))
-    made = drawn(Run(VA, 12, 2, PA | LEAF), levels=levels, problems=("pagemap [red]lies[/red]",))
+    made = drawn(
+        x86_run(VA, 12, 2, PA | LEAF), levels=levels, problems=("pagemap [red]lies[/red]",)
+    )
     page_map.write((made,), stream)
     lines = stream.getvalue().splitlines()
     assert lines[0] == f"hgm/x/1G, checkpoint 2: {NAME}"
@@ -102,8 +104,8 @@ def test_a_pipe_gets_plain_lines() -> None:
 
 def test_an_svg_has_a_square_for_each_cell_and_names_problems() -> None:
     pictures = (
-        drawn(Run(VA, 12, 1, PA | LEAF), name="<b>&\x00", problems=("pagemap lies " * 30,)),
-        drawn(Run(VA, 21, 1, MARKER_WP), length=MIB2),
+        drawn(x86_run(VA, 12, 1, PA | LEAF), name="<b>&\x00", problems=("pagemap lies " * 30,)),
+        drawn(x86_run(VA, 21, 1, MARKER_WP), length=MIB2),
     )
     root = Xml.fromstring(page_map.svg(pictures))  # noqa: S314 - we wrote it
     squares = [each for each in root.iter(f"{SVG}rect") if each.get("rx")]
