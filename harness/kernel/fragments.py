@@ -9,6 +9,9 @@ depends on whose fragment it is:
   go; an error if the kernel knows it but dropped it for an unmet dependency;
 - a user's fragment: an error, unless the line before says ``# hgm: optional``.
 
+A line ``# hgm: only x86_64`` makes the symbols up to the next blank line requests for kernels of
+that architecture alone.
+
 A line of its own names objects to compile with debug information, in any directory. Flags that the
 kernel's Makefiles set for an object of that name are lost, so repeat them after ``=``::
 
@@ -27,6 +30,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness import data
+from harness.arch import Arch, arch
 from harness.errors import ConfigError, SpecError
 from harness.records.base import Record
 
@@ -83,36 +87,40 @@ class Fragment(Record, frozen=True, kw_only=True):
         path: where it is, for messages: absolute, or ``kernel-configs/NAME.config``.
         text: its contents.
         need: what becomes of its requests if the kernel does not get them.
+        arch: the kernel's name of the architecture that is asked for.
     """
 
     name: str
     path: str
     text: str
     need: Need = "always"
+    arch: str = "x86_64"
 
 
-def load(features: Sequence[str], directory: Path = DIRECTORY) -> tuple[Fragment, ...]:
+def load(features: Sequence[str], guest: Arch, directory: Path = DIRECTORY) -> tuple[Fragment, ...]:
     """Return the fragments of a kernel: `ALWAYS`, then the features, each once.
 
     Args:
         features: names of fragments, or paths that end with ``.config``.
+        guest: the kernel's architecture.
         directory: where the named ones are.
 
     Raises:
         SpecError: if one does not exist.
     """
     names = list(dict.fromkeys((*ALWAYS, *features)))
-    return tuple(_load_one(name, directory) for name in names)
+    return tuple(_load_one(name, guest, directory) for name in names)
 
 
-def _load_one(name: str, directory: Path) -> Fragment:
+def _load_one(name: str, guest: Arch, directory: Path) -> Fragment:
     is_path = "/" in name or name.endswith(".config")
     path = Path(name).expanduser().absolute() if is_path else directory / f"{name}.config"
     is_ours = path.parent == directory
     shown = f"{directory.name}/{path.name}" if is_ours else str(path)
     need: Need = "if known" if is_ours and path.stem != REQUIRED else "always"
     try:
-        return Fragment(name=name, path=shown, text=path.read_text(), need=need)
+        text = path.read_text()
+        return Fragment(name=name, path=shown, text=text, need=need, arch=guest.kernel)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         if not is_path and isinstance(error, FileNotFoundError):
@@ -131,31 +139,35 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
         ConfigError: if a line is neither a symbol, nor a comment, nor a known directive.
     """
     requests: list[ConfigRequest] = []
-    optional, comment, in_comment = False, "", False
+    optional, comment, in_comment, only = False, "", False, ""
     for number, raw in enumerate(fragment.text.splitlines(), 1):
         line, where = raw.strip(), f"{fragment.path}:{number}"
         setting = _setting(line)
         if setting is not None:
             symbol, value = setting
-            requests.append(
-                ConfigRequest(
-                    symbol=symbol,
-                    value=value,
-                    where=where,
-                    need="optional" if optional else fragment.need,
-                    reason=comment if fragment.name == REQUIRED else "",
-                )
+            request = ConfigRequest(
+                symbol=symbol,
+                value=value,
+                where=where,
+                need="optional" if optional else fragment.need,
+                reason=comment if fragment.name == REQUIRED else "",
             )
+            if only in ("", fragment.arch):
+                requests.append(request)
             optional = in_comment = False
         elif optional:
             raise ConfigError(f"{where}: `# hgm: optional` without a symbol on the next line")
         elif directive := _DIRECTIVE.match(line):
-            optional = _optional(directive[1].strip(), where)
+            word = directive[1].strip()
+            if word.startswith("only "):
+                only = arch(word.removeprefix("only ").strip()).kernel
+            else:
+                optional = _optional(word, where)
         elif text := _COMMENT.match(line):
             comment = f"{comment} {text[1]}" if in_comment else text[1]
             in_comment = True
         elif not line:
-            in_comment = False
+            in_comment, only = False, ""
         else:
             raise ConfigError(
                 f"{where}: {line!r} is not a CONFIG_ line", hint="write CONFIG_X=y or a comment"
@@ -176,7 +188,8 @@ def _setting(line: str) -> tuple[str, str] | None:
 def _optional(directive: str, where: str) -> bool:
     if directive != "optional":
         raise ConfigError(
-            f"{where}: unknown hgm directive {directive!r}", hint="the only one is `optional`"
+            f"{where}: unknown hgm directive {directive!r}",
+            hint="they are `optional` and `only ARCH`",
         )
     return True
 

@@ -91,10 +91,10 @@ def check_request(request: KernelRequest, context: Context) -> None:
     if spec.kind == "image":
         _require_unchanged(spec, request)
         return
-    fragments.merge(fragments.load(request.features))
+    guest = arch(request.arch)
+    fragments.merge(fragments.load(request.features, guest))
     if series_spec.kind != "lore":  # its mail is fetched
         _patches(request, context)
-    guest = arch(request.arch)
     source.check(spec, guest, context)  # of Debian's, it may have to fetch package lists
 
 
@@ -147,11 +147,11 @@ def _fragments_and_tools(
     request: KernelRequest, context: Context
 ) -> tuple[tuple[Fragment, ...], str]:
     """Return a request's fragments and the toolchain; what is wrong with them comes first."""
-    wanted = fragments.load(request.features)
+    guest = arch(request.arch)
+    wanted = fragments.load(request.features, guest)
     fragments.merge(wanted)
-    wanted_arch = arch(request.arch)
-    toolchain.require(wanted_arch)
-    return wanted, toolchain.identify(wanted_arch, context.workspace, context.deadline)
+    toolchain.require(guest)
+    return wanted, toolchain.identify(guest, context.workspace, context.deadline)
 
 
 def _inputs(

@@ -100,7 +100,8 @@ class Worktree:
     def build(self, key: str, final: str, deadline: Deadline) -> Path:
         """Return the build directory for a configuration key, made if it does not exist.
 
-        A new one starts as a copy of the finished one with the nearest configuration: Kbuild tracks
+        A new one starts as a copy of the finished one of the same architecture with the nearest
+        configuration: Kbuild tracks
         which objects depend on which symbol and remakes only those that differ. A feature that adds
         a driver is built in a minute; one that changes every compilation costs no less.
 
@@ -123,7 +124,8 @@ class Worktree:
             and (each / ".config").exists()
             and not (each / MARKER).exists()
         }
-        source = fragments.nearest(final, finished)
+        same = {at: text for at, text in finished.items() if _arch(text) == _arch(final)}
+        source = fragments.nearest(final, same)
         if not source:
             return
         part = self.root / f"{path.name}.part"
@@ -200,3 +202,10 @@ def _require_room(tree: str, store: Store, deadline: Deadline) -> None:
             f"the source has {taken[0]!r} at its top, where make's output directories are created",
             hint="remove it from the tree or from the patch that adds it; no kernel has one",
         )
+
+
+def _arch(config: str) -> str:
+    """Return the architecture in the heading of a ``.config``: ``# Linux/x86 6.12.118 ...``."""
+    return next(
+        (line.split()[1] for line in config.splitlines() if line.startswith("# Linux/")), ""
+    )

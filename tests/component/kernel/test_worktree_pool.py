@@ -44,6 +44,16 @@ def test_first_build_directory_is_empty_and_the_next_a_copy_of_the_nearest(tmp_p
     assert (copy / "vmlinux").read_text() == "changed"
 
 
+def test_a_build_directory_of_another_architecture_is_not_copied(tmp_path: Path) -> None:
+    worktree, deadline = Worktree(tmp_path), Deadline.after(60, "the test")
+    x86, arm64 = (
+        f"#\n# Linux/{name} 6.12.1 Kernel Configuration\nA\n" for name in ("x86", "arm64")
+    )
+    finished(worktree, "a" * 64, x86)
+    assert list(worktree.build("b" * 64, arm64, deadline).iterdir()) == []
+    assert (worktree.build("c" * 64, x86, deadline) / "vmlinux").exists()
+
+
 def test_unfinished_build_directory_is_not_copied(tmp_path: Path) -> None:
     worktree, deadline = Worktree(tmp_path), Deadline.after(60, "the test")
     (finished(worktree, "a" * 64, "A\n") / MARKER).touch()

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from harness.arch import Arch, arch
 from harness.errors import ConfigError, SpecError
 from harness.kernel import fragments
 from harness.kernel.fragments import Fragment
+
+X86, ARM64 = arch("x86_64"), arch("arm64")
 
 
 def fragment(text: str, **fields: Any) -> Fragment:
@@ -79,7 +82,7 @@ def test_unmet_compares_values_as_kconfig_does() -> None:
 
 def test_unknown_feature_lists_what_exists() -> None:
     with pytest.raises(SpecError) as caught:
-        fragments.load(["nonsense"])
+        fragments.load(["nonsense"], X86)
     assert (
         "base, cma, coverage, crashes, debug, debuginfo, failslab, hgm, kasan, kselftest, no-hgm, "
         "required, ubsan, udmabuf" in caught.value.line()
@@ -89,7 +92,7 @@ def test_unknown_feature_lists_what_exists() -> None:
 def test_fragment_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.config"
     path.write_text("CONFIG_A=y\n")
-    required, base, hgm, mine = fragments.load([str(path)])
+    required, base, hgm, mine = fragments.load([str(path)], X86)
     names = [f.name for f in (required, base, hgm, mine)]
     assert names == ["required", "base", "hgm", str(path)]
     assert [f.need for f in (required, base, hgm, mine)] == [
@@ -101,16 +104,33 @@ def test_fragment_by_path(tmp_path: Path) -> None:
     assert (base.path, mine.path) == ("kernel-configs/base.config", str(path))
 
 
+@pytest.mark.parametrize(("guest", "symbols"), [(X86, ["A", "B", "D"]), (ARM64, ["A", "C", "D"])])
+def test_a_block_is_for_one_architecture(guest: Arch, symbols: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "mine.config"
+    path.write_text(
+        "CONFIG_A=y\n# hgm: only amd64\nCONFIG_B=y\n\n"
+        "# hgm: only arm64\nCONFIG_C=y\n\n# hgm: only x86_64\n\nCONFIG_D=y\n"
+    )
+    *_, mine = fragments.load([str(path)], guest)
+    assert [request.symbol for request in fragments.parse(mine)] == symbols
+
+
+def test_a_block_for_no_architecture_is_refused() -> None:
+    with pytest.raises(SpecError, match="there is no guest architecture 'riscv'"):
+        fragments.parse(Fragment(name="x", path="x", text="# hgm: only riscv\nCONFIG_A=y\n"))
+
+
+@pytest.mark.parametrize("guest", [X86, ARM64])
 @pytest.mark.parametrize("path", sorted(fragments.DIRECTORY.glob("*.config")))
-def test_own_fragments_parse_and_ask_for_each_symbol_once(path: Path) -> None:
-    *_, loaded = fragments.load([str(path)])
+def test_own_fragments_parse_and_ask_for_each_symbol_once(path: Path, guest: Arch) -> None:
+    *_, loaded = fragments.load([str(path)], guest)
     requests = [request.symbol for request in fragments.parse(loaded)]
     assert requests
     assert len(requests) == len(set(requests))
 
 
 def test_every_required_symbol_has_its_reason() -> None:
-    required, base, *_ = fragments.load([])
+    required, base, *_ = fragments.load([], X86)
     assert all(request.reason for request in fragments.parse(required))
     asked = {request.symbol for request in fragments.parse(required)}
     assert asked.isdisjoint(request.symbol for request in fragments.parse(base))
@@ -125,8 +145,8 @@ def test_objects_with_debug_information() -> None:
         "CFLAGS_memory-failure.o=-g",
     )
     assert [request.symbol for request in fragments.parse(fragment)] == ["A"]
-    assert fragments.make_variables(fragments.load(["debug"])) == ()
-    assert "CFLAGS_hugetlb.o=-g" in fragments.make_variables(fragments.load(["debuginfo"]))
+    assert fragments.make_variables(fragments.load(["debug"], X86)) == ()
+    assert "CFLAGS_hugetlb.o=-g" in fragments.make_variables(fragments.load(["debuginfo"], X86))
 
 
 def test_sources_whose_lines_are_counted() -> None:
@@ -139,8 +159,8 @@ def test_sources_whose_lines_are_counted() -> None:
         "GCOV_PROFILE_hugetlb.o=y",
         "GCOV_PROFILE_userfaultfd.o=y",
     )
-    assert fragments.counted_sources(fragments.load(["debuginfo"])) == ()
-    assert "mm/hugetlb.c" in fragments.counted_sources(fragments.load(["coverage"]))
+    assert fragments.counted_sources(fragments.load(["debuginfo"], X86)) == ()
+    assert "mm/hugetlb.c" in fragments.counted_sources(fragments.load(["coverage"], X86))
 
 
 @pytest.mark.parametrize(
