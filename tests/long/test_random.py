@@ -29,6 +29,7 @@ FAULTS = {
     "write-protect-lost-on-mprotect": "baseline/random/2M",
     "mark-lost-on-unshare": "baseline/random-minutes/2M",
     "unprotect-makes-writable": "baseline/random-minutes/2M",
+    "scan-skips-pages-of-children": "baseline/random-minutes/2M",
 }
 
 _GRAIN = {"hgm": (), "baseline": ("--grain", "huge")}
