@@ -103,13 +103,14 @@ def check(request: RunRequest, context: Context) -> tuple[ProbeSpec, ...]:
 
 
 def _selected(request: RunRequest) -> tuple[ProbeSpec, ...]:
+    known = catalog.load(sizes=arch(request.subject.machine.arch).hugepage_sizes)
     if not request.kselftests:
         features = request.subject.kernel.features
-        return catalog.select(catalog.load(), request.probes, features)
+        return catalog.select(known, request.probes, features)
     from harness.probes import selftests  # which a run without them does without
 
     selftests.require_source(request.kselftests, request.subject.kernel.source)
-    return catalog.select(catalog.load(), request.probes) if request.probes else ()
+    return catalog.select(known, request.probes) if request.probes else ()
 
 
 def _touched(

@@ -101,7 +101,7 @@ def parse(line: str) -> Checkpoint:
         name=match["name"],
     )
     aligned = (asked.start | asked.length | asked.beacon | asked.pagemap) % PAGE == 0
-    if not aligned or asked.page not in (1 << shift for shift in pagetable.LEVELS):
+    if not aligned or asked.page not in (1 << shift for shift in range(12, 31)):
         raise ValueError("the checkpoint's range or page size is not one of whole pages")
     if not 0 < asked.length <= MAX_LENGTH or asked.end > 1 << 56:
         raise ValueError(f"the checkpoint's range is empty or longer than {MAX_LENGTH >> 30} GiB")

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +45,7 @@ from harness.records.probe import ProbeSpec
 PROBES = data.directory("probes")
 
 _CATALOG = PROBES / "catalog.toml"
+_SIZES = ("1G", "2M")
 _BYTES = {name: size for size, name in SIZE_NAMES.items()}
 
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+/[a-z0-9-]+$")]
@@ -52,7 +53,7 @@ _Line = Annotated[str, msgspec.Meta(pattern=r"^\S.*\S$")]
 _Source = Annotated[str, msgspec.Meta(pattern=r"^(c/[a-z0-9_]+\.c|python/[a-z0-9_]+\.py)$")]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_PageSize = Literal["1G", "2M"]
+_PageSize = Literal["1G", "32M", "2M", "64K"]
 
 
 class _CatalogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,8 +100,13 @@ class _Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     touches: tuple[Touches, ...] = ()
 
 
-def load(path: Path = _CATALOG) -> tuple[ProbeSpec, ...]:
+def load(path: Path = _CATALOG, sizes: Container[str] = _SIZES) -> tuple[ProbeSpec, ...]:
     """Return every probe of the catalogue, in its order, the sizes of an entry in its order.
+
+    Args:
+        path: the catalogue.
+        sizes: names of the sizes of huge pages to return; by default those that every architecture
+            has.
 
     Raises:
         SpecError: if the catalogue cannot be read, or an entry of it is wrong; names the entry.
@@ -108,7 +114,7 @@ def load(path: Path = _CATALOG) -> tuple[ProbeSpec, ...]:
     catalog = _read(path)
     entries = [_entry(raw, number, path) for number, raw in enumerate(catalog.probe, 1)]
     _check_unique([entry.name for entry in entries], path)
-    return tuple(spec for entry in entries for spec in _specs(entry))
+    return tuple(spec for entry in entries for spec in _specs(entry, sizes))
 
 
 def files(source: str) -> list[Path]:
@@ -210,9 +216,11 @@ def _check_unique(names: Sequence[str], path: Path) -> None:
         raise SpecError(f"{path}: two probes have the name {twice[0]!r}", hint="rename one")
 
 
-def _specs(entry: _CatalogEntry) -> Iterable[ProbeSpec]:
+def _specs(entry: _CatalogEntry, sizes: Container[str]) -> Iterable[ProbeSpec]:
     is_python = entry.source.startswith("python/")
     for size, seconds in entry.budget.items():
+        if size not in sizes:
+            continue
         pages = entry.pages.get(size, 0) if isinstance(entry.pages, dict) else entry.pages
         yield ProbeSpec(
             name=f"{entry.name}/{size}",

@@ -29,7 +29,7 @@ class HugePages(Record, frozen=True, kw_only=True):
     """Huge pages of one size.
 
     Attributes:
-        size: bytes of one page: 2**21 or 2**30 on x86-64.
+        size: bytes of one page, such as 2**21 or 2**30.
         count: how many pages.
     """
 
@@ -118,8 +118,8 @@ class PoolSummary(Record, frozen=True, kw_only=True):
     nodes: tuple[NodePool, ...] = ()
 
 
-#: Names of the huge-page sizes that x86-64 has, by bytes.
-SIZE_NAMES = {2**21: "2M", 2**30: "1G"}
+#: Names of the huge-page sizes that an architecture has, by bytes.
+SIZE_NAMES = {2**16: "64K", 2**21: "2M", 2**25: "32M", 2**30: "1G"}
 
 
 def size_name(size: int) -> str:

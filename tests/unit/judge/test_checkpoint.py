@@ -226,3 +226,13 @@ def test_an_invalid_checkpoint_line_is_refused(before: str, after: str, problem:
         checkpoint.parse(line)
     result = checkpoint.judge(CheckpointEvidence(number=1, line=line), lambda address: b"")
     assert problem in result.problems[0]
+
+
+def test_a_page_of_contiguous_entries_may_be_checked(scene: Scene) -> None:
+    for size, accepted in ((1 << 16, True), (1 << 25, True), (3 << 12, False), (1 << 31, False)):
+        line = scene.line.replace(f"page={MIB2:#x}", f"page={size:#x}")
+        if accepted:
+            assert checkpoint.parse(line).page == size
+        else:
+            with pytest.raises(ValueError, match="is not one of whole pages"):
+                checkpoint.parse(line)
