@@ -54,6 +54,7 @@ def test_levels_of_page_tables(guest: Arch, shown: str, levels: int | None) -> N
 
 
 def test_a_vcpu_of_arm64() -> None:
+    """The second vCPU was recorded; the first is made from it, in user mode."""
     vcpus = registers.parse_all((DATA / "qemu" / "info-registers-arm64.txt").read_text(), ARM64)
     assert [vcpu.user for vcpu in vcpus.values()] == [True, False]
     assert vcpus[1].pc == 0xFFFFA81025594984
