@@ -57,7 +57,7 @@ def test_whether_a_kernel_has_hgm_is_its_own_word(answers: str, support: HgmSupp
         ({}, ""),
         ({"pages": (HugePages(size=2**30, count=1),)}, ""),
         ({"pages": (HugePages(size=2**30, count=2),)}, "needs 2 huge pages of 1G"),
-        ({"pages": (HugePages(size=2**16, count=1),)}, "needs 1 huge pages of 65536"),
+        ({"pages": (HugePages(size=2**16, count=1),)}, "needs 1 huge pages of 64K"),
         ({"nodes": 2}, "needs 2 NUMA nodes and the machine has 1"),
     ],
 )
