@@ -30,6 +30,7 @@ FAULTS = {
     "mark-lost-on-unshare": "baseline/random-minutes/2M",
     "unprotect-makes-writable": "baseline/random-minutes/2M",
     "scan-skips-pages-of-children": "baseline/random-minutes/2M",
+    "async-write-skips-copy": "baseline/random-minutes/2M",
 }
 
 _GRAIN = {"hgm": (), "baseline": ("--grain", "huge")}
