@@ -24,6 +24,7 @@ ONE_ENTRY = {
     "uffd_wp": 0,
     "markers": 0,
     "swap": 0,
+    "contiguous": 0,
 }
 
 
