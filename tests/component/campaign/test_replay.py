@@ -83,7 +83,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in made.values():
         path.write_bytes(b"")
     guest_image = GuestImage(key="i", **{name: str(path) for name, path in made.items()})
-    monkeypatch.setattr(image, "obtain", lambda context: guest_image)
+    monkeypatch.setattr(image, "obtain", lambda guest, context: guest_image)
 
 
 def test_a_replay_without_qemu_is_recorded_as_any_run(bundle: Path, tmp_path: Path) -> None:

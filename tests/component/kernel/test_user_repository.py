@@ -300,7 +300,7 @@ def test_series_in_a_broken_repository(
     before = picture(out) if out.exists() else {}
     with pytest.raises(SeriesError) as refused:
         series.read(parse_series(f"git:{out}@v1..v3"), context)
-    check(refused.value, "--series", out, SERIES[how])
+    check(refused.value, "series", out, SERIES[how])
     assert (picture(out) if out.exists() else {}) == before
 
 
