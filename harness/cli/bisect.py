@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.mail import mail_options, sender_of, write
+from harness.cli.mail import mail_options, sender_of, write_bisections
 from harness.cli.options import (
     Command,
     json_option,
@@ -21,8 +21,6 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from email.headerregistry import Address
-
     from harness.campaign.bisect import BisectRequest
     from harness.campaign.predicate import Predicate
     from harness.context import Context
@@ -118,22 +116,9 @@ def bisect(
     if person is None:
         show(found, report.lines(found), as_json=as_json)
     else:
-        _write_mail(found, person, mail_dir)
+        click.echo(report.verdict_line(found), err=True)
+        write_bisections([found], person, mail_dir)
     return found.exit_code
-
-
-def _write_mail(found: Bisection, sender: Address, directory: Path | None) -> None:
-    """Write the mail about a culprit, and say on standard error what the bisection found."""
-    from harness.report import bisect as report
-    from harness.report import bisect_mail
-    from harness.store import rundir
-
-    click.echo(report.verdict_line(found), err=True)
-    shown = bisect_mail.evidence(found)
-    if shown is not None:
-        run_dir = Path(shown.run_dir)
-        letter = bisect_mail.letter(found, rundir.load(run_dir), run_dir)
-        write([letter], sender, directory)
 
 
 def _find(

@@ -15,6 +15,7 @@ from harness.cli.options import Command
 if TYPE_CHECKING:
     from email.headerregistry import Address
 
+    from harness.records.campaign import Bisection
     from harness.report.mail import Letter
 
 #: Seconds that git may take to say who its user is.
@@ -95,3 +96,16 @@ def write(letters: Iterable[Letter], sender: Address, directory: Path | None) ->
         path = directory / f"{number:04}-{letter.file_name}"
         atomic_write(path, message.as_bytes())
         click.echo(path)
+
+
+def write_bisections(found: Iterable[Bisection], sender: Address, directory: Path | None) -> None:
+    """Write a mail about the culprit of each bisection that has one, see `write`."""
+    from harness.report import bisect_mail
+    from harness.store import rundir
+
+    letters = []
+    for each in found:
+        if each.shown is not None:
+            run_dir = Path(each.shown.run_dir)
+            letters.append(bisect_mail.letter(each, rundir.load(run_dir), run_dir))
+    write(letters, sender, directory)

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.history import DAYS
+from harness.cli.mail import mail_options, sender_of, write_bisections
 from harness.cli.options import json_option, open_context, runs_option, show
 
 if TYPE_CHECKING:
+    from harness.campaign.matrix_file import PlannedCell
+    from harness.context import Context
+    from harness.records.campaign import MatrixResult
     from harness.records.history import Retention
 
 
@@ -21,13 +27,28 @@ if TYPE_CHECKING:
 @click.option(
     "--restart", is_flag=True, help="Begin a round although the last one was not finished."
 )
+@click.option(
+    "--bisect-new",
+    is_flag=True,
+    help="At the end bisect each test that passed before in its cell and fails now: the patches of "
+    "the series or, without one, the commits of a local repository.",
+)
 @json_option
-def matrix(file: Path, runs_dir: Path, only_list: bool, restart: bool, as_json: bool) -> int:
+@mail_options
+def matrix(
+    file: Path,
+    runs_dir: Path,
+    only_list: bool,
+    restart: bool,
+    bisect_new: bool,
+    as_json: bool,
+    **letters: Any,
+) -> int:
     """Run a matrix of kernels, series, machines and probes.
 
     FILE is TOML; docs/howto/nightly.md explains it. The same command continues a round that was
     interrupted, and begins the next one otherwise. Results go into the history; `hgm status` shows
-    what is new.
+    what is new. The mails are those of --bisect-new, one for each culprit.
 
     Exit code 1 if a kernel is wrong or was not built, 3 if a cell could not be run.
     """
@@ -35,6 +56,10 @@ def matrix(file: Path, runs_dir: Path, only_list: bool, restart: bool, as_json: 
     from harness.campaign import matrix_file
     from harness.report import rounds
 
+    mail_dir: Path | None = letters["mail_dir"]
+    wants_mail = letters["mail"] or mail_dir is not None
+    if wants_mail and not bisect_new:
+        raise click.UsageError("--mail is about what --bisect-new finds; give both")
     wanted = matrix_file.load(file)
     planned = matrix_file.cells(wanted, file)
     if only_list:
@@ -42,14 +67,44 @@ def matrix(file: Path, runs_dir: Path, only_list: bool, restart: bool, as_json: 
             click.echo(cell.names)
         click.echo(f"{len(planned)} cells, {len({cell.build for cell in planned})} kernels")
         return 0
+    person = sender_of(letters["sender"], wanted=wants_mail, as_json=as_json)
     with open_context(wanted.budget) as context:
         result = campaign.run_matrix(
             planned, file, wanted.cell_budget, runs_dir, context, restart=restart
         )
+        if bisect_new:
+            result = _bisect_new(planned, result, runs_dir, context)
     if wanted.keep is not None:
         _prune(wanted.keep, runs_dir)
-    show(result, rounds.lines(result), as_json=as_json)
+    if person is None:
+        show(result, rounds.lines(result), as_json=as_json)
+    else:
+        for line in rounds.lines(result):
+            click.echo(line, err=True)
+        write_bisections([each.found for each in result.bisections if each.found], person, mail_dir)
     return result.exit_code
+
+
+def _bisect_new(
+    planned: Sequence[PlannedCell], result: MatrixResult, runs_dir: Path, context: Context
+) -> MatrixResult:
+    """Bisect what is new; a history that is away is a warning."""
+    import datetime
+
+    from harness.campaign import bisect_new
+    from harness.errors import HarnessError
+    from harness.store.history import background, changes
+    from harness.store.history.history import opened
+
+    background.wait()
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=DAYS)
+    try:
+        with opened(background.chosen(), runs_dir) as history:
+            state = changes.state(history, since)
+    except HarnessError as error:
+        click.echo(f"warning: nothing was bisected: {error.line()}", err=True)
+        return result
+    return bisect_new.bisect_new(planned, result, state, runs_dir, context)
 
 
 def _prune(keep: Retention, runs_dir: Path) -> None:

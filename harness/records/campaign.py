@@ -148,6 +148,15 @@ class Bisection(Record, frozen=True, kw_only=True):
         return self.seconds / needed if needed else None
 
     @property
+    def shown(self) -> Evaluation | None:
+        """Return the evaluation that showed the fault, or its fix; None if none did."""
+        wanted = "good" if self.first_good else "bad"
+        for each in reversed(self.evaluations):
+            if each.term == wanted and each.reason == self.evidence:
+                return each
+        return None
+
+    @property
     def exit_code(self) -> int:
         """Return 0 if one culprit was found, else 1."""
         return 0 if self.result == "found" else 1
@@ -381,6 +390,22 @@ class MatrixCell(Record, frozen=True, kw_only=True):
     run_dir: str = ""
 
 
+class NewBisection(Record, frozen=True, kw_only=True):
+    """The bisection of what is new in one cell of a matrix.
+
+    Attributes:
+        names: of the cell, as `MatrixCell.names`.
+        tests: names of the tests that began to fail there, and fail in the kernel that was found.
+        found: the result; None if there is none.
+        reason: one line: why there is none; empty otherwise.
+    """
+
+    names: str
+    tests: tuple[str, ...]
+    found: Bisection | None = None
+    reason: str = ""
+
+
 class MatrixResult(Record, frozen=True, kw_only=True):
     """A round of a matrix: ``matrix.json``.
 
@@ -389,12 +414,14 @@ class MatrixResult(Record, frozen=True, kw_only=True):
         finished: whether each cell has had its turn.
         cells: in the order in which they were run.
         directory: absolute path of the campaign's directory.
+        bisections: of what is new; empty unless they were asked for.
     """
 
     round: int
     finished: bool
     cells: tuple[MatrixCell, ...]
     directory: str
+    bisections: tuple[NewBisection, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.probes.catalog import plain_name
-from harness.records.campaign import Bisection, Evaluation
+from harness.records.campaign import Bisection
 from harness.records.probe import ProbeResult
 from harness.records.run import RunRecord
 from harness.report import mail
@@ -50,15 +50,6 @@ def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
     title = f"{culprit.name}: " if alone else ""
     verb = "fixes" if found.first_good else "breaks"
     return Letter(subject or f"[hgm] {title}{verb} {what}", tuple(body), references)
-
-
-def evidence(found: Bisection) -> Evaluation | None:
-    """Return the evaluation that shows what the culprit does; None if it is not among them."""
-    wanted = "good" if found.first_good else "bad"
-    for each in reversed(found.evaluations):
-        if each.term == wanted and each.reason == found.evidence:
-            return each
-    return None
 
 
 def _opening(found: Bisection) -> Iterator[str]:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 
-from harness.records.campaign import MatrixResult
-from harness.report import columns
+from harness.records.campaign import Bisection, MatrixResult
+from harness.report import bisect, columns
 
 
 def lines(found: MatrixResult) -> Iterator[str]:
@@ -19,6 +20,12 @@ def lines(found: MatrixResult) -> Iterator[str]:
             yield f"    {cell.reason}"
         if cell.verdict != "PASS" and cell.run_dir:
             yield f"    {cell.run_dir}"
+    for each in found.bisections:
+        yield f"new in {each.names}: {', '.join(each.tests)}"
+        if each.found is None:
+            yield f"    not bisected: {each.reason}"
+        else:
+            yield from (f"    {line}" for line in _culprit(each.found))
     yield f"record   {found.directory}"
     counts = Counter(cell.verdict for cell in found.cells)
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
@@ -26,3 +33,9 @@ def lines(found: MatrixResult) -> Iterator[str]:
     end = "" if found.finished else "; not finished, the same command continues it"
     word = {0: "PASS", 1: "FAIL"}.get(found.exit_code, "ERROR")
     yield f"{word}: round {found.round}: {len(found.cells)} cells: {told} ({seconds:.0f} s){end}"
+
+
+def _culprit(found: Bisection) -> Iterator[str]:
+    yield bisect.verdict_line(found)
+    yield from (f"again    {shlex.join(command)}" for command in found.commands[:1])
+    yield found.directory
