@@ -77,6 +77,21 @@ class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     swap_type: int
     swap_offset: int
 
+    @property
+    def root_mask(self) -> int:
+        """Return the bits of `root` that are the address."""
+        return _mask(self.root_bits)
+
+    @property
+    def frame_mask(self) -> int:
+        """Return the bits of an entry that are the address."""
+        return _mask(self.frame_bits)
+
+
+def _mask(bits: tuple[int, int]) -> int:
+    first, last = bits
+    return (1 << last + 1) - (1 << first)
+
 
 class ShownRegisters(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """How QEMU shows the registers of a vCPU.

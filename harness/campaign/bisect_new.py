@@ -8,7 +8,7 @@ among the commits of a local repository since the run in which it last passed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -64,17 +64,18 @@ def new_failures(
     seen: set[tuple[tuple[str, str, str], str]] = set()
     for each in state.cells:
         cell = cells.get(each.latest.run_dir)
+        if cell is None:
+            continue
         groups: dict[tuple[About, str], list[str]] = {}
         good: dict[str, PastRun] = {}
-        for test in each.tests if cell else ():
-            if cell and test.alarming and test.last_good and (cell.build, test.name) not in seen:
+        for test in each.tests:
+            if test.alarming and test.last_good and (cell.build, test.name) not in seen:
                 seen.add((cell.build, test.name))
                 good[test.last_good.id] = test.last_good
                 about = _ABOUT.get(test.name, "probe")
                 groups.setdefault((about, test.last_good.id), []).append(test.name)
         for (about, run), names in groups.items():
-            if cell:
-                yield NewFailures(cell, about, tuple(names), good[run], each.latest)
+            yield NewFailures(cell, about, tuple(names), good[run], each.latest)
 
 
 def bisect_new(
@@ -120,7 +121,8 @@ def _bisections(failures: NewFailures, runs: Path, context: Context) -> Iterator
         except HarnessError as error:
             yield _without(failures, left, error.line())
             return
-        bad = tuple(name for name in left if name in _bad_in(found)) or left
+        failing = _bad_in(found)
+        bad = tuple(name for name in left if name in failing) or left
         yield NewBisection(names=str(failures.cell.names), tests=bad, found=found)
         left = tuple(name for name in left if name not in bad)
 
@@ -147,7 +149,7 @@ def _bisect(
     return bisect.bisect_commits(wanted, history, runs, context)
 
 
-def _bad_in(found: Bisection) -> Iterable[str]:
+def _bad_in(found: Bisection) -> Collection[str]:
     """Return the probes that fail in the kernel that showed the fault."""
     shown = found.shown
     if shown is None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.options import Command, json_option, runs_option, show
+
+if TYPE_CHECKING:
+    from harness.records.history import HistoryState
 
 #: How far back `hgm status` and the first page of the site look.
 DAYS = 30
@@ -95,6 +99,18 @@ def history(
     return 0
 
 
+def recent(store: str, runs_dir: Path, days: int) -> HistoryState:
+    """Return what the history says of the last days."""
+    import datetime
+
+    from harness.store.history import changes
+    from harness.store.history.history import opened
+
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
+    with opened(store, runs_dir) as found:
+        return changes.state(found, since)
+
+
 @click.command()
 @store_options
 @click.option(
@@ -113,15 +129,9 @@ def status(store: str, runs_dir: Path, days: int, as_json: bool) -> int:
     machine and probes. Exit code 1 for a regression or a new failure that is neither flaky nor a
     known issue.
     """
-    import datetime
-
     from harness.report import history as report
-    from harness.store.history import changes
-    from harness.store.history.history import opened
 
-    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
-    with opened(store, runs_dir) as found:
-        state = changes.state(found, since)
+    state = recent(store, runs_dir, days)
     show(state, report.state(state), as_json=as_json)
     return state.exit_code
 

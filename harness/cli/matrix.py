@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.history import DAYS
+from harness.cli.history import DAYS, recent
 from harness.cli.mail import mail_options, sender_of, write_bisections
 from harness.cli.options import json_option, open_context, runs_option, show
 
@@ -89,18 +89,13 @@ def _bisect_new(
     planned: Sequence[PlannedCell], result: MatrixResult, runs_dir: Path, context: Context
 ) -> MatrixResult:
     """Bisect what is new; a history that is away is a warning."""
-    import datetime
-
     from harness.campaign import bisect_new
     from harness.errors import HarnessError
-    from harness.store.history import background, changes
-    from harness.store.history.history import opened
+    from harness.store.history import background
 
     background.wait()
-    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=DAYS)
     try:
-        with opened(background.chosen(), runs_dir) as history:
-            state = changes.state(history, since)
+        state = recent(background.chosen(), runs_dir, DAYS)
     except HarnessError as error:
         click.echo(f"warning: nothing was bisected: {error.line()}", err=True)
         return result

@@ -69,8 +69,7 @@ class Decoder:
     """
 
     def __init__(self, tables: PageTables) -> None:
-        first, last = tables.frame_bits
-        self.frame_mask = (1 << last + 1) - (1 << first)
+        self.frame_mask = tables.frame_mask
         self.is_table = _Test.of(tables.table)
         self.is_leaf = _Test.of(tables.leaf)
         self.grants = _Test.of(tables.table_grants)

@@ -36,15 +36,12 @@ def parse(text: str, guest: Arch) -> Registers | None:
     if pc is None:
         return None
     root, level = (_value(name, text) for name in (tables.root, tables.levels_register))
-    if root is not None:
-        first, last = tables.root_bits
-        root &= (1 << last + 1) - (1 << first)
     levels = {int(value, 0): count for value, count in tables.levels.items()}
     return Registers(
         pc=int(pc[1], 16),
         user=bool(re.search(shown.user, text)),
         halted=bool(re.search(shown.halted, text)),
-        root=root,
+        root=None if root is None else root & tables.root_mask,
         levels=None if level is None else levels.get(level & tables.levels_mask),
     )
 
