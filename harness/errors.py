@@ -216,6 +216,10 @@ class PoolShort(InfrastructureError):
     """The guest has fewer huge pages than were asked for."""
 
 
+class GuestKilled(InfrastructureError):
+    """The host's OOM killer ended a guest's QEMU."""
+
+
 class SnapshotError(InfrastructureError):
     """A saved guest that is damaged."""
 

@@ -57,7 +57,7 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
             prepared = prepare.prepare(
                 subject, specs, context, recording.run_dir, recording, request.kselftests
             )
-            prepared = replace(prepared, fresh_guest=request.fresh_guest)
+            prepared = replace(prepared, fresh_guest=request.fresh_guest, guests=request.guests)
             found = catalog.repeated(prepared.specs, request.repeat, alone=request.alone)
             probe(prepared, found, recording)
     return recording.record

@@ -29,6 +29,7 @@ def words(request: RunRequest) -> tuple[str, ...]:
         *("--expect", request.expect.name),
         *(("--strict",) if request.strict else ()),
         *_unless("--repeat", str(request.repeat), "1"),
+        *_unless("--guests", str(request.guests), "1"),
         *(("--fresh-guest" if request.fresh_guest else "--alone",) if request.alone else ()),
     )
 

@@ -63,13 +63,15 @@ def _of_probe(probe: ProbeResult, run_dir: Path) -> Iterator[str]:
     symbols: Mapping[str, Sequence[str]] = {}
     if capture is not None:
         symbols = capture.symbols
-        yield from _of_capture(capture, named, run_dir)
+        evidence = rundir.read_evidence(run_dir / probe.directory)
+        name = evidence.console if evidence else rundir.SERIAL
+        yield from _of_capture(capture, named, run_dir, name)
     yield from _of_splats((splat.block for splat in probe.splats), symbols)
 
 
-def _of_capture(capture: Capture, named: Sequence[str], run_dir: Path) -> Iterator[str]:
+def _of_capture(capture: Capture, named: Sequence[str], run_dir: Path, name: str) -> Iterator[str]:
     """Yield the functions of the stacks that the blame was taken from, then of its other tasks."""
-    console = rundir.read_console(run_dir)[capture.console_from : capture.console_to]
+    console = rundir.read_console(run_dir, name)[capture.console_from : capture.console_to]
     found = stacks.parse(decode(console))
     blamed = [stack for stack in found if set(named) & set(_all_names(stack, capture))]
     tasks = {stack.name for stack in blamed}

@@ -86,6 +86,15 @@ def _profiles() -> Iterable[str]:
     "after one boot and kept.",
 )
 @click.option(
+    "--guests",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run up to N guests at the same time, the longest probes first; fewer where this host has "
+    "not the CPUs for them, or the memory for their pools.",
+)
+@click.option(
     "--against",
     metavar="SPEC",
     help="Run with this series first (none: the source alone), then with --series, and compare the "
@@ -135,7 +144,7 @@ def _run_against(
     return done.exit_code
 
 
-def _run_request(
+def _run_request(  # noqa: PLR0913 - one for each option
     *,
     probes: tuple[str, ...],
     touched: str,
@@ -144,6 +153,7 @@ def _run_request(
     strict: bool,
     repeat: int,
     own_guest: str | None,
+    guests: int,
     **options: Any,
 ) -> RunRequest:
     from harness.kernel import registry
@@ -168,6 +178,7 @@ def _run_request(
         repeat=repeat,
         alone=own_guest is not None,
         fresh_guest=own_guest == _RESTORED,
+        guests=guests,
     )
 
 

@@ -110,6 +110,10 @@ class PromiseAnswer(Record, frozen=True, kw_only=True):
     word: str = ""
 
 
+#: The console of a run's guests; those that run at the same time have one each below ``guests``.
+CONSOLE = "serial.log"
+
+
 class Splat(Record, frozen=True, kw_only=True):
     """An error report that the kernel printed on its console.
 
@@ -118,12 +122,14 @@ class Splat(Record, frozen=True, kw_only=True):
         title: its first line without time stamp.
         block: all of it, a line each.
         offset: bytes from the start of the text it was found in.
+        console: the console's file in the run directory.
     """
 
     kind: str
     title: str
     block: tuple[str, ...]
     offset: int
+    console: str = CONSOLE
 
 
 class LevelCount(Record, frozen=True, kw_only=True):
@@ -282,8 +288,9 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
         exit_code: the program's, as the shell counts; None where it is not known.
         seconds: wall time on the host.
         budget: seconds it was given.
-        console_from: offset in ``serial.log`` where it began, bytes.
-        console_to: offset in ``serial.log`` where it ended, bytes.
+        console_from: offset in its guest's console where it began, bytes.
+        console_to: offset in that console where it ended, bytes.
+        console: the console's file, relative to the run directory.
         detail: one line about how it ended where that was not by itself.
         rules: how its output is read.
         program: the name of its process in the guest, as the kernel prints it.
@@ -302,6 +309,7 @@ class ProbeEvidence(Record, frozen=True, kw_only=True):
     budget: float
     console_from: int
     console_to: int
+    console: str = CONSOLE
     detail: str = ""
     rules: Rules = "ktap"
     program: str = ""
@@ -353,7 +361,7 @@ class Capture(Record, frozen=True, kw_only=True):
         why: ``hang``, ``crash``, or ``splat`` (it did neither, and the kernel reported one).
         steps: in the order they were taken.
         vcpus: the virtual CPUs in the first sample.
-        console_from: offset in ``serial.log`` where what the capture made the kernel say begins.
+        console_from: offset in the console where what the capture made the kernel say begins.
         console_to: where it ends.
         symbols: for each place as the kernel prints it (``func+0x1/0x2``), or address
             (``0xffffffff81000000``), what it is: ``func at mm/file.c:12``, inlined ones first.

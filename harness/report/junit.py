@@ -80,7 +80,7 @@ def _details(probe: ProbeResult) -> Iterator[str]:
 
 def _blocks(splats: tuple[Splat, ...]) -> Iterator[str]:
     for splat in splats:
-        yield f"--- {splat.kind} on the console, byte {splat.offset}"
+        yield f"--- {splat.kind} in {splat.console}, byte {splat.offset}"
         yield from splat.block
 
 

@@ -4,29 +4,36 @@
 One guest is used as long as possible. A guest in which a probe crashed, hung, was lost,
 left a splat, or left the pools other than it found them is never used again, nor is one whose probe
 taints it by design or is to be alone; the probes that are left get a new one. Where each probe is
-to have a fresh guest, that is restored from a snapshot.
+to have a fresh guest, that is restored from a snapshot. Several guests may run at the same time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from harness.errors import SpecError
-from harness.judge import machine
+import msgspec
+
+from harness import command
+from harness.errors import GuestKilled, HarnessError, SpecError
 from harness.records.machine import GuestOrigin, MachineSpec, PoolSummary, size_name
-from harness.records.probe import ProbeResult, ProbeSpec
-from harness.run import calibration, coverage, judging, other_kernel
+from harness.records.probe import ProbeEvidence, ProbeResult, ProbeSpec
+from harness.run import calibration, coverage, judging, other_kernel, parallel
 from harness.run.accounting import LeakCheck
 from harness.run.capture import captured
 from harness.run.checkpoint import Watcher
 from harness.run.features import hgm_support
+from harness.run.parallel import Queue
 from harness.run.prepare import Prepared
 from harness.run.probe import FEATURES, run_probe
 from harness.run.starting import FreshGuests, before_its_first_probe, guest_with_probes, soon
 from harness.store import rundir
 from harness.store.rundir import RunStore
-from harness.vm import pool
+from harness.vm import hoststat, pool
 from harness.vm.guest import Guest
 
 
@@ -45,46 +52,149 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
             store.add_probe(ProbeResult(name=spec.name, status="SKIP", reason=reason))
         else:
             left.append(spec)
-    total = len(left)
-    fresh = FreshGuests(prepared, store.run_dir) if prepared.fresh_guest else None
-    while left:
-        with _guest(prepared, fresh, left, store) as host:
-            with before_its_first_probe():
-                timeout_scale = _meet(prepared, host, store)
-                leak_check = LeakCheck(host, prepared.context.deadline)
-            usable = True
-            while left and usable:
-                prepared.context.progress.step(total - len(left), total, "probes")
-                probe = left.pop(0)
-                usable = _run_one(prepared, host, probe, store, leak_check, timeout_scale)
-            if lost := coverage.collect(prepared.kernel, host, store.run_dir, soon(prepared)):
-                store.note([lost])
-            if usable:
-                prepared.context.progress.step(total, total, "probes")
-                host.power_off(prepared.context.progress)
+    count = _how_many(prepared, len(left), store)
+    if count > 1:
+        seconds = parallel.earlier_seconds(store.run_dir.parent)
+        left = list(parallel.longest_first(left, seconds))
+    lanes = _Lanes(prepared, store, Queue(left))
+    parallel.work(count, lanes.run, lanes.stop)
     _know_splats(prepared, store)
 
 
-@contextlib.contextmanager
-def _guest(
-    prepared: Prepared, fresh: FreshGuests | None, left: Sequence[ProbeSpec], store: RunStore
-) -> Iterator[Guest]:
-    """Yield a guest for one of the probes that are left, or for all, and record its origin."""
-    if fresh is not None:
-        with fresh.guest(left[0]) as (host, origin):
-            store.know(guests=(*store.record.guests, origin))
+def _how_many(prepared: Prepared, probes: int, store: RunStore) -> int:
+    """Return how many guests run at the same time, and record it where it is not what was asked."""
+    wanted = min(prepared.guests, probes)
+    count, why = parallel.admitted(wanted, prepared.machine) if wanted > 1 else (1, "")
+    if why:
+        note = f"{count} of {wanted} guests at the same time: {why}"
+        store.note([note])
+        prepared.context.progress.note(note)
+    return count
+
+
+class _Lanes:
+    """Runs the probes of a queue, in one guest after the other in each lane.
+
+    Args:
+        prepared: all that guests need.
+        store: takes the results.
+        queue: the probes.
+    """
+
+    def __init__(self, prepared: Prepared, store: RunStore, queue: Queue) -> None:
+        self._prepared, self._store, self._queue = prepared, store, queue
+        self._now: dict[int, str] = {}
+        self._processes: dict[int, command.Process] = {}
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End all guests; what their probes had yet to say is not recorded."""
+        self._stopping = True
+        self._queue.close()
+        for process in list(self._processes.values()):
+            process.kill()
+
+    def run(self, number: int) -> None:
+        """Run probes in the guests of one lane until none is left."""
+        directory = self._store.run_dir
+        if number:
+            directory = directory / rundir.GUESTS / str(number + 1)
+            directory.mkdir(parents=True, exist_ok=True)
+        prepared = replace(self._prepared, started=functools.partial(self._started, number))
+        fresh = FreshGuests(prepared, directory) if prepared.fresh_guest else None
+        while (first := self._queue.take()) is not None:
+            kills, probe = hoststat.oom_kills(), first
+            try:
+                with self._guest(prepared, fresh, first, directory) as host:
+                    for probe in self._one_guest(prepared, host, first, directory):
+                        self._now[number] = probe.name
+            except HarnessError as error:
+                if self._stopping:
+                    return
+                if not self._killed(number, kills):
+                    raise
+                why = f"{probe.name}: the host's OOM killer ended its guest; it is run again"
+                prepared.context.progress.note(why)
+                self._queue.give_back(probe, GuestKilled(f"{_KILLED}: {error.message}"))
+                self._store.note([why])
+            finally:
+                self._now.pop(number, None)
+
+    def _started(self, number: int, process: command.Process) -> None:
+        self._processes[number] = process
+        if self._stopping:
+            process.kill()
+
+    def _killed(self, number: int, kills: int) -> bool:
+        """Return whether the OOM killer ended the lane's last guest, of those killed since."""
+        process = self._processes.get(number)
+        return process is not None and _was_killed(process, kills)
+
+    def _one_guest(
+        self, prepared: Prepared, host: Guest, first: ProbeSpec, directory: Path
+    ) -> Iterator[ProbeSpec]:
+        """Run probes in a guest while it is usable and some are left; yield each before it runs."""
+        store, kills = self._store, hoststat.oom_kills()
+        with before_its_first_probe():
+            timeout_scale = _meet(prepared, host, store)
+            leak_check = LeakCheck(host, prepared.context.deadline)
+        console = str((directory / rundir.SERIAL).relative_to(store.run_dir))
+        usable, probe = True, first
+        while usable:
+            yield probe
+            self._show()
+            seen = _run(prepared, host, probe, store, leak_check, timeout_scale)
+            if self._stopping:
+                return
+            if seen.ended == "lost" and _was_killed(host.qemu.process, kills):
+                raise GuestKilled(f"{_KILLED} in {probe.name}")
+            seen = msgspec.structs.replace(seen, console=console)
+            usable = may_share(probe, _judged(prepared, host, seen, store))
+            self._queue.finish()
+            following = self._queue.take() if usable else None
+            if following is None:
+                break
+            probe = following
+        with store.lock:
+            lost = coverage.collect(prepared.kernel, host, store.run_dir, soon(prepared))
+        if lost:
+            store.note([lost])
+        if usable:
+            self._show()
+            host.power_off(prepared.context.progress)
+
+    def _show(self) -> None:
+        running = ", ".join(self._now[number] for number in sorted(self._now))
+        unit = f"probes, running {running}" if len(self._now) > 1 else "probes"
+        self._prepared.context.progress.step(self._queue.done, self._queue.total, unit)
+
+    @contextlib.contextmanager
+    def _guest(
+        self, prepared: Prepared, fresh: FreshGuests | None, first: ProbeSpec, directory: Path
+    ) -> Iterator[Guest]:
+        """Yield a guest for one probe, or for all that are left, and record its origin."""
+        if fresh is not None:
+            with fresh.guest(first) as (host, origin):
+                self._store.add_guest(origin)
+                yield host
+            return
+        with guest_with_probes(prepared, directory, disk=self._queue.wants_disk(first)) as host:
+            self._store.add_guest(GuestOrigin(how="booted"))
             yield host
-        return
-    disk = any(spec.wants_disk for spec in left)
-    with guest_with_probes(prepared, store.run_dir, disk=disk) as host:
-        store.know(guests=(*store.record.guests, GuestOrigin(how="booted")))
-        yield host
+
+
+_KILLED = "the host's OOM killer ended the guest"
+
+
+def _was_killed(process: command.Process, kills: int) -> bool:
+    """Return whether the OOM killer, after it had killed so many, ended a process."""
+    return process.poll() == 128 + signal.SIGKILL and hoststat.oom_kills() > kills
 
 
 def _know_splats(prepared: Prepared, store: RunStore) -> None:
     """Record what the kernel reported outside of any probe, and what of it is the machine's."""
     found = judging.outside_splats(store.run_dir)
-    if machine.before_init(found.kernel, rundir.read_console(store.run_dir)):
+    if judging.any_before_init(store.run_dir, found.kernel):
         store.note([other_kernel.boot(prepared, store.run_dir)])
         found = judging.outside_splats(store.run_dir)
     store.know(splats=found.kernel, machine_splats=found.machine)
@@ -140,15 +250,15 @@ def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
     return timeout_scale
 
 
-def _run_one(
+def _run(
     prepared: Prepared,
     host: Guest,
     spec: ProbeSpec,
     store: RunStore,
     leak_check: LeakCheck,
     timeout_scale: float,
-) -> bool:
-    """Run one probe, judge it, and return whether its guest may run another."""
+) -> ProbeEvidence:
+    """Run one probe and return its evidence, with the huge-page accounting after it."""
     directory = store.probe_directory(spec.name)
     watcher = Watcher(host, prepared.machine, directory)
     evidence = run_probe(
@@ -159,7 +269,14 @@ def _run_one(
         timeout_scale=timeout_scale,
         on_output=watcher.feed,
     )
-    evidence = leak_check.close(evidence, prepared.context.deadline)
+    return leak_check.close(evidence, prepared.context.deadline)
+
+
+def _judged(
+    prepared: Prepared, host: Guest, evidence: ProbeEvidence, store: RunStore
+) -> ProbeResult:
+    """Capture what a probe that went wrong left, record its evidence and result, and return it."""
+    directory = store.probe_directory(evidence.name)
     evidence, capture = captured(prepared, host, evidence, store, directory)
     store.keep(evidence, capture)
     issues = judging.issues_of(store.record.kernel)
@@ -168,7 +285,7 @@ def _run_one(
     prepared.context.progress.note(
         f"{result.status:<5} {result.name}" + (result.reason and f": {result.reason}")
     )
-    return may_share(spec, result)
+    return result
 
 
 def may_share(spec: ProbeSpec, result: ProbeResult) -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def judge(run_dir: Path, evidence: ProbeEvidence, issues: Sequence[KnownIssue] =
     Raises:
         RecordError: if a file is absent or damaged.
     """
-    return _judge(run_dir, evidence, rundir.read_console(run_dir), issues)
+    return _judge(run_dir, evidence, rundir.read_console(run_dir, evidence.console), issues)
 
 
 def outside_splats(run_dir: Path) -> BootSplats:
@@ -55,15 +55,38 @@ def outside_splats(run_dir: Path) -> BootSplats:
     Raises:
         RecordError: if a file is damaged.
     """
-    spans = []
+    spans: dict[str, list[tuple[int, int]]] = {name: [] for name in rundir.consoles(run_dir)}
     for item in rundir.all_evidence(run_dir):
-        spans.append((item.console_from, item.console_to))
+        known = spans.setdefault(item.console, [])
+        known.append((item.console_from, item.console_to))
         capture = rundir.read_capture(run_dir / rundir.directory_for(item.name))
         if capture is not None:
-            spans.append((capture.console_from, capture.console_to))
-    console = rundir.read_console(run_dir)
-    found = dmesg.outside(dmesg.scan(lines.decode(console)), spans)
-    return machine.divide(found, console, rundir.read_console(run_dir, rundir.OTHER_SERIAL))
+            known.append((capture.console_from, capture.console_to))
+    other = rundir.read_console(run_dir, rundir.OTHER_SERIAL)
+    parts = []
+    for name, known in spans.items():
+        console = rundir.read_console(run_dir, name)
+        found = dmesg.outside(_on(name, dmesg.scan(lines.decode(console))), known)
+        parts.append(machine.divide(found, console, other))
+    return BootSplats(
+        tuple(splat for part in parts for splat in part.kernel),
+        tuple(splat for part in parts for splat in part.machine),
+    )
+
+
+def any_before_init(run_dir: Path, splats: Sequence[Splat]) -> bool:
+    """Return whether one of some splats was printed before its guest's init."""
+    return any(
+        machine.before_init(
+            [splat for splat in splats if splat.console == name],
+            rundir.read_console(run_dir, name),
+        )
+        for name in rundir.consoles(run_dir)
+    )
+
+
+def _on(console: str, splats: Iterable[Splat]) -> tuple[Splat, ...]:
+    return tuple(msgspec.structs.replace(splat, console=console) for splat in splats)
 
 
 class Judged(NamedTuple):
@@ -90,21 +113,27 @@ def rejudge(run_dir: Path) -> Judged:
         RecordError: if the record or a piece of evidence is absent or damaged.
     """
     record = rundir.load(run_dir)
-    console = rundir.read_console(run_dir)
+    consoles: dict[str, bytes] = {}
+
+    def result(item: ProbeEvidence) -> ProbeResult:
+        if item.console not in consoles:
+            consoles[item.console] = rundir.read_console(run_dir, item.console)
+        return _judge(run_dir, item, consoles[item.console], issues)
+
     issues = issues_of(record.kernel)
     evidence = {item.name: item for item in rundir.all_evidence(run_dir)}
     results: list[ProbeResult] = []
     for probe in record.probes:
         item = evidence.pop(probe.name, None)
         if item is not None:
-            results.append(_judge(run_dir, item, console, issues))
+            results.append(result(item))
         elif not probe.directory:
             results.append(probe)
         else:
             missing = run_dir / rundir.directory_for(probe.name) / rundir.EVIDENCE
             raise RecordError(f"{missing} is missing, yet the record says {probe.status}")
     late = sorted(evidence.values(), key=lambda item: item.console_from)
-    results += [_judge(run_dir, item, console, issues) for item in late]
+    results += [result(item) for item in late]
     return Judged(tuple(results), *outside_splats(run_dir))
 
 
@@ -191,7 +220,8 @@ def _judge(
         issues=issues,
     )
     files = tuple(step.file for step in capture.steps if step.file) if capture else ()
-    return msgspec.structs.replace(result, directory=directory, evidence=files)
+    splats = _on(evidence.console, result.splats)
+    return msgspec.structs.replace(result, directory=directory, evidence=files, splats=splats)
 
 
 def _console_slice(

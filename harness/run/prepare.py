@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.arch import arch
+from harness.command import Process
 from harness.context import Context
 from harness.image import image
 from harness.kernel.obtain import obtain
@@ -36,6 +37,8 @@ class Prepared:
         context: cache, deadline, progress.
         specs: the probes that the guest holds, the kernel's own tests among them.
         fresh_guest: whether each probe's guest is restored from a snapshot.
+        guests: how many may run at the same time.
+        started: is called with the process of each guest.
     """
 
     kernel: Kernel
@@ -46,6 +49,8 @@ class Prepared:
     context: Context
     specs: tuple[ProbeSpec, ...] = ()
     fresh_guest: bool = False
+    guests: int = 1
+    started: Callable[[Process], None] = lambda process: None
 
 
 def ingredients(prepared: Prepared, specs: Sequence[ProbeSpec]) -> Ingredients:

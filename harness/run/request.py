@@ -22,6 +22,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
         repeat: how often each probe is run.
         alone: whether each probe has a guest of its own.
         fresh_guest: whether that guest is restored from a snapshot.
+        guests: how many guests may run at the same time.
         build_only: whether it ends once the kernel is built, with a verdict that says so.
     """
 
@@ -34,6 +35,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     repeat: int = 1
     alone: bool = False
     fresh_guest: bool = False
+    guests: int = 1
     build_only: bool = False
 
     @property

@@ -151,6 +151,7 @@ def _request(
         ),
         disk=disk,
         monitor=monitor,
+        started=prepared.started,
         stuck=dmesg.is_stuck,
         locate_stall=functools.partial(locate_stall, prepared, directory),
     )

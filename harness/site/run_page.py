@@ -13,7 +13,7 @@ from harness.records.campaign import Comparison
 from harness.records.history import PastRun
 from harness.records.machine import pages_words
 from harness.records.outcome import Outcome
-from harness.records.probe import ProbeResult, Splat, Status
+from harness.records.probe import CONSOLE, ProbeResult, Splat, Status
 from harness.records.run import RunRecord, Verdict
 from harness.report import compare, text
 from harness.report.history import when
@@ -359,7 +359,7 @@ def _splat(
     symbols: Mapping[str, tuple[str, ...]],
     line_of: Callable[[int], int] | None,
 ) -> SplatBlock:
-    number = line_of(splat.offset) if line_of else 0
+    number = line_of(splat.offset) if line_of and splat.console == CONSOLE else 0
     shown = splat.block[:_MOST_LINES]
     return SplatBlock(
         title=splat.title,

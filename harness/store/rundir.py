@@ -14,6 +14,7 @@
     ingredients.json          what the run was made of, to do it again elsewhere
     coverage/                 which lines the probes reached, if the kernel counts them
     serial.log                the guest's console from the first byte (written by the console)
+    guests/N/serial.log       the console of the Nth of guests that run at the same time
     other-kernel.log          the console of another kernel on the same machine, booted if there was
                               a splat before init
 
@@ -29,6 +30,7 @@ import os
 import re
 import secrets
 import struct
+import threading
 import urllib.parse
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,8 +41,10 @@ import msgspec
 
 from harness.errors import RecordError, SpecError, no_space
 from harness.records.base import AnyRecord, to_json
+from harness.records.machine import GuestOrigin
 from harness.records.outcome import Outcome
 from harness.records.probe import (
+    CONSOLE,
     Capture,
     CheckpointEvidence,
     ProbeEvidence,
@@ -57,7 +61,8 @@ from harness.store import upgrade
 from harness.workspace import atomic_write, readable
 
 RESULT = "result.json"
-SERIAL = "serial.log"
+SERIAL = CONSOLE
+GUESTS = "guests"
 OTHER_SERIAL = "other-kernel.log"
 PROBES = "probes"
 COVERAGE = "coverage"
@@ -174,25 +179,35 @@ class RunStore:
     """
 
     def __init__(self, run_dir: Path, record: RunRecord) -> None:
+        #: Held while the record is changed: guests may run at the same time.
+        self.lock = threading.RLock()
         self.run_dir = run_dir
         self.record = msgspec.structs.replace(record, run_dir=str(run_dir.absolute()))
         self.know()
 
     def know(self, **known: Unpack[Known]) -> None:
         """Record what has become known."""
-        record = msgspec.structs.replace(self.record, **known)
-        self.write(RESULT, to_json(record))
-        self.record = record
+        with self.lock:
+            record = msgspec.structs.replace(self.record, **known)
+            self.write(RESULT, to_json(record))
+            self.record = record
 
     def know_timeout_scale(self, timeout_scale: float) -> None:
         """Record a guest's timeout scale if it is the largest so far."""
-        if timeout_scale > self.record.timeout_scale:
-            self.know(timeout_scale=timeout_scale)
+        with self.lock:
+            if timeout_scale > self.record.timeout_scale:
+                self.know(timeout_scale=timeout_scale)
+
+    def add_guest(self, origin: GuestOrigin) -> None:
+        """Record how one more guest came to be."""
+        with self.lock:
+            self.know(guests=(*self.record.guests, origin))
 
     def note(self, lines: Sequence[str]) -> None:
         """Add lines that a reader of the result should see."""
-        if lines:
-            self.know(notes=(*self.record.notes, *lines))
+        with self.lock:
+            if lines:
+                self.know(notes=(*self.record.notes, *lines))
 
     def expect(self, results: Iterable[ProbeResult]) -> None:
         """Add results that stand there until their probes have been run."""
@@ -202,8 +217,9 @@ class RunStore:
 
     def add_probe(self, result: ProbeResult) -> None:
         """Record a probe's result: in the place of an earlier one, or at the end."""
-        probes = {probe.name: probe for probe in self.record.probes}
-        self.know(probes=tuple((probes | {result.name: result}).values()))
+        with self.lock:
+            probes = {probe.name: probe for probe in self.record.probes}
+            self.know(probes=tuple((probes | {result.name: result}).values()))
 
     def end(self, outcome: Outcome, verdict: Verdict, exit_code: int, reason: str) -> None:
         """Record how the run ended; see `RunRecord` for what each of these says."""
@@ -357,6 +373,12 @@ def read_console(run_dir: Path, name: str = SERIAL) -> bytes:
     """Return the guest's console so far, or another one; empty where nothing was printed."""
     path = run_dir / name
     return _bytes(path) if path.exists() else b""
+
+
+def consoles(run_dir: Path) -> tuple[str, ...]:
+    """Return the files with the consoles of a run's guests, relative to the run directory."""
+    others = sorted((run_dir / GUESTS).glob(f"*/{SERIAL}"), key=lambda path: int(path.parent.name))
+    return (SERIAL, *(str(path.relative_to(run_dir)) for path in others))
 
 
 def read_capture(directory: Path) -> Capture | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.arch import arch
+from harness.command import Process
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import (
@@ -106,6 +107,7 @@ class BootRequest:
         disk: whether the read-only disk is attached.
         append: more words for the kernel's command line.
         monitor: path of a socket on which QEMU answers another QMP client; empty for none.
+        started: is called with QEMU's process once it answers.
         stuck: whether a line of the console reports a hung task, a lockup or an RCU stall.
         locate_stall: returns where a guest that makes no progress in boot is, in a few words; it
             may use QMP and the console only.
@@ -119,6 +121,7 @@ class BootRequest:
     disk: bool = False
     append: tuple[str, ...] = ()
     monitor: str = ""
+    started: Callable[[Process], None] = lambda process: None
     stuck: Callable[[str], bool] = lambda line: False
     locate_stall: Callable[[Guest], str] = lambda guest: ""
 
@@ -368,6 +371,7 @@ def _running(
                 history=resume.saved.console if resume else b"",
             )
         )
+        request.started(machine.process)
         if resume is not None:
             limit = context.deadline.within(_SAVE_SECONDS, "restoring the guest")
             machine.load(resume.saved.devices, limit)

@@ -23,6 +23,8 @@ _STATES = {
 }
 
 _PRESSURE = re.compile(r"^some avg10=(\d+\.\d+)", re.MULTILINE)
+_OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+_AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 _SWAPPED = re.compile(r"^VmSwap:\s+(\d+) kB", re.MULTILINE)
 
 
@@ -43,6 +45,18 @@ def ended(pid: int) -> bool:
 def stopped(pid: int) -> bool:
     """Return whether a signal or a debugger keeps a process from running."""
     return state(pid) in "Tt"
+
+
+def oom_kills() -> int:
+    """Return how many processes the OOM killer has ended since the host's boot (vmstat)."""
+    found = _OOM_KILLS.search(Path("/proc/vmstat").read_text())
+    return int(found[1]) if found else 0
+
+
+def available() -> int:
+    """Return the bytes of memory that programs can still get without swapping (meminfo)."""
+    found = _AVAILABLE.search(Path("/proc/meminfo").read_text())
+    return int(found[1]) << 10 if found else 0
 
 
 def describe(pid: int) -> str:

@@ -232,6 +232,7 @@ def started(
                 death_signal=signal.SIGKILL,
             )
         )
+        _kill_it_first(process)
         qmp_theirs.close()
         console_theirs.close()
         console = Console(
@@ -249,6 +250,12 @@ def started(
         running = replace(qemu, version=version)
         stack.callback(running.quit)
         yield running
+
+
+def _kill_it_first(process: command.Process) -> None:
+    """Have the OOM killer choose this process before any other; see proc_pid_oom_score_adj(5)."""
+    with contextlib.suppress(OSError):  # it has ended
+        Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
 
 
 def _launch(

@@ -62,7 +62,7 @@ def test_evidence_is_in_system_out() -> None:
     said = case(read(RUN), "base", "alias/1G").findtext("system-out")
     assert said == (
         "evidence: probes/base+alias+1G\nPASS one\nFAIL two: got 0x41\n"
-        "--- warning on the console, byte 4711\n"
+        "--- warning in serial.log, byte 4711\n"
         "------------[ cut here ]------------\nWARNING: CPU: 1 PID: 41 at mm/hugetlb.c:812"
     )
 

@@ -171,3 +171,26 @@ def test_a_run_without_checkpoints_has_nothing_to_draw(tmp_path: Path) -> None:
     keep(store, evidence())
     with pytest.raises(RecordError, match="'a/x' has a checkpoint 3 to draw"):
         judging.walks(tmp_path, "a/x", 3)
+
+
+def test_guests_at_the_same_time_have_a_console_each(tmp_path: Path) -> None:
+    store = RunStore(tmp_path, RunRecord())
+    other = tmp_path / "guests" / "2"
+    other.mkdir(parents=True)
+    quiet = "[    0.500000] Run /init as init process\n"
+    (tmp_path / "serial.log").write_text(quiet)
+    (other / "serial.log").write_text(quiet + WARNING + WARNING.replace("hugetlb", "memory"))
+    end = len(quiet + WARNING)
+    second = msgspec.structs.replace(
+        evidence("g/two", begin=len(quiet), end=end), console="guests/2/serial.log"
+    )
+    keep(store, evidence("g/one", begin=0, end=len(quiet)))
+    keep(store, second)
+    one, two = load(tmp_path).probes
+    assert not one.splats
+    assert [(splat.console, splat.offset) for splat in two.splats] == [
+        ("guests/2/serial.log", len(quiet))
+    ]
+    assert judging.rejudge(tmp_path).probes == (one, two)
+    (outside,) = judging.outside_splats(tmp_path).kernel
+    assert (outside.console, outside.offset) == ("guests/2/serial.log", end)

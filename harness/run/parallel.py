@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Guests that run at the same time: how many this host can hold, and what each runs next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from harness.errors import HarnessError, RecordError
+from harness.records.machine import MachineSpec
+from harness.records.probe import ProbeSpec
+from harness.store import rundir
+from harness.vm import hoststat
+
+#: Bytes that a guest may touch beyond its huge pages, QEMU's own included: 6.12 has touched 168 MiB
+#: when its init is done, and QEMU takes 50.
+_BASE_BYTES = 512 << 20
+
+#: The share of the available memory that guests may have; the rest is for what starts meanwhile.
+_SHARE = 0.8
+
+# How many earlier runs tell how long a probe takes.
+_EARLIER_RUNS = 5
+
+#: How often a probe gets another guest after the OOM killer ended the one that it was in.
+_MOST_RETRIES = 2
+
+
+def admitted(wanted: int, machine: MachineSpec, cpus: int = 0, memory: int = 0) -> tuple[int, str]:
+    """Return how many guests may run at the same time, and why not more; one always may.
+
+    Each may fill all of its pools, and run all of its CPUs.
+
+    Args:
+        wanted: how many are asked for.
+        machine: each one's.
+        cpus: the host's; those that this process may use by default.
+        memory: bytes that the host has available; read from it by default.
+    """
+    cpus = cpus or len(os.sched_getaffinity(0))
+    memory = memory or hoststat.available()
+    pools = sum(pages.size * pages.count for pages in machine.hugepages)
+    each = min(machine.memory, pools + _BASE_BYTES)
+    limits = {
+        f"this host has {cpus} CPUs, and each guest {machine.cpus}": cpus // machine.cpus,
+        f"{memory >> 20} MiB are available, and each guest may use {each >> 20}": int(
+            memory * _SHARE
+        )
+        // each,
+    }
+    why, most = min(limits.items(), key=lambda item: item[1])
+    return (wanted, "") if most >= wanted else (max(1, most), why)
+
+
+def earlier_seconds(runs: Path) -> Mapping[str, float]:
+    """Return how long each probe took in the latest runs of a directory, by name."""
+    found: dict[str, float] = {}
+    latest = sorted(runs.glob(f"*/{rundir.RESULT}"))
+    for path in latest[-_EARLIER_RUNS:]:
+        with contextlib.suppress(RecordError):
+            found |= {
+                probe.name: probe.seconds
+                for probe in rundir.load(path.parent).probes
+                if probe.directory
+            }
+    return found
+
+
+def longest_first(
+    specs: Sequence[ProbeSpec], seconds: Mapping[str, float]
+) -> tuple[ProbeSpec, ...]:
+    """Return probes in the order in which several guests are done soonest.
+
+    One that has not run yet may take its whole budget.
+    """
+    return tuple(sorted(specs, key=lambda each: -seconds.get(each.name, each.budget)))
+
+
+class Queue:
+    """The probes that are left; each is taken by one guest.
+
+    Args:
+        specs: in the order they are to be run.
+    """
+
+    def __init__(self, specs: Sequence[ProbeSpec]) -> None:
+        self._left = list(specs)
+        self._returned: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._closed = False
+        self.total = len(self._left)
+        #: How many have been run to their end.
+        self.done = 0
+
+    def take(self) -> ProbeSpec | None:
+        """Return the next probe, which is nobody else's then; None if none is left."""
+        with self._lock:
+            return self._left.pop(0) if self._left and not self._closed else None
+
+    def give_back(self, spec: ProbeSpec, error: HarnessError) -> None:
+        """Put a probe back whose guest failed through no fault of its own.
+
+        Raises:
+            HarnessError: the error, if that happened too often.
+        """
+        with self._lock:
+            self._returned[spec.name] += 1
+            if self._returned[spec.name] > _MOST_RETRIES:
+                raise error
+            self._left.insert(0, spec)
+
+    def finish(self) -> None:
+        """Count one more probe that was run to its end."""
+        with self._lock:
+            self.done += 1
+
+    def close(self) -> None:
+        """Give out no probe any more."""
+        with self._lock:
+            self._closed = True
+
+    def wants_disk(self, first: ProbeSpec) -> bool:
+        """Return whether one of the probes, or of those that are left, needs the guest's disk."""
+        with self._lock:
+            return any(spec.wants_disk for spec in (first, *self._left))
+
+
+def work(count: int, lane: Callable[[int], None], stop: Callable[[], None]) -> None:
+    """Call ``lane`` with 0 to ``count`` - 1 at the same time and wait until all have ended.
+
+    Args:
+        count: how many.
+        lane: runs probes in guests of its own until none is left.
+        stop: makes all of them end soon; called in this thread when one failed or at an interrupt.
+
+    Raises:
+        HarnessError: of the first that failed.
+    """
+    if count == 1:
+        lane(0)
+        return
+    with ThreadPoolExecutor(count, thread_name_prefix="guest") as pool:
+        tasks = [pool.submit(lane, number) for number in range(count)]
+        try:
+            done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
+            failures = [error for task in done if (error := task.exception()) is not None]
+        except BaseException:
+            stop()
+            raise
+        if failures:
+            stop()
+            raise failures[0]

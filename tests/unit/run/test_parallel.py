@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How many guests a host can hold, in which order they take probes, and how all of them end."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness.errors import GuestKilled, QemuError
+from harness.records.probe import ProbeResult, ProbeSpec
+from harness.records.run import RunRecord
+from harness.run import parallel
+from harness.run.parallel import Queue
+from harness.store.rundir import RunStore
+from harness.vm import spec
+
+_GIB = 1 << 30
+_ERROR = GuestKilled("killed")
+
+
+def _spec(name: str, budget: float = 30.0) -> ProbeSpec:
+    return ProbeSpec(name=name, source="c/x.c", shows="", language="c", budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory", "count", "why"),
+    [
+        (8, 64 * _GIB, 4, ""),
+        (4, 64 * _GIB, 2, "this host has 4 CPUs, and each guest 2"),
+        (1, 64 * _GIB, 1, "this host has 1 CPUs, and each guest 2"),
+        (8, 8 * _GIB, 2, "8192 MiB are available, and each guest may use 2688"),
+        (8, 1 * _GIB, 1, "1024 MiB are available, and each guest may use 2688"),
+    ],
+)
+def test_guests_never_overcommit_the_host(cpus: int, memory: int, count: int, why: str) -> None:
+    machine = spec.machine(spec.parse_hugepages("1G:2,2M:64"), cpus=2)
+    assert parallel.admitted(4, machine, cpus, memory) == (count, why)
+
+
+def test_the_longest_probe_is_first_and_one_that_never_ran_takes_its_budget() -> None:
+    specs = [_spec("a"), _spec("b", 5.0), _spec("c"), _spec("d")]
+    ordered = parallel.longest_first(specs, {"a": 1.0, "c": 9.0, "d": 40.0})
+    assert [each.name for each in ordered] == ["d", "c", "b", "a"]
+
+
+def test_durations_come_from_the_latest_runs(tmp_path: Path) -> None:
+    for number in range(8):
+        probe = ProbeResult(name="a", status="PASS", seconds=number, directory="probes/a")
+        lost = ProbeResult(name="lost", status="LOST")
+        directory = tmp_path / f"{number}"
+        directory.mkdir()
+        RunStore(directory, RunRecord(probes=(probe, lost)))
+    (tmp_path / "9").mkdir()
+    (tmp_path / "9" / "result.json").write_text("damaged")
+    assert parallel.earlier_seconds(tmp_path) == {"a": 7.0}
+
+
+def test_a_probe_whose_guest_was_killed_is_run_again_twice() -> None:
+    queue = Queue([_spec("a"), _spec("b")])
+    for _ in range(2):
+        first = queue.take()
+        assert first is not None
+        queue.give_back(first, _ERROR)
+        assert first.name == "a"
+    again = queue.take()
+    assert again is not None
+    with pytest.raises(GuestKilled):
+        queue.give_back(again, _ERROR)
+
+
+def test_a_closed_queue_gives_out_nothing() -> None:
+    queue = Queue([_spec("a")])
+    queue.close()
+    assert queue.take() is None
+
+
+def test_each_probe_is_taken_once_and_every_result_is_recorded(tmp_path: Path) -> None:
+    names = [f"p{number}" for number in range(60)]
+    queue, store = Queue([_spec(name) for name in names]), RunStore(tmp_path, RunRecord())
+    together = threading.Barrier(3)
+
+    def lane(number: int) -> None:
+        together.wait()
+        while (probe := queue.take()) is not None:
+            store.note([f"{number}"])
+            store.add_probe(ProbeResult(name=probe.name, status="PASS"))
+
+    parallel.work(3, lane, queue.close)
+    assert sorted(probe.name for probe in store.record.probes) == sorted(names)
+    assert len(store.record.notes) == len(names)
+
+
+@pytest.mark.parametrize("error", [QemuError("QEMU died"), KeyboardInterrupt()])
+def test_a_failure_or_an_interrupt_ends_the_other_lanes(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, ended = threading.Event(), []
+
+    def lane(number: int) -> None:
+        if number == 0 and isinstance(error, QemuError):
+            raise error
+        stopped.wait()
+        ended.append(number)
+
+    if isinstance(error, KeyboardInterrupt):
+
+        def interrupted(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(parallel, "wait", interrupted)
+    with pytest.raises(type(error)):
+        parallel.work(3, lane, stopped.set)
+    assert len(ended) == (2 if isinstance(error, QemuError) else 3)
