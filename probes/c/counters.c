@@ -130,11 +130,45 @@ static void print_unowned_tables(void)
 	printf("pagetables.unowned %lld\n", (long long)bytes / 1024);
 }
 
+static bool in_vmalloc_space(const char *function)
+{
+	FILE *areas = fopen("/proc/vmallocinfo", "re");
+	bool found = false;
+	char line[256];
+
+	while (areas && !found && fgets(line, sizeof(line), areas))
+		found = strstr(line, function) != NULL;
+	if (areas)
+		fclose(areas);
+	return found;
+}
+
+/*
+ * Has per-CPU memory that does not fit where the kernel's own is come from
+ * vmalloc space, by cgroups that need it: the page tables there stay, and a
+ * probe would be charged with them. 100 cgroups have been enough.
+ */
+static void grow_per_cpu_memory(void)
+{
+	char path[sizeof(CGROUP) + 16];
+	int made = 0;
+
+	while (made < 256 && !in_vmalloc_space("pcpu_get_vm_areas"))
+		for (int end = made + 16; made < end; made++) {
+			snprintf(path, sizeof(path), CGROUP "/%d", made);
+			mkdir(path, 0755);
+		}
+	while (made-- > 0) {
+		snprintf(path, sizeof(path), CGROUP "/%d", made);
+		rmdir(path);
+	}
+}
+
 /* Where there is no cgroup v2, or no right to it, a command runs without, and none is counted. */
 static void make_cgroup(void)
 {
-	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
-		mkdir(CGROUP, 0755);
+	if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0 && mkdir(CGROUP, 0755) == 0)
+		grow_per_cpu_memory();
 }
 
 static void join_cgroup(void)
