@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.judge import kernel_functions
-from harness.judge.lines import SYMBOL, clean, embedded_stamp, split, stamp, stamp_seconds
+from harness.judge.lines import SYMBOL, embedded_stamp, split, stamp, stamp_seconds
 from harness.records.probe import Splat
 
 #: Every kind with its titles; the first that matches wins.
@@ -299,7 +299,6 @@ def _reports(name: str) -> bool:
 
 
 def is_stuck(line: str) -> bool:
-    """Return whether a raw line of the console is the title of a `STUCK` splat."""
-    text = stamp(clean(line))[1]
-    match = _TITLE.match(text)
-    return match is not None and (match.lastgroup or "").replace("_", "-") in STUCK
+    """Return whether a raw line of the console has the title of a `STUCK` splat."""
+    titles = (_TITLE.match(message.text) for message in _candidates(line))
+    return any((title.lastgroup or "").replace("_", "-") in STUCK for title in titles if title)

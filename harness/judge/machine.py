@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which of a kernel's splats during boot are the machine's: another kernel has them too. Pure.
+"""Which of a kernel's splats outside of any probe are the machine's. Pure.
+
+Those before init that another kernel has too, and a lack of progress on a starved host.
 
 A CPU that a hypervisor emulates incompletely makes every kernel warn, and a kernel that is wrong
 about a CPU warns alone. Only a kernel of other sources, on the same machine, tells one from the
@@ -12,8 +14,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.judge import dmesg, lines
-from harness.records.probe import Splat
+from harness.judge import dmesg, lines, starvation
+from harness.records.probe import Splat, Stalled
 
 _BANNER = re.compile(rb"^.*\bLinux version \d", re.MULTILINE)
 
@@ -31,7 +33,7 @@ class BootSplats(NamedTuple):
 
     Attributes:
         kernel: those that count against the kernel.
-        machine: those before init that the other kernel has on this machine as well.
+        machine: those that do not.
     """
 
     kernel: tuple[Splat, ...]
@@ -54,20 +56,27 @@ def _is_early(offset: int, banners: Sequence[int], console: bytes) -> bool:
     return start is not None and _INIT.search(console, start, offset) is None
 
 
-def divide(splats: Sequence[Splat], console: bytes, other: bytes) -> BootSplats:
+def divide(
+    splats: Sequence[Splat], console: bytes, other: bytes, stalled: Sequence[Stalled] = ()
+) -> BootSplats:
     """Divide splats outside of any probe into the kernel's and the machine's.
 
     Args:
         splats: of the console, by their offsets.
         console: of the kernel under test.
         other: of the other kernel, booted on the same machine; empty if none was.
+        stalled: where the kernel under test reported a lack of progress, and what the host gave it.
     """
     theirs = before_init(dmesg.scan(lines.decode(other)), other)
     known = {_signature(splat) for splat in theirs}
-    early = {splat.offset for splat in before_init(splats, console) if _signature(splat) in known}
+    theirs_too = [s for s in before_init(splats, console) if _signature(s) in known]
+    excused = {splat.offset for splat in theirs_too}
+    for span in stalled:
+        meanwhile = [s for s in splats if span.console_from <= s.offset < span.console_to]
+        excused |= {splat.offset for splat in starvation.excused(meanwhile, span.host)}
     return BootSplats(
-        tuple(splat for splat in splats if splat.offset not in early),
-        tuple(splat for splat in splats if splat.offset in early),
+        tuple(splat for splat in splats if splat.offset not in excused),
+        tuple(splat for splat in splats if splat.offset in excused),
     )
 
 

@@ -149,8 +149,7 @@ def judge_probe(
     if verdict is None:
         verdict = _judge_output(evidence, document, subtests, bad, text, stderr)
         judged_leaks = leaks if evidence.rules == "ktap" else ()
-        starved = starvation.starved(evidence.host)
-        excused = [splat for splat in splats if starved and splat.kind in dmesg.STUCK]
+        excused = starvation.excused(splats, evidence.host)
         faults = [
             *_checkpoint_faults(text, checkpoints, known),
             *_leak_faults(judged_leaks, known),

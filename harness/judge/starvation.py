@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from harness.records.probe import HostLoad
+from collections.abc import Iterable
+
+from harness.judge import dmesg
+from harness.records.probe import HostLoad, Splat
 
 #: Below this share of the CPU time that the vCPUs wanted, running out of time says nothing about
 #: the kernel. The catalogue's budgets are ten times what a probe was measured to take: at a tenth
@@ -34,6 +37,12 @@ def starved(host: HostLoad | None) -> bool:
     """Return whether a guest had too little CPU time for a hang to be the kernel's."""
     got = share(host) if host is not None else None
     return got is not None and got < STARVED
+
+
+def excused(splats: Iterable[Splat], host: HostLoad | None) -> tuple[Splat, ...]:
+    """Return the splats that say nothing about the kernel: a starved guest's lack of progress."""
+    stuck = tuple(splat for splat in splats if splat.kind in dmesg.STUCK)
+    return stuck if starved(host) else ()
 
 
 def remark(host: HostLoad | None) -> str:

@@ -258,7 +258,7 @@ class VcpuTime(Record, frozen=True, kw_only=True):
 
 
 class HostLoad(Record, frozen=True, kw_only=True):
-    """What the host gave a guest while a probe ran; read by `harness.judge.starvation`.
+    """What the host gave a guest meanwhile; read by `harness.judge.starvation`.
 
     Attributes:
         seconds: wall time.
@@ -274,6 +274,22 @@ class HostLoad(Record, frozen=True, kw_only=True):
     steal: float = 0.0
     pressure: float | None = None
     load: float = 0.0
+
+
+class Stalled(Record, frozen=True, kw_only=True):
+    """A part of the console, outside of any probe, in which the kernel reported a lack of progress.
+
+    Attributes:
+        console: the console's file, relative to the run directory.
+        console_from: offset in it where no probe ran any more, bytes.
+        console_to: offset in it where the next one began.
+        host: what the host gave the guest meanwhile.
+    """
+
+    console_from: int
+    console_to: int
+    console: str = CONSOLE
+    host: HostLoad
 
 
 class ProbeEvidence(Record, frozen=True, kw_only=True):

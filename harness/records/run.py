@@ -16,7 +16,7 @@ from harness.records.machine import (
     PoolSummary,
 )
 from harness.records.outcome import Outcome
-from harness.records.probe import ProbeResult, ProbeSpec, Splat
+from harness.records.probe import ProbeResult, ProbeSpec, Splat, Stalled
 
 #: Version of the layout of ``result.json``; `harness.store.upgrade` reads the ones before it.
 SCHEMA = 2
@@ -171,8 +171,10 @@ class RunRecord(Record, frozen=True, kw_only=True):
         guests: how each guest came to be, in the order they were started.
         run_dir: absolute path of the run directory.
         probes: in the order they ran; one that was selected and did not run is LOST.
-        splats: what the kernel reported outside of any probe.
-        machine_splats: what it reported before init, and another kernel on this machine as well.
+        splats: what the kernel reported outside of any probe, and is its own fault.
+        machine_splats: what it reported there, and is the machine's: before init, as another kernel
+            did on this machine; or a lack of progress, while the host was busy.
+        stalled: where it reported a lack of progress outside of any probe.
         stages: how long each stage took.
         notes: lines that a reader of the result should see.
         timeout_scale: how many times longer than where the budgets were measured the slowest guest
@@ -208,6 +210,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     probes: tuple[ProbeResult, ...] = ()
     splats: tuple[Splat, ...] = ()
     machine_splats: tuple[Splat, ...] = ()
+    stalled: tuple[Stalled, ...] = ()
     stages: tuple[StageTime, ...] = ()
     notes: tuple[str, ...] = ()
     timeout_scale: float = 0.0
@@ -244,6 +247,7 @@ class Known(TypedDict, total=False):
     probes: tuple[ProbeResult, ...]
     splats: tuple[Splat, ...]
     machine_splats: tuple[Splat, ...]
+    stalled: tuple[Stalled, ...]
     stages: tuple[StageTime, ...]
     notes: tuple[str, ...]
     timeout_scale: float

@@ -155,7 +155,7 @@ def tail(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines below the table: splats, notes, and the run directory."""
     lines = [("kernel", f"splat outside of any probe: {s.title}") for s in record.splats]
     lines += [
-        ("machine", f"another kernel reports this here too: {s.title}")
+        ("machine", f"splat that is the machine's, not the kernel's: {s.title}")
         for s in record.machine_splats
     ]
     if record.probes and not _seen(record):

@@ -20,8 +20,9 @@ import msgspec
 
 from harness import command
 from harness.errors import GuestKilled, HarnessError, SpecError
+from harness.judge import starvation
 from harness.records.machine import GuestOrigin, MachineSpec, PoolSummary, size_name
-from harness.records.probe import ProbeEvidence, ProbeResult, ProbeSpec
+from harness.records.probe import ProbeEvidence, ProbeResult, ProbeSpec, Stalled
 from harness.run import calibration, coverage, judging, other_kernel, parallel
 from harness.run.accounting import LeakCheck
 from harness.run.capture import captured
@@ -143,6 +144,7 @@ class _Lanes:
         while usable:
             yield probe
             self._show()
+            note_stall(host, store, console)
             seen = _run(prepared, host, probe, store, leak_check, timeout_scale)
             if self._stopping:
                 return
@@ -159,6 +161,7 @@ class _Lanes:
             lost = coverage.collect(prepared.kernel, host, store.run_dir, soon(prepared))
         if lost:
             store.note([lost])
+        note_stall(host, store, console)
         if usable:
             self._show()
             host.power_off(prepared.context.progress)
@@ -286,6 +289,23 @@ def _judged(
         f"{result.status:<5} {result.name}" + (result.reason and f": {result.reason}")
     )
     return result
+
+
+def note_stall(host: Guest, store: RunStore, console: str) -> None:
+    """Record what the host gave a guest whose kernel reported a stall while no probe ran."""
+    if host.stuck.is_set():
+        begin, end = host.idle_since, host.now()
+        load = hoststat.load_between(begin.sample, end.sample)
+        store.add_stalled(
+            Stalled(
+                console=console,
+                console_from=begin.console,
+                console_to=end.console,
+                host=load,
+            )
+        )
+        if starvation.starved(load):
+            store.note([f"between probes {starvation.remark(load)}"])
 
 
 def may_share(spec: ProbeSpec, result: ProbeResult) -> bool:

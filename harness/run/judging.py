@@ -63,11 +63,13 @@ def outside_splats(run_dir: Path) -> BootSplats:
         if capture is not None:
             known.append((capture.console_from, capture.console_to))
     other = rundir.read_console(run_dir, rundir.OTHER_SERIAL)
+    stalled = rundir.load(run_dir).stalled
     parts = []
     for name, known in spans.items():
         console = rundir.read_console(run_dir, name)
         found = dmesg.outside(_on(name, dmesg.scan(lines.decode(console))), known)
-        parts.append(machine.divide(found, console, other))
+        spans_of = [span for span in stalled if span.console == name]
+        parts.append(machine.divide(found, console, other, spans_of))
     return BootSplats(
         tuple(splat for part in parts for splat in part.kernel),
         tuple(splat for part in parts for splat in part.machine),

@@ -157,8 +157,8 @@ def run_probe(
         on_output: takes its standard output as well, as it comes, with the time that is left; may
             raise GuestLost.
     """
-    console = guest.console
-    start, before = console.size, hoststat.sample(guest.threads)
+    start, before = guest.now()
+    guest.stuck.clear()
     budget = Budget(spec.budget, timeout_scale, guest, deadline, f"the probe {spec.name}")
     code: int | None = None
     detail = ""
@@ -194,7 +194,8 @@ def run_probe(
             guest.drain_console()
             ended = "guest-died" if guest.paused_after_death else "lost"
             detail = guest.end_reason() or error.message
-    host = hoststat.load_between(before, guest.last_sample or hoststat.sample(guest.threads))
+    guest.idle_since = guest.now()
+    host = hoststat.load_between(before, guest.idle_since.sample)
     return ProbeEvidence(
         name=spec.name,
         rules=spec.rules,
@@ -205,7 +206,7 @@ def run_probe(
         seconds=host.seconds,
         budget=budget.seconds,
         console_from=start,
-        console_to=console.size,
+        console_to=guest.idle_since.console,
         detail=detail,
         program=Path(argv(spec)[0]).name[:_NAME_LENGTH],
         timeout_scale=budget.timeout_scale,

@@ -49,6 +49,7 @@ from harness.records.probe import (
     CheckpointEvidence,
     ProbeEvidence,
     ProbeResult,
+    Stalled,
 )
 from harness.records.run import (
     SCHEMA,
@@ -202,6 +203,11 @@ class RunStore:
         """Record how one more guest came to be."""
         with self.lock:
             self.know(guests=(*self.record.guests, origin))
+
+    def add_stalled(self, span: Stalled) -> None:
+        """Record where a guest's kernel reported a lack of progress while no probe ran."""
+        with self.lock:
+            self.know(stalled=(*self.record.stalled, span))
 
     def note(self, lines: Sequence[str]) -> None:
         """Add lines that a reader of the result should see."""

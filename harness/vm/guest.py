@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.arch import arch
 from harness.command import Process
@@ -144,6 +144,18 @@ class _Watch:
             self._died.set()
 
 
+class GuestMoment(NamedTuple):
+    """A moment in the life of a guest.
+
+    Attributes:
+        console: the size of its console's log, bytes.
+        sample: the clocks of the host and of its vCPUs.
+    """
+
+    console: int
+    sample: hoststat.Sample
+
+
 @dataclass
 class Guest:
     """A guest that was reached over SSH and has the huge pages it was asked to have.
@@ -157,6 +169,7 @@ class Guest:
         heartbeat: knows whether its QEMU answers.
         pools: its huge pages before anything ran in it.
         threads: the thread of each vCPU on the host.
+        idle_since: when its last probe ended; its start before the first.
         last_sample: the clocks of the threads when the guest was given up; None while it lives.
     """
 
@@ -167,7 +180,8 @@ class Guest:
     stuck: WakeupEvent
     watch: _Watch
     heartbeat: Heartbeat
-    threads: tuple[int, ...] = ()
+    threads: tuple[int, ...]
+    idle_since: GuestMoment
     last_sample: hoststat.Sample | None = None
     pools: tuple[NodePool, ...] = field(default=())
 
@@ -180,6 +194,10 @@ class Guest:
     def qmp(self) -> Qmp:
         """Return its QMP session."""
         return self.qemu.qmp
+
+    def now(self) -> GuestMoment:
+        """Return this moment, or the one at which it was given up."""
+        return GuestMoment(self.console.size, self.last_sample or hoststat.sample(self.threads))
 
     @property
     def paused_after_death(self) -> bool:
@@ -293,7 +311,6 @@ def booted(
                 pool.require_hvo(guest.ssh, context.deadline)
             guest.pools = pool.read(guest.ssh, context.deadline)
             pool.require(request.machine.hugepages, guest.pools, guest.console)
-            guest.threads = _threads(guest.qmp, context.deadline)
             _await_shell(guest.console)
             yield guest
 
@@ -392,7 +409,18 @@ def _running(
             machine.process.kill()  # wakes all that waits for the guest
 
         heartbeat = Heartbeat(machine.qmp, machine.process.pid, end)
-        guest = Guest(machine, ssh, died, memory, stuck, watch, heartbeat)
+        threads = _threads(machine.qmp, context.deadline)
+        guest = Guest(
+            machine,
+            ssh,
+            died,
+            memory,
+            stuck,
+            watch,
+            heartbeat,
+            threads,
+            GuestMoment(machine.console.start, hoststat.sample(threads)),
+        )
         heartbeat.start()
         stack.callback(heartbeat.stop)
         yield guest

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 
 class WakeupEvent:
-    """A flag that one thread sets, once, and that a selector in another can wait for."""
+    """A flag that one thread sets, and that a selector in another can wait for."""
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -25,6 +26,12 @@ class WakeupEvent:
         """Set the flag."""
         self._set = True
         os.eventfd_write(self._fd, 1)
+
+    def clear(self) -> None:
+        """Take the flag back."""
+        self._set = False
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
 
     def close(self) -> None:
         """Close the file descriptor."""

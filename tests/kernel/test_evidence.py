@@ -6,6 +6,7 @@ The ways that need a kernel made for it are in tests/long/test_crashes.py.
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.evidence.escalation import Escalation
+from harness.judge import starvation
 from harness.records.base import from_json
 from harness.records.probe import Capture, ProbeEvidence, ProbeResult, ProbeSpec
 from harness.run import guests, judging, listener, other_kernel, prepare, subject
@@ -130,6 +132,34 @@ def test_a_qemu_that_is_killed_or_stopped_makes_the_probe_lost(
     assert len(evidence.host.vcpus) == (2 if number == signal.SIGSTOP else 0)
     assert judging.rejudge(kept.run_dir).probes == kept.record.probes
     assert machines_left() == []
+
+
+@pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
+def test_a_stall_before_a_probe_is_not_the_probes(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_stall = guests.note_stall
+
+    def stalled(guest: Guest, store: rundir.RunStore, console: str) -> None:
+        if not store.record.stalled:
+            limit = Deadline.after(60.0, "the stall")
+            line = "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"
+            guest.ssh.run(["sh", "-c", f"echo '<3>{line}' > /dev/kmsg"], limit, check=True)
+            assert select.select([guest.stuck], [], [], 60.0)[0]
+        note_stall(guest, store, console)
+
+    monkeypatch.setattr(guests, "note_stall", stalled)
+    monkeypatch.setattr(starvation, "STARVED", 2.0)
+    monkeypatch.setattr("harness.run.probe.STALL_GRACE_SECONDS", 0.0)
+    kept = probed(prepared, [crash("memory", 60.0)], tmp_path / "runs")
+    (found,) = kept.record.probes
+    assert (found.status, [splat.kind for splat in found.splats]) == ("FAIL", ["out-of-memory"])
+    (span,) = kept.record.stalled
+    assert len(span.host.vcpus) == 2
+    assert kept.record.splats == ()
+    assert "rcu-stall" in {splat.kind for splat in kept.record.machine_splats}
+    monkeypatch.setattr(starvation, "STARVED", 0.0)
+    assert judging.rejudge(kept.run_dir).splats == kept.record.machine_splats
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")

@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from harness.errors import (
@@ -12,9 +16,12 @@ from harness.errors import (
 from harness.probes import catalog
 from harness.records.machine import HugePages
 from harness.records.probe import Leak, ProbeResult, ProbeSpec, Splat
-from harness.records.run import HgmSupport
+from harness.records.run import HgmSupport, RunRecord
 from harness.run import features, guests
+from harness.store.rundir import RunStore
 from harness.vm import spec
+from harness.vm.guest import GuestMoment
+from harness.vm.hoststat import Sample, ThreadTime
 
 ONE_NODE = spec.machine(spec.parse_hugepages("1G:1,2M:4"))
 
@@ -119,3 +126,22 @@ def test_a_probe_that_is_to_be_alone_shares_no_guest() -> None:
     assert guests.may_share(probe(), ended)
     assert not guests.may_share(alone, ended)
     assert not guests.may_share(again, ended)
+
+
+@pytest.mark.parametrize(("stuck", "kept"), [(False, 0), (True, 1)])
+def test_what_the_host_gave_between_probes_is_kept_if_the_kernel_stalled(
+    stuck: bool, kept: int, tmp_path: Path
+) -> None:
+    store = RunStore(tmp_path, RunRecord())
+    then = Sample(0.0, (ThreadTime(0.0, 0.0),), 0, 0)
+    now = Sample(100.0, (ThreadTime(3.0, 97.0),), 0, 0)
+    guest = SimpleNamespace(
+        stuck=SimpleNamespace(is_set=lambda: stuck),
+        idle_since=GuestMoment(10, then),
+        now=lambda: GuestMoment(90, now),
+    )
+    guests.note_stall(cast(Any, guest), store, "serial.log")
+    assert len(store.record.stalled) == len(store.record.notes) == kept
+    for each in store.record.stalled:
+        assert (each.console_from, each.console_to, each.host.seconds) == (10, 90, 100.0)
+        assert "got 3 % of the CPU time" in store.record.notes[0]

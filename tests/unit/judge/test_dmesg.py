@@ -129,6 +129,20 @@ def test_title(kind: str, title: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "stuck"),
+    [
+        ("[   12.345678] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", True),
+        ("hgm# [   12.345678] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", True),
+        ("[   12.345678] INFO: task probe:41 blocked for more than 122 seconds.\r", True),
+        ("[   12.345678] WARNING: CPU: 1 PID: 41 at mm/hugetlb.c:812 f+0x12/0x30", False),
+        ("hgm# echo rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", False),
+    ],
+)
+def test_a_line_of_the_console_reports_a_lack_of_progress(line: str, stuck: bool) -> None:
+    assert dmesg.is_stuck(line) is stuck
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "** NOTICE trace_printk() being used. Allocating extra memory.   **",

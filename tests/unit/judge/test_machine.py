@@ -7,6 +7,7 @@ import pytest
 
 from harness.judge import dmesg, machine
 from harness.judge.lines import decode
+from harness.records.probe import HostLoad, Stalled, VcpuTime
 
 BANNER = "[    0.000000] Linux version 6.12.117 (hgm@hgm) (gcc 12)\n"
 DEBIAN = "[    0.000000] Linux version 6.1.0-50-cloud-amd64 (debian-kernel@lists) (gcc-12)\n"
@@ -82,3 +83,32 @@ def test_a_title_without_a_place_must_be_the_same_but_for_numbers() -> None:
     console = BANNER + splat(SCHEDULE) + INIT
     assert divided(console, DEBIAN + splat(SCHEDULE.replace("0/1", "3/7")) + INIT)[1] == [SCHEDULE]
     assert divided(console, DEBIAN + splat("BUG: scheduling while atomic: rcu/9") + INIT)[1] == []
+
+
+STALL = "[   30.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:\n"
+LATE = splat("WARNING: CPU: 0 PID: 0 at mm/page_alloc.c:77 free_area_init+0x1/0x99", 40.0)
+
+
+@pytest.mark.parametrize(
+    ("ran", "begin", "end", "expected"),
+    [
+        (3.0, 0, 0, ["warning"]),
+        (30.0, 0, 0, ["rcu-stall", "warning"]),  # the guest was not starved
+        (3.0, 1, 0, ["rcu-stall", "warning"]),  # it began before
+        (3.0, 0, -len(STALL + LATE), ["rcu-stall", "warning"]),  # and after
+    ],
+)
+def test_a_stall_of_a_starved_guest_is_the_machines(
+    ran: float, begin: int, end: int, expected: list[str]
+) -> None:
+    boot = BANNER + INIT
+    console = boot + STALL + LATE
+    stalled = Stalled(
+        console_from=len(boot) + begin,
+        console_to=len(console) + end,
+        host=HostLoad(seconds=100.0, vcpus=(VcpuTime(ran=ran, waited=100.0 - ran),)),
+    )
+    splats = dmesg.scan(decode(console.encode()))
+    found = machine.divide(splats, console.encode(), b"", [stalled])
+    assert [each.kind for each in found.kernel] == expected
+    assert len(found.kernel) + len(found.machine) == 2

@@ -10,7 +10,14 @@ import pytest
 
 from harness.errors import RecordError
 from harness.records.outcome import Outcome
-from harness.records.probe import CheckpointEvidence, ProbeEvidence, ProbeResult
+from harness.records.probe import (
+    CheckpointEvidence,
+    HostLoad,
+    ProbeEvidence,
+    ProbeResult,
+    Stalled,
+    VcpuTime,
+)
 from harness.records.run import RunRecord
 from harness.run import judging
 from harness.store.rundir import RunStore, keep_checkpoint, load
@@ -110,6 +117,17 @@ def test_judging_again_reads_the_console_of_another_kernel(tmp_path: Path) -> No
     again = judging.judged_again(tmp_path)
     assert [splat.kind for splat in again.machine_splats] == ["warning"]
     assert (again.splats, again.verdict, again.exit_code) == ((), "PASS", 0)
+
+
+def test_judging_again_knows_when_the_host_was_busy(tmp_path: Path) -> None:
+    stall = "[   30.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:\n"
+    (tmp_path / "serial.log").write_text(stall + WARNING)
+    starved = HostLoad(seconds=100.0, vcpus=(VcpuTime(ran=3.0, waited=97.0),))
+    stalled = Stalled(console_from=0, console_to=len(stall + WARNING), host=starved)
+    RunStore(tmp_path, RunRecord(stalled=(stalled,)))
+    judged = judging.rejudge(tmp_path)
+    assert [splat.kind for splat in judged.splats] == ["warning"]
+    assert [splat.kind for splat in judged.machine_splats] == ["rcu-stall"]
 
 
 def test_judging_a_run_that_was_cut_before_its_first_probe(tmp_path: Path) -> None:
