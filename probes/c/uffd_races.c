@@ -14,6 +14,7 @@
 
 #define FILE_PAGES 8UL
 #define ROUNDS 240
+#define RACES_NS (8 * 1000000000LL)
 #define POPULATED (64 * PMD_PAGE)
 
 static char *registered, *other, *source;
@@ -71,7 +72,7 @@ static void race_for(int fd, size_t page, int64_t delay)
 	atomic_store(&copying, false);
 	assert_error(pthread_create(&thread, NULL, copy, &race), 0);
 	while (!atomic_load(&copying))
-		;
+		sched_yield();
 	start = now_ns();
 	while (now_ns() - start < delay)
 		;
@@ -92,7 +93,7 @@ static void copy_against_fault(void)
 	struct pool before = pool_now();
 	int fd = huge_memfd(FILE_PAGES);
 	const size_t length = FILE_PAGES * huge_size();
-	int64_t duration;
+	int64_t duration, start;
 
 	registered = map_shared(fd, length, UNRESERVED);
 	other = map_shared(fd, length, UNRESERVED);
@@ -102,8 +103,14 @@ static void copy_against_fault(void)
 	uffd_register(uffd, registered, length, UFFDIO_REGISTER_MODE_MISSING);
 	/* Not page 0, for which an index in base pages is the same. */
 	duration = time_of_copy(fd);
-	for (int round = 0; round < ROUNDS; round++)
-		race_for(fd, 1 + (size_t)round % (FILE_PAGES - 1), duration * round / ROUNDS);
+	start = now_ns();
+	/*
+	 * Steps of the golden ratio: however many rounds a slow machine has time for, their delays are
+	 * spread over the time of a copy.
+	 */
+	for (int round = 0; round < ROUNDS && now_ns() - start < RACES_NS; round++)
+		race_for(fd, 1 + (size_t)round % (FILE_PAGES - 1),
+			 duration * (round * 618 % 1000) / 1000);
 	assert_pool(&before, 0, 0, "after the races");
 }
 
