@@ -3,6 +3,7 @@
 
 import dataclasses
 import os
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
 
 PROBE = ProbeSpec(name="test/none", shows="", source="c/counters.c", language="c")
 DAY = 86400.0
+CHACHA_KEY_BYTES = 32
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,24 @@ def test_siblings_share_their_memory_and_nothing_that_is_their_own(
         key = one.ssh.get(HOST_KEY_PATH, Deadline.after(30, "the key"))
         assert all(key[-64:-32] not in path.read_bytes() for path in home.iterdir())
     assert nothing_is_left(prepared)
+
+
+def test_what_renews_a_guest_reseeds_its_generator_at_once(hgm_guest: Guest) -> None:
+    # Siblings differ without it too, once the kernel's own timer has reseeded the generator, after
+    # a second in a young guest and a minute in an old one. So the reseeds are counted.
+    times = 30
+    before = generation(hgm_guest)
+    for _ in range(times):
+        ask(hgm_guest, "/probes/renew", f"{time.time():.6f}", secrets.token_hex(32))
+    assert generation(hgm_guest) - before >= times
+
+
+def generation(host: Guest) -> int:
+    """How often a guest's kernel has reseeded its generator: base_crng in drivers/char/random.c."""
+    line = ask(host, "grep", " base_crng$", "/proc/kallsyms")
+    address = int(line.split()[0], 16) + CHACHA_KEY_BYTES
+    said = host.qmp.monitor(f"x /1gx {address:#x}", Deadline.after(30, "a look into the kernel"))
+    return int(said.split()[-1], 16)
 
 
 def resident(host: Guest) -> dict[str, int]:
