@@ -21,6 +21,8 @@ _SERIES_FORMS = (
     "fault:NAME"
 )
 
+_LOCAL = frozenset({"tree", "git", "tar", "image", "dir", "mbox"})
+
 # Debian policy 5.6.1: what a package may be called. It also keeps options out of apt's argv.
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 # Debian policy 5.6.12, with an epoch, and what its archive calls suites.
@@ -223,6 +225,22 @@ def _parse_lore(text: str, rest: str, mail_from: str) -> SeriesSpec:
 def is_url(where: str) -> bool:
     """Return whether a place is a URL (or ssh's host:path), not a local path."""
     return _URL.match(where) is not None
+
+
+def without_directory(text: str) -> str:
+    """Return a word of a command with a local path cut to its last name, for readers elsewhere.
+
+    A word is a ``--kernel``, a ``--series``, a path or anything else, which stays as it is.
+    """
+    kind, colon, rest = text.partition(":")
+    if kind not in _LOCAL or not colon:
+        return Path(text).name or text if text.startswith(("/", "~/", "./", "../")) else text
+    path, mark, more = rest, "", ""
+    if kind == "git":
+        path, mark, more = rest.rpartition("@")
+    elif kind == "tar":
+        path, mark, more = rest.partition("#")
+    return text if is_url(rest) else f"{kind}:{Path(path).name or path}{mark}{more}"
 
 
 def _place(where: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SpecError
-from harness.kernel.specs import is_url, parse_series, parse_source
+from harness.kernel.specs import is_url, parse_series, parse_source, without_directory
 
 SHA = "0123456789abcdef" * 4
 
@@ -146,3 +146,25 @@ def test_urls_and_paths() -> None:
     assert is_url("git@host:x")
     assert not is_url("/a@b/c:d")
     assert not is_url("./x")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mbox:/home/me/v3.mbox", "mbox:v3.mbox"),
+        ("mbox:~/mail/v3.mbox", "mbox:v3.mbox"),
+        ("dir:/home/me/patches/", "dir:patches"),
+        ("tree:.", "tree:."),
+        ("git:/home/me/linux@origin/master", "git:linux@origin/master"),
+        ("git:/home/a@b/linux@v6.12..origin/x", "git:linux@v6.12..origin/x"),
+        ("git:https://example.org/a/linux.git@v6.12", "git:https://example.org/a/linux.git@v6.12"),
+        (f"tar:/srv/linux.tar.xz#sha256={SHA}", f"tar:linux.tar.xz#sha256={SHA}"),
+        ("/home/me/a.patch", "a.patch"),
+        ("hgm/fork/1G", "hgm/fork/1G"),
+        ("lore:cover@example.org", "lore:cover@example.org"),
+        ("debian:linux-source-6.12", "debian:linux-source-6.12"),
+        ("--fuzz", "--fuzz"),
+    ],
+)
+def test_a_mail_names_no_directory_of_this_machine(text: str, shown: str) -> None:
+    assert without_directory(text) == shown

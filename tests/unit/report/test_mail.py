@@ -300,6 +300,30 @@ def test_the_reproducer_runs_the_one_probe(tmp_path: Path) -> None:
     ) in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "origin", "base"),
+    [
+        ("tree", "/home/me/linux, commit 0123 with changes", "linux, commit 0123 with changes"),
+        ("image", "/home/me/bzImage, sha256 0123", "bzImage, sha256 0123"),
+        ("git", "commit 0123", "commit 0123"),
+    ],
+)
+def test_no_path_of_this_machine_leaves_it(kind: str, origin: str, base: str) -> None:
+    local = msgspec.structs.replace(SERIES, spec="mbox:/home/me/v3.mbox")
+    record = with_series(PATCHED, local, spec=f"{kind}:/home/me/linux", kind=kind, origin=origin)
+    words = ("--kernel", f"{kind}:/home/me/linux@v6", "--series", "mbox:/home/me/v3.mbox")
+    command = ("env", "-C", "/home/me", "/home/me/hgm", "run", *words, "--with", "/home/me/a.patch")
+    lines = [
+        *mail.about(record),
+        *mail.reproducer(msgspec.structs.replace(record, command=command)),
+    ]
+    text = "\n".join(lines)
+    assert "/home" not in text
+    assert f"base       {base}\n" in text
+    assert "series     mbox:v3.mbox, 2 patches\n           Message-ID cover@example.org\n" in text
+    assert f"--kernel {kind}:linux@v6 --series mbox:v3.mbox --with a.patch" in text
+
+
 def test_an_mbox_can_be_read_again(tmp_path: Path) -> None:
     found = cases(tmp_path)
     path = tmp_path / "box"
