@@ -34,16 +34,30 @@ _disk_option = click.option(
 @guest.command("shell")
 @subject_options
 @_disk_option
+@click.option(
+    "--console",
+    is_flag=True,
+    help="Use the serial console instead of SSH: it has the kernel's messages.",
+)
 @click.argument("command", nargs=-1)
-def guest_shell(command: tuple[str, ...], timeout: float, disk: bool, **options: Any) -> int:
+def guest_shell(
+    command: tuple[str, ...], timeout: float, disk: bool, console: bool, **options: Any
+) -> int:
     """Boot a guest and open a shell in it, or run COMMAND there.
 
-    The probes are in /probes.
+    The probes are in /probes. On the console Ctrl-A X ends the guest, Ctrl-A Ctrl-A sends Ctrl-A,
+    and Ctrl-A B sends a break, after which a kernel with --config debuginfo takes a SysRq key.
     """
-    from harness.run import shell
+    from harness.run import serial_console, shell
 
+    if console and command:
+        raise click.UsageError("--console runs no COMMAND: type it there, or leave out --console")
     with contextlib.ExitStack() as stack:
         context = stack.enter_context(open_context(timeout))
+        if console:
+            return serial_console.open_console(
+                subject_of(**options), context, stack.close, disk=disk
+            )
         return shell.open_shell(subject_of(**options), command, context, stack.close, disk=disk)
 
 

@@ -199,8 +199,7 @@ class Escalation:
         console = self.guest.console
         start = console.size
         if self._breaks and not self._silent:
-            limit = Deadline.after(_QMP_SECONDS, "QEMU's chardev-send-break")
-            self.guest.qmp.execute("chardev-send-break", {"id": "console"}, deadline=limit)
+            self.guest.send_break()
             console.send(key)
             self._breaks = self._answered(key, start)
         if self._silent or not self._breaks:

@@ -62,7 +62,7 @@ def open_shell(
         context.progress.note("probes are in /probes; leave with exit, which ends the guest")
         end_display()
         # A person may stop QEMU with a debugger, and take as long as it takes.
-        with host.heartbeat.suspended(), host.ssh.terminal(*_size()) as channel:
+        with host.heartbeat.suspended(), host.ssh.terminal(*terminal_size()) as channel:
             code = _connect(channel)
         if code < 0:
             raise GuestLost("the guest, or the connection to it, ended before its shell did")
@@ -98,7 +98,8 @@ def _writer(descriptor: int) -> Callable[[bytes], object]:
     return lambda data: os.write(descriptor, data)
 
 
-def _size() -> tuple[int, int]:
+def terminal_size() -> tuple[int, int]:
+    """Return the columns and lines of this terminal."""
     size = shutil.get_terminal_size()
     return size.columns, size.lines
 
@@ -106,7 +107,7 @@ def _size() -> tuple[int, int]:
 def _connect(channel: paramiko.Channel) -> int:
     """Copy bytes both ways until the shell ends; return its exit code, -1 if it gave none."""
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
-    with _raw(keyboard), selectors.DefaultSelector() as selector:
+    with raw_keyboard(keyboard), selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         with contextlib.suppress(
             PermissionError
@@ -132,7 +133,7 @@ def _connect(channel: paramiko.Channel) -> int:
 
 
 @contextlib.contextmanager
-def _raw(descriptor: int) -> Iterator[None]:
+def raw_keyboard(descriptor: int) -> Iterator[None]:
     """Pass every key to the guest, even Ctrl-C, if this is a terminal."""
     if not os.isatty(descriptor):
         yield

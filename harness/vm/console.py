@@ -153,7 +153,7 @@ class Console:
             file.seek(offset)
             return file.read(end - offset)
 
-    def send(self, text: str) -> None:
+    def send(self, text: str | bytes) -> None:
         """Type text into the console; a newline ends a command."""
         self._spawn.send(text)
 

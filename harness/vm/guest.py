@@ -205,13 +205,18 @@ class Guest:
         ends = [event for event in self.qmp.events() if event["event"] in _END_EVENTS]
         return self.watch.pausing_on_death and bool(ends) and not self.console.ended
 
+    @property
+    def panicked(self) -> bool:
+        """Return whether its kernel has told QEMU of a panic."""
+        return any(event["event"] == "GUEST_PANICKED" for event in self.qmp.events())
+
     def end_reason(self) -> str:
         """Return how the machine ended, in one line; empty while it runs."""
         if self.heartbeat.lost:
             return self.heartbeat.lost
+        if self.panicked:
+            return "the kernel panicked"
         for event in self.qmp.events():
-            if event["event"] == "GUEST_PANICKED":
-                return "the kernel panicked"
             if event["event"] == "SHUTDOWN":
                 cause = event["data"].get("reason", "unknown")
                 return f"the guest shut down ({cause}) without a panic"
@@ -227,6 +232,11 @@ class Guest:
             event["event"] == "SHUTDOWN" and event["data"].get("guest") is True
             for event in self.qmp.events()
         )
+
+    def send_break(self) -> None:
+        """Send a break to the serial console; its kernel takes the next byte as a SysRq key."""
+        limit = Deadline.after(_ACTION_SECONDS, "QEMU's chardev-send-break")
+        self.qmp.execute("chardev-send-break", {"id": "console"}, deadline=limit)
 
     def pause_on_death(self) -> None:
         """From now on QEMU pauses the guest, with its memory, if it panics or resets itself."""

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Real kernels only: nothing here is faked, and a test that did not run fails the session."""
 
+import contextlib
 import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from harness import pipeline
@@ -89,6 +91,19 @@ def _hgm(runs: Path, *words: str) -> Run:
 def hgm(tmp_path: Path) -> Callable[..., Run]:
     """Run the command line, with run directories in the test's own place."""
     return functools.partial(_hgm, tmp_path / "runs")
+
+
+@contextlib.contextmanager
+def terminal(*words: str) -> Iterator["pexpect.spawn[Any]"]:
+    """Run the command line on a terminal of 40 lines and 120 columns."""
+    program, *arguments = command_line(*words)
+    size = ("LINES", "COLUMNS")  # would be asked before the terminal
+    env = {name: value for name, value in os.environ.items() if name not in size}
+    child = pexpect.spawn(program, arguments, timeout=600, dimensions=(40, 120), env=env)
+    try:
+        yield child
+    finally:
+        child.close(force=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
-from tests.kernel.conftest import OLDER, STOCK, Run
+from tests.kernel.conftest import OLDER, STOCK, Run, terminal
 
 Hgm = Callable[..., Run]
 
@@ -213,3 +214,33 @@ def test_one_command_in_a_guest(hgm: Hgm) -> None:
     shell = hgm("guest", "shell", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (shell.code, shell.out) == (7, "out\n")
     assert shell.err.endswith("err\n")
+
+
+def test_the_console_of_a_guest_is_a_terminal() -> None:
+    words = ("--console", "--no-disk", "--kernel", STOCK, "--series", "none")
+    with terminal("guest", "shell", *words) as shell:
+        shell.expect(r"\[ +0\.0+\] Linux version .*hgm: init done.*/ # ")
+        shell.sendline("stty size; echo a message >/dev/kmsg")
+        shell.expect(r"40 120\r\n\[.*\] a message\r\n")
+        shell.sendline("echo sle''eping; sleep 1000")
+        shell.expect(r"sleeping\r\n")
+        shell.sendintr()
+        shell.expect("/ # ")
+        shell.sendline("exit")
+        shell.expect("reboot: Power down")
+        shell.expect(pexpect.EOF)
+    assert shell.exitstatus == 0
+
+
+def test_a_panic_ends_the_console(hgm: Hgm) -> None:
+    words = ("--console", "--no-disk", "--kernel", STOCK, "--series", "none")
+    with terminal("guest", "shell", *words) as shell:
+        shell.expect("hgm: init done.*/ # ")
+        shell.sendline("echo c >/proc/sysrq-trigger")
+        shell.expect("Kernel panic - not syncing: sysrq triggered crash")
+        shell.expect("hgm: the kernel panicked")
+        shell.expect(pexpect.EOF)
+    assert shell.exitstatus == 3
+    refused = hgm("guest", "shell", *words)
+    assert refused.code == 2
+    assert "--console needs a terminal as its standard input" in refused.err

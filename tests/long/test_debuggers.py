@@ -3,7 +3,9 @@
 
 from collections.abc import Callable
 
-from tests.kernel.conftest import STOCK, Run, hgm
+import pexpect
+
+from tests.kernel.conftest import STOCK, Run, hgm, terminal
 
 __all__ = ["hgm"]
 
@@ -35,6 +37,16 @@ def test_gdb_stops_a_kernel_and_knows_its_lines(hgm: Hgm) -> None:
     assert "(CPU#1" in run.out
     assert 'of "mm/hugetlb.c"' in run.out
     assert "$1 = " in run.out
+
+
+def test_a_break_on_the_console_makes_sysrq_of_the_next_key() -> None:
+    with terminal("guest", "shell", "--console", *_KERNEL) as shell:
+        shell.expect("hgm: init done.*/ # ")
+        shell.send("\x01bh")
+        shell.expect("sysrq: HELP : ")
+        shell.send("\x01x")
+        shell.expect(pexpect.EOF)
+    assert shell.exitstatus == 0
 
 
 def test_what_a_debugger_lacks_is_said_before_anything_is_built(hgm: Hgm) -> None:
