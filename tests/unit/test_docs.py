@@ -103,6 +103,8 @@ def commands_of(line: str) -> list[list[str]]:
             found.append([])
         elif set(word) <= set("<>&"):
             is_target = True
+            if found[-1][-1:] == ["2"]:  # of 2>&1
+                found[-1].pop()
         elif is_target:
             is_target = False
         elif found[-1] or not re.match(r"\w+=", word):

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The samples in docs/ci are in the form that their services read, and their commands exist."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.test_docs import ROOT, arguments_of, commands_of, parse, wrong_names
+
+SAMPLES = ROOT / "docs" / "ci"
+
+#: How many commands of the harness each sample has.
+COMMANDS = {
+    "github.yml": 2,
+    "gitlab.yml": 1,
+    "hgm-nightly.service": 2,
+    "crontab": 3,
+    "Containerfile": 3,
+}
+
+_CRON_LINE = re.compile(r"([0-9*/,-]+ ){5} *(?P<command>.*)")
+
+
+def _yaml(name: str) -> dict[Any, Any]:
+    found = yaml.safe_load((SAMPLES / name).read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def _unit(name: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, strict=True)
+    parser.read_string((SAMPLES / name).read_text())
+    return parser
+
+
+def _cron() -> Iterator[str]:
+    """Yield the commands of the crontab; each of its lines is a comment, a variable or a job."""
+    for line in (SAMPLES / "crontab").read_text().splitlines():
+        if line.startswith("#") or re.fullmatch(r"[A-Z_]+=\w+", line):
+            continue
+        job = _CRON_LINE.fullmatch(line)
+        assert job, line
+        assert "%" not in line, "cron makes a line break of it"
+        yield job["command"].replace("nice ./", "./")
+
+
+def _instructions() -> Iterator[tuple[str, str]]:
+    """Yield the instructions of the container's recipe."""
+    text = (SAMPLES / "Containerfile").read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            instruction, _, rest = line.partition(" ")
+            yield instruction, rest
+
+
+def _lines(name: str) -> Iterator[str]:
+    """Yield the commands of a sample."""
+    if name == "github.yml":
+        yield from (s["run"] for s in _yaml(name)["jobs"]["kernel"]["steps"] if "run" in s)
+    elif name == "gitlab.yml":
+        job = _yaml(name)["kernel"]
+        yield from (*job["before_script"], *job["script"])
+    elif name == "crontab":
+        yield from _cron()
+    elif name == "Containerfile":
+        found = dict(_instructions())
+        yield from (rest for instruction, rest in _instructions() if instruction == "RUN")
+        yield " ".join(json.loads(found["ENTRYPOINT"]) + json.loads(found["CMD"]))
+        usage = re.search(r"podman run .* (hgm run .*)", (SAMPLES / name).read_text())
+        assert usage
+        yield usage[1]
+    else:
+        service = _unit(name)["Service"]
+        yield from (service["ExecStart"], service["ExecStopPost"])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_commands_of_a_sample_are_commands(name: str) -> None:
+    calls = [
+        arguments
+        for line in _lines(name)
+        for words in commands_of(line)
+        if (arguments := arguments_of(words)) is not None
+    ]
+    assert len(calls) == COMMANDS[name]
+    for arguments in calls:
+        assert list(wrong_names(parse(arguments))) == []
+
+
+def test_every_sample_is_tested_and_named() -> None:
+    found = {path.name for path in SAMPLES.iterdir()}
+    assert found == {*COMMANDS, "hgm-nightly.timer"}
+    page = (ROOT / "docs" / "howto" / "ci.md").read_text()
+    assert {name for name in found if f"(../ci/{name})" not in page} == set()
+
+
+def test_the_timer_starts_the_service_of_its_name() -> None:
+    timer = _unit("hgm-nightly.timer")
+    assert timer["Timer"]["OnCalendar"] == "*-*-* 02:00:00"
+    assert timer["Install"]["WantedBy"] == "timers.target"
+    assert _unit("hgm-nightly.service")["Service"]["Type"] == "oneshot"
+
+
+def test_what_fails_is_still_summarized_and_kept() -> None:
+    steps = _yaml("github.yml")["jobs"]["kernel"]["steps"]
+    names = [step.get("name") for step in steps]
+    later = steps[names.index("Test the kernel") :]
+    assert [step.get("if") for step in later] == [None, "always()", "always()"]
+    assert _yaml("gitlab.yml")["kernel"]["artifacts"]["when"] == "always"
+
+
+def test_the_container_has_the_checkout_and_its_cache() -> None:
+    found = list(_instructions())
+    assert [name for name, _ in found if name] == [
+        *("FROM", "RUN", "WORKDIR", "COPY", "ENV", "RUN", "VOLUME", "ENTRYPOINT", "CMD")
+    ]
+    values = dict(found)
+    assert values["ENV"] == f"HGM_CACHE={values['VOLUME']}"
