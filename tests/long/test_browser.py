@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from harness.site import names
 from harness.store import rundir
 from harness.store.history.cell import run_id
+from tests.component.evidence.test_coverage import made
 from tests.component.site.nights import record
 from tests.component.site.test_site import build
 
@@ -52,7 +53,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("site") / "runs"
     record(1, {A: "PASS", B: "PASS"}, runs)
     record(2, {A: "PASS", B: "FAIL"}, runs, key="one")
-    record(3, {A: "FAIL", B: "PASS"}, runs, key="one")
+    third = record(3, {A: "FAIL", B: "PASS"}, runs, key="one")
+    counted = made(tmp_path_factory.mktemp("counted"), "-O0")
+    shutil.copytree(counted / rundir.COVERAGE, Path(third.run_dir) / rundir.COVERAGE)
     return build(runs)
 
 
@@ -78,7 +81,9 @@ def main_pages(site: Path) -> dict[str, str]:
     run = max(site.glob("run/*/index.html"), key=lambda path: path.stat().st_size)
     test = max(site.glob("probe/*.html"), key=lambda path: path.stat().st_size)
     here = run.relative_to(site).parent
+    covered = [str(path.relative_to(site)) for path in site.glob("run/*/coverage.html")]
     return {
+        **({"coverage": covered[0]} if covered else {}),
         "index": names.INDEX,
         "matrix": names.MATRIX,
         "run": f"{here}/index.html",
