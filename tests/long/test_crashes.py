@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -216,6 +216,8 @@ CRASHES = {
     ),
 }
 
+_CATALOGUE = catalog.load
+
 
 class Broken(NamedTuple):
     """A run in which every guest was broken."""
@@ -230,8 +232,9 @@ class Broken(NamedTuple):
         return (self.run_dir / self.probe(name).directory / file).read_bytes()
 
 
-def specs() -> tuple[ProbeSpec, ...]:
-    return tuple(
+def specs(sizes: Container[str] = ("1G", "2M")) -> tuple[ProbeSpec, ...]:
+    """Return the catalogue, which the known issues name probes of, and the crashes."""
+    return _CATALOGUE(sizes=sizes) + tuple(
         ProbeSpec(
             name=f"crash/{name}",
             shows="",
