@@ -17,7 +17,7 @@ from harness.records.probe import Capture, ProbeResult
 from harness.records.run import RunRecord
 from harness.store import rundir
 
-_FRAME = re.compile(r"(?:RIP: 0010:)? *([A-Za-z_][\w.]*)(\+0x[0-9a-f]+/0x[0-9a-f]+)")
+_FRAME = re.compile(r"(?:RIP: 0010:|pc : )? *([A-Za-z_][\w.]*)(\+0x[0-9a-f]+/0x[0-9a-f]+)")
 _LOCATED = re.compile(r"([A-Za-z_]\w*)(?:\.[\w.]+)? at ")
 _LEADING = re.compile(r"[A-Za-z_]\w*")
 

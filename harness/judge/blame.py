@@ -224,7 +224,9 @@ def _call(functions: Sequence[str]) -> str:
     calls = [match[1] for name in functions if (match := kernel_functions.SYSCALL.match(name))]
     if not calls and any(name.startswith("ret_from_fork") for name in functions):
         return "a kernel thread"
-    within = calls[-1:] + ["a page fault"] * ("asm_exc_page_fault" in functions)
+    within = calls[-1:] + ["a page fault"] * (
+        not kernel_functions.PAGE_FAULTS.isdisjoint(functions)
+    )
     return "in " + ", in ".join(within) if within else ""
 
 

@@ -58,9 +58,10 @@ TITLES: tuple[tuple[str, str], ...] = (
     (
         "oops",
         r"Oops\b[: ]|BUG: unable to handle|BUG: kernel NULL pointer|Unable to handle kernel"
+        r"|Internal error: "
         r"|BUG: .*stack guard page was hit|kernel tried to execute|unable to execute userspace"
         r"|(?:invalid opcode|divide error|stack segment|int3): [0-9a-f]{4} \[#"
-        r"|Insufficient stack space to handle exception",
+        r"|Insufficient stack space to handle exception|Unhandled \S+ el1h \S+ exception on CPU",
     ),
     ("bug", r"[Kk]ernel BUG at "),
     ("bug-message", r"BUG: "),
@@ -81,13 +82,17 @@ STUCK = frozenset({"hung-task", "soft-lockup", "hard-lockup", "rcu-stall"})
 MAX_BLOCK = 400
 
 _TITLE = re.compile("|".join(f"(?P<{k.replace('-', '_')}>{p})" for k, p in TITLES))
-_FATAL_LINE = re.compile(r"[Kk]ernel BUG at |Oops\b[: ]|Kernel panic - not syncing")
+_FATAL_LINE = re.compile(
+    r"[Kk]ernel BUG at |Oops\b[: ]|Internal error: |Kernel panic - not syncing"
+)
 
 # Stands before the next message, without a stamp (console_prepend_dropped of kernel/printk).
 _DROPPED = re.compile(r"\*\* \d+ printk messages dropped \*\*")
 
 _CUT_HERE = "------------[ cut here ]------------"
-_TRACE = re.compile(r" *(?:\? )?(?:[A-Za-z_.][\w.]*\+0x[0-9a-f]+/)?0x[0-9a-f]+(?: \[\w+\])?\s*\Z")
+_TRACE = re.compile(
+    r" *(?:\? )?(?:[A-Za-z_.][\w.]*\+0x[0-9a-f]+/)?0x[0-9a-f]+(?: \[\w+\])?(?: \([A-Z]+\))?\s*\Z"
+)
 _TRACE_TAG = re.compile(r" *</?[A-Za-z#]+[0-9]*>\Z")
 
 # What is printed before a title and belongs to it: dump_page, dump_vma, page_owner, rules.
@@ -105,6 +110,7 @@ _REST = re.compile(
     r"|NMI backtrace|Sending NMI|rcu: |task:|irq event stamp|(?:hard|soft)irqs last|FIX "
     r"|Disabling lock debugging|Showing all locks|[0-9]+ locks? held| #[0-9]+: |={10,}"
     r"|note: |Kernel Offset|Rebooting in|---\["
+    r"|pstate: |(?:pc|lr|sp) : |x[0-9]+ ?: |Call trace:"  # arm64
 )
 
 # The last line of a splat, where its kind has one; the others end with their last call trace.
@@ -255,7 +261,7 @@ def _end(messages: list[_Message], title: int, kind: str) -> int:
             return index
         if last is None and traced and not _belongs(text):
             return index
-        traced = traced or "Call Trace:" in text
+        traced = traced or "Call Trace:" in text or "Call trace:" in text
     return min(len(messages), title + MAX_BLOCK)
 
 
@@ -280,12 +286,12 @@ def _belongs(text: str) -> bool:
 
 
 def culprit(block: Sequence[str]) -> str:
-    """Return the first function at RIP or in a trace that does not only report; may be empty.
+    """Return the first function at RIP (arm64: pc) or in a trace that does not only report; or "".
 
     It is as the kernel prints it: ``func+0x12/0x40``.
     """
     for line in block:
-        at_rip = line.startswith("RIP: 0010:")
+        at_rip = line.startswith(("RIP: 0010:", "pc : "))
         if not at_rip and (not _TRACE.match(line) or "? " in line):
             continue
         name = SYMBOL.search(line)

@@ -2,7 +2,7 @@
 """Kernel functions that a hang is not blamed on, and those that tell what a task waits for.
 
 One table each; every row has its reason, and examples that the tests check. Names are those of
-Linux 6.1 to 6.19 on x86-64.
+Linux 6.1 to 6.19 on x86-64 and arm64.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ BYSTANDERS = (
     Bystander(
         "idle",
         r"do_idle\b|cpu_startup_entry\b|default_idle|(?:arch_|mwait_)?cpu_idle|acpi_idle"
-        r"|intel_idle|cpuidle_|(?:pv_)?native_safe_halt\b|mwait_idle|rest_init\b|secondary_startup",
+        r"|intel_idle|cpuidle_|(?:pv_)?native_safe_halt\b|mwait_idle|rest_init\b|secondary_startup"
+        r"|cpu_do_idle\b|secondary_start_kernel\b|__secondary_switched\b",
         "the CPU has nothing to run",
-        ("do_idle", "default_idle_call", "pv_native_safe_halt", "arch_cpu_idle", "intel_idle_irq"),
+        ("do_idle", "default_idle_call", "pv_native_safe_halt", "arch_cpu_idle", "cpu_do_idle"),
         whole=True,
     ),
     Bystander(
@@ -51,9 +52,15 @@ BYSTANDERS = (
         "NMI sender",
         r"(?:nmi|arch)_trigger_|trigger_(?:all|single|allbutcpu)_|nmi_cpu_backtrace"
         r"|native_apic_(?:mem|msr|icr)_|x2apic_send|_*x2apic_|default_send_IPI|_*default_send_IPI"
-        r"|apic_(?:mem|send)_|native_send_call_func|lapic_can_unplug_cpu\b|native_x2apic_",
-        "it writes to the local APIC to make another CPU print its stack, or to end an interrupt",
-        ("native_apic_mem_write", "nmi_trigger_cpumask_backtrace", "default_send_IPI_mask"),
+        r"|apic_(?:mem|send)_|native_send_call_func|lapic_can_unplug_cpu\b|native_x2apic_"
+        r"|arm64_backtrace_ipi\b|smp_cross_call\b|_*ipi_send_mask\b|gic_ipi_send_mask\b",
+        "it has the interrupt controller make another CPU print its stack, or end an interrupt",
+        (
+            "native_apic_mem_write",
+            "gic_ipi_send_mask",
+            "nmi_trigger_cpumask_backtrace",
+            "default_send_IPI_mask",
+        ),
     ),
     Bystander(
         "NMI",
@@ -73,7 +80,7 @@ BYSTANDERS = (
         "printk",
         r"_?v?printk|console_(?:unlock|flush|trylock|emit|lock)|serial8250_|univ8250_|uart_console"
         r"|wait_for_(?:xmitr|lsr)|io_serial_(?:in|out)|(?:nbcon|devkmsg|prb|desc)_\w+|dump_stack"
-        r"|show_(?:stack|trace)|(?:unwind|stack_trace)_|sched_show_task|print_(?:cpu|worker)",
+        r"|pl011_|dump_backtrace|show_(?:stack|trace)|(?:unwind|stack_trace)_|sched_show_task|print_(?:cpu|worker)",
         "it prints, to a slow serial port, what somebody else did",
         ("console_unlock", "vprintk_emit", "_printk", "serial8250_console_write", "dump_stack_lvl"),
     ),
@@ -95,7 +102,10 @@ BYSTANDERS = (
         r"|tick_|update_process_times|(?:local_)?apic_timer|scheduler_tick|sched_tick|task_tick_"
         r"|rcu_sched_clock_irq|_*irq_exit|irq_(?:enter|work)|handle_softirqs|_*do_softirq"
         r"|asm_call_irq|call_timer_fn|_*run_timers|run_local_timers|clockevents_|lapic_next_"
-        r"|update_wall_time|timekeeping_|ktime_get|kvm_clock|pvclock_",
+        r"|update_wall_time|timekeeping_|ktime_get|kvm_clock|pvclock_"
+        r"|el[01][ht]?(?:_64)?_(?:irq|fiq|interrupt)|_*el1_(?:irq|pnmi)|do_interrupt_handler|call_on_irq_stack"
+        r"|gic_handle_(?:irq|nmi)|_*gic_handle_|generic_handle_|handle_(?:percpu_devid|fasteoi|irq_)"
+        r"|_*handle_irq_event|arch_timer_handler_|do_handle_IPI\b|ipi_handler\b",
         "a timer tick or another interrupt of what the CPU runs",
         (
             "tick_nohz_handler",
@@ -104,6 +114,8 @@ BYSTANDERS = (
             "rcu_sched_clock_irq",
             "sysvec_apic_timer_interrupt",
             "asm_sysvec_apic_timer_interrupt",
+            "el1h_64_irq_handler",
+            "generic_handle_domain_irq",
         ),
     ),
     Bystander(
@@ -215,13 +227,18 @@ WAITS = (
 
 #: What every system call or page fault of a kind passes through; it is left out of a call chain.
 GLUE = re.compile(
-    r"_*(?:x64|ia32)_sys_|x64_sys_call\b|_*(?:do|se)_sys_|do_syscall_64\b|ksys_|kernel_clone\b"
+    r"_*(?:x64|ia32|arm64)_sys_|x64_sys_call\b|_*(?:do|se)_sys_|do_syscall_64\b|ksys_|kernel_clone\b"
     r"|entry_SYSCALL|ret_from_fork|kthread\b|(?:asm_)?exc_page_fault|(?:do_)?user_addr_fault"
     r"|_*handle_mm_fault|vfs_(?:read|write|ioctl)\b"
+    r"|invoke_syscall\b|(?:do_)?el0_svc|el[01][ht]_64_sync|el[01]_(?:abort|da)\b|do_mem_abort\b"
+    r"|do_(?:page|translation)_fault\b"
 )
 
 #: The system call of a stack, by the function of its entry.
-SYSCALL = re.compile(r"__(?:x64|ia32|se|do)_sys_(\w+)")
+SYSCALL = re.compile(r"__(?:x64|arm64|ia32|se|do)_sys_(\w+)")
+
+#: Where a task is in the kernel for a page fault.
+PAGE_FAULTS = frozenset({"asm_exc_page_fault", "do_mem_abort"})
 
 #: Functions that take no spinlock but that of a page table.
 PAGE_TABLE_LOCKERS = re.compile(

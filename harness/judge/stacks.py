@@ -19,16 +19,23 @@ _TASK = re.compile(r"task:(\S.*?) +state:(\w) .*?\bpid: *(\d+) .*?\bppid: *(\d+)
 _CPU = re.compile(
     r"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.+?) (?:Not tainted|Tainted: |\d+\.)"
 )
-_RIP = re.compile(r"RIP: (0010|0033):(\S+)")
-_RDI = re.compile(r".*\bRDI: ([0-9a-f]{16})\b")
-_FRAME = re.compile(r" *([A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[\w+\])?\Z")
+# Of x86-64, whose code segment tells the mode, and of arm64, which names kernel functions only.
+_PC = re.compile(
+    r"RIP: (?:(?P<kernel>0010)|0033):(?P<at>\S+)|pc : (?:0x)?(?:[0-9a-f]+\Z|(?P<named>\S+))"
+)
+_ARGUMENT = re.compile(r"(?:.*\bRDI: |.*\bx0 : )([0-9a-f]{16})\b")
+_FRAME = re.compile(r" *([A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[\w+\])?(?: \([A-Z]+\))?\Z")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*")
 
-_KERNEL_CODE = "0010"
-
 # The outermost function of an interrupt, and of an exception that is handled for its task.
-_INTERRUPTED = re.compile(r"asm_(?:sysvec_|common_interrupt|spurious_interrupt|exc_nmi)")
+_INTERRUPTS = re.compile(
+    r"asm_(?:sysvec_|common_interrupt|spurious_interrupt|exc_nmi)|el0t_64_(?:irq|fiq)\+"
+)
 _EXCEPTION = re.compile(r"asm_exc_(?!nmi)")
+
+# arm64 shows no program counter below them: what was interrupted is the next frame.
+_INTERRUPTED_KERNEL = re.compile(r"el1[ht]_64_(?:irq|fiq)\+")
+_INTERRUPTED_USER = re.compile(r"el0t_64_(?:irq|fiq)\+")
 
 _HELD = re.compile(r"(\d+) locks? held by (.+)/(\d+):\Z")
 _LOCK = re.compile(r" *#\d+: ([0-9a-f]+) \((.+)\)\{\S+\}-\{\d+:\d+\}, at: ")
@@ -48,7 +55,7 @@ class Stack:
         kernel: whether the CPU was seen in the kernel, by its program counter.
         user: whether the CPU was in user mode.
         interrupt: whether it was in the kernel for an interrupt of user mode only.
-        argument: RDI of a CPU at the innermost function; 0 where it was not printed.
+        argument: RDI or x0 of a CPU at the innermost function; 0 where it was not printed.
     """
 
     name: str
@@ -137,20 +144,30 @@ def _stacks(console: str) -> Iterator[Stack]:
 
 
 def _extend(stack: Stack, text: str) -> None:
-    rip = _RIP.match(text.strip())
-    if rip and stack.cpu is not None and not stack.user:
-        if rip[1] == _KERNEL_CODE:
+    pc = _PC.match(text.strip())
+    if pc and stack.cpu is not None and not stack.user:
+        if at := pc["named"] or (pc["kernel"] and pc["at"]):
             if stack.frames and _EXCEPTION.match(stack.frames[-1]):
-                stack.frames.append(rip[2])  # what took the exception is part of the chain
+                stack.frames.append(at)  # what took the exception is part of the chain
             else:
                 # The frames before it are those of the interrupt.
-                stack.kernel, stack.frames, stack.argument = True, [rip[2]], 0
-        elif not stack.kernel and (not stack.frames or _INTERRUPTED.match(stack.frames[-1])):
-            # Otherwise it is only where userspace called the kernel from.
-            stack.user, stack.frames = True, []
-        elif stack.frames and _INTERRUPTED.match(stack.frames[-1]):
-            stack.interrupt = True
+                stack.kernel, stack.frames, stack.argument = True, [at], 0
+        else:
+            _below_is_user_mode(stack)
     elif (frame := _FRAME.match(text)) and not stack.user and frame[1] not in stack.frames[:1]:
         stack.frames.append(frame[1])
-    elif len(stack.frames) == 1 and not stack.argument and (rdi := _RDI.match(text)):
-        stack.argument = int(rdi[1], 16)
+        if stack.cpu is not None and _INTERRUPTED_KERNEL.match(frame[1]):
+            stack.kernel, stack.frames, stack.argument = True, [], 0
+        elif stack.cpu is not None and _INTERRUPTED_USER.match(frame[1]):
+            _below_is_user_mode(stack)
+    elif len(stack.frames) == 1 and not stack.argument and (found := _ARGUMENT.match(text)):
+        stack.argument = int(found[1], 16)
+
+
+def _below_is_user_mode(stack: Stack) -> None:
+    interrupted = bool(stack.frames and _INTERRUPTS.match(stack.frames[-1]))
+    if not stack.kernel and (interrupted or not stack.frames):
+        # Otherwise it is only where userspace called the kernel from.
+        stack.user, stack.frames = True, []
+    elif interrupted:
+        stack.interrupt = True

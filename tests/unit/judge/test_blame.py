@@ -103,12 +103,38 @@ def capture(*vcpus: Vcpu) -> Capture:
     [
         ("userfaultfd", "handle_userfault+0x3dc/0x780, state S", ("fault[57]",)),
         ("user-loop", "user mode, in the probe", ()),
+        ("arm64-userfaultfd", "handle_userfault+0x44c/0x740, state S", ("crash[158]",)),
+        ("arm64-user-loop", "user mode, in the probe", ()),
     ],
 )
 def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
     text = decode((DATA / f"{log}.log").read_bytes())
-    assert blame.of_hang("fault", text, (), Capture(why="hang")).where == where
+    program = "crash" if log.startswith("arm64") else "fault"
+    assert blame.of_hang(program, text, (), Capture(why="hang")).where == where
     assert blame.waiters(text) == waiters
+
+
+def test_an_interrupt_of_arm64_is_not_blamed_but_what_it_interrupts() -> None:
+    """A deadlock on the CPU that answers sysrq: its program counter is a frame, and no register."""
+    text = decode((DATA / "arm64-user-loop.log").read_bytes()).partition(" default_idle_call")[0]
+    text = text.replace("Comm: swapper/0", "Comm: crash").replace("PID: 0", "PID: 70")
+    text += """ queued_spin_lock_slowpath+0x70/0x390
+[   79.400000]  _raw_spin_lock+0x5c/0x68
+[   79.400000]  hugetlb_fault+0x12/0xa0
+[   79.400000]  do_mem_abort+0x48/0xa0
+[   79.400000]  el1_abort+0x3c/0x60
+[   79.400000]  el1h_64_sync+0x64/0x68
+[   79.400000]  userfaultfd_read+0x7c/0x120
+[   79.400000]  vfs_read+0x7c/0x120
+[   79.400000]  __arm64_sys_read+0x24/0x38
+"""
+    hang = blame.of_hang("crash", text, (), Capture(why="hang"))
+    spinning = "hugetlb_fault+0x12/0xa0, waiting in queued_spin_lock_slowpath, on CPU 0"
+    assert hang.where == spinning
+    assert hang.chain == (
+        "crash (pid 70) on CPU 0 is in read, in a page fault: spins for a spinlock in "
+        "hugetlb_fault <- userfaultfd_read"
+    )
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,9 @@ def test_every_console_has_its_expected_result() -> None:
         ("oops", "Oops: invalid opcode: 0000 [#1] PREEMPT SMP"),
         ("oops", "invalid opcode: 0000 [#1] PREEMPT SMP"),
         ("oops", "BUG: TASK stack guard page was hit at 0 (stack is 1..2)"),
+        ("oops", "Unable to handle kernel paging request at virtual address dead000000000100"),
+        ("oops", "Internal error: synchronous external abort: 0000000096000210 [#1] SMP"),
+        ("oops", "Unhandled 64-bit el1h sync exception on CPU1, ESR 0x0000000002000000 -- BTI"),
         ("bug", "kernel BUG at mm/hugetlb.c:812!"),
         ("bug-message", "BUG: using smp_processor_id() in preemptible [00000000] code: probe/41"),
         ("warning", "WARNING: CPU: 1 PID: 41 at mm/hugetlb.c:812 hugetlb_fault+0x12/0x30"),
@@ -215,6 +218,47 @@ def test_an_oops_is_one_splat_and_the_panic_after_it_another() -> None:
     found = dmesg.scan(stamped(oops + "Kernel panic - not syncing: Fatal exception\n"))
     assert [splat.kind for splat in found] == ["oops", "panic"]
     assert found[0].block == tuple(oops.splitlines())
+
+
+def test_an_oops_of_arm64_is_one_splat_and_its_pc_is_to_blame() -> None:
+    """As arch/arm64/kernel/traps.c, process.c and stacktrace.c of 6.12 and 6.16 print it."""
+    oops = (
+        "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000008\n"
+        "Mem abort info:\n  ESR = 0x0000000096000044\n"
+        "user pgtable: 4k pages, 52-bit VAs, pgdp=0000000048be1a00\n[0000000000000008] pgd=0\n"
+        "Internal error: Oops: 0000000096000044 [#1] PREEMPT SMP\nModules linked in:\n"
+        "CPU: 1 UID: 0 PID: 41 Comm: probe Not tainted 6.12.118 #1\n"
+        "Hardware name: linux,dummy-virt (DT)\n"
+        "pstate: 60401005 (nZCv daif +PAN -UAO -TCO -DIT +SSBS BTYPE=--)\n"
+        "pc : hugetlb_fault+0x12/0x30\nlr : __mutex_lock+0x2c/0x3c\nsp : ffff800080a6bc60\n"
+        "x29: ffff800080a6bc60 x28: fff000000310b600 x27: 0000000000000000\nCall trace:\n"
+        " hugetlb_fault+0x12/0x30 (P)\n handle_mm_fault+0xcc/0x2c8\n el0t_64_sync+0x190/0x198\n"
+        "Code: 910003fd (b900001f)\n---[ end trace 0000000000000000 ]---\n"
+    )
+    found = dmesg.scan(stamped(oops + "Kernel panic - not syncing: Oops: Fatal exception\n"))
+    assert [splat.kind for splat in found] == ["oops", "panic"]
+    assert found[0].block == tuple(oops.splitlines())
+    assert dmesg.is_fatal(found[0])
+    assert dmesg.culprit(found[0].block) == "hugetlb_fault+0x12/0x30"
+
+
+def test_a_bug_of_arm64_is_one_splat() -> None:
+    bug = (
+        "------------[ cut here ]------------\nkernel BUG at mm/hugetlb.c:812!\n"
+        "Internal error: Oops - BUG: 00000000f2000800 [#1] PREEMPT SMP\n"
+        "pc : hugetlb_fault+0x12/0x30\nCall trace:\n hugetlb_fault+0x12/0x30\n"
+        "---[ end trace 0000000000000000 ]---\n"
+    )
+    (splat,) = dmesg.scan(stamped(bug))
+    assert (splat.kind, splat.block) == ("bug", tuple(bug.splitlines()))
+
+
+def test_a_splat_without_an_end_mark_of_arm64_ends_with_its_trace() -> None:
+    trace = "Call trace:\n show_stack+0x18/0x24 (C)\n hugetlb_fault+0x12/0x400\n"
+    bad = f"BUG: Bad page state in process probe  pfn:12345\nflags: 0x0()\n{trace}"
+    (splat,) = dmesg.scan(stamped(bad + "EXT4-fs (vda): mounted\nanother line\n"))
+    assert splat.block == tuple(bad.splitlines())
+    assert dmesg.culprit(splat.block) == "hugetlb_fault+0x12/0x400"
 
 
 def test_a_splat_without_an_end_mark_ends_with_its_trace() -> None:
