@@ -221,7 +221,7 @@ class GuestKilled(InfrastructureError):
 
 
 class SnapshotError(InfrastructureError):
-    """A saved guest that is damaged."""
+    """A saved guest that is damaged, or one that is not fit to be saved."""
 
 
 class GuestLost(InfrastructureError):

@@ -29,6 +29,7 @@ from harness.errors import (
     GuestSilent,
     HarnessError,
     QemuError,
+    SnapshotError,
     SshUnreachable,
 )
 from harness.image.keys import RunKeys, make_keys
@@ -339,6 +340,7 @@ def save(
     Raises:
         QemuError: if QEMU did not start, died, or cannot save it.
         BootError: if the guest did not get so far.
+        SnapshotError: if its kernel reported a hung task, a lockup or an RCU stall.
     """
     with contextlib.ExitStack() as stack:
         private = stack.enter_context(context.workspace.unfinished("guest"))
@@ -352,6 +354,8 @@ def save(
         with _reason_of_loss(guest):
             _await_init(guest, request, _INIT_SAVED, context)
             guest.heartbeat.stop()
+            if guest.stuck.is_set():  # every guest restored from it would have that on its console
+                raise SnapshotError("its kernel reported a stall while it booted")
             limit = context.deadline.within(_SAVE_SECONDS, "saving the guest")
             devices = guest.qemu.save(limit)
             return SavedGuest(

@@ -237,6 +237,18 @@ def test_a_full_disk_while_saving_costs_the_snapshot_only(
     assert nothing_is_left(prepared)
 
 
+def test_a_guest_that_stalled_in_its_boot_is_not_saved(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, _ = with_own_cache(prepared, tmp_path)
+    monkeypatch.setattr("harness.judge.dmesg.is_stuck", lambda line: "Run /init" in line)
+    origin = start(prepared, tmp_path)
+    assert origin.how == "booted"
+    assert origin.reason == "could not be saved: its kernel reported a stall while it booted"
+    assert snapshots(prepared) == []
+    assert nothing_is_left(prepared)
+
+
 def test_an_interrupt_while_saving_leaves_nothing(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
