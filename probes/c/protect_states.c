@@ -266,6 +266,18 @@ static void then_mprotect(void)
 	assert_held();
 }
 
+/* What is written later must be held, whatever the mapping allows now. */
+static void then_mark_read_only(void)
+{
+	protect(false);
+	assert_errno(mprotect(at.start, at.length, PROT_READ), 0);
+	protect(true);
+	assert_marked(true);
+	assert_errno(mprotect(at.start, at.length, PROT_READ | PROT_WRITE), 0);
+	assert_marked(true);
+	assert_held();
+}
+
 static void then_read(void)
 {
 	uint64_t want = at.state == WRITTEN || at.kind == PRIVATE_FILE ? OLD : 0;
@@ -343,12 +355,51 @@ static void twice(void) { of_each_place(then_again); }
 static void off(void) { of_each_place(then_off); }
 static void off_twice(void) { of_each_place(then_off_twice); }
 static void mprotected(void) { of_each_place(then_mprotect); }
+static void marked_read_only(void) { of_each_place(then_mark_read_only); }
 static void was_read(void) { of_each_place(then_read); }
 static void written_elsewhere(void) { of_each_place(then_other_writes); }
 static void unregistered(void) { of_each_place(then_unregister); }
 static void closed(void) { of_each_place(then_close); }
 static void moved(void) { of_each_place(then_mremap); }
 static void forked(void) { of_each_place(then_fork); }
+
+/* UFFDIO_COPY of a protected page into a hole of a mapping that is read-only meanwhile. */
+static void copy_read_only(void)
+{
+	char *source = map_anonymous(at.length, 0);
+
+	at.before = pool_now();
+	map_place();
+	at.uffd = uffd_open(FEATURES | UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_MISSING_SHMEM);
+	uffd_register(at.uffd, at.start, at.length,
+		      UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
+	assert_errno(mprotect(at.start, at.length, PROT_READ), 0);
+	*word(source) = OLD;
+	assert_result(uffd_copy_mode(at.uffd, at.start, source, at.length, UFFDIO_COPY_MODE_WP), 0,
+		      (int64_t)at.length);
+	assert_marked(true);
+	assert_errno(mprotect(at.start, at.length, PROT_READ | PROT_WRITE), 0);
+	assert_marked(true);
+	assert_that(*word(at.start) == OLD, "the page shows %llu, expected %lu",
+		    (unsigned long long)*word(at.start), OLD);
+	assert_held();
+	end_place();
+}
+
+static void copied_read_only(void)
+{
+	if (!(uffd_offered() & UFFD_FEATURE_WP_HUGETLBFS_SHMEM))
+		probe_skip("UFFDIO_API: features %#llx are not offered",
+			   (unsigned long long)UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+	at.state = HOLE;
+	for (at.kind = 0; at.kind < KINDS; at.kind++)
+		if (at.kind != PRIVATE_FILE) { /* the file has the page: no missing fault */
+			at.length = at.kind == BASE_PAGES || at.kind == ORDINARY ? BASE_PAGE
+										 : huge_size();
+			probe_about("%s", kinds[at.kind]);
+			child_end(child_start(copy_read_only));
+		}
+}
 
 /* The VMA is cut inside of a range whose PMD table it shares with another mapping. */
 static void cut_in_two(void)
@@ -390,6 +441,10 @@ int main(int argc, char **argv)
 		{ "a page that is not protected can be unprotected, and protected afterwards",
 		  off_twice },
 		{ "the protection outlives mprotect to read-only and back", mprotected },
+		{ "what is protected while its mapping is read-only is held when that can be written",
+		  marked_read_only },
+		{ "UFFDIO_COPY with MODE_WP to a mapping that is read-only protects the page",
+		  copied_read_only },
 		{ "reading a protected page or hole maps it with its protection", was_read },
 		{ "a write through another mapping leaves the protection", written_elsewhere },
 		{ "UFFDIO_UNREGISTER takes the protection away", unregistered },

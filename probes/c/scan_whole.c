@@ -125,6 +125,17 @@ static void part_of_a_page(void)
 	assert_region(&seen, 0, start, 4);
 }
 
+/* What is not protected is taken back from the output, which there may be none of. */
+static void part_without_regions(void)
+{
+	char *start = map_tracked(filled_memfd(huge_pages(), FILLING));
+
+	*(volatile char *)start = 1;
+	scan_pages(start, 4 * BASE_PAGE, AND_PROTECT | SCAN_WITHOUT_REGIONS, SCAN_WRITTEN, 0);
+	assert_protected(start, huge_pages(), 0);
+	assert_all_written(start, AND_PROTECT);
+}
+
 static void protect_part_of_hole(void)
 {
 	char *start = map_hole();
@@ -149,6 +160,8 @@ int main(int argc, char **argv)
 		{ "PAGEMAP_SCAN protects a hole that has no page table", hole_without_table },
 		{ "PAGEMAP_SCAN of a part of a huge page reports it and protects nothing",
 		  part_of_a_page },
+		{ "PAGEMAP_SCAN of a part of a huge page without an output vector protects nothing",
+		  part_without_regions },
 		{ "PAGEMAP_SCAN of a part of a hole without a page table protects nothing", part_of_a_hole },
 	};
 

@@ -142,6 +142,33 @@ static void awaited_pages(void)
 	assert_that(*(volatile uint64_t *)registered == 1, "the collapsed page has lost its contents");
 }
 
+/* The file has one large folio, of which another mapping waits for each base page. */
+static void continued_parts(void)
+{
+	int fd = memory_file(SHMEM, PAGES), uffd, error;
+	char *registered = aligned(PMD_PAGE, fd), *other = aligned(PMD_PAGE, fd);
+	struct touch touch;
+
+	fill_base_pages(other, PAGES);
+	error = advise(other, PMD_PAGE, MADV_COLLAPSE);
+	if (error)
+		probe_skip("MADV_COLLAPSE of shmem: %s", error_name(error));
+	uffd = uffd_open(UFFD_FEATURE_MINOR_SHMEM);
+	uffd_register(uffd, registered, PMD_PAGE, UFFDIO_REGISTER_MODE_MINOR);
+	touch_start(&touch, registered + 5 * BASE_PAGE, TOUCH_READ);
+	assert_fault(uffd, registered + 5 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
+	assert_continue(uffd, registered + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
+	touch_end(&touch);
+	assert_present(registered, PAGES, 1);
+	assert_continue(uffd, registered, 5 * BASE_PAGE, 0, 5 * BASE_PAGE);
+	assert_continue(uffd, registered + 6 * BASE_PAGE, (PAGES - 6) * BASE_PAGE, 0,
+			(PAGES - 6) * (int64_t)BASE_PAGE);
+	check_base_pages(registered, PAGES);
+	*(volatile uint64_t *)(registered + 5 * BASE_PAGE) = 5;
+	assert_that(*(volatile uint64_t *)(other + 5 * BASE_PAGE) == 5,
+		    "a write through one mapping is not in the other");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -150,6 +177,7 @@ int main(int argc, char **argv)
 		{ "MADV_COLLAPSE is EAGAIN while a pipe holds a page, and works after", held_page },
 		{ "MADV_COLLAPSE of what is not mapped is ENOMEM", refused },
 		{ "MADV_COLLAPSE of shmem fills no page that a userfaultfd waits for", awaited_pages },
+		{ "UFFDIO_CONTINUE maps any part of a collapsed page of shmem", continued_parts },
 	};
 
 	return probe_main(argc, argv, &(struct probe){
