@@ -406,6 +406,7 @@ def _running(
         if resume is not None:
             limit = context.deadline.within(_SAVE_SECONDS, "restoring the guest")
             machine.load(resume.saved.devices, limit)
+        threads = _threads(machine.qmp, context.deadline)
         machine.resume(context.deadline)
         if resume is not None:
             machine.console.send(resume.line())
@@ -423,7 +424,6 @@ def _running(
             machine.process.kill()  # wakes all that waits for the guest
 
         heartbeat = Heartbeat(machine.qmp, machine.process.pid, end)
-        threads = _threads(machine.qmp, context.deadline)
         guest = Guest(
             machine,
             ssh,
