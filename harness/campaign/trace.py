@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 from harness.campaign.predicate import Predicate
 from harness.judge import kernel_functions, stacks
-from harness.judge.lines import decode
+from harness.judge.lines import PROGRAM_COUNTER, decode
 from harness.judge.stacks import Stack
 from harness.records.campaign import Candidate, TracedSuspect
 from harness.records.probe import Capture, ProbeResult
 from harness.records.run import RunRecord
 from harness.store import rundir
 
-_FRAME = re.compile(r"(?:RIP: 0010:|pc : )? *([A-Za-z_][\w.]*)(\+0x[0-9a-f]+/0x[0-9a-f]+)")
+_FRAME = re.compile(
+    rf"(?:{'|'.join(PROGRAM_COUNTER)})? *([A-Za-z_][\w.]*)(\+0x[0-9a-f]+/0x[0-9a-f]+)"
+)
 _LOCATED = re.compile(r"([A-Za-z_]\w*)(?:\.[\w.]+)? at ")
 _LEADING = re.compile(r"[A-Za-z_]\w*")
 

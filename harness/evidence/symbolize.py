@@ -21,12 +21,8 @@ from pathlib import Path
 
 import drgn
 
-from harness.judge.lines import SYMBOL
+from harness.judge.lines import PROGRAM_COUNTER, SYMBOL
 from harness.judge.source_path import below_tree
-
-# Where a register dump names the program counter (x86-64, arm64); in a trace, the address is
-# that of the instruction to return to.
-_PC = ("RIP: 0010:", "pc : ")
 
 
 def load(vmlinux: str) -> drgn.Program:
@@ -60,7 +56,8 @@ def resolve(prog: drgn.Program, text: str, addresses: Iterable[int]) -> dict[str
         if functions[name]:
             # Several functions can have one name; their size, padded by kallsyms, tells which.
             symbol = min(functions[name], key=lambda each: abs(each.size - size))
-            returned = offset and not text.endswith(_PC, 0, match.start())
+            # In a trace, the address is that of the instruction to return to.
+            returned = offset and not text.endswith(PROGRAM_COUNTER, 0, match.start())
             frames = _frames(prog, symbol.address + offset - (1 if returned else 0))
             found[match[0]] = frames or [name]
     for address in addresses:

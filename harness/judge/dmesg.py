@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.judge import kernel_functions
-from harness.judge.lines import SYMBOL, embedded_stamp, split, stamp, stamp_seconds
+from harness.judge.lines import PROGRAM_COUNTER, SYMBOL, embedded_stamp, split, stamp, stamp_seconds
 from harness.records.probe import Splat
 
 #: Every kind with its titles; the first that matches wins.
@@ -291,11 +291,11 @@ def culprit(block: Sequence[str]) -> str:
     It is as the kernel prints it: ``func+0x12/0x40``.
     """
     for line in block:
-        at_rip = line.startswith(("RIP: 0010:", "pc : "))
-        if not at_rip and (not _TRACE.match(line) or "? " in line):
+        at_pc = line.startswith(PROGRAM_COUNTER)
+        if not at_pc and (not _TRACE.match(line) or "? " in line):
             continue
         name = SYMBOL.search(line)
-        if name and not _reports(name[1]) and (at_rip or not _FREES.match(name[1])):
+        if name and not _reports(name[1]) and (at_pc or not _FREES.match(name[1])):
             return name[0]
     return ""
 

@@ -18,6 +18,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ufffe\uffff]")
 # What printk puts first: `<4>`, `[   12.345678]`, and with CONFIG_PRINTK_CALLER `[  T123]`.
 _STAMP = re.compile(r"(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?: ?\[ *[TC][0-9]{1,9}\])? ?")
 
+#: What a register dump puts before the address where a kernel was: x86-64, arm64.
+PROGRAM_COUNTER = ("RIP: 0010:", "pc : ")
+
 #: A code address as printk prints it (``%pS``), ``func+0x12/0x40``: name, offset, size.
 SYMBOL = re.compile(r"([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)")
 

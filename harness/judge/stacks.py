@@ -27,15 +27,14 @@ _ARGUMENT = re.compile(r"(?:.*\bRDI: |.*\bx0 : )([0-9a-f]{16})\b")
 _FRAME = re.compile(r" *([A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[\w+\])?(?: \([A-Z]+\))?\Z")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*")
 
-# The outermost function of an interrupt, and of an exception that is handled for its task.
-_INTERRUPTS = re.compile(
-    r"asm_(?:sysvec_|common_interrupt|spurious_interrupt|exc_nmi)|el0t_64_(?:irq|fiq)\+"
-)
-_EXCEPTION = re.compile(r"asm_exc_(?!nmi)")
-
-# arm64 shows no program counter below them: what was interrupted is the next frame.
+# The outermost function of an interrupt, and of an exception that is handled for its task. arm64
+# shows no program counter below its own: the next frame is what was interrupted.
 _INTERRUPTED_KERNEL = re.compile(r"el1[ht]_64_(?:irq|fiq)\+")
 _INTERRUPTED_USER = re.compile(r"el0t_64_(?:irq|fiq)\+")
+_INTERRUPTS = re.compile(
+    r"asm_(?:sysvec_|common_interrupt|spurious_interrupt|exc_nmi)|" + _INTERRUPTED_USER.pattern
+)
+_EXCEPTION = re.compile(r"asm_exc_(?!nmi)")
 
 _HELD = re.compile(r"(\d+) locks? held by (.+)/(\d+):\Z")
 _LOCK = re.compile(r" *#\d+: ([0-9a-f]+) \((.+)\)\{\S+\}-\{\d+:\d+\}, at: ")
