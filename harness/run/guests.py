@@ -37,6 +37,8 @@ from harness.store.rundir import RunStore
 from harness.vm import hoststat, pool
 from harness.vm.guest import Guest
 
+_KILLED = "the host's OOM killer ended the guest"
+
 
 def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) -> None:
     """Run every probe that this machine can run, and put all results into the record.
@@ -107,19 +109,23 @@ class _Lanes:
             kills, probe = hoststat.oom_kills(), first
             try:
                 with self._guest(prepared, fresh, first, directory) as host:
-                    for probe in self._one_guest(prepared, host, first, directory):
+                    for probe in self._one_guest(prepared, host, first, directory, kills):
                         self._now[number] = probe.name
             except HarnessError as error:
                 if self._stopping:
                     return
                 if not self._killed(number, kills):
                     raise
-                why = f"{probe.name}: the host's OOM killer ended its guest; it is run again"
-                prepared.context.progress.note(why)
-                self._queue.give_back(probe, GuestKilled(f"{_KILLED}: {error.message}"))
-                self._store.note([why])
+                self._give_back(probe, error)
             finally:
                 self._now.pop(number, None)
+
+    def _give_back(self, probe: ProbeSpec, error: HarnessError) -> None:
+        """Have a probe run again whose guest the OOM killer ended."""
+        why = f"{probe.name}: the host's OOM killer ended its guest; it is run again"
+        self._prepared.context.progress.note(why)
+        self._queue.give_back(probe, GuestKilled(f"{_KILLED}: {error.message}"))
+        self._store.note([why])
 
     def _started(self, number: int, process: command.Process) -> None:
         self._processes[number] = process
@@ -132,16 +138,21 @@ class _Lanes:
         return process is not None and _was_killed(process, kills)
 
     def _one_guest(
-        self, prepared: Prepared, host: Guest, first: ProbeSpec, directory: Path
+        self, prepared: Prepared, host: Guest, first: ProbeSpec, directory: Path, kills: int
     ) -> Iterator[ProbeSpec]:
-        """Run probes in a guest while it is usable and some are left; yield each before it runs."""
-        store, kills = self._store, hoststat.oom_kills()
+        """Run probes in a guest while it is usable and some are left; yield each before it runs.
+
+        Raises:
+            GuestKilled: if the OOM killer, after it had killed so many, ended it.
+        """
+        store = self._store
         with before_its_first_probe():
             timeout_scale = _meet(prepared, host, store)
             leak_check = LeakCheck(host, prepared.context.deadline)
         console = str((directory / rundir.SERIAL).relative_to(store.run_dir))
-        usable, probe = True, first
-        while usable:
+        usable = True
+        probe: ProbeSpec | None = first
+        while probe is not None:
             yield probe
             self._show()
             note_stall(host, store, console)
@@ -153,10 +164,7 @@ class _Lanes:
             seen = msgspec.structs.replace(seen, console=console)
             usable = may_share(probe, _judged(prepared, host, seen, store))
             self._queue.finish()
-            following = self._queue.take() if usable else None
-            if following is None:
-                break
-            probe = following
+            probe = self._queue.take() if usable else None
         with store.lock:
             lost = coverage.collect(prepared.kernel, host, store.run_dir, soon(prepared))
         if lost:
@@ -186,9 +194,6 @@ class _Lanes:
             yield host
 
 
-_KILLED = "the host's OOM killer ended the guest"
-
-
 def _was_killed(process: command.Process, kills: int) -> bool:
     """Return whether the OOM killer, after it had killed so many, ended a process."""
     return process.poll() == 128 + signal.SIGKILL and hoststat.oom_kills() > kills
@@ -196,10 +201,11 @@ def _was_killed(process: command.Process, kills: int) -> bool:
 
 def _know_splats(prepared: Prepared, store: RunStore) -> None:
     """Record what the kernel reported outside of any probe, and what of it is the machine's."""
-    found = judging.outside_splats(store.run_dir)
+    stalled = store.record.stalled
+    found = judging.outside_splats(store.run_dir, stalled)
     if judging.any_before_init(store.run_dir, found.kernel):
         store.note([other_kernel.boot(prepared, store.run_dir)])
-        found = judging.outside_splats(store.run_dir)
+        found = judging.outside_splats(store.run_dir, stalled)
     store.know(splats=found.kernel, machine_splats=found.machine)
 
 

@@ -22,7 +22,14 @@ from harness.probes.catalog import matches
 from harness.records.kernel import KernelSummary
 from harness.records.known_issue import KnownIssue
 from harness.records.outcome import Outcome
-from harness.records.probe import Capture, CheckpointResult, ProbeEvidence, ProbeResult, Splat
+from harness.records.probe import (
+    Capture,
+    CheckpointResult,
+    ProbeEvidence,
+    ProbeResult,
+    Splat,
+    Stalled,
+)
 from harness.records.run import RunRecord
 from harness.store import rundir
 
@@ -49,8 +56,12 @@ def judge(run_dir: Path, evidence: ProbeEvidence, issues: Sequence[KnownIssue] =
     return _judge(run_dir, evidence, rundir.read_console(run_dir, evidence.console), issues)
 
 
-def outside_splats(run_dir: Path) -> BootSplats:
+def outside_splats(run_dir: Path, stalled: Sequence[Stalled] = ()) -> BootSplats:
     """Return what the kernel reported outside of any probe: its own faults, and the machine's.
+
+    Args:
+        run_dir: the run directory.
+        stalled: where it reported a lack of progress, as the record has it.
 
     Raises:
         RecordError: if a file is damaged.
@@ -63,13 +74,12 @@ def outside_splats(run_dir: Path) -> BootSplats:
         if capture is not None:
             known.append((capture.console_from, capture.console_to))
     other = rundir.read_console(run_dir, rundir.OTHER_SERIAL)
-    stalled = rundir.load(run_dir).stalled
     parts = []
     for name, known in spans.items():
         console = rundir.read_console(run_dir, name)
         found = dmesg.outside(_on(name, dmesg.scan(lines.decode(console))), known)
-        spans_of = [span for span in stalled if span.console == name]
-        parts.append(machine.divide(found, console, other, spans_of))
+        here = [span for span in stalled if span.console == name]
+        parts.append(machine.divide(found, console, other, here))
     return BootSplats(
         tuple(splat for part in parts for splat in part.kernel),
         tuple(splat for part in parts for splat in part.machine),
@@ -136,7 +146,7 @@ def rejudge(run_dir: Path) -> Judged:
             raise RecordError(f"{missing} is missing, yet the record says {probe.status}")
     late = sorted(evidence.values(), key=lambda item: item.console_from)
     results += [result(item) for item in late]
-    return Judged(tuple(results), *outside_splats(run_dir))
+    return Judged(tuple(results), *outside_splats(run_dir, record.stalled))
 
 
 def judged_again(run_dir: Path) -> RunRecord:

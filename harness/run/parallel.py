@@ -98,7 +98,7 @@ class Queue:
         self.done = 0
 
     def take(self) -> ProbeSpec | None:
-        """Return the next probe, which is nobody else's then; None if none is left."""
+        """Take the next probe off the queue and return it; None if none is left."""
         with self._lock:
             return self._left.pop(0) if self._left and not self._closed else None
 
