@@ -206,14 +206,22 @@ static void of_this_place(void)
 	of_place(action, uffd_offered());
 }
 
-/* ACT on a protected page of each kind and state, in a process of its own. */
-static void of_each_place(void (*act)(void))
+/* Returns the features offered, or skips where only anonymous memory can be protected. */
+static uint64_t offered_for_files(void)
 {
 	uint64_t offered = uffd_offered();
 
 	if (!(offered & UFFD_FEATURE_WP_HUGETLBFS_SHMEM))
 		probe_skip("UFFDIO_API: features %#llx are not offered",
 			   (unsigned long long)UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+	return offered;
+}
+
+/* ACT on a protected page of each kind and state, in a process of its own. */
+static void of_each_place(void (*act)(void))
+{
+	uint64_t offered = offered_for_files();
+
 	action = act;
 	for (at.kind = 0; at.kind < KINDS; at.kind++)
 		for (at.state = 0; at.state < STATES; at.state++)
@@ -366,10 +374,11 @@ static void forked(void) { of_each_place(then_fork); }
 /* UFFDIO_COPY of a protected page into a hole of a mapping that is read-only meanwhile. */
 static void copy_read_only(void)
 {
-	char *source = map_anonymous(at.length, 0);
+	char *source;
 
 	at.before = pool_now();
 	map_place();
+	source = map_anonymous(at.length, 0);
 	at.uffd = uffd_open(FEATURES | UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_MISSING_SHMEM);
 	uffd_register(at.uffd, at.start, at.length,
 		      UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
@@ -388,14 +397,10 @@ static void copy_read_only(void)
 
 static void copied_read_only(void)
 {
-	if (!(uffd_offered() & UFFD_FEATURE_WP_HUGETLBFS_SHMEM))
-		probe_skip("UFFDIO_API: features %#llx are not offered",
-			   (unsigned long long)UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
+	offered_for_files();
 	at.state = HOLE;
 	for (at.kind = 0; at.kind < KINDS; at.kind++)
 		if (at.kind != PRIVATE_FILE) { /* the file has the page: no missing fault */
-			at.length = at.kind == BASE_PAGES || at.kind == ORDINARY ? BASE_PAGE
-										 : huge_size();
 			probe_about("%s", kinds[at.kind]);
 			child_end(child_start(copy_read_only));
 		}
