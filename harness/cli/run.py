@@ -91,8 +91,8 @@ def _profiles() -> Iterable[str]:
     default=1,
     show_default=True,
     metavar="N",
-    help="Run up to N guests at the same time, the longest probes first; fewer where this host has "
-    "not the CPUs for them, or the memory for their pools.",
+    help="Run up to N guests at the same time, the longest probes first; fewer where this host "
+    "lacks the CPUs for them or the memory for their pools.",
 )
 @click.option(
     "--against",

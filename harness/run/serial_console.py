@@ -96,7 +96,7 @@ def split_keys(typed: bytes, escaped: bool) -> tuple[list[bytes | str], bool]:
 def _connect(host: Guest) -> bool:
     """Copy both ways until the guest ends; return True if the user left before."""
     keyboard = sys.stdin.fileno()
-    # The shell of the console has no echo, for a program; this one is for a person.
+    # Init has turned echo off, for programs; this shell is typed into.
     columns, lines = shell.terminal_size()
     host.console.send(
         f"stty sane rows {lines} columns {columns}; PS1='\\w # ' sh -i; poweroff -f\n"

@@ -216,9 +216,11 @@ def test_one_command_in_a_guest(hgm: Hgm) -> None:
     assert shell.err.endswith("err\n")
 
 
+_CONSOLE = ("guest", "shell", "--console", "--no-disk", "--kernel", STOCK, "--series", "none")
+
+
 def test_the_console_of_a_guest_is_a_terminal() -> None:
-    words = ("--console", "--no-disk", "--kernel", STOCK, "--series", "none")
-    with terminal("guest", "shell", *words) as shell:
+    with terminal(*_CONSOLE) as shell:
         shell.expect(r"\[ +0\.0+\] Linux version .*hgm: init done.*/ # ")
         shell.sendline("stty size; echo a message >/dev/kmsg")
         shell.expect(r"40 120\r\n\[.*\] a message\r\n")
@@ -233,14 +235,13 @@ def test_the_console_of_a_guest_is_a_terminal() -> None:
 
 
 def test_a_panic_ends_the_console(hgm: Hgm) -> None:
-    words = ("--console", "--no-disk", "--kernel", STOCK, "--series", "none")
-    with terminal("guest", "shell", *words) as shell:
+    with terminal(*_CONSOLE) as shell:
         shell.expect("hgm: init done.*/ # ")
         shell.sendline("echo c >/proc/sysrq-trigger")
         shell.expect("Kernel panic - not syncing: sysrq triggered crash")
         shell.expect("hgm: the kernel panicked")
         shell.expect(pexpect.EOF)
     assert shell.exitstatus == 3
-    refused = hgm("guest", "shell", *words)
+    refused = hgm(*_CONSOLE)
     assert refused.code == 2
     assert "--console needs a terminal as its standard input" in refused.err
