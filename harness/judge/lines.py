@@ -86,6 +86,11 @@ def embedded_stamp(text: str) -> int:
     return match.start() if match else -1
 
 
+def message(text: str) -> str:
+    """Return the kernel message in a line, without its stamp and what another writer put first."""
+    return stamp(text[max(0, embedded_stamp(text)) :])[1]
+
+
 def stamp_seconds(text: str) -> float | None:
     """Return the time in a line's stamp; None without one."""
     match = _STAMP.match(text)

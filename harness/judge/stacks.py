@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.judge import kernel_functions
-from harness.judge.lines import split, stamp
+from harness.judge.lines import message, split
 
 _TASK = re.compile(r"task:(\S.*?) +state:(\w) .*?\bpid: *(\d+) .*?\bppid: *(\d+)")
 _CPU = re.compile(
@@ -112,7 +112,7 @@ def held_locks(console: str) -> dict[int, tuple[str, tuple[HeldLock, ...]]]:
     found: dict[int, tuple[str, tuple[HeldLock, ...]]] = {}
     pid = 0
     for line in split(console):
-        text = stamp(line.text)[1]
+        text = message(line.text)
         if head := _HELD.match(text):
             pid = int(head[3])
             found[pid] = (head[2], ())
@@ -127,7 +127,7 @@ def held_locks(console: str) -> dict[int, tuple[str, tuple[HeldLock, ...]]]:
 def _stacks(console: str) -> Iterator[Stack]:
     current: Stack | None = None
     for line in split(console):
-        text = stamp(line.text)[1]
+        text = message(line.text)
         task, cpu = _TASK.match(text), _CPU.match(text)
         if task or cpu:
             if current is not None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Where it hung: recorded answers of our kernels to sysrq w, d, l and t, and small ones by hand."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,14 @@ def test_recorded(log: str, where: str, waiters: tuple[str, ...]) -> None:
     program = "crash" if log.startswith("arm64") else "fault"
     assert blame.of_hang(program, text, (), Capture(why="hang")).where == where
     assert blame.waiters(text) == waiters
+
+
+def test_a_prompt_before_a_message_hides_no_stack() -> None:
+    """A shell prints it while another CPU writes to the console, as seen in a real run."""
+    text = decode((DATA / "user-loop.log").read_bytes())
+    prompted = re.sub(r"^(?=\[ .*\] (?:CPU: |task:))", "hgm-emergency# ", text, flags=re.MULTILINE)
+    assert prompted != text
+    assert blame.of_hang("fault", prompted, (), capture()).where == "user mode, in the probe"
 
 
 def test_an_interrupt_of_arm64_is_not_blamed_but_what_it_interrupts() -> None:
