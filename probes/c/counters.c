@@ -105,29 +105,43 @@ static void print_meminfo(void)
 		fclose(file);
 }
 
-/*
- * Page tables that no process has, in kB: what the kernel has for itself, the
- * topmost of each process, which VmPTE leaves out, and what was lost.
- */
-static void print_unowned_tables(void)
+static int64_t tables_of_processes(void)
 {
-	int64_t bytes = meminfo_bytes("PageTables"), of_process;
 	DIR *processes = opendir("/proc");
 	struct dirent *entry;
 	char path[sizeof(entry->d_name) + sizeof("/proc//status")];
+	int64_t bytes = 0, of_process;
 
 	if (!processes)
-		return;
+		return 0;
 	while ((entry = readdir(processes))) {
 		if (!isdigit(entry->d_name[0]))
 			continue;
 		/* Kernel threads have no such field, and processes that end have no file. */
 		snprintf(path, sizeof(path), "/proc/%s/status", entry->d_name);
 		of_process = file_bytes(path, "VmPTE");
-		bytes -= of_process < 0 ? 0 : of_process;
+		bytes += of_process < 0 ? 0 : of_process;
 	}
 	closedir(processes);
-	printf("pagetables.unowned %lld\n", (long long)bytes / 1024);
+	return bytes;
+}
+
+/*
+ * Page tables that no process has, in kB: what the kernel has for itself, the
+ * topmost of each process, which VmPTE leaves out, and what was lost. A reading
+ * is repeated when a process gained or lost a table, or ended, during it.
+ */
+static void print_unowned_tables(void)
+{
+	int64_t all, before, owned = tables_of_processes();
+	int tries = 0;
+
+	do {
+		before = owned;
+		all = meminfo_bytes("PageTables");
+		owned = tables_of_processes();
+	} while (owned != before && ++tries < 20);
+	printf("pagetables.unowned %lld\n", (long long)(all - owned) / 1024);
 }
 
 static bool in_vmalloc_space(const char *function)

@@ -13,6 +13,7 @@ from harness.deadline import Deadline
 from harness.errors import CommandFailed, DeadlineExpired, GuestLost
 from harness.progress import Silent
 from harness.records.kernel import Kernel
+from harness.run.prepare import Prepared
 from harness.vm.console import Console
 from harness.vm.guest import Guest, forwarded_port
 from harness.vm.qmp import Qmp
@@ -72,6 +73,35 @@ def test_the_guest_reaches_nothing(hgm_ssh: Ssh, hgm_deadline: Deadline) -> None
         listener.settimeout(0.2)
         with pytest.raises(TimeoutError):
             listener.accept()
+
+
+#: Gets a page table now and then.
+_GROWS = """
+import mmap, time
+mapped = mmap.mmap(-1, 1 << 30)
+for start in range(0, 1 << 30, 2 << 20):
+    mapped[start] = 1
+    time.sleep(0.15)
+"""
+
+
+@pytest.mark.hgm_disk
+def test_a_table_that_a_process_gets_meanwhile_is_not_the_kernels(
+    hgm_prepared: Prepared, hgm_ssh: Ssh, hgm_deadline: Deadline
+) -> None:
+    counters = hgm_prepared.programs["counters"].read_bytes()
+    hgm_ssh.put(counters, "/tmp/counters", hgm_deadline, mode=0o755)
+    hgm_ssh.put(_GROWS.encode(), "/tmp/grows.py", hgm_deadline)
+    script = """python3 /tmp/grows.py & sleep 1
+        for reading in $(seq 60); do /tmp/counters; done
+        kill $!"""
+    answer = hgm_ssh.run(["sh", "-c", script], hgm_deadline)
+    assert answer.exit_code == 0, answer.stderr
+    readings = [
+        line for line in answer.stdout.splitlines() if line.startswith("pagetables.unowned ")
+    ]
+    assert len(readings) == 60
+    assert len(set(readings)) == 1, readings
 
 
 def test_qmp_stops_and_resumes_the_guest(
