@@ -56,24 +56,26 @@ def resolve(prog: drgn.Program, text: str, addresses: Iterable[int]) -> dict[str
         if functions[name]:
             # Several functions can have one name; their size, padded by kallsyms, tells which.
             symbol = min(functions[name], key=lambda each: abs(each.size - size))
-            # In a trace, the address is that of the instruction to return to.
-            returned = offset and not text.endswith(PROGRAM_COUNTER, 0, match.start())
-            frames = _frames(prog, symbol.address + offset - (1 if returned else 0))
-            found[match[0]] = frames or [name]
-    for address in addresses:
-        found |= _of_address(prog, address)
-    return found
+            address = symbol.address + offset
+            if not text.endswith(PROGRAM_COUNTER, 0, match.start()):
+                address -= 1  # In a trace, the address is that of the instruction to return to.
+            if address < symbol.address:  # The call is the last instruction of its function.
+                found[match[0]] = _of_address(prog, address)
+            else:
+                found[match[0]] = _frames(prog, address) or [name]
+    found |= {f"{address:#x}": _of_address(prog, address) for address in addresses}
+    return {place: frames for place, frames in found.items() if frames}
 
 
-def _of_address(prog: drgn.Program, address: int) -> dict[str, list[str]]:
+def _of_address(prog: drgn.Program, address: int) -> list[str]:
     try:
         symbol = prog.symbol(address)
     except LookupError:
-        return {}
+        return []
     name = f"{symbol.name}+{address - symbol.address:#x}/{symbol.size:#x}"
     *inlined, outermost = _frames(prog, address) or [symbol.name]
     # The last is the function that all others are inlined into.
-    return {f"{address:#x}": [*inlined, " at ".join([name, *outermost.split(" at ")[1:]])]}
+    return [*inlined, " at ".join([name, *outermost.split(" at ")[1:]])]
 
 
 def _frames(prog: drgn.Program, address: int) -> list[str]:

@@ -282,15 +282,16 @@ def of_crash(splats: Sequence[Splat], capture: Capture | None) -> str:
     """Return where a kernel crashed: the function in its fatal splat, else where QMP saw a CPU."""
     symbols = capture.symbols if capture is not None else {}
     for splat in splats:
-        if dmesg.is_fatal(splat) and (where := dmesg.culprit(splat.block)):
+        if dmesg.is_fatal(splat) and (where := dmesg.culprit(splat.block, symbols)):
             return _located(where, symbols)
     return _of_vcpus(capture) if capture is not None else ""
 
 
 def of_splat(splats: Sequence[Splat], capture: Capture | None) -> str:
     """Return where the first splat comes from; may be empty."""
-    where = dmesg.culprit(splats[0].block) if splats else ""
-    return _located(where, capture.symbols if capture is not None else {}) if where else ""
+    symbols = capture.symbols if capture is not None else {}
+    where = dmesg.culprit(splats[0].block, symbols) if splats else ""
+    return _located(where, symbols) if where else ""
 
 
 def waiters(console: str) -> tuple[str, ...]:
@@ -328,4 +329,5 @@ def _located(key: str, symbols: _Symbols) -> str:
     if not frames:
         return key
     function, at, where = frames[-1].partition(" at ")
-    return f"{stacks.function(function if key.startswith('0x') else key)}{at}{where}"
+    is_name = not key.startswith("0x") and "+0x0/" not in key
+    return f"{stacks.function(key if is_name else function)}{at}{where}"

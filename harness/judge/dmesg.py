@@ -15,7 +15,7 @@ dropped messages.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.judge import kernel_functions
@@ -285,18 +285,31 @@ def _belongs(text: str) -> bool:
     )
 
 
-def culprit(block: Sequence[str]) -> str:
+def culprit(block: Sequence[str], symbols: Mapping[str, Sequence[str]]) -> str:
     """Return the first function at RIP (arm64: pc) or in a trace that does not only report; or "".
 
     It is as the kernel prints it: ``func+0x12/0x40``.
+
+    Args:
+        block: the lines of a splat.
+        symbols: `Capture.symbols`.
     """
     for line in block:
         at_pc = line.startswith(PROGRAM_COUNTER)
         if not at_pc and (not _TRACE.match(line) or "? " in line):
             continue
-        name = SYMBOL.search(line)
-        if name and not _reports(name[1]) and (at_pc or not _FREES.match(name[1])):
-            return name[0]
+        place = SYMBOL.search(line)
+        if place is None:
+            continue
+        name = place[1]
+        if not at_pc and place[2] == "0":
+            # arm64 names the function that begins where a call that never returns would return to.
+            frames = symbols.get(place[0])
+            if not frames:
+                continue
+            name = frames[-1].partition("+")[0]
+        if not _reports(name) and (at_pc or not _FREES.match(name)):
+            return place[0]
     return ""
 
 

@@ -98,7 +98,7 @@ def test_of_functions_with_one_name_the_size_decides(tmp_path: Path) -> None:
     vmlinux = build(tmp_path, "-g")
     small, large = of(vmlinux, "helper")
     # kallsyms counts the padding up to the next function as well.
-    small_place, large_place = (f"helper+0x0/{each.size + 6:#x}" for each in (small, large))
+    small_place, large_place = (f"helper+0x1/{each.size + 6:#x}" for each in (small, large))
     found = resolve(vmlinux, f" {small_place}\n {large_place}\n")
     assert found[small_place][0].startswith("helper at mm/first.c:")
     assert found[large_place][0].startswith("helper at mm/second.c:")
@@ -115,6 +115,17 @@ def test_rip_is_the_instruction_itself(tmp_path: Path) -> None:
     in_trace = resolve(vmlinux, f" {place}")[place][-1]
     assert at_rip == f"fault at mm/first.c:{lines[changes[0]]}"
     assert in_trace == f"fault at mm/first.c:{lines[changes[0] - 1]}"
+
+
+def test_a_trace_at_the_start_of_a_function_is_in_the_one_before_it(tmp_path: Path) -> None:
+    vmlinux = build(tmp_path, "-g", "-falign-functions=1")
+    prog = symbolize.load(str(vmlinux))
+    (fault,) = of(vmlinux, "fault")
+    before = prog.symbol(fault.address - 1)
+    place = f"fault+0x0/{fault.size:#x}"
+    (*_, outermost) = resolve(vmlinux, f" {place}")[place]
+    assert outermost.startswith(f"{before.name}+{before.size - 1:#x}/{before.size:#x} at mm/")
+    assert resolve(vmlinux, f"pc : {place}")[place][-1].startswith("fault at mm/first.c:")
 
 
 def test_program_counters(tmp_path: Path) -> None:

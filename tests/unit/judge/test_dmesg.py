@@ -239,7 +239,7 @@ def test_an_oops_of_arm64_is_one_splat_and_its_pc_is_to_blame() -> None:
     assert [splat.kind for splat in found] == ["oops", "panic"]
     assert found[0].block == tuple(oops.splitlines())
     assert dmesg.is_fatal(found[0])
-    assert dmesg.culprit(found[0].block) == "hugetlb_fault+0x12/0x30"
+    assert dmesg.culprit(found[0].block, {}) == "hugetlb_fault+0x12/0x30"
 
 
 def test_a_bug_of_arm64_is_one_splat() -> None:
@@ -258,7 +258,28 @@ def test_a_splat_without_an_end_mark_of_arm64_ends_with_its_trace() -> None:
     bad = f"BUG: Bad page state in process probe  pfn:12345\nflags: 0x0()\n{trace}"
     (splat,) = dmesg.scan(stamped(bad + "EXT4-fs (vda): mounted\nanother line\n"))
     assert splat.block == tuple(bad.splitlines())
-    assert dmesg.culprit(splat.block) == "hugetlb_fault+0x12/0x400"
+    assert dmesg.culprit(splat.block, {}) == "hugetlb_fault+0x12/0x400"
+
+
+@pytest.mark.parametrize(
+    ("before", "place"),
+    [
+        ((), "sysrq_handle_crash+0x20/0x28"),
+        (("panic+0x67/0x68 at kernel/panic.c:443",), "sysrq_handle_crash+0x20/0x28"),
+        (("hugetlb_init+0x67/0x68 at mm/hugetlb.c:12",), "trace_suspend_resume+0x0/0x70"),
+    ],
+)
+def test_a_call_that_never_returns_is_not_in_the_next_function(
+    before: tuple[str, ...], place: str
+) -> None:
+    """As Debian's 6.12.118 of arm64 printed it: vpanic() is what panic() ends with."""
+    panic = (
+        "Kernel panic - not syncing: sysrq triggered crash\nCall trace:\n vpanic+0x14c/0x338\n"
+        " trace_suspend_resume+0x0/0x70\n sysrq_handle_crash+0x20/0x28\n"
+    )
+    (splat,) = dmesg.scan(stamped(panic))
+    symbols = {"trace_suspend_resume+0x0/0x70": before} if before else {}
+    assert dmesg.culprit(splat.block, symbols) == place
 
 
 def test_a_splat_without_an_end_mark_ends_with_its_trace() -> None:
