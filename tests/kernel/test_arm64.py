@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An arm64 guest on any host. Its kernel is Debian's own, so that none is built for it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness import apt, command
+from harness.arch import arch
+from harness.context import Context
+from harness.image import image
+from harness.kernel.obtain import KernelRequest
+from harness.probes import catalog
+from harness.records.probe import ProbeSpec
+from harness.run import listener, prepare
+from harness.run.subject import Subject
+from harness.vm import spec as machine_spec
+from tests.kernel.conftest import probed
+
+ARM64 = arch("arm64")
+
+#: Depends on Debian's newest kernel of the release.
+NEWEST = "linux-image-cloud-arm64"
+
+#: What maps a page of each size: the level of the entries, their number, how many are contiguous.
+MAPPED = {"1G": ("pud", 1, 0), "2M": ("pmd", 1, 0), "32M": ("pmd", 16, 16), "64K": ("pte", 16, 16)}
+
+PANIC = ProbeSpec(
+    name="crash/panic", shows="", source="c/crash.c", language="c", arguments=("panic",), budget=20
+)
+
+
+@pytest.fixture
+def debian_kernel(hgm_context: Context, tmp_path: Path) -> str:
+    """Return Debian's kernel as ``--kernel`` takes it, with its modules beside it."""
+    suite = image.read_recipes(ARM64).initramfs.suite
+    archive = apt.Apt(apt.release(suite), hgm_context, ARM64.debian)
+    wanted = [one for one in archive.resolve([NEWEST]) if re.match(r"linux-image-\d", one.name)]
+    debs, root = tmp_path / "debs", tmp_path / "root"
+    debs.mkdir()
+    for deb in archive.download(wanted, debs).values():
+        command.run(["dpkg-deb", "--extract", str(deb), str(root)], hgm_context.deadline)
+    (kernel,) = (root / "boot").glob("vmlinuz-*")
+    return f"image:{kernel}"
+
+
+def test_probes_pass_and_a_panic_is_a_crash(
+    debian_kernel: str, hgm_context: Context, tmp_path: Path
+) -> None:
+    names = [f"baseline/memfd-alias/{size}" for size in MAPPED]
+    specs = (*catalog.select(catalog.load(sizes=MAPPED), names), PANIC)
+    pages = machine_spec.parse_hugepages("1G:1,32M:1,2M:2,64K:2", ARM64.name)
+    subject = Subject(
+        kernel=KernelRequest(source=debian_kernel, arch=ARM64.name),
+        machine=machine_spec.machine(pages, arch_name=ARM64.name),
+    )
+    silent = listener.NullListener(hgm_context.progress)
+    prepared = prepare.prepare(subject, specs, hgm_context, tmp_path, silent)
+    kept = probed(prepared, specs, tmp_path / "runs")
+    *aliases, panicked = kept.record.probes
+    assert [(probe.name, probe.status) for probe in aliases] == [(name, "PASS") for name in names]
+    for probe, mapped in zip(aliases, MAPPED.values(), strict=True):
+        (checkpoint,) = probe.checkpoints
+        assert checkpoint.problems == ()
+        (level,) = checkpoint.levels
+        assert (level.level, level.present, level.contiguous) == mapped
+    assert panicked.status == "CRASH", panicked.reason
+    assert panicked.blame.startswith("sysrq_handle_crash")
