@@ -165,11 +165,12 @@ def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
 def bench_report(runs: int, probes: int, keep: Path, timeout: float) -> int:
     """Time the site of made-up runs.
 
-    All of it is built, then again, then after one more run.
+    All of it is built, then again, then after one more run. Exit code 1 if all of it takes more
+    than 60 seconds, or one more run more than 5, or if the first page has more than 1 MB.
     """
     from harness.selfcheck import bench_report as benchmarks
 
     with open_context(timeout) as context:
         result = benchmarks.report(runs, probes, keep, context)
     click.echo(result.text())
-    return 0
+    return 1 if result.exceeded() else 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import random
 import resource
 import time
@@ -36,6 +37,12 @@ _CELLS = [
     for features in _FEATURES
     for nodes in _NODES
 ]
+
+WHOLE, UNCHANGED, ONE_MORE = "whole", "unchanged", "one more run"
+#: Seconds that building the site of 10,000 runs may take on two idle cores.
+_LIMITS = {WHOLE: 60, ONE_MORE: 5}
+#: Bytes of the first page.
+_INDEX_LIMIT = 1_000_000
 
 #: Runs whose directory, with console and output of the probes, has not been pruned.
 _WITH_DIRECTORY = 100
@@ -87,7 +94,19 @@ class ReportBench(NamedTuple):
         ]
         lines.append(f"index.html is {self.index_size / 1e3:.0f} KB")
         lines.append(f"the site is {self.size / 1e6:.0f} MB in {self.pages} files")
-        return "\n".join(lines)
+        return "\n".join(lines + self.exceeded())
+
+    def exceeded(self) -> list[str]:
+        """Return what is above its limit, a line each."""
+        lines = [
+            f"{each.what}: {each.wall:.1f} s, above the limit of {_LIMITS[each.what]} s"
+            for each in self.builds
+            if each.wall > _LIMITS.get(each.what, math.inf)
+        ]
+        if self.index_size > _INDEX_LIMIT:
+            size, limit = self.index_size / 1e6, _INDEX_LIMIT / 1e6
+            lines.append(f"index.html: {size:.2f} MB, above the limit of {limit:.0f} MB")
+        return lines
 
 
 def report(runs: int, probes: int, directory: Path, context: Context) -> ReportBench:
@@ -111,7 +130,7 @@ def report(runs: int, probes: int, directory: Path, context: Context) -> ReportB
                 _make_directory(record)
             history.add(record, Path(record.run_dir))
         builds = []
-        for what, more in (("whole", 0), ("unchanged", 0), ("one more run", 1)):
+        for what, more in ((WHOLE, 0), (UNCHANGED, 0), (ONE_MORE, 1)):
             context.progress.stage("bench", f"building the site: {what}")
             for number in range(runs, runs + more):
                 record = made_up(number, probes, directory / "runs")
