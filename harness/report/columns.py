@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Rows of words as columns."""
+"""Rows of words as columns, and numbers of things."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def lines(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     for row in rows:
         cells = (f"{word:<{width}}" for word, width in zip(row, widths, strict=True))
         yield "  ".join(cells).rstrip()
+
+
+def count(number: int, noun: str, many: str = "") -> str:
+    """Return ``1 probe``, ``2 probes``, or the other plural that is given."""
+    return f"{number} {noun if number == 1 else many or f'{noun}s'}"

@@ -21,11 +21,17 @@ from harness.report import columns
 from harness.report.cache import gib
 
 _WIDEST = 100
+#: Plurals of the categories that are nouns.
 _PLURALS: dict[Category, str] = {
     "regression": "regressions",
     "new failure": "new failures",
     "new pass": "new passes",
 }
+
+
+def category(number: int, which: Category) -> str:
+    """Return how many tests are in a category, such as ``2 regressions`` or ``2 fixed``."""
+    return columns.count(number, which, _PLURALS.get(which, which))
 
 
 def when(run: PastRun) -> str:
@@ -40,7 +46,7 @@ def runs(found: RunHistory) -> Iterator[str]:
         for run in found.runs
     ]
     yield from columns.lines(rows)
-    yield f"{len(rows)} runs, newest first"
+    yield f"{columns.count(len(rows), 'run')}, newest first"
 
 
 def results(found: ResultHistory) -> Iterator[str]:
@@ -67,7 +73,7 @@ def results(found: ResultHistory) -> Iterator[str]:
             if each.status != "PASS":
                 yield f"      {_cut(each.reason)}"
         yield ""
-    yield f"{len(found.results)} results, newest first"
+    yield f"{columns.count(len(found.results), 'result')}, newest first"
 
 
 def state(found: HistoryState) -> Iterator[str]:
@@ -77,14 +83,10 @@ def state(found: HistoryState) -> Iterator[str]:
             yield from _cell_state(each)
     same = sum(not each.tests for each in found.cells)
     if same:
-        yield f"as before: {same} cell{'s' if same > 1 else ''}"
+        yield f"as before: {columns.count(same, 'cell')}"
     if found.stale:
-        yield f"left out: {found.stale} cells without a recent run (--days)"
-    counts = [
-        f"{count} {name if count == 1 else _PLURALS.get(name, name)}"
-        for name, count in found.counts.items()
-        if count
-    ]
+        yield f"left out: {columns.count(found.stale, 'cell')} without a recent run (--days)"
+    counts = [category(number, which) for which, number in found.counts.items() if number]
     word = "FAIL" if found.exit_code else "nothing new that is bad"
     yield f"{word}: {', '.join(counts) or 'no runs'}"
 
@@ -94,7 +96,7 @@ def pruned(found: Pruned) -> Iterator[str]:
     yield from (run.run_dir for run in found.removed)
     verb = "would remove" if found.dry_run else "removed"
     kept = f"kept {found.kept}, {found.landmarks} of them because a test began to fail there"
-    yield f"{verb} {len(found.removed)} runs, {gib(found.bytes)}; {kept}"
+    yield f"{verb} {columns.count(len(found.removed), 'run')}, {gib(found.bytes)}; {kept}"
 
 
 def _cell_state(found: CellState) -> Iterator[str]:

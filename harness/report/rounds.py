@@ -28,11 +28,12 @@ def lines(found: MatrixResult) -> Iterator[str]:
             yield from (f"    {line}" for line in _culprit(each.found))
     yield f"record   {found.directory}"
     counts = Counter(cell.verdict for cell in found.cells)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    told = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
     seconds = sum(cell.seconds for cell in found.cells)
     end = "" if found.finished else "; not finished, the same command continues it"
     word = {0: "PASS", 1: "FAIL"}.get(found.exit_code, "ERROR")
-    yield f"{word}: round {found.round}: {len(found.cells)} cells: {told} ({seconds:.0f} s){end}"
+    cells = columns.count(len(found.cells), "cell")
+    yield f"{word}: round {found.round}: {cells}: {told} ({seconds:.0f} s){end}"
 
 
 def _culprit(found: Bisection) -> Iterator[str]:

@@ -131,7 +131,8 @@ def _cell_pages(site: SiteDirectory, history: HistoryStore, found: SiteData) -> 
             cell, those[: past_.WINDOW], states.get(cell), site.compared, figures.get(cell)
         )
         site.page("cell", names.cell(cell), page)
-    site.page("trends", names.TRENDS, trends.TrendsPage(figures=tuple(figures.values())))
+    pictures_first = sorted(figures.values(), key=lambda figure: not figure.picture)
+    site.page("trends", names.TRENDS, trends.TrendsPage(figures=tuple(pictures_first)))
 
 
 def _figure(site: SiteDirectory, history: HistoryStore, nights: Nights) -> trends.Figure:
@@ -140,7 +141,8 @@ def _figure(site: SiteDirectory, history: HistoryStore, nights: Nights) -> trend
     if not (path in site.figures and site.keep(path, key)):
         times = [trends.times(history.record(run), run.started) for run in nights.runs]
         site.figures[path] = trends.figure(nights, times)
-        site.put(path, key, trends.svg(times))
+        if site.figures[path].picture:
+            site.put(path, key, trends.svg(times))
     return site.figures[path]
 
 

@@ -12,11 +12,13 @@ from harness.records.base import Record
 from harness.records.history import Category, Cell, CellState, PastRun, ResultState
 from harness.records.probe import Status
 from harness.records.run import Verdict
+from harness.report import history as text
+from harness.report.columns import count
 from harness.report.history import when
 from harness.site import names
 from harness.site.past import SiteData
 from harness.site.trends import Figure
-from harness.site.words import Link, cell_link, cell_words, count, duration, run_link
+from harness.site.words import Link, cell_link, cell_words, duration, run_link
 
 #: Tests of a cell that the first page names; the cell's own page has all.
 MOST_TESTS = 25
@@ -39,6 +41,7 @@ class TestLine(Record, frozen=True, kw_only=True):
         often: how often it failed lately; may be empty.
         flaky: whether one kernel has both passed and failed it.
         known: the known issues that explain it, in a line; may be empty.
+        alarming: whether the kernel got worse, by nothing that is known and not by chance.
     """
 
     test: Link
@@ -50,6 +53,7 @@ class TestLine(Record, frozen=True, kw_only=True):
     often: str
     flaky: bool
     known: str
+    alarming: bool
 
 
 class CellBlock(Record, frozen=True, kw_only=True):
@@ -93,10 +97,17 @@ class RunLine(Record, frozen=True, kw_only=True):
 
 
 class Count(Record, frozen=True, kw_only=True):
-    """How many tests are in a category."""
+    """How many tests are in a category.
+
+    Attributes:
+        category: see `Category`.
+        words: the number and the category.
+        alarming: whether one of them is.
+    """
 
     category: Category
-    number: int
+    words: str
+    alarming: bool
 
 
 class IndexPage(Record, frozen=True, kw_only=True):
@@ -173,11 +184,16 @@ def index(past: SiteData, compared: AbstractSet[str]) -> IndexPage:
     state = past.state
     blocks = [block(each, compared, MOST_TESTS) for each in state.cells]
     new = [each for each in blocks if each.lines]
+    alarming = {test.category for each in state.cells for test in each.tests if test.alarming}
     return IndexPage(
         newest=when(past.runs[0]) if past.runs else "",
         alarm=bool(state.exit_code),
         counts=tuple(
-            Count(category=category, number=number)
+            Count(
+                category=category,
+                words=text.category(number, category),
+                alarming=category in alarming,
+            )
             for category, number in state.counts.items()
             if category != "same" and number
         ),
@@ -283,6 +299,7 @@ def _line(test: ResultState) -> TestLine:
         often=f"{test.bad} of {test.known} failed" if test.bad else "",
         flaky=test.flaky,
         known=", ".join(test.known_issues),
+        alarming=test.alarming,
     )
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from harness.records.base import Record
+from harness.report.columns import count
 from harness.report.matrix import LETTERS
 
 HERE = Path(__file__).parent
@@ -45,6 +46,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["count"] = count
     made.globals["letters"] = {
         "": "-",
         **{str(status): letter for status, letter in LETTERS.items()},

@@ -16,12 +16,13 @@ from harness.records.outcome import Outcome
 from harness.records.probe import CONSOLE, ProbeResult, Splat, Status
 from harness.records.run import RunRecord, Verdict
 from harness.report import compare, text
+from harness.report.columns import count
 from harness.report.history import when
 from harness.report.reproduce import short_command
 from harness.site import names
 from harness.site.evidence import Files, Lines
 from harness.site.index_page import cut
-from harness.site.words import Link, cell_link, count, duration, run_link
+from harness.site.words import Link, cell_link, duration, run_link
 
 _FINE: tuple[Status, ...] = ("PASS", "SKIP", "LOST")
 _MOST_CHARACTERS = 2000

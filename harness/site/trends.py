@@ -40,7 +40,7 @@ class Figure(Record, frozen=True, kw_only=True):
 
     Attributes:
         cell: which one.
-        picture: its path.
+        picture: its path; empty for a cell with a single run.
         words: what it shows, in a line.
     """
 
@@ -75,16 +75,18 @@ def figure(nights: Nights, found: Sequence[Times]) -> Figure:
         ("boot", [each.boot for each in found]),
         ("all probes", [each.probes for each in found]),
     )
-    words = (
-        f"{name} {duration(values[-1])}, median {duration(statistics.median(values))}"
-        for name, values in series
-        if values
-    )
+    words = "; ".join(_words(name, values) for name, values in series if values)
+    several = len(found) > 1
     return Figure(
         cell=cell_link(nights.cell),
-        picture=names.trend(nights.cell),
-        words=f"The last of {len(found)} runs: {'; '.join(words)}.",
+        picture=names.trend(nights.cell) if several else "",
+        words=f"The last of {len(found)} runs: {words}." if several else f"One run: {words}.",
     )
+
+
+def _words(name: str, values: Sequence[float]) -> str:
+    middle = f", median {duration(statistics.median(values))}" if len(values) > 1 else ""
+    return f"{name} {duration(values[-1])}{middle}"
 
 
 #: Colours that are put in by the picture's style sheet, by what stands for them in the drawing.
@@ -114,7 +116,7 @@ def svg(found: Sequence[Times]) -> str:
         rows = drawing.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, points) in zip(rows, series, strict=True):
             axes.plot(*zip(*points, strict=True), color=_DATA, lw=1)
-            axes.plot(*zip(*points[-1:], strict=True), "o", color=_DATA)
+            axes.plot(*zip(*points[-1:], strict=True), "o", color=_DATA, clip_on=False)
             axes.set_ylabel(f"{name}, s", color=_INK)
             axes.set_ylim(bottom=0)
             axes.tick_params(colors=_INK, length=2)

@@ -47,8 +47,3 @@ def duration(seconds: float) -> str:
     if seconds >= 120:
         return f"{seconds / 60:.0f} min"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2f} s"
-
-
-def count(number: int, noun: str) -> str:
-    """Return ``1 probe``, ``2 probes``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -57,7 +57,7 @@ def state(past: Past, since: datetime.datetime) -> HistoryState:
     """Return what fails, and since when, in the cells that have had a run since a time."""
     recent = past.cells(since)
     cells = [found for cell in recent if (found := cell_state(past, cell))]
-    cells.sort(key=lambda each: min((ORDER.index(t.category) for t in each.tests), default=9))
+    cells.sort(key=lambda each: min(map(_rank, each.tests), default=(len(ORDER), True)))
     counts: Counter[Category] = Counter(test.category for each in cells for test in each.tests)
     counts["same"] += sum(each.passing + each.skipped for each in cells)
     return HistoryState(
@@ -95,10 +95,15 @@ def cell_state(past: Past, cell: Cell) -> CellState | None:
         cell=cell,
         latest=latest,
         before=before,
-        tests=tuple(sorted(tests, key=lambda test: ORDER.index(test.category))),
+        tests=tuple(sorted(tests, key=_rank)),
         passing=unchanged["PASS"],
         skipped=unchanged["SKIP"] + unchanged["LOST"],
     )
+
+
+def _rank(test: ResultState) -> tuple[int, bool]:
+    """Return a test's place among those of a cell: by category, then those that are alarming."""
+    return ORDER.index(test.category), not test.alarming
 
 
 def categorize(before: PastResult | None, after: PastResult | None) -> Category:

@@ -27,7 +27,7 @@ ELEMENTS = {
         "main",
         "section",
     ),
-    *("article", "div", "span", "p", "h1", "h2", "h3", "a", "abbr", "b", "strong", "small", "code"),
+    *("article", "div", "span", "p", "h1", "h2", "h3", "a", "b", "strong", "small", "code"),
     *("pre", "img", "ul", "ol", "li", "dl", "dt", "dd", "details", "summary"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
 }

@@ -68,7 +68,7 @@ REGRESSION = ResultState(
 def test_the_first_page_says_what_is_new_and_since_when() -> None:
     page = index_page.index(past_of(state_of(REGRESSION), exit_code=1), {run(2).id})
     assert (page.alarm, page.newest, page.same, page.stale) == (True, "2026-11-03 02:00", 4, 2)
-    assert [(each.category, each.number) for each in page.counts] == [("regression", 1)]
+    assert [(each.words, each.alarming) for each in page.counts] == [("1 regression", True)]
     (block,) = page.cells
     assert block.comparison == names.comparison(run(2).id)
     assert block.rest == "3 tests passed, 1 skipped"
@@ -78,6 +78,16 @@ def test_the_first_page_says_what_is_new_and_since_when() -> None:
     assert line.first_bad == Link(text="2026-11-03 02:00 6.12.2", path=names.run(run(2).id))
     assert line.last_good is not None
     assert [each.run.path for each in page.runs] == [names.run(run(2).id), names.run(run(1).id)]
+
+
+def test_a_known_issue_is_not_shown_as_alarming() -> None:
+    known = msgspec.structs.replace(REGRESSION, status="KNOWN", known_issues=("an-issue",))
+    page = index_page.index(past_of(state_of(known)), set())
+    assert [each.alarming for each in page.counts] == [False]
+    assert [line.alarming for line in page.cells[0].lines] == [False]
+    page = index_page.index(past_of(state_of(known, REGRESSION)), set())
+    assert [each.alarming for each in page.counts] == [True]
+    assert [line.alarming for line in page.cells[0].lines] == [False, True]
 
 
 def test_a_run_that_has_no_page_of_differences_is_not_linked_to_one() -> None:
@@ -318,11 +328,21 @@ def test_the_time_of_the_guest_is_divided_into_boot_and_probes() -> None:
     assert (found.build, found.boot, found.probes) == (312.4, 8.0, 2.0)
 
 
+def test_a_cell_with_one_run_has_no_picture() -> None:
+    times = trends.times(RECORD, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    cell = nights({"a/x/1G": ("PASS",)})
+    one = trends.figure(cell, [times])
+    assert (one.picture, one.words) == ("", "One run: build 5 min; boot 8.00 s; all probes 2.00 s.")
+    two = trends.figure(cell, [times, times])
+    assert two.picture.endswith(".svg")
+    assert two.words.startswith("The last of 2 runs: build 5 min, median 5 min; boot 8.00 s, ")
+
+
 def test_a_picture_has_its_colours_from_a_style_sheet() -> None:
     found = [
         trends.times(RECORD, datetime.datetime(2026, 1, day, tzinfo=datetime.UTC)) for day in (1, 2)
     ]
-    for times in (found, [each._replace(build=None) for each in found], found[:1]):
+    for times in (found, [each._replace(build=None) for each in found]):
         drawn = trends.svg(times)
         assert "prefers-color-scheme:dark" in drawn
         assert not re.search("#0[123]0[123]0[123]", drawn)
