@@ -109,6 +109,22 @@ class ShownRegisters(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     by_gdb: tuple[str, ...]
 
 
+class Drgn(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """What drgn must be told about a kernel that is not relocated, to read a dump of it.
+
+    Attributes:
+        name: drgn's name of the architecture.
+        top_table: the symbol of the kernel's top page table.
+        loaded_at: the physical address of the symbol ``_text``.
+        numbers_by_levels: further numbers of its vmcoreinfo, by the levels of page tables.
+    """
+
+    name: str
+    top_table: str
+    loaded_at: int
+    numbers_by_levels: dict[int, dict[str, int]]
+
+
 class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One guest architecture.
 
@@ -130,8 +146,8 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         append: further kernel parameters.
         hugepage_sizes: bytes of one page, by the size's name on the kernel's command line.
         memory_overhead: bytes of memory that each node needs beyond its huge pages.
-        drgn: drgn's name of it; empty where memory dumps are not read yet.
         registers: how QEMU shows them.
+        drgn: what it must be told.
         page_tables: of user space.
         name: the name of its table in ``arches.toml``: what ``uname -m`` prints.
     """
@@ -153,8 +169,8 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     append: tuple[str, ...]
     hugepage_sizes: dict[str, int]
     memory_overhead: int
-    drgn: str
     registers: ShownRegisters
+    drgn: Drgn
     page_tables: PageTables
     name: str = ""
 

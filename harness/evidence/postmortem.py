@@ -87,11 +87,9 @@ def write(vmcore: Path, vmlinux_path: Path, release: str, guest: Arch, deadline:
         deadline: when it must be done.
 
     Raises:
-        RecordError: if drgn cannot open the dump, or dumps of its architecture are not read yet.
+        RecordError: if drgn cannot open the dump.
         DeadlineExpired: if it took too long.
     """
-    if not guest.drgn:
-        raise RecordError(f"memory dumps of {guest.kernel} are not read yet; {vmcore} is one")
     path = vmcore.with_name("registers.txt")
     vcpu = registers.parse(path.read_text(), guest) if path.exists() else None
     levels = (vcpu.levels if vcpu else None) or 4

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A program: print what drgn finds in a memory dump.
 
-``python -m harness.evidence.vmcore_report VMCORE VMLINUX RELEASE LEVELS``, with the kernel's
-release and 4 or 5 levels of page tables.
+``python -m harness.evidence.vmcore_report VMCORE VMLINUX RELEASE ARCH LEVELS``, with the kernel's
+release and architecture and 4 or 5 levels of page tables.
 
 It runs in a process of its own because drgn reads, in C, a dump that a hostile guest has made. It
 prints the task that panicked, the stacks of all tasks, the holders of locks, the pools of huge
@@ -25,7 +25,7 @@ from drgn.helpers.linux.mm import for_each_vma, virt_to_phys
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
-from harness.arch import arch
+from harness.arch import Drgn, arch
 from harness.evidence import lock_owners, symbolize
 from harness.judge import pagetable
 from harness.judge.source_path import below_tree
@@ -48,9 +48,8 @@ def main(argv: list[str]) -> int:
     """Print the report; return 0, or 3 where the dump cannot be opened."""
     vmcore, vmlinux, release, guest, levels = argv
     try:
-        info = vmcoreinfo(symbolize.load(vmlinux), release, five=levels == "5")
-        prog = drgn.Program(drgn.Platform(drgn.Architecture[arch(guest).drgn]), vmcoreinfo=info)
-        prog.set_core_dump(vmcore)
+        info = vmcoreinfo(symbolize.load(vmlinux), release, arch(guest).drgn, int(levels))
+        prog = opened(vmcore, arch(guest).drgn, info)
         prog.load_debug_info([vmlinux])
     except Exception as error:  # noqa: BLE001 - drgn raises it plain for what libkdumpfile says
         _say(f"drgn cannot open {vmcore}: {error}")
@@ -71,21 +70,32 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def vmcoreinfo(symbols: drgn.Program, release: str, *, five: bool) -> str:
+def opened(vmcore: str, needs: Drgn, info: str) -> drgn.Program:
+    """Return a program that has a memory dump, without symbols."""
+    prog = drgn.Program(drgn.Platform(drgn.Architecture[needs.name]), vmcoreinfo=info)
+    prog.set_core_dump(vmcore)
+    return prog
+
+
+def vmcoreinfo(symbols: drgn.Program, release: str, needs: Drgn, levels: int) -> str:
     """Return the vmcoreinfo of a kernel that is not relocated; the dump need not hold one.
 
     Args:
         symbols: has the vmlinux.
         release: ``uname -r``.
-        five: whether page tables have five levels.
+        needs: what depends on the architecture.
+        levels: of its page tables.
     """
+    offset = symbols.symbol("_text").address - needs.loaded_at
     lines = [
         f"OSRELEASE={release}",
-        "PAGESIZE=4096",
-        f"SYMBOL(swapper_pg_dir)={symbols.symbol('init_top_pgt').address:x}",
+        # QEMU's dumps of arm64 have blocks of 64 KiB whatever the kernel's pages are. drgn reads
+        # this number in hex, and libkdumpfile, which does not, keeps to the size in the header.
+        "PAGESIZE=0x1000",
+        f"SYMBOL(swapper_pg_dir)={symbols.symbol(needs.top_table).address:x}",
         f"SYMBOL(mem_section)={symbols.symbol('mem_section').address:x}",
-        f"NUMBER(pgtable_l5_enabled)={int(five)}",
-        "NUMBER(phys_base)=0",
+        *(f"NUMBER({name})={value}" for name, value in needs.numbers_by_levels[levels].items()),
+        f"NUMBER(kimage_voffset)={offset:#x}",
         "KERNELOFFSET=0",
     ]
     return "".join(f"{line}\n" for line in lines)
@@ -114,7 +124,7 @@ def pools(prog: Any) -> Iterator[str]:
     for hstate in for_each_hstate(prog):
         size = huge_page_size(hstate).value_()
         yield (
-            f"{size >> 20} MiB: total {_number(hstate.nr_huge_pages)}, "
+            f"{size >> 10} KiB: total {_number(hstate.nr_huge_pages)}, "
             f"free {_number(hstate.free_huge_pages)}, reserved {_number(hstate.resv_huge_pages)}, "
             f"surplus {_number(hstate.surplus_huge_pages)}"
         )

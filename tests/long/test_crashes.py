@@ -393,7 +393,7 @@ def test_post_mortem(broken: Callable[[str], Broken]) -> None:
     assert "kthreadd[2] " in tasks
     assert "hgm-run[" in tasks
     assert "schedule" in tasks
-    assert "2 MiB: total 8, free 7" in parts["pools of huge pages"]
+    assert "2048 KiB: total 8, free 7" in parts["pools of huge pages"]
     assert "cannot be read" not in done.stdout
 
 

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import pytest
 
+from harness.arch import arch
 from harness.deadline import Deadline
 from harness.errors import CommandFailed
 from harness.evidence import symbolize, symbols, vmcore_report
 
 FIRST = """\
 int counter;
-long init_top_pgt[512], mem_section;
+long init_top_pgt[512], mem_section, _text;
 static inline __attribute__((always_inline)) void lock(void)
 {
 	counter++;
@@ -157,13 +158,16 @@ def test_what_is_not_an_elf_file(tmp_path: Path) -> None:
 def test_vmcoreinfo_has_the_addresses_of_the_vmlinux(tmp_path: Path) -> None:
     vmlinux = build(tmp_path)
     (pgt,), (section,) = of(vmlinux, "init_top_pgt"), of(vmlinux, "mem_section")
-    info = vmcore_report.vmcoreinfo(symbolize.load(str(vmlinux)), "6.12.1", five=True)
+    (text,) = of(vmlinux, "_text")
+    needs = arch("x86_64").drgn
+    info = vmcore_report.vmcoreinfo(symbolize.load(str(vmlinux)), "6.12.1", needs, levels=5)
     assert info.splitlines() == [
         "OSRELEASE=6.12.1",
-        "PAGESIZE=4096",
+        "PAGESIZE=0x1000",
         f"SYMBOL(swapper_pg_dir)={pgt.address:x}",
         f"SYMBOL(mem_section)={section.address:x}",
-        "NUMBER(pgtable_l5_enabled)=1",
         "NUMBER(phys_base)=0",
+        "NUMBER(pgtable_l5_enabled)=1",
+        f"NUMBER(kimage_voffset)={text.address - 0x1000000:#x}",
         "KERNELOFFSET=0",
     ]
