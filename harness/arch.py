@@ -144,7 +144,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         console: the kernel's name of the first serial port.
         early_console: the kernel parameter for output before the console driver.
         append: further kernel parameters.
-        hugepage_sizes: bytes of one page, by the size's name on the kernel's command line.
+        hugepage_sizes: as the kernel's command line takes them.
         memory_overhead: bytes of memory that each node needs beyond its huge pages.
         registers: how QEMU shows them.
         drgn: what it must be told.
@@ -167,7 +167,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     console: str
     early_console: str
     append: tuple[str, ...]
-    hugepage_sizes: dict[str, int]
+    hugepage_sizes: tuple[str, ...]
     memory_overhead: int
     registers: ShownRegisters
     drgn: Drgn

@@ -38,15 +38,15 @@ import msgspec
 
 from harness import data
 from harness.errors import SpecError
-from harness.records.machine import SIZE_NAMES, HugePages
+from harness.records.machine import HugePages
 from harness.records.probe import ProbeSpec
+from harness.sizes import parse_size
 
 #: The directory that holds the probes' sources.
 PROBES = data.directory("probes")
 
 _CATALOG = PROBES / "catalog.toml"
 _SIZES = ("1G", "2M")
-_BYTES = {name: size for size, name in SIZE_NAMES.items()}
 
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+/[a-z0-9-]+$")]
 _Line = Annotated[str, msgspec.Meta(pattern=r"^\S.*\S$")]
@@ -230,7 +230,7 @@ def _specs(entry: _CatalogEntry, sizes: Container[str]) -> Iterable[ProbeSpec]:
             language="python" if is_python else "c",
             arguments=(*entry.arguments, "--size", size),
             needs=(*entry.needs, *(["python"] if is_python else [])),
-            pages=(HugePages(size=_BYTES[size], count=pages),) if pages else (),
+            pages=(HugePages(size=parse_size(size, entry.name), count=pages),) if pages else (),
             nodes=entry.nodes,
             on_request=entry.on_request,
             config=entry.config,

@@ -45,7 +45,6 @@ import msgspec
 from harness import data
 from harness.errors import SpecError
 from harness.records.base import Record
-from harness.records.machine import SIZE_NAMES
 from harness.records.probe import ProbeSpec
 from harness.sizes import parse_size
 
@@ -56,7 +55,6 @@ GUEST_DIRECTORY = "kselftest"
 SCRIPT = "sh/kselftest.sh"
 
 _TABLE = data.directory("probes") / "kselftest.toml"
-_MIB = {name: size >> 20 for size, name in SIZE_NAMES.items()}
 _USERS = {"nobody": "65534"}
 
 _MAIN = re.compile(r"^(?:int\s+)?main\s*\(|^TEST_HARNESS_MAIN$", re.MULTILINE)
@@ -375,7 +373,7 @@ def _preparation(test: KselftestEntry) -> tuple[str, ...]:
     for sysctl, value in test.set.items():
         words += ["--set", sysctl, value]
     for size, count in test.pools.items():
-        words += ["--pool", str(_MIB[size]), str(count)]
+        words += ["--pool", str(parse_size(size, "the pool") >> 20), str(count)]
     if test.user:
         words += ["--user", _USERS[test.user]]
     return tuple(words)

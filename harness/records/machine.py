@@ -118,13 +118,12 @@ class PoolSummary(Record, frozen=True, kw_only=True):
     nodes: tuple[NodePool, ...] = ()
 
 
-#: Names of the huge-page sizes that an architecture has, by bytes.
-SIZE_NAMES = {2**16: "64K", 2**21: "2M", 2**25: "32M", 2**30: "1G"}
-
-
 def size_name(size: int) -> str:
-    """Return ``1G`` for 2**30 and so on; the number of bytes where it has no name."""
-    return SIZE_NAMES.get(size, str(size))
+    """Return ``1G`` for 2**30 and so on, as the kernel's command line takes it."""
+    for unit, shift in (("G", 30), ("M", 20), ("K", 10)):
+        if size and size % 2**shift == 0:
+            return f"{size >> shift}{unit}"
+    return str(size)
 
 
 def pages_option(pages: Iterable[HugePages]) -> str:

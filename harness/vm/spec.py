@@ -10,6 +10,7 @@ from harness.arch import arch
 from harness.errors import SpecError
 from harness.records.base import Record
 from harness.records.machine import HugePages, MachineSpec, size_name
+from harness.sizes import parse_size
 
 #: What `hgm run` reserves by default.
 DEFAULT_HUGEPAGES = "1G:2,2M:64"
@@ -64,7 +65,8 @@ def parse_hugepages(text: str, arch_name: str = "x86_64") -> tuple[HugePages, ..
     Raises:
         SpecError: on an unknown form or size, a size given twice, or a count that is not a number.
     """
-    sizes = arch(arch_name).hugepage_sizes
+    names = arch(arch_name).hugepage_sizes
+    sizes = {name: parse_size(name, "--hugepages") for name in names}
     pages: dict[int, int] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, colon, count = item.partition(":")
