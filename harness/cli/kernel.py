@@ -52,13 +52,33 @@ def kernel_build(log: Path, timeout: float, **options: Any) -> int:
 @timeout_option
 @_log_option
 @click.option("--check", is_flag=True, help="Print only what it lacks of the requested symbols.")
-def kernel_config(log: Path, timeout: float, *, check: bool, **options: Any) -> int:
+@click.option(
+    "--explain",
+    "names",
+    multiple=True,
+    metavar="SYMBOL",
+    help="Print only why a symbol has its value, who asks for it and what it depends on; "
+    "repeatable.",
+)
+def kernel_config(
+    log: Path, timeout: float, *, check: bool, names: tuple[str, ...], **options: Any
+) -> int:
     """Print the .config that a kernel would get; nothing is built.
 
     The exit code is 2 if the kernel cannot have a symbol that it must not lack.
     """
-    from harness.kernel.obtain import configuration
+    from harness.kernel.obtain import configuration, explained
+    from harness.report import symbols
 
+    if names and check:
+        raise click.UsageError("give --check or --explain, not both")
+    if names:
+        bare = [name.removeprefix("CONFIG_") for name in names]
+        with open_context(timeout) as context:
+            facts = explained(kernel_request(**options), bare, context, log=log)
+        for line in symbols.lines(facts):
+            click.echo(line)
+        return 0
     with open_context(timeout) as context:
         final = configuration(kernel_request(**options), context, log=log)
     if check:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.run.subject import Subject
 
 DEFAULT_KERNEL = "debian:linux-source-6.12"
-DEFAULT_TIMEOUT = 7200.0
+DEFAULT_TIMEOUT = 7200
 
 Command = Callable[..., Any]
 
@@ -216,7 +216,7 @@ def timeout_option(function: Command) -> Command:
         "--timeout",
         type=click.FloatRange(min=1),
         default=DEFAULT_TIMEOUT,
-        show_default=f"{DEFAULT_TIMEOUT:g}",
+        show_default=True,
         metavar="SECONDS",
         help="Limit for the whole command.",
     )(function)

@@ -9,20 +9,19 @@ Kconfig takes seconds, so what it made is kept in the cache, by all that it depe
 
 from __future__ import annotations
 
-import io
-import os
+import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from harness import cache
 from harness.arch import Arch
 from harness.context import Context
 from harness.errors import ConfigError
-from harness.kernel import fragments, toolchain
+from harness.kernel import fragments, kconfig, toolchain
 from harness.kernel.fragments import ConfigRequest, Fragment
 from harness.kernel.git import Store
+from harness.kernel.kconfig import SymbolFacts
 from harness.kernel.make import Make
 from harness.kernel.series import Patched
 from harness.records.base import Record, read_json, to_json
@@ -35,10 +34,6 @@ _RECIPE = "2"
 #: Kconfig tests the compiler: enough of a tree to run `make allnoconfig` in.
 _INPUT = r"\t(?:Makefile$|arch/{directory}/Makefile|scripts/|(?:.*/)?Kconfig[^/]*$)"
 _DEFINES = re.compile(r"^[ \t]*(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
-
-_DEPENDS_IF = re.compile(
-    r"^([ \t]+depends on )([^#\n]+)[ \t]if[ \t]([^#\n]+)(?:#.*)?$", re.MULTILINE
-)
 
 
 class FinalConfig(Record, frozen=True, kw_only=True):
@@ -109,6 +104,33 @@ def configure(
     )
 
 
+def explain(
+    names: Sequence[str],
+    patched: Patched,
+    wanted: Sequence[Fragment],
+    arch: Arch,
+    tools: str,
+    context: Context,
+    log: Path,
+) -> tuple[SymbolFacts, ...]:
+    """Return why symbols have the values that they get from fragments.
+
+    Args:
+        names: of the symbols, without ``CONFIG_``.
+        patched, wanted, arch, tools, context, log: as for `configure`.
+
+    Raises:
+        SpecError: if the source has no such symbol for this architecture.
+        ConfigError: if its Kconfig files cannot be read.
+        KernelCompileError: as `configure`.
+    """
+    requests = fragments.merge(wanted)
+    asked = "".join(f"{request.line()}\n" for request in requests)
+    made = _make(patched.identity.tree, requests, asked, arch, tools, context, log)
+    with _scratch(_inputs(patched.identity.tree, arch, context), arch, context, log) as make:
+        return kconfig.facts(names, requests, made.text, make)
+
+
 def _make(
     tree: str,
     requests: Sequence[ConfigRequest],
@@ -161,21 +183,27 @@ def _run(
     log: Path,
 ) -> _Made:
     """Run Kconfig on a scratch copy of the files that it reads."""
+    depends = _inputs(tree, arch, context)
+    with _scratch(depends, arch, context, log) as make:
+        requested = make.build / "requested"
+        requested.write_text(asked)
+        make.run([f"KCONFIG_ALLCONFIG={requested}", "allnoconfig"])
+        text = (make.build / ".config").read_text()
+        missed = {request.symbol for request in fragments.unmet(requests, text)}
+        known = missed & defined(make.source, depends) if missed else missed
+        unmet = kconfig.unmet(known, text, make) if known else {}
+        return _Made(text=text, unknown=tuple(sorted(missed - unmet.keys())), unmet=unmet)
+
+
+@contextlib.contextmanager
+def _scratch(depends: Iterable[str], arch: Arch, context: Context, log: Path) -> Iterator[Make]:
+    """Yield make for a scratch copy of files of a tree, as `_inputs` lists them."""
     with context.workspace.unfinished("config") as room:
         source, output = room / "src", room / "build"
         source.mkdir()
         output.mkdir()
-        depends = _inputs(tree, arch, context)
         _check_out(depends, source, context)
-        requested = room / "requested"
-        requested.write_text(asked)
-        make = Make(source, output, context.deadline, log, context.workspace.cache, arch=arch)
-        make.run([f"KCONFIG_ALLCONFIG={requested}", "allnoconfig"])
-        text = (output / ".config").read_text()
-        missed = {request.symbol for request in fragments.unmet(requests, text)}
-        known = missed & defined(source, depends) if missed else missed
-        unmet = explain(known, output / ".config", source, make.kconfig()) if known else {}
-        return _Made(text=text, unknown=tuple(sorted(missed - unmet.keys())), unmet=unmet)
+        yield Make(source, output, context.deadline, log, context.workspace.cache, arch=arch)
 
 
 def _check_out(entries: Iterable[str], target: Path, context: Context) -> None:
@@ -219,104 +247,3 @@ def defined(source: Path, depends: Iterable[str]) -> set[str]:
     paths = (Path(source, line.partition("\t")[2]) for line in depends)
     texts = (path.read_text(errors="replace") for path in paths if path.name.startswith("Kconfig"))
     return {name for text in texts for name in _DEFINES.findall(text)}
-
-
-def explain(
-    symbols: Iterable[str], config: Path, source: Path, tools: Mapping[str, str]
-) -> dict[str, str]:
-    """Return for each symbol of this architecture what it became and why.
-
-    Args:
-        symbols: names without ``CONFIG_``.
-        config: the final ``.config``.
-        source: the kernel's source.
-        tools: the variables that the kernel's Makefile gives to Kconfig: ARCH, CC, LD ...
-    """
-    import kconfiglib  # 60 ms, needed only for a missing symbol
-
-    try:
-        kconfig = _load(config, source, tools)
-    except kconfiglib.KconfigError as error:  # syntax newer than `modernised`
-        got, why = fragments.values(config.read_text()), " ".join(str(error).split())
-        return {
-            name: f"became {got.get(name, 'n')}: the reason is unknown, kconfiglib fails: {why}"
-            for name in symbols
-        }
-    found = {name: kconfig.syms.get(name) for name in symbols}
-    return {
-        name: f"became {symbol.str_value or 'n'}: {_reason(symbol)}"
-        for name, symbol in found.items()
-        if symbol and symbol.nodes
-    }
-
-
-def _load(config: Path, source: Path, tools: Mapping[str, str]) -> Any:
-    """Return kconfiglib's model of a kernel's symbols with a configuration loaded."""
-    import kconfiglib
-
-    class Reader(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no types
-        """Gives kconfiglib 14.1 the older form of syntax that it does not know."""
-
-        def _open(self, filename: str, mode: str) -> Any:
-            if mode != "r":
-                return super()._open(filename, mode)
-            return io.StringIO(modernised(Path(filename).read_text(errors="replace")))
-
-    before = dict(os.environ)
-    os.environ.update(tools, srctree=str(source))
-    try:
-        model = Reader("Kconfig", warn=False)
-        model.load_config(str(config))
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    return model
-
-
-def modernised(text: str) -> str:
-    """Return Kconfig text with the syntax of newer kernels in the form of 2020.
-
-    ``modules`` on a line of its own was ``option modules`` before 5.14; ``depends on A if B`` (7.x)
-    is ``depends on A || !B``; ``transitional`` (6.18) only concerns old configurations.
-    """
-    text = text.replace("\\\n", " ")
-    text = re.sub(r"^([ \t]+)modules[ \t]*$", r"\1option modules", text, flags=re.MULTILINE)
-    text = _DEPENDS_IF.sub(r"\1(\2) || !(\3)", text)
-    return re.sub(r"^[ \t]+transitional[ \t]*$", "", text, flags=re.MULTILINE)
-
-
-def _reason(symbol: Any) -> str:
-    """Return a symbol's unmet dependency in Kconfig's syntax."""
-    terms = _false_terms(symbol.direct_dep)
-    if terms:
-        return f"needs {' && '.join(terms)}"
-    prompts = [node.prompt[1] for node in symbol.nodes if node.prompt]
-    if not prompts:
-        return "has no prompt; only another symbol's `select` or its default can set it"
-    hidden = [term for prompt in prompts for term in _false_terms(prompt)]
-    if hidden:
-        return f"can only be chosen with {' && '.join(hidden)}"
-    if symbol.choice is not None and symbol.choice.selection is not None:
-        return f"its choice went to CONFIG_{symbol.choice.selection.name}"
-    import kconfiglib
-
-    selectors = [
-        kconfiglib.expr_str(t)
-        for t in kconfiglib.split_expr(symbol.rev_dep, kconfiglib.OR)
-        if kconfiglib.expr_value(t)
-    ]
-    return f"is selected by {' || '.join(selectors)}" if selectors else "Kconfig changed its value"
-
-
-def _false_terms(expression: Any) -> list[str]:
-    """Return the parts of a conjunction that are not met, each with its symbols' values."""
-    import kconfiglib
-
-    def shown(item: Any) -> str:
-        text: str = kconfiglib.standard_sc_expr_str(item)
-        is_symbol = isinstance(item, kconfiglib.Symbol) and not item.is_constant
-        return f"{text}(={item.str_value})" if is_symbol else text
-
-    parts = kconfiglib.split_expr(expression, kconfiglib.AND)
-    false = [part for part in parts if kconfiglib.expr_value(part) == 0]
-    return [kconfiglib.expr_str(part, shown) for part in false]

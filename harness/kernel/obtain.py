@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import cache
@@ -27,8 +27,10 @@ from harness.kernel.config import FinalConfig
 from harness.kernel.finished import BuildInputs
 from harness.kernel.fragments import Fragment
 from harness.kernel.git import Store
-from harness.kernel.series import Series, check
+from harness.kernel.kconfig import SymbolFacts
+from harness.kernel.series import Patched, Series, check
 from harness.kernel.series.check import SeriesCheck
+from harness.kernel.source import Source
 from harness.kernel.specs import SourceSpec
 from harness.records.base import Record
 from harness.records.kernel import Kernel, PatchIdentity, SourceIdentity
@@ -143,6 +145,30 @@ def configuration(request: KernelRequest, context: Context, *, log: Path) -> Fin
         return _inputs(request, wanted, tools, context, log).final
 
 
+def explained(
+    request: KernelRequest, names: Sequence[str], context: Context, *, log: Path
+) -> tuple[SymbolFacts, ...]:
+    """Return why symbols of a request's configuration have their values.
+
+    Args:
+        request: what is wanted.
+        names: of the symbols, without ``CONFIG_``.
+        context: cache, deadline, progress.
+        log: takes make's output.
+
+    Raises:
+        SpecError: for a symbol that the kernel does not have, and as `configuration`.
+        UserError, InfrastructureError: as `obtain`.
+    """
+    spec = specs.parse_source(request.source)
+    if spec.kind == "image":
+        raise _already_built(spec)
+    wanted, tools = _fragments_and_tools(request, context)
+    with _pinned_store(context):
+        _, patched = _patched(request, context)
+        return config.explain(names, patched, wanted, arch(request.arch), tools, context, log)
+
+
 def _fragments_and_tools(
     request: KernelRequest, context: Context
 ) -> tuple[tuple[Fragment, ...], str]:
@@ -162,6 +188,13 @@ def _inputs(
     log: Path,
 ) -> BuildInputs:
     """Return what a request's kernel is built from: its source is fetched, patched, configured."""
+    found, patched = _patched(request, context)
+    final = config.configure(patched, wanted, arch(request.arch), tools, context, log)
+    return BuildInputs(found, patched, final, tools, request.features, arch(request.arch))
+
+
+def _patched(request: KernelRequest, context: Context) -> tuple[Source, Patched]:
+    """Return a request's source, which is fetched, without and with its patches."""
     spec = specs.parse_source(request.source)
     series_spec = specs.parse_series(request.series, request.mail_from)
     # An invalid series is reported before a fetch.
@@ -169,9 +202,7 @@ def _inputs(
     patches = series.with_extra(whole, request.first, request.extra, context)
     found = point_release.resolve(spec, whole, context, fuzz=request.fuzz, refresh=request.refresh)
     _warn_of_version(series_spec.text, found.version, context)
-    patched = series.apply(patches, found, context, fuzz=request.fuzz)
-    final = config.configure(patched, wanted, arch(request.arch), tools, context, log)
-    return BuildInputs(found, patched, final, tools, request.features, arch(request.arch))
+    return found, series.apply(patches, found, context, fuzz=request.fuzz)
 
 
 def _already_built(spec: SourceSpec) -> SpecError:

@@ -304,7 +304,7 @@ def test_every_missing_symbol_is_named_with_its_dependency(
     assert "CONFIG_HUGETLB_HIGH_GRANULARITY_MAPPING=y (kernel-configs/hgm.config:" in hgm
 
 
-def test_kernel_config_prints_or_checks_a_configuration(
+def test_kernel_config_prints_checks_or_explains_a_configuration(
     toy: Path, context: Context, make_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HGM_CACHE", str(context.workspace.cache))
@@ -332,6 +332,12 @@ def test_kernel_config_prints_or_checks_a_configuration(
     assert (refused.returncode, refused.stdout) == (2, "")
     assert f"CONFIG_NEVER=y ({mine}:2) is unknown to kernel 6.12.7" in refused.stderr
     assert "Traceback" not in refused.stderr
+    explained = config("--explain", "CONFIG_MEMORY_FAILURE")  # of what is refused, too
+    assert explained.stdout.splitlines()[0] == "CONFIG_MEMORY_FAILURE=n: needs X86_MCE(=n)"
+    assert f"requested    CONFIG_MEMORY_FAILURE=y ({mine}:1)" in explained.stdout
+    absent = config("--explain", "NEVER")
+    assert (absent.returncode, absent.stdout) == (2, "")
+    assert "this kernel has no symbol CONFIG_NEVER for x86_64" in absent.stderr
     assert calls(make_log) == [CONFIGURE, CONFIGURE]
     assert config("--kernel", "image:/none").returncode == 2
 
