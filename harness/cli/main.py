@@ -30,6 +30,7 @@ _COMMANDS = {
         "bisect-step": "bisect.bisect_step",
         "b4-check": "b4_check.b4_check",
         "kselftest": "kselftest.kselftest",
+        "study": "study.study",
     },
     "Look at a run": {
         "judge": "run.judge",

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`hgm study`: what a kernel's memory does for a workload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import (
+    json_option,
+    open_context,
+    runs_option,
+    show,
+    subject_of,
+    subject_options,
+)
+
+
+@click.group()
+def study() -> None:
+    """Study what memory does for a workload."""
+
+
+@study.command("postcopy")
+@subject_options
+@click.option(
+    "--gbit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="N",
+    help="Bandwidth of the link that fetches are computed for, in Gbit/s.",
+)
+@click.option(
+    "--round-trip",
+    type=click.FloatRange(min=0),
+    default=50.0,
+    show_default=True,
+    metavar="MICROSECONDS",
+    help="Round trip of that link.",
+)
+@click.option(
+    "--read",
+    "run_dir",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Run nothing: print the study of this run.",
+)
+@runs_option
+@json_option
+def postcopy(
+    gbit: float,
+    round_trip: float,
+    run_dir: Path | None,
+    runs_dir: Path,
+    timeout: float,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Count what post-copy moves, by kind of memory and access.
+
+    The memory is hugetlb, split (HGM) and whole, and shmem with and without transparent huge
+    pages, where the kernel has them. Contents are compared; a wrong migration is a FAIL.
+    """
+    from harness.records.study import LinkModel
+    from harness.report import study as report
+    from harness.study import postcopy as studies
+
+    if run_dir is None:
+        run_dir = _run(studies.probes(), runs_dir, timeout, **options)
+    found = studies.read(run_dir, LinkModel(round_trip_us=round_trip, gbit=gbit))
+    show(found, report.lines(found), as_json=as_json)
+    return found.exit_code
+
+
+def _run(probes: tuple[str, ...], runs_dir: Path, timeout: float, **options: Any) -> Path:
+    from harness import pipeline
+    from harness.kernel import registry
+    from harness.probes import promises
+    from harness.run.request import RunRequest
+
+    subject = subject_of(**options)
+    expect = promises.profile(registry.expectation(subject.kernel.series))
+    request = RunRequest(subject=subject, expect=expect, probes=probes)
+    with open_context(timeout) as context:
+        return Path(pipeline.run(request, runs_dir, context).run_dir)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the post-copy study found."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from harness.records.base import Record
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**50)]
+
+
+class PostcopyFigures(Record, frozen=True, kw_only=True):
+    """What the guest counted and measured in the post-copy of one memory, touched in one way.
+
+    Attributes:
+        backing: ``huge``, ``split``, ``shmem``, ``shmem-thp`` or ``shmem-thp-mlock``.
+        pattern: ``sequential``, ``uniform``, ``zipf``, ``moving`` or ``uniform+push``.
+        unit: bytes that one fault moves.
+        memory: bytes that could be touched.
+        touched: bytes of the base pages that were.
+        faults: messages that were read from the userfaultfd.
+        again: units that faulted once more after UFFDIO_CONTINUE had mapped them.
+        moved: bytes that came through the link.
+        fetch_ns: how long all fetches took, without a model of the link.
+        install_ns: how long all calls of UFFDIO_CONTINUE took.
+        stall_ns: how long all first accesses took, of all threads together.
+    """
+
+    backing: Annotated[str, msgspec.Meta(pattern=r"^[a-z-]{1,20}\Z")]
+    pattern: Annotated[str, msgspec.Meta(pattern=r"^[a-z+]{1,20}\Z")]
+    unit: Annotated[int, msgspec.Meta(ge=4096, le=2**40)]
+    memory: _Count
+    touched: Annotated[int, msgspec.Meta(ge=1, le=2**50)]
+    faults: _Count
+    again: _Count
+    moved: _Count
+    fetch_ns: _Count
+    install_ns: _Count
+    stall_ns: _Count
+
+
+class LinkModel(Record, frozen=True, kw_only=True):
+    """The link between source and destination that fetches are computed for.
+
+    Attributes:
+        round_trip_us: microseconds from a request to the first byte of its answer.
+        gbit: gigabits a second.
+    """
+
+    round_trip_us: float
+    gbit: float
+
+    def seconds(self, bytes_moved: int) -> float:
+        """Return how long one fetch takes."""
+        return self.round_trip_us / 1e6 + bytes_moved * 8 / (self.gbit * 1e9)
+
+
+class PostcopyRow(Record, frozen=True, kw_only=True):
+    """One line of the study's table.
+
+    Attributes:
+        probe: the probe that ran it.
+        figures: what the guest said.
+        fetch_seconds: how long the link takes for one unit.
+        amplification: bytes moved for each byte of a touched base page.
+    """
+
+    probe: str
+    figures: PostcopyFigures
+    fetch_seconds: float
+    amplification: float
+
+
+class AbsentRow(Record, frozen=True, kw_only=True):
+    """A probe, or a test of it, without figures.
+
+    Attributes:
+        probe: the probe, or ``PROBE > TEST``.
+        reason: why.
+    """
+
+    probe: str
+    reason: str
+
+
+class PostcopyStudy(Record, frozen=True, kw_only=True):
+    """The post-copy study of one run.
+
+    Attributes:
+        run_dir: where the evidence is.
+        kernel: its release, such as ``6.12.118-hgm``; empty where none was booted.
+        accel: ``kvm`` or ``tcg``; empty where nothing was booted.
+        hugetlb_cma: whether pages of 1 GiB came out of CMA.
+        verdict: the run's, or FAIL where a test that passed has no credible figures.
+        reason: one line.
+        exit_code: what the command ends with.
+        link: what fetches are computed for.
+        rows: in the order they ran.
+        absent: what has no row.
+    """
+
+    run_dir: str
+    kernel: str
+    accel: str
+    hugetlb_cma: bool
+    verdict: str
+    reason: str
+    exit_code: int
+    link: LinkModel
+    rows: tuple[PostcopyRow, ...]
+    absent: tuple[AbsentRow, ...]

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The post-copy study as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.records.study import PostcopyRow, PostcopyStudy
+from harness.report import columns
+
+_UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_BACKINGS = {
+    "huge": "hugetlb {size}, whole",
+    "split": "hugetlb {size}, split",
+    "shmem": "shmem",
+    "shmem-thp": "shmem THP",
+    "shmem-thp-mlock": "shmem THP, mlock",
+}
+
+
+def lines(study: PostcopyStudy) -> Iterator[str]:
+    """Yield the counts, then the times, then what has neither, then the verdict."""
+    if study.rows:
+        yield f"Counts, exact on any host; kernel {study.kernel}"
+        yield from columns.lines([_COUNTS, *(_counts(row, study) for row in study.rows)])
+        yield ""
+        link = study.link
+        yield (
+            f"fetch: computed for one unit by a link of {link.gbit:g} Gbit/s with a round trip "
+            f"of {link.round_trip_us:g} us"
+        )
+        yield ""
+        yield _times_heading(study)
+        yield from columns.lines([_TIMES, *(_times(row, study) for row in study.rows)])
+        yield ""
+    for each in study.absent:
+        yield f"no figures: {each.probe}: {each.reason}"
+    yield f"record {study.run_dir}"
+    yield f"{study.verdict}: {study.reason}" if study.reason else study.verdict
+
+
+_COUNTS = ("memory", "touched in", "unit", "touched", "moved", "moved/touched", "faults", "fetch")
+_TIMES = ("memory", "touched in", "fetch", "install", "stall of an access")
+
+
+def _counts(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
+    figures = row.figures
+    return (
+        _backing(row, study),
+        figures.pattern,
+        _size(figures.unit),
+        _size(figures.touched),
+        _size(figures.moved),
+        f"{row.amplification:.1f}",
+        str(figures.faults),
+        _time(row.fetch_seconds * 1e9),
+    )
+
+
+def _times(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
+    figures = row.figures
+    units = max(1, figures.moved // figures.unit)
+    return (
+        _backing(row, study),
+        figures.pattern,
+        _time(figures.fetch_ns / units),
+        _time(figures.install_ns / units),
+        _time(figures.stall_ns / (figures.touched // 4096)),
+    )
+
+
+def _times_heading(study: PostcopyStudy) -> str:
+    heading = (
+        "Times, means: fetch (without the link) and install of a unit, stall of a touched page"
+    )
+    if study.accel == "kvm":
+        return heading
+    return f"{heading}; emulated, they compare neither memories nor kernels"
+
+
+def _backing(row: PostcopyRow, study: PostcopyStudy) -> str:
+    size = row.probe.partition("#")[0].rpartition("/")[2]
+    name = _BACKINGS.get(row.figures.backing, row.figures.backing).format(size=size)
+    return f"{name}, CMA" if study.hugetlb_cma and "1G" in name else name
+
+
+def _size(count: int) -> str:
+    for factor, name in _UNITS:
+        if count >= factor:
+            return f"{count / factor:.4g} {name}"
+    return f"{count} B"
+
+
+def _time(nanoseconds: float) -> str:
+    for factor, name in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
+        if nanoseconds >= factor:
+            return f"{nanoseconds / factor:.3g} {name}"
+    return f"{nanoseconds:.0f} ns"

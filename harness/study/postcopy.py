@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads from a run what its post-copy probes counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from harness.judge import ktap
+from harness.judge.ktap_document import KtapResult, status
+from harness.probes import catalog
+from harness.records.probe import ProbeResult
+from harness.records.run import RunRecord
+from harness.records.study import AbsentRow, LinkModel, PostcopyFigures, PostcopyRow, PostcopyStudy
+from harness.store import rundir
+
+_SOURCE = "c/postcopy.c"
+_PREFIX = "postcopy: "
+_BASE_PAGE = 4096
+
+
+def probes() -> tuple[str, ...]:
+    """Return the names, without size, of the probes that the study runs."""
+    return tuple(
+        dict.fromkeys(
+            catalog.family(spec.name) for spec in catalog.load() if spec.source == _SOURCE
+        )
+    )
+
+
+def read(run_dir: Path, link: LinkModel) -> PostcopyStudy:
+    """Return the study of a run.
+
+    Raises:
+        RecordError: if the run's record or a probe's output cannot be read.
+    """
+    record = rundir.load(run_dir)
+    outputs = {
+        probe.name: rundir.read_output(run_dir, probe.name)[0]
+        for probe in record.probes
+        if probe.directory and _is_ours(probe)
+    }
+    return study(record, outputs, link)
+
+
+def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> PostcopyStudy:
+    """Return the study of a run.
+
+    Args:
+        record: the run's.
+        outputs: standard output of its post-copy probes that have any, by name.
+        link: what fetches are computed for.
+    """
+    found: list[PostcopyRow] = []
+    absent: list[AbsentRow] = []
+    doubts: list[str] = []
+    for probe in filter(_is_ours, record.probes):
+        document = ktap.parse(outputs.get(probe.name, b"").decode(errors="replace"))
+        if probe.status != "PASS":
+            absent.append(AbsentRow(probe=probe.name, reason=f"{probe.status}: {probe.reason}"))
+        elif not document.results:
+            doubts.append(f"{probe.name}: it passed and has no results")
+        for result in document.results:
+            if status(result) != "PASS":
+                continue
+            figures = list(_figures(result))
+            wrong = _doubt(figures)
+            if wrong:
+                doubts.append(f"{probe.name} > {result.description}: {wrong}")
+                absent.append(AbsentRow(probe=f"{probe.name} > {result.description}", reason=wrong))
+            else:
+                found.append(_row(probe.name, figures[0], link))
+    kernel, accel, machine = record.kernel, record.accel, record.machine
+    failed = bool(doubts) and record.exit_code == 0
+    return PostcopyStudy(
+        run_dir=record.run_dir,
+        kernel=kernel.release if kernel is not None else "",
+        accel=accel.name if accel is not None else "",
+        hugetlb_cma=machine is not None and machine.hugetlb_cma,
+        verdict="FAIL" if failed else record.verdict,
+        reason=doubts[0] if failed else record.reason,
+        exit_code=1 if failed else record.exit_code,
+        link=link,
+        rows=tuple(found),
+        absent=tuple(absent),
+    )
+
+
+def _is_ours(probe: ProbeResult) -> bool:
+    return catalog.family(probe.name) in probes()
+
+
+def _figures(result: KtapResult) -> Iterator[PostcopyFigures]:
+    """Yield the figures in a test's output; lines that are not such are left out."""
+    for line in result.diagnostics:
+        if line.startswith(_PREFIX):
+            words = (word.partition("=") for word in line.removeprefix(_PREFIX).split())
+            fields = {name: value for name, _, value in words}
+            try:
+                yield msgspec.convert(fields, PostcopyFigures, strict=False)
+            except msgspec.ValidationError:
+                continue
+
+
+def _doubt(figures: list[PostcopyFigures]) -> str:
+    """Return why the figures of one test cannot be right; empty if they can."""
+    if len(figures) != 1:
+        return f"it passed with {len(figures)} lines of figures, expected one"
+    one = figures[0]
+    if one.unit % _BASE_PAGE or one.touched % _BASE_PAGE or one.moved % one.unit:
+        return f"{one.moved} bytes moved and {one.touched} touched are not whole pages"
+    if not one.touched <= one.moved <= one.memory:
+        return f"{one.moved} bytes moved of {one.memory}, {one.touched} were touched"
+    return ""
+
+
+def _row(probe: str, figures: PostcopyFigures, link: LinkModel) -> PostcopyRow:
+    return PostcopyRow(
+        probe=probe,
+        figures=figures,
+        fetch_seconds=link.seconds(figures.unit),
+        amplification=figures.moved / figures.touched,
+    )

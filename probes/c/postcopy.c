@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Post-copy: a socket is the link to a source process, and the destination's threads
+ * touch memory that has not arrived. A handler fetches a unit, a huge page or a base
+ * page, writes it through an alias, and answers the minor fault by UFFDIO_CONTINUE.
+ * Every unit must move once and arrive unchanged.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "hgm_probe.h"
+
+#define THREADS 4
+#define TOUCHES 64UL  /* of each thread */
+#define WINDOW 16UL   /* pages of the working set that moves */
+#define PUSH PMD_PAGE /* bytes that the background push asks for at most */
+#define RESIDENT (4 * PMD_PAGE) /* bytes that it brings */
+#define WORDS (BASE_PAGE / sizeof(uint64_t))
+#define CHUNK 16UL    /* pages that the source writes at once */
+
+struct request {
+	uint64_t offset, length;
+};
+
+static enum backing { HUGE, SPLIT, SHMEM_BASE, SHMEM_THP, SHMEM_THP_LOCKED } backing;
+static const char *const backings[] = { "huge", "split", "shmem", "shmem-thp", "shmem-thp-mlock" };
+static size_t length, pages, unit;
+static int file;
+static char *primary, *alias;
+static int uffd, ends[2];
+static size_t filling; /* which test's contents these are: the file keeps those of the one before */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char *arrived, *touched; /* of each unit, of each page */
+static size_t faults, again, moved;
+static int64_t fetch_ns, install_ns;
+
+/* The first word of a page; word I after it is I more. */
+static uint64_t first_word(size_t page)
+{
+	uint64_t word = (page + 1 + (filling << 32)) * 0x9e3779b97f4a7c15;
+
+	return word ^ word >> 29;
+}
+
+static void check_page_at(size_t page)
+{
+	const uint64_t *words = (const uint64_t *)(primary + page * BASE_PAGE);
+	uint64_t want = first_word(page);
+
+	for (size_t i = 0; i < WORDS; i++)
+		assert_that(words[i] == want + i,
+			    "page %zu, byte %zu: %016lx arrived, the source has %016lx",
+			    page, i * sizeof(*words), words[i], want + i);
+}
+
+static bool is_shmem(void)
+{
+	return backing >= SHMEM_BASE;
+}
+
+static bool is_thp(void)
+{
+	return backing == SHMEM_THP || backing == SHMEM_THP_LOCKED;
+}
+
+static int new_file(void)
+{
+	const char *options = backing == SHMEM_BASE ? "huge=never" : "huge=always";
+	int mount, fd;
+
+	if (!is_shmem())
+		return huge_memfd(length / huge_size());
+	mount = try_mount("tmpfs", options);
+	if (mount < 0)
+		probe_skip("mount of tmpfs with %s: %s", options, error_name(-mount));
+	fd = unnamed_file(mount);
+	close(mount);
+	assert_errno(ftruncate(fd, (off_t)length), 0);
+	return fd;
+}
+
+/* The alias has all of the memory, transparent huge pages where it is to be those. */
+static void make_memory(void)
+{
+	length = !is_shmem() && huge_size() > RESIDENT ? huge_size() : RESIDENT;
+	unit = backing == HUGE ? huge_size() : BASE_PAGE;
+	pages = length / BASE_PAGE;
+	file = new_file();
+	alias = is_thp() ? map_at(reserve_area(length, PMD_PAGE), length, MAP_SHARED, file) :
+			 map_shared(file, length, UNRESERVED);
+	for (size_t offset = 0; offset < length; offset += is_shmem() ? BASE_PAGE : huge_size())
+		alias[offset] = 0;
+	if (is_thp() && smaps_bytes(alias, "ShmemPmdMapped") < (int64_t)length)
+		probe_skip("ShmemPmdMapped: %s of %s",
+			   size_text(smaps_bytes(alias, "ShmemPmdMapped")),
+			   size_text((int64_t)length));
+	if (backing == SHMEM_THP_LOCKED)
+		assert_errno(mlock(alias, length), 0);
+}
+
+/* The source: sends what is asked for until the destination closes the link. */
+static void send_memory(void)
+{
+	static uint64_t words[CHUNK * WORDS];
+	struct request request;
+
+	close(ends[0]);
+	while (read(ends[1], &request, sizeof(request)) == sizeof(request)) {
+		size_t page = request.offset / BASE_PAGE, end = page + request.length / BASE_PAGE;
+
+		while (page < end) {
+			size_t count = 0;
+
+			for (; count < CHUNK && page < end; count++, page++)
+				for (size_t i = 0; i < WORDS; i++)
+					words[count * WORDS + i] = first_word(page) + i;
+			assert_bytes(write(ends[1], words, count * BASE_PAGE), count * BASE_PAGE);
+		}
+	}
+}
+
+/* COUNT units from FIRST on, none of which has arrived. The lock is held. */
+static void bring(size_t first, size_t count)
+{
+	struct request request = { first * unit, count * unit };
+	int64_t start = now_ns(), fetched;
+
+	assert_bytes(write(ends[0], &request, sizeof(request)), sizeof(request));
+	assert_bytes(recv(ends[0], alias + request.offset, request.length, MSG_WAITALL),
+		     request.length);
+	fetched = now_ns();
+	fetch_ns += fetched - start;
+	assert_continue(uffd, primary + request.offset, request.length, 0,
+			(int64_t)request.length);
+	install_ns += now_ns() - fetched;
+	memset(arrived + first, 1, count);
+	moved += request.length;
+}
+
+/* A unit that has arrived faults: it was mapped meanwhile, or the kernel has unmapped it. The lock is held. */
+static void bring_again(size_t which)
+{
+	char *start = primary + which * unit;
+	struct uffd_result got = uffd_continue(uffd, start, unit);
+
+	if (got.error == EEXIST) {
+		assert_error(uffd_wake(uffd, start, unit), 0);
+		return;
+	}
+	assert_result(got, 0, (int64_t)unit);
+	again++;
+}
+
+struct handler {
+	pthread_t thread;
+	int stop; /* eventfd */
+};
+
+static void *answer_faults(void *argument)
+{
+	const struct handler *handler = argument;
+	struct pollfd waiting[] = {
+		{ .fd = uffd, .events = POLLIN }, { .fd = handler->stop, .events = POLLIN },
+	};
+	struct uffd_msg message;
+
+	while (poll(waiting, COUNT_OF(waiting), -1) > 0 && !waiting[1].revents) {
+		size_t which;
+
+		if (read(uffd, &message, sizeof(message)) != sizeof(message))
+			continue;
+		which = (size_t)((char *)(uintptr_t)message.arg.pagefault.address - primary) / unit;
+		pthread_mutex_lock(&lock);
+		faults++;
+		if (arrived[which])
+			bring_again(which);
+		else
+			bring(which, 1);
+		pthread_mutex_unlock(&lock);
+	}
+	return NULL;
+}
+
+/* Brings what has not arrived of the first RESIDENT bytes, in runs of at most PUSH, beside the faults. */
+static void push_rest(void)
+{
+	size_t most = unit < PUSH ? PUSH / unit : 1;
+
+	for (size_t first = 0, end; first * unit < RESIDENT; first = end) {
+		size_t limit = (first / most + 1) * most;
+
+		pthread_mutex_lock(&lock);
+		for (end = first; end < limit && !arrived[end]; end++)
+			;
+		if (end > first)
+			bring(first, end - first);
+		pthread_mutex_unlock(&lock);
+		end += end == first;
+	}
+}
+
+/* ---- what the threads touch ------------------------------------------- */
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005 + 1442695040888963407;
+	return *state >> 33;
+}
+
+static size_t sequential(size_t thread, size_t step, uint64_t *state)
+{
+	(void)state;
+	return (thread * (pages / THREADS) + step) % pages;
+}
+
+static size_t uniform(size_t thread, size_t step, uint64_t *state)
+{
+	(void)thread, (void)step;
+	return next_random(state) % pages;
+}
+
+/* Page of rank R is touched with a frequency of about 1/R: ranks are scattered over the memory. */
+static size_t zipf(size_t thread, size_t step, uint64_t *state)
+{
+	size_t octave = 1UL << next_random(state) % (size_t)__builtin_ctzl(pages);
+
+	(void)thread, (void)step;
+	return (octave + next_random(state) % octave) * 40503 % pages;
+}
+
+static size_t moving(size_t thread, size_t step, uint64_t *state)
+{
+	size_t start = thread * (pages / THREADS) + step / WINDOW * (WINDOW / 2);
+
+	return (start + next_random(state) % WINDOW) % pages;
+}
+
+typedef size_t pattern(size_t thread, size_t step, uint64_t *state);
+static pattern *next_page;
+
+struct toucher {
+	pthread_t thread;
+	size_t number;
+	_Atomic size_t step, page; /* the access under way, and its page */
+	int64_t stall_ns;
+};
+
+static void *touch_pages(void *argument)
+{
+	struct toucher *toucher = argument;
+	uint64_t state = toucher->number + 1;
+
+	for (size_t step = 0; step < TOUCHES; step++) {
+		size_t page = next_page(toucher->number, step, &state);
+		int64_t start = now_ns();
+
+		toucher->page = page;
+		toucher->step = step;
+		*(volatile char *)(primary + page * BASE_PAGE);
+		toucher->stall_ns += now_ns() - start;
+		touched[page] = 1;
+		check_page_at(page);
+	}
+	return NULL;
+}
+
+/* Waits for a thread, and fails the test where its access hangs although no fault is being answered. */
+static void join_toucher(struct toucher *toucher)
+{
+	size_t step = TOUCHES, answered = 0;
+	struct timespec limit;
+	int error;
+
+	for (;;) {
+		size_t unit_hit;
+
+		clock_gettime(CLOCK_REALTIME, &limit);
+		limit.tv_sec += scaled_ms(EVENT_MS) / 1000;
+		error = pthread_timedjoin_np(toucher->thread, NULL, &limit);
+		if (error != ETIMEDOUT)
+			break;
+		pthread_mutex_lock(&lock);
+		unit_hit = toucher->page * BASE_PAGE / unit;
+		assert_that(toucher->step != step || faults != answered,
+			    "thread %zu hangs in page %zu, %s", toucher->number, toucher->page,
+			    arrived[unit_hit] ? "which UFFDIO_CONTINUE has mapped: it was not woken" :
+						"for which no fault message has come");
+		step = toucher->step;
+		answered = faults;
+		pthread_mutex_unlock(&lock);
+	}
+	assert_error(error, 0);
+}
+
+static size_t count_set(const char *flags, size_t count)
+{
+	size_t set = 0;
+
+	for (size_t i = 0; i < count; i++)
+		set += flags[i] != 0;
+	return set;
+}
+
+static size_t arrived_bytes(void)
+{
+	return count_set(arrived, length / unit) * unit;
+}
+
+/* Units that hold a touched page. */
+static size_t touched_units(void)
+{
+	size_t each = unit / BASE_PAGE, count = 0;
+
+	for (size_t first = 0; first < pages; first += each)
+		count += memchr(touched + first, 1, each) != NULL;
+	return count;
+}
+
+static void report(const char *name, int64_t stall_ns)
+{
+	size_t used = count_set(touched, pages) * BASE_PAGE;
+
+	probe_note("postcopy: backing=%s pattern=%s unit=%zu memory=%zu touched=%zu faults=%zu "
+		   "again=%zu moved=%zu fetch_ns=%ld install_ns=%ld stall_ns=%ld",
+		   backings[backing], name, unit, length, used, faults, again, moved,
+		   (long)fetch_ns, (long)install_ns, (long)stall_ns);
+}
+
+static void register_primary(void)
+{
+	primary = map_shared(file, length, UNRESERVED);
+	if (backing == SPLIT)
+		split(primary, length);
+	/* As QEMU does: khugepaged would unmap what UFFDIO_CONTINUE has mapped. */
+	if (is_thp())
+		assert_error(advise(primary, length, MADV_NOHUGEPAGE), 0);
+	uffd = uffd_open(is_shmem() ? UFFD_FEATURE_MINOR_SHMEM : UFFD_FEATURE_MINOR_HUGETLBFS);
+	uffd_register(uffd, primary, length, UFFDIO_REGISTER_MODE_MINOR);
+	arrived = calloc(length / unit, 1);
+	touched = calloc(pages, 1);
+	assert_that(arrived && touched, "no memory for %zu pages", pages);
+}
+
+/* Runs the threads, and the push if that is wanted; returns how long accesses took, in ns. */
+static int64_t touch_all(bool push_too)
+{
+	struct toucher touchers[THREADS];
+	int64_t stall_ns = 0;
+
+	for (size_t i = 0; i < THREADS; i++) {
+		touchers[i] = (struct toucher){ .number = i };
+		assert_error(pthread_create(&touchers[i].thread, NULL, touch_pages, &touchers[i]), 0);
+	}
+	if (push_too)
+		push_rest();
+	for (size_t i = 0; i < THREADS; i++) {
+		join_toucher(&touchers[i]);
+		stall_ns += touchers[i].stall_ns;
+	}
+	return stall_ns;
+}
+
+/* Post-copy of memory that is touched in one way; with PUSH_TOO, until RESIDENT bytes have arrived. */
+static void migrate(const char *name, size_t number, pattern *which, bool push_too)
+{
+	struct handler handler = { .stop = eventfd(0, 0) };
+	int64_t stall_ns;
+	pid_t sender;
+
+	if (unit == length && number > 1)
+		probe_skip("one unit is all of the memory, however it is touched");
+	next_page = which;
+	filling = number;
+	register_primary();
+	assert_errno(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	sender = child_start(send_memory);
+	close(ends[1]);
+	assert_error(pthread_create(&handler.thread, NULL, answer_faults, &handler), 0);
+	stall_ns = touch_all(push_too);
+	assert_errno(eventfd_write(handler.stop, 1), 0);
+	pthread_join(handler.thread, NULL);
+	close(ends[0]);
+	child_end(sender);
+
+	report(name, stall_ns);
+	assert_that(moved == (push_too ? arrived_bytes() : touched_units() * unit),
+		    "%zu bytes moved, expected %zu", moved,
+		    push_too ? arrived_bytes() : touched_units() * unit);
+	assert_that(again == 0, "%zu units faulted again after UFFDIO_CONTINUE had mapped them",
+		    again);
+	assert_present(primary, pages, moved / BASE_PAGE);
+	assert_no_fault(uffd);
+}
+
+static void sequential_demand(void)
+{
+	migrate("sequential", 1, sequential, false);
+}
+
+static void uniform_demand(void)
+{
+	migrate("uniform", 2, uniform, false);
+}
+
+static void zipf_demand(void)
+{
+	migrate("zipf", 3, zipf, false);
+}
+
+static void moving_demand(void)
+{
+	migrate("moving", 4, moving, false);
+}
+
+static void check_resident(void)
+{
+	for (size_t page = 0; page < pages; page++)
+		if (page < RESIDENT / BASE_PAGE || arrived[page * BASE_PAGE / unit])
+			check_page_at(page);
+}
+
+static void until_resident(void)
+{
+	migrate("uniform+push", 5, uniform, true);
+	check_resident();
+	if (backing != SPLIT)
+		return;
+	collapse(primary, length);
+	assert_whole(primary, length);
+	check_resident();
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "post-copy of memory touched in sequence moves just the units that are touched",
+		  sequential_demand },
+		{ "post-copy of memory touched uniformly moves just the units that are touched",
+		  uniform_demand },
+		{ "post-copy of memory touched by a Zipf distribution moves just the units that are touched",
+		  zipf_demand },
+		{ "post-copy of a working set that moves moves just the units that are touched",
+		  moving_demand },
+		{ "post-copy with a background push moves each unit once, and its contents are the source's",
+		  until_resident },
+	};
+	static const struct probe_argument arguments[] = {
+		{ "--backing", "huge|split|shmem|shmem-thp|shmem-thp-mlock",
+		  "the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages" },
+		{ 0 },
+	};
+	const char *name = probe_option(argc, argv, "--backing");
+
+	while (name && strcmp(name, backings[backing]) != 0)
+		if (++backing == COUNT_OF(backings)) {
+			fprintf(stderr, "%s: --backing %s is not one of %s\n", argv[0], name,
+				arguments[0].value);
+			return 2;
+		}
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.pages = is_shmem() ? 0 : 1,
+		.pages_small = is_shmem() ? 0 : 4,
+		.arguments = arguments,
+		.needs_hgm = backing == SPLIT,
+		.setup = make_memory,
+		.test_ms = 60000,
+	});
+}

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The post-copy study: figures from a probe's output, doubts about them, and the table."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from harness.records.machine import AccelChoice, MachineSpec
+from harness.records.outcome import Outcome
+from harness.records.probe import ProbeResult
+from harness.records.run import RunRecord
+from harness.records.study import LinkModel, PostcopyStudy
+from harness.report import study as report
+from harness.study import postcopy
+
+LINK = LinkModel(round_trip_us=50.0, gbit=10.0)
+PROBE = "hgm/postcopy/1G"
+FIGURES = (
+    "postcopy: backing=split pattern=uniform unit=4096 memory=1073741824 touched=8192 faults=3 "
+    "again=0 "
+    "moved=8192 fetch_ns=40000 install_ns=20000 stall_ns=100000"
+)
+
+
+def of(*tests: str, status: str = "PASS", name: str = PROBE, **fields: object) -> PostcopyStudy:
+    """Return the study of a run with one probe, whose tests print these lines before they pass."""
+    results = "".join(
+        "".join(f"# {line}\n" for line in text.splitlines()) + f"ok {number} test {number}\n"
+        for number, text in enumerate(tests, 1)
+    )
+    output = f"KTAP version 1\n1..{len(tests)}\n{results}".encode()
+    record = RunRecord(
+        verdict="PASS",
+        outcome=Outcome.PROBES_RAN,
+        exit_code=0,
+        reason="1 probe passed",
+        run_dir="/runs/one",
+        machine=MachineSpec(hugepages=(), memory=2**30),
+        accel=AccelChoice(name="tcg", reason="no KVM", cpu="max"),
+        probes=(
+            msgspec.convert({"name": name, "status": status, "reason": "why"}, ProbeResult),
+            ProbeResult(name="hgm/postcopy-py/1G", status="PASS"),
+        ),
+    )
+    record = msgspec.structs.replace(record, **fields)
+    return postcopy.study(record, {name: output}, LINK)
+
+
+def test_a_row_has_the_figures_and_what_follows_from_them() -> None:
+    found = of("something else\n" + FIGURES)
+    (row,) = found.rows
+    assert (row.probe, row.figures.unit, row.figures.faults) == (PROBE, 4096, 3)
+    assert row.amplification == 1.0
+    assert row.fetch_seconds == pytest.approx(50e-6 + 4096 * 8 / 10e9)
+    assert (found.verdict, found.exit_code, found.reason) == ("PASS", 0, "1 probe passed")
+    assert found.absent == ()
+
+
+def test_the_link_makes_a_whole_gigabyte_wait() -> None:
+    assert LINK.seconds(2**30) == pytest.approx(0.859, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "0 lines of figures"),
+        (f"{FIGURES}\n{FIGURES}", "2 lines of figures"),
+        (FIGURES.replace("faults=3", "faults=-3"), "0 lines of figures"),
+        (FIGURES.replace("faults=3", "faults=<b>"), "0 lines of figures"),
+        (FIGURES.replace("backing=split", "backing=\x1b[31m"), "0 lines of figures"),
+        (FIGURES.replace(" unit=4096", ""), "0 lines of figures"),
+        (FIGURES.replace("moved=8192", "moved=8191"), "are not whole pages"),
+        (FIGURES.replace("moved=8192", "moved=4096"), "8192 were touched"),
+        (FIGURES.replace("moved=8192", "moved=2147483648"), "2147483648 bytes moved of"),
+    ],
+)
+def test_a_test_that_passed_without_credible_figures_fails_the_study(text: str, says: str) -> None:
+    found = of(FIGURES, text)
+    assert (found.verdict, found.exit_code) == ("FAIL", 1)
+    assert found.reason.startswith(f"{PROBE} > test 2: ")
+    assert says in found.reason
+    assert len(found.rows) == 1
+    assert found.absent[0].reason in found.reason
+
+
+def test_a_probe_that_passed_without_results_fails_the_study() -> None:
+    found = of()
+    assert (found.verdict, found.exit_code) == ("FAIL", 1)
+    assert PROBE in found.reason
+
+
+def test_a_run_that_failed_keeps_its_verdict() -> None:
+    found = of(status="FAIL", verdict="FAIL", exit_code=1, reason="page 4 shows page 5")
+    assert (found.verdict, found.exit_code, found.reason) == ("FAIL", 1, "page 4 shows page 5")
+    assert [each.reason for each in found.absent] == ["FAIL: why"]
+
+
+def test_the_study_runs_what_the_probe_is_and_not_its_namesake() -> None:
+    names = postcopy.probes()
+    assert {"hgm/postcopy", "baseline/postcopy", "baseline/postcopy-whole"} <= set(names)
+    assert "hgm/postcopy-py" not in names
+
+
+def test_the_table_keeps_counts_from_times() -> None:
+    text = "\n".join(report.lines(of(FIGURES)))
+    counts, _, times = text.partition("\n\n")
+    assert "hugetlb 1G, split" in counts
+    assert "8 KiB" in counts
+    assert "53.3 us" in counts
+    assert "emulated" in times
+    assert "20 us" in times
+    assert text.splitlines()[-2:] == ["record /runs/one", "PASS: 1 probe passed"]
+
+
+def test_times_of_a_kvm_guest_have_no_caveat() -> None:
+    kvm = AccelChoice(name="kvm", reason="proven", cpu="host")
+    assert "emulated" not in "\n".join(report.lines(of(FIGURES, accel=kvm)))
+
+
+def test_pages_from_cma_are_named_as_such() -> None:
+    machine = MachineSpec(hugepages=(), memory=2**30, hugetlb_cma=True)
+    assert "hugetlb 1G, split, CMA" in "\n".join(report.lines(of(FIGURES, machine=machine)))
+
+
+def test_a_run_without_figures_has_no_table() -> None:
+    found = of(status="SKIP")
+    assert next(iter(report.lines(found))) == f"no figures: {PROBE}: SKIP: why"
