@@ -23,7 +23,7 @@ from harness.campaign import state
 from harness.campaign.matrix_file import PlannedCell
 from harness.campaign.state import CampaignState
 from harness.context import Context
-from harness.errors import CampaignStopped, UserError
+from harness.errors import CampaignStopped, SpecError, UserError
 from harness.records.base import Record, read_json, to_json
 from harness.records.campaign import MatrixCell, MatrixResult
 from harness.records.run import RunRecord
@@ -44,6 +44,19 @@ class Round(Record, frozen=True, kw_only=True):
     number: int
     started: str
     finished: bool = False
+
+
+def check(planned: Sequence[PlannedCell], context: Context) -> None:
+    """Find the mistakes in cells that can be known before anything is built.
+
+    Raises:
+        SpecError: for the first one: a source, series, fragment or glob that does not exist.
+    """
+    for cell in planned:
+        try:
+            pipeline.check(cell.request, context)
+        except UserError as error:
+            raise SpecError(f"{cell.names}: {error.message}", hint=error.hint) from error
 
 
 def run_matrix(
@@ -71,8 +84,7 @@ def run_matrix(
     Raises:
         UserError: if a cell has a mistake that can be known before anything is built.
     """
-    for cell in planned:
-        pipeline.check(cell.request, context)
+    check(planned, context)
     identity = (str(path.absolute()),)
     with state.campaign("matrix", path.stem, identity, runs, context) as campaign:
         current = _round(campaign.directory, restart=restart)
@@ -126,8 +138,10 @@ def _cell(
     try:
         return _of(cell, CampaignState(campaign.directory, limited).run(cell.step, cell.request))
     except (UserError, CampaignStopped) as error:
-        context.progress.note(error.line())
-        return _without_run(cell, error.line(), 3, left=context.deadline.expired())
+        # The hint of a campaign that has stopped is not for one that goes on.
+        reason = error.message if isinstance(error, CampaignStopped) else error.line()
+        context.progress.note(reason)
+        return _without_run(cell, reason, 3, left=context.deadline.expired())
 
 
 def _of(cell: PlannedCell, record: RunRecord) -> MatrixCell:

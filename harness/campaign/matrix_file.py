@@ -170,7 +170,14 @@ def cells(file: MatrixFile, path: Path) -> tuple[PlannedCell, ...]:
         raise SpecError(f"{path}: no cell is left", hint="see its `exclude`")
     for cell in every:
         _check(file, cell, path)
-    return tuple(PlannedCell(cell, _request(file, cell), _step(cell)) for cell in _sorted(every))
+    return tuple(_planned(file, cell, path) for cell in _sorted(every))
+
+
+def _planned(file: MatrixFile, cell: CellNames, path: Path) -> PlannedCell:
+    try:
+        return PlannedCell(cell, _request(file, cell), _step(cell))
+    except SpecError as error:
+        raise SpecError(f"{path}: {cell}: {error.message}", hint=error.hint) from None
 
 
 def _sorted(found: Iterable[CellNames]) -> list[CellNames]:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @runs_option
-@click.option("--list", "only_list", is_flag=True, help="List the cells and do nothing else.")
+@click.option(
+    "--list", "only_list", is_flag=True, help="Check the file, list its cells, and do nothing else."
+)
 @click.option(
     "--restart", is_flag=True, help="Begin a round although the last one was not finished."
 )
@@ -55,6 +57,7 @@ def matrix(
     from harness.campaign import matrix as campaign
     from harness.campaign import matrix_file
     from harness.report import rounds
+    from harness.report.columns import count
 
     mail_dir: Path | None = letters["mail_dir"]
     wants_mail = letters["mail"] or mail_dir is not None
@@ -63,9 +66,12 @@ def matrix(
     wanted = matrix_file.load(file)
     planned = matrix_file.cells(wanted, file)
     if only_list:
+        with open_context(wanted.budget) as context:
+            campaign.check(planned, context)
         for cell in planned:
             click.echo(cell.names)
-        click.echo(f"{len(planned)} cells, {len({cell.build for cell in planned})} kernels")
+        kernels = {cell.build for cell in planned}
+        click.echo(f"{count(len(planned), 'cell')}, {count(len(kernels), 'kernel')}")
         return 0
     person = sender_of(letters["sender"], wanted=wants_mail, as_json=as_json)
     with open_context(wanted.budget) as context:

@@ -35,8 +35,10 @@ def read_token(path: Path) -> str:
     """
     try:
         token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"--token-file {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise RecordError(f"--token-file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        token = ""
     if not token or not token.isprintable() or " " in token:
         raise RecordError(f"--token-file {path} does not hold a token, which is one word")
     return token

@@ -130,7 +130,7 @@ def test_kselftests_get_the_memory_that_they_need(tmp_path: Path) -> None:
         (SMALL.replace("[machines.m]", "[machines.m]\ncpu = 2"), "cpu"),
         (SMALL.replace("[machines.m]", '[machines.m]\naccel = "xen"'), "xen"),
         (SMALL.replace("[machines.m]", "[machines.m]\nnodes = 9"), "9 NUMA nodes"),
-        (SMALL.replace("[machines.m]", '[machines.m]\nhugepages = "3G:1"'), "3G"),
+        (SMALL.replace("[machines.m]", '[machines.m]\nhugepages = "3G:1"'), "| m | p: "),
         (SMALL.replace("[probes.p]", '[probes.p]\nkselftests = ["nn"]'), "no collection 'nn'"),
         (SMALL + '[[include]]\nmachine = "x"\n', "no machine 'x'"),
         (SMALL + '[[include]]\nmachine = "m"\nprobes = "p"\n', "names its kernel"),
@@ -251,6 +251,22 @@ def test_each_cell_has_its_turn_and_the_exit_code_says_the_worst(
     result = night(TWO, Pipeline(*ends))
     assert [cell.verdict for cell in result.cells] == verdicts
     assert (result.exit_code, result.finished, result.round) == (code, True, 1)
+
+
+def test_a_cell_that_this_host_cannot_run_tells_nobody_to_repeat_the_command(night: Night) -> None:
+    broken, _ = night(TWO, Pipeline(BROKEN, GOOD)).cells
+    assert broken.reason.endswith(BROKEN.reason)
+
+
+def test_a_mistake_in_a_cell_is_found_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    limit = Deadline.after(60, "the night")
+    context = Context(Workspace(tmp_path / "cache"), limit, Silent())
+    for line in ('series = ["nix"]', 'configs = ["nix"]'):
+        with pytest.raises(SpecError, match=r"^tree:/a \| .*nix.* \| m \| p: .*nix"):
+            matrix.check(planned(f"{line}\n{SHARED}", tmp_path), context)
 
 
 def test_a_round_that_was_interrupted_is_continued_before_the_next_begins(night: Night) -> None:
