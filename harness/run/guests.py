@@ -104,12 +104,14 @@ class _Lanes:
             directory = directory / rundir.GUESTS / str(number + 1)
             directory.mkdir(parents=True, exist_ok=True)
         prepared = replace(self._prepared, started=functools.partial(self._started, number))
-        fresh = FreshGuests(prepared, directory) if prepared.fresh_guest else None
+        console = str((directory / rundir.SERIAL).relative_to(self._store.run_dir))
+        stalled = functools.partial(note_stall, self._store, console)
+        fresh = FreshGuests(prepared, directory, stalled) if prepared.fresh_guest else None
         while (first := self._queue.take()) is not None:
             kills, probe = hoststat.oom_kills(), first
             try:
                 with self._guest(prepared, fresh, first, directory) as host:
-                    for probe in self._one_guest(prepared, host, first, directory, kills):
+                    for probe in self._one_guest(prepared, host, first, console, kills):
                         self._now[number] = probe.name
             except HarnessError as error:
                 if self._stopping:
@@ -138,7 +140,7 @@ class _Lanes:
         return process is not None and _was_killed(process, kills)
 
     def _one_guest(
-        self, prepared: Prepared, host: Guest, first: ProbeSpec, directory: Path, kills: int
+        self, prepared: Prepared, host: Guest, first: ProbeSpec, console: str, kills: int
     ) -> Iterator[ProbeSpec]:
         """Run probes in a guest while it is usable and some are left; yield each before it runs.
 
@@ -149,13 +151,12 @@ class _Lanes:
         with before_its_first_probe():
             timeout_scale = _meet(prepared, host, store)
             leak_check = LeakCheck(host, prepared.context.deadline)
-        console = str((directory / rundir.SERIAL).relative_to(store.run_dir))
         usable = True
         probe: ProbeSpec | None = first
         while probe is not None:
             yield probe
             self._show()
-            note_stall(host, store, console)
+            note_stall(store, console, host)
             seen = _run(prepared, host, probe, store, leak_check, timeout_scale)
             if self._stopping:
                 return
@@ -169,7 +170,7 @@ class _Lanes:
             lost = coverage.collect(prepared.kernel, host, store.run_dir, soon(prepared))
         if lost:
             store.note([lost])
-        note_stall(host, store, console)
+        note_stall(store, console, host)
         if usable:
             self._show()
             host.power_off(prepared.context.progress)
@@ -297,7 +298,7 @@ def _judged(
     return result
 
 
-def note_stall(host: Guest, store: RunStore, console: str) -> None:
+def note_stall(store: RunStore, console: str, host: Guest) -> None:
     """Record what the host gave a guest whose kernel reported a stall while no probe ran."""
     if host.stuck.is_set():
         begin, end = host.idle_since, host.now()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,11 +63,17 @@ class FreshGuests:
     Args:
         prepared: all that they need.
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
+        stalled: is called with a guest that is not saved because its kernel reported a stall.
     """
 
-    def __init__(self, prepared: Prepared, directory: Path) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        directory: Path,
+        stalled: Callable[[Guest], None] = lambda guest: None,
+    ) -> None:
         self._prepared, self._directory = prepared, directory
-        self._to_save = _request(prepared, directory, _ALWAYS, disk=True)
+        self._to_save = replace(_request(prepared, directory, _ALWAYS, disk=True), stalled=stalled)
         self._key = snapshot.key_of(self._to_save)
         self._given_up = ""
 

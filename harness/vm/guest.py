@@ -110,6 +110,7 @@ class BootRequest:
         monitor: path of a socket on which QEMU answers another QMP client; empty for none.
         started: is called with QEMU's process once it answers.
         stuck: whether a line of the console reports a hung task, a lockup or an RCU stall.
+        stalled: is called with a guest that is not saved because its kernel reported one of these.
         locate_stall: returns where a guest that makes no progress in boot is, in a few words; it
             may use QMP and the console only.
     """
@@ -124,6 +125,7 @@ class BootRequest:
     monitor: str = ""
     started: Callable[[Process], None] = lambda process: None
     stuck: Callable[[str], bool] = lambda line: False
+    stalled: Callable[[Guest], None] = lambda guest: None
     locate_stall: Callable[[Guest], str] = lambda guest: ""
 
 
@@ -355,6 +357,7 @@ def save(
             _await_init(guest, request, _INIT_SAVED, context)
             guest.heartbeat.stop()
             if guest.stuck.is_set():  # every guest restored from it would have that on its console
+                request.stalled(guest)
                 raise SnapshotError("its kernel reported a stall while it booted")
             limit = context.deadline.within(_SAVE_SECONDS, "saving the guest")
             devices = guest.qemu.save(limit)

@@ -140,13 +140,13 @@ def test_a_stall_before_a_probe_is_not_the_probes(
 ) -> None:
     note_stall = guests.note_stall
 
-    def stalled(guest: Guest, store: rundir.RunStore, console: str) -> None:
+    def stalled(store: rundir.RunStore, console: str, guest: Guest) -> None:
         if not store.record.stalled:
             limit = Deadline.after(60.0, "the stall")
             line = "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:"
             guest.ssh.run(["sh", "-c", f"echo '<3>{line}' > /dev/kmsg"], limit, check=True)
             assert select.select([guest.stuck], [], [], 60.0)[0]
-        note_stall(guest, store, console)
+        note_stall(store, console, guest)
 
     monkeypatch.setattr(guests, "note_stall", stalled)
     monkeypatch.setattr(starvation, "STARVED", 2.0)

@@ -241,10 +241,23 @@ def test_a_guest_that_stalled_in_its_boot_is_not_saved(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared, _ = with_own_cache(prepared, tmp_path)
-    monkeypatch.setattr("harness.judge.dmesg.is_stuck", lambda line: "Run /init" in line)
-    origin = start(prepared, tmp_path)
+    said: list[str] = []
+
+    def once(line: str) -> bool:
+        if said or "Run /init" not in line:
+            return False
+        said.append(line)
+        return True
+
+    monkeypatch.setattr("harness.judge.dmesg.is_stuck", once)
+    kept = probed(prepared, [PROBE], tmp_path / "runs")
+    (origin,) = kept.record.guests
     assert origin.how == "booted"
     assert origin.reason == "could not be saved: its kernel reported a stall while it booted"
+    # What the host gave that guest tells whether the stall says anything.
+    (span,) = kept.record.stalled
+    console = (kept.run_dir / "serial.log").read_bytes()
+    assert said[0].encode() in console[span.console_from : span.console_to]
     assert snapshots(prepared) == []
     assert nothing_is_left(prepared)
 

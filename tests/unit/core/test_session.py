@@ -140,7 +140,7 @@ def test_what_the_host_gave_between_probes_is_kept_if_the_kernel_stalled(
         idle_since=GuestMoment(10, then),
         now=lambda: GuestMoment(90, now),
     )
-    guests.note_stall(cast(Any, guest), store, "serial.log")
+    guests.note_stall(store, "serial.log", cast(Any, guest))
     assert len(store.record.stalled) == len(store.record.notes) == kept
     for each in store.record.stalled:
         assert (each.console_from, each.console_to, each.host.seconds) == (10, 90, 100.0)
