@@ -38,7 +38,7 @@ from harness.progress import Progress
 from harness.records.kernel import Kernel
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec, NodePool
 from harness.records.outcome import Outcome
-from harness.vm import hoststat, pool, qemu
+from harness.vm import hoststat, memory_file, pool, qemu
 from harness.vm.console import PROMPT, Console
 from harness.vm.heartbeat import Heartbeat
 from harness.vm.memory import GuestMemory
@@ -289,7 +289,12 @@ class Guest:
 
 @contextlib.contextmanager
 def booted(
-    request: BootRequest, directory: Path, context: Context, saved: SavedGuest | None = None
+    request: BootRequest,
+    directory: Path,
+    context: Context,
+    saved: SavedGuest | None = None,
+    *,
+    mapped: bool = True,
 ) -> Iterator[Guest]:
     """Boot or restore a guest and yield it once it is reachable and its huge pages are there.
 
@@ -299,6 +304,9 @@ def booted(
         context: cache, deadline, progress.
         saved: what to restore instead of booting; it was made of the same request, but for the
             files.
+        mapped: whether it shares the memory that it does not write to with others that were
+            restored; otherwise all is copied first, and a first write costs what it does after a
+            boot.
 
     Raises:
         QemuError: if QEMU did not start or died.
@@ -312,6 +320,8 @@ def booted(
             files, resume = _boot_files(request, keys.guest_files(), private), None
         else:
             files, resume = _files_to_restore(request, saved, private), _Resume(saved, keys)
+            if not mapped:
+                files = _with_own_memory(files, stack)
         guest = stack.enter_context(_running(request, files, directory, context, resume))
         with _reason_of_loss(guest):
             _await_init(guest, request, _INIT_DONE, context)
@@ -504,7 +514,14 @@ def _files_to_restore(request: BootRequest, saved: SavedGuest, private: Path) ->
         memory=saved.memory,
         files=str(_sparse_file(private / "files", overlay_archive(request.files))),
         restored=True,
+        mapped=True,
     )
+
+
+def _with_own_memory(files: qemu.BootFiles, stack: contextlib.ExitStack) -> qemu.BootFiles:
+    own = tuple(memory_file.copy(Path(path), stack) for path in files.memory)
+    paths = tuple(f"/proc/self/fd/{each}" for each in own)
+    return replace(files, memory=paths, memory_fds=own, mapped=False)
 
 
 def _sparse_file(path: Path, start: bytes) -> Path:

@@ -41,9 +41,10 @@ class BootFiles:
         initrd: path of the initramfs; empty for none.
         disk: path of the read-only disk; empty for none.
         append: more words for the kernel's command line.
-        memory: see `harness.vm.spec.Launch`, like the next two.
+        memory: see `harness.vm.spec.Launch`, like the next three.
         files: see there.
         restored: see there.
+        mapped: see there.
         memory_fds: file descriptors that paths in ``memory`` mean.
         monitor: path of a socket for another QMP client; empty for none.
     """
@@ -55,6 +56,7 @@ class BootFiles:
     memory: tuple[str, ...] = ()
     files: str = ""
     restored: bool = False
+    mapped: bool = False
     memory_fds: tuple[int, ...] = ()
     monitor: str = ""
 
@@ -272,6 +274,7 @@ def _launch(
         memory=files.memory,
         files=files.files,
         restored=files.restored,
+        mapped=files.mapped,
         monitor=files.monitor,
         qmp_fd=qmp_fd,
         console_fd=console_fd,

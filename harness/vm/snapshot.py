@@ -25,7 +25,7 @@ from harness.context import Context
 from harness.errors import SnapshotError
 from harness.image.overlay import overlay_archive
 from harness.records.base import Record, from_json, to_json
-from harness.vm import guest, spec
+from harness.vm import guest, memory_file, spec
 from harness.vm.guest import BootRequest, SavedGuest
 from harness.workspace import Workspace, atomic_write, boot_id, digest
 
@@ -180,7 +180,7 @@ def make(request: BootRequest, key: str, directory: Path, context: Context) -> S
     with context.workspace.unfinished("snapshot") as scratch, ExitStack() as stack:
         scratch.chmod(0o700)
         size = request.machine.memory // request.machine.nodes
-        memory = [_memory_file(size, stack) for _ in range(request.machine.nodes)]
+        memory = [memory_file.create(size, stack) for _ in range(request.machine.nodes)]
         saved = guest.save(request, directory, context, memory)
         digests = {
             _DEVICES: hashlib.sha256(saved.devices).hexdigest(),
@@ -196,14 +196,6 @@ def make(request: BootRequest, key: str, directory: Path, context: Context) -> S
         context.workspace.publish(scratch, home)
     cache.prune(context.workspace, cache.limit(), context.progress, remembered=True)
     return _read(key, home)
-
-
-def _memory_file(size: int, stack: ExitStack) -> int:
-    """Return a file in memory: one on a full disk would kill the QEMU that writes to it."""
-    descriptor = os.memfd_create("hgm-guest")
-    stack.callback(os.close, descriptor)
-    os.truncate(descriptor, size)
-    return descriptor
 
 
 def _copy_memory(source: int, size: int, target: Path) -> str:
@@ -233,13 +225,8 @@ def _pieces(descriptor: int) -> Iterator[tuple[int, bytes]]:
     """Yield offset and content of each piece that is not zero, without reading holes."""
     size = os.fstat(descriptor).st_size
     offset = 0
-    while True:
-        try:
-            start = os.lseek(descriptor, offset, os.SEEK_DATA)
-        except OSError:  # ENXIO: only a hole is left
-            return
-        offset = start - start % _PIECE
-        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+    for start, end in memory_file.extents(descriptor):
+        offset = max(offset, start - start % _PIECE)
         while offset < end:
             piece = os.pread(descriptor, min(_PIECE, size - offset), offset)
             if piece != _ZEROS:

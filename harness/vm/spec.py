@@ -38,7 +38,9 @@ class Launch(Record, frozen=True, kw_only=True):
         memory: paths of the files with the memory of each node; empty for memory that is not to be
             saved.
         files: path of the raw disk with the files of a guest that is restored; empty for none.
-        restored: whether ``memory`` is a saved guest's, of which this one gets a private copy.
+        restored: whether the guest goes on from where it was saved.
+        mapped: whether ``memory`` are the files of the saved guest, of which this one gets the
+            pages that it does not write to; otherwise they are this guest's own.
         monitor: path of a socket on which QEMU answers another QMP client; empty for none.
         qmp_fd: file descriptor of the QMP socket, already connected.
         console_fd: file descriptor of the serial console's socket, already connected.
@@ -54,6 +56,7 @@ class Launch(Record, frozen=True, kw_only=True):
     memory: tuple[str, ...] = ()
     files: str = ""
     restored: bool = False
+    mapped: bool = False
     monitor: str = ""
     qmp_fd: int
     console_fd: int
@@ -266,10 +269,10 @@ def _memory_argv(launch: Launch) -> tuple[str, ...]:
 
 
 def _backend(launch: Launch, node: int) -> str:
-    """Return the memory of a node: that of a restored guest is copied where it is written to."""
+    """Return the memory of a node: that of a saved guest is copied where it is written to."""
     if not launch.memory:
         return "memory-backend-ram"
-    share = "off" if launch.restored else "on"
+    share = "off" if launch.mapped else "on"
     return f"memory-backend-file,mem-path={_quoted(launch.memory[node])},share={share}"
 
 

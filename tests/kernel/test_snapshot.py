@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.deadline import Deadline
 from harness.image.keys import HOST_KEY_PATH
-from harness.records.machine import GuestOrigin
+from harness.records.machine import GuestOrigin, HugePages
 from harness.records.probe import ProbeSpec
 from harness.run import judging
 from harness.run.prepare import Prepared
@@ -86,6 +87,20 @@ def test_siblings_share_their_memory_and_nothing_that_is_their_own(
         assert home.stat().st_mode & 0o777 == 0o700
         key = one.ssh.get(HOST_KEY_PATH, Deadline.after(30, "the key"))
         assert all(key[-64:-32] not in path.read_bytes() for path in home.iterdir())
+    assert nothing_is_left(prepared)
+
+
+def test_a_probe_with_much_memory_has_a_guest_with_a_copy_of_all_memory(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    start(prepared, tmp_path)
+    (home,) = snapshots(prepared)
+    saved = (home / "memory0").stat().st_blocks * 512
+    much = msgspec.structs.replace(PROBE, pages=(HugePages(size=1 << 21, count=64),))
+    with FreshGuests(prepared, tmp_path).guest(much) as (host, origin):
+        assert origin.how == "restored"
+        assert resident(host)["Pss"] * 1024 > saved
+    start(prepared, tmp_path)
     assert nothing_is_left(prepared)
 
 
