@@ -29,7 +29,10 @@ def doctor(arch: str) -> int:
 
 @click.command()
 @click.argument("environments", nargs=-1)
-def test(environments: tuple[str, ...]) -> int:
+@click.option(
+    "-k", "expression", metavar="EXPR", default="", help="Only tests that match, as in pytest."
+)
+def test(environments: tuple[str, ...], expression: str) -> int:
     """Run the project's own tests.
 
     ENVIRONMENTS are lint, types, unit, component and kernel, all by default. One more, long, builds
@@ -37,7 +40,7 @@ def test(environments: tuple[str, ...]) -> int:
     """
     from harness.selfcheck import tests
 
-    return tests.run(environments)
+    return tests.run(environments, expression)
 
 
 @click.command()

@@ -22,6 +22,9 @@ ENVIRONMENTS = ("lint", "types", "unit", "component", "kernel")
 #: Too long for every change; run only by name.
 BY_NAME = ("long",)
 
+# These run no tests of pytest.
+_WITHOUT_TESTS = ("lint", "types")
+
 #: What the `kernel` environment writes, in the checkout.
 _KERNEL_REPORT = ".tox/kernel-junit.xml"
 
@@ -29,17 +32,26 @@ _SECONDS = 85 * 60.0
 _DAY = 86400.0
 
 
-def run(environments: Sequence[str]) -> int:
+def run(environments: Sequence[str], expression: str = "") -> int:
     """Run tox environments, all by default, and return the exit code.
 
+    Args:
+        environments: their names.
+        expression: limits their tests, as pytest's ``-k``; empty for all.
+
     Raises:
-        click.UsageError: if an environment is unknown.
+        click.UsageError: if an environment is unknown, or has no tests of which some could be left
+            out.
         UserError: if this is not a checkout; a wheel holds no tests.
     """
     for name in environments:
         if name not in (*ENVIRONMENTS, *BY_NAME):
             known = ", ".join((*ENVIRONMENTS, *BY_NAME))
             raise click.UsageError(f"unknown test environment {name!r}: use {known}")
+    if expression and (not environments or set(environments) & set(_WITHOUT_TESTS)):
+        raise click.UsageError(
+            "-k needs an environment with tests: unit, component, kernel or long"
+        )
     if data.CHECKOUT is None:
         raise UserError("an installed wheel holds no tests", hint="type ./hgm test in a checkout")
     chosen = tuple(environments) or ENVIRONMENTS
@@ -47,6 +59,7 @@ def run(environments: Sequence[str]) -> int:
     report.unlink(missing_ok=True)
     seconds = _SECONDS if chosen == ENVIRONMENTS else _DAY
     argv = [sys.executable, "-P", "-m", "tox", "run", "-e", ",".join(chosen)]
+    argv += ["--", "-k", expression] if expression else []
     with command.start(argv, cwd=data.CHECKOUT, stdout=1, stderr=2) as tox:
         code = tox.wait(Deadline.after(seconds, "tox"))
     if code != 0:

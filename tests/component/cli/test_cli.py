@@ -66,6 +66,8 @@ MISTAKES = [
     (("history", "--store", "mysql://x/y"), "mysql://x/y"),
     (("status", "--days", "0"), "--days"),
     (("test", "everything"), "everything"),
+    (("test", "-k", "kvm"), "-k needs an environment"),
+    (("test", "types", "-k", "kvm"), "-k needs an environment"),
     (("nonsense",), "nonsense"),
 ]
 
