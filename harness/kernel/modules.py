@@ -10,6 +10,7 @@ from __future__ import annotations
 import lzma
 import re
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import SourceError
@@ -21,7 +22,7 @@ _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 _HOMES = ("lib/modules", "usr/lib/modules")
 
 
-def beside(image: Path, release: str) -> dict[str, bytes]:
+def beside(image: Path, release: str, needed: Iterable[str] = NEEDED) -> dict[str, bytes]:
     """Return the modules of an image that it needs, by name, in the order they are loaded.
 
     What is built in is not among them. Empty for an image without modules beside it.
@@ -47,7 +48,7 @@ def beside(image: Path, release: str) -> dict[str, bytes]:
             load(other)
         loaded[name] = data
 
-    for name in NEEDED:
+    for name in needed:
         if name in files:
             load(name)
     return loaded
