@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from harness.site import names
 from harness.store import rundir
@@ -67,9 +67,15 @@ def page(browser: Browser) -> Iterator[Page]:
         said: list[str] = []
         opened.on("console", lambda message: said.append(message.text))
         opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.on("requestfailed", lambda request: said.append(request.url))
+        opened.on("requestfailed", lambda request: said.extend(_failures(request)))
         yield opened
         assert said == []
+
+
+def _failures(request: Request) -> Iterator[str]:
+    """Yield what failed, but for an icon that was not there yet when the next page was opened."""
+    if request.failure != "net::ERR_ABORTED":
+        yield f"{request.url}: {request.failure}"
 
 
 def url(site: Path, path: str) -> str:
