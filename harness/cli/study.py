@@ -59,7 +59,7 @@ def postcopy(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Count what post-copy moves, by kind of memory and access.
+    """Count what pre-copy and post-copy move, by kind of memory.
 
     The memory is hugetlb, split (HGM) and whole, and shmem with and without transparent huge
     pages, where the kernel has them. Contents are compared; a wrong migration is a FAIL.

@@ -10,6 +10,9 @@ import msgspec
 from harness.records.base import Record
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**50)]
+_Unit = Annotated[int, msgspec.Meta(ge=4096, le=2**40)]
+_Backing = Annotated[str, msgspec.Meta(pattern=r"^[a-z-]{1,20}\Z")]
+_Pattern = Annotated[str, msgspec.Meta(pattern=r"^[a-z+]{1,20}\Z")]
 
 
 class PostcopyFigures(Record, frozen=True, kw_only=True):
@@ -29,9 +32,9 @@ class PostcopyFigures(Record, frozen=True, kw_only=True):
         stall_ns: how long all first accesses took, of all threads together.
     """
 
-    backing: Annotated[str, msgspec.Meta(pattern=r"^[a-z-]{1,20}\Z")]
-    pattern: Annotated[str, msgspec.Meta(pattern=r"^[a-z+]{1,20}\Z")]
-    unit: Annotated[int, msgspec.Meta(ge=4096, le=2**40)]
+    backing: _Backing
+    pattern: _Pattern
+    unit: _Unit
     memory: _Count
     touched: Annotated[int, msgspec.Meta(ge=1, le=2**50)]
     faults: _Count
@@ -40,6 +43,38 @@ class PostcopyFigures(Record, frozen=True, kw_only=True):
     fetch_ns: _Count
     install_ns: _Count
     stall_ns: _Count
+
+
+class PrecopyFigures(Record, frozen=True, kw_only=True):
+    """What dirty tracking reported of one memory, written to in one way.
+
+    Attributes:
+        backing: as in `PostcopyFigures`.
+        method: ``async`` or ``sync`` write protection, or ``soft-dirty``.
+        pattern: ``sequential``, ``uniform``, ``zipf`` or ``moving``; ``+live`` where writes go on.
+        grain: bytes that one write makes dirty.
+        memory: bytes that could be written.
+        rounds: how often what was dirty was taken, and protected again.
+        written: bytes of the base pages written, in each round; live, in any.
+        reported: bytes reported dirty, in all rounds together.
+        messages: of write-protect faults.
+        arm_ns: how long the first protection of all took.
+        write_ns: how long all writes took, of all threads together.
+        scan_ns: how long the rounds took to say what is dirty and to protect it again.
+    """
+
+    backing: _Backing
+    method: Annotated[str, msgspec.Meta(pattern=r"^[a-z-]{1,20}\Z")]
+    pattern: _Pattern
+    grain: _Unit
+    memory: _Count
+    rounds: Annotated[int, msgspec.Meta(ge=1, le=2**30)]
+    written: Annotated[int, msgspec.Meta(ge=1, le=2**50)]
+    reported: _Count
+    messages: _Count
+    arm_ns: _Count
+    write_ns: _Count
+    scan_ns: _Count
 
 
 class LinkModel(Record, frozen=True, kw_only=True):
@@ -74,6 +109,20 @@ class PostcopyRow(Record, frozen=True, kw_only=True):
     amplification: float
 
 
+class PrecopyRow(Record, frozen=True, kw_only=True):
+    """One line of the table of dirty tracking.
+
+    Attributes:
+        probe: the probe that ran it.
+        figures: what the guest said.
+        amplification: bytes reported for each byte of a written base page.
+    """
+
+    probe: str
+    figures: PrecopyFigures
+    amplification: float
+
+
 class AbsentRow(Record, frozen=True, kw_only=True):
     """A probe, or a test of it, without figures.
 
@@ -99,6 +148,7 @@ class PostcopyStudy(Record, frozen=True, kw_only=True):
         exit_code: what the command ends with.
         link: what fetches are computed for.
         rows: in the order they ran.
+        precopy: the rows of dirty tracking, in the same order.
         absent: what has no row.
     """
 
@@ -111,4 +161,5 @@ class PostcopyStudy(Record, frozen=True, kw_only=True):
     exit_code: int
     link: LinkModel
     rows: tuple[PostcopyRow, ...]
+    precopy: tuple[PrecopyRow, ...]
     absent: tuple[AbsentRow, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.records.study import PostcopyRow, PostcopyStudy
+from harness.records.study import PostcopyRow, PostcopyStudy, PrecopyRow
 from harness.report import columns
 
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
@@ -20,8 +20,15 @@ _BACKINGS = {
 
 def lines(study: PostcopyStudy) -> Iterator[str]:
     """Yield the counts, then the times, then what has neither, then the verdict."""
-    if study.rows:
+    if study.precopy or study.rows:
         yield f"Counts, exact on any host; kernel {study.kernel}"
+    if study.precopy:
+        yield "Dirty tracking:"
+        rows = (_tracked(row, study) for row in study.precopy)
+        yield from columns.lines([_TRACKED, *rows])
+        yield ""
+    if study.rows:
+        yield "Post-copy:"
         yield from columns.lines([_COUNTS, *(_counts(row, study) for row in study.rows)])
         yield ""
         link = study.link
@@ -30,7 +37,13 @@ def lines(study: PostcopyStudy) -> Iterator[str]:
             f"of {link.round_trip_us:g} us"
         )
         yield ""
+    if study.precopy or study.rows:
         yield _times_heading(study)
+    if study.precopy:
+        rows = (_track_times(row, study) for row in study.precopy)
+        yield from columns.lines([_TRACK_TIMES, *rows])
+        yield ""
+    if study.rows:
         yield from columns.lines([_TIMES, *(_times(row, study) for row in study.rows)])
         yield ""
     for each in study.absent:
@@ -39,7 +52,12 @@ def lines(study: PostcopyStudy) -> Iterator[str]:
     yield f"{study.verdict}: {study.reason}" if study.reason else study.verdict
 
 
+_TRACKED = (
+    *("memory", "tracked by", "written in", "grain", "rounds"),
+    *("written", "reported", "reported/written"),
+)
 _COUNTS = ("memory", "touched in", "unit", "touched", "moved", "moved/touched", "faults", "fetch")
+_TRACK_TIMES = ("memory", "tracked by", "written in", "protect all", "write", "scan and protect")
 _TIMES = ("memory", "touched in", "fetch", "install", "stall of an access")
 
 
@@ -57,6 +75,20 @@ def _counts(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
     )
 
 
+def _tracked(row: PrecopyRow, study: PostcopyStudy) -> tuple[str, ...]:
+    figures = row.figures
+    return (
+        _backing(row, study),
+        figures.method,
+        figures.pattern,
+        _size(figures.grain),
+        str(figures.rounds),
+        _size(figures.written),
+        _size(figures.reported),
+        f"{row.amplification:.1f}",
+    )
+
+
 def _times(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
     figures = row.figures
     units = max(1, figures.moved // figures.unit)
@@ -69,16 +101,26 @@ def _times(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
     )
 
 
-def _times_heading(study: PostcopyStudy) -> str:
-    heading = (
-        "Times, means: fetch (without the link) and install of a unit, stall of a touched page"
+def _track_times(row: PrecopyRow, study: PostcopyStudy) -> tuple[str, ...]:
+    figures = row.figures
+    return (
+        _backing(row, study),
+        figures.method,
+        figures.pattern,
+        _time(figures.arm_ns) if figures.arm_ns else "",
+        _time(figures.write_ns / (figures.written // 4096)),
+        _time(figures.scan_ns / figures.rounds),
     )
+
+
+def _times_heading(study: PostcopyStudy) -> str:
+    heading = "Times, means: of a written page, a round, a unit (without the link), a touched page"
     if study.accel == "kvm":
         return heading
     return f"{heading}; emulated, they compare neither memories nor kernels"
 
 
-def _backing(row: PostcopyRow, study: PostcopyStudy) -> str:
+def _backing(row: PostcopyRow | PrecopyRow, study: PostcopyStudy) -> str:
     size = row.probe.partition("#")[0].rpartition("/")[2]
     name = _BACKINGS.get(row.figures.backing, row.figures.backing).format(size=size)
     return f"{name}, CMA" if study.hugetlb_cma and "1G" in name else name

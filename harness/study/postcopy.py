@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads from a run what its post-copy probes counted."""
+"""Reads from a run what its pre-copy and post-copy probes counted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -13,21 +14,32 @@ from harness.judge.ktap_document import KtapResult, status
 from harness.probes import catalog
 from harness.records.probe import ProbeResult
 from harness.records.run import RunRecord
-from harness.records.study import AbsentRow, LinkModel, PostcopyFigures, PostcopyRow, PostcopyStudy
+from harness.records.study import (
+    AbsentRow,
+    LinkModel,
+    PostcopyFigures,
+    PostcopyRow,
+    PostcopyStudy,
+    PrecopyFigures,
+    PrecopyRow,
+)
 from harness.store import rundir
 
-_SOURCE = "c/postcopy.c"
-_PREFIX = "postcopy: "
+_POSTCOPY = "c/postcopy.c"
+_PRECOPY = "c/precopy.c"
 _BASE_PAGE = 4096
+
+_Figures = TypeVar("_Figures", PostcopyFigures, PrecopyFigures)
 
 
 def probes() -> tuple[str, ...]:
     """Return the names, without size, of the probes that the study runs."""
-    return tuple(
-        dict.fromkeys(
-            catalog.family(spec.name) for spec in catalog.load() if spec.source == _SOURCE
-        )
-    )
+    return (*_family(_PRECOPY), *_family(_POSTCOPY))
+
+
+def _family(source: str) -> tuple[str, ...]:
+    names = (catalog.family(spec.name) for spec in catalog.load() if spec.source == source)
+    return tuple(dict.fromkeys(names))
 
 
 def read(run_dir: Path, link: LinkModel) -> PostcopyStudy:
@@ -53,9 +65,11 @@ def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> Post
         outputs: standard output of its post-copy probes that have any, by name.
         link: what fetches are computed for.
     """
-    found: list[PostcopyRow] = []
+    rows: list[PostcopyRow] = []
+    precopy: list[PrecopyRow] = []
     absent: list[AbsentRow] = []
     doubts: list[str] = []
+    precopy_probes = _family(_PRECOPY)
     for probe in filter(_is_ours, record.probes):
         document = ktap.parse(outputs.get(probe.name, b"").decode(errors="replace"))
         if probe.status != "PASS":
@@ -63,15 +77,22 @@ def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> Post
         elif not document.results:
             doubts.append(f"{probe.name}: it passed and has no results")
         for result in document.results:
+            test = f"{probe.name} > {result.description}"
+            if status(result) == "SKIP" and probe.status == "PASS":
+                absent.append(AbsentRow(probe=test, reason=f"SKIP: {result.reason}"))
             if status(result) != "PASS":
                 continue
-            figures = list(_figures(result))
-            wrong = _doubt(figures)
-            if wrong:
-                doubts.append(f"{probe.name} > {result.description}: {wrong}")
-                absent.append(AbsentRow(probe=f"{probe.name} > {result.description}", reason=wrong))
+            if catalog.family(probe.name) in precopy_probes:
+                tracked = list(_figures(result, "precopy: ", PrecopyFigures))
+                wrong = _precopy_doubt(tracked)
+                precopy += [] if wrong else [_precopy_row(probe.name, one) for one in tracked]
             else:
-                found.append(_row(probe.name, figures[0], link))
+                moved = list(_figures(result, "postcopy: ", PostcopyFigures))
+                wrong = _doubt(moved)
+                rows += [] if wrong else [_row(probe.name, one, link) for one in moved]
+            if wrong:
+                doubts.append(f"{test}: {wrong}")
+                absent.append(AbsentRow(probe=test, reason=wrong))
     kernel, accel, machine = record.kernel, record.accel, record.machine
     failed = bool(doubts) and record.exit_code == 0
     return PostcopyStudy(
@@ -83,7 +104,8 @@ def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> Post
         reason=doubts[0] if failed else record.reason,
         exit_code=1 if failed else record.exit_code,
         link=link,
-        rows=tuple(found),
+        rows=tuple(rows),
+        precopy=tuple(precopy),
         absent=tuple(absent),
     )
 
@@ -92,14 +114,14 @@ def _is_ours(probe: ProbeResult) -> bool:
     return catalog.family(probe.name) in probes()
 
 
-def _figures(result: KtapResult) -> Iterator[PostcopyFigures]:
+def _figures(result: KtapResult, prefix: str, kind: type[_Figures]) -> Iterator[_Figures]:
     """Yield the figures in a test's output; lines that are not such are left out."""
     for line in result.diagnostics:
-        if line.startswith(_PREFIX):
-            words = (word.partition("=") for word in line.removeprefix(_PREFIX).split())
+        if line.startswith(prefix):
+            words = (word.partition("=") for word in line.removeprefix(prefix).split())
             fields = {name: value for name, _, value in words}
             try:
-                yield msgspec.convert(fields, PostcopyFigures, strict=False)
+                yield msgspec.convert(fields, kind, strict=False)
             except msgspec.ValidationError:
                 continue
 
@@ -114,6 +136,26 @@ def _doubt(figures: list[PostcopyFigures]) -> str:
     if not one.touched <= one.moved <= one.memory:
         return f"{one.moved} bytes moved of {one.memory}, {one.touched} were touched"
     return ""
+
+
+def _precopy_doubt(figures: list[PrecopyFigures]) -> str:
+    """Return why the figures of one test cannot be right; empty if they can."""
+    if not figures:
+        return "it passed without a line of figures"
+    for one in figures:
+        if one.grain % _BASE_PAGE or one.written % _BASE_PAGE or one.reported % _BASE_PAGE:
+            return f"{one.reported} bytes reported and {one.written} written are not whole pages"
+        if one.reported < one.written:
+            return f"{one.reported} bytes were reported, {one.written} were written"
+        if one.reported > one.rounds * one.memory:
+            return f"{one.reported} bytes were reported in {one.rounds} rounds of {one.memory}"
+    return ""
+
+
+def _precopy_row(probe: str, figures: PrecopyFigures) -> PrecopyRow:
+    return PrecopyRow(
+        probe=probe, figures=figures, amplification=figures.reported / figures.written
+    )
 
 
 def _row(probe: str, figures: PostcopyFigures, link: LinkModel) -> PostcopyRow:

@@ -604,6 +604,44 @@ void assert_protected(const void *start, size_t count, size_t want);
 /* The same for mincore() and resident pages. */
 void assert_resident(void *start, size_t count, size_t want);
 
+/* ---- workload.c: a guest's memory, and its vCPUs --------------------- */
+
+/*
+ * Memory that migrates: --backing huge (hugetlb), split (the same, split by its user),
+ * shmem, shmem-thp, shmem-thp-mlock. It has WORKLOAD_BYTES, or one huge page where that is more.
+ */
+enum backing { BACKING_HUGE, BACKING_SPLIT, BACKING_SHMEM, BACKING_THP, BACKING_THP_LOCKED };
+#define BACKING_NAMES "huge|split|shmem|shmem-thp|shmem-thp-mlock"
+#define BACKING_ARGUMENT { "--backing", BACKING_NAMES, \
+	"the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages" }
+#define WORKLOAD_BYTES (4 * PMD_PAGE)
+
+/* What --backing names; ends the program with code 2 if it names none. */
+enum backing backing_of(int argc, char **argv);
+const char *backing_name(enum backing backing);
+bool backing_is_hugetlb(enum backing backing);
+bool backing_is_thp(enum backing backing);
+size_t backing_length(enum backing backing); /* bytes */
+
+/*
+ * A file with all of its pages allocated, into FD, and a mapping of it; and a further
+ * mapping, of which nothing is mapped yet. Skips where there are no transparent huge pages.
+ */
+char *backing_make(enum backing backing, int *fd);
+char *backing_map(enum backing backing, int fd);
+
+/*
+ * The page, of PAGES, that thread THREAD of WORKLOAD_THREADS touches in its step STEP; STATE is
+ * the thread's random state. SEQUENTIAL: its share of the memory, page by page. MOVING: a
+ * window of 16 pages that moves on by 8 after each 16 steps.
+ */
+enum access { SEQUENTIAL, UNIFORM, ZIPF, MOVING };
+#define ACCESS_KINDS (MOVING + 1)
+#define WORKLOAD_THREADS 4
+#define WORKLOAD_STEPS 64UL /* of each thread */
+const char *access_name(enum access access);
+size_t access_page(enum access access, size_t pages, size_t thread, size_t step, uint64_t *state);
+
 /* ---- pool.c: the pools of huge pages ---------------------------------- */
 
 /* nr_, free_, resv_ or surplus_hugepages of the chosen size. */
@@ -699,6 +737,8 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define memory_file(...) FROM_HERE(memory_file(__VA_ARGS__))
 #define memory_map(...) FROM_HERE(memory_map(__VA_ARGS__))
 #define memory_fill(...) FROM_HERE(memory_fill(__VA_ARGS__))
+#define backing_make(...) FROM_HERE(backing_make(__VA_ARGS__))
+#define backing_map(...) FROM_HERE(backing_map(__VA_ARGS__))
 #define punch(...) FROM_HERE(punch(__VA_ARGS__))
 #define poison_frame(...) FROM_HERE(poison_frame(__VA_ARGS__))
 #define assert_signal(...) FROM_HERE(assert_signal(__VA_ARGS__))

@@ -15,11 +15,7 @@
 
 #include "hgm_probe.h"
 
-#define THREADS 4
-#define TOUCHES 64UL  /* of each thread */
-#define WINDOW 16UL   /* pages of the working set that moves */
 #define PUSH PMD_PAGE /* bytes that the background push asks for at most */
-#define RESIDENT (4 * PMD_PAGE) /* bytes that it brings */
 #define WORDS (BASE_PAGE / sizeof(uint64_t))
 #define CHUNK 16UL    /* pages that the source writes at once */
 
@@ -27,8 +23,7 @@ struct request {
 	uint64_t offset, length;
 };
 
-static enum backing { HUGE, SPLIT, SHMEM_BASE, SHMEM_THP, SHMEM_THP_LOCKED } backing;
-static const char *const backings[] = { "huge", "split", "shmem", "shmem-thp", "shmem-thp-mlock" };
+static enum backing backing;
 static size_t length, pages, unit;
 static int file;
 static char *primary, *alias;
@@ -59,49 +54,12 @@ static void check_page_at(size_t page)
 			    page, i * sizeof(*words), words[i], want + i);
 }
 
-static bool is_shmem(void)
-{
-	return backing >= SHMEM_BASE;
-}
-
-static bool is_thp(void)
-{
-	return backing == SHMEM_THP || backing == SHMEM_THP_LOCKED;
-}
-
-static int new_file(void)
-{
-	const char *options = backing == SHMEM_BASE ? "huge=never" : "huge=always";
-	int mount, fd;
-
-	if (!is_shmem())
-		return huge_memfd(length / huge_size());
-	mount = try_mount("tmpfs", options);
-	if (mount < 0)
-		probe_skip("mount of tmpfs with %s: %s", options, error_name(-mount));
-	fd = unnamed_file(mount);
-	close(mount);
-	assert_errno(ftruncate(fd, (off_t)length), 0);
-	return fd;
-}
-
-/* The alias has all of the memory, transparent huge pages where it is to be those. */
 static void make_memory(void)
 {
-	length = !is_shmem() && huge_size() > RESIDENT ? huge_size() : RESIDENT;
-	unit = backing == HUGE ? huge_size() : BASE_PAGE;
+	length = backing_length(backing);
+	unit = backing == BACKING_HUGE ? huge_size() : BASE_PAGE;
 	pages = length / BASE_PAGE;
-	file = new_file();
-	alias = is_thp() ? map_at(reserve_area(length, PMD_PAGE), length, MAP_SHARED, file) :
-			 map_shared(file, length, UNRESERVED);
-	for (size_t offset = 0; offset < length; offset += is_shmem() ? BASE_PAGE : huge_size())
-		alias[offset] = 0;
-	if (is_thp() && smaps_bytes(alias, "ShmemPmdMapped") < (int64_t)length)
-		probe_skip("ShmemPmdMapped: %s of %s",
-			   size_text(smaps_bytes(alias, "ShmemPmdMapped")),
-			   size_text((int64_t)length));
-	if (backing == SHMEM_THP_LOCKED)
-		assert_errno(mlock(alias, length), 0);
+	alias = backing_make(backing, &file);
 }
 
 /* The source: sends what is asked for until the destination closes the link. */
@@ -187,12 +145,12 @@ static void *answer_faults(void *argument)
 	return NULL;
 }
 
-/* Brings what has not arrived of the first RESIDENT bytes, in runs of at most PUSH, beside the faults. */
+/* Brings what has not arrived of the first WORKLOAD_BYTES, in runs of at most PUSH, beside the faults. */
 static void push_rest(void)
 {
 	size_t most = unit < PUSH ? PUSH / unit : 1;
 
-	for (size_t first = 0, end; first * unit < RESIDENT; first = end) {
+	for (size_t first = 0, end; first * unit < WORKLOAD_BYTES; first = end) {
 		size_t limit = (first / most + 1) * most;
 
 		pthread_mutex_lock(&lock);
@@ -205,44 +163,7 @@ static void push_rest(void)
 	}
 }
 
-/* ---- what the threads touch ------------------------------------------- */
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state = *state * 6364136223846793005 + 1442695040888963407;
-	return *state >> 33;
-}
-
-static size_t sequential(size_t thread, size_t step, uint64_t *state)
-{
-	(void)state;
-	return (thread * (pages / THREADS) + step) % pages;
-}
-
-static size_t uniform(size_t thread, size_t step, uint64_t *state)
-{
-	(void)thread, (void)step;
-	return next_random(state) % pages;
-}
-
-/* Page of rank R is touched with a frequency of about 1/R: ranks are scattered over the memory. */
-static size_t zipf(size_t thread, size_t step, uint64_t *state)
-{
-	size_t octave = 1UL << next_random(state) % (size_t)__builtin_ctzl(pages);
-
-	(void)thread, (void)step;
-	return (octave + next_random(state) % octave) * 40503 % pages;
-}
-
-static size_t moving(size_t thread, size_t step, uint64_t *state)
-{
-	size_t start = thread * (pages / THREADS) + step / WINDOW * (WINDOW / 2);
-
-	return (start + next_random(state) % WINDOW) % pages;
-}
-
-typedef size_t pattern(size_t thread, size_t step, uint64_t *state);
-static pattern *next_page;
+static enum access touching;
 
 struct toucher {
 	pthread_t thread;
@@ -256,8 +177,8 @@ static void *touch_pages(void *argument)
 	struct toucher *toucher = argument;
 	uint64_t state = toucher->number + 1;
 
-	for (size_t step = 0; step < TOUCHES; step++) {
-		size_t page = next_page(toucher->number, step, &state);
+	for (size_t step = 0; step < WORKLOAD_STEPS; step++) {
+		size_t page = access_page(touching, pages, toucher->number, step, &state);
 		int64_t start = now_ns();
 
 		toucher->page = page;
@@ -273,7 +194,7 @@ static void *touch_pages(void *argument)
 /* Waits for a thread, and fails the test where its access hangs although no fault is being answered. */
 static void join_toucher(struct toucher *toucher)
 {
-	size_t step = TOUCHES, answered = 0;
+	size_t step = WORKLOAD_STEPS, answered = 0;
 	struct timespec limit;
 	int error;
 
@@ -322,25 +243,26 @@ static size_t touched_units(void)
 	return count;
 }
 
-static void report(const char *name, int64_t stall_ns)
+static void report(bool push_too, int64_t stall_ns)
 {
 	size_t used = count_set(touched, pages) * BASE_PAGE;
 
-	probe_note("postcopy: backing=%s pattern=%s unit=%zu memory=%zu touched=%zu faults=%zu "
+	probe_note("postcopy: backing=%s pattern=%s%s unit=%zu memory=%zu touched=%zu faults=%zu "
 		   "again=%zu moved=%zu fetch_ns=%ld install_ns=%ld stall_ns=%ld",
-		   backings[backing], name, unit, length, used, faults, again, moved,
-		   (long)fetch_ns, (long)install_ns, (long)stall_ns);
+		   backing_name(backing), access_name(touching), push_too ? "+push" : "", unit,
+		   length, used, faults, again, moved, (long)fetch_ns, (long)install_ns, (long)stall_ns);
 }
 
 static void register_primary(void)
 {
-	primary = map_shared(file, length, UNRESERVED);
-	if (backing == SPLIT)
+	primary = backing_map(backing, file);
+	if (backing == BACKING_SPLIT)
 		split(primary, length);
 	/* As QEMU does: khugepaged would unmap what UFFDIO_CONTINUE has mapped. */
-	if (is_thp())
+	if (backing_is_thp(backing))
 		assert_error(advise(primary, length, MADV_NOHUGEPAGE), 0);
-	uffd = uffd_open(is_shmem() ? UFFD_FEATURE_MINOR_SHMEM : UFFD_FEATURE_MINOR_HUGETLBFS);
+	uffd = uffd_open(backing_is_hugetlb(backing) ? UFFD_FEATURE_MINOR_HUGETLBFS :
+						UFFD_FEATURE_MINOR_SHMEM);
 	uffd_register(uffd, primary, length, UFFDIO_REGISTER_MODE_MINOR);
 	arrived = calloc(length / unit, 1);
 	touched = calloc(pages, 1);
@@ -350,33 +272,33 @@ static void register_primary(void)
 /* Runs the threads, and the push if that is wanted; returns how long accesses took, in ns. */
 static int64_t touch_all(bool push_too)
 {
-	struct toucher touchers[THREADS];
+	struct toucher touchers[WORKLOAD_THREADS];
 	int64_t stall_ns = 0;
 
-	for (size_t i = 0; i < THREADS; i++) {
+	for (size_t i = 0; i < WORKLOAD_THREADS; i++) {
 		touchers[i] = (struct toucher){ .number = i };
 		assert_error(pthread_create(&touchers[i].thread, NULL, touch_pages, &touchers[i]), 0);
 	}
 	if (push_too)
 		push_rest();
-	for (size_t i = 0; i < THREADS; i++) {
+	for (size_t i = 0; i < WORKLOAD_THREADS; i++) {
 		join_toucher(&touchers[i]);
 		stall_ns += touchers[i].stall_ns;
 	}
 	return stall_ns;
 }
 
-/* Post-copy of memory that is touched in one way; with PUSH_TOO, until RESIDENT bytes have arrived. */
-static void migrate(const char *name, size_t number, pattern *which, bool push_too)
+/* Post-copy of memory that is touched in one way; with PUSH_TOO, until WORKLOAD_BYTES have arrived. */
+static void migrate(enum access access, bool push_too)
 {
 	struct handler handler = { .stop = eventfd(0, 0) };
 	int64_t stall_ns;
 	pid_t sender;
 
-	if (unit == length && number > 1)
+	if (unit == length && (access != SEQUENTIAL || push_too))
 		probe_skip("one unit is all of the memory, however it is touched");
-	next_page = which;
-	filling = number;
+	touching = access;
+	filling = push_too ? ACCESS_KINDS : access;
 	register_primary();
 	assert_errno(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
 	sender = child_start(send_memory);
@@ -388,7 +310,7 @@ static void migrate(const char *name, size_t number, pattern *which, bool push_t
 	close(ends[0]);
 	child_end(sender);
 
-	report(name, stall_ns);
+	report(push_too, stall_ns);
 	assert_that(moved == (push_too ? arrived_bytes() : touched_units() * unit),
 		    "%zu bytes moved, expected %zu", moved,
 		    push_too ? arrived_bytes() : touched_units() * unit);
@@ -400,39 +322,44 @@ static void migrate(const char *name, size_t number, pattern *which, bool push_t
 
 static void sequential_demand(void)
 {
-	migrate("sequential", 1, sequential, false);
+	migrate(SEQUENTIAL, false);
 }
 
 static void uniform_demand(void)
 {
-	migrate("uniform", 2, uniform, false);
+	migrate(UNIFORM, false);
 }
 
 static void zipf_demand(void)
 {
-	migrate("zipf", 3, zipf, false);
+	migrate(ZIPF, false);
 }
 
 static void moving_demand(void)
 {
-	migrate("moving", 4, moving, false);
+	migrate(MOVING, false);
 }
 
 static void check_resident(void)
 {
 	for (size_t page = 0; page < pages; page++)
-		if (page < RESIDENT / BASE_PAGE || arrived[page * BASE_PAGE / unit])
+		if (page < WORKLOAD_BYTES / BASE_PAGE || arrived[page * BASE_PAGE / unit])
 			check_page_at(page);
 }
 
 static void until_resident(void)
 {
-	migrate("uniform+push", 5, uniform, true);
+	migrate(UNIFORM, true);
 	check_resident();
-	if (backing != SPLIT)
+	if (backing != BACKING_SPLIT && !backing_is_thp(backing))
 		return;
+	if (backing_is_thp(backing))
+		assert_error(advise(primary, length, MADV_HUGEPAGE), 0);
 	collapse(primary, length);
-	assert_whole(primary, length);
+	if (backing == BACKING_SPLIT)
+		assert_whole(primary, length);
+	else
+		assert_smaps(primary, "ShmemPmdMapped", length);
 	check_resident();
 }
 
@@ -450,26 +377,16 @@ int main(int argc, char **argv)
 		{ "post-copy with a background push moves each unit once, and its contents are the source's",
 		  until_resident },
 	};
-	static const struct probe_argument arguments[] = {
-		{ "--backing", "huge|split|shmem|shmem-thp|shmem-thp-mlock",
-		  "the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages" },
-		{ 0 },
-	};
-	const char *name = probe_option(argc, argv, "--backing");
+	static const struct probe_argument arguments[] = { BACKING_ARGUMENT, { 0 } };
 
-	while (name && strcmp(name, backings[backing]) != 0)
-		if (++backing == COUNT_OF(backings)) {
-			fprintf(stderr, "%s: --backing %s is not one of %s\n", argv[0], name,
-				arguments[0].value);
-			return 2;
-		}
+	backing = backing_of(argc, argv);
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
-		.pages = is_shmem() ? 0 : 1,
-		.pages_small = is_shmem() ? 0 : 4,
+		.pages = backing_is_hugetlb(backing),
+		.pages_small = backing_is_hugetlb(backing) ? 4 : 0,
 		.arguments = arguments,
-		.needs_hgm = backing == SPLIT,
+		.needs_hgm = backing == BACKING_SPLIT,
 		.setup = make_memory,
 		.test_ms = 60000,
 	});

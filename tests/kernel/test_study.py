@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Post-copy of split and of whole huge pages, in one guest."""
+"""Pre-copy and post-copy of split and of whole huge pages, in one guest."""
 
 from __future__ import annotations
 
@@ -32,3 +32,14 @@ def test_a_split_page_moves_what_is_touched_and_a_whole_one_moves_all(
         assert found["baseline/postcopy/2M", pattern]["moved"] % (2 * MIB) == 0
         shmem = found["baseline/postcopy-shmem/2M", pattern]
         assert shmem["moved"] == shmem["touched"]
+    tracked = {
+        (row["probe"], row["figures"]["method"], row["figures"]["pattern"]): row["figures"]
+        for row in run.record["precopy"]
+    }
+    for method in ("async", "sync"):
+        for pattern in patterns:
+            for size in ("1G", "2M"):
+                split = tracked[f"hgm/precopy/{size}", method, pattern]
+                assert split["reported"] == split["written"]
+            whole = tracked["baseline/precopy/1G", method, pattern]
+            assert whole["reported"] == whole["rounds"] * 1024 * MIB

@@ -22,6 +22,11 @@ FIGURES = (
     "moved=8192 fetch_ns=40000 install_ns=20000 stall_ns=100000"
 )
 
+TRACKED = (
+    "precopy: backing=split method=async pattern=zipf grain=4096 memory=1073741824 rounds=2 "
+    "written=8192 reported=12288 messages=0 arm_ns=50000 write_ns=4000 scan_ns=6000"
+)
+
 
 def of(*tests: str, status: str = "PASS", name: str = PROBE, **fields: object) -> PostcopyStudy:
     """Return the study of a run with one probe, whose tests print these lines before they pass."""
@@ -82,6 +87,56 @@ def test_a_test_that_passed_without_credible_figures_fails_the_study(text: str, 
     assert says in found.reason
     assert len(found.rows) == 1
     assert found.absent[0].reason in found.reason
+
+
+def test_dirty_tracking_has_a_row_for_each_line_of_figures() -> None:
+    found = of(f"{TRACKED}\n{TRACKED.replace('zipf', 'zipf+live')}", name="hgm/precopy/1G")
+    assert [row.figures.pattern for row in found.precopy] == ["zipf", "zipf+live"]
+    assert [row.amplification for row in found.precopy] == [1.5, 1.5]
+    assert (found.rows, found.verdict) == ((), "PASS")
+    text = "\n".join(report.lines(found))
+    counts, _, times = text.partition("\n\n")
+    assert "8 KiB    12 KiB    1.5" in counts
+    assert "emulated" in times
+    assert "3 us" in times
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "without a line of figures"),
+        (FIGURES, "without a line of figures"),
+        (TRACKED.replace("written=8192", "written=0"), "without a line of figures"),
+        (TRACKED.replace("reported=12288", "reported=4096"), "4096 bytes were reported"),
+        (TRACKED.replace("reported=12288", "reported=12289"), "are not whole pages"),
+        (TRACKED.replace("memory=1073741824", "memory=4096"), "in 2 rounds of 4096"),
+    ],
+)
+def test_dirty_tracking_that_passed_without_credible_figures_fails_the_study(
+    text: str, says: str
+) -> None:
+    found = of(TRACKED, text, name="hgm/precopy/1G")
+    assert (found.verdict, found.exit_code) == ("FAIL", 1)
+    assert says in found.reason
+    assert len(found.precopy) == 1
+
+
+def test_a_test_that_the_kernel_cannot_run_is_absent_with_its_reason() -> None:
+    found = of(FIGURES)
+    output = f"KTAP version 1\n1..2\n# {FIGURES}\nok 1 one\nok 2 two # SKIP no such bit\n"
+    record = RunRecord(
+        verdict="PASS",
+        outcome=Outcome.PROBES_RAN,
+        exit_code=0,
+        reason="",
+        run_dir=found.run_dir,
+        probes=(ProbeResult(name=PROBE, status="PASS"),),
+    )
+    skipped = postcopy.study(record, {PROBE: output.encode()}, LINK)
+    assert [(each.probe, each.reason) for each in skipped.absent] == [
+        (f"{PROBE} > two", "SKIP: no such bit")
+    ]
+    assert (len(skipped.rows), skipped.exit_code) == (1, 0)
 
 
 def test_a_probe_that_passed_without_results_fails_the_study() -> None:
