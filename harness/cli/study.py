@@ -48,12 +48,19 @@ def study() -> None:
     type=click.Path(path_type=Path),
     help="Run nothing: print the study of this run.",
 )
+@click.option(
+    "--svg",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw the amplifications to this file as well.",
+)
 @runs_option
 @json_option
 def postcopy(
     gbit: float,
     round_trip: float,
     run_dir: Path | None,
+    svg: Path | None,
     runs_dir: Path,
     timeout: float,
     as_json: bool,
@@ -67,10 +74,13 @@ def postcopy(
     from harness.records.study import LinkModel
     from harness.report import study as report
     from harness.study import postcopy as studies
+    from harness.workspace import atomic_write
 
     if run_dir is None:
         run_dir = _run(studies.probes(), runs_dir, timeout, **options)
     found = studies.read(run_dir, LinkModel(round_trip_us=round_trip, gbit=gbit))
+    if svg is not None:
+        atomic_write(svg, report.svg(found))
     show(found, report.lines(found), as_json=as_json)
     return found.exit_code
 

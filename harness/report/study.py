@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The post-copy study as text."""
+"""The post-copy study as text, and as a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from harness.errors import UserError
 from harness.records.study import PostcopyRow, PostcopyStudy, PrecopyRow
-from harness.report import columns
+from harness.report import columns, picture
 
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _BACKINGS = {
@@ -59,6 +60,77 @@ _TRACKED = (
 _COUNTS = ("memory", "touched in", "unit", "touched", "moved", "moved/touched", "faults", "fetch")
 _TRACK_TIMES = ("memory", "tracked by", "written in", "protect all", "write", "scan and protect")
 _TIMES = ("memory", "touched in", "fetch", "install", "stall of an access")
+
+
+def svg(study: PostcopyStudy) -> str:
+    """Return the table's amplifications as an SVG picture, one mark for each access pattern.
+
+    Raises:
+        UserError: if the study has no figures.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    panels = [
+        (title, points)
+        for title, points in (
+            ("bytes reported dirty for each byte written", _points(study.precopy, study)),
+            ("bytes moved for each byte touched", _points(study.rows, study)),
+        )
+        if points
+    ]
+    if not panels:
+        raise UserError(f"{study.run_dir}: the study has no figures to draw")
+    memories = list(dict.fromkeys(memory for _, points in panels for memory, _, _ in points))
+    with picture.style():
+        drawing = Figure(figsize=(7.2, 1.1 + 0.24 * len(memories)), layout="constrained")
+        panes = drawing.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, points) in zip(panes, panels, strict=True):
+            for pattern, marker in _MARKERS.items():
+                drawn = [
+                    (value, memories.index(name)) for name, one, value in points if one == pattern
+                ]
+                axes.plot(
+                    [value for value, _ in drawn],
+                    [place for _, place in drawn],
+                    marker,
+                    label=pattern,
+                    color=picture.DATA,
+                    fillstyle="none",
+                )
+            axes.set_title(title, color=picture.INK, fontsize=9)
+            axes.set_xscale("log", base=4)
+            axes.set_xlim(0.7, 2 * max(value for _, _, value in points))
+            axes.xaxis.set_major_locator(LogLocator(base=4))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
+            axes.set_yticks(range(len(memories)), memories)
+            axes.set_ylim(len(memories) - 0.5, -0.5)
+            picture.plain(axes)
+        handles, labels = panes[0].get_legend_handles_labels()
+        drawing.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=4,
+            frameon=False,
+            labelcolor=picture.INK,
+        )
+        return picture.svg(drawing)
+
+
+_MARKERS = {"sequential": "o", "uniform": "s", "zipf": "^", "moving": "D"}
+
+
+def _points(
+    rows: Sequence[PostcopyRow | PrecopyRow], study: PostcopyStudy
+) -> list[tuple[str, str, float]]:
+    """Return memory, pattern and amplification of the rows whose pattern the picture shows."""
+    return [
+        (_backing(row, study), row.figures.pattern, row.amplification)
+        for row in rows
+        if row.figures.pattern in _MARKERS
+    ]
 
 
 def _counts(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:

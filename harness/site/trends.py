@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The times of a cell's runs as a picture: build, boot, and probes.
-
-`matplotlib` is imported only where a picture is drawn, because that takes half a second.
-"""
+"""The times of a cell's runs as a picture: build, boot, and probes."""
 
 from __future__ import annotations
 
 import datetime
-import io
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.records.base import Record
 from harness.records.run import RunRecord
+from harness.report import picture
 from harness.site import names
 from harness.site.past import Nights
 from harness.site.words import Link, cell_link, duration
@@ -89,58 +86,30 @@ def _words(name: str, values: Sequence[float]) -> str:
     return f"{name} {duration(values[-1])}{middle}"
 
 
-#: Colours that are put in by the picture's style sheet, by what stands for them in the drawing.
-_COLOURS = {"#010101": ("ink", "#56626e", "#9ba7b3"), "#020202": ("line", "#d5dbe1", "#323b45")}
-_COLOURS |= {"#030303": ("data", "#1d56a5", "#7fb2f5")}
-_INK, _LINE, _DATA = _COLOURS
-
-
 def svg(found: Sequence[Times]) -> str:
     """Return the picture as an SVG document, in light or dark as the reader has set."""
-    import matplotlib as mpl
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.figure import Figure as Drawing
 
-    with mpl.rc_context(
-        {
-            "font.family": "sans-serif",
-            "font.size": 9,
-            "svg.fonttype": "none",
-            "svg.hashsalt": "hgm",
-            "text.parse_math": False,
-        }
-    ):
+    with picture.style():
         series = [(name, _points(found, name)) for name in ("build", "boot", "probes")]
         series = [each for each in series if each[1]]
         drawing = Drawing(figsize=(6.4, 0.5 + 1.1 * len(series)), layout="constrained")
         rows = drawing.subplots(len(series), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, points) in zip(rows, series, strict=True):
-            axes.plot(*zip(*points, strict=True), color=_DATA, lw=1)
-            axes.plot(*zip(*points[-1:], strict=True), "o", color=_DATA, clip_on=False)
-            axes.set_ylabel(f"{name}, s", color=_INK)
+            axes.plot(*zip(*points, strict=True), color=picture.DATA, lw=1)
+            axes.plot(*zip(*points[-1:], strict=True), "o", color=picture.DATA, clip_on=False)
+            axes.set_ylabel(f"{name}, s", color=picture.INK)
             axes.set_ylim(bottom=0)
-            axes.tick_params(colors=_INK, length=2)
-            axes.grid(color=_LINE, lw=0.6)
-            axes.spines[:].set_visible(False)
+            picture.plain(axes)
         locator = AutoDateLocator(minticks=2, maxticks=8)  # type: ignore[no-untyped-call]
         rows[-1].xaxis.set_major_locator(locator)
         rows[-1].xaxis.set_major_formatter(
             ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
         )
-        out = io.StringIO()
-        drawing.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    return _coloured(out.getvalue())
+        return picture.svg(drawing)
 
 
 def _points(found: Sequence[Times], name: str) -> list[tuple[datetime.datetime, float]]:
     values = ((each.started, getattr(each, name)) for each in found)
     return [each for each in values if each[1] is not None]
-
-
-def _coloured(drawn: str) -> str:
-    for code, (name, _, _) in _COLOURS.items():
-        drawn = drawn.replace(code, f"var(--{name})")
-    light = "".join(f"--{name}:{colour};" for name, colour, _ in _COLOURS.values())
-    dark = "".join(f"--{name}:{colour};" for name, _, colour in _COLOURS.values())
-    style = f"svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}"
-    return drawn.replace("<defs>", f"<style>{style}</style>\n <defs>", 1)

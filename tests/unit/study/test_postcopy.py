@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from harness.errors import UserError
 from harness.records.machine import AccelChoice, MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult
@@ -181,3 +182,20 @@ def test_pages_from_cma_are_named_as_such() -> None:
 def test_a_run_without_figures_has_no_table() -> None:
     found = of(status="SKIP")
     assert next(iter(report.lines(found))) == f"no figures: {PROBE}: SKIP: why"
+
+
+def test_the_picture_has_each_memory_and_each_pattern_and_a_mark_for_each_row() -> None:
+    tracked = "\n".join(
+        TRACKED.replace("=zipf", f"={name}") for name in ("zipf", "moving", "zipf+live")
+    )
+    drawn = report.svg(of(tracked, name="hgm/precopy/1G"))
+    assert "hugetlb 1G, split" in drawn
+    assert "bytes reported dirty for each byte written" in drawn
+    assert "bytes moved" not in drawn
+    assert "prefers-color-scheme:dark" in drawn
+    assert report.svg(of(FIGURES)).count("bytes moved for each byte touched") == 1
+
+
+def test_a_study_without_figures_has_no_picture() -> None:
+    with pytest.raises(UserError, match="/runs/one: the study has no figures to draw"):
+        report.svg(of(status="SKIP"))
