@@ -15,7 +15,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from harness.records.machine import AccelChoice, GuestImage, MachineSpec
 from harness.vm import spec
 from harness.workspace import Workspace
 
-#: Directories of the cache that take minutes to fill and do not change what is measured.
+# Directories of the cache that take minutes to fill and do not change what is measured.
 _SHARED = ("sources", "sources.git", "images", "recipes", "probes", "accel", "facts")
 
 
@@ -51,9 +51,14 @@ class Cost:
 def own_cache(workspace: Workspace) -> Iterator[Workspace]:
     """Yield a cache in which nothing was built; it is removed at the end."""
     with workspace.unfinished("bench") as room:
-        for name in _SHARED:
-            (room / name).symlink_to(workspace.room(name))
+        share(workspace, room, _SHARED)
         yield Workspace(room)
+
+
+def share(workspace: Workspace, room: Path, names: Iterable[str]) -> None:
+    """Make a directory a cache that has directories of another one."""
+    for name in names:
+        (room / name).symlink_to(workspace.room(name))
 
 
 def hgm(

@@ -9,7 +9,10 @@ from typing import Any
 
 from tests.kernel.conftest import Run
 
-FAULTS = ("qemu-killed", "ssh-reset", "console-closed", "clock-forward", "harness-sigkill")
+FAULTS = (
+    *("qemu-killed", "ssh-reset", "console-closed", "clock-forward", "harness-sigkill"),
+    *("snapshot-damaged", "snapshot-disk-full", "restore-qemu-killed", "restore-clock-forward"),
+)
 
 #: This seed draws a moment early in the boot, when the guest cannot be reached without QMP yet.
 WEDGED_IN_BOOT = "33"

@@ -79,6 +79,15 @@ def qemu(mark: str) -> int:
     raise Missed("the run has no QEMU")
 
 
+def restoring(mark: str) -> bool:
+    """Return whether a run has a QEMU that restores a guest, not one that tells its version."""
+    for pid, name in marked(mark).items():
+        with contextlib.suppress(OSError):  # it has ended
+            if name == QEMU and b"\0-incoming\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return True
+    return False
+
+
 def send(pid: int, number: signal.Signals) -> None:
     """Send a signal.
 
@@ -258,6 +267,14 @@ def cut_file(path: Path) -> None:
         raise Missed(f"{path}: {error.strerror}") from None
     if size == 0:
         raise Missed(f"{path} is empty")
+
+
+def flip_bit(path: Path) -> None:
+    """Change one bit of the first byte of a sparse file that is not in a hole."""
+    with path.open("r+b", buffering=0) as file:
+        at = os.lseek(file.fileno(), 0, os.SEEK_DATA)
+        (byte,) = os.pread(file.fileno(), 1, at)
+        os.pwrite(file.fileno(), bytes([byte ^ 1]), at)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ own fault, and after the last one a run without a fault must pass.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,8 +76,10 @@ def inject(
         CampaignStopped: if a run without a fault does not pass.
     """
     identity = (seed, tuple(fault.name for fault in faults), tuple(words), _code())
-    with state.campaign("inject", "faults", identity, runs, context) as campaign:
-        runner = InjectionRunner(campaign.directory, seed, tuple(words), context)
+    with contextlib.ExitStack() as stack:
+        campaign = stack.enter_context(state.campaign("inject", "faults", identity, runs, context))
+        own = stack.enter_context(context.workspace.unfinished("inject"))
+        runner = InjectionRunner(campaign.directory, seed, tuple(words), own, context)
         context.progress.stage("inject", "a run without a fault")
         first = runner.without_fault(0)
         if first.result != "right":

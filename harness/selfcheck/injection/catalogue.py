@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from harness import command
 from harness.errors import SpecError
@@ -35,7 +36,17 @@ _DAY = 24 * _HOUR
 _FILLER = "filler"
 
 #: A fault is injected within this many seconds after the run has reached a stage.
-_SPREAD: dict[Stage, float] = {"start": 0.4, "boot": 1.2, "probe": 0.12}
+_SPREAD: dict[Stage, float] = {
+    "launch": 0.0,
+    "start": 0.4,
+    "boot": 1.2,
+    "restore": 0.3,
+    "probe": 0.12,
+}
+
+# Each probe has a guest of its own that is restored from a snapshot, so few are enough.
+_RESTORED = ("--fresh-guest",)
+_FEW_PROBES = PROBES[:2]
 
 
 @dataclass
@@ -47,12 +58,14 @@ class Target:
         mark: see `actions.MARK`.
         runs: its ``--runs-dir`` as seen from here.
         private: the directory that holds its home, its temporary files and its clock.
+        cache: the cache that it uses.
     """
 
     process: command.Process
     mark: str
     runs: Path
     private: Path
+    cache: Path
 
     @property
     def run_dir(self) -> Path | None:
@@ -70,8 +83,10 @@ class HostFault:
         stages: of the run in which it may be injected.
         inject: does it.
         allowed: how the run may end.
-        needs_root: whether only root can inject it.
+        small_disk: which of the run's directories is on a small disk; only root can mount it.
         clock: whether the run needs a clock that can jump.
+        options: more options of `hgm run`.
+        probes: that it runs.
     """
 
     name: str
@@ -79,8 +94,10 @@ class HostFault:
     stages: tuple[Stage, ...]
     inject: Callable[[Target], None]
     allowed: AllowedEnd
-    needs_root: bool = False
+    small_disk: Literal["", "runs", "cache"] = ""
     clock: bool = False
+    options: tuple[str, ...] = ()
+    probes: tuple[str, ...] = PROBES
 
 
 def _signal_qemu(number: signal.Signals) -> Callable[[Target], None]:
@@ -103,6 +120,13 @@ def _run_dir(target: Target) -> Path:
     if found is None:
         raise actions.Missed("there is no run directory")
     return found
+
+
+def _snapshot_memory(target: Target) -> Path:
+    found = sorted(target.cache.glob("snapshots/*/memory0"))
+    if not found:
+        raise actions.Missed("there is no snapshot")
+    return found[-1]
 
 
 def _jump(seconds: int) -> Callable[[Target], None]:
@@ -151,7 +175,7 @@ FAULTS: tuple[HostFault, ...] = (
         _ANY,
         lambda target: actions.fill(target.runs.parent / _FILLER),
         oracle.DISK_FULL,
-        needs_root=True,
+        small_disk="runs",
     ),
     HostFault(
         "console-closed",
@@ -204,6 +228,44 @@ FAULTS: tuple[HostFault, ...] = (
         _signal_harness(signal.SIGKILL),
         oracle.KILLED,
     ),
+    HostFault(
+        "snapshot-damaged",
+        "a bit of a saved guest's memory is flipped",
+        ("launch",),
+        lambda target: actions.flip_bit(_snapshot_memory(target)),
+        oracle.SAVED_AGAIN,
+        options=_RESTORED,
+        probes=_FEW_PROBES,
+    ),
+    HostFault(
+        "snapshot-disk-full",
+        "the file system of the cache is too small for a saved guest",
+        ("launch",),
+        lambda target: None,
+        oracle.NOT_SAVED,
+        small_disk="cache",
+        options=_RESTORED,
+        probes=_FEW_PROBES,
+    ),
+    HostFault(
+        "restore-qemu-killed",
+        "SIGKILL to QEMU while it restores a guest",
+        ("restore",),
+        _signal_qemu(signal.SIGKILL),
+        oracle.NOT_RESTORED,
+        options=_RESTORED,
+        probes=_FEW_PROBES,
+    ),
+    HostFault(
+        "restore-clock-forward",
+        "the wall clock is a day ahead of the one when the guest was saved",
+        ("start",),
+        _jump(_DAY),
+        oracle.RESTORED_WITH_JUMP,
+        clock=True,
+        options=_RESTORED,
+        probes=_FEW_PROBES,
+    ),
 )
 
 
@@ -211,7 +273,8 @@ class Moment(Record, frozen=True, kw_only=True):
     """When a fault is injected.
 
     Attributes:
-        stage: after the run directory exists, the console has output, or a probe has begun.
+        stage: after the harness was started, the run directory exists, the console has output (of
+            a guest that boots or is restored), or a probe has begun.
         probe: which probe, from 0; 0 in other stages.
         delay: seconds after that.
     """
@@ -243,13 +306,13 @@ def moment(fault: HostFault, seed: int, number: int, attempt: int) -> Moment:
     """
     dice = random.Random(f"{seed}/{number}/{fault.name}/{attempt}")  # noqa: S311 - not a secret
     stage = dice.choice(fault.stages)
-    probe = dice.randrange(max(1, len(PROBES) - attempt)) if stage == "probe" else 0
+    probe = dice.randrange(max(1, len(fault.probes) - attempt)) if stage == "probe" else 0
     delay = round(dice.uniform(0.0, _SPREAD[stage] / (1 + attempt)), 4)
     return Moment(stage=stage, probe=probe, delay=delay)
 
 
 def unmet(fault: HostFault) -> str:
     """Return why a fault cannot be injected here; empty if it can."""
-    if fault.needs_root and os.geteuid() != 0:
+    if fault.small_disk and os.geteuid() != 0:
         return "only root can mount a small disk in a namespace of its own"
     return ""

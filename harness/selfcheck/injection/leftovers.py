@@ -27,17 +27,16 @@ class Leftovers(TypedDict):
     files: tuple[str, ...]
 
 
-def find(directory: Path, target: Target, workspace: Workspace, *, killed: bool) -> Leftovers:
+def find(directory: Path, target: Target, *, killed: bool) -> Leftovers:
     """Return what a run left over outside of its run directory.
 
     Args:
         directory: the injection's; its mounts are found by it.
-        target: the run.
-        workspace: the cache, where unfinished files have the process ID in their name.
+        target: the run; unfinished files in its cache have the process ID in their name.
         killed: whether the harness was killed; then the next run may clean the cache up, as it does
             when it starts.
     """
-    alive = _processes(target.mark)
+    alive, workspace = _processes(target.mark), Workspace(target.cache)
     if killed:
         workspace.sweep()
     files = [path for name in PRIVATE for path in (target.private / name).rglob("*")]

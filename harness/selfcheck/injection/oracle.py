@@ -24,7 +24,7 @@ from harness.records.base import Record
 from harness.records.probe import Status
 from harness.records.run import RunRecord, Verdict
 
-Stage = Literal["start", "boot", "probe"]
+Stage = Literal["launch", "start", "boot", "restore", "probe"]
 
 _KILLED = 137
 _GAP = "console-gap"
@@ -73,12 +73,15 @@ class AllowedEnd:
         verdicts: of the record.
         gap: whether a probe may FAIL because its console log has a gap.
         jump: whether the dates in its logs must jump.
+        origin: what the record must say about how one of its guests came to be: part of
+            ``how: reason``, see `harness.records.machine.GuestOrigin`.
     """
 
     codes: tuple[int, ...]
     verdicts: tuple[Verdict, ...]
     gap: bool = False
     jump: bool = False
+    origin: str = ""
 
 
 #: The fault must have no effect.
@@ -95,6 +98,14 @@ CONSOLE_GAP = AllowedEnd((0, 1, 3), ("PASS", "FAIL", "ERROR"), gap=True)
 DISK_FULL = AllowedEnd((3,), ("ERROR", "CUT"))
 #: The run was asked to end.
 INTERRUPTED = AllowedEnd((130,), ("INTERRUPTED",))
+#: The snapshot is made again.
+SAVED_AGAIN = AllowedEnd((0,), ("PASS",), origin="is not what was saved; it was made again")
+#: The guests are booted.
+NOT_SAVED = AllowedEnd((0,), ("PASS",), origin="could not be saved: no space left")
+#: The clock jumps, and guests are restored nevertheless.
+RESTORED_WITH_JUMP = AllowedEnd((0,), ("PASS",), jump=True, origin="restored: ")
+#: The guests are booted, or a guest was lost after it was restored.
+NOT_RESTORED = AllowedEnd((0, 3), ("PASS", "ERROR"), origin="restored")
 #: The run had no chance to clean up.
 KILLED = AllowedEnd((_KILLED,), ("CUT",))
 
@@ -131,6 +142,9 @@ def _record(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
         yield f"exit code {seen.exit_code}, but {seen.record.exit_code} in the record"
     if not seen.record.reason:
         yield "the record gives no reason"
+    origins = [f"{guest.how}: {guest.reason}" for guest in seen.record.guests]
+    if allowed.origin and not any(allowed.origin in origin for origin in origins):
+        yield f"no guest has the origin {allowed.origin!r}, so nothing was tested"
 
 
 def _results(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:

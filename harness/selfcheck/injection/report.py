@@ -7,11 +7,12 @@ import datetime
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TextIO
+from typing import TextIO, get_args
 
 from harness.report import markdown
 from harness.selfcheck.injection.campaign import Injections
 from harness.selfcheck.injection.catalogue import FAULTS, HostFault
+from harness.selfcheck.injection.oracle import Stage
 from harness.selfcheck.injection.runner import Injection
 
 
@@ -19,7 +20,7 @@ def write_list(faults: Sequence[HostFault], stream: TextIO) -> None:
     """Write a line for each fault: its name, its effect, and the stages it may be injected in."""
     width = max(len(fault.name) for fault in faults)
     for fault in faults:
-        needs = "; needs root" if fault.needs_root else ""
+        needs = "; needs root" if fault.small_disk else ""
         stages = ", ".join(fault.stages)
         stream.write(f"{fault.name:<{width}}  {fault.does} (in {stages}{needs})\n")
 
@@ -57,7 +58,7 @@ def _page(found: Injections) -> Iterator[str]:
     yield from markdown.heading("Runs with injected faults", command)
     yield f"{today}, host {found.host}, guest {found.release}. {verdict_line(found)}."
     yield ""
-    stages = ("start", "boot", "probe")
+    stages = get_args(Stage)
     numbers = ("right", *stages, "results kept", "median s")
     headings = ("fault", "what is done", "right", *stages, "ends", "results kept", "median s")
     rows = (_row(fault, rows) for fault, rows in _by_fault(found))
@@ -78,7 +79,7 @@ def _row(fault: HostFault, rows: Sequence[Injection]) -> tuple[str, ...]:
         f"`{fault.name}`",
         fault.does,
         _right(rows),
-        *(str(stages[stage]) for stage in ("start", "boot", "probe")),
+        *(str(stages[stage]) for stage in get_args(Stage)),
         _ends(rows),
         str(sum(row.kept for row in rows)),
         f"{statistics.median(row.seconds for row in rows):.1f}",

@@ -2,12 +2,14 @@
 """Does a run, injects a fault into it, and judges its end.
 
 Each run has its own home, working directory and directory for temporary files, which must be empty
-afterwards.
+afterwards. Its cache is the user's, but for what may be damaged or left over: snapshots and
+unfinished directories.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 import shutil
 import sys
@@ -26,8 +28,9 @@ from harness.records.base import Record, from_json, to_json
 from harness.records.probe import Status
 from harness.records.run import RunRecord
 from harness.reproducer import probe_words
+from harness.selfcheck.baseline import share
 from harness.selfcheck.injection import actions, catalogue, leftovers, observe, oracle
-from harness.selfcheck.injection.catalogue import PROBES, HostFault, Moment, Target
+from harness.selfcheck.injection.catalogue import HostFault, Moment, Target
 from harness.selfcheck.injection.oracle import Observation
 from harness.store import rundir
 from harness.workspace import atomic_write
@@ -42,7 +45,14 @@ _RUN_SECONDS = 300.0
 _REACH_SECONDS = 120.0
 _POLL_SECONDS = 0.005
 _DISK_BYTES = 64 << 20
-_JUMP_SECONDS = 1800.0
+
+# What of the user's cache no fault here reaches.
+_SHARED = (
+    *("sources", "sources.git", "configs", "trees", "kernels", "images", "recipes", "apt"),
+    *("probes", "accel", "facts", "locks", "ccache"),
+)
+
+_NONE = HostFault("none", "nothing", ("start",), lambda target: None, oracle.PASSES)
 
 
 class Injection(Record, frozen=True, kw_only=True):
@@ -86,18 +96,20 @@ class InjectionRunner:
         directory: the campaign's.
         seed: of the moments of faults.
         words: options of each run.
+        cache: an empty directory for what the runs do not share with the user.
         context: cache, deadline, progress.
     """
 
     def __init__(
-        self, directory: Path, seed: int, words: tuple[str, ...], context: Context
+        self, directory: Path, seed: int, words: tuple[str, ...], cache: Path, context: Context
     ) -> None:
         self._directory, self._seed, self._words, self._context = directory, seed, words, context
+        self._cache = cache
+        share(context.workspace, cache, _SHARED)
         self._clock = actions.clock_library(directory)
 
-    def without_fault(self, number: int) -> Injection:
+    def without_fault(self, number: int, fault: HostFault = _NONE) -> Injection:
         """Do a run without a fault, which must pass; an earlier one does not count."""
-        fault = HostFault("none", "nothing", ("start",), lambda target: None, oracle.PASSES)
         directory = self._place(fault, number)
         shutil.rmtree(directory, ignore_errors=True)
         found = self._attempt(fault, number, directory, None)
@@ -113,6 +125,7 @@ class InjectionRunner:
         why = catalogue.unmet(fault)
         if why:
             return _not_run(fault, number, why)
+        self._require_saved(fault, number)
         for attempt in range(ATTEMPTS):
             shutil.rmtree(directory, ignore_errors=True)
             when = catalogue.moment(fault, self._seed, number, attempt)
@@ -123,6 +136,22 @@ class InjectionRunner:
                 continue
             return self._keep(msgspec.structs.replace(found, attempts=attempt + 1))
         return _not_run(fault, number, why)
+
+    def _require_saved(self, fault: HostFault, number: int) -> None:
+        """Have a guest saved for a run that is to restore one, unless there is a snapshot.
+
+        Raises:
+            CampaignStopped: if the run that saves it does not pass.
+        """
+        if not fault.options or fault.small_disk or list(self._cache.glob("snapshots/*")):
+            return
+        same = dataclasses.replace(_NONE, options=fault.options, probes=fault.probes)
+        saved = self.without_fault(number, same)
+        if saved.result != "right":
+            why = "; ".join(saved.violations)
+            raise CampaignStopped(
+                f"a run that saves a guest does not pass here: {why}", hint=f"see {saved.directory}"
+            )
 
     def _place(self, fault: HostFault, number: int) -> Path:
         return self._directory / f"{number:03}-{fault.name}"
@@ -150,12 +179,7 @@ class InjectionRunner:
             code = _end_of(target)
             seen = observe.observe(target, code, time.monotonic() - at, before)
             # Leaving the context kills what is left of the harness's process group.
-            left = leftovers.find(
-                directory,
-                target,
-                self._context.workspace,
-                killed=fault.allowed is oracle.KILLED,
-            )
+            left = leftovers.find(directory, target, killed=fault.allowed is oracle.KILLED)
         seen = msgspec.structs.replace(seen, **left)
         if when is not None and _was_over(seen, fault):
             raise actions.Missed("the run was over before the fault could reach it")
@@ -187,7 +211,7 @@ class InjectionRunner:
             actions.MARK: mark,
             "HOME": str(private / "home"),
             "TMPDIR": str(private / "tmp"),
-            "HGM_CACHE": str(self._context.workspace.cache),
+            "HGM_CACHE": str(self._cache),
             "HGM_VMCORES": "0",
         }
         if fault.clock:
@@ -196,22 +220,28 @@ class InjectionRunner:
         argv = ["env", "--default-signal=INT", sys.executable, "-P", "-m", "harness.cli", "run"]
         argv += ["--runs-dir", str(runs)]
         argv += ["--timeout", f"{_RUN_SECONDS:g}", *self._words]
-        argv += probe_words(PROBES)
+        argv += [*fault.options, *probe_words(fault.probes)]
         with contextlib.ExitStack() as stack:
-            visible_runs, cwd = runs, private / "cwd"
-            if fault.needs_root:
-                holder = stack.enter_context(actions.small_disk(runs.parent, _DISK_BYTES))
+            visible_runs, cache, cwd = runs, self._cache, private / "cwd"
+            if fault.small_disk:
+                small = directory / ("disk" if fault.small_disk == "runs" else "cache")
+                small.mkdir(exist_ok=True)
+                holder = stack.enter_context(actions.small_disk(small, _DISK_BYTES))
                 nsenter = ["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt", "--"]
                 argv = [*nsenter, "env", "-C", str(cwd), *argv]
                 visible_runs = actions.inside(holder, runs)
+                if fault.small_disk == "cache":
+                    cache = actions.inside(holder, small)
+                    share(self._context.workspace, cache, _SHARED)
+                    env["HGM_CACHE"] = str(small)
             output = stack.enter_context((directory / "output").open("wb"))
             process = stack.enter_context(
                 command.start(argv, cwd=cwd, env=env, stdout=output, stderr=output)
             )
             try:
-                yield Target(process, mark, visible_runs, private)
+                yield Target(process, mark, visible_runs, private, cache)
             finally:
-                if fault.needs_root:
+                if fault.small_disk == "runs":
                     # The disk is about to vanish.
                     shutil.copytree(visible_runs, runs, symlinks=True, dirs_exist_ok=True)
 
@@ -236,10 +266,14 @@ def _not_run(fault: HostFault, number: int, why: str) -> Injection:
 
 def _at(target: Target, when: Moment) -> bool:
     run_dir = target.run_dir
+    if when.stage == "launch":
+        return True
     if run_dir is None:
         return False
     if when.stage == "start":
         return True
+    if when.stage == "restore":
+        return actions.restoring(target.mark)
     try:
         console = (run_dir / rundir.SERIAL).read_bytes()
     except OSError:

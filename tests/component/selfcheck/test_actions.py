@@ -102,6 +102,15 @@ def test_a_file_is_truncated_to_half(tmp_path: Path) -> None:
     assert path.stat().st_size == 50
 
 
+def test_a_bit_is_flipped_outside_of_the_holes(tmp_path: Path) -> None:
+    path = tmp_path / "memory0"
+    with path.open("wb") as file:
+        file.seek(1 << 20)
+        file.write(b"ab")
+    actions.flip_bit(path)
+    assert path.read_bytes() == bytes(1 << 20) + b"`b"
+
+
 def test_the_wall_clock_jumps_and_monotonic_clocks_do_not(tmp_path: Path) -> None:
     offset = tmp_path / "clock"
     env = actions.clock_environment(actions.clock_library(tmp_path), offset)

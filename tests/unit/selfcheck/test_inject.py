@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from harness.errors import INTERNAL, SpecError
+from harness.records.machine import GuestOrigin
 from harness.records.probe import ProbeResult, Splat, Status
 from harness.records.run import RunRecord
 from harness.selfcheck.injection import actions, catalogue, observe, oracle, report, runner
@@ -44,6 +45,10 @@ def seen(found: RunRecord | None, **changes: Any) -> Observation:
     return msgspec.structs.replace(start, **changes)
 
 
+RESTORED = GuestOrigin(how="restored")
+BOOTED = GuestOrigin(how="booted", reason="could not be saved: no space left on the disk")
+
+
 PASSED = record("PASS", 0, {"a": "PASS", "b": "SKIP"})
 LOST = record("ERROR", 3, {"a": "PASS", "b": "LOST"})
 CUT = record("CUT", 3, {"a": "PASS", "b": "LOST"})
@@ -60,6 +65,8 @@ CUT = record("CUT", 3, {"a": "PASS", "b": "LOST"})
         (oracle.CONSOLE_GAP, seen(record("FAIL", 1, {"a": "FAIL"}, (GAP,)))),
         (oracle.CONSOLE_GAP, seen(PASSED, rejudged={})),  # a result from before the cut stands
         (oracle.DISK_FULL, seen(CUT)),
+        (oracle.NOT_SAVED, seen(msgspec.structs.replace(PASSED, guests=(BOOTED,)))),
+        (oracle.NOT_RESTORED, seen(msgspec.structs.replace(LOST, guests=(RESTORED,)))),
         (oracle.INTERRUPTED, seen(record("INTERRUPTED", 130, {"a": "LOST"}))),
         (oracle.KILLED, seen(CUT, exit_code=137, last_line="")),
     ],
@@ -82,6 +89,11 @@ def test_a_right_end_has_no_violation(ends: AllowedEnd, what: Observation) -> No
         ),
         (oracle.ERROR, seen(LOST, last_line=""), "it printed nothing"),
         (oracle.PASSES_WITH_JUMP, seen(PASSED), "its clock did not jump, so nothing was tested"),
+        (
+            oracle.NOT_RESTORED,
+            seen(LOST),
+            "no guest has the origin 'restored', so nothing was tested",
+        ),
         (oracle.ERROR, seen(LOST, damaged="half a file"), "damaged: half a file"),
         (
             oracle.PASSES_OR_ERROR,
@@ -165,7 +177,11 @@ def test_faults_are_chosen_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("root", "name", "lacks"),
-    [(True, "disk-full", False), (False, "disk-full", True), (False, "qemu-killed", False)],
+    [
+        (True, "disk-full", False),
+        (False, "snapshot-disk-full", True),
+        (False, "qemu-killed", False),
+    ],
 )
 def test_a_fault_that_needs_root_is_not_run_without_root(
     monkeypatch: pytest.MonkeyPatch, root: bool, name: str, lacks: bool
@@ -208,7 +224,7 @@ def test_the_report_counts_right_ends_and_names_wrong_ones() -> None:
     assert text[-1] == "FAIL: 1 of 2 runs with a fault ended right, the run after them: PASS"
     page = report.page(found(good, bad))
     assert "`hgm selfcheck inject --count 2 --seed 3 --markdown`" in page
-    assert "| 1 of 2 | 0 | 0 | 2 | 1 ERROR (3), 1 FAIL (1) | 2 | 4.0 |" in page
+    assert "| 1 of 2 | 0 | 0 | 0 | 0 | 2 | 1 ERROR (3), 1 FAIL (1) | 2 | 4.0 |" in page
     assert "- 002 `ssh-reset`: a is HANG" in page
 
 
