@@ -70,6 +70,24 @@ def bench_snapshot(**options: Any) -> int:
     return _boot(("--fresh-guest",), **options)
 
 
+@bench.command("stages")
+@subject_options
+@_rounds(5)
+def bench_stages(rounds: int, timeout: float, **options: Any) -> int:
+    """Measure what each stage of a guest's boot costs.
+
+    QEMU, firmware, kernel, init, login. Wall time, and QEMU's processor time, which depends less on
+    the host's load.
+    """
+    from harness.selfcheck import bench_stages as benchmarks
+
+    with open_context(timeout) as context:
+        found = benchmarks.measure(subject_of(**options), rounds, context)
+    for each in found:
+        click.echo(each.text())
+    return 0
+
+
 def _boot(run: tuple[str, ...], *, probe: str, rounds: int, timeout: float, **options: Any) -> int:
     from harness.selfcheck import bench as benchmarks
 
