@@ -149,7 +149,7 @@ def judge_probe(
     if verdict is None:
         verdict = _judge_output(evidence, document, subtests, bad, text, stderr)
         judged_leaks = leaks if evidence.rules == "ktap" else ()
-        excused = starvation.excused(splats, evidence.host)
+        excused = starvation.excused(splats, evidence.host, evidence.timeout_scale)
         faults = [
             *_checkpoint_faults(text, checkpoints, known),
             *_leak_faults(judged_leaks, known),
@@ -159,8 +159,9 @@ def judge_probe(
             own = [verdict.reason] if verdict.status == "FAIL" else []
             verdict = PartialVerdict("FAIL", "; ".join([*own, *faults]))
         elif excused and verdict.status != "FAIL":
-            parts = [*_splat_faults(excused, known), starvation.remark(evidence.host)]
-            verdict = PartialVerdict("LOST", "; ".join(parts))
+            slow = f"the guest is {evidence.timeout_scale:g} times slower than the reference"
+            little = starvation.remark(evidence.host) or slow
+            verdict = PartialVerdict("LOST", "; ".join([*_splat_faults(excused, known), little]))
         elif known.names and verdict.status != "FAIL":
             verdict = PartialVerdict("KNOWN", known.reason())
     return ProbeResult(

@@ -39,10 +39,21 @@ def starved(host: HostLoad | None) -> bool:
     return got is not None and got < STARVED
 
 
-def excused(splats: Iterable[Splat], host: HostLoad | None) -> tuple[Splat, ...]:
-    """Return the splats that say nothing about the kernel: a starved guest's lack of progress."""
+def excused(
+    splats: Iterable[Splat], host: HostLoad | None, timeout_scale: float = 1.0
+) -> tuple[Splat, ...]:
+    """Return the splats that say nothing about the kernel: a starved guest's lack of progress.
+
+    A lack of progress is reported after half a minute or more, so that in a short probe most of
+    it was before: what the guest's speed was then counts as well.
+
+    Args:
+        splats: what the kernel reported.
+        host: what the guest got meanwhile.
+        timeout_scale: how much slower than the reference it was before its first probe.
+    """
     stuck = tuple(splat for splat in splats if splat.kind in dmesg.STUCK)
-    return stuck if starved(host) else ()
+    return stuck if starved(host) or timeout_scale * STARVED >= 1 else ()
 
 
 def remark(host: HostLoad | None) -> str:

@@ -120,3 +120,16 @@ def test_a_stall_of_a_starved_guest_is_not_the_kernels(
         ended, text.replace("ok", "not ok"), "", ConsoleSlice(console, len(console))
     )
     assert failed.status == "FAIL"
+
+
+@pytest.mark.parametrize(("scale", "status"), [(9.9, "FAIL"), (10.0, "LOST")])
+def test_a_stall_of_a_guest_that_was_slow_before_the_probe_is_not_the_kernels(
+    scale: float, status: Status
+) -> None:
+    slow = msgspec.structs.replace(
+        EVIDENCE, ended="exit", exit_code=0, host=ALONE, timeout_scale=scale
+    )
+    text = "KTAP version 1\n1..1\nok 1 a\n"
+    result = judge_probe(slow, text, "", ConsoleSlice(STALL, len(STALL)))
+    assert result.status == status
+    assert ("10 times slower than the reference" in result.reason) is (status == "LOST")
