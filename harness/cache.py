@@ -30,7 +30,8 @@ class CacheEntry(Record, frozen=True, kw_only=True):
 
     Attributes:
         kind: ``kernel``, ``tree``, ``image``, ``snapshot`` (of a guest), ``probe``, ``config`` (a
-            kernel's), ``apt lists``, ``environment`` (Python's), ``ccache`` or ``sources``.
+            kernel's), ``apt lists``, ``environment`` (Python's), ``input`` (from another host of a
+            cluster), ``ccache`` or ``sources``.
         path: where it is, absolute.
         size: bytes on disk.
         used: when it was last used, seconds since the epoch.
@@ -57,6 +58,7 @@ _ROOMS = {
     "probes": "probe",
     "configs": "config",
     "venv": "environment",
+    "inputs": "input",
 }
 _WHOLE = {"ccache": "ccache", "sources.git": "sources"}
 

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from harness import reproducer
 from harness.arch import arch
@@ -14,9 +17,9 @@ from harness.evidence import vmcore
 from harness.image import image
 from harness.kernel import obtain
 from harness.probes import catalog, known_issues
-from harness.recording import Recording, first_record, recorded
+from harness.recording import Recording, first_record, not_run, recorded
 from harness.records.probe import ProbeSpec
-from harness.records.run import RunRecord
+from harness.records.run import GuestsRequest, RunRecord
 from harness.run import guests, prepare
 from harness.run.prepare import Prepared
 from harness.run.request import RunRequest
@@ -36,6 +39,66 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
     Raises:
         UserError: if the request has a mistake; no run directory is made then.
     """
+    with _recorded(request, runs, context) as (recording, specs):
+        if request.build_only:
+            _build(request, context, recording)
+        else:
+            prepared, found = _prepare(request, specs, context, recording, elsewhere=False)
+            probe(prepared, found, recording)
+    return recording.record
+
+
+@dataclass(frozen=True)
+class BegunRun:
+    """A run that is ready for its guests, which another host runs; or one that ended before.
+
+    Attributes:
+        recording: its record so far.
+        guests: what the other host is to run; None if the run has ended.
+    """
+
+    recording: Recording
+    guests: GuestsRequest | None
+    _ending: contextlib.ExitStack
+
+    def end(self, result: RunRecord | BaseException) -> RunRecord:
+        """End the run as another host's record says, or by an error, and return its record."""
+        with self._ending:
+            if isinstance(result, BaseException):
+                raise result
+            self.recording.take_over(result)
+            if self.guests is not None and result.accel is not None:
+                made_of = msgspec.structs.replace(self.guests.made_of, accel=result.accel)
+                self.recording.keep_ingredients(made_of)
+        return self.recording.record
+
+
+def begin(request: RunRequest, runs: Path, context: Context) -> BegunRun:
+    """Do a run up to its guests; arguments and errors are those of `run`."""
+    ending = contextlib.ExitStack()
+    recording, specs = ending.enter_context(_recorded(request, runs, context))
+    with ending:
+        if request.build_only:
+            _build(request, context, recording)
+        else:
+            prepared, found = _prepare(request, specs, context, recording, elsewhere=True)
+            recording.expect(not_run(found))
+            recording.end_stage()
+            guests = GuestsRequest(
+                made_of=prepare.ingredients(prepared, found),
+                accel=request.subject.accel,
+                fresh_guest=request.fresh_guest,
+                guests=request.guests,
+            )
+            return BegunRun(recording, guests, ending.pop_all())
+    return BegunRun(recording, None, ending)
+
+
+@contextlib.contextmanager
+def _recorded(
+    request: RunRequest, runs: Path, context: Context
+) -> Iterator[tuple[Recording, tuple[ProbeSpec, ...]]]:
+    """Check a request and record its run; yield the recording and the probes known so far."""
     specs, notes = _touched(request, check(request, context), context)
     context.workspace.sweep()
     subject = request.subject
@@ -50,17 +113,34 @@ def run(request: RunRequest, runs: Path, context: Context) -> RunRecord:
     )
     with recorded(runs, readable(subject.kernel.source), first, context.progress) as recording:
         recording.note(notes)
-        if request.build_only:
-            prepare.build(subject, context, recording.run_dir, recording)
-            recording.built()
-        else:
-            prepared = prepare.prepare(
-                subject, specs, context, recording.run_dir, recording, request.kselftests
-            )
-            prepared = replace(prepared, fresh_guest=request.fresh_guest, guests=request.guests)
-            found = catalog.repeated(prepared.specs, request.repeat, alone=request.alone)
-            probe(prepared, found, recording)
-    return recording.record
+        yield recording, specs
+
+
+def _build(request: RunRequest, context: Context, recording: Recording) -> None:
+    prepare.build(request.subject, context, recording.run_dir, recording)
+    recording.built()
+
+
+def _prepare(
+    request: RunRequest,
+    specs: tuple[ProbeSpec, ...],
+    context: Context,
+    recording: Recording,
+    *,
+    elsewhere: bool,
+) -> tuple[Prepared, tuple[ProbeSpec, ...]]:
+    """Return what the guests of a run need, and its probes in the order they run."""
+    prepared = prepare.prepare(
+        request.subject,
+        specs,
+        context,
+        recording.run_dir,
+        recording,
+        request.kselftests,
+        elsewhere=elsewhere,
+    )
+    prepared = replace(prepared, fresh_guest=request.fresh_guest, guests=request.guests)
+    return prepared, catalog.repeated(prepared.specs, request.repeat, alone=request.alone)
 
 
 def probe(prepared: Prepared, specs: Sequence[ProbeSpec], recording: Recording) -> None:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 import harness
 from harness import host
 from harness.errors import INTERNAL, HarnessError, foreseen
@@ -34,7 +36,8 @@ class Recording(RunStore):
 
     Args:
         run_dir: an existing directory.
-        first: what is known before the run, see `first_record`.
+        first: what is known before the run, see `first_record`; or the record of one that another
+            host began.
         progress: is shown the stages.
     """
 
@@ -42,7 +45,8 @@ class Recording(RunStore):
         super().__init__(run_dir, first)
         self._progress = progress
         self._stage = ""
-        self._run_began = self._stage_began = time.monotonic()
+        self._stage_began = time.monotonic()
+        self._run_began = self._stage_began - first.seconds
 
     def begin(self, name: str, detail: str = "") -> None:
         """End the stage under way and begin another."""
@@ -64,6 +68,12 @@ class Recording(RunStore):
         """Record the ingredients; the probes are LOST until they have been run."""
         self.expect(not_run(ingredients.specs))
         self.keep_ingredients(ingredients)
+
+    def take_over(self, record: RunRecord) -> None:
+        """Continue with the record of this run that another host has written."""
+        with self.lock:
+            self.record = msgspec.structs.replace(record, run_dir=self.record.run_dir)
+            self.know()
 
     def built(self) -> None:
         """End a run that only had to build its kernel."""
@@ -109,7 +119,19 @@ def recorded(runs: Path, label: str, first: RunRecord, progress: Progress) -> It
     recording = Recording(new_run_directory(runs, label), first, progress)
     files.write_reproduce(recording)
     try:
-        yield recording
+        with ended(recording):
+            yield recording
+    finally:
+        files.write_reproduce(recording)
+        files.write_junit(recording)
+        background.record(recording.record, progress)
+
+
+@contextlib.contextmanager
+def ended(recording: Recording) -> Iterator[None]:
+    """Record what ends a run; an error of the tree and an interrupt are not raised."""
+    try:
+        yield
     except KeyboardInterrupt:
         recording.end(Outcome.INTERRUPTED, "INTERRUPTED", 130, "interrupted")
     except Exception as error:
@@ -118,9 +140,6 @@ def recorded(runs: Path, label: str, first: RunRecord, progress: Progress) -> It
             raise
     finally:
         recording.end_stage()
-        files.write_reproduce(recording)
-        files.write_junit(recording)
-        background.record(recording.record, progress)
 
 
 def first_record(

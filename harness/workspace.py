@@ -13,6 +13,7 @@ The cache is outside every checkout, in ``$HGM_CACHE`` or the user's cache direc
     recipes/         which state of the guest's recipes became which image
     apt/             lists of Debian's packages, a directory for each set of suites
     probes/          compiled probes, and the kernels' own tests, by content
+    inputs/          what a cluster's scheduler or worker has of other hosts, by content
     b4/              run directories of `hgm b4-check`
     accel/           whether KVM works on this host, per boot
     facts/           measurements of this host, such as how many objects a build makes

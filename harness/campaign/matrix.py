@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs the cells of a matrix, one after the other: a night.
+"""Runs the cells of a matrix, one after the other or on the hosts of a cluster: a night.
 
 A matrix has rounds. A round is finished when each of its cells has had its turn; the same command
 continues one that was interrupted or ran out of time, and begins the next one otherwise. The
@@ -15,13 +15,13 @@ matrix's directory has
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness import pipeline
 from harness.campaign import state
 from harness.campaign.matrix_file import PlannedCell
-from harness.campaign.state import CampaignState
+from harness.campaign.state import CampaignState, PlannedRun
 from harness.context import Context
 from harness.errors import CampaignStopped, SpecError, UserError
 from harness.records.base import Record, read_json, to_json
@@ -89,15 +89,12 @@ def run_matrix(
     with state.campaign("matrix", path.stem, identity, runs, context) as campaign:
         current = _round(campaign.directory, restart=restart)
         atomic_write(campaign.directory / _ROUND, to_json(current))
-        found: list[MatrixCell] = []
-        for number, cell in enumerate(planned, 1):
-            context.progress.stage("matrix", f"{number} of {len(planned)}: {cell.names}")
-            found.append(_cell(cell, campaign, current, cell_budget, found, context))
-        finished = not any(each.left for each in found)
+        cells = _cells(planned, campaign, current, cell_budget, context)
+        finished = not any(each.left for each in cells)
         result = MatrixResult(
             round=current.number,
             finished=finished,
-            cells=tuple(found),
+            cells=cells,
             directory=str(campaign.directory),
         )
         atomic_write(campaign.directory / "matrix.json", to_json(result))
@@ -115,33 +112,58 @@ def _round(directory: Path, *, restart: bool) -> Round:
     return Round(number=1 if last is None else last.number + 1, started=now)
 
 
-def _cell(
-    cell: PlannedCell,
+def _cells(
+    planned: Sequence[PlannedCell],
     campaign: CampaignState,
     current: Round,
     budget: float,
-    before: Sequence[MatrixCell],
     context: Context,
-) -> MatrixCell:
-    """Return the result of a cell: that of its run in this round, which is made now if need be."""
+) -> tuple[MatrixCell, ...]:
+    """Return the results of all cells: of their runs in this round, which are made if need be."""
+    cells = {cell.step: cell for cell in planned}
+    found: dict[str, MatrixCell] = {}
+
+    def left() -> Iterator[PlannedRun]:
+        for number, cell in enumerate(planned, 1):
+            known = _known(cell, campaign, current, found, context)
+            if known is not None:
+                found[cell.step] = known
+                continue
+            context.progress.stage("matrix", f"{number} of {len(planned)}: {cell.names}")
+            limit = f"the cell {cell.names} (cell_budget)"
+            yield PlannedRun(cell.step, cell.request, budget, limit)
+
+    for run, result in campaign.run_each(left()):
+        cell = cells[run.step]
+        if isinstance(result, RunRecord):
+            found[run.step] = _of(cell, result)
+        else:
+            # The hint of a campaign that has stopped is not for one that goes on.
+            reason = result.message if isinstance(result, CampaignStopped) else result.line()
+            context.progress.note(reason)
+            found[run.step] = _without_run(cell, reason, 3, left=context.deadline.expired())
+    return tuple(found[cell.step] for cell in planned)
+
+
+def _known(
+    cell: PlannedCell,
+    campaign: CampaignState,
+    current: Round,
+    found: Mapping[str, MatrixCell],
+    context: Context,
+) -> MatrixCell | None:
+    """Return the result of a cell that need not or cannot be run; None for one that is to be."""
     done = [run for run in campaign.runs(cell.step) if run.started >= current.started]
     if done:
         return _of(cell, done[0])
-    unbuilt = next((each for each in before if each.build == cell.build and not each.built), None)
+    same = (each for each in found.values() if each.build == cell.build)
+    unbuilt = next((each for each in same if not each.built), None)
     if unbuilt is not None:
         reason = f"its kernel was not built: {unbuilt.reason}"
         return _without_run(cell, reason, 1, built=False)
     if context.deadline.expired():
         return _without_run(cell, context.deadline.error().message, 3, left=True)
-    limit = context.deadline.within(budget, f"the cell {cell.names} (cell_budget)")
-    limited = Context(context.workspace, limit, context.progress)
-    try:
-        return _of(cell, CampaignState(campaign.directory, limited).run(cell.step, cell.request))
-    except (UserError, CampaignStopped) as error:
-        # The hint of a campaign that has stopped is not for one that goes on.
-        reason = error.message if isinstance(error, CampaignStopped) else error.line()
-        context.progress.note(reason)
-        return _without_run(cell, reason, 3, left=context.deadline.expired())
+    return None
 
 
 def _of(cell: PlannedCell, record: RunRecord) -> MatrixCell:

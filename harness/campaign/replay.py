@@ -20,7 +20,6 @@ from harness.records.run import Ingredients, RunRecord
 from harness.run import prepare
 from harness.run.listener import StageListener
 from harness.store import rundir
-from harness.vm import accel
 
 
 class ReplayedProbe(NamedTuple):
@@ -123,11 +122,8 @@ def _prepared(
         if (path := getattr(made_of.kernel, name))
     }
     kernel = msgspec.structs.replace(made_of.kernel, **parts)
-    listener.begin("accel")
-    candidates = accel.proof_kernels(Path(kernel.image), guest, context)
     wanted = accel_name or made_of.accel.name
-    chosen = accel.choose(wanted, candidates, context, arch_name=guest.name)
-    listener.know(accel=chosen)
+    chosen = prepare.choose_accel(wanted, kernel, context, listener)
     programs = {name: directory.absolute() / path for name, path in made_of.programs.items()}
     return prepare.Prepared(
         kernel, guest_image, made_of.machine, chosen, programs, context, made_of.specs

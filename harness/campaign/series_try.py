@@ -7,13 +7,14 @@ same directory as the one before it, so make compiles only what the patch touche
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from harness import pipeline
 from harness.campaign import state
+from harness.campaign.state import PlannedRun
 from harness.context import Context
 from harness.kernel.obtain import resolve_request
 from harness.probes.catalog import plain_name
@@ -45,14 +46,16 @@ def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Con
     patches = parts.patches[: subject.kernel.first]
     identity = (subject, parts, tuple(probes))
     with state.campaign("try", subject.kernel.series, identity, runs, context) as campaign:
-        steps = []
-        for number in range(len(patches) + 1):
-            name = patches[number - 1].name if number else ""
-            context.progress.stage(
-                "try", f"{number} of {len(patches)} patches: {name or 'the source alone'}"
-            )
-            record = campaign.once(f"{number:04}", _request(subject, number, probes))
-            steps.append(step(number, name, record))
+        names = ("", *(patch.name for patch in patches))
+
+        def planned() -> Iterator[PlannedRun]:
+            for number, name in enumerate(names):
+                what = f"{number} of {len(patches)} patches: {name or 'the source alone'}"
+                context.progress.stage("try", what)
+                yield PlannedRun(f"{number:04}", _request(subject, number, probes))
+
+        found = {run.step: record for run, record in campaign.each_once(planned())}
+        steps = [step(number, name, found[f"{number:04}"]) for number, name in enumerate(names)]
         tried = conclude(subject, steps, campaign.directory)
         atomic_write(campaign.directory / "try.json", msgspec.json.encode(tried))
     return tried

@@ -12,20 +12,51 @@ or interrupted is kept as evidence and repeated. So a campaign can be killed and
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from harness import pipeline
-from harness.context import Context
-from harness.errors import CampaignStopped, HarnessError, SpecError
+from harness.context import Cluster, Context
+from harness.errors import (
+    CampaignStopped,
+    DeadlineExpired,
+    HarnessError,
+    SpecError,
+    UserError,
+)
+from harness.pipeline import BegunRun
 from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
 from harness.run.request import RunRequest
 from harness.store import rundir
 from harness.workspace import digest
+
+
+class PlannedRun(NamedTuple):
+    """A run of a step that is to be made.
+
+    Attributes:
+        step: the step's name.
+        request: the run.
+        seconds: what it may take, without waiting for a host; None for no limit of its own.
+        limit: what has this limit, for messages.
+    """
+
+    step: str
+    request: RunRequest
+    seconds: float | None = None
+    limit: str = ""
+
+    def within(self, context: Context) -> Context:
+        """Return a context with the run's own limit."""
+        if self.seconds is None:
+            return context
+        deadline = context.deadline.within(self.seconds, self.limit)
+        return dataclasses.replace(context, deadline=deadline)
 
 
 class CampaignState:
@@ -56,21 +87,136 @@ class CampaignState:
             SpecError: if the request is wrong.
             CampaignStopped: if this host failed, and not the kernel.
         """
-        record = pipeline.run(request, self.directory / step, self._context)
-        if record.outcome is Outcome.INTERRUPTED:
-            raise KeyboardInterrupt
-        if decided(record):
-            return record
-        if record.outcome is Outcome.USER_MISTAKE:
-            raise SpecError(f"step {step}: {record.reason}")
-        raise CampaignStopped(
-            f"step {step}: {record.reason}",
-            hint="fix that and repeat the command, which continues from here",
-        )
+        ((_, result),) = self.run_each([PlannedRun(step, request)])
+        return _raised(result)
 
     def once(self, step: str, request: RunRequest) -> RunRecord:
         """Return the first finished run of a step; run it now if there is none."""
         return next(iter(self.runs(step)), None) or self.run(step, request)
+
+    def each_once(self, planned: Iterable[PlannedRun]) -> Iterator[tuple[PlannedRun, RunRecord]]:
+        """Yield the first finished run of each step; those that are run now first, as they end.
+
+        Raises:
+            KeyboardInterrupt, SpecError, CampaignStopped: as `run`.
+        """
+        done: list[tuple[PlannedRun, RunRecord]] = []
+
+        def missing() -> Iterator[PlannedRun]:
+            for each in planned:
+                runs = self.runs(each.step)
+                if runs:
+                    done.append((each, runs[0]))
+                else:
+                    yield each
+
+        for each, result in self.run_each(missing()):
+            yield each, _raised(result)
+        yield from done
+
+    def run_each(
+        self, planned: Iterable[PlannedRun]
+    ) -> Iterator[tuple[PlannedRun, RunRecord | UserError | CampaignStopped]]:
+        """Make runs, and yield each with its record or why it has no result, as they end.
+
+        Args:
+            planned: is asked for the next run when there is a place for it, so that it can know
+                the results before it.
+
+        Raises:
+            KeyboardInterrupt: if a run was interrupted.
+            InfrastructureError: if no run can be made any more.
+        """
+        if self._context.cluster is not None:
+            yield from self._run_on(self._context.cluster, planned)
+            return
+        for each in planned:
+            try:
+                record = pipeline.run(
+                    each.request, self.directory / each.step, each.within(self._context)
+                )
+            except UserError as error:
+                yield each, error
+            else:
+                yield each, _result(each.step, record)
+
+    def _run_on(
+        self, cluster: Cluster, planned: Iterable[PlannedRun]
+    ) -> Iterator[tuple[PlannedRun, RunRecord | UserError | CampaignStopped]]:
+        """Do as `run_each`, with guests on the hosts of a cluster; kernels are built here."""
+        coming = iter(planned)
+        away: dict[Path, tuple[PlannedRun, BegunRun]] = {}
+        more = True
+        try:
+            while more or away:
+                while more and len(away) < cluster.places():
+                    each = next(coming, None)
+                    if each is None:
+                        more = False
+                        break
+                    result = self._begin(cluster, each, away)
+                    if result is not None:
+                        yield each, result
+                for path, ended in self._ended(cluster, away).items():
+                    each, begun = away.pop(path)
+                    yield each, _result(each.step, begun.end(ended))
+        except BaseException as error:
+            cluster.cancel(away)
+            for _, begun in away.values():
+                begun.end(error)
+            raise
+
+    def _ended(
+        self, cluster: Cluster, away: Collection[Path]
+    ) -> Mapping[Path, RunRecord | HarnessError]:
+        """Return runs that have ended; all of them if the campaign's time is over."""
+        if not away:
+            return {}
+        try:
+            return cluster.ended(away, self._context.deadline)
+        except DeadlineExpired as error:
+            cluster.cancel(away)
+            return dict.fromkeys(away, error)
+
+    def _begin(
+        self, cluster: Cluster, each: PlannedRun, away: dict[Path, tuple[PlannedRun, BegunRun]]
+    ) -> RunRecord | UserError | CampaignStopped | None:
+        """Begin a run and give it away; return the result if it has ended before its guests."""
+        context = each.within(self._context)
+        try:
+            begun = pipeline.begin(each.request, self.directory / each.step, context)
+        except UserError as error:
+            return error
+        if begun.guests is None:
+            return _result(each.step, begun.recording.record)
+        path = begun.recording.run_dir
+        try:
+            seconds = self._context.deadline.remaining()
+            cluster.submit(path, begun.guests, min(each.seconds or seconds, seconds))
+        except HarnessError as error:  # no host can run it
+            return _result(each.step, begun.end(error))
+        away[path] = each, begun
+        return None
+
+
+def _result(step: str, record: RunRecord) -> RunRecord | SpecError | CampaignStopped:
+    """Return a run's record if it is a result, else the error that says why it is none."""
+    if record.outcome is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
+    if decided(record):
+        return record
+    if record.outcome is Outcome.USER_MISTAKE:
+        return SpecError(f"step {step}: {record.reason}")
+    return CampaignStopped(
+        f"step {step}: {record.reason}",
+        hint="fix that and repeat the command, which continues from here",
+    )
+
+
+def _raised(result: RunRecord | HarnessError) -> RunRecord:
+    if isinstance(result, HarnessError):
+        raise result
+    return result
 
 
 def _read(run_dir: Path) -> RunRecord | None:

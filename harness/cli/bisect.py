@@ -11,6 +11,7 @@ import click
 from harness.cli.mail import mail_options, sender_of, write_bisections
 from harness.cli.options import (
     Command,
+    cluster_option,
     json_option,
     open_context,
     probe_option,
@@ -91,11 +92,14 @@ def predicate_options(function: Command) -> Command:
     help="For an intermittent fault: repeat until the result is right with this probability, such "
     "as 0.95.",
 )
+@cluster_option
 @json_option
 @mail_options
 def bisect(
     as_json: bool,
     timeout: float,
+    cluster: str | None,
+    tls: Path | None,
     mail: bool,
     mail_dir: Path | None,
     sender: str,
@@ -111,7 +115,7 @@ def bisect(
     from harness.report import bisect as report
 
     person = sender_of(sender, wanted=mail or mail_dir is not None, as_json=as_json)
-    with open_context(timeout) as context:
+    with open_context(timeout, cluster, tls) as context:
         found = _find(context, **options)
     if person is None:
         show(found, report.lines(found), as_json=as_json)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from harness.cli.options import (
+    cluster_option,
     json_option,
     list_option,
     markdown_option,
@@ -26,6 +27,7 @@ from harness.cli.options import (
 @subject_options
 @probe_option
 @runs_option
+@cluster_option
 @list_option
 @click.option(
     "--stock",
@@ -52,6 +54,8 @@ def detect(  # noqa: PLR0913 - an argument an option
     runs_dir: Path,
     probes: tuple[str, ...],
     timeout: float,
+    cluster: str | None,
+    tls: Path | None,
     **options: Any,
 ) -> int:
     """Check that the probes catch seeded kernel faults.
@@ -76,7 +80,7 @@ def detect(  # noqa: PLR0913 - an argument an option
         report.write_list(campaign.kernels(chosen, alone=alone or bool(probes)), sys.stdout)
         return 0
     options["series"] = options["series"] or "none"
-    with open_context(timeout) as context:
+    with open_context(timeout, cluster, tls) as context:
         subject = subject_of(**options)
         found = campaign.detect(subject, chosen, probes, stock, runs_dir, context, alone=alone)
     if markdown is not None:

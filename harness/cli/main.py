@@ -55,6 +55,7 @@ _COMMANDS = {
         "guest": "guest.guest",
         "cache": "cache.cache",
     },
+    "Many hosts": {"cluster": "cluster.cluster"},
     "This host and the harness": {
         "doctor": "host.doctor",
         "test": "host.test",

@@ -11,7 +11,7 @@ import click
 
 from harness.cli.history import DAYS, recent
 from harness.cli.mail import mail_options, sender_of, write_bisections
-from harness.cli.options import json_option, open_context, runs_option, show
+from harness.cli.options import cluster_option, json_option, open_context, runs_option, show
 
 if TYPE_CHECKING:
     from harness.campaign.matrix_file import PlannedCell
@@ -35,14 +35,17 @@ if TYPE_CHECKING:
     help="At the end bisect each test that passed before in its cell and fails now: the patches of "
     "the series or, without one, the commits of a local repository.",
 )
+@cluster_option
 @json_option
 @mail_options
-def matrix(
+def matrix(  # noqa: PLR0913 - an argument an option
     file: Path,
     runs_dir: Path,
     only_list: bool,
     restart: bool,
     bisect_new: bool,
+    cluster: str | None,
+    tls: Path | None,
     as_json: bool,
     **letters: Any,
 ) -> int:
@@ -74,7 +77,7 @@ def matrix(
         click.echo(f"{count(len(planned), 'cell')}, {count(len(kernels), 'kernel')}")
         return 0
     person = sender_of(letters["sender"], wanted=wants_mail, as_json=as_json)
-    with open_context(wanted.budget) as context:
+    with open_context(wanted.budget, cluster, tls) as context:
         result = campaign.run_matrix(
             planned, file, wanted.cell_budget, runs_dir, context, restart=restart
         )

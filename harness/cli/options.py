@@ -16,7 +16,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.arch import Arch
-    from harness.context import Context
+    from harness.context import Cluster, Context
     from harness.kernel.obtain import KernelRequest
     from harness.records.base import Record
     from harness.records.machine import MachineSpec
@@ -309,16 +309,71 @@ def kernel_request(
     )
 
 
+def tls_option(function: Command) -> Command:
+    """Add the option that names the certificates of a cluster."""
+    return click.option(
+        "--tls",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="HGM_CLUSTER_TLS",
+        metavar="DIR",
+        help="Certificates of the cluster, from `hgm cluster init`; needed unless all of it is on "
+        "this host. [default: $HGM_CLUSTER_TLS]",
+    )(function)
+
+
+def cluster_option(function: Command) -> Command:
+    """Add the options that have the hosts of a cluster run the guests."""
+    cluster = click.option(
+        "--cluster",
+        envvar="HGM_CLUSTER",
+        metavar="ADDRESS",
+        help="Have the workers of this scheduler run the guests; docs/howto/cluster.md. "
+        "[default: $HGM_CLUSTER, else this host]",
+    )
+    return cluster(tls_option(function))
+
+
 @contextlib.contextmanager
-def open_context(timeout: float) -> Iterator[Context]:
-    """Yield the context of a command: the user's cache, its deadline, its progress."""
+def open_context(
+    timeout: float, cluster: str | None = None, tls: Path | None = None
+) -> Iterator[Context]:
+    """Yield the context of a command: the user's cache, its deadline, its progress, its cluster."""
     from harness.context import Context
     from harness.deadline import Deadline
     from harness.workspace import Workspace
 
     deadline = Deadline.after(timeout, "the command (--timeout)")
-    with new_display() as display:
-        yield Context(Workspace.default(), deadline, display)
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(new_display())
+        hosts = stack.enter_context(_cluster(cluster, tls, display)) if cluster else None
+        yield Context(Workspace.default(), deadline, display, hosts)
+
+
+def _cluster(
+    address: str, tls: Path | None, display: Display
+) -> contextlib.AbstractContextManager[Cluster]:
+    """Return the cluster of a scheduler."""
+    require_dask()
+    from harness.cluster import client
+    from harness.cluster.address import endpoint
+
+    return client.connected(endpoint(address, tls), display)
+
+
+def require_dask() -> None:
+    """Refuse where the program that connects hosts is not installed.
+
+    Raises:
+        ToolMissing: with what installs it.
+    """
+    import importlib.util
+
+    from harness.errors import ToolMissing
+
+    if importlib.util.find_spec("distributed") is None:
+        raise ToolMissing(
+            "dask.distributed is not installed", hint="pip install 'hgm-harness[cluster]'"
+        )
 
 
 def machine_of(

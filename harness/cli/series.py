@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from harness.cli.options import (
+    cluster_option,
     json_option,
     kernel_request,
     open_context,
@@ -42,9 +43,16 @@ def series_list() -> int:
 @subject_options
 @probe_option
 @runs_option
+@cluster_option
 @json_option
 def series_try(
-    as_json: bool, runs_dir: Path, probes: tuple[str, ...], timeout: float, **options: Any
+    as_json: bool,
+    runs_dir: Path,
+    probes: tuple[str, ...],
+    timeout: float,
+    cluster: str | None,
+    tls: Path | None,
+    **options: Any,
 ) -> int:
     """Build, boot and probe after each patch of a series.
 
@@ -54,7 +62,7 @@ def series_try(
     from harness.campaign import series_try
     from harness.report import series_try as report
 
-    with open_context(timeout) as context:
+    with open_context(timeout, cluster, tls) as context:
         tried = series_try.try_series(subject_of(**options), probes, runs_dir, context)
     show(tried, report.lines(tried), as_json=as_json)
     return tried.exit_code

@@ -84,6 +84,22 @@ class Ingredients(Record, frozen=True, kw_only=True):
     digests: dict[str, str]
 
 
+class GuestsRequest(Record, frozen=True, kw_only=True):
+    """The guests of a run whose kernel is ready, for another host to run.
+
+    Attributes:
+        made_of: the parts; the accelerator is chosen by the host that runs the guests.
+        accel: ``auto``, ``kvm`` or ``tcg``.
+        fresh_guest: whether each probe's guest is restored from a snapshot.
+        guests: how many may run at the same time.
+    """
+
+    made_of: Ingredients
+    accel: str = "auto"
+    fresh_guest: bool = False
+    guests: int = 1
+
+
 class RequestSummary(Record, frozen=True, kw_only=True):
     """What was asked for, known before anything is built: by it runs of many nights are compared.
 

@@ -22,7 +22,7 @@ from harness.vm import hoststat
 _BASE_BYTES = 512 << 20
 
 #: The share of the available memory that guests may have; the rest is for what starts meanwhile.
-_SHARE = 0.8
+SHARE = 0.8
 
 # How many earlier runs tell how long a probe takes.
 _EARLIER_RUNS = 5
@@ -44,17 +44,22 @@ def admitted(wanted: int, machine: MachineSpec, cpus: int = 0, memory: int = 0) 
     """
     cpus = cpus or len(os.sched_getaffinity(0))
     memory = memory or hoststat.available()
-    pools = sum(pages.size * pages.count for pages in machine.hugepages)
-    each = min(machine.memory, pools + _BASE_BYTES)
+    each = may_touch(machine)
     limits = {
         f"this host has {cpus} CPUs, and each guest {machine.cpus}": cpus // machine.cpus,
         f"{memory >> 20} MiB are available, and each guest may use {each >> 20}": int(
-            memory * _SHARE
+            memory * SHARE
         )
         // each,
     }
     why, most = min(limits.items(), key=lambda item: item[1])
     return (wanted, "") if most >= wanted else (max(1, most), why)
+
+
+def may_touch(machine: MachineSpec) -> int:
+    """Return how much of the host's memory a guest may use, bytes."""
+    pools = sum(pages.size * pages.count for pages in machine.hugepages)
+    return min(machine.memory, pools + _BASE_BYTES)
 
 
 def earlier_seconds(runs: Path) -> Mapping[str, float]:

@@ -73,6 +73,8 @@ def prepare(
     directory: Path,
     listener: StageListener,
     kselftests: Sequence[str] = (),
+    *,
+    elsewhere: bool = False,
 ) -> Prepared:
     """Get the kernel, the image, the probes and the accelerator ready.
 
@@ -83,12 +85,13 @@ def prepare(
         directory: takes ``build.log`` and ``probes.log``.
         listener: is told what becomes known.
         kselftests: the kernel's own tests that go into the guest as well.
+        elsewhere: whether another host runs the guest, and chooses its accelerator.
 
     Raises:
         HarnessError: if a stage failed.
     """
     guest = arch(subject.machine.arch)
-    if subject.accel == "kvm":  # an error in seconds, not after a build
+    if subject.accel == "kvm" and not elsewhere:  # an error in seconds, not after a build
         listener.begin("accel")
         candidates = accel.proof_kernels(None, guest, context)
         accel.refuse_broken_kvm(candidates, context, arch_name=guest.name)
@@ -101,12 +104,28 @@ def prepare(
     everything = (*specs, *own.specs)
     programs = dict(own.programs)
     programs |= compile_probes(everything, context, kernel=kernel, log=directory / "probes.log")
-    listener.begin("accel")
-    candidates = accel.proof_kernels(Path(kernel.image), guest, context)
-    chosen = accel.choose(subject.accel, candidates, context, arch_name=guest.name)
-    listener.know(accel=chosen)
-    context.progress.note(f"{chosen.name}: {chosen.reason}")
+    if elsewhere:
+        chosen = AccelChoice(name="tcg", reason="the host of the guest has yet to choose", cpu="")
+    else:
+        chosen = choose_accel(subject.accel, kernel, context, listener)
+        context.progress.note(f"{chosen.name}: {chosen.reason}")
     return Prepared(kernel, guest_image, subject.machine, chosen, programs, context, everything)
+
+
+def choose_accel(
+    wanted: str, kernel: Kernel, context: Context, listener: StageListener
+) -> AccelChoice:
+    """Return the accelerator for a kernel's guests on this host.
+
+    Raises:
+        AcceleratorError: if KVM is wanted, and does not work here.
+    """
+    listener.begin("accel")
+    guest = arch(kernel.arch)
+    candidates = accel.proof_kernels(Path(kernel.image), guest, context)
+    chosen = accel.choose(wanted, candidates, context, arch_name=guest.name)
+    listener.know(accel=chosen)
+    return chosen
 
 
 def build(subject: Subject, context: Context, directory: Path, listener: StageListener) -> Kernel:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ import msgspec
 
 from harness import pipeline
 from harness.campaign import state, strategy
-from harness.campaign.state import CampaignState
+from harness.campaign.state import CampaignState, PlannedRun
 from harness.context import Context
 from harness.errors import SpecError
 from harness.kernel.faults import Catch, Fault
@@ -195,14 +195,23 @@ def detect(
     unexplained: list[Alarm] = []
     identity = (subject, tuple(probes))
     with state.campaign("detect", "faults", identity, runs, context) as campaign:
-        for number, group in enumerate(groups, 1):
-            names = ", ".join(fault.name for fault in group)
-            context.progress.stage("detect", f"{number} of {len(groups)}: {names}")
-            done, strange = rows_of(group, campaign, subject, probes)
-            rows += done
-            unexplained += strange
-            for each in done:
+        firsts = [first_run(group, subject, probes) for group in groups]
+
+        def planned() -> Iterator[PlannedRun]:
+            for number, (group, first) in enumerate(zip(groups, firsts, strict=True), 1):
+                names = ", ".join(fault.name for fault in group)
+                context.progress.stage("detect", f"{number} of {len(groups)}: {names}")
+                yield first
+
+        found_in = {}
+        for run, _ in campaign.each_once(planned()):
+            group = groups[firsts.index(run)]
+            found_in[run.step] = rows_of(group, campaign, subject, probes)
+            for each in found_in[run.step][0]:
                 context.progress.note(f"{each.result}: {each.fault}: {each.reason}")
+        for first in firsts:
+            rows += found_in[first.step][0]
+            unexplained += found_in[first.step][1]
         unfaulted, alarms = _false_alarms(subject, stock, campaign, context)
         found = Detection(
             source=subject.kernel.source,
@@ -224,16 +233,24 @@ def kernels(faults: Sequence[Fault], *, alone: bool) -> tuple[tuple[Fault, ...],
     return tuple((f,) for f in ordered) if alone else grouping.plan(ordered, catalog.load())
 
 
+def first_run(group: Sequence[Fault], subject: Subject, probes: Sequence[str]) -> PlannedRun:
+    """Return the first run of a kernel with faults."""
+    if len(group) == 1:
+        label, globs = group[0].name, tuple(probes) or group[0].probes
+    else:
+        label = "shared"
+        globs = tuple(catch.probe for fault in group for catch in grouping.exact(fault))
+    return PlannedRun(_step(label, group, globs), faulted(subject, group, globs))
+
+
 def rows_of(
     group: Sequence[Fault], campaign: CampaignState, subject: Subject, probes: Sequence[str]
 ) -> tuple[list[FaultRow], list[Alarm]]:
     """Return a row for each of the faults of a kernel, and what failed that none of them names."""
+    first = first_run(group, subject, probes)
     if len(group) == 1:
-        globs = tuple(probes) or group[0].probes
-        request, step = faulted(subject, group, globs), _step(group[0].name, group, globs)
-        return [row(group[0], run_until_caught(group[0], campaign, step, request))], []
-    globs = tuple(catch.probe for fault in group for catch in grouping.exact(fault))
-    record = campaign.once(_step("shared", group, globs), faulted(subject, group, globs))
+        return [row(group[0], run_until_caught(group[0], campaign, first.step, first.request))], []
+    record = campaign.once(first.step, first.request)
     caught, strange = shared_rows(group, record)
     if strange:
         half = len(group) // 2

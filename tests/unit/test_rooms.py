@@ -17,7 +17,7 @@ ORDER = (
     *("records", "errors", "arch", "sizes", "deadline", "progress", "command", "workspace"),
     *("context", "data", "host", "cache", "apt", "kernel", "image", "vm", "probes", "judge"),
     *("store", "evidence", "report", "run", "recording", "reproducer", "pipeline", "campaign"),
-    *("study", "site", "selfcheck", "doctor", "door", "cli", "pytest_plugin"),
+    *("study", "site", "cluster", "selfcheck", "doctor", "door", "cli", "pytest_plugin"),
 )
 
 #: What a room must not import although it stands before it.
