@@ -35,7 +35,7 @@ _RUN = click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
 )
 @timeout_option
 def post_mortem(run_dir: Path, globs: tuple[str, ...], vmlinux: Path | None, timeout: float) -> int:
-    """Print tasks, stacks and page tables from the dumps of a run."""
+    """Print tasks, stacks, page tables from the dumps of a run."""
     from harness.evidence import postmortem
     from harness.store import rundir
 
@@ -111,7 +111,7 @@ def bundle(run_dir: Path, output: Path | None, vmcores: bool, timeout: float) ->
 )
 @timeout_option
 def replay(directory: Path, runs_dir: Path, accel: str | None, timeout: float) -> int:
-    """Repeat the run of an unpacked bundle and compare the results.
+    """Repeat the run of an unpacked bundle and compare results.
 
     Exit code 0 if every probe ended the same, else 1.
     """

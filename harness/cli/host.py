@@ -15,7 +15,7 @@ from harness.errors import SpecError
 @click.command()
 @arch_option
 def doctor(arch: str) -> int:
-    """Show what this host lacks, and the command that installs it."""
+    """Show what this host lacks and the command that installs it."""
     from harness import doctor as host_doctor
     from harness.vm import accel
     from harness.workspace import Workspace

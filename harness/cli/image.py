@@ -63,7 +63,7 @@ def image_export(timeout: float, arch: str, file: Path) -> int:
 @timeout_option
 @_FILE
 def image_import(timeout: float, file: Path) -> int:
-    """Use the guest image in a file that `hgm image export` wrote.
+    """Use the guest image in a file from `hgm image export`.
 
     Checks its files against their digests first. Prints what it is, and the file's SHA-256.
     """

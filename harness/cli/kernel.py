@@ -63,7 +63,7 @@ def kernel_build(log: Path, timeout: float, **options: Any) -> int:
 def kernel_config(
     log: Path, timeout: float, *, check: bool, names: tuple[str, ...], **options: Any
 ) -> int:
-    """Print the .config that a kernel would get; nothing is built.
+    """Print the .config of a kernel; nothing is built.
 
     The exit code is 2 if the kernel cannot have a symbol that it must not lack.
     """

@@ -17,7 +17,7 @@ def probes() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the catalogue as JSON.")
 @click.argument("globs", nargs=-1, metavar="[GLOB]...")
 def probes_list(globs: tuple[str, ...], as_json: bool) -> int:
-    """List the probes that match GLOB, or all, and what each shows."""
+    """List the probes that match GLOB and what each shows."""
     import msgspec
 
     from harness.probes import catalog
