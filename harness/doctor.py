@@ -81,7 +81,10 @@ def _environment() -> Finding:
     where = str(host.environment())
     if host.environment_is_ready():
         return Finding("python", "ok", where)
-    return Finding("python", "note", f"the first run will install Python packages into {where}")
+    if host.may_install():
+        return Finding("python", "note", f"the first run will install Python packages into {where}")
+    detail = f"{where} is not there, and HGM_INSTALL=no"
+    return Finding("python", "missing", detail, "HGM_INSTALL=yes ./hgm cache list")
 
 
 def _kvm(proof: tuple[bool, str] | None) -> Finding:

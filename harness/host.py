@@ -233,13 +233,13 @@ def prepare(*, packages_too: bool, arch: str = "", tests_too: bool = False) -> N
     Raises:
         HostError: if something is missing and cannot, or must not, be installed.
     """
-    may_install = _may_install()
+    allowed = may_install()
     packages_missing = missing_packages(arch, tests_too=tests_too) if packages_too else []
     missing = [*packages_missing, *missing_for_python()]
     ready = environment_is_ready()
     if ready and not missing:
         return
-    if not may_install:
+    if not allowed:
         raise HostError("HGM_INSTALL=no, and something is missing", to_type=_lines(missing, ready))
     if missing:
         _require_installer(missing)
@@ -256,7 +256,12 @@ def prepare(*, packages_too: bool, arch: str = "", tests_too: bool = False) -> N
                 _make_environment()
 
 
-def _may_install() -> bool:
+def may_install() -> bool:
+    """Return whether the user lets the harness install what is missing.
+
+    Raises:
+        HostError: if HGM_INSTALL is neither ``yes`` nor ``no``.
+    """
     value = os.environ.get("HGM_INSTALL", "yes")
     if value not in ("yes", "no"):
         raise HostError(f"HGM_INSTALL is {value!r}; it can be yes or no", exit_code=2)

@@ -122,6 +122,16 @@ def test_the_doctor_says_what_is_missing_and_installs_nothing(machine: Machine) 
     assert machine.untouched()
 
 
+def test_the_doctor_knows_that_nothing_may_be_installed(machine: Machine) -> None:
+    machine.add_apt()
+    python = next(line for line in machine.hgm("doctor").stdout.splitlines() if "python " in line)
+    assert python.startswith("note")
+    done = machine.hgm("doctor", HGM_INSTALL="no").stdout
+    assert f"missing python    {host.environment()} is not there, and HGM_INSTALL=no" in done
+    assert "HGM_INSTALL=yes ./hgm cache list" in done
+    assert machine.untouched()
+
+
 @pytest.mark.parametrize("words", [("--arch", "arm64"), ("--arch=aarch64",)])
 def test_only_guests_of_another_architecture_need_its_packages(
     machine: Machine, words: tuple[str, ...]
