@@ -27,9 +27,6 @@ class PostcopyFigures(Record, frozen=True, kw_only=True):
         faults: messages that were read from the userfaultfd.
         again: units that faulted once more after UFFDIO_CONTINUE had mapped them.
         moved: bytes that came through the link.
-        fetch_ns: how long all fetches took, without a model of the link.
-        install_ns: how long all calls of UFFDIO_CONTINUE took.
-        stall_ns: how long all first accesses took, of all threads together.
     """
 
     backing: _Backing
@@ -40,9 +37,6 @@ class PostcopyFigures(Record, frozen=True, kw_only=True):
     faults: _Count
     again: _Count
     moved: _Count
-    fetch_ns: _Count
-    install_ns: _Count
-    stall_ns: _Count
 
 
 class PrecopyFigures(Record, frozen=True, kw_only=True):
@@ -93,18 +87,42 @@ class LinkModel(Record, frozen=True, kw_only=True):
         return self.round_trip_us / 1e6 + bytes_moved * 8 / (self.gbit * 1e9)
 
 
+class StepTimes(Record, frozen=True, kw_only=True):
+    """How long one step of the accesses took that waited for a unit.
+
+    Attributes:
+        step: ``read``, from the access until its message was read; ``queue``, until its turn came;
+            ``fetch``, until the unit was there; ``install``, UFFDIO_CONTINUE; ``resume``, from
+            that call until the thread went on; ``access``, all of it.
+        cells: the histogram, as `harness.study.histogram` reads it: cells and counts.
+        p50: a time in ns that half of the times do not reach.
+        p99: the same for 99 %.
+        p99_9: for 99.9 %.
+        longest: for all.
+    """
+
+    step: str
+    cells: tuple[tuple[int, int], ...]
+    p50: int
+    p99: int
+    p99_9: int
+    longest: int
+
+
 class PostcopyRow(Record, frozen=True, kw_only=True):
     """One line of the study's table.
 
     Attributes:
         probe: the probe that ran it.
         figures: what the guest said.
+        times: of each step.
         fetch_seconds: how long the link takes for one unit.
         amplification: bytes moved for each byte of a touched base page.
     """
 
     probe: str
     figures: PostcopyFigures
+    times: tuple[StepTimes, ...]
     fetch_seconds: float
     amplification: float
 

@@ -59,7 +59,8 @@ _TRACKED = (
 )
 _COUNTS = ("memory", "touched in", "unit", "touched", "moved", "moved/touched", "faults", "fetch")
 _TRACK_TIMES = ("memory", "tracked by", "written in", "protect all", "write", "scan and protect")
-_TIMES = ("memory", "touched in", "fetch", "install", "stall of an access")
+_STEPS = ("read", "queue", "fetch", "install", "resume")
+_TIMES = ("memory", "touched in", *_STEPS, "access", "99 %", "99.9 %", "longest")
 
 
 def svg(study: PostcopyStudy) -> str:
@@ -162,14 +163,14 @@ def _tracked(row: PrecopyRow, study: PostcopyStudy) -> tuple[str, ...]:
 
 
 def _times(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
-    figures = row.figures
-    units = max(1, figures.moved // figures.unit)
+    steps = {each.step: each for each in row.times}
+    whole = steps.get("access")
     return (
         _backing(row, study),
-        figures.pattern,
-        _time(figures.fetch_ns / units),
-        _time(figures.install_ns / units),
-        _time(figures.stall_ns / (figures.touched // 4096)),
+        row.figures.pattern,
+        *(_time(steps[step].p50) if step in steps else "" for step in _STEPS),
+        *((_time(whole.p50), _time(whole.p99), _time(whole.p99_9)) if whole else ("", "", "")),
+        _time(whole.longest) if whole else "",
     )
 
 
@@ -186,7 +187,9 @@ def _track_times(row: PrecopyRow, study: PostcopyStudy) -> tuple[str, ...]:
 
 
 def _times_heading(study: PostcopyStudy) -> str:
-    heading = "Times, means: of a written page, a round, a unit (without the link), a touched page"
+    heading = (
+        "Times: of tracking, means; of accesses that waited for a unit, medians without the link"
+    )
     if study.accel == "kvm":
         return heading
     return f"{heading}; emulated, they compare neither memories nor kernels"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -22,12 +23,18 @@ from harness.records.study import (
     PostcopyStudy,
     PrecopyFigures,
     PrecopyRow,
+    StepTimes,
 )
 from harness.store import rundir
+from harness.study import histogram
 
 _POSTCOPY = "c/postcopy.c"
 _PRECOPY = "c/precopy.c"
 _BASE_PAGE = 4096
+
+_TIMES = re.compile(
+    r"times: step=(?P<step>read|queue|fetch|install|resume|access) cells=(?P<cells>[0-9:,]{1,9000})"
+)
 
 _Figures = TypeVar("_Figures", PostcopyFigures, PrecopyFigures)
 
@@ -89,7 +96,7 @@ def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> Post
             else:
                 moved = list(_figures(result, "postcopy: ", PostcopyFigures))
                 wrong = _doubt(moved)
-                rows += [] if wrong else [_row(probe.name, one, link) for one in moved]
+                rows += [] if wrong else [_row(probe.name, moved[0], _times(result), link)]
             if wrong:
                 doubts.append(f"{test}: {wrong}")
                 absent.append(AbsentRow(probe=test, reason=wrong))
@@ -158,10 +165,35 @@ def _precopy_row(probe: str, figures: PrecopyFigures) -> PrecopyRow:
     )
 
 
-def _row(probe: str, figures: PostcopyFigures, link: LinkModel) -> PostcopyRow:
+def _times(result: KtapResult) -> tuple[StepTimes, ...]:
+    """Return the histograms in a test's output; lines that are not such are left out."""
+    found = []
+    for line in result.diagnostics:
+        match = _TIMES.fullmatch(line)
+        if match is None:
+            continue
+        try:
+            cells = histogram.parse(match["cells"])
+        except ValueError:
+            continue
+        p50, p99, p99_9, longest = (
+            histogram.percentile(cells, share) for share in (50, 99, 99.9, 100)
+        )
+        found.append(
+            StepTimes(
+                step=match["step"], cells=cells, p50=p50, p99=p99, p99_9=p99_9, longest=longest
+            )
+        )
+    return tuple(found)
+
+
+def _row(
+    probe: str, figures: PostcopyFigures, times: tuple[StepTimes, ...], link: LinkModel
+) -> PostcopyRow:
     return PostcopyRow(
         probe=probe,
         figures=figures,
+        times=times,
         fetch_seconds=link.seconds(figures.unit),
         amplification=figures.moved / figures.touched,
     )

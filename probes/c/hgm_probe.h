@@ -642,6 +642,21 @@ enum access { SEQUENTIAL, UNIFORM, ZIPF, MOVING };
 const char *access_name(enum access access);
 size_t access_page(enum access access, size_t pages, size_t thread, size_t step, uint64_t *state);
 
+/* ---- histogram.c: times, kept whole ------------------------------------ */
+
+/*
+ * Cell C counts times, in ns, from F on, and less than what F is for C + 1: F is C below
+ * HISTOGRAM_STEPS, else (S + C % S) << (C / S - 1), where S is HISTOGRAM_STEPS. Threads may
+ * add at the same time. The note has all cells that are not empty, as CELL:COUNT.
+ */
+#define HISTOGRAM_STEPS 16U
+#define HISTOGRAM_CELLS (HISTOGRAM_STEPS * 40) /* to an hour */
+struct histogram {
+	unsigned int counts[HISTOGRAM_CELLS];
+};
+void histogram_add(struct histogram *histogram, int64_t ns);
+void histogram_note(const struct histogram *histogram, const char *name);
+
 /* ---- pool.c: the pools of huge pages ---------------------------------- */
 
 /* nr_, free_, resv_ or surplus_hugepages of the chosen size. */

@@ -15,6 +15,7 @@
 
 #include "hgm_probe.h"
 
+#define READERS 2     /* threads that read messages and answer them */
 #define PUSH PMD_PAGE /* bytes that the background push asks for at most */
 #define WORDS (BASE_PAGE / sizeof(uint64_t))
 #define CHUNK 16UL    /* pages that the source writes at once */
@@ -33,7 +34,12 @@ static size_t filling; /* which test's contents these are: the file keeps those 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char *arrived, *touched; /* of each unit, of each page */
 static size_t faults, again, moved;
-static int64_t fetch_ns, install_ns;
+
+/* An access to a unit that has not arrived, step by step; INSTALL is in RESUME. */
+static struct histogram to_read, queued, fetching, installing, to_resume, accessing;
+static struct {
+	int64_t read, taken, fetched; /* of the message: read, and its turn come; the unit there */
+} *answered; /* by demand, of each unit */
 
 /* The first word of a page; word I after it is I more. */
 static uint64_t first_word(size_t page)
@@ -83,25 +89,41 @@ static void send_memory(void)
 	}
 }
 
-/* COUNT units from FIRST on, none of which has arrived. The lock is held. */
-static void bring(size_t first, size_t count)
+/* COUNT units from FIRST on, none of which has arrived: into the alias. The lock is held. */
+static void fetch(size_t first, size_t count)
 {
 	struct request request = { first * unit, count * unit };
-	int64_t start = now_ns(), fetched;
 
 	assert_bytes(write(ends[0], &request, sizeof(request)), sizeof(request));
 	assert_bytes(recv(ends[0], alias + request.offset, request.length, MSG_WAITALL),
 		     request.length);
-	fetched = now_ns();
-	fetch_ns += fetched - start;
-	assert_continue(uffd, primary + request.offset, request.length, 0,
-			(int64_t)request.length);
-	install_ns += now_ns() - fetched;
-	memset(arrived + first, 1, count);
-	moved += request.length;
 }
 
-/* A unit that has arrived faults: it was mapped meanwhile, or the kernel has unmapped it. The lock is held. */
+/* Maps them, and wakes the threads that wait for them. The lock is held. */
+static void install(size_t first, size_t count)
+{
+	size_t bytes = count * unit;
+
+	assert_continue(uffd, primary + first * unit, bytes, 0, (int64_t)bytes);
+	memset(arrived + first, 1, count);
+	moved += bytes;
+}
+
+/* One unit that a thread waits for, whose message was read at READ. The lock is held. */
+static void bring(size_t which, int64_t read)
+{
+	int64_t taken = now_ns(), fetched;
+
+	fetch(which, 1);
+	fetched = now_ns();
+	answered[which].read = read;
+	answered[which].taken = taken;
+	answered[which].fetched = fetched;
+	install(which, 1);
+	histogram_add(&installing, now_ns() - fetched);
+}
+
+/* A unit that has arrived faults: it was mapped meanwhile, or has been unmapped. The lock is held. */
 static void bring_again(size_t which)
 {
 	char *start = primary + which * unit;
@@ -115,37 +137,34 @@ static void bring_again(size_t which)
 	again++;
 }
 
-struct handler {
-	pthread_t thread;
-	int stop; /* eventfd */
-};
-
 static void *answer_faults(void *argument)
 {
-	const struct handler *handler = argument;
+	const int *stop = argument; /* an eventfd */
 	struct pollfd waiting[] = {
-		{ .fd = uffd, .events = POLLIN }, { .fd = handler->stop, .events = POLLIN },
+		{ .fd = uffd, .events = POLLIN }, { .fd = *stop, .events = POLLIN },
 	};
 	struct uffd_msg message;
 
 	while (poll(waiting, COUNT_OF(waiting), -1) > 0 && !waiting[1].revents) {
 		size_t which;
+		int64_t read_at;
 
 		if (read(uffd, &message, sizeof(message)) != sizeof(message))
 			continue;
+		read_at = now_ns();
 		which = (size_t)((char *)(uintptr_t)message.arg.pagefault.address - primary) / unit;
 		pthread_mutex_lock(&lock);
 		faults++;
 		if (arrived[which])
 			bring_again(which);
 		else
-			bring(which, 1);
+			bring(which, read_at);
 		pthread_mutex_unlock(&lock);
 	}
 	return NULL;
 }
 
-/* Brings what has not arrived of the first WORKLOAD_BYTES, in runs of at most PUSH, beside the faults. */
+/* Brings the rest of the first WORKLOAD_BYTES, in runs of at most PUSH, beside the faults. */
 static void push_rest(void)
 {
 	size_t most = unit < PUSH ? PUSH / unit : 1;
@@ -156,8 +175,10 @@ static void push_rest(void)
 		pthread_mutex_lock(&lock);
 		for (end = first; end < limit && !arrived[end]; end++)
 			;
-		if (end > first)
-			bring(first, end - first);
+		if (end > first) {
+			fetch(first, end - first);
+			install(first, end - first);
+		}
 		pthread_mutex_unlock(&lock);
 		end += end == first;
 	}
@@ -169,8 +190,22 @@ struct toucher {
 	pthread_t thread;
 	size_t number;
 	_Atomic size_t step, page; /* the access under way, and its page */
-	int64_t stall_ns;
 };
+
+/*
+ * An access to a unit that had not arrived, from START to END. Its steps are known if the
+ * message that was answered is its own, and not of a thread that came before.
+ */
+static void account(size_t which, int64_t start, int64_t end)
+{
+	histogram_add(&accessing, end - start);
+	if (answered[which].read < start)
+		return;
+	histogram_add(&to_read, answered[which].read - start);
+	histogram_add(&queued, answered[which].taken - answered[which].read);
+	histogram_add(&fetching, answered[which].fetched - answered[which].taken);
+	histogram_add(&to_resume, end - answered[which].fetched);
+}
 
 static void *touch_pages(void *argument)
 {
@@ -179,22 +214,24 @@ static void *touch_pages(void *argument)
 
 	for (size_t step = 0; step < WORKLOAD_STEPS; step++) {
 		size_t page = access_page(touching, pages, toucher->number, step, &state);
+		bool is_here = arrived[page * BASE_PAGE / unit];
 		int64_t start = now_ns();
 
 		toucher->page = page;
 		toucher->step = step;
 		*(volatile char *)(primary + page * BASE_PAGE);
-		toucher->stall_ns += now_ns() - start;
+		if (!is_here)
+			account(page * BASE_PAGE / unit, start, now_ns());
 		touched[page] = 1;
 		check_page_at(page);
 	}
 	return NULL;
 }
 
-/* Waits for a thread, and fails the test where its access hangs although no fault is being answered. */
+/* Waits for a thread; its access must not hang while no fault is being answered. */
 static void join_toucher(struct toucher *toucher)
 {
-	size_t step = WORKLOAD_STEPS, answered = 0;
+	size_t step = WORKLOAD_STEPS, seen = 0;
 	struct timespec limit;
 	int error;
 
@@ -208,12 +245,12 @@ static void join_toucher(struct toucher *toucher)
 			break;
 		pthread_mutex_lock(&lock);
 		unit_hit = toucher->page * BASE_PAGE / unit;
-		assert_that(toucher->step != step || faults != answered,
+		assert_that(toucher->step != step || faults != seen,
 			    "thread %zu hangs in page %zu, %s", toucher->number, toucher->page,
 			    arrived[unit_hit] ? "which UFFDIO_CONTINUE has mapped: it was not woken" :
 						"for which no fault message has come");
 		step = toucher->step;
-		answered = faults;
+		seen = faults;
 		pthread_mutex_unlock(&lock);
 	}
 	assert_error(error, 0);
@@ -243,14 +280,19 @@ static size_t touched_units(void)
 	return count;
 }
 
-static void report(bool push_too, int64_t stall_ns)
+static void report(bool push_too)
 {
 	size_t used = count_set(touched, pages) * BASE_PAGE;
 
 	probe_note("postcopy: backing=%s pattern=%s%s unit=%zu memory=%zu touched=%zu faults=%zu "
-		   "again=%zu moved=%zu fetch_ns=%ld install_ns=%ld stall_ns=%ld",
-		   backing_name(backing), access_name(touching), push_too ? "+push" : "", unit,
-		   length, used, faults, again, moved, (long)fetch_ns, (long)install_ns, (long)stall_ns);
+		   "again=%zu moved=%zu", backing_name(backing), access_name(touching),
+		   push_too ? "+push" : "", unit, length, used, faults, again, moved);
+	histogram_note(&to_read, "read");
+	histogram_note(&queued, "queue");
+	histogram_note(&fetching, "fetch");
+	histogram_note(&installing, "install");
+	histogram_note(&to_resume, "resume");
+	histogram_note(&accessing, "access");
 }
 
 static void register_primary(void)
@@ -266,14 +308,14 @@ static void register_primary(void)
 	uffd_register(uffd, primary, length, UFFDIO_REGISTER_MODE_MINOR);
 	arrived = calloc(length / unit, 1);
 	touched = calloc(pages, 1);
-	assert_that(arrived && touched, "no memory for %zu pages", pages);
+	answered = calloc(length / unit, sizeof(*answered));
+	assert_that(arrived && touched && answered, "no memory for %zu pages", pages);
 }
 
-/* Runs the threads, and the push if that is wanted; returns how long accesses took, in ns. */
-static int64_t touch_all(bool push_too)
+/* Runs the threads, and the push if that is wanted. */
+static void touch_all(bool push_too)
 {
 	struct toucher touchers[WORKLOAD_THREADS];
-	int64_t stall_ns = 0;
 
 	for (size_t i = 0; i < WORKLOAD_THREADS; i++) {
 		touchers[i] = (struct toucher){ .number = i };
@@ -281,18 +323,15 @@ static int64_t touch_all(bool push_too)
 	}
 	if (push_too)
 		push_rest();
-	for (size_t i = 0; i < WORKLOAD_THREADS; i++) {
+	for (size_t i = 0; i < WORKLOAD_THREADS; i++)
 		join_toucher(&touchers[i]);
-		stall_ns += touchers[i].stall_ns;
-	}
-	return stall_ns;
 }
 
-/* Post-copy of memory that is touched in one way; with PUSH_TOO, until WORKLOAD_BYTES have arrived. */
+/* Post-copy of memory touched in one way; with PUSH_TOO, until WORKLOAD_BYTES have arrived. */
 static void migrate(enum access access, bool push_too)
 {
-	struct handler handler = { .stop = eventfd(0, 0) };
-	int64_t stall_ns;
+	pthread_t readers[READERS];
+	int stop = eventfd(0, 0);
 	pid_t sender;
 
 	if (unit == length && (access != SEQUENTIAL || push_too))
@@ -303,14 +342,16 @@ static void migrate(enum access access, bool push_too)
 	assert_errno(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
 	sender = child_start(send_memory);
 	close(ends[1]);
-	assert_error(pthread_create(&handler.thread, NULL, answer_faults, &handler), 0);
-	stall_ns = touch_all(push_too);
-	assert_errno(eventfd_write(handler.stop, 1), 0);
-	pthread_join(handler.thread, NULL);
+	for (size_t i = 0; i < READERS; i++)
+		assert_error(pthread_create(&readers[i], NULL, answer_faults, &stop), 0);
+	touch_all(push_too);
+	assert_errno(eventfd_write(stop, 1), 0);
+	for (size_t i = 0; i < READERS; i++)
+		pthread_join(readers[i], NULL);
 	close(ends[0]);
 	child_end(sender);
 
-	report(push_too, stall_ns);
+	report(push_too);
 	assert_that(moved == (push_too ? arrived_bytes() : touched_units() * unit),
 		    "%zu bytes moved, expected %zu", moved,
 		    push_too ? arrived_bytes() : touched_units() * unit);

@@ -17,6 +17,7 @@
 
 #define ROUNDS 2
 #define PACE 16 /* writes of a thread for a round that is sent meanwhile */
+#define PACE_MS (4 * EVENT_MS)
 #define WORDS (BASE_PAGE / sizeof(uint64_t))
 #define SOFT_DIRTY (1ULL << 55) /* of a pagemap entry */
 
@@ -249,10 +250,10 @@ static void wait_for_writes(size_t count)
 
 	for (size_t i = 0; i < count / PACE; i++) {
 		clock_gettime(CLOCK_REALTIME, &limit);
-		limit.tv_sec += scaled_ms(EVENT_MS) / 1000;
+		limit.tv_sec += scaled_ms(PACE_MS) / 1000;
 		assert_that(sem_timedwait(&paces, &limit) == 0,
 			    "no thread ended %d writes in %d ms, %zu messages were answered", PACE,
-			    scaled_ms(EVENT_MS), figures.messages);
+			    scaled_ms(PACE_MS), figures.messages);
 	}
 }
 

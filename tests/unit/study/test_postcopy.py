@@ -19,8 +19,7 @@ LINK = LinkModel(round_trip_us=50.0, gbit=10.0)
 PROBE = "hgm/postcopy/1G"
 FIGURES = (
     "postcopy: backing=split pattern=uniform unit=4096 memory=1073741824 touched=8192 faults=3 "
-    "again=0 "
-    "moved=8192 fetch_ns=40000 install_ns=20000 stall_ns=100000"
+    "again=0 moved=8192"
 )
 
 TRACKED = (
@@ -61,6 +60,18 @@ def test_a_row_has_the_figures_and_what_follows_from_them() -> None:
     assert row.fetch_seconds == pytest.approx(50e-6 + 4096 * 8 / 10e9)
     assert (found.verdict, found.exit_code, found.reason) == ("PASS", 0, "1 probe passed")
     assert found.absent == ()
+
+
+def test_a_row_keeps_the_histograms_whole_and_leaves_out_what_is_none() -> None:
+    lines = (
+        "step=read cells=3:1",
+        "step=wait cells=3:1",
+        "step=fetch cells=3:0",
+        "step=access cells=",
+    )
+    (row,) = of("\n".join([FIGURES, *(f"times: {line}" for line in lines)])).rows
+    (times,) = row.times
+    assert (times.step, times.cells, times.p50, times.longest) == ("read", ((3, 1),), 4, 4)
 
 
 def test_the_link_makes_a_whole_gigabyte_wait() -> None:
@@ -159,13 +170,13 @@ def test_the_study_runs_what_the_probe_is_and_not_its_namesake() -> None:
 
 
 def test_the_table_keeps_counts_from_times() -> None:
-    text = "\n".join(report.lines(of(FIGURES)))
+    text = "\n".join(report.lines(of(f"{FIGURES}\ntimes: step=access cells=111:99,250:1")))
     counts, _, times = text.partition("\n\n")
     assert "hugetlb 1G, split" in counts
     assert "8 KiB" in counts
     assert "53.3 us" in counts
     assert "emulated" in times
-    assert "20 us" in times
+    assert "1.02 us" in times
     assert text.splitlines()[-2:] == ["record /runs/one", "PASS: 1 probe passed"]
 
 
