@@ -112,7 +112,8 @@ def _latest(reported: Sequence[Stack], seen: Sequence[Stack]) -> list[Stack]:
             reports.setdefault(stack.pid, stack)
     for pid, stack in reports.items():
         now = chosen.get(pid, stack)
-        still = now.cause is None or stack.functions[stack.cause or 0] in now.functions
+        known = (stack.cause or 0) + (stack.linked and stack.cause == 1)
+        still = now.cause is None or set(stack.functions[known : known + 1]) & set(now.functions)
         if still and not now.user:
             chosen[pid] = replace(stack, parent=now.parent)
     return list(chosen.values())

@@ -23,6 +23,9 @@ _CPU = re.compile(
 _PC = re.compile(
     r"RIP: (?:(?P<kernel>0010)|0033):(?P<at>\S+)|pc : (?:0x)?(?:[0-9a-f]+\Z|(?P<named>\S+))"
 )
+# Where the function at `pc` returns to, if it has called none itself: if it has no stack frame,
+# the trace of arm64 lacks that.
+_LINK = re.compile(r"lr : (?P<at>[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+)")
 _ARGUMENT = re.compile(r"(?:.*\bRDI: |.*\bx0 : )([0-9a-f]{16})\b")
 _FRAME = re.compile(r" *([A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[\w+\])?(?: \([A-Z]+\))?\Z")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*")
@@ -55,6 +58,7 @@ class Stack:
         user: whether the CPU was in user mode.
         interrupt: whether it was in the kernel for an interrupt of user mode only.
         argument: RDI or x0 of a CPU at the innermost function; 0 where it was not printed.
+        linked: whether the second frame is the link register's, which no trace has.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Stack:
     user: bool = False
     interrupt: bool = False
     argument: int = 0
+    linked: bool = False
 
     @property
     def functions(self) -> list[str]:
@@ -153,13 +158,17 @@ def _extend(stack: Stack, text: str) -> None:
                 stack.kernel, stack.frames, stack.argument = True, [at], 0
         else:
             _below_is_user_mode(stack)
-    elif (frame := _FRAME.match(text)) and not stack.user and frame[1] not in stack.frames[:1]:
+    elif (link := _LINK.match(text)) and stack.kernel and len(stack.frames) == 1:
+        if function(link["at"]) != function(stack.frames[0]):
+            stack.frames.append(link["at"])
+            stack.linked = True
+    elif (frame := _FRAME.match(text)) and not stack.user and frame[1] not in stack.frames[:2]:
         stack.frames.append(frame[1])
         if stack.cpu is not None and _INTERRUPTED_KERNEL.match(frame[1]):
             stack.kernel, stack.frames, stack.argument = True, [], 0
         elif stack.cpu is not None and _INTERRUPTED_USER.match(frame[1]):
             _below_is_user_mode(stack)
-    elif len(stack.frames) == 1 and not stack.argument and (found := _ARGUMENT.match(text)):
+    elif 1 <= len(stack.frames) <= 2 and not stack.argument and (found := _ARGUMENT.match(text)):
         stack.argument = int(found[1], 16)
 
 

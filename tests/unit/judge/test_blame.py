@@ -147,6 +147,34 @@ def test_an_interrupt_of_arm64_is_not_blamed_but_what_it_interrupts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("link", "caller"),
+    [
+        ("page_table_deadlock+0x94/0x98", "page_table_deadlock+0x94/0x98"),
+        ("hgm_crashes_write+0xc4/0xd8", "hgm_crashes_write+0xc4/0xd8"),
+        ("queued_spin_lock_slowpath+0x20/0x2c8", "hgm_crashes_write+0xc4/0xd8"),
+    ],
+)
+def test_the_caller_of_a_function_of_arm64_without_a_stack_frame(link: str, caller: str) -> None:
+    """As 6.12.118 printed it; the link register is the caller's, or of an earlier call."""
+    text = f"""\
+[   30.604585] CPU: 0 UID: 0 PID: 59 Comm: crash Not tainted 6.12.118 #1
+[   30.604749] Hardware name: linux,dummy-virt (DT)
+[   30.604855] pstate: 01000005 (nzcv daif -PAN -UAO -TCO +DIT -SSBS BTYPE=--)
+[   30.604887] pc : queued_spin_lock_slowpath+0x54/0x2c8
+[   30.604926] lr : {link}
+[   30.604948] sp : fff000000388bca0
+[   30.605410] x2 : 0000000000000000 x1 : 0000000000000001 x0 : ffffc1ffc00e2ee8
+[   30.605488] Call trace:
+[   30.605510]  queued_spin_lock_slowpath+0x54/0x2c8
+[   30.605540]  hgm_crashes_write+0xc4/0xd8
+[   30.605560]  vfs_write+0x84/0x2f0
+[   30.605578]  __arm64_sys_write+0x18/0x20
+"""
+    hang = blame.of_hang("crash", text, (), Capture(why="hang"))
+    assert hang.where == f"{caller}, waiting in queued_spin_lock_slowpath, on CPU 0"
+
+
+@pytest.mark.parametrize(
     ("level", "where"),
     [
         (3, "user mode, in the probe"),
