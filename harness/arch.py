@@ -117,12 +117,17 @@ class Drgn(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename
         top_table: the symbol of the kernel's top page table.
         loaded_at: the physical address of the symbol ``_text``.
         numbers_by_levels: further numbers of its vmcoreinfo, by the levels of page tables.
+        block: bytes of a block in QEMU's dumps: QEMU's guess of the largest page.
+        pt_regs: where blocks are not pages, what ``info registers`` calls the first members, of 8
+            bytes each, of ``struct pt_regs``.
     """
 
     name: str
     top_table: str
     loaded_at: int
     numbers_by_levels: dict[int, dict[str, int]]
+    block: int
+    pt_regs: tuple[str, ...]
 
 
 class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):

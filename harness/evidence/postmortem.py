@@ -92,7 +92,8 @@ def write(vmcore: Path, vmlinux_path: Path, release: str, guest: Arch, deadline:
     """
     path = vmcore.with_name("registers.txt")
     vcpu = registers.parse(path.read_text(), guest) if path.exists() else None
-    levels = (vcpu.levels if vcpu else None) or 4
+    # Those of arm64 are not in it; our kernels use all that QEMU's CPU offers.
+    levels = (vcpu.levels if vcpu else None) or max(guest.drgn.numbers_by_levels)
     argv = [sys.executable, "-P", "-m", _PROGRAM, str(vmcore), str(vmlinux_path)]
     argv += [release, guest.name, str(levels)]
     done = command.run(argv, deadline, ok=None)

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import drgn
@@ -31,6 +33,9 @@ from harness.judge import pagetable
 from harness.judge.source_path import below_tree
 
 _HUGETLB = 0x400000
+
+# Bytes of physical memory that an address can name.
+_PHYSICAL = 1 << 52
 
 # show_smap_vma_flags() of fs/proc/task_mmu.c has what smaps calls each bit of vm_flags: 64 times
 # two letters, in newer versions each with a NUL.
@@ -59,9 +64,12 @@ def main(argv: list[str]) -> int:
     except LookupError:
         _say(f"{vmlinux} has no debug information, so there are no types")
         return 3
+    needs, saved = arch(guest).drgn, Path(vmcore).with_name("registers.txt")
+    text = saved.read_text() if saved.exists() else ""
+    running = functools.partial(saved_registers, prog, needs, text)
     for title, part in (
-        ("the task that panicked", panicked),
-        ("all tasks", tasks),
+        ("the task that panicked", functools.partial(panicked, running=running)),
+        ("all tasks", functools.partial(tasks, running=running)),
         ("mutexes and rwsems that tasks wait for", lock_owners.lines),
         ("pools of huge pages", pools),
         ("hugetlb mappings", functools.partial(mappings, guest=guest, levels=int(levels))),
@@ -72,9 +80,34 @@ def main(argv: list[str]) -> int:
 
 def opened(vmcore: str, needs: Drgn, info: str) -> drgn.Program:
     """Return a program that has a memory dump, without symbols."""
-    prog = drgn.Program(drgn.Platform(drgn.Architecture[needs.name]), vmcoreinfo=info)
-    prog.set_core_dump(vmcore)
+    platform = drgn.Platform(drgn.Architecture[needs.name])
+    prog = drgn.Program(platform, vmcoreinfo=info)
+    if needs.block == pagetable.PAGE:
+        prog.set_core_dump(vmcore)
+        return prog
+    # libkdumpfile takes the blocks of a dump for pages, in page tables too: it reads physical
+    # memory, and drgn walks the tables.
+    blocks = info.replace(f"PAGESIZE={pagetable.PAGE}\n", f"PAGESIZE={needs.block}\n")
+    dump = drgn.Program(platform, vmcoreinfo=blocks)
+    dump.set_core_dump(vmcore)
+    prog.set_linux_kernel_custom(info, is_live=False)
+    prog.add_memory_segment(0, _PHYSICAL, lambda at, size, *_: dump.read(at, size, True), True)
     return prog
+
+
+def saved_registers(prog: Any, needs: Drgn, text: str, cpu: int) -> Any:
+    """Return the ``struct pt_regs`` of a vCPU, from what ``info registers -a`` showed.
+
+    Raises:
+        LookupError: if that does not have them.
+    """
+    mine = re.search(rf"^CPU#{cpu}\s*$(.*?)(?=^CPU#|\Z)", text, re.MULTILINE | re.DOTALL)
+    shown = dict(re.findall(r"\b(\w+)=([0-9a-f]+)\b", mine[1])) if mine else {}
+    if not needs.pt_regs or not shown.keys() >= set(needs.pt_regs):
+        raise LookupError(f"registers of CPU {cpu} were not saved")
+    values = b"".join(int(shown[name], 16).to_bytes(8, "little") for name in needs.pt_regs)
+    kind = prog.type("struct pt_regs")
+    return drgn.Object.from_bytes_(prog, kind, values.ljust(kind.size, b"\0"))
 
 
 def vmcoreinfo(symbols: drgn.Program, release: str, needs: Drgn, levels: int) -> str:
@@ -89,9 +122,7 @@ def vmcoreinfo(symbols: drgn.Program, release: str, needs: Drgn, levels: int) ->
     offset = symbols.symbol("_text").address - needs.loaded_at
     lines = [
         f"OSRELEASE={release}",
-        # QEMU's dumps of arm64 have blocks of 64 KiB whatever the kernel's pages are. drgn reads
-        # this number in hex, and libkdumpfile, which does not, keeps to the size in the header.
-        "PAGESIZE=0x1000",
+        f"PAGESIZE={pagetable.PAGE}",
         f"SYMBOL(swapper_pg_dir)={symbols.symbol(needs.top_table).address:x}",
         f"SYMBOL(mem_section)={symbols.symbol('mem_section').address:x}",
         *(f"NUMBER({name})={value}" for name, value in needs.numbers_by_levels[levels].items()),
@@ -101,22 +132,27 @@ def vmcoreinfo(symbols: drgn.Program, release: str, needs: Drgn, levels: int) ->
     return "".join(f"{line}\n" for line in lines)
 
 
-def panicked(prog: Any) -> Iterator[str]:
-    """Yield the task that panicked, with its stack."""
+def panicked(prog: Any, running: Callable[[int], Any]) -> Iterator[str]:
+    """Yield the task that panicked, with its stack.
+
+    Args:
+        prog: has the dump.
+        running: returns the registers of a CPU, where the dump has none.
+    """
     try:
         crashed = prog.crashed_thread()
     except LookupError as error:  # such as "panic_cpu is not set"
         yield f"none: {error}"
         return
     yield _task(crashed.object)
-    yield from _stack(crashed.stack_trace)
+    yield from _stack(prog, crashed.object, running)
 
 
-def tasks(prog: Any) -> Iterator[str]:
-    """Yield every task with its stack."""
+def tasks(prog: Any, running: Callable[[int], Any]) -> Iterator[str]:
+    """Yield every task with its stack; see `panicked`."""
     for task in for_each_task(prog):
         yield _task(task)
-        yield from _stack(lambda task=task: prog.stack_trace(task))  # type: ignore[misc]
+        yield from _stack(prog, task, running)
 
 
 def pools(prog: Any) -> Iterator[str]:
@@ -208,9 +244,12 @@ def _task(task: Any) -> str:
         return f"a task that cannot be read: {error}"
 
 
-def _stack(trace: Callable[[], Any]) -> Iterator[str]:
+def _stack(prog: Any, task: Any, running: Callable[[int], Any]) -> Iterator[str]:
     try:
-        frames = list(trace())
+        try:
+            frames = list(prog.stack_trace(task))
+        except LookupError:  # it runs, and the dump has no registers
+            frames = list(prog.stack_trace(running(int(task_cpu(task)))))
     except _UNREADABLE as error:
         yield f"  stack cannot be read: {error}"
         return

@@ -163,7 +163,7 @@ def test_vmcoreinfo_has_the_addresses_of_the_vmlinux(tmp_path: Path) -> None:
     info = vmcore_report.vmcoreinfo(symbolize.load(str(vmlinux)), "6.12.1", needs, levels=5)
     assert info.splitlines() == [
         "OSRELEASE=6.12.1",
-        "PAGESIZE=0x1000",
+        "PAGESIZE=4096",
         f"SYMBOL(swapper_pg_dir)={pgt.address:x}",
         f"SYMBOL(mem_section)={section.address:x}",
         "NUMBER(phys_base)=0",
