@@ -11,10 +11,14 @@ import click
 
 from harness.cli.options import (
     Command,
+    json_option,
     kernel_options,
     kernel_request,
+    markdown_option,
     open_context,
     probe_option,
+    require_dask,
+    show,
     subject_of,
     subject_options,
     timeout_option,
@@ -192,3 +196,58 @@ def bench_report(runs: int, probes: int, keep: Path, timeout: float) -> int:
         result = benchmarks.report(runs, probes, keep, context)
     click.echo(result.text())
     return 1 if result.exceeded() else 0
+
+
+@bench.command("cluster")
+@click.option(
+    "--recorded",
+    required=True,
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="A directory of runs, whose durations the cells get; repeatable.",
+)
+@click.option(
+    "--workers",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=(1, 16, 256, 1024),
+    show_default=True,
+    metavar="N",
+    help="How many workers are simulated; repeatable.",
+)
+@click.option("--cells", default=10_000, show_default=True, metavar="N", help="For each number.")
+@click.option(
+    "--sleep",
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each worker sleeps in total.",
+)
+@timeout_option
+@markdown_option
+@json_option
+def bench_cluster(
+    recorded: tuple[Path, ...],
+    workers: tuple[int, ...],
+    cells: int,
+    sleep: float,
+    timeout: float,
+    markdown: Path | None,
+    as_json: bool,
+) -> int:
+    """Measure what a cluster costs a cell.
+
+    Scheduler and client are real; the workers are simulated, many in a process, and their runs
+    sleep.
+    """
+    require_dask()
+    from harness.selfcheck import bench_cluster as benchmarks
+
+    seconds = benchmarks.durations(recorded)
+    with open_context(timeout) as context:
+        found = benchmarks.measure(seconds, workers, cells, sleep, context)
+    if markdown is not None:
+        markdown.write_text(benchmarks.text(found))
+    show(found, benchmarks.text(found).splitlines(), as_json=as_json)
+    return 0

@@ -52,7 +52,8 @@ def cluster_init(directory: Path) -> int:
 def cluster_scheduler(listen: str, tls: Path | None) -> int:
     """Run the scheduler.
 
-    It runs until it is interrupted. Prints its address once it listens. It keeps kernels and images for the workers in its cache.
+    Prints its address once it listens, and runs until it is interrupted. It keeps kernels and
+    images for the workers in its cache.
     """
     from harness.cluster.address import endpoint
 
@@ -84,7 +85,8 @@ def cluster_worker(
 ) -> int:
     """Run guests for a scheduler.
 
-    It ends with the scheduler at ADDRESS, or when it is interrupted. It says what this host has: cores, memory, disk, architectures, and KVM if it was seen to work.
+    It ends with the scheduler at ADDRESS, or when it is interrupted. It says what this host has:
+    cores, memory, disk, architectures, and KVM if it was seen to work.
     """
     from harness.cluster.address import endpoint
     from harness.context import Context

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path, PurePosixPath
 
 from harness.errors import InfrastructureError
@@ -18,16 +18,21 @@ def packed(root: Path, skip: Container[str] = ()) -> bytes:
         root: the file or directory.
         skip: names of files and directories in it that are left out, with all below them.
     """
+    files: dict[str, tuple[bytes, int]] = {}
+    for path in [root] if root.is_file() else sorted(root.rglob("*")):
+        name = path.relative_to(root) if root.is_dir() else Path(path.name)
+        if path.is_file() and not path.is_symlink() and not any(p in skip for p in name.parts):
+            files[str(name)] = path.read_bytes(), path.stat().st_mode & 0o755
+    return packed_files(files)
+
+
+def packed_files(files: Mapping[str, tuple[bytes, int]]) -> bytes:
+    """Return an uncompressed tar of files: contents and permissions by name."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        files = [root] if root.is_file() else sorted(each for each in root.rglob("*"))
-        for path in files:
-            name = path.relative_to(root) if root.is_dir() else Path(path.name)
-            if path.is_symlink() or not path.is_file() or any(part in skip for part in name.parts):
-                continue
-            data = path.read_bytes()
-            entry = tarfile.TarInfo(str(name))
-            entry.size, entry.mode = len(data), path.stat().st_mode & 0o755
+        for name, (data, mode) in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), mode
             tar.addfile(entry, io.BytesIO(data))
     return whole.getvalue()
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import queue
 import secrets
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ TRIES, HOSTS = 2, 2
 _WAITING = 2
 
 #: Seconds after which it is looked whether the workers are still the same.
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 2.0
 
 _CONNECT_SECONDS = 20.0
 
@@ -80,6 +81,9 @@ class DaskCluster:
         self._away: dict[Path, _Away] = {}
         self._ended: queue.SimpleQueue[tuple[Path, _Try]] = queue.SimpleQueue()
         self._archives: dict[Path, str] = {}
+        self._given: set[str] = set()
+        self._known: Mapping[str, Mapping[str, Any]] = {}
+        self._looked = -_LOOK_SECONDS
         #: Addresses of workers that get no more tasks: they failed twice with one that another did.
         self.marked: set[str] = set()
         self._alone = False
@@ -104,7 +108,7 @@ class DaskCluster:
                 hint="`hgm cluster status` shows what they have",
             )
         with self._explained():
-            digests = self._given(inputs.roots(wanted.made_of))
+            digests = self._give(inputs.roots(wanted.made_of))
             task = ClusterTask(
                 harness=harness.__version__, guests=wanted, inputs=digests, seconds=seconds
             )
@@ -151,24 +155,29 @@ class DaskCluster:
         """
         if self._client.status != "running":
             raise self._gone()
-        with self._explained():
-            found = self._client.scheduler_info()["workers"]
-        return {
-            address: each
-            for address, each in found.items()
-            if needs.CPUS in each["resources"] and address not in self.marked
-        }
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            with self._explained():
+                found = self._client.scheduler_info()["workers"]
+            self._known = {
+                address: each for address, each in found.items() if needs.CPUS in each["resources"]
+            }
+            self._looked = time.monotonic()
+        if not self.marked:
+            return self._known
+        return {at: each for at, each in self._known.items() if at not in self.marked}
 
-    def _given(self, roots: Collection[Path]) -> dict[str, str]:
+    def _give(self, roots: Collection[Path]) -> dict[str, str]:
         """Have the scheduler keep inputs, unless it has them, and return the hash of each."""
         for root in roots:
             if root not in self._archives:
                 self._archives[root] = hashlib.sha256(inputs.packed(root)).hexdigest()
         digests = {str(root): self._archives[root] for root in roots}
-        lacking = self._ask("hgm_lacking", digests=sorted(set(digests.values())))
+        unsure = set(digests.values()) - self._given
+        lacking = self._ask("hgm_lacking", digests=sorted(unsure)) if unsure else ()
         for root in roots:
             if self._archives[root] in lacking:
                 self._put(root)
+        self._given |= unsure
         return digests
 
     def _put(self, root: Path) -> None:
@@ -242,6 +251,7 @@ class DaskCluster:
         Returns:
             Whether it is; else it is with the cluster no more.
         """
+        self._looked = -_LOOK_SECONDS  # it may be gone
         away.failures[told.address] += 1
         away.failed.append(f"{told.host} failed with it: {why}")
         workers = self._workers()

@@ -133,13 +133,18 @@ def run_task(key: str, task: bytes, run_dir: bytes) -> tuple[bytes, bytes]:
     worker = get_worker()
     told = TaskResult(address=worker.address, host=str(worker.name))
     try:
-        return to_json(told), _finished(key, from_json(task, ClusterTask), run_dir, worker)
+        return to_json(told), finished(key, from_json(task, ClusterTask), run_dir, worker)
     except (HarnessError, OSError) as error:
         line = error.line() if isinstance(error, HarnessError) else str(error)
         return to_json(msgspec.structs.replace(told, error=line)), b""
 
 
-def _finished(key: str, task: ClusterTask, run_dir: bytes, worker: Worker) -> bytes:
+def finished(key: str, task: ClusterTask, run_dir: bytes, worker: Worker) -> bytes:
+    """Return a run's directory once its guests have run; see `run_task`.
+
+    Raises:
+        InfrastructureError: if there is no record of how they ended.
+    """
     if task.harness != harness.__version__:
         raise InfrastructureError(
             f"the worker has hgm {harness.__version__}, and the client {task.harness}"
