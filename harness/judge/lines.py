@@ -97,6 +97,14 @@ def stamp_seconds(text: str) -> float | None:
     return float(match[0].split("[", 1)[1].split("]", 1)[0]) if match else None
 
 
+def stamps(text: str, length: int | None = None) -> list[float]:
+    """Return the times in the stamps of a text's lines that begin in its first ``length`` bytes."""
+    found = (
+        stamp_seconds(line.text) for line in split(text) if length is None or line.offset < length
+    )
+    return [seconds for seconds in found if seconds is not None]
+
+
 def short(text: str, limit: int = _SHORT) -> str:
     """Return a text as one line of at most ``limit`` characters."""
     line = clean(" ".join(text.split()))

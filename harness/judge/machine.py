@@ -73,7 +73,8 @@ def divide(
     excused = {splat.offset for splat in theirs_too}
     for span in stalled:
         meanwhile = [s for s in splats if span.console_from <= s.offset < span.console_to]
-        excused |= {splat.offset for splat in starvation.excused(meanwhile, span.host)}
+        stamps = lines.stamps(lines.decode(console[span.console_from : span.console_to]))
+        excused |= {splat.offset for splat in starvation.excused(meanwhile, span.host, stamps)}
     return BootSplats(
         tuple(splat for splat in splats if splat.offset not in excused),
         tuple(splat for splat in splats if splat.offset in excused),

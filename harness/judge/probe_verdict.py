@@ -61,7 +61,7 @@ from harness.judge import (
 )
 from harness.judge.known_issues import Explainer
 from harness.judge.ktap_document import KtapDocument
-from harness.judge.lines import clean, short
+from harness.judge.lines import clean, short, stamps
 from harness.judge.partial import PartialVerdict, and_more, stderr_note
 from harness.records.known_issue import KnownIssue
 from harness.records.probe import (
@@ -149,7 +149,8 @@ def judge_probe(
     if verdict is None:
         verdict = _judge_output(evidence, document, subtests, bad, text, stderr)
         judged_leaks = leaks if evidence.rules == "ktap" else ()
-        excused = starvation.excused(splats, evidence.host, evidence.timeout_scale)
+        seconds = stamps(console.text, console.length)
+        excused = starvation.excused(splats, evidence.host, seconds, evidence.timeout_scale)
         faults = [
             *_checkpoint_faults(text, checkpoints, known),
             *_leak_faults(judged_leaks, known),
@@ -159,9 +160,12 @@ def judge_probe(
             own = [verdict.reason] if verdict.status == "FAIL" else []
             verdict = PartialVerdict("FAIL", "; ".join([*own, *faults]))
         elif excused and verdict.status != "FAIL":
-            slow = f"the guest is {evidence.timeout_scale:g} times slower than the reference"
-            little = starvation.remark(evidence.host) or slow
-            verdict = PartialVerdict("LOST", "; ".join([*_splat_faults(excused, known), little]))
+            if starvation.clock_was_fast(seconds, evidence.host):
+                why = "the guest's clock went ahead of the host's"
+            else:
+                slow = f"the guest is {evidence.timeout_scale:g} times slower than the reference"
+                why = starvation.remark(evidence.host) or slow
+            verdict = PartialVerdict("LOST", "; ".join([*_splat_faults(excused, known), why]))
         elif known.names and verdict.status != "FAIL":
             verdict = PartialVerdict("KNOWN", known.reason())
     return ProbeResult(

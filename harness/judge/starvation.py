@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from harness.judge import dmesg
 from harness.records.probe import HostLoad, Splat
@@ -15,6 +15,9 @@ STARVED = 0.1
 
 #: Below this share a reason mentions the host.
 SHORT = 0.5
+
+#: So much faster than the host's a guest's clock does not run unless it was set wrongly.
+_FAST = 1.2
 
 #: vCPUs that wanted less of the wall time than this were idle: how little they got says nothing.
 _IDLE = 0.02
@@ -39,8 +42,26 @@ def starved(host: HostLoad | None) -> bool:
     return got is not None and got < STARVED
 
 
+def clock_was_fast(stamps: Sequence[float], host: HostLoad | None) -> bool:
+    """Return whether a guest's clock went ahead of the host's.
+
+    A kernel measures the speed of its clock against a timer while it boots. Where the host gave it
+    no CPU then, the result is wrong, and all its timeouts are too short by that factor.
+
+    Args:
+        stamps: of what the guest wrote while ``host`` was measured, seconds of its clock.
+        host: has that time by the host's clock.
+    """
+    if host is None or not stamps:
+        return False
+    return max(stamps) - min(stamps) > _FAST * host.seconds + 1
+
+
 def excused(
-    splats: Iterable[Splat], host: HostLoad | None, timeout_scale: float = 1.0
+    splats: Iterable[Splat],
+    host: HostLoad | None,
+    stamps: Sequence[float] = (),
+    timeout_scale: float = 1.0,
 ) -> tuple[Splat, ...]:
     """Return the splats that say nothing about the kernel: a starved guest's lack of progress.
 
@@ -50,10 +71,12 @@ def excused(
     Args:
         splats: what the kernel reported.
         host: what the guest got meanwhile.
+        stamps: of what it wrote meanwhile.
         timeout_scale: how much slower than the reference it was before its first probe.
     """
     stuck = tuple(splat for splat in splats if splat.kind in dmesg.STUCK)
-    return stuck if starved(host) or timeout_scale * STARVED >= 1 else ()
+    slow = starved(host) or timeout_scale * STARVED >= 1
+    return stuck if slow or clock_was_fast(stamps, host) else ()
 
 
 def remark(host: HostLoad | None) -> str:

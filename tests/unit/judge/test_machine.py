@@ -85,6 +85,17 @@ def test_a_title_without_a_place_must_be_the_same_but_for_numbers() -> None:
     assert divided(console, DEBIAN + splat("BUG: scheduling while atomic: rcu/9") + INIT)[1] == []
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(25.0, ["rcu-stall"]), (23.0, [])])
+def test_a_stall_by_a_clock_that_is_too_fast_is_the_machines(
+    seconds: float, expected: list[str]
+) -> None:
+    console = BANNER + INIT + STALL
+    host = HostLoad(seconds=seconds, vcpus=(VcpuTime(ran=seconds, waited=0.0),))
+    stalled = Stalled(console_from=0, console_to=len(console), host=host)
+    found = machine.divide(dmesg.scan(console), console.encode(), b"", [stalled])
+    assert [each.kind for each in found.kernel] == expected
+
+
 STALL = "[   30.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:\n"
 LATE = splat("WARNING: CPU: 0 PID: 0 at mm/page_alloc.c:77 free_area_init+0x1/0x99", 40.0)
 

@@ -122,6 +122,19 @@ def test_a_stall_of_a_starved_guest_is_not_the_kernels(
     assert failed.status == "FAIL"
 
 
+@pytest.mark.parametrize(("after_the_probe", "status"), [(False, "LOST"), (True, "FAIL")])
+def test_a_stall_by_a_clock_that_was_too_fast_during_the_probe_is_not_the_kernels(
+    after_the_probe: bool, status: Status
+) -> None:
+    stall, later = STALL, "[  131.000000] later\n"  # 122 seconds in the 100 of ALONE
+    length = len(stall) if after_the_probe else len(stall + later)
+    exited = msgspec.structs.replace(EVIDENCE, ended="exit", exit_code=0, host=ALONE)
+    text = "KTAP version 1\n1..1\nok 1 a\n"
+    result = judge_probe(exited, text, "", ConsoleSlice(stall + later, length))
+    assert result.status == status
+    assert ("clock went ahead" in result.reason) is (status == "LOST")
+
+
 @pytest.mark.parametrize(("scale", "status"), [(9.9, "FAIL"), (10.0, "LOST")])
 def test_a_stall_of_a_guest_that_was_slow_before_the_probe_is_not_the_kernels(
     scale: float, status: Status
