@@ -52,11 +52,7 @@ def cluster_init(directory: Path) -> int:
 def cluster_scheduler(listen: str, tls: Path | None) -> int:
     """Run the scheduler.
 
-<<<<<<< HEAD
     Prints its address once it listens, and runs until it is interrupted. It keeps kernels and
-=======
-    It runs until it is interrupted, prints its address once it listens, and keeps kernels and
->>>>>>> eb2a4d4 (judge: a stall by a clock that ran ahead of the host's says nothing)
     images for the workers in its cache.
     """
     from harness.cluster.address import endpoint
