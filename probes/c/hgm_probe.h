@@ -288,6 +288,13 @@ char *map_at(char *start, size_t length, int flags, int fd);
 void unmap(void *start, size_t length);
 
 /*
+ * Writes a function that returns 42, of FUNCTION bytes. Skips on an architecture whose
+ * machine code is not known.
+ */
+#define FUNCTION 8
+void put_function(char *at);
+
+/*
  * Memory of one kind: --memory hugetlb, shmem, anonymous or thp. UNIT is what the
  * kernel maps by one entry: a huge page, a base page, or a transparent huge page.
  */

@@ -111,17 +111,17 @@ static void marks_hold(void)
 	touch_end(&touch);
 }
 
-/* Runs one return instruction in a base page. */
 static void executable(void)
 {
 	int uffd;
 	char *start = map_mixed(0, 0, &uffd);
-	char *last = start + huge_size() - 0x800;
+	char *places[] = { start + BASE_PAGE + 0x100, start + huge_size() - 0x800 };
 
-	start[BASE_PAGE + 0x100] = *last = (char)0xc3;
+	for (size_t i = 0; i < COUNT_OF(places); i++)
+		put_function(places[i]);
 	protect(start, PROT_READ | PROT_WRITE | PROT_EXEC);
-	((void (*)(void))(uintptr_t)(start + BASE_PAGE + 0x100))();
-	((void (*)(void))(uintptr_t)last)();
+	for (size_t i = 0; i < COUNT_OF(places); i++)
+		assert_that(((int (*)(void))(uintptr_t)places[i])() == 42, "the function returns another number than 42");
 	check_pages(start, 1, 1, FILLING);
 }
 

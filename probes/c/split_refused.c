@@ -45,6 +45,20 @@ static void unaligned(void)
 	assert_flag(start, "hm", false);
 }
 
+/* arm64 has pages of 64 KiB and 32 MiB, which 16 contiguous entries map. */
+static void each_size(void)
+{
+	size_t sizes[MAX_SIZES], count = offered_sizes(sizes);
+
+	for (size_t i = 0; i < count; i++) {
+		bool one_entry = sizes[i] == PUD_PAGE || sizes[i] == PMD_PAGE;
+		int error = advice_error(sizes[i], MADV_SPLIT);
+
+		assert_that(!error || (!one_entry && error == EINVAL),
+			    "MADV_SPLIT of a page of %zu kB: %s", sizes[i] >> 10, error_name(error));
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -53,6 +67,8 @@ int main(int argc, char **argv)
 		{ "MADV_SPLIT of ordinary anonymous memory is EINVAL", anonymous },
 		{ "MADV_SPLIT of a shared mapping of an ordinary file is EINVAL", ordinary_file },
 		{ "MADV_SPLIT of part of a huge page is EINVAL", unaligned },
+		{ "MADV_SPLIT takes all sizes but those of contiguous entries, or is EINVAL there",
+		  each_size },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -233,6 +233,23 @@ void memory_fill(enum memory_kind kind, char *start, size_t count, unsigned int 
 		fill_pages(start + i * memory_unit(kind), 0, 1, seed);
 }
 
+void put_function(char *at)
+{
+#if defined(__x86_64__)
+	static const unsigned char code[FUNCTION] = { 0xb8, 42, 0, 0, 0, 0xc3 };
+#elif defined(__aarch64__)
+	static const unsigned char code[FUNCTION] = { 0x40, 0x05, 0x80, 0x52, 0xc0, 0x03, 0x5f, 0xd6 };
+#elif defined(__riscv)
+	static const unsigned char code[FUNCTION] = { 0x13, 0x05, 0xa0, 0x02, 0x67, 0x80, 0x00, 0x00 };
+#else
+	static const unsigned char code[FUNCTION];
+
+	probe_skip("the machine code of this architecture is not known");
+#endif
+	memcpy(at, code, FUNCTION);
+	__builtin___clear_cache(at, at + FUNCTION);
+}
+
 void unmap(void *start, size_t length)
 {
 	assert_that(munmap(start, length) == 0, "munmap of %s: %s", range_text(length),
