@@ -17,7 +17,7 @@ from harness import command
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, InfrastructureError
 from harness.progress import Progress, Silent
-from harness.records.base import Record
+from harness.records.base import Record, decode
 from harness.sizes import parse_size
 from harness.workspace import Workspace, atomic_write
 
@@ -186,7 +186,7 @@ def _memory(workspace: Workspace) -> Path:
 def _sizes(workspace: Workspace) -> dict[str, _KnownSize]:
     """Return the remembered sizes by path; none if there are none, or their file is damaged."""
     try:
-        return msgspec.json.decode(_memory(workspace).read_bytes(), type=dict[str, _KnownSize])
+        return decode(_memory(workspace).read_bytes(), dict[str, _KnownSize])
     except (FileNotFoundError, msgspec.DecodeError):
         return {}
 

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
+# msgspec 0.22 crashes where two threads use a type for the first time at once.
+_decoding = threading.Lock()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,6 +18,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+AnyType = TypeVar("AnyType")
+
+
+def decode(data: bytes, kind: type[AnyType]) -> AnyType:
+    """Return what JSON has, in any thread.
+
+    Raises:
+        msgspec.DecodeError: if the data is not JSON, or not of this type.
+    """
+    with _decoding:
+        return msgspec.json.decode(data, type=kind)
 
 
 def to_json(record: Record) -> bytes:
@@ -27,7 +42,7 @@ def from_json(data: bytes, kind: type[AnyRecord]) -> AnyRecord:
     Raises:
         msgspec.DecodeError: if the data is not JSON, or not such a record.
     """
-    return msgspec.json.decode(data, type=kind)
+    return decode(data, kind)
 
 
 def read_json(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:

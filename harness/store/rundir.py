@@ -40,7 +40,7 @@ from typing import Any, Unpack
 import msgspec
 
 from harness.errors import RecordError, SpecError, no_space
-from harness.records.base import AnyRecord, to_json
+from harness.records.base import AnyRecord, decode, to_json
 from harness.records.machine import GuestOrigin
 from harness.records.outcome import Outcome
 from harness.records.probe import (
@@ -340,7 +340,7 @@ def parse(data: bytes, path: Path | str) -> RunRecord:
         RecordError: if they are damaged, or not of a version that this program reads.
     """
     try:
-        schema = msgspec.json.decode(data, type=_Header).schema
+        schema = decode(data, _Header).schema
     except msgspec.DecodeError as error:
         raise RecordError(f"{path} is damaged, or not the record of a run: {error}") from None
     if not _OLDEST <= schema <= SCHEMA:
@@ -448,7 +448,7 @@ def _parse(
 ) -> AnyRecord:
     try:
         if upgraded is None:
-            return msgspec.json.decode(data, type=kind)
+            return decode(data, kind)
         return msgspec.convert(upgraded(msgspec.json.decode(data, type=dict[str, Any])), kind)
     except (msgspec.DecodeError, AttributeError, TypeError) as error:
         raise RecordError(f"{path} is damaged: {error}") from None
