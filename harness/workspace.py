@@ -127,7 +127,7 @@ class Workspace:
     def sweep(self) -> None:
         """Remove the unfinished directories of processes that have ended."""
         for path in self.room("tmp").iterdir():
-            owner = path.name.split(".")[-2]
+            _, _, owner = path.stem.rpartition(".")
             if owner.isdigit() and not Path("/proc", owner).exists():
                 shutil.rmtree(path, ignore_errors=True)
 
