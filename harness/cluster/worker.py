@@ -46,6 +46,8 @@ _SCHEDULER_SECONDS = 60.0
 _LEFT_BEHIND = frozenset({"vmcore"})
 
 _running: dict[str, command.Process] = {}
+#: Keys of tasks that were dropped while they ran, maybe before they had a process.
+_dropped: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -60,6 +62,8 @@ class Canceller(WorkerPlugin):
         if finish in ("cancelled", "released", "forgotten"):
             with _lock:
                 process = _running.get(str(key))
+                if start == "executing":
+                    _dropped.add(str(key))
             if process is not None:
                 process.kill()
 
@@ -178,11 +182,14 @@ def _run(key: str, argv: Sequence[str], limit: Deadline) -> None:
     with command.start(argv, stderr=sys.stderr.buffer) as process:
         with _lock:
             _running[key] = process
+            if key in _dropped:
+                process.kill()
         try:
             code = process.wait(limit)
         finally:
             with _lock:
                 del _running[key]
+                _dropped.discard(key)
     if code == 128 + signal.SIGKILL:
         raise InfrastructureError("the process of the run was killed")
     if code != 0:

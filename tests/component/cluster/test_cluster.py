@@ -22,7 +22,7 @@ from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
 from harness.store import rundir
 from tests.component.cluster import fakes
-from tests.component.cluster.conftest import Hosts
+from tests.component.cluster.conftest import Hosts, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +112,21 @@ def test_the_scheduler_is_lost_and_the_round_goes_on_with_another(
         result = fakes.night(context, tmp_path, fakes.planned(10, 0.4))
     assert_one_verdict_each(result, tmp_path, 10)
     assert (result.round, ran_on(tmp_path)["its guests ran on one"]) == (1, len(before))
+
+
+def test_the_client_is_killed_and_its_runs_end_on_the_workers(hosts: Hosts, tmp_path: Path) -> None:
+    _, address = hosts.scheduler("s", "--listen", "127.0.0.1:0")
+    hosts.worker("one", address)
+    words = ("-m", "tests.component.cluster.fakes", "client", address, str(tmp_path), "2", "600")
+    killed = hosts.start("client", *words)
+    cells = tmp_path / "cache-one/tmp"
+    wait_for(lambda: " ".join(map(str, cells.glob("cell.*/task.json"))), "a run on the worker")
+    killed.kill()
+    wait_for(lambda: "" if list(cells.glob("cell.*")) else "none", "the end of the runs")
+    assert not [record for record in records(tmp_path) if state.counts(record)]
+    with fakes.on(address, tmp_path) as context:
+        result = fakes.night(context, tmp_path, fakes.planned(2, 0.1))
+    assert_one_verdict_each(result, tmp_path, 2)
 
 
 def test_a_host_that_fails_twice_with_what_another_does_gets_no_more_runs(
