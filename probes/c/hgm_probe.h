@@ -618,13 +618,12 @@ void assert_resident(void *start, size_t count, size_t want);
  * shmem, shmem-thp, shmem-thp-mlock. It has WORKLOAD_BYTES, or one huge page where that is more.
  */
 enum backing { BACKING_HUGE, BACKING_SPLIT, BACKING_SHMEM, BACKING_THP, BACKING_THP_LOCKED };
-#define BACKING_NAMES "huge|split|shmem|shmem-thp|shmem-thp-mlock"
-#define BACKING_ARGUMENT { "--backing", BACKING_NAMES, \
-	"the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages" }
 #define WORKLOAD_BYTES (4 * PMD_PAGE)
 
 /* What --backing names; ends the program with code 2 if it names none. */
 enum backing backing_of(int argc, char **argv);
+/* What the probes of a workload have in common: all but the tests, their setup and what they ask. */
+struct probe workload_probe(enum backing backing);
 const char *backing_name(enum backing backing);
 bool backing_is_hugetlb(enum backing backing);
 bool backing_is_thp(enum backing backing);

@@ -418,17 +418,12 @@ int main(int argc, char **argv)
 		{ "post-copy with a background push moves each unit once, and its contents are the source's",
 		  until_resident },
 	};
-	static const struct probe_argument arguments[] = { BACKING_ARGUMENT, { 0 } };
+	struct probe probe;
 
 	backing = backing_of(argc, argv);
-	return probe_main(argc, argv, &(struct probe){
-		.tests = tests,
-		.count = COUNT_OF(tests),
-		.pages = backing_is_hugetlb(backing),
-		.pages_small = backing_is_hugetlb(backing) ? 4 : 0,
-		.arguments = arguments,
-		.needs_hgm = backing == BACKING_SPLIT,
-		.setup = make_memory,
-		.test_ms = 60000,
-	});
+	probe = workload_probe(backing);
+	probe.tests = tests;
+	probe.count = COUNT_OF(tests);
+	probe.setup = make_memory;
+	return probe_main(argc, argv, &probe);
 }

@@ -412,18 +412,13 @@ int main(int argc, char **argv)
 		{ "pre-copy by synchronous write protection misses no write of threads that go on",
 		  sync_live },
 	};
-	static const struct probe_argument arguments[] = { BACKING_ARGUMENT, { 0 } };
+	struct probe probe;
 
 	backing = backing_of(argc, argv);
-	return probe_main(argc, argv, &(struct probe){
-		.tests = tests,
-		.count = COUNT_OF(tests),
-		.pages = backing_is_hugetlb(backing),
-		.pages_small = backing_is_hugetlb(backing) ? 4 : 0,
-		.arguments = arguments,
-		.needs_hgm = backing == BACKING_SPLIT,
-		.asks = backing == BACKING_SPLIT ? PROMISE(WP_BASE_PAGES) : 0,
-		.setup = make_memory,
-		.test_ms = 60000,
-	});
+	probe = workload_probe(backing);
+	probe.tests = tests;
+	probe.count = COUNT_OF(tests);
+	probe.setup = make_memory;
+	probe.asks = backing == BACKING_SPLIT ? PROMISE(WP_BASE_PAGES) : 0;
+	return probe_main(argc, argv, &probe);
 }

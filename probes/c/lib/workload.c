@@ -7,6 +7,7 @@
 
 #include "library.h"
 
+#define BACKING_NAMES "huge|split|shmem|shmem-thp|shmem-thp-mlock"
 #define WINDOW 16UL /* pages of the working set that moves */
 
 static const char *const backings[] = {
@@ -27,6 +28,23 @@ enum backing backing_of(int argc, char **argv)
 			return i;
 	fprintf(stderr, "%s: --backing %s is not one of " BACKING_NAMES "\n", argv[0], name);
 	exit(2);
+}
+
+struct probe workload_probe(enum backing backing)
+{
+	static const struct probe_argument arguments[] = {
+		{ "--backing", BACKING_NAMES,
+		  "the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages" },
+		{ 0 },
+	};
+
+	return (struct probe){
+		.pages = backing_is_hugetlb(backing),
+		.pages_small = backing_is_hugetlb(backing) ? 4 : 0,
+		.arguments = arguments,
+		.needs_hgm = backing == BACKING_SPLIT,
+		.test_ms = 60000,
+	};
 }
 
 const char *backing_name(enum backing backing)
