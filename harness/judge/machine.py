@@ -74,7 +74,8 @@ def divide(
     for span in stalled:
         meanwhile = [s for s in splats if span.console_from <= s.offset < span.console_to]
         stamps = lines.stamps(lines.decode(console[span.console_from : span.console_to]))
-        excused |= {splat.offset for splat in starvation.excused(meanwhile, span.host, stamps)}
+        if starvation.excuse(span.host, stamps):
+            excused |= {splat.offset for splat in starvation.stuck(meanwhile)}
     return BootSplats(
         tuple(splat for splat in splats if splat.offset not in excused),
         tuple(splat for splat in splats if splat.offset in excused),

@@ -150,7 +150,8 @@ def judge_probe(
         verdict = _judge_output(evidence, document, subtests, bad, text, stderr)
         judged_leaks = leaks if evidence.rules == "ktap" else ()
         seconds = stamps(console.text, console.length)
-        excused = starvation.excused(splats, evidence.host, seconds, evidence.timeout_scale)
+        excuse = starvation.excuse(evidence.host, seconds, evidence.timeout_scale)
+        excused = starvation.stuck(splats) if excuse else ()
         faults = [
             *_checkpoint_faults(text, checkpoints, known),
             *_leak_faults(judged_leaks, known),
@@ -160,12 +161,7 @@ def judge_probe(
             own = [verdict.reason] if verdict.status == "FAIL" else []
             verdict = PartialVerdict("FAIL", "; ".join([*own, *faults]))
         elif excused and verdict.status != "FAIL":
-            if starvation.clock_was_fast(seconds, evidence.host):
-                why = "the guest's clock went ahead of the host's"
-            else:
-                slow = f"the guest is {evidence.timeout_scale:g} times slower than the reference"
-                why = starvation.remark(evidence.host) or slow
-            verdict = PartialVerdict("LOST", "; ".join([*_splat_faults(excused, known), why]))
+            verdict = PartialVerdict("LOST", "; ".join([*_splat_faults(excused, known), excuse]))
         elif known.names and verdict.status != "FAIL":
             verdict = PartialVerdict("KNOWN", known.reason())
     return ProbeResult(

@@ -57,26 +57,27 @@ def clock_was_fast(stamps: Sequence[float], host: HostLoad | None) -> bool:
     return max(stamps) - min(stamps) > _FAST * host.seconds + 1
 
 
-def excused(
-    splats: Iterable[Splat],
-    host: HostLoad | None,
-    stamps: Sequence[float] = (),
-    timeout_scale: float = 1.0,
-) -> tuple[Splat, ...]:
-    """Return the splats that say nothing about the kernel: a starved guest's lack of progress.
+def stuck(splats: Iterable[Splat]) -> tuple[Splat, ...]:
+    """Return the splats that report a lack of progress."""
+    return tuple(splat for splat in splats if splat.kind in dmesg.STUCK)
+
+
+def excuse(host: HostLoad | None, stamps: Sequence[float], timeout_scale: float = 1.0) -> str:
+    """Return why a reported lack of progress says nothing about the kernel; empty if it does.
 
     A lack of progress is reported after half a minute or more, so that in a short probe most of
     it was before: what the guest's speed was then counts as well.
 
     Args:
-        splats: what the kernel reported.
         host: what the guest got meanwhile.
         stamps: of what it wrote meanwhile.
         timeout_scale: how much slower than the reference it was before its first probe.
     """
-    stuck = tuple(splat for splat in splats if splat.kind in dmesg.STUCK)
-    slow = starved(host) or timeout_scale * STARVED >= 1
-    return stuck if slow or clock_was_fast(stamps, host) else ()
+    if clock_was_fast(stamps, host):
+        return "the guest's clock went ahead of the host's"
+    if starved(host) or timeout_scale * STARVED >= 1:
+        return remark(host) or f"the guest is {timeout_scale:g} times slower than the reference"
+    return ""
 
 
 def remark(host: HostLoad | None) -> str:
