@@ -321,7 +321,9 @@ def booted(
         else:
             files, resume = _files_to_restore(request, saved, private), _Resume(saved, keys)
             if not mapped:
-                files = _with_own_memory(files, stack)
+                files = _with_memory(
+                    files, [memory_file.copy(Path(m), stack) for m in saved.memory]
+                )
         guest = stack.enter_context(_running(request, files, directory, context, resume))
         with _reason_of_loss(guest):
             _await_init(guest, request, _INIT_DONE, context)
@@ -357,9 +359,7 @@ def save(
     with contextlib.ExitStack() as stack:
         private = stack.enter_context(context.workspace.unfinished("guest"))
         files = replace(
-            _boot_files(request, (), private),
-            memory=tuple(f"/proc/self/fd/{each}" for each in memory),
-            memory_fds=tuple(memory),
+            _with_memory(_boot_files(request, (), private), memory),
             files=str(_sparse_file(private / "files", b"")),
         )
         guest = stack.enter_context(_running(request, files, directory, context))
@@ -518,10 +518,10 @@ def _files_to_restore(request: BootRequest, saved: SavedGuest, private: Path) ->
     )
 
 
-def _with_own_memory(files: qemu.BootFiles, stack: contextlib.ExitStack) -> qemu.BootFiles:
-    own = tuple(memory_file.copy(Path(path), stack) for path in files.memory)
-    paths = tuple(f"/proc/self/fd/{each}" for each in own)
-    return replace(files, memory=paths, memory_fds=own, mapped=False)
+def _with_memory(files: qemu.BootFiles, descriptors: Sequence[int]) -> qemu.BootFiles:
+    """Return files with a guest's own memory: a memory file for each node."""
+    paths = tuple(f"/proc/self/fd/{each}" for each in descriptors)
+    return replace(files, memory=paths, memory_fds=tuple(descriptors), mapped=False)
 
 
 def _sparse_file(path: Path, start: bytes) -> Path:
