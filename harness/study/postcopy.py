@@ -13,7 +13,6 @@ import msgspec
 from harness.judge import ktap
 from harness.judge.ktap_document import KtapResult, status
 from harness.probes import catalog
-from harness.records.probe import ProbeResult
 from harness.records.run import RunRecord
 from harness.records.study import (
     AbsentRow,
@@ -55,11 +54,11 @@ def read(run_dir: Path, link: LinkModel) -> PostcopyStudy:
     Raises:
         RecordError: if the run's record or a probe's output cannot be read.
     """
-    record = rundir.load(run_dir)
+    record, ours = rundir.load(run_dir), probes()
     outputs = {
         probe.name: rundir.read_output(run_dir, probe.name)[0]
         for probe in record.probes
-        if probe.directory and _is_ours(probe)
+        if probe.directory and catalog.family(probe.name) in ours
     }
     return study(record, outputs, link)
 
@@ -76,8 +75,11 @@ def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> Post
     precopy: list[PrecopyRow] = []
     absent: list[AbsentRow] = []
     doubts: list[str] = []
-    precopy_probes = _family(_PRECOPY)
-    for probe in filter(_is_ours, record.probes):
+    precopy_probes, postcopy_probes = _family(_PRECOPY), _family(_POSTCOPY)
+    for probe in record.probes:
+        family = catalog.family(probe.name)
+        if family not in (*precopy_probes, *postcopy_probes):
+            continue
         document = ktap.parse(outputs.get(probe.name, b"").decode(errors="replace"))
         if probe.status != "PASS":
             absent.append(AbsentRow(probe=probe.name, reason=f"{probe.status}: {probe.reason}"))
@@ -89,7 +91,7 @@ def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> Post
                 absent.append(AbsentRow(probe=test, reason=f"SKIP: {result.reason}"))
             if status(result) != "PASS":
                 continue
-            if catalog.family(probe.name) in precopy_probes:
+            if family in precopy_probes:
                 tracked = list(_figures(result, "precopy: ", PrecopyFigures))
                 wrong = _precopy_doubt(tracked)
                 precopy += [] if wrong else [_precopy_row(probe.name, one) for one in tracked]
@@ -115,10 +117,6 @@ def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> Post
         precopy=tuple(precopy),
         absent=tuple(absent),
     )
-
-
-def _is_ours(probe: ProbeResult) -> bool:
-    return catalog.family(probe.name) in probes()
 
 
 def _figures(result: KtapResult, prefix: str, kind: type[_Figures]) -> Iterator[_Figures]:
