@@ -52,9 +52,10 @@ _UNREADABLE = (Exception,)
 def main(argv: list[str]) -> int:
     """Print the report; return 0, or 3 where the dump cannot be opened."""
     vmcore, vmlinux, release, guest, levels = argv
+    needs, saved = arch(guest).drgn, Path(vmcore).with_name("registers.txt")
     try:
-        info = vmcoreinfo(symbolize.load(vmlinux), release, arch(guest).drgn, int(levels))
-        prog = opened(vmcore, arch(guest).drgn, info)
+        info = vmcoreinfo(symbolize.load(vmlinux), release, needs, int(levels))
+        prog = opened(vmcore, needs, info)
         prog.load_debug_info([vmlinux])
     except Exception as error:  # noqa: BLE001 - drgn raises it plain for what libkdumpfile says
         _say(f"drgn cannot open {vmcore}: {error}")
@@ -64,7 +65,6 @@ def main(argv: list[str]) -> int:
     except LookupError:
         _say(f"{vmlinux} has no debug information, so there are no types")
         return 3
-    needs, saved = arch(guest).drgn, Path(vmcore).with_name("registers.txt")
     text = saved.read_text() if saved.exists() else ""
     running = functools.partial(saved_registers, prog, needs, text)
     for title, part in (

@@ -137,10 +137,7 @@ def configuration(request: KernelRequest, context: Context, *, log: Path) -> Fin
         SpecError: for ``image:``, which has its configuration.
         UserError, InfrastructureError: as `obtain`.
     """
-    spec = specs.parse_source(request.source)
-    if spec.kind == "image":
-        raise _already_built(spec)
-    wanted, tools = _fragments_and_tools(request, context)
+    wanted, tools = _of_a_source(request, context)
     with _pinned_store(context):
         return _inputs(request, wanted, tools, context, log).final
 
@@ -160,13 +157,18 @@ def explained(
         SpecError: for a symbol that the kernel does not have, and as `configuration`.
         UserError, InfrastructureError: as `obtain`.
     """
-    spec = specs.parse_source(request.source)
-    if spec.kind == "image":
-        raise _already_built(spec)
-    wanted, tools = _fragments_and_tools(request, context)
+    wanted, tools = _of_a_source(request, context)
     with _pinned_store(context):
         _, patched = _patched(request, context)
         return config.explain(names, patched, wanted, arch(request.arch), tools, context, log)
+
+
+def _of_a_source(request: KernelRequest, context: Context) -> tuple[tuple[Fragment, ...], str]:
+    """Return what `_fragments_and_tools` does; raise SpecError for a kernel that is built."""
+    spec = specs.parse_source(request.source)
+    if spec.kind == "image":
+        raise _already_built(spec)
+    return _fragments_and_tools(request, context)
 
 
 def _fragments_and_tools(
