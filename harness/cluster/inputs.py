@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
@@ -139,7 +140,6 @@ def located(made_of: Ingredients, homes: dict[str, str]) -> Ingredients:
         made_of: with the paths that they have at the client.
         homes: the directory here that has the files of each of the `roots`.
     """
-    import msgspec
 
     def here(path: str) -> str:
         if path in homes:  # a single file

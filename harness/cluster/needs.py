@@ -16,6 +16,9 @@ from harness.vm import accel, hoststat
 
 CPUS, MEMORY, DISK, KVM = "hgm-cpus", "hgm-memory", "hgm-disk", "hgm-kvm"
 
+#: Stands before the name of each architecture.
+ARCH = "hgm-arch-"
+
 #: What a run may write: its evidence, and a memory dump.
 _DISK = 2 << 30
 
@@ -30,7 +33,7 @@ def of_task(wanted: GuestsRequest) -> dict[str, float]:
         CPUS: machine.cpus * wanted.guests,
         MEMORY: parallel.may_touch(machine) * wanted.guests,
         DISK: _DISK,
-        _arch(machine.arch): 1,
+        f"{ARCH}{machine.arch}": 1,
     }
     return needs | ({KVM: 1} if wanted.accel == "kvm" else {})
 
@@ -53,7 +56,7 @@ def of_host(context: Context, cores: int = 0, memory: int = 0) -> dict[str, floa
         MEMORY: memory or int(hoststat.available() * parallel.SHARE),
         DISK: shutil.disk_usage(context.workspace.room("tmp")).free,
         **({KVM: _PLENTY} if chosen.name == "kvm" else {}),
-        **{_arch(name): _PLENTY for name in guests},
+        **{f"{ARCH}{name}": _PLENTY for name in guests},
     }
 
 
@@ -73,7 +76,3 @@ def _has(resources: Mapping[str, float], needs: Mapping[str, float]) -> bool:
 
 def _amount(worker: Mapping[str, Any], name: str) -> float:
     return float(worker["resources"].get(name, 0))
-
-
-def _arch(name: str) -> str:
-    return f"hgm-arch-{name}"

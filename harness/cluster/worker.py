@@ -118,8 +118,7 @@ def described(has: Mapping[str, float]) -> str:
     words = [f"{has[needs.CPUS]:g} cores", f"{has[needs.MEMORY] / 2**30:.1f} GiB for guests"]
     words.append(f"{has[needs.DISK] / 2**30:.0f} GiB of disk")
     words.append("KVM" if needs.KVM in has else "no KVM")
-    prefix = "hgm-arch-"
-    words += [each.removeprefix(prefix) for each in has if each.startswith(prefix)]
+    words += [each.removeprefix(needs.ARCH) for each in has if each.startswith(needs.ARCH)]
     return ", ".join(words)
 
 

@@ -42,7 +42,8 @@ async def serve(address: str, count: int) -> None:
     """Run so many workers."""
     settings.apply()
     real.finished = slept
-    has = {needs.CPUS: 1, needs.MEMORY: _PLENTY, needs.DISK: _PLENTY, "hgm-arch-x86_64": _PLENTY}
+    plenty = (needs.MEMORY, needs.DISK, f"{needs.ARCH}x86_64")
+    has = {needs.CPUS: 1, **dict.fromkeys(plenty, _PLENTY)}
     async with contextlib.AsyncExitStack() as stack:
         scratch = stack.enter_context(Workspace.default().unfinished("worker"))
         workers = [
