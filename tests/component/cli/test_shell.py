@@ -21,7 +21,7 @@ from tests.component.cli.test_cli import hgm
         ("hgm ru", {"run"}),
         ("hgm run --conf", {"--config"}),
         ("hgm run --config kas", {"kasan"}),
-        ("hgm run --series hgm-6.", {"hgm-6.12", "hgm-6.12-v2"}),
+        ("hgm run --series hgm-6.", {"hgm-6.12", "hgm-6.12-arm64", "hgm-6.12-v2"}),
         ("hgm run --expect hgm-r", {"hgm-reference"}),
         (
             "hgm run --probe baseline/smaps",
