@@ -15,6 +15,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,11 +58,16 @@ class Completed:
 
 
 class Process:
-    """A running program and its process group; as a context manager it ends the group."""
+    """A running program and its process group; as a context manager it ends the group.
+
+    A program that ended stays a zombie until `end`: its process ID, which is its group's, is then
+    not yet another program's when the rest of the group is killed.
+    """
 
     def __init__(self, argv: Sequence[str], popen: subprocess.Popen[bytes]) -> None:
         self.argv = tuple(argv)
         self.popen = popen
+        self._reaping = threading.Lock()
 
     def __enter__(self) -> Process:
         return self
@@ -76,15 +82,22 @@ class Process:
 
     def poll(self) -> int | None:
         """Return the exit code as the shell counts it, or None while the program runs."""
-        code = self.popen.poll()
-        return None if code is None else _shell_code(code)
+        with self._reaping:
+            if self.popen.returncode is not None:
+                return _shell_code(self.popen.returncode)
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
 
     def wait(self, deadline: Deadline) -> int:
         """Wait for the end and return the exit code; raise DeadlineExpired if it comes too late."""
-        try:
-            return _shell_code(self.popen.wait(timeout=deadline.remaining()))
-        except subprocess.TimeoutExpired:
-            raise deadline.error() from None
+        code = self.poll()
+        if code is None and self._ends_within(deadline.remaining()):
+            code = self.poll()
+        if code is None:
+            raise deadline.error()
+        return code
 
     def kill(self) -> None:
         """Send SIGKILL to the whole group and do not wait; `end` follows."""
@@ -92,21 +105,36 @@ class Process:
 
     def end(self, grace: float = GRACE_SECONDS) -> int:
         """End the whole group: SIGTERM, ``grace`` seconds, SIGKILL; return the exit code."""
-        if self.popen.poll() is None:
+        if self.poll() is None:
             self._signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.popen.wait(timeout=grace)
+            self._ends_within(grace)
         self._signal(signal.SIGKILL)
-        code = self.popen.wait()
+        # No one may signal the group between these two: the ID is free once this returns.
+        with self._reaping:
+            code = self.popen.wait()
         for stream in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
         return _shell_code(code)
 
+    def _ends_within(self, seconds: float) -> bool:
+        """Wait at most ``seconds`` for the program's end, which leaves it a zombie."""
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:  # another thread has ended it
+            return True
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(pidfd, selectors.EVENT_READ)
+                return bool(selector.select(seconds))
+        finally:
+            os.close(pidfd)
+
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.popen.pid, number)
+        with self._reaping, contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.popen.returncode is None:
+                os.killpg(self.pid, number)
 
 
 def start(  # noqa: PLR0913 - every program is started here; all but argv have defaults

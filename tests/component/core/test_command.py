@@ -91,6 +91,34 @@ def test_a_child_that_outlives_its_parent_does_not_hold_up_the_end(tmp_path: Pat
     assert await_death(int(pidfile.read_text()))
 
 
+def test_a_program_that_ended_keeps_its_process_id_until_its_group_is_ended() -> None:
+    process = command.start(["sh", "-c", "exit 7"])
+    assert process.wait(soon()) == 7
+    assert process.poll() == 7
+    assert Path(f"/proc/{process.pid}").exists()
+    assert process.end() == 7
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
+def test_a_program_that_was_ended_is_not_signalled_again() -> None:
+    process = command.start(["true"])
+    assert process.wait(soon()) == process.end() == 0
+    # A process with the ID of the first, as if the kernel had given it out again.
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+        process.popen.pid = other.pid
+        process.kill()
+        process.end()
+        assert process.poll() == 0
+        assert alive(other.pid)
+        other.kill()
+
+
+def test_an_end_by_a_signal_counts_as_the_shell_counts_it() -> None:
+    process = command.start(["sh", "-c", "kill -9 $$"])
+    assert process.wait(soon()) == 128 + signal.SIGKILL
+    assert process.end() == 128 + signal.SIGKILL
+
+
 @pytest.mark.parametrize("death", [signal.SIGTERM, signal.SIGKILL])
 def test_killing_this_process_ends_what_it_started(tmp_path: Path, death: signal.Signals) -> None:
     program = textwrap.dedent(
