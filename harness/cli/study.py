@@ -71,8 +71,10 @@ def postcopy(
     The memory is hugetlb, split (HGM) and whole, and shmem with and without transparent huge
     pages, where the kernel has them. Contents are compared; a wrong migration is a FAIL.
     """
+    from harness.errors import UserError
     from harness.records.study import LinkModel
     from harness.report import study as report
+    from harness.study import drawing
     from harness.study import postcopy as studies
     from harness.workspace import atomic_write
 
@@ -80,7 +82,10 @@ def postcopy(
         run_dir = _run(studies.probes(), runs_dir, timeout, **options)
     found = studies.read(run_dir, LinkModel(round_trip_us=round_trip, gbit=gbit))
     if svg is not None:
-        atomic_write(svg, report.svg(found))
+        drawn = drawing.amplification(found)
+        if not drawn:
+            raise UserError(f"{found.run_dir}: the study has no figures to draw")
+        atomic_write(svg, drawn)
     show(found, report.lines(found), as_json=as_json)
     return found.exit_code
 

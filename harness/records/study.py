@@ -79,8 +79,8 @@ class LinkModel(Record, frozen=True, kw_only=True):
         gbit: gigabits a second.
     """
 
-    round_trip_us: float
-    gbit: float
+    round_trip_us: float = 50.0
+    gbit: float = 10.0
 
     def seconds(self, bytes_moved: int) -> float:
         """Return how long one fetch takes."""

@@ -74,6 +74,16 @@ def coverage(identity: str) -> str:
     return _of_run(identity, "coverage.html")
 
 
+def study(identity: str) -> str:
+    """Return the path of the page with what a run's memory does in pre-copy and post-copy."""
+    return _of_run(identity, "study.html")
+
+
+def study_picture(identity: str, name: str) -> str:
+    """Return the path of a picture in that page."""
+    return _of_run(identity, f"study-{name}.svg")
+
+
 def page_map(identity: str, probe: str) -> str:
     """Return the path of the picture of page tables at the checkpoints of a probe."""
     return _of_run(identity, f"map-{file_name(probe)}.svg")

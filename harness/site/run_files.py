@@ -19,9 +19,20 @@ from harness.records.campaign import Comparison
 from harness.records.history import PastRun
 from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
-from harness.site import compare_page, directory, evidence, names, render, run_page, text_page
+from harness.records.study import LinkModel
+from harness.site import (
+    compare_page,
+    directory,
+    evidence,
+    names,
+    render,
+    run_page,
+    study_page,
+    text_page,
+)
 from harness.site.words import run_link
 from harness.store.history.history import HistoryStore
+from harness.study import postcopy as studies
 
 #: Opens the history, in a process of its own.
 Opener = Callable[[], AbstractContextManager[HistoryStore]]
@@ -130,6 +141,14 @@ def _pages(
         yield path, render.page("text", text_page.outputs(link, record, files.outputs), path)
     for probe, picture in files.maps.items():
         yield names.page_map(run.id, probe), picture
+    study = studies.study(record, files.outputs, LinkModel()) if files.outputs else None
+    has_study = bool(study and (study.rows or study.precopy))
+    if study and has_study:
+        pictures = study_page.pictures(run.id, study)
+        yield from pictures.items()
+        path = names.study(run.id)
+        page = study_page.study(link, run.id, study, record.verdict, pictures)
+        yield path, render.page("study", page, path)
     # Last: where this page is, the others are there.
     path = names.run(run.id)
     config: tuple[str, ...] = ()
@@ -138,7 +157,7 @@ def _pages(
     others = run_page.Neighbours(
         before=job.before, after=job.after, comparison=comparison, config=config
     )
-    shown = run_page.run(run, record, files, others, job.coverage)
+    shown = run_page.run(run, record, files, others, job.coverage, study=has_study)
     yield path, render.page("run", shown, path)
 
 

@@ -149,7 +149,7 @@ class RunPage(Record, frozen=True, kw_only=True):
         times: of the stages.
         command: that repeats the run.
         qemu: QEMU's command line.
-        pages: console, outputs, coverage; as far as there are any.
+        pages: console, outputs, coverage, study; as far as there are any.
         gone: whether the run directory is no longer there.
     """
 
@@ -193,7 +193,13 @@ class Neighbours(Record, frozen=True, kw_only=True):
 
 
 def run(
-    past: PastRun, record: RunRecord, files: Files, context: Neighbours, coverage: str
+    past: PastRun,
+    record: RunRecord,
+    files: Files,
+    context: Neighbours,
+    coverage: str,
+    *,
+    study: bool = False,
 ) -> RunPage:
     """Return the model of a run's page.
 
@@ -203,12 +209,14 @@ def run(
         files: of its directory.
         context: other runs.
         coverage: path of the page with the lines that it reached; empty without.
+        study: whether it has a page with what pre-copy and post-copy moved.
     """
     at = Lines(files.console).number
     pages = [
         *([Link(text="Console", path=names.console(past.id))] if files.console else []),
         *([Link(text="Output of the probes", path=names.ktap(past.id))] if files.outputs else []),
         *([Link(text="Lines reached", path=coverage)] if coverage else []),
+        *([Link(text="Pre-copy and post-copy", path=names.study(past.id))] if study else []),
     ]
     found = context.comparison
     changed = bool(found and differ(found))

@@ -50,6 +50,20 @@ def percentile(cells: Sequence[tuple[int, int]], percent: float) -> int:
     raise ValueError(f"no share of {percent} %")
 
 
+def shares(cells: Sequence[tuple[int, int]]) -> list[tuple[int, float]]:
+    """Return times in ns, and the share, to 1, of all times that do not reach each of them.
+
+    Args:
+        cells: what `parse` returned; the first point is where the lowest cell begins.
+    """
+    total, seen = sum(count for _, count in cells), 0
+    points = [(_start(cells[0][0]), 0.0)] if cells else []
+    for cell, count in cells:
+        seen += count
+        points.append((_start(cell + 1), seen / total))
+    return points
+
+
 def _start(cell: int) -> int:
     if cell < _STEPS:
         return cell

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from harness.judge import ktap
+from harness.judge import ktap, lines
 from harness.judge.ktap_document import KtapResult, status
 from harness.probes import catalog
 from harness.records.run import RunRecord
@@ -56,19 +56,19 @@ def read(run_dir: Path, link: LinkModel) -> PostcopyStudy:
     """
     record, ours = rundir.load(run_dir), probes()
     outputs = {
-        probe.name: rundir.read_output(run_dir, probe.name)[0]
+        probe.name: lines.decode(rundir.read_output(run_dir, probe.name)[0])
         for probe in record.probes
         if probe.directory and catalog.family(probe.name) in ours
     }
     return study(record, outputs, link)
 
 
-def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> PostcopyStudy:
+def study(record: RunRecord, outputs: Mapping[str, str], link: LinkModel) -> PostcopyStudy:
     """Return the study of a run.
 
     Args:
         record: the run's.
-        outputs: standard output of its post-copy probes that have any, by name.
+        outputs: what its probes printed, by name; others than the study's are not read.
         link: what fetches are computed for.
     """
     rows: list[PostcopyRow] = []
@@ -80,7 +80,7 @@ def study(record: RunRecord, outputs: dict[str, bytes], link: LinkModel) -> Post
         family = catalog.family(probe.name)
         if family not in (*precopy_probes, *postcopy_probes):
             continue
-        document = ktap.parse(outputs.get(probe.name, b"").decode(errors="replace"))
+        document = ktap.parse(outputs.get(probe.name, ""))
         if probe.status != "PASS":
             absent.append(AbsentRow(probe=probe.name, reason=f"{probe.status}: {probe.reason}"))
         elif not document.results:

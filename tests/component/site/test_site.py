@@ -141,6 +141,32 @@ def test_counts_that_cannot_be_read_do_not_stop_the_report(runs: Path) -> None:
     check(runs.parent / "site")
 
 
+def test_a_runs_study_has_a_page_with_counts_apart_from_times(runs: Path) -> None:
+    probe = "hgm/postcopy/1G"
+    made = record(4, {probe: "PASS", A: "PASS"}, runs)
+    figures = (
+        "postcopy: backing=split pattern=uniform unit=4096 memory=1073741824 touched=8192 "
+        "faults=3 again=0 moved=8192"
+    )
+    (Path(made.run_dir) / rundir.directory_for(probe) / rundir.KTAP).write_text(
+        f"KTAP version 1\n1..2\n# {figures}\n# times: step=access cells=111:99,250:1\nok 1 one\n"
+        "ok 2 two # SKIP <b>no such bit</b>\n"
+    )
+    site = build(runs)
+    check(site)
+    path = names.study(run_id(made))
+    counts, _, times = text_of(site, path).partition("Times; emulated, they compare neither")
+    assert "hugetlb 1G, split" in counts
+    assert "8 KiB" in counts
+    assert "1.02 us" in times
+    assert f"{probe} > twoSKIP: <b>no such bit</b>" in times
+    pictures = [link for link in links.read(site / path).links() if link.endswith(".svg")]
+    assert [Path(each).name for each in pictures[1:]] == ["study-bytes.svg", "study-times.svg"]
+    assert f"../../{path}" in links.read((site / path).with_name("index.html")).links()
+    (third,) = runs.glob("2026*-0003")
+    assert not (site / names.study(run_id(rundir.load(third)))).exists()
+
+
 def test_a_second_report_writes_nothing(runs: Path) -> None:
     site = build(runs)
     before = {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()}

@@ -33,3 +33,8 @@ def test_a_percentile_is_the_end_of_its_cell(text: str, percent: float, ns: int)
 def test_other_text_is_not_a_histogram(text: str) -> None:
     with pytest.raises(ValueError, match=r"CELL:COUNT|not in order"):
         histogram.parse(text)
+
+
+def test_shares_begin_at_none_and_end_at_all() -> None:
+    assert histogram.shares(((3, 1), (16, 3))) == [(3, 0.0), (4, 0.25), (17, 1.0)]
+    assert histogram.shares(()) == []

@@ -6,14 +6,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from harness.errors import UserError
 from harness.records.machine import AccelChoice, MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult
 from harness.records.run import RunRecord
 from harness.records.study import LinkModel, PostcopyStudy
 from harness.report import study as report
-from harness.study import postcopy
+from harness.study import drawing, postcopy
 
 LINK = LinkModel(round_trip_us=50.0, gbit=10.0)
 PROBE = "hgm/postcopy/1G"
@@ -34,7 +33,7 @@ def of(*tests: str, status: str = "PASS", name: str = PROBE, **fields: object) -
         "".join(f"# {line}\n" for line in text.splitlines()) + f"ok {number} test {number}\n"
         for number, text in enumerate(tests, 1)
     )
-    output = f"KTAP version 1\n1..{len(tests)}\n{results}".encode()
+    output = f"KTAP version 1\n1..{len(tests)}\n{results}"
     record = RunRecord(
         verdict="PASS",
         outcome=Outcome.PROBES_RAN,
@@ -144,7 +143,7 @@ def test_a_test_that_the_kernel_cannot_run_is_absent_with_its_reason() -> None:
         run_dir=found.run_dir,
         probes=(ProbeResult(name=PROBE, status="PASS"),),
     )
-    skipped = postcopy.study(record, {PROBE: output.encode()}, LINK)
+    skipped = postcopy.study(record, {PROBE: output}, LINK)
     assert [(each.probe, each.reason) for each in skipped.absent] == [
         (f"{PROBE} > two", "SKIP: no such bit")
     ]
@@ -199,14 +198,22 @@ def test_the_picture_has_each_memory_and_each_pattern_and_a_mark_for_each_row() 
     tracked = "\n".join(
         TRACKED.replace("=zipf", f"={name}") for name in ("zipf", "moving", "zipf+live")
     )
-    drawn = report.svg(of(tracked, name="hgm/precopy/1G"))
+    drawn = drawing.amplification(of(tracked, name="hgm/precopy/1G"))
     assert "hugetlb 1G, split" in drawn
     assert "bytes reported dirty for each byte written" in drawn
     assert "bytes moved" not in drawn
     assert "prefers-color-scheme:dark" in drawn
-    assert report.svg(of(FIGURES)).count("bytes moved for each byte touched") == 1
+    assert drawing.amplification(of(FIGURES)).count("bytes moved for each byte touched") == 1
 
 
 def test_a_study_without_figures_has_no_picture() -> None:
-    with pytest.raises(UserError, match="/runs/one: the study has no figures to draw"):
-        report.svg(of(status="SKIP"))
+    nothing = of(status="SKIP")
+    assert (drawing.amplification(nothing), drawing.latencies(nothing)) == ("", "")
+
+
+def test_latencies_have_a_panel_for_each_memory_and_leave_out_accesses_beside_a_push() -> None:
+    times = "times: step=access cells=111:99,250:1\ntimes: step=read cells=90:100"
+    drawn = drawing.latencies(of(f"{FIGURES}\n{times}"))
+    assert drawn.count("hugetlb 1G, split") == 1
+    assert "install" in drawn
+    assert drawing.latencies(of(f"{FIGURES.replace('uniform', 'uniform+push')}\n{times}")) == ""

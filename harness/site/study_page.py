@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The page with what a run's memory does in pre-copy and post-copy: counts, then times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.records.base import Record
+from harness.records.study import AbsentRow, PostcopyStudy
+from harness.report import study as report
+from harness.report.study import FigureTable
+from harness.site import names
+from harness.site.words import Link
+from harness.study import drawing
+
+
+class StudyPicture(Record, frozen=True, kw_only=True):
+    """A picture.
+
+    Attributes:
+        path: relative to the site.
+        words: what it shows, in a line.
+    """
+
+    path: str
+    words: str
+
+
+class StudySection(Record, frozen=True, kw_only=True):
+    """Figures of one sort.
+
+    Attributes:
+        title: what they are, and what they are good for.
+        pictures: of them.
+        tables: of them.
+    """
+
+    title: str
+    pictures: tuple[StudyPicture, ...]
+    tables: tuple[FigureTable, ...]
+
+
+class StudyPage(Record, frozen=True, kw_only=True):
+    """The study of a run.
+
+    Attributes:
+        run: link to its page.
+        doubt: why its figures cannot be right although its probes passed; empty if they can.
+        sections: counts, then times.
+        absent: what has no figures.
+    """
+
+    run: Link
+    doubt: str
+    sections: tuple[StudySection, ...]
+    absent: tuple[AbsentRow, ...]
+
+
+def pictures(run_id: str, study: PostcopyStudy) -> dict[str, str]:
+    """Return the study's pictures, as SVG, by their path."""
+    drawn = {
+        names.study_picture(run_id, "bytes"): drawing.amplification(study),
+        names.study_picture(run_id, "times"): drawing.latencies(study),
+    }
+    return {path: content for path, content in drawn.items() if content}
+
+
+def study(
+    run: Link, run_id: str, found: PostcopyStudy, verdict: str, drawn: Mapping[str, str]
+) -> StudyPage:
+    """Return the model of the page.
+
+    Args:
+        run: link to the run's page.
+        run_id: of the run.
+        found: what it found.
+        verdict: of the run.
+        drawn: what `pictures` returned.
+    """
+
+    def shown(name: str, words: str) -> tuple[StudyPicture, ...]:
+        path = names.study_picture(run_id, name)
+        return (StudyPicture(path=path, words=words),) if path in drawn else ()
+
+    return StudyPage(
+        run=run,
+        doubt=found.reason if found.verdict != verdict else "",
+        sections=(
+            StudySection(
+                title="Counts, exact on any host",
+                pictures=shown(
+                    "bytes", "Bytes reported dirty and bytes moved, by memory and access pattern"
+                ),
+                tables=tuple(report.counts(found)),
+            ),
+            StudySection(
+                title=report.times_heading(found),
+                pictures=shown(
+                    "times", "Share of accesses that took no longer, by memory and step"
+                ),
+                tables=tuple(report.times(found)),
+            ),
+        ),
+        absent=found.absent,
+    )
