@@ -477,12 +477,14 @@ def _threads(qmp: Qmp, deadline: Deadline) -> tuple[int, ...]:
     return tuple(each["thread-id"] for each in sorted(cpus, key=lambda cpu: cpu["cpu-index"]))
 
 
-def forwarded_port(text: str) -> int:
-    """Return the loopback port of the guest's SSH server, from QEMU's ``info usernet``."""
-    match = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", text)
+def forwarded_port(text: str, guest_port: int = 22) -> int:
+    """Return the loopback port that leads to one of the guest, from QEMU's ``info usernet``."""
+    ends = rf"127\.0\.0\.1\s+(\d+)\s+[\d.]+\s+{guest_port}\s"
+    match = re.search(rf"TCP\[HOST_FORWARD\]\s+\d+\s+{ends}", text)
     if match is None:
         raise QemuError(
-            f"QEMU does not forward a port to the guest: info usernet printed {text.strip()!r}"
+            f"QEMU does not forward a port to the guest's {guest_port}: "
+            f"info usernet printed {text.strip()!r}"
         )
     return int(match[1])
 

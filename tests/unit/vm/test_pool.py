@@ -48,7 +48,9 @@ def test_the_port_is_read_from_info_usernet() -> None:
     # QEMU 7.2.22's answer, as recorded.
     text = (
         "Hub -1 (n0):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port "
-        "RecvQ SendQ\r\n  TCP[HOST_FORWARD]  10       127.0.0.1 40877       10.0.2.15    22     "
+        "RecvQ SendQ\r\n  TCP[HOST_FORWARD]  11       127.0.0.1 40879       10.0.2.15  2222     "
+        "0     0\r\n  TCP[HOST_FORWARD]  10       127.0.0.1 40877       10.0.2.15    22     "
         "0     0\r\n"
     )
     assert forwarded_port(text) == 40877
+    assert forwarded_port(text, 2222) == 40879
