@@ -137,6 +137,19 @@ class Process:
                 os.killpg(self.pid, number)
 
 
+def identity(program: str) -> str:
+    """Return what is another for another version of a program, without running it.
+
+    Empty if it is not installed.
+    """
+    found = shutil.which(program)
+    if found is None:
+        return ""
+    path = Path(found).resolve()
+    stat = path.stat()
+    return f"{path} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
+
+
 def start(  # noqa: PLR0913 - every program is started here; all but argv have defaults
     argv: Sequence[str],
     *,

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
-from pathlib import Path
 
 from harness import command, host
 from harness.arch import Arch
@@ -46,7 +44,7 @@ def identify(arch: Arch, workspace: Workspace, deadline: Deadline) -> str:
     """
     memory = workspace.room("facts") / f"{arch.cross}toolchain.json"
     tools = tuple(f"{arch.cross}{tool}" for tool in ("gcc", "ld"))
-    files = tuple(map(_fingerprint, tools))
+    files = tuple(map(command.identity, tools))
     if "" in files:
         require(arch)
     known = read_json(memory, Identity)
@@ -60,13 +58,4 @@ def identify(arch: Arch, workspace: Workspace, deadline: Deadline) -> str:
 
 def kconfig_programs() -> tuple[str, ...]:
     """Return the fingerprints of the other programs whose versions Kconfig writes down."""
-    return tuple(_fingerprint(tool) for tool in ("pahole", "rustc", "bindgen"))
-
-
-def _fingerprint(tool: str) -> str:
-    found = shutil.which(tool)
-    if found is None:
-        return ""
-    path = Path(found).resolve()
-    stat = path.stat()
-    return f"{path} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
+    return tuple(command.identity(tool) for tool in ("pahole", "rustc", "bindgen"))

@@ -33,6 +33,7 @@ from harness.run.prepare import Prepared
 from harness.run.probe import FEATURES, run_probe
 from harness.run.starting import FreshGuests, before_its_first_probe, guest_with_probes, soon
 from harness.store import rundir
+from harness.store.history import background
 from harness.store.rundir import RunStore
 from harness.vm import hoststat, pool
 from harness.vm.guest import Guest
@@ -148,6 +149,7 @@ class _Lanes:
             GuestKilled: if the OOM killer, after it had killed so many, ended it.
         """
         store = self._store
+        background.prepare()
         with before_its_first_probe():
             timeout_scale = _meet(prepared, host, store)
             leak_check = LeakCheck(host, prepared.context.deadline)

@@ -39,7 +39,6 @@ PROOF_SECONDS = 6.0
 BANNER = r"Linux version \d"
 
 _FETCH_SECONDS = 60.0
-_VERSION_SECONDS = 20.0
 
 
 class Proof(Record, frozen=True, kw_only=True):
@@ -105,11 +104,6 @@ def _refusal(proof: Proof) -> AcceleratorError:
     )
 
 
-def qemu_version(guest: Arch, deadline: Deadline) -> str:
-    """Return the first line of QEMU's ``--version``."""
-    return command.run([guest.qemu, "--version"], deadline).stdout.splitlines()[0]
-
-
 def unusable(guest: Arch) -> Proof | None:
     """Return why KVM cannot be tried, or None if it can."""
     reason = host.kvm_unusable() if guest.is_hosts else f"this host's CPU is not {guest.kernel}"
@@ -121,7 +115,7 @@ def _known(guest: Arch, kernels: Iterable[Path], context: Context) -> Proof | No
     useless = unusable(guest)
     if useless is not None:
         return useless
-    path = _proof_path(guest, context.workspace, context.deadline)
+    path = _proof_path(guest, context.workspace)
     remembered = _read_proof(path)
     if remembered is not None:
         return remembered
@@ -135,15 +129,11 @@ def _known(guest: Arch, kernels: Iterable[Path], context: Context) -> Proof | No
 
 def remembered(workspace: Workspace, arch_name: str = "x86_64") -> Proof | None:
     """Return what was proven on this host since it booted, or None."""
-    limit = Deadline.after(_VERSION_SECONDS, "QEMU's version")
-    try:
-        return _read_proof(_proof_path(arch(arch_name), workspace, limit))
-    except HarnessError:
-        return None  # without QEMU nothing was proven
+    return _read_proof(_proof_path(arch(arch_name), workspace))
 
 
-def _proof_path(guest: Arch, workspace: Workspace, deadline: Deadline) -> Path:
-    key = digest(boot_id(), qemu_version(guest, deadline))[:24]
+def _proof_path(guest: Arch, workspace: Workspace) -> Path:
+    key = digest(boot_id(), command.identity(guest.qemu))[:24]
     return workspace.room("accel") / f"{key}.json"
 
 

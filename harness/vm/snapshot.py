@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from harness import cache
+from harness import cache, command
 from harness.arch import arch
 from harness.context import Context
 from harness.errors import SnapshotError
@@ -90,17 +89,10 @@ def key_of(request: BootRequest) -> str:
         request.kernel.key,
         request.image.key,
         overlay_archive(request.files),
-        _qemu_identity(request),
+        command.identity(arch(request.machine.arch).qemu),
         # With KVM the guest has seen the host's processor, which may be another after a reboot.
         boot_id() if request.accel.name == "kvm" else "",
     )
-
-
-def _qemu_identity(request: BootRequest) -> str:
-    """Return what changes when QEMU does, without running it."""
-    path = Path(shutil.which(arch(request.machine.arch).qemu) or "").resolve()
-    stat = path.stat()
-    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def find(key: str, workspace: Workspace) -> Snapshot | None:

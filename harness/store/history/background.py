@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Records a run in the history while its verdict is printed.
 
-The libraries that this needs take a third of a second to import, and a server may take longer to
-answer. The process does not end before it is done. The run directory remains the truth: what could
-not be recorded is a warning, and `hgm history --import` makes up for it.
+The libraries that this needs take a third of a second to import, for which there is time while a
+guest runs, and a server may take longer to answer. The process does not end before it is done. The
+run directory remains the truth: what could not be recorded is a warning, and `hgm history --import`
+makes up for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from types import ModuleType
 
 from harness.errors import foreseen
 from harness.progress import Progress
@@ -20,6 +22,11 @@ from harness.store.rundir import campaign_of
 _LATER = "to record it later: hgm history --import"
 
 _under_way: list[threading.Thread] = []
+
+
+def prepare() -> None:
+    """Begin to import what `record` needs."""
+    threading.Thread(target=_libraries, name="history's libraries", daemon=True).start()
 
 
 def record(run: RunRecord, progress: Progress) -> None:
@@ -40,12 +47,16 @@ def chosen() -> str:
     return os.environ.get("HGM_STORE", "")
 
 
+def _libraries() -> ModuleType:
+    from harness.store.history import history
+
+    return history
+
+
 def _record(run: RunRecord, progress: Progress) -> None:
     directory = Path(run.run_dir)
     try:
-        from harness.store.history.history import opened
-
-        with opened(chosen(), campaign_of(directory)[0]) as history:
+        with _libraries().opened(chosen(), campaign_of(directory)[0]) as history:
             history.add(run, directory)
     except Exception as error:  # noqa: BLE001 - nothing may take a finished run's result away
         known = foreseen(error)

@@ -159,3 +159,14 @@ def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
         parent.send_signal(signal.SIGINT)
         parent.wait(timeout=10)
     assert await_death(int(pidfile.read_text()))
+
+
+def test_an_identity_changes_when_the_program_does(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    first = command.identity(str(program))
+    assert first == command.identity(str(program))
+    program.write_text("#!/bin/sh\necho newer\n")
+    assert command.identity(str(program)) != first
+    assert command.identity("no-such-program") == ""

@@ -118,9 +118,6 @@ def main() -> None:
         mode = os.environ.get("FAKE_QEMU_KVM", mode)
     with Path(os.environ.get("FAKE_QEMU_LOG", os.devnull)).open("a") as log:
         log.write(" ".join(sys.argv[1:]) + "\n")
-    if "--version" in sys.argv:
-        print("QEMU emulator version 7.2.0 (fake)")  # noqa: T201
-        return
     if mode == "dies":
         sys.stderr.write("qemu-system-x86_64: -machine q35: the fake dies at once\n")
         sys.exit(1)
