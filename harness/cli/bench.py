@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.history import store_options
 from harness.cli.options import (
     Command,
+    completed_by,
     json_option,
     kernel_options,
     kernel_request,
@@ -23,6 +25,9 @@ from harness.cli.options import (
     subject_options,
     timeout_option,
 )
+
+if TYPE_CHECKING:
+    from harness.records.bench import Ratio
 
 
 def _rounds(default: int) -> Callable[[Command], Command]:
@@ -61,7 +66,7 @@ def bench_boot(**options: Any) -> int:
 
     Everything is cached. The bare guest powers off as soon as it has booted.
     """
-    return _boot((), **options)
+    return _boot(fresh=False, **options)
 
 
 @bench.command("snapshot")
@@ -71,7 +76,7 @@ def bench_snapshot(**options: Any) -> int:
 
     Everything is cached, the snapshot too. The bare guest powers off as soon as it has booted.
     """
-    return _boot(("--fresh-guest",), **options)
+    return _boot(fresh=True, **options)
 
 
 @bench.command("stages")
@@ -92,13 +97,21 @@ def bench_stages(rounds: int, timeout: float, **options: Any) -> int:
     return 0
 
 
-def _boot(run: tuple[str, ...], *, probe: str, rounds: int, timeout: float, **options: Any) -> int:
+def _boot(*, fresh: bool, probe: str, rounds: int, timeout: float, **options: Any) -> int:
     from harness.selfcheck import bench as benchmarks
 
     with open_context(timeout) as context:
-        result = benchmarks.boot(subject_of(**options), probe, rounds, context, run)
-    click.echo(result.text())
+        found = benchmarks.boot(subject_of(**options), probe, rounds, context, fresh=fresh)
+    _echo(found)
     return 0
+
+
+def _echo(ratios: Sequence[Ratio]) -> None:
+    from harness.report.bench import ratio_lines
+
+    for ratio in ratios:
+        for line in ratio_lines(ratio):
+            click.echo(line)
 
 
 @bench.command("build")
@@ -114,8 +127,7 @@ def bench_build(rounds: int, timeout: float, **options: Any) -> int:
 
     with open_context(timeout) as context:
         found = benchmarks.build(kernel_request(**options), rounds, context)
-    for ratio in found:
-        click.echo(ratio.text())
+    _echo(found)
     return 0
 
 
@@ -128,11 +140,13 @@ def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
 
     One line is changed, in a copy of the source, without a series.
     """
+    from harness.report import bench as report
     from harness.selfcheck import bench_build as benchmarks
 
     with open_context(timeout) as context:
         found = benchmarks.edit(kernel_request(**options), rounds, context)
-    click.echo(benchmarks.edit_text(*found))
+    for line in report.edit_lines(*found):
+        click.echo(line)
     return 0
 
 
@@ -151,8 +165,7 @@ def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int
         raise click.UsageError("say with --probe NAME which probe fails")
     with open_context(timeout) as context:
         found = benchmarks.bisect(subject_of(**options), probes, context)
-    for ratio in found:
-        click.echo(ratio.text())
+    _echo(found)
     return 0
 
 
@@ -251,3 +264,80 @@ def bench_cluster(
         markdown.write_text(benchmarks.text(found))
     show(found, benchmarks.text(found).splitlines(), as_json=as_json)
     return 0
+
+
+def _parts() -> Iterable[str]:
+    from harness.selfcheck import bench_all
+
+    return bench_all.PARTS
+
+
+@bench.command("restore")
+@_one_probe
+def bench_restore(probe: str, rounds: int, timeout: float, **options: Any) -> int:
+    """Compare a restore with a bare boot.
+
+    It is measured up to the first line of the probe.
+
+    The snapshot is cached. The bare guest powers off as soon as it has booted.
+    """
+    from harness.selfcheck import bench as benchmarks
+
+    with open_context(timeout) as context:
+        found = benchmarks.restore(subject_of(**options), probe, rounds, context)
+    _echo(found)
+    return 0
+
+
+@bench.command("all")
+@subject_options
+@_rounds(7)
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completed_by(_parts),
+    help="Measure this part only; repeatable. boot, snapshot, restore: one probe. virtme: the same "
+    "against virtme-ng. set: all probes. edit: one changed line. cold: from an empty cache. "
+    "bisect: a fault in the last patch of the series. The last three build kernels.",
+)
+@click.option(
+    "--svg",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw the ratios.",
+)
+@store_options
+@json_option
+def bench_all(
+    parts: tuple[str, ...],
+    rounds: int,
+    svg: Path | None,
+    store: str,
+    runs_dir: Path,
+    timeout: float,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Measure everything that has an aim.
+
+    Each ratio is shown beside that of the last time on this host, and kept in the history. Exit
+    code 1 if one is above its aim.
+    """
+    from harness.report import bench as report
+    from harness.selfcheck import bench_all as benchmarks
+    from harness.store.history.history import opened
+
+    unknown = [each for each in parts if each not in benchmarks.PARTS]
+    if unknown:
+        raise click.UsageError(f"--part {unknown[0]}: one of {', '.join(benchmarks.PARTS)}")
+    with open_context(timeout) as context:
+        found = benchmarks.measure(subject_of(**options), parts, rounds, context)
+    with opened(store, runs_dir) as history:
+        before = history.last_bench(found)
+        history.add_bench(found)
+    if svg is not None:
+        svg.write_text(report.svg(found))
+    show(found, report.lines(found, before), as_json=as_json)
+    return 1 if found.missed else 0

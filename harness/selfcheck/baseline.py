@@ -169,10 +169,14 @@ def run_checked(
     Raises:
         InfrastructureError: if its exit code is not one of ``ok``.
     """
-    done = command.run(argv, deadline, env=env or {}, ok=None)
+    require_exit_code(command.run(argv, deadline, env=env or {}, ok=None), ok)
+
+
+def require_exit_code(done: command.Completed, ok: Collection[int]) -> None:
+    """Raise InfrastructureError, with the last line of output, for an exit code not in ``ok``."""
     if done.exit_code not in ok:
         output = (done.stderr or done.stdout).strip().splitlines()
         raise InfrastructureError(
             f"a round of the benchmark ended with {done.exit_code}: {output[-1] if output else ''}",
-            command=argv,
+            command=done.argv,
         )

@@ -1,110 +1,215 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`hgm selfcheck bench boot` and `snapshot`, and ratios of interleaved rounds."""
+"""`hgm selfcheck bench boot`, `snapshot` and `restore`: a probe against a bare boot."""
 
 from __future__ import annotations
 
-import statistics
+import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
-from harness import host
+from harness import command, host
 from harness.context import Context
+from harness.deadline import Deadline
+from harness.errors import InfrastructureError
 from harness.probes import catalog
+from harness.records.bench import Ratio
+from harness.records.probe import ProbeSpec
 from harness.reproducer import probe_words, subject_words
-from harness.run import listener, prepare, subject
-from harness.selfcheck.baseline import bare_boot, run_checked, timeout_words
+from harness.run import listener, prepare
+from harness.run.prepare import Prepared
+from harness.run.probe import run_probe
+from harness.run.starting import FreshGuests
+from harness.run.subject import Subject
+from harness.selfcheck.baseline import bare_boot, require_exit_code, run_checked, timeout_words
 
 _ROUND_SECONDS = 300.0
+_BARE = "bare boot"
+
+#: The option that restores each probe's guest.
+FRESH = "--fresh-guest"
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """Two commands measured in turn.
+class Baseline:
+    """What a run of a probe is compared with.
 
     Attributes:
-        what: name of the one.
-        base: name of the baseline.
-        seconds: wall times of the one, by round.
-        base_seconds: wall times of the baseline, by round.
+        name: of the command.
+        argv: returns it, given what the run's guest needs and a directory for logs.
+        at_most: the ratio that is aimed at, up to the verdict.
     """
 
-    what: str
-    base: str
-    seconds: tuple[float, ...]
-    base_seconds: tuple[float, ...]
-
-    @property
-    def ratio(self) -> float:
-        """Return the ratio of the medians."""
-        return statistics.median(self.seconds) / statistics.median(self.base_seconds)
-
-    def text(self) -> str:
-        """Return a line for each, and one for the ratio."""
-        lines = [
-            f"{name:<24} median {statistics.median(times):.2f} s  "
-            f"({', '.join(f'{each:.2f}' for each in times)})"
-            for name, times in ((self.what, self.seconds), (self.base, self.base_seconds))
-        ]
-        rounds = len(self.seconds)
-        return "\n".join([*lines, f"ratio {self.ratio:.2f} (medians of {rounds} rounds, in turn)"])
-
-
-def measure(
-    what: str, run: Callable[[], None], base: str, run_base: Callable[[], None], rounds: int
-) -> Ratio:
-    """Run both in turn, ``rounds`` times each, after one warm-up of each."""
-    run_base()
-    run()
-    pairs = [(_seconds(run_base), _seconds(run)) for _ in range(rounds)]
-    return Ratio(what, base, tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs))
+    name: str
+    argv: Callable[[Prepared, Path], Sequence[str]]
+    at_most: float
 
 
 def boot(
-    subject: subject.Subject, probe: str, rounds: int, context: Context, options: Sequence[str] = ()
-) -> Ratio:
-    """Compare a whole `hgm run --probe` with a bare boot of the same kernel and machine.
+    subject: Subject, probe: str, rounds: int, context: Context, *, fresh: bool = False
+) -> tuple[Ratio, ...]:
+    """Compare `hgm run --probe` with a bare boot; see `against`."""
+    baseline = Baseline(_BARE, _bare_argv, 0.8 if fresh else 1.6)
+    return against(baseline, subject, probe, rounds, context, fresh=fresh)
+
+
+def against(
+    baseline: Baseline,
+    subject: Subject,
+    probe: str,
+    rounds: int,
+    context: Context,
+    *,
+    fresh: bool,
+) -> tuple[Ratio, ...]:
+    """Compare `hgm run --probe` with another command of the same kernel and machine, in turn.
 
     Args:
+        baseline: the other command.
         subject: which kernel on which machine.
         probe: the probe.
         rounds: how often each is measured, after a warm-up.
         context: cache, deadline, progress.
-        options: more options of `hgm run`.
+        fresh: whether the guest is restored.
+
+    Returns:
+        The ratio up to the printed verdict; that up to the end of the process.
 
     Raises:
         InfrastructureError: if a round of either fails.
     """
+    with _bench(subject, probe, context) as (prepared, directory, _):
+        options = (FRESH,) if fresh else ()
+        same = msgspec.structs.replace(subject, accel=prepared.accel.name)
+        argv = (
+            *(host.program(), "run", *subject_words(same), *probe_words((probe,)), *options),
+            *(*timeout_words(context), "--runs-dir", str(directory / "runs")),
+        )
+        base = _timed(baseline.argv(prepared, directory), context)
+
+        def ours() -> tuple[float, float]:
+            return to_verdict(argv, _round_limit(context))
+
+        ours(), base()
+        context.progress.stage("bench", f"{rounds} rounds of each")
+        pairs = [(base(), ours()) for _ in range(rounds)]
+    what = " ".join(("hgm run", *options, "--probe", probe))
+    seconds = tuple(each for each, _ in pairs)
+    return (
+        Ratio(
+            what=f"{what}, to the verdict",
+            base=baseline.name,
+            seconds=tuple(verdict for _, (verdict, _) in pairs),
+            base_seconds=seconds,
+            at_most=baseline.at_most,
+        ),
+        Ratio(
+            what=f"{what}, to its end",
+            base=baseline.name,
+            seconds=tuple(end for _, (_, end) in pairs),
+            base_seconds=seconds,
+        ),
+    )
+
+
+def restore(subject: Subject, probe: str, rounds: int, context: Context) -> tuple[Ratio, ...]:
+    """Compare a restore up to a probe's first line of output with a bare boot, in turn.
+
+    Raises:
+        InfrastructureError: if the guest cannot be restored.
+    """
+    with _bench(subject, probe, context) as (prepared, directory, spec):
+        fresh = FreshGuests(replace(prepared, fresh_guest=True), directory)
+        bare = _timed(_bare_argv(prepared, directory), context)
+        _first_line(prepared, fresh, spec, directory), bare()
+        context.progress.stage("bench", f"{rounds} rounds of each")
+        pairs = [(bare(), _first_line(prepared, fresh, spec, directory)) for _ in range(rounds)]
+    return (
+        Ratio(
+            what="a restore, to the probe's first line",
+            base=_BARE,
+            seconds=tuple(ours for _, ours in pairs),
+            base_seconds=tuple(each for each, _ in pairs),
+            at_most=0.25,
+        ),
+    )
+
+
+def to_verdict(
+    argv: Sequence[str], limit: Deadline, ok: Sequence[int] = (0,)
+) -> tuple[float, float]:
+    """Run an `hgm run` and return the seconds up to its printed verdict, and up to its end.
+
+    Raises:
+        InfrastructureError: if its exit code is not one of ``ok``, or there is no verdict.
+    """
+    began = time.perf_counter()
+    seen: list[float] = []
+
+    def look(line: str) -> None:
+        if line.startswith(("PASS: ", "FAIL: ")):
+            seen.append(time.perf_counter() - began)
+
+    done = command.run(argv, limit, env={"PYTHONUNBUFFERED": "1"}, ok=None, on_line=look)
+    require_exit_code(done, ok)
+    if not seen:
+        raise InfrastructureError("a round of the benchmark printed no verdict", command=argv)
+    return seen[-1], time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def _bench(
+    subject: Subject, probe: str, context: Context
+) -> Iterator[tuple[Prepared, Path, ProbeSpec]]:
+    """Yield all that a guest with one probe needs, a directory that is removed, and the probe."""
     with tempfile.TemporaryDirectory(prefix="hgm-bench-") as name:
         directory = Path(name)
         specs = catalog.select(catalog.load(), (probe,))
-        bench = prepare.prepare(
-            subject, specs, context, directory, listener.NullListener(context.progress)
-        )
-        bare = bare_boot(
-            bench.kernel, bench.image, bench.machine, bench.accel, str(directory / "serial.log")
-        )
-        subject = msgspec.structs.replace(subject, accel=bench.accel.name)
-        hgm = (
-            *(host.program(), "run", *subject_words(subject), *probe_words((probe,))),
-            *(*options, *timeout_words(context), "--runs-dir", str(directory / "runs")),
-        )
-
-        def run_once(argv: tuple[str, ...]) -> Callable[[], None]:
-            return lambda: run_checked(
-                argv, context.deadline.within(_ROUND_SECONDS, "a round of the benchmark")
-            )
-
-        context.progress.stage("bench", f"{rounds} rounds of each")
-        what = " ".join(("hgm run", *options, "--probe", probe))
-        return measure(what, run_once(hgm), "bare boot", run_once(bare), rounds)
+        quiet = listener.NullListener(context.progress)
+        yield prepare.prepare(subject, specs, context, directory, quiet), directory, specs[0]
 
 
-def _seconds(run: Callable[[], None]) -> float:
+def _bare_argv(prepared: Prepared, directory: Path) -> Sequence[str]:
+    return bare_boot(
+        prepared.kernel,
+        prepared.image,
+        prepared.machine,
+        prepared.accel,
+        str(directory / "bare.log"),
+    )
+
+
+def _timed(argv: Sequence[str], context: Context) -> Callable[[], float]:
+    """Return a function that runs a command and returns its seconds."""
+
+    def run_once() -> float:
+        began = time.perf_counter()
+        run_checked(argv, _round_limit(context))
+        return time.perf_counter() - began
+
+    return run_once
+
+
+def _first_line(prepared: Prepared, fresh: FreshGuests, spec: ProbeSpec, directory: Path) -> float:
+    """Return the seconds from the start of a restore to the first output of a probe."""
+    seen: list[float] = []
+
+    def look(chunk: bytes, limit: Deadline) -> None:
+        seen.append(time.perf_counter())
+
     began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+    with fresh.guest(spec) as (guest, origin):
+        run_probe(guest, spec, directory, _round_limit(prepared.context), on_output=look)
+    if not seen:
+        raise InfrastructureError(f"{spec.name} printed nothing")
+    if origin.how != "restored":
+        raise InfrastructureError(f"the guest was not restored: {origin.reason}")
+    return seen[0] - began
+
+
+def _round_limit(context: Context) -> Deadline:
+    return context.deadline.within(_ROUND_SECONDS, "a round of the benchmark")

@@ -15,12 +15,12 @@ from harness.errors import SpecError
 from harness.kernel.obtain import KernelRequest, obtain, resolve_request
 from harness.probes import catalog
 from harness.records.base import from_json
+from harness.records.bench import Ratio
 from harness.records.campaign import Bisection, Evaluation
 from harness.records.run import Ingredients
 from harness.reproducer import probe_words, subject_words
 from harness.run.subject import Subject
 from harness.selfcheck.baseline import BareTree, bare_boot, cost, hgm, own_cache
-from harness.selfcheck.bench import Ratio
 from harness.store import rundir
 from harness.workspace import Workspace
 
@@ -64,11 +64,15 @@ def bisect(subject: Subject, probes: Sequence[str], context: Context) -> tuple[R
             )
         makes, boots = _by_hand(found, tree, context)
     needed = f"{len(makes)} bare makes and {len(boots)} boots"
-    whole = Ratio("hgm bisect", needed, (wall,), (sum(makes) + sum(boots),))
-    guests = Ratio("its guests", "bare boots", (found.guest_seconds,), (sum(boots),))
+    whole = _ratio("hgm bisect", needed, wall, sum(makes) + sum(boots))
+    guests = _ratio("its guests", "bare boots", found.guest_seconds, sum(boots))
     if not makes:
         return whole, guests
-    return whole, Ratio("its makes", "bare makes", (found.make_seconds,), (sum(makes),)), guests
+    return whole, _ratio("its makes", "bare makes", found.make_seconds, sum(makes)), guests
+
+
+def _ratio(what: str, base: str, seconds: float, base_seconds: float) -> Ratio:
+    return Ratio(what=what, base=base, seconds=(seconds,), base_seconds=(base_seconds,))
 
 
 def _by_hand(found: Bisection, tree: BareTree, context: Context) -> tuple[list[float], list[float]]:

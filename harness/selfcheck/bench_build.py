@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.context import Context
 from harness.kernel.obtain import KernelRequest, obtain, resolve_request
 from harness.records.base import from_json
+from harness.records.bench import Ratio
 from harness.records.kernel import Kernel
 from harness.reproducer import kernel_words, probe_words
 from harness.selfcheck.baseline import BareTree, hgm, own_cache
-from harness.selfcheck.bench import Ratio
 
 _EDITED = "mm/hugetlb.c"
 _PROBE = "baseline/memfd-alias/2M"
@@ -61,7 +60,7 @@ def build(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio,
 
 
 def _ratio(what: str, seconds: Sequence[float], base: Sequence[float]) -> Ratio:
-    return Ratio(what, "bare make", tuple(seconds), tuple(base))
+    return Ratio(what=what, base="bare make", seconds=tuple(seconds), base_seconds=tuple(base))
 
 
 def edit(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio, Ratio]:
@@ -99,14 +98,6 @@ def edit(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio, 
     what = "one line, to the verdict"
     line_ratio = _ratio(what, [each.wall for each, _ in pairs], [base.wall for _, base in pairs])
     return everything, line_ratio
-
-
-def edit_text(everything: Ratio, one: Ratio) -> str:
-    """Return the result of `edit` as text; its limit is on the seconds added, not on the ratio."""
-    more = [a - b for a, b in zip(one.seconds, one.base_seconds, strict=True)]
-    each = ", ".join(f"{seconds:.1f}" for seconds in more)
-    added = f"added {statistics.median(more):.1f} s (median; {each})"
-    return "\n".join((everything.text(), one.text(), added))
 
 
 def _made_in(entry: Path) -> float:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from harness.errors import RecordError, SpecError, StoreUnavailable, no_space
 
 #: The newest revision of `harness/store/history/migrations`.
-HEAD = "0002"
+HEAD = "0003"
 
 #: The name of the SQLite file in a directory of run directories.
 FILE = "history.db"

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from harness.errors import RecordError
 from harness.probes.catalog import matches
-from harness.records.base import to_json
+from harness.records.base import from_json, to_json
+from harness.records.bench import Bench
 from harness.records.history import BOOT, BUILD, CONSOLE, Cell, Mark, PastResult, PastRun
 from harness.records.outcome import Outcome
 from harness.records.probe import Status
@@ -25,11 +26,14 @@ from harness.records.run import RunRecord, Verdict
 from harness.store import rundir
 from harness.store.history import database, extract
 from harness.store.history.cell import cell_id
-from harness.store.history.tables import CellRow, ResultRow, RunRow
+from harness.store.history.tables import BenchRow, CellRow, ResultRow, RunRow
 from harness.workspace import digest
 
 #: Kinds of campaigns whose runs are compared from night to night; a single run has none.
 NIGHTLY = ("", "matrix")
+
+# Benchmarks are compared that have the same of these.
+_LIKE = ("host", "kernel", "accel")
 
 
 @contextlib.contextmanager
@@ -99,6 +103,21 @@ class HistoryStore:
             )
             if results:
                 connection.execute(insert(ResultRow), [_result_values(each) for each in results])
+
+    def add_bench(self, bench: Bench) -> None:
+        """Record a benchmark."""
+        values = {name: getattr(bench, name) for name in _LIKE}
+        values["started"] = datetime.datetime.fromisoformat(bench.started)
+        with database.writing(self._engine) as connection:
+            connection.execute(insert(BenchRow).values(**values, record=to_json(bench).decode()))
+
+    def last_bench(self, like: Bench) -> Bench | None:
+        """Return the last benchmark of the same host, kernel and accelerator; None without one."""
+        same = (getattr(BenchRow, name) == getattr(like, name) for name in _LIKE)
+        query = select(BenchRow.record).where(*same).order_by(BenchRow.started.desc()).limit(1)
+        with self._engine.connect() as connection:
+            found = connection.scalars(query).one_or_none()
+        return None if found is None else from_json(found.encode(), Bench)
 
     def add_directories(
         self, directories: Iterable[Path], problems: list[str]

@@ -87,6 +87,20 @@ class RunRow(Base):
     cell: Mapped[CellRow | None] = relationship(lazy="joined")
 
 
+class BenchRow(Base):
+    """A `harness.records.bench.Bench`."""
+
+    __tablename__ = "benchmarks"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    started: Mapped[datetime.datetime] = mapped_column(index=True)
+    host: Mapped[str]
+    kernel: Mapped[str]
+    accel: Mapped[str]
+    #: As JSON.
+    record: Mapped[str] = mapped_column(deferred=True)
+
+
 class ResultRow(Base):
     """A `harness.records.history.PastResult`."""
 

@@ -21,11 +21,13 @@ import pytest
 import sqlalchemy
 from alembic.script import ScriptDirectory
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from harness.cli import main
 from harness.errors import HarnessError, RecordError, SpecError, StoreUnavailable
 from harness.progress import Silent
 from harness.records.base import to_json
+from harness.records.bench import Bench, BenchPart, Ratio
 from harness.records.history import Category, CellState, HistoryState, ResultState, Retention
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Status
@@ -49,9 +51,33 @@ def history(shared_store: str) -> Iterator[HistoryStore]:
         yield found
 
 
+BENCH = Bench(
+    started="2026-11-28T20:00:00+00:00",
+    harness="0.2.0",
+    host="here, 2 CPUs, Python 3.11.2",
+    load=0.1,
+    kernel="debian:linux-source-6.12, series hgm-6.12",
+    accel="tcg",
+    parts=(
+        BenchPart(
+            name="boot",
+            ratios=(Ratio(what="hgm run", base="boot", seconds=(2.0,), base_seconds=(1.0,)),),
+        ),
+    ),
+)
+
+
 def add(history: HistoryStore, *records: RunRecord) -> None:
     for record in records:
         history.add(record, Path(record.run_dir))
+
+
+def test_a_benchmark_is_compared_with_the_last_one_like_it(history: HistoryStore) -> None:
+    later = replace(BENCH, started="2026-11-29T01:00:00+02:00", load=0.4)
+    for each in (later, BENCH, replace(later, host="elsewhere"), replace(later, accel="kvm")):
+        history.add_bench(each)
+    assert history.last_bench(BENCH) == later
+    assert history.last_bench(replace(BENCH, kernel="another")) is None
 
 
 # ---- what goes in comes out --------------------------------------------------------------------
@@ -234,6 +260,7 @@ def test_a_writer_that_is_killed_leaves_nothing_half(store: str) -> None:
         assert [run.release for run in history.runs()] == ["6.12.1"]
         add(history, night(2, PASS_ALL))
         assert len(history.runs()) == 2
+        assert history.last_bench(BENCH) is None
 
 
 def test_a_locked_store_is_a_warning_and_the_run_keeps_its_result(
@@ -307,8 +334,10 @@ def test_the_tables_are_as_they_are_declared(store: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("revision", ["0001"])
-def test_a_store_of_an_older_version_is_brought_up_to_date(store: str, revision: str) -> None:
+@pytest.mark.parametrize(("revision", "more"), [("0001", ""), ("0002", ", ''")])
+def test_a_store_of_an_older_version_is_brought_up_to_date(
+    store: str, revision: str, more: str
+) -> None:
     url = database.locate(store, Path())
     if url.drivername == "sqlite":
         Path(str(url.database)).parent.mkdir()
@@ -318,8 +347,9 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(store: str, revision:
         record = night(1, PASS_ALL)
         connection.execute(
             sqlalchemy.text(
-                "INSERT INTO runs VALUES ('0123', NULL, '2026-11-02 02:00:00', 60, 0, 'PASS', "
-                "'probes ran', 0, 'well', '6.12.1', '1-1', 'k', '', '/runs/x', :record)"
+                "INSERT INTO runs VALUES ('0123', NULL, '2026-11-02 02:00:00', 60, 0, 'PASS', "  # noqa: S608
+                "'probes ran', 0, 'well', '6.12.1', '1-1', 'k', '', '/runs/x', :record"
+                f"{more})"
             ),
             {"record": zlib.compress(to_json(record))},
         )
@@ -335,7 +365,7 @@ def test_a_store_of_an_older_version_is_brought_up_to_date(store: str, revision:
 def test_there_is_a_store_of_each_older_version_to_test() -> None:
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert scripts.get_current_head() == database.HEAD
-    assert [each.revision for each in scripts.walk_revisions()] == ["0002", "0001"]
+    assert [each.revision for each in scripts.walk_revisions()] == ["0003", "0002", "0001"]
 
 
 def test_a_store_of_a_newer_version_is_refused(store: str) -> None:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Benchmarks as text, and as a picture."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from harness.errors import UserError
+from harness.records.bench import Bench, Ratio
+from harness.report import picture
+
+#: A load average above which something else ran on the host.
+_BUSY = 0.5
+
+
+def ratio_lines(ratio: Ratio) -> Iterator[str]:
+    """Yield a line for each side, and one for the ratio."""
+    for name, times in ((ratio.what, ratio.seconds), (ratio.base, ratio.base_seconds)):
+        each = ", ".join(f"{seconds:.2f}" for seconds in times)
+        yield f"{name:<24} median {statistics.median(times):.2f} s  ({each})"
+    count = len(ratio.seconds)
+    rounds = f"medians of {count} rounds, in turn" if count > 1 else "one round"
+    yield f"ratio {ratio.ratio:.2f} ({rounds}){_aim(ratio)}"
+
+
+def edit_lines(everything: Ratio, one: Ratio) -> Iterator[str]:
+    """Yield the result of `bench edit`; its aim is the seconds added, not a ratio."""
+    yield from ratio_lines(everything)
+    yield from ratio_lines(one)
+    more = [a - b for a, b in zip(one.seconds, one.base_seconds, strict=True)]
+    each = ", ".join(f"{seconds:.1f}" for seconds in more)
+    yield f"added {statistics.median(more):.1f} s (median; {each}); the aim is at most 3"
+
+
+def lines(bench: Bench, before: Bench | None) -> Iterator[str]:
+    """Yield the result, each ratio beside that of an earlier benchmark of the same host."""
+    yield f"{bench.started}, {bench.host}, load {bench.load}"
+    yield f"{bench.kernel}, {bench.accel}"
+    if bench.load > _BUSY:
+        yield f"something else ran on this host: a load of {bench.load} when it began"
+    earlier = {} if before is None else _by_name(before)
+    for part in bench.parts:
+        yield ""
+        yield f"{part.name}: {part.absent}" if part.absent else part.name
+        for ratio in part.ratios:
+            *sides, said = ratio_lines(ratio)
+            yield from (f"  {side}" for side in sides)
+            known = earlier.get((part.name, ratio.what, ratio.base))
+            if known is not None and before is not None:
+                said += f"; {known.ratio:.2f} on {before.started[:10]}"
+            yield f"  {said}"
+
+
+def svg(bench: Bench) -> str:
+    """Return the ratios as an SVG picture: each round a ring, each aim a line.
+
+    Raises:
+        UserError: if nothing was measured.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator, ScalarFormatter
+
+    ratios = [ratio for part in bench.parts for ratio in part.ratios]
+    if not ratios:
+        raise UserError("nothing was measured, so there is nothing to draw")
+    with picture.style():
+        drawing = Figure(figsize=(7.2, 0.9 + 0.32 * len(ratios)), layout="constrained")
+        axes = drawing.subplots()
+        for place, ratio in enumerate(ratios):
+            rounds = _by_round(ratio)
+            drawn = [place] * len(rounds)
+            axes.plot(rounds, drawn, "o", color=picture.DATA, fillstyle="none", ms=5)
+            axes.plot([ratio.ratio], [place], "o", color=picture.DATA, ms=5)
+            if ratio.at_most is not None:
+                axes.plot([ratio.at_most], [place], "|", color=picture.INK, ms=14)
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        shown = [each for ratio in ratios for each in (*_by_round(ratio), ratio.at_most) if each]
+        axes.set_xticks([each for each in _TICKS if min(shown) / 2 < each < max(shown) * 2])
+        axes.set_yticks(range(len(ratios)), [f"{each.what} / {each.base}" for each in ratios])
+        axes.set_ylim(len(ratios) - 0.5, -0.5)
+        axes.set_xlabel("ratio of wall times; | is the aim", color=picture.INK)
+        picture.plain(axes)
+        return picture.svg(drawing)
+
+
+_TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+
+
+def _by_round(ratio: Ratio) -> Sequence[float]:
+    return [a / b for a, b in zip(ratio.seconds, ratio.base_seconds, strict=True)]
+
+
+def _aim(ratio: Ratio) -> str:
+    return "" if ratio.at_most is None else f"; the aim is at most {ratio.at_most:g}"
+
+
+def _by_name(bench: Bench) -> dict[tuple[str, str, str], Ratio]:
+    return {
+        (part.name, ratio.what, ratio.base): ratio for part in bench.parts for ratio in part.ratios
+    }
