@@ -230,7 +230,8 @@ def probe_option(function: Command) -> Command:
         multiple=True,
         metavar="GLOB",
         shell_complete=completed_by(_probes),
-        help="Run the probes whose names match, such as 'hgm/*/1G'; repeatable.  [default: all]",
+        help="Run the probes whose names match, such as 'hgm/*/1G'; options of theirs may follow "
+        "('hgm/postcopy --uffds 2'); repeatable.  [default: all]",
     )(function)
 
 

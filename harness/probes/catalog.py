@@ -150,7 +150,8 @@ def select(
     the configuration.
 
     A glob is matched, as the shell would, against the whole name (``hgm/continue-4k/1G``) and
-    against the name without its size; ``*`` matches a slash as well.
+    against the name without its size; ``*`` matches a slash as well. Words after it are options of
+    the probes that it matches (``hgm/postcopy --uffds 2``).
 
     Raises:
         SpecError: if a glob matches nothing, with similar names.
@@ -162,12 +163,22 @@ def select(
     if not patterns:
         usual = (spec for spec in specs if not spec.on_request)
         return tuple(spec for spec in usual if set(spec.config) <= set(features))
-    return tuple(spec for spec in specs if any(matches(spec.name, glob) for glob in patterns))
+    chosen = []
+    for spec in specs:
+        found = [pattern for pattern in patterns if matches(spec.name, pattern)]
+        options = (option for pattern in found for option in pattern.split()[1:])
+        if found:
+            chosen.append(msgspec.structs.replace(spec, arguments=(*spec.arguments, *options)))
+    return tuple(chosen)
 
 
 def matches(name: str, glob: str) -> bool:
-    """Return whether a glob matches a probe's name, or its name without the size."""
-    return any(fnmatch.fnmatchcase(each, glob) for each in (name, family(name)))
+    """Return whether a glob matches a probe's name, or its name without the size.
+
+    Options after the glob, as `select` takes them, make no difference.
+    """
+    pattern = glob.partition(" ")[0]
+    return any(fnmatch.fnmatchcase(each, pattern) for each in (name, family(name)))
 
 
 def repeated(

@@ -177,6 +177,16 @@ def test_what_needs_features_runs_where_they_are_asked_for_or_a_glob_matches_it(
     assert names(catalog.select(specs, ["hgm/rare/1G"])) == ["hgm/rare/1G"]
 
 
+def test_words_after_a_glob_are_options_of_the_probes_that_it_matches() -> None:
+    chosen = catalog.select(catalog.load(), ["hgm/postcopy --uffds 2", "baseline/pool"])
+    arguments = {spec.name: spec.arguments for spec in chosen}
+    assert arguments["hgm/postcopy/2M"] == ("--backing", "split", "--size", "2M", "--uffds", "2")
+    assert arguments["baseline/pool/2M"] == ("--size", "2M")
+    assert catalog.matches("hgm/postcopy/2M", "hgm/postcopy --uffds 2")
+    with pytest.raises(SpecError, match="'hgm/postcopi --uffds 2' matches no probe"):
+        catalog.select(catalog.load(), ["hgm/postcopi --uffds 2"])
+
+
 def test_a_glob_that_matches_nothing_gets_similar_names() -> None:
     with pytest.raises(SpecError) as caught:
         catalog.select(catalog.load(), ["hgm/*", "hgm/contineu-4k"])
