@@ -54,13 +54,35 @@ def study() -> None:
     metavar="FILE",
     help="Draw the amplifications to this file as well.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Threads that touch the memory in post-copy.  [default: 4]",
+)
+@click.option(
+    "--readers",
+    type=click.IntRange(1, 8),
+    metavar="N",
+    help="Threads that answer each userfaultfd.  [default: 2]",
+)
+@click.option(
+    "--uffds",
+    type=click.IntRange(1, 4),
+    metavar="N",
+    help="Userfaultfds, each for a part of the memory; with pages of 1 GiB it takes as many.  "
+    "[default: 1]",
+)
 @runs_option
 @json_option
-def postcopy(
+def postcopy(  # noqa: PLR0913 - one for each option
     gbit: float,
     round_trip: float,
     run_dir: Path | None,
     svg: Path | None,
+    threads: int | None,
+    readers: int | None,
+    uffds: int | None,
     runs_dir: Path,
     timeout: float,
     as_json: bool,
@@ -79,7 +101,9 @@ def postcopy(
     from harness.workspace import atomic_write
 
     if run_dir is None:
-        run_dir = _run(studies.probes(), runs_dir, timeout, **options)
+        given = {"--threads": threads, "--readers": readers, "--uffds": uffds}
+        words = [word for name, n in given.items() if n for word in (name, str(n))]
+        run_dir = _run(studies.probes(words), runs_dir, timeout, **options)
     found = studies.read(run_dir, LinkModel(round_trip_us=round_trip, gbit=gbit))
     if svg is not None:
         drawn = drawing.amplification(found)

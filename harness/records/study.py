@@ -13,6 +13,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**50)]
 _Unit = Annotated[int, msgspec.Meta(ge=4096, le=2**40)]
 _Backing = Annotated[str, msgspec.Meta(pattern=r"^[a-z-]{1,20}\Z")]
 _Pattern = Annotated[str, msgspec.Meta(pattern=r"^[a-z+]{1,20}\Z")]
+_Some = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
 class PostcopyFigures(Record, frozen=True, kw_only=True):
@@ -27,6 +28,9 @@ class PostcopyFigures(Record, frozen=True, kw_only=True):
         faults: messages that were read from the userfaultfd.
         again: units that faulted once more after UFFDIO_CONTINUE had mapped them.
         moved: bytes that came through the link.
+        threads: that touched it.
+        readers: threads that answered each userfaultfd.
+        uffds: userfaultfds, each of which had a part of the memory.
     """
 
     backing: _Backing
@@ -37,6 +41,9 @@ class PostcopyFigures(Record, frozen=True, kw_only=True):
     faults: _Count
     again: _Count
     moved: _Count
+    threads: _Some = 4
+    readers: _Some = 2
+    uffds: _Some = 1
 
 
 class PrecopyFigures(Record, frozen=True, kw_only=True):
@@ -69,6 +76,45 @@ class PrecopyFigures(Record, frozen=True, kw_only=True):
     arm_ns: _Count
     write_ns: _Count
     scan_ns: _Count
+
+
+class FragmentedFigures(Record, frozen=True, kw_only=True):
+    """How many huge pages of a memory could be had when free memory was fragmented.
+
+    Attributes:
+        memory: ``pool``, ``run-time``, ``thp``, ``shmem-thp`` or ``shmem-thp-mlock``.
+        size: bytes of the huge pages of the probe, which are those of hugetlb.
+        mapped: ``before`` memory was fragmented, or ``after``; ``movable`` is after, while no page
+            was pinned.
+        got: huge pages that could be used.
+        wanted: of so many.
+    """
+
+    memory: _Backing
+    size: _Unit
+    mapped: Annotated[str, msgspec.Meta(pattern=r"^(before|after|movable)\Z")]
+    got: _Count
+    wanted: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+
+
+class Guarantee(Record, frozen=True, kw_only=True):
+    """What one run has shown that a memory guarantees; ``not tested`` where it has no result.
+
+    Attributes:
+        memory: what it is called.
+        reserved: huge pages that could be used in fragmented memory, of those mapped before.
+        fragmented: the same of those asked for when memory was fragmented.
+        faults: whether a fault of post-copy moves a base page.
+        tracking: which methods of dirty tracking report base pages.
+        collapse: by what it is mapped by huge pages again.
+    """
+
+    memory: str
+    reserved: str
+    fragmented: str
+    faults: str
+    tracking: str
+    collapse: str
 
 
 class LinkModel(Record, frozen=True, kw_only=True):
@@ -109,6 +155,35 @@ class StepTimes(Record, frozen=True, kw_only=True):
     longest: int
 
 
+class Landing(Record, frozen=True, kw_only=True):
+    """How much of a memory had arrived when.
+
+    Attributes:
+        moved: bytes that were mapped.
+        ns: since the first thread was started.
+    """
+
+    moved: int
+    ns: int
+
+
+class ReadTimes(Record, frozen=True, kw_only=True):
+    """How long reads of resident memory took.
+
+    Attributes:
+        mapping: ``base``, by base pages, as post-copy leaves it; ``collapsed``; ``huge``, where it
+            has always been mapped by whole huge pages.
+        reads: of a pass.
+        passes: ns that each pass took, in the order they ran.
+        median: ns that one read took, by the median pass.
+    """
+
+    mapping: str
+    reads: int
+    passes: tuple[int, ...]
+    median: float
+
+
 class PostcopyRow(Record, frozen=True, kw_only=True):
     """One line of the study's table.
 
@@ -118,6 +193,10 @@ class PostcopyRow(Record, frozen=True, kw_only=True):
         times: of each step.
         fetch_seconds: how long the link takes for one unit.
         amplification: bytes moved for each byte of a touched base page.
+        residence: how the memory arrived, some 32 points of it; empty where not all that was
+            wanted was waited for.
+        collapse_ns: how long MADV_COLLAPSE took; 0 where nothing was collapsed.
+        afterwards: reads before and after it.
     """
 
     probe: str
@@ -125,6 +204,9 @@ class PostcopyRow(Record, frozen=True, kw_only=True):
     times: tuple[StepTimes, ...]
     fetch_seconds: float
     amplification: float
+    residence: tuple[Landing, ...] = ()
+    collapse_ns: int = 0
+    afterwards: tuple[ReadTimes, ...] = ()
 
 
 class PrecopyRow(Record, frozen=True, kw_only=True):
@@ -167,6 +249,8 @@ class PostcopyStudy(Record, frozen=True, kw_only=True):
         link: what fetches are computed for.
         rows: in the order they ran.
         precopy: the rows of dirty tracking, in the same order.
+        fragmented: what could be had in fragmented memory.
+        guarantees: of each memory.
         absent: what has no row.
     """
 
@@ -180,4 +264,6 @@ class PostcopyStudy(Record, frozen=True, kw_only=True):
     link: LinkModel
     rows: tuple[PostcopyRow, ...]
     precopy: tuple[PrecopyRow, ...]
+    fragmented: tuple[FragmentedFigures, ...]
+    guarantees: tuple[Guarantee, ...]
     absent: tuple[AbsentRow, ...]

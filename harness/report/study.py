@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from harness.records.base import Record
 from harness.records.study import PostcopyRow, PostcopyStudy, PrecopyRow
 from harness.report import columns
@@ -37,7 +39,7 @@ class FigureTable(Record, frozen=True, kw_only=True):
 
 def lines(study: PostcopyStudy) -> Iterator[str]:
     """Yield the counts, then the times, then what has neither, then the verdict."""
-    if study.precopy or study.rows:
+    if study.precopy or study.rows or study.guarantees:
         yield f"Counts, exact on any host; kernel {study.kernel}"
     yield from _lines(counts(study))
     if study.precopy or study.rows:
@@ -51,6 +53,14 @@ def lines(study: PostcopyStudy) -> Iterator[str]:
 
 def counts(study: PostcopyStudy) -> Iterator[FigureTable]:
     """Yield the tables of what was counted; none where nothing was."""
+    if study.guarantees:
+        rows = tuple(map(msgspec.structs.astuple, study.guarantees))
+        yield FigureTable(
+            title="What each memory guarantees, as tested in this run",
+            head=_GUARANTEES,
+            rows=rows,
+            note="The second and third columns: huge pages that could be used in fragmented memory",
+        )
     if study.precopy:
         tracked = tuple(_tracked(row, study) for row in study.precopy)
         yield FigureTable(title="Dirty tracking", head=_TRACKED, rows=tracked)
@@ -60,8 +70,8 @@ def counts(study: PostcopyStudy) -> Iterator[FigureTable]:
             title="Post-copy",
             head=_COUNTS,
             rows=tuple(_counts(row, study) for row in study.rows),
-            note=f"fetch: computed for one unit by a link of {link.gbit:g} Gbit/s with a round "
-            f"trip of {link.round_trip_us:g} us",
+            note=f"{_who(study)}; fetch: computed for one unit by a link of {link.gbit:g} Gbit/s "
+            f"with a round trip of {link.round_trip_us:g} us",
         )
 
 
@@ -76,6 +86,16 @@ def times(study: PostcopyStudy) -> Iterator[FigureTable]:
             head=_TIMES,
             rows=tuple(_times(row, study) for row in study.rows),
         )
+    arrived = tuple(_arrived(row, study) for row in study.rows if row.residence)
+    if arrived:
+        yield FigureTable(title="Until all has arrived", head=_ARRIVED, rows=arrived)
+    afterwards = tuple(_afterwards(row, study) for row in study.rows if row.afterwards)
+    if afterwards:
+        yield FigureTable(
+            title="Afterwards: one read, by how the memory is mapped, medians of passes",
+            head=_AFTERWARDS,
+            rows=afterwards,
+        )
 
 
 def times_heading(study: PostcopyStudy) -> str:
@@ -87,9 +107,20 @@ def times_heading(study: PostcopyStudy) -> str:
 
 def backing(row: PostcopyRow | PrecopyRow, study: PostcopyStudy) -> str:
     """Return what the memory of a row is called."""
-    size = row.probe.partition("#")[0].rpartition("/")[2]
-    name = _BACKINGS.get(row.figures.backing, row.figures.backing).format(size=size)
-    return f"{name}, CMA" if study.hugetlb_cma and "1G" in name else name
+    return memory(row.figures.backing, row.probe, cma=study.hugetlb_cma)
+
+
+def memory(kind: str, probe: str, *, cma: bool) -> str:
+    """Return what a memory is called.
+
+    Args:
+        kind: as in `PostcopyFigures.backing`.
+        probe: the probe that is about it.
+        cma: whether pages of 1 GiB came out of CMA.
+    """
+    pages = probe.partition("#")[0].rpartition("/")[2]
+    name = _BACKINGS.get(kind, kind).format(size=pages)
+    return f"{name}, CMA" if cma and "1G" in name else name
 
 
 def _lines(tables: Iterator[FigureTable]) -> Iterator[str]:
@@ -102,6 +133,10 @@ def _lines(tables: Iterator[FigureTable]) -> Iterator[str]:
             yield ""
 
 
+_GUARANTEES = (
+    *("memory", "mapped before", "asked for after", "4 KiB faults", "4 KiB tracking"),
+    "huge again by",
+)
 _TRACKED = (
     *("memory", "tracked by", "written in", "grain", "rounds"),
     *("written", "reported", "reported/written"),
@@ -109,6 +144,8 @@ _TRACKED = (
 _COUNTS = ("memory", "touched in", "unit", "touched", "moved", "moved/touched", "faults", "fetch")
 _TRACK_TIMES = ("memory", "tracked by", "written in", "protect all", "write", "scan and protect")
 _STEPS = ("read", "queue", "fetch", "install", "resume")
+_ARRIVED = ("memory", "touched in", "moved", "half", "all")
+_AFTERWARDS = ("memory", "base pages", "collapsed", "always huge", "collapse")
 _TIMES = ("memory", "touched in", *_STEPS, "access", "99 %", "99.9 %", "longest")
 
 
@@ -117,9 +154,9 @@ def _counts(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
     return (
         backing(row, study),
         figures.pattern,
-        _size(figures.unit),
-        _size(figures.touched),
-        _size(figures.moved),
+        size(figures.unit),
+        size(figures.touched),
+        size(figures.moved),
         f"{row.amplification:.1f}",
         str(figures.faults),
         _time(row.fetch_seconds * 1e9),
@@ -132,10 +169,10 @@ def _tracked(row: PrecopyRow, study: PostcopyStudy) -> tuple[str, ...]:
         backing(row, study),
         figures.method,
         figures.pattern,
-        _size(figures.grain),
+        size(figures.grain),
         str(figures.rounds),
-        _size(figures.written),
-        _size(figures.reported),
+        size(figures.written),
+        size(figures.reported),
         f"{row.amplification:.1f}",
     )
 
@@ -152,6 +189,32 @@ def _times(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
     )
 
 
+def _who(study: PostcopyStudy) -> str:
+    """Return how many threads there were, which is the same for all rows of a study."""
+    figures = study.rows[0].figures
+    return (
+        f"{columns.count(figures.threads, 'thread')} touch the memory, "
+        f"{columns.count(figures.readers, 'reader')} for each of "
+        f"{columns.count(figures.uffds, 'userfaultfd')}"
+    )
+
+
+def _arrived(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
+    last = row.residence[-1]
+    half = next(each for each in row.residence if 2 * each.moved >= last.moved)
+    moved = size(last.moved)
+    return (backing(row, study), row.figures.pattern, moved, _time(half.ns), _time(last.ns))
+
+
+def _afterwards(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
+    median = {each.mapping: f"{each.median:.1f} ns" for each in row.afterwards}
+    return (
+        backing(row, study),
+        *(median.get(mapping, "") for mapping in ("base", "collapsed", "huge")),
+        _time(row.collapse_ns) if row.collapse_ns else "",
+    )
+
+
 def _track_times(row: PrecopyRow, study: PostcopyStudy) -> tuple[str, ...]:
     figures = row.figures
     return (
@@ -164,7 +227,8 @@ def _track_times(row: PrecopyRow, study: PostcopyStudy) -> tuple[str, ...]:
     )
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
+    """Return a number of bytes in words."""
     for factor, name in _UNITS:
         if count >= factor:
             return f"{count / factor:.4g} {name}"

@@ -142,7 +142,7 @@ def _pages(
     for probe, picture in files.maps.items():
         yield names.page_map(run.id, probe), picture
     study = studies.study(record, files.outputs, LinkModel()) if files.outputs else None
-    has_study = bool(study and (study.rows or study.precopy))
+    has_study = bool(study and study.guarantees)
     if study and has_study:
         pictures = study_page.pictures(run.id, study)
         yield from pictures.items()

@@ -61,6 +61,7 @@ def pictures(run_id: str, study: PostcopyStudy) -> dict[str, str]:
     drawn = {
         names.study_picture(run_id, "bytes"): drawing.amplification(study),
         names.study_picture(run_id, "times"): drawing.latencies(study),
+        names.study_picture(run_id, "residence"): drawing.residence(study),
     }
     return {path: content for path, content in drawn.items() if content}
 
@@ -95,8 +96,9 @@ def study(
             ),
             StudySection(
                 title=report.times_heading(found),
-                pictures=shown(
-                    "times", "Share of accesses that took no longer, by memory and step"
+                pictures=(
+                    *shown("times", "Share of accesses that took no longer, by memory and step"),
+                    *shown("residence", "Share of the memory that had arrived, with a push"),
                 ),
                 tables=tuple(report.times(found)),
             ),

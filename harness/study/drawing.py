@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ _STEPS = {
     "resume": (picture.INK, "-."),
 }
 _COLUMNS = 3
+_LINES = tuple(
+    (colour, line) for line in ("-", "--", ":", "-.") for colour in (picture.DATA, picture.INK)
+)
 
 
 def amplification(study: PostcopyStudy) -> str:
@@ -114,6 +118,41 @@ def latencies(study: PostcopyStudy) -> str:
         for axes in panes[len(found) :]:
             axes.set_axis_off()
         _legend(drawing, panes[0])
+        return picture.svg(drawing)
+
+
+def residence(study: PostcopyStudy) -> str:
+    """Return how each memory arrived, as an SVG picture: its share by time, with a push beside.
+
+    Empty where no memory was waited for until all of it had arrived.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, PercentFormatter
+
+    rows = [row for row in study.rows if row.residence]
+    if not rows:
+        return ""
+    with picture.style():
+        drawing = Figure(figsize=(7.2, 3.2), layout="constrained")
+        axes = drawing.subplots()
+        for row, (colour, line) in zip(rows, itertools.cycle(_LINES), strict=False):
+            all_of_it = row.residence[-1].moved
+            axes.step(
+                [each.ns / 1e9 for each in row.residence],
+                [each.moved / all_of_it for each in row.residence],
+                where="post",
+                label=backing(row, study),
+                color=colour,
+                ls=line,
+                lw=1.2,
+                marker="." if len(row.residence) == 1 else "",
+            )
+        axes.set_xscale("log")
+        axes.set_ylim(0, 1.02)
+        axes.xaxis.set_major_formatter(EngFormatter(unit="s", sep=" "))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        picture.plain(axes)
+        _legend(drawing, axes)
         return picture.svg(drawing)
 
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,39 +15,72 @@ import msgspec
 from harness.judge import ktap, lines
 from harness.judge.ktap_document import KtapResult, status
 from harness.probes import catalog
+from harness.records.probe import ProbeSpec
 from harness.records.run import RunRecord
 from harness.records.study import (
     AbsentRow,
+    FragmentedFigures,
+    Guarantee,
+    Landing,
     LinkModel,
     PostcopyFigures,
     PostcopyRow,
     PostcopyStudy,
     PrecopyFigures,
     PrecopyRow,
+    ReadTimes,
     StepTimes,
 )
+from harness.report import study as report
+from harness.sizes import parse_size
 from harness.store import rundir
-from harness.study import histogram
+from harness.study import guarantees, histogram
 
 _POSTCOPY = "c/postcopy.c"
 _PRECOPY = "c/precopy.c"
+_FRAGMENTED = "c/fragmented.c"
 _BASE_PAGE = 4096
 
 _TIMES = re.compile(
     r"times: step=(?P<step>read|queue|fetch|install|resume|access) cells=(?P<cells>[0-9:,]{1,9000})"
 )
 
-_Figures = TypeVar("_Figures", PostcopyFigures, PrecopyFigures)
+_RESIDENCE = re.compile(r"residence: points=(?P<points>(?:\d{1,15}:\d{1,15},?){1,64})", re.ASCII)
+_COLLAPSE = re.compile(r"collapse: bytes=\d{1,15} ns=(?P<ns>\d{1,15})", re.ASCII)
+_READS = re.compile(
+    r"afterwards: mapping=(?P<mapping>base|collapsed|huge) reads=(?P<reads>[1-9]\d{0,8}) "
+    r"ns=(?P<passes>(?:\d{1,15},?){1,64})",
+    re.ASCII,
+)
+
+_Row = PostcopyRow | PrecopyRow | FragmentedFigures
+_Figures = TypeVar("_Figures", PostcopyFigures, PrecopyFigures, FragmentedFigures)
 
 
-def probes() -> tuple[str, ...]:
-    """Return the names, without size, of the probes that the study runs."""
-    return (*_family(_PRECOPY), *_family(_POSTCOPY))
+def probes(options: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names, without size, of the probes that the study runs.
+
+    Args:
+        options: for those of post-copy, such as ``--uffds 2``; they follow the name.
+    """
+    postcopy = (" ".join((name, *options)) for name in _family(_POSTCOPY))
+    return (*_family(_PRECOPY), *postcopy, *_family(_FRAGMENTED))
 
 
 def _family(source: str) -> tuple[str, ...]:
-    names = (catalog.family(spec.name) for spec in catalog.load() if spec.source == source)
-    return tuple(dict.fromkeys(names))
+    return tuple(name for name, its_source in _sources().items() if its_source == source)
+
+
+@functools.cache
+def _specs() -> tuple[ProbeSpec, ...]:
+    """Return the probes of the study."""
+    sources = (_PRECOPY, _POSTCOPY, _FRAGMENTED)
+    return tuple(spec for spec in catalog.load() if spec.source in sources)
+
+
+def _sources() -> dict[str, str]:
+    """Return their sources by their names without size."""
+    return {catalog.family(spec.name): spec.source for spec in _specs()}
 
 
 def read(run_dir: Path, link: LinkModel) -> PostcopyStudy:
@@ -54,7 +89,7 @@ def read(run_dir: Path, link: LinkModel) -> PostcopyStudy:
     Raises:
         RecordError: if the run's record or a probe's output cannot be read.
     """
-    record, ours = rundir.load(run_dir), probes()
+    record, ours = rundir.load(run_dir), _sources()
     outputs = {
         probe.name: lines.decode(rundir.read_output(run_dir, probe.name)[0])
         for probe in record.probes
@@ -71,14 +106,12 @@ def study(record: RunRecord, outputs: Mapping[str, str], link: LinkModel) -> Pos
         outputs: what its probes printed, by name; others than the study's are not read.
         link: what fetches are computed for.
     """
-    rows: list[PostcopyRow] = []
-    precopy: list[PrecopyRow] = []
+    found: list[_Row] = []
     absent: list[AbsentRow] = []
     doubts: list[str] = []
-    precopy_probes, postcopy_probes = _family(_PRECOPY), _family(_POSTCOPY)
     for probe in record.probes:
-        family = catalog.family(probe.name)
-        if family not in (*precopy_probes, *postcopy_probes):
+        source = _sources().get(catalog.family(probe.name))
+        if source is None:
             continue
         document = ktap.parse(outputs.get(probe.name, ""))
         if probe.status != "PASS":
@@ -91,17 +124,14 @@ def study(record: RunRecord, outputs: Mapping[str, str], link: LinkModel) -> Pos
                 absent.append(AbsentRow(probe=test, reason=f"SKIP: {result.reason}"))
             if status(result) != "PASS":
                 continue
-            if family in precopy_probes:
-                tracked = list(_figures(result, "precopy: ", PrecopyFigures))
-                wrong = _precopy_doubt(tracked)
-                precopy += [] if wrong else [_precopy_row(probe.name, one) for one in tracked]
-            else:
-                moved = list(_figures(result, "postcopy: ", PostcopyFigures))
-                wrong = _doubt(moved)
-                rows += [] if wrong else [_row(probe.name, moved[0], _times(result), link)]
+            these, wrong = _of_test(source, probe.name, result, link)
+            found += these
             if wrong:
                 doubts.append(f"{test}: {wrong}")
                 absent.append(AbsentRow(probe=test, reason=wrong))
+    rows = [each for each in found if isinstance(each, PostcopyRow)]
+    precopy = [each for each in found if isinstance(each, PrecopyRow)]
+    fragmented = [each for each in found if isinstance(each, FragmentedFigures)]
     kernel, accel, machine = record.kernel, record.accel, record.machine
     failed = bool(doubts) and record.exit_code == 0
     return PostcopyStudy(
@@ -115,8 +145,27 @@ def study(record: RunRecord, outputs: Mapping[str, str], link: LinkModel) -> Pos
         link=link,
         rows=tuple(rows),
         precopy=tuple(precopy),
+        fragmented=tuple(fragmented),
+        guarantees=_guarantees(record, rows, precopy, fragmented),
         absent=tuple(absent),
     )
+
+
+def _of_test(
+    source: str, probe: str, result: KtapResult, link: LinkModel
+) -> tuple[list[_Row], str]:
+    """Return what a test that passed has found, or nothing and why it cannot be right."""
+    if source == _PRECOPY:
+        tracked = list(_figures(result, "precopy: ", PrecopyFigures))
+        wrong = _precopy_doubt(tracked)
+        return [] if wrong else [_precopy_row(probe, one) for one in tracked], wrong
+    if source == _FRAGMENTED:
+        had = list(_figures(result, "fragmented: ", FragmentedFigures))
+        wrong = _fragmented_doubt(had)
+        return [] if wrong else [*had], wrong
+    moved = list(_figures(result, "postcopy: ", PostcopyFigures))
+    wrong = _doubt(moved)
+    return [] if wrong else [_row(probe, moved[0], result, link)], wrong
 
 
 def _figures(result: KtapResult, prefix: str, kind: type[_Figures]) -> Iterator[_Figures]:
@@ -157,19 +206,79 @@ def _precopy_doubt(figures: list[PrecopyFigures]) -> str:
     return ""
 
 
+def _fragmented_doubt(figures: list[FragmentedFigures]) -> str:
+    """Return why the figures of one test cannot be right; empty if they can."""
+    if not figures:
+        return "it passed without a line of figures"
+    for one in figures:
+        if one.got > one.wanted:
+            return f"{one.got} huge pages were had, {one.wanted} were asked for"
+    return ""
+
+
+def _guarantees(
+    record: RunRecord,
+    rows: Sequence[PostcopyRow],
+    precopy: Sequence[PrecopyRow],
+    fragmented: Sequence[FragmentedFigures],
+) -> tuple[Guarantee, ...]:
+    cma = record.machine is not None and record.machine.hugetlb_cma
+    memories: dict[str, guarantees.Tested] = {}
+    if not (rows or precopy or fragmented):
+        return ()
+    backings = {
+        catalog.family(spec.name): spec.arguments[spec.arguments.index("--backing") + 1]
+        for spec in _specs()
+        if "--backing" in spec.arguments
+    }
+    for probe in record.probes:
+        backing = backings.get(catalog.family(probe.name))
+        if backing is None:
+            continue
+        size = parse_size(catalog.plain_name(probe.name).rpartition("/")[2], probe.name)
+        name = report.memory(backing, probe.name, cma=cma)
+        tested = memories.get(name, guarantees.Tested(backing=backing, size=size))
+        ended = {"PASS": "", "SKIP": ""}.get(probe.status, probe.status)
+        is_precopy = _sources()[catalog.family(probe.name)] == _PRECOPY
+        memories[name] = msgspec.structs.replace(
+            tested,
+            postcopy_ended=tested.postcopy_ended or ("" if is_precopy else ended),
+            precopy_ended=tested.precopy_ended or (ended if is_precopy else ""),
+            postcopy=(*tested.postcopy, *(row for row in rows if row.probe == probe.name)),
+            precopy=(*tested.precopy, *(row.figures for row in precopy if row.probe == probe.name)),
+        )
+    return tuple(guarantees.table(memories, fragmented))
+
+
 def _precopy_row(probe: str, figures: PrecopyFigures) -> PrecopyRow:
     return PrecopyRow(
         probe=probe, figures=figures, amplification=figures.reported / figures.written
     )
 
 
+def _matches(pattern: re.Pattern[str], result: KtapResult) -> Iterator[re.Match[str]]:
+    return (match for line in result.diagnostics if (match := pattern.fullmatch(line)))
+
+
+def _residence(text: str) -> tuple[Landing, ...]:
+    pairs = (word.partition(":") for word in text.split(",") if word)
+    return tuple(Landing(moved=int(moved), ns=int(ns)) for moved, _, ns in pairs)
+
+
+def _reads(match: re.Match[str]) -> ReadTimes:
+    reads, passes = int(match["reads"]), [int(word) for word in match["passes"].split(",") if word]
+    return ReadTimes(
+        mapping=match["mapping"],
+        reads=reads,
+        passes=tuple(passes),
+        median=statistics.median(passes) / reads,
+    )
+
+
 def _times(result: KtapResult) -> tuple[StepTimes, ...]:
     """Return the histograms in a test's output; lines that are not such are left out."""
     found = []
-    for line in result.diagnostics:
-        match = _TIMES.fullmatch(line)
-        if match is None:
-            continue
+    for match in _matches(_TIMES, result):
         try:
             cells = histogram.parse(match["cells"])
         except ValueError:
@@ -185,13 +294,16 @@ def _times(result: KtapResult) -> tuple[StepTimes, ...]:
     return tuple(found)
 
 
-def _row(
-    probe: str, figures: PostcopyFigures, times: tuple[StepTimes, ...], link: LinkModel
-) -> PostcopyRow:
+def _row(probe: str, figures: PostcopyFigures, result: KtapResult, link: LinkModel) -> PostcopyRow:
+    residence = next(_matches(_RESIDENCE, result), None)
+    collapse = next(_matches(_COLLAPSE, result), None)
     return PostcopyRow(
         probe=probe,
         figures=figures,
-        times=times,
+        times=_times(result),
+        residence=_residence(residence["points"]) if residence else (),
+        collapse_ns=int(collapse["ns"]) if collapse else 0,
+        afterwards=tuple(map(_reads, _matches(_READS, result))),
         fetch_seconds=link.seconds(figures.unit),
         amplification=figures.moved / figures.touched,
     )

@@ -9,9 +9,15 @@
 
 #include "hgm_probe.h"
 
-#define WANTED 4UL
-#define SPARE (64UL << 20) /* bytes left free while memory is being filled */
 #define PIPE_PAGES 256UL
+
+/* ---- how many huge pages can be had ------------------------------------- */
+
+/* Huge pages that are asked for. */
+static size_t wanted(void)
+{
+	return huge_size() == PMD_PAGE ? 4 : 1;
+}
 
 static char *map_aligned(size_t length, int flags, int fd)
 {
@@ -25,48 +31,53 @@ static void write_all(char *start, size_t length, size_t step)
 		*(volatile char *)(start + offset) = 1;
 }
 
-/* ---- how many huge pages can be had ------------------------------------- */
-
-static size_t of_the_pool(void)
+static char *map_pool(void)
 {
-	size_t length = WANTED * huge_size();
-	long free = pool_counter("free_hugepages"), got;
-	int fd = huge_memfd(WANTED);
-	char *start = map_shared(fd, length, RESERVED);
+	int fd = huge_memfd(wanted());
+	char *start = map_shared(fd, wanted() * huge_size(), RESERVED);
 
-	write_all(start, length, huge_size());
-	got = free - pool_counter("free_hugepages");
-	unmap(start, length);
 	close(fd);
-	return (size_t)got;
+	return start;
 }
 
-static size_t at_run_time(void)
+static size_t use_pool(char *start)
+{
+	long free = pool_counter("free_hugepages");
+
+	write_all(start, wanted() * huge_size(), huge_size());
+	return (size_t)(free - pool_counter("free_hugepages"));
+}
+
+static size_t grow_pool(char *start)
 {
 	long total = pool_counter("nr_hugepages"), got;
 
-	write_number(pool_file(huge_size(), "nr_hugepages"), total + (long)WANTED);
+	(void)start;
+	write_number(pool_file(huge_size(), "nr_hugepages"), total + (long)wanted());
 	got = pool_counter("nr_hugepages") - total;
 	write_number(pool_file(huge_size(), "nr_hugepages"), total);
 	return (size_t)got;
 }
 
-static size_t anonymous(void)
+static char *map_thp(void)
 {
-	size_t length = WANTED * PMD_PAGE, got;
+	size_t length = wanted() * PMD_PAGE;
 	char *start = map_aligned(length, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	assert_error(advise(start, length, MADV_HUGEPAGE), 0);
-	write_all(start, length, BASE_PAGE);
-	got = (size_t)smaps_bytes(start, "AnonHugePages") / PMD_PAGE;
-	unmap(start, length);
-	return got;
+	return start;
 }
 
-static size_t of_tmpfs(bool locked)
+static size_t use_thp(char *start)
+{
+	write_all(start, wanted() * PMD_PAGE, BASE_PAGE);
+	return (size_t)smaps_bytes(start, "AnonHugePages") / PMD_PAGE;
+}
+
+static char *map_tmpfs(void)
 {
 	int mount = try_mount("tmpfs", "huge=always"), fd;
-	size_t length = WANTED * PMD_PAGE, got;
+	size_t length = wanted() * PMD_PAGE;
 	char *start;
 
 	if (mount < 0)
@@ -74,34 +85,60 @@ static size_t of_tmpfs(bool locked)
 	fd = unnamed_file(mount);
 	assert_errno(ftruncate(fd, (off_t)length), 0);
 	start = map_aligned(length, MAP_SHARED, fd);
-	if (locked)
-		assert_errno(mlock(start, length), 0);
-	write_all(start, length, BASE_PAGE);
-	got = (size_t)smaps_bytes(start, "ShmemPmdMapped") / PMD_PAGE;
-	unmap(start, length);
 	close(fd);
 	close(mount);
-	return got;
+	return start;
 }
 
-static size_t shmem(void)
+static size_t use_tmpfs(char *start)
 {
-	return of_tmpfs(false);
+	write_all(start, wanted() * PMD_PAGE, BASE_PAGE);
+	return (size_t)smaps_bytes(start, "ShmemPmdMapped") / PMD_PAGE;
 }
 
-static size_t shmem_locked(void)
+static size_t lock_and_use_tmpfs(char *start)
 {
-	return of_tmpfs(true);
+	assert_errno(mlock(start, wanted() * PMD_PAGE), 0);
+	return use_tmpfs(start);
 }
 
+static char *map_nothing(void)
+{
+	return NULL;
+}
+
+#define RUN_TIME 1
 static const struct kind {
 	const char *name;
-	size_t (*count)(void);
+	char *(*map)(void); /* memory of which nothing has been touched */
+	size_t (*use)(char *start);
+	bool of_2m; /* transparent huge pages, which have no other size */
 } kinds[] = {
-	{ "pool", of_the_pool },  { "run-time", at_run_time },		{ "thp", anonymous },
-	{ "shmem-thp", shmem },	  { "shmem-thp-mlock", shmem_locked },
+	{ "pool", map_pool, use_pool, false },
+	[RUN_TIME] = { "run-time", map_nothing, grow_pool, false },
+	{ "thp", map_thp, use_thp, true },
+	{ "shmem-thp", map_tmpfs, use_tmpfs, true },
+	{ "shmem-thp-mlock", map_tmpfs, lock_and_use_tmpfs, true },
 };
 static size_t before[COUNT_OF(kinds)];
+static int64_t grown_movable = -1; /* by how much the pool grew while no page was pinned */
+static char *early[COUNT_OF(kinds)]; /* mapped before memory is fragmented */
+
+static bool is_possible(const struct kind *kind)
+{
+	return huge_size() == PMD_PAGE || !kind->of_2m;
+}
+
+/* Maps, uses and unmaps WANTED huge pages. */
+static size_t count(const struct kind *kind)
+{
+	char *start = kind->map();
+	size_t got = kind->use(start);
+
+	if (start)
+		unmap(start, wanted() * huge_size());
+	return got;
+}
 
 /* ---- fragmentation ------------------------------------------------------ */
 
@@ -121,16 +158,16 @@ static void pin(char *page)
 }
 
 /*
- * Takes transparent huge pages, at most COUNT and until the kernel has none, and gives all but
+ * Takes transparent huge pages, at most MOST and until the kernel has none, and gives all but
  * a pinned base page of each back. Returns how many.
  */
-static size_t take_and_pin(size_t count)
+static size_t take_and_pin(size_t most)
 {
-	char *start = map_aligned(count * PMD_PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	char *start = map_aligned(most * PMD_PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	size_t taken = 0;
 
-	assert_error(advise(start, count * PMD_PAGE, MADV_HUGEPAGE), 0);
-	for (; taken < count; taken++) {
+	assert_error(advise(start, most * PMD_PAGE, MADV_HUGEPAGE), 0);
+	for (; taken < most; taken++) {
 		*(volatile char *)(start + taken * PMD_PAGE) = 1;
 		if (smaps_bytes(start, "AnonHugePages") < (int64_t)((taken + 1) * PMD_PAGE))
 			break;
@@ -140,6 +177,8 @@ static size_t take_and_pin(size_t count)
 				    MADV_DONTNEED), 0);
 	/* The pages are freed when their huge page is split, which this asks for. */
 	assert_written("/proc/sys/vm/drop_caches", "2");
+	if (grown_movable < 0)
+		grown_movable = (int64_t)count(&kinds[RUN_TIME]);
 	for (size_t i = 0; i < taken; i++)
 		pin(start + i * PMD_PAGE);
 	return taken;
@@ -147,19 +186,24 @@ static size_t take_and_pin(size_t count)
 
 static void fragment_memory(void)
 {
-	size_t free, left, taken = 0, more;
+	size_t free, left, taken = 0, more, spare;
 
-	if (huge_size() != PMD_PAGE)
-		probe_skip("--size %s: transparent huge pages have %s", size_name(huge_size()),
-			   size_name(PMD_PAGE));
 	probe_harms("fills memory");
+	/* A page of 1 GiB goes back to where it came from, memory or CMA, to be asked for again. */
+	if (huge_size() != PMD_PAGE)
+		write_number(pool_file(huge_size(), "nr_hugepages"),
+			     pool_counter("nr_hugepages") - (long)wanted());
 	for (size_t i = 0; i < COUNT_OF(kinds); i++)
-		before[i] = kinds[i].count();
+		before[i] = is_possible(&kinds[i]) ? count(&kinds[i]) : 0;
+	for (size_t i = 0; i < COUNT_OF(kinds); i++)
+		early[i] = is_possible(&kinds[i]) ? kinds[i].map() : NULL;
 	free = (size_t)meminfo_bytes("MemFree");
-	if (free > SPARE)
-		taken = take_and_pin((free - SPARE) / PMD_PAGE);
+	/* Left free while memory is being filled: what the kernel keeps for itself, and page tables. */
+	spare = (64UL << 20) + 3 * 1024 * (size_t)file_number("/proc/sys/vm/min_free_kbytes");
+	if (free > spare)
+		taken = take_and_pin((free - spare) / PMD_PAGE);
 	/* The rest, now that memory is free again for all but huge pages. */
-	for (; (more = take_and_pin(SPARE / PMD_PAGE)) > 0; taken += more)
+	for (; (more = take_and_pin(spare / PMD_PAGE)) > 0; taken += more)
 		;
 	left = (size_t)meminfo_bytes("MemFree");
 	probe_note("%zu huge pages were taken, and given back but for a pinned base page of each",
@@ -168,49 +212,69 @@ static void fragment_memory(void)
 		    size_text((int64_t)left), size_text((int64_t)free));
 }
 
-static size_t count_now(size_t kind)
+/* MAPPED is before memory is fragmented, after, or movable: then, while no page is pinned. */
+static void note(const struct kind *kind, const char *mapped, size_t got)
 {
-	size_t after;
+	probe_note("fragmented: memory=%s size=%zu mapped=%s got=%zu wanted=%zu", kind->name,
+		   huge_size(), mapped, got, wanted());
+}
 
-	if (before[kind] < WANTED)
-		probe_skip("%zu of %zu before memory was fragmented", before[kind], WANTED);
-	after = kinds[kind].count();
-	probe_note("%s: %zu of %zu huge pages", kinds[kind].name, after, WANTED);
-	return after;
+/* Of one kind: of what was mapped before, and of what is asked for now. */
+static void count_now(size_t which, size_t *of_early, size_t *of_late)
+{
+	const struct kind *kind = &kinds[which];
+
+	if (!is_possible(kind))
+		probe_skip("transparent huge pages have %s", size_name(PMD_PAGE));
+	if (before[which] < wanted())
+		probe_skip("%zu of %zu before memory was fragmented", before[which], wanted());
+	if (early[which]) {
+		*of_early = kind->use(early[which]);
+		note(kind, "before", *of_early);
+	}
+	/* A page of 1 GiB is so much that the pool may have just the one that is mapped. */
+	if (kind->map == map_pool && pool_counter("free_hugepages") < (long)wanted())
+		return;
+	*of_late = count(kind);
+	note(kind, "after", *of_late);
 }
 
 static void pool_holds(void)
 {
-	size_t got = count_now(0);
+	size_t of_early = wanted(), of_late = wanted();
 
-	assert_that(got == WANTED, "%zu of %zu free huge pages of the pool could be used", got,
-		    WANTED);
+	count_now(0, &of_early, &of_late);
+	assert_that(of_early == wanted() && of_late == wanted(),
+		    "of %zu huge pages of the pool %zu could be used that were reserved before, and %zu "
+		    "that were free", wanted(), of_early, of_late);
 }
 
 static void count_run_time(void)
 {
-	count_now(1);
+	count_now(RUN_TIME, &(size_t){ 0 }, &(size_t){ 0 });
+	note(&kinds[RUN_TIME], "movable", (size_t)grown_movable);
 }
 
 static void count_anonymous(void)
 {
-	count_now(2);
+	count_now(2, &(size_t){ 0 }, &(size_t){ 0 });
 }
 
 static void count_shmem(void)
 {
-	count_now(3);
+	count_now(3, &(size_t){ 0 }, &(size_t){ 0 });
 }
 
 static void count_locked(void)
 {
-	count_now(4);
+	count_now(4, &(size_t){ 0 }, &(size_t){ 0 });
 }
 
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
-		{ "all free huge pages of the pool can be used in fragmented memory", pool_holds },
+		{ "all huge pages of the pool, reserved or free, can be used in fragmented memory",
+		  pool_holds },
 		{ "huge pages that the pool grows by in fragmented memory are counted",
 		  count_run_time },
 		{ "transparent huge pages of anonymous fragmented memory are counted",
@@ -223,8 +287,8 @@ int main(int argc, char **argv)
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
-		.pages = 1,
-		.pages_small = 4,
+		.pages = 2,
+		.pages_small = 8,
 		.setup = fragment_memory,
 		.test_ms = 120000,
 	});

@@ -164,6 +164,8 @@ size_t huge_pages(void);
 
 /* The value of an option of the probe's own, such as "--backing"; NULL if it was not given. */
 const char *probe_option(int argc, char **argv, const char *name);
+/* The same as a number from 1 to MOST, USUAL if it was not given; ends the program with code 2. */
+size_t probe_number(int argc, char **argv, const char *name, size_t usual, size_t most);
 
 /*
  * Does what -h, -l and -t ask, or runs the tests. Returns kselftest's exit code:
@@ -615,15 +617,22 @@ void assert_resident(void *start, size_t count, size_t want);
 
 /*
  * Memory that migrates: --backing huge (hugetlb), split (the same, split by its user),
- * shmem, shmem-thp, shmem-thp-mlock. It has WORKLOAD_BYTES, or one huge page where that is more.
+ * shmem, shmem-thp, shmem-thp-mlock. It has WORKLOAD_BYTES, or PARTS huge pages where that is more.
  */
 enum backing { BACKING_HUGE, BACKING_SPLIT, BACKING_SHMEM, BACKING_THP, BACKING_THP_LOCKED };
 #define WORKLOAD_BYTES (4 * PMD_PAGE)
 
 /* What --backing names; ends the program with code 2 if it names none. */
+#define BACKING_NAMES "huge|split|shmem|shmem-thp|shmem-thp-mlock"
+#define BACKING_ARGUMENT                                                        \
+	{ "--backing", BACKING_NAMES,                                           \
+	  "the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages" }
 enum backing backing_of(int argc, char **argv);
-/* What the probes of a workload have in common: all but the tests, their setup and what they ask. */
-struct probe workload_probe(enum backing backing);
+/*
+ * What the probes of a workload have in common: all but the tests, their options, their setup and
+ * what they ask. The memory has at least PARTS huge pages.
+ */
+struct probe workload_probe(enum backing backing, size_t parts);
 const char *backing_name(enum backing backing);
 bool backing_is_hugetlb(enum backing backing);
 bool backing_is_thp(enum backing backing);
@@ -637,16 +646,17 @@ char *backing_make(enum backing backing, int *fd);
 char *backing_map(enum backing backing, int fd);
 
 /*
- * The page, of PAGES, that thread THREAD of WORKLOAD_THREADS touches in its step STEP; STATE is
- * the thread's random state. SEQUENTIAL: its share of the memory, page by page. MOVING: a
- * window of 16 pages that moves on by 8 after each 16 steps.
+ * The page, of PAGES, that thread THREAD touches in its step STEP; SHARE is how many pages one
+ * thread has where each has its own, STATE the thread's random state. SEQUENTIAL: its share of
+ * the memory, page by page. MOVING: a window of 16 pages that moves on by 8 after each 16 steps.
  */
 enum access { SEQUENTIAL, UNIFORM, ZIPF, MOVING };
 #define ACCESS_KINDS (MOVING + 1)
 #define WORKLOAD_THREADS 4
 #define WORKLOAD_STEPS 64UL /* of each thread */
 const char *access_name(enum access access);
-size_t access_page(enum access access, size_t pages, size_t thread, size_t step, uint64_t *state);
+size_t access_page(enum access access, size_t pages, size_t share, size_t thread, size_t step,
+		   uint64_t *state);
 
 /* ---- histogram.c: times, kept whole ------------------------------------ */
 

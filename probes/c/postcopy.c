@@ -3,7 +3,7 @@
  * Post-copy: a socket is the link to a source process, and the destination's threads
  * touch memory that has not arrived. A handler fetches a unit, a huge page or a base
  * page, writes it through an alias, and answers the minor fault by UFFDIO_CONTINUE.
- * Every unit must move once and arrive unchanged.
+ * Every unit must move once and arrive unchanged. Each userfaultfd has a part of the memory.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -13,9 +13,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "hgm_probe.h"
+#include "postcopy/postcopy.h"
 
-#define READERS 2     /* threads that read messages and answer them */
+#define MOST_THREADS 64
+#define MOST_READERS 8
+#define MOST_UFFDS 4
 #define PUSH PMD_PAGE /* bytes that the background push asks for at most */
 #define WORDS (BASE_PAGE / sizeof(uint64_t))
 #define CHUNK 16UL    /* pages that the source writes at once */
@@ -28,7 +30,13 @@ static enum backing backing;
 static size_t length, pages, unit;
 static int file;
 static char *primary, *alias;
-static int uffd, ends[2];
+static int ends[2];
+static size_t threads, readers, uffds; /* that touch; of each userfaultfd; parts of the memory */
+static struct part {
+	int uffd;
+	char *start;
+	size_t length;
+} parts[MOST_UFFDS];
 static size_t filling; /* which test's contents these are: the file keeps those of the one before */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -38,8 +46,9 @@ static size_t faults, again, moved;
 /* An access to a unit that has not arrived, step by step; INSTALL is in RESUME. */
 static struct histogram to_read, queued, fetching, installing, to_resume, accessing;
 static struct {
-	int64_t read, taken, fetched; /* of the message: read, and its turn come; the unit there */
-} *answered; /* by demand, of each unit */
+	int64_t read, taken; /* of the message that was answered: read, and its turn come */
+	int64_t fetched;     /* the unit was there, for a message or by the push */
+} *brought; /* of each unit */
 
 /* The first word of a page; word I after it is I more. */
 static uint64_t first_word(size_t page)
@@ -99,34 +108,43 @@ static void fetch(size_t first, size_t count)
 		     request.length);
 }
 
-/* Maps them, and wakes the threads that wait for them. The lock is held. */
+static const struct part *part_of(const char *address)
+{
+	size_t which = (size_t)(address - primary) / parts->length;
+
+	return &parts[which < uffds ? which : uffds - 1];
+}
+
+/* Maps them, all of one part, and wakes the threads that wait for them. The lock is held. */
 static void install(size_t first, size_t count)
 {
+	char *start = primary + first * unit;
 	size_t bytes = count * unit;
+	int64_t fetched = now_ns();
 
-	assert_continue(uffd, primary + first * unit, bytes, 0, (int64_t)bytes);
+	for (size_t i = first; i < first + count; i++)
+		brought[i].fetched = fetched;
+	assert_continue(part_of(start)->uffd, start, bytes, 0, (int64_t)bytes);
 	memset(arrived + first, 1, count);
 	moved += bytes;
+	residence_add(bytes);
 }
 
 /* One unit that a thread waits for, whose message was read at READ. The lock is held. */
 static void bring(size_t which, int64_t read)
 {
-	int64_t taken = now_ns(), fetched;
-
+	brought[which].read = read;
+	brought[which].taken = now_ns();
 	fetch(which, 1);
-	fetched = now_ns();
-	answered[which].read = read;
-	answered[which].taken = taken;
-	answered[which].fetched = fetched;
 	install(which, 1);
-	histogram_add(&installing, now_ns() - fetched);
+	histogram_add(&installing, now_ns() - brought[which].fetched);
 }
 
 /* A unit that has arrived faults: it was mapped meanwhile, or has been unmapped. The lock is held. */
 static void bring_again(size_t which)
 {
 	char *start = primary + which * unit;
+	int uffd = part_of(start)->uffd;
 	struct uffd_result got = uffd_continue(uffd, start, unit);
 
 	if (got.error == EEXIST) {
@@ -137,22 +155,29 @@ static void bring_again(size_t which)
 	again++;
 }
 
+static int stop; /* an eventfd */
+
 static void *answer_faults(void *argument)
 {
-	const int *stop = argument; /* an eventfd */
+	const struct part *part = argument;
 	struct pollfd waiting[] = {
-		{ .fd = uffd, .events = POLLIN }, { .fd = *stop, .events = POLLIN },
+		{ .fd = part->uffd, .events = POLLIN }, { .fd = stop, .events = POLLIN },
 	};
 	struct uffd_msg message;
 
 	while (poll(waiting, COUNT_OF(waiting), -1) > 0 && !waiting[1].revents) {
+		char *address;
 		size_t which;
 		int64_t read_at;
 
-		if (read(uffd, &message, sizeof(message)) != sizeof(message))
+		if (read(part->uffd, &message, sizeof(message)) != sizeof(message))
 			continue;
 		read_at = now_ns();
-		which = (size_t)((char *)(uintptr_t)message.arg.pagefault.address - primary) / unit;
+		address = (char *)(uintptr_t)message.arg.pagefault.address;
+		assert_that(address >= part->start && address < part->start + part->length,
+			    "userfaultfd %zu got a message of page %zu, which is not in its part",
+			    (size_t)(part - parts), (size_t)(address - primary) / BASE_PAGE);
+		which = (size_t)(address - primary) / unit;
 		pthread_mutex_lock(&lock);
 		faults++;
 		if (arrived[which])
@@ -188,32 +213,35 @@ static enum access touching;
 
 struct toucher {
 	pthread_t thread;
-	size_t number;
+	size_t number, first, end; /* END is the step after the last */
+	uint64_t state;
 	_Atomic size_t step, page; /* the access under way, and its page */
 };
 
 /*
- * An access to a unit that had not arrived, from START to END. Its steps are known if the
- * message that was answered is its own, and not of a thread that came before.
+ * An access from START to END that has waited if its unit was not there when it began. Its steps
+ * are known if the message that was answered is its own, and not of a thread that came before.
  */
 static void account(size_t which, int64_t start, int64_t end)
 {
-	histogram_add(&accessing, end - start);
-	if (answered[which].read < start)
+	if (brought[which].fetched < start)
 		return;
-	histogram_add(&to_read, answered[which].read - start);
-	histogram_add(&queued, answered[which].taken - answered[which].read);
-	histogram_add(&fetching, answered[which].fetched - answered[which].taken);
-	histogram_add(&to_resume, end - answered[which].fetched);
+	histogram_add(&accessing, end - start);
+	if (brought[which].read < start)
+		return;
+	histogram_add(&to_read, brought[which].read - start);
+	histogram_add(&queued, brought[which].taken - brought[which].read);
+	histogram_add(&fetching, brought[which].fetched - brought[which].taken);
+	histogram_add(&to_resume, end - brought[which].fetched);
 }
 
 static void *touch_pages(void *argument)
 {
 	struct toucher *toucher = argument;
-	uint64_t state = toucher->number + 1;
 
-	for (size_t step = 0; step < WORKLOAD_STEPS; step++) {
-		size_t page = access_page(touching, pages, toucher->number, step, &state);
+	for (size_t step = toucher->first; step < toucher->end; step++) {
+		size_t page = access_page(touching, pages, pages / threads, toucher->number, step,
+					  &toucher->state);
 		bool is_here = arrived[page * BASE_PAGE / unit];
 		int64_t start = now_ns();
 
@@ -285,69 +313,105 @@ static void report(bool push_too)
 	size_t used = count_set(touched, pages) * BASE_PAGE;
 
 	probe_note("postcopy: backing=%s pattern=%s%s unit=%zu memory=%zu touched=%zu faults=%zu "
-		   "again=%zu moved=%zu", backing_name(backing), access_name(touching),
-		   push_too ? "+push" : "", unit, length, used, faults, again, moved);
+		   "again=%zu moved=%zu threads=%zu readers=%zu uffds=%zu", backing_name(backing),
+		   access_name(touching), push_too ? "+push" : "", unit, length, used, faults, again,
+		   moved, threads, readers, uffds);
 	histogram_note(&to_read, "read");
 	histogram_note(&queued, "queue");
 	histogram_note(&fetching, "fetch");
 	histogram_note(&installing, "install");
 	histogram_note(&to_resume, "resume");
 	histogram_note(&accessing, "access");
+	if (push_too || unit > WORKLOAD_BYTES)
+		residence_report();
 }
 
 static void register_primary(void)
 {
+	size_t each = length / uffds;
+
+	each -= each % (backing_is_hugetlb(backing) ? huge_size() : PMD_PAGE);
 	primary = backing_map(backing, file);
 	if (backing == BACKING_SPLIT)
 		split(primary, length);
 	/* As QEMU does: khugepaged would unmap what UFFDIO_CONTINUE has mapped. */
 	if (backing_is_thp(backing))
 		assert_error(advise(primary, length, MADV_NOHUGEPAGE), 0);
-	uffd = uffd_open(backing_is_hugetlb(backing) ? UFFD_FEATURE_MINOR_HUGETLBFS :
-						UFFD_FEATURE_MINOR_SHMEM);
-	uffd_register(uffd, primary, length, UFFDIO_REGISTER_MODE_MINOR);
+	for (size_t i = 0; i < uffds; i++) {
+		struct part *part = &parts[i];
+
+		part->start = primary + i * each;
+		part->length = i + 1 < uffds ? each : length - i * each;
+		part->uffd = uffd_open(backing_is_hugetlb(backing) ? UFFD_FEATURE_MINOR_HUGETLBFS :
+							   UFFD_FEATURE_MINOR_SHMEM);
+		uffd_register(part->uffd, part->start, part->length, UFFDIO_REGISTER_MODE_MINOR);
+	}
 	arrived = calloc(length / unit, 1);
 	touched = calloc(pages, 1);
-	answered = calloc(length / unit, sizeof(*answered));
-	assert_that(arrived && touched && answered, "no memory for %zu pages", pages);
+	brought = calloc(length / unit, sizeof(*brought));
+	assert_that(arrived && touched && brought, "no memory for %zu pages", pages);
 }
 
-/* Runs the threads, and the push if that is wanted. */
-static void touch_all(bool push_too)
+/* Runs the threads from one step to another, and the push if that is wanted. */
+static void touch_all(struct toucher *touchers, size_t first, size_t end, bool push_too)
 {
-	struct toucher touchers[WORKLOAD_THREADS];
-
-	for (size_t i = 0; i < WORKLOAD_THREADS; i++) {
-		touchers[i] = (struct toucher){ .number = i };
+	for (size_t i = 0; i < threads; i++) {
+		touchers[i].number = i;
+		touchers[i].first = first;
+		touchers[i].end = end;
 		assert_error(pthread_create(&touchers[i].thread, NULL, touch_pages, &touchers[i]), 0);
 	}
 	if (push_too)
 		push_rest();
-	for (size_t i = 0; i < WORKLOAD_THREADS; i++)
+	for (size_t i = 0; i < threads; i++)
 		join_toucher(&touchers[i]);
+}
+
+/* The host walks the page tables of the primary: what has arrived is mapped, and nothing else. */
+static void walk_from_outside(void)
+{
+	size_t present;
+
+	/* A thread that was woken may have ended before its handler knows that the unit is mapped. */
+	pthread_mutex_lock(&lock);
+	present = arrived_bytes() / BASE_PAGE;
+	pthread_mutex_unlock(&lock);
+	checkpoint_of(primary, length, backing_is_hugetlb(backing) ? huge_size() : BASE_PAGE,
+		      "present:%zu", present);
 }
 
 /* Post-copy of memory touched in one way; with PUSH_TOO, until WORKLOAD_BYTES have arrived. */
 static void migrate(enum access access, bool push_too)
 {
-	pthread_t readers[READERS];
-	int stop = eventfd(0, 0);
+	pthread_t answering[MOST_UFFDS * MOST_READERS];
+	struct toucher touchers[MOST_THREADS] = { 0 };
 	pid_t sender;
 
-	if (unit == length && (access != SEQUENTIAL || push_too))
-		probe_skip("one unit is all of the memory, however it is touched");
+	if (unit > WORKLOAD_BYTES && (access != SEQUENTIAL || push_too))
+		probe_skip("each page of %s is touched, and moves as a whole", size_name(unit));
 	touching = access;
 	filling = push_too ? ACCESS_KINDS : access;
 	register_primary();
 	assert_errno(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
 	sender = child_start(send_memory);
 	close(ends[1]);
-	for (size_t i = 0; i < READERS; i++)
-		assert_error(pthread_create(&readers[i], NULL, answer_faults, &stop), 0);
-	touch_all(push_too);
+	stop = eventfd(0, 0);
+	for (size_t i = 0; i < uffds * readers; i++)
+		assert_error(pthread_create(&answering[i], NULL, answer_faults, &parts[i % uffds]),
+			     0);
+	for (size_t i = 0; i < threads; i++)
+		touchers[i].state = i + 1;
+	residence_start(length / unit);
+	if (access == UNIFORM && !push_too) {
+		touch_all(touchers, 0, WORKLOAD_STEPS / 2, false);
+		walk_from_outside();
+		touch_all(touchers, WORKLOAD_STEPS / 2, WORKLOAD_STEPS, false);
+	} else {
+		touch_all(touchers, 0, WORKLOAD_STEPS, push_too);
+	}
 	assert_errno(eventfd_write(stop, 1), 0);
-	for (size_t i = 0; i < READERS; i++)
-		pthread_join(readers[i], NULL);
+	for (size_t i = 0; i < uffds * readers; i++)
+		pthread_join(answering[i], NULL);
 	close(ends[0]);
 	child_end(sender);
 
@@ -358,7 +422,10 @@ static void migrate(enum access access, bool push_too)
 	assert_that(again == 0, "%zu units faulted again after UFFDIO_CONTINUE had mapped them",
 		    again);
 	assert_present(primary, pages, moved / BASE_PAGE);
-	assert_no_fault(uffd);
+	for (size_t i = 0; i < uffds; i++)
+		assert_no_fault(parts[i].uffd);
+	if (push_too || unit > WORKLOAD_BYTES)
+		walk_from_outside();
 }
 
 static void sequential_demand(void)
@@ -388,20 +455,36 @@ static void check_resident(void)
 			check_page_at(page);
 }
 
+/* The alias is, and has always been, mapped by whole huge pages. */
+static void collapse_it(void)
+{
+	size_t huge = backing == BACKING_SPLIT ? huge_size() : PMD_PAGE;
+	int64_t start;
+
+	time_reads("base", primary, alias);
+	if (backing_is_thp(backing))
+		assert_error(advise(primary, length, MADV_HUGEPAGE), 0);
+	start = now_ns();
+	collapse(primary, length);
+	probe_note("collapse: bytes=%zu ns=%ld", length, (long)(now_ns() - start));
+	for (size_t i = 0; i < uffds; i++)
+		if (backing == BACKING_SPLIT)
+			assert_whole(parts[i].start, parts[i].length);
+		else
+			assert_smaps(parts[i].start, "ShmemPmdMapped", parts[i].length);
+	checkpoint_of(primary, length, backing == BACKING_SPLIT ? huge_size() : BASE_PAGE,
+		      huge == PUD_PAGE ? "pud:%zu" : "pmd:%zu", length / huge);
+	check_resident();
+	time_reads("collapsed", primary, alias);
+	report_reads_of_other("huge");
+}
+
 static void until_resident(void)
 {
 	migrate(UNIFORM, true);
 	check_resident();
-	if (backing != BACKING_SPLIT && !backing_is_thp(backing))
-		return;
-	if (backing_is_thp(backing))
-		assert_error(advise(primary, length, MADV_HUGEPAGE), 0);
-	collapse(primary, length);
-	if (backing == BACKING_SPLIT)
-		assert_whole(primary, length);
-	else
-		assert_smaps(primary, "ShmemPmdMapped", length);
-	check_resident();
+	if (backing == BACKING_SPLIT || backing_is_thp(backing))
+		collapse_it();
 }
 
 int main(int argc, char **argv)
@@ -418,10 +501,21 @@ int main(int argc, char **argv)
 		{ "post-copy with a background push moves each unit once, and its contents are the source's",
 		  until_resident },
 	};
+	static const struct probe_argument arguments[] = {
+		BACKING_ARGUMENT,
+		{ "--threads", "N", "threads that touch the memory, 4 by default" },
+		{ "--readers", "N", "threads that answer each userfaultfd, 2 by default" },
+		{ "--uffds", "N", "userfaultfds, each with as many huge pages; 1 by default" },
+		{ 0 },
+	};
 	struct probe probe;
 
 	backing = backing_of(argc, argv);
-	probe = workload_probe(backing);
+	threads = probe_number(argc, argv, "--threads", WORKLOAD_THREADS, MOST_THREADS);
+	readers = probe_number(argc, argv, "--readers", 2, MOST_READERS);
+	uffds = probe_number(argc, argv, "--uffds", 1, MOST_UFFDS);
+	probe = workload_probe(backing, uffds);
+	probe.arguments = arguments;
 	probe.tests = tests;
 	probe.count = COUNT_OF(tests);
 	probe.setup = make_memory;

@@ -219,7 +219,8 @@ static void *write_pages(void *argument)
 	int64_t taken = 0;
 
 	for (size_t step = writer->first; step < writer->first + WORKLOAD_STEPS; step++) {
-		size_t page = access_page(writer->access, pages, writer->number, step, &state);
+		size_t page = access_page(writer->access, pages, pages / WORKLOAD_THREADS,
+					  writer->number, step, &state);
 		volatile uint64_t *words = (volatile uint64_t *)(source + page * BASE_PAGE);
 		int64_t start;
 
@@ -412,10 +413,12 @@ int main(int argc, char **argv)
 		{ "pre-copy by synchronous write protection misses no write of threads that go on",
 		  sync_live },
 	};
+	static const struct probe_argument arguments[] = { BACKING_ARGUMENT, { 0 } };
 	struct probe probe;
 
 	backing = backing_of(argc, argv);
-	probe = workload_probe(backing);
+	probe = workload_probe(backing, 1);
+	probe.arguments = arguments;
 	probe.tests = tests;
 	probe.count = COUNT_OF(tests);
 	probe.setup = make_memory;

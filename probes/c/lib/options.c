@@ -28,6 +28,17 @@ const char *probe_option(int argc, char **argv, const char *name)
 	return NULL;
 }
 
+size_t probe_number(int argc, char **argv, const char *name, size_t usual, size_t most)
+{
+	const char *text = probe_option(argc, argv, name);
+	char *end;
+	unsigned long number = text ? strtoul(text, &end, 10) : usual;
+
+	if (text && (end == text || *end || number < 1 || number > most))
+		usage_error("%s %s is not a number from 1 to %zu", name, text, most);
+	return number;
+}
+
 static bool is_own(const struct probe *probe, const char *name)
 {
 	for (const struct probe_argument *own = probe->arguments; own && own->name; own++)

@@ -7,8 +7,9 @@
 
 #include "library.h"
 
-#define BACKING_NAMES "huge|split|shmem|shmem-thp|shmem-thp-mlock"
 #define WINDOW 16UL /* pages of the working set that moves */
+
+static size_t least; /* huge pages of hugetlb */
 
 static const char *const backings[] = {
 	[BACKING_HUGE] = "huge",	[BACKING_SPLIT] = "split",
@@ -30,20 +31,14 @@ enum backing backing_of(int argc, char **argv)
 	exit(2);
 }
 
-struct probe workload_probe(enum backing backing)
+struct probe workload_probe(enum backing backing, size_t parts)
 {
-	static const struct probe_argument arguments[] = {
-		{ "--backing", BACKING_NAMES,
-		  "the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages" },
-		{ 0 },
-	};
-
+	least = parts;
 	return (struct probe){
-		.pages = backing_is_hugetlb(backing),
-		.pages_small = backing_is_hugetlb(backing) ? 4 : 0,
-		.arguments = arguments,
+		.pages = backing_is_hugetlb(backing) ? parts : 0,
+		.pages_small = backing_is_hugetlb(backing) ? WORKLOAD_BYTES / PMD_PAGE : 0,
 		.needs_hgm = backing == BACKING_SPLIT,
-		.test_ms = 60000,
+		.test_ms = 60000 * (int)parts,
 	};
 }
 
@@ -64,8 +59,9 @@ bool backing_is_thp(enum backing backing)
 
 size_t backing_length(enum backing backing)
 {
-	return backing_is_hugetlb(backing) && huge_size() > WORKLOAD_BYTES ? huge_size() :
-									    WORKLOAD_BYTES;
+	size_t parts = backing_is_hugetlb(backing) ? least * huge_size() : 0;
+
+	return parts > WORKLOAD_BYTES ? parts : WORKLOAD_BYTES;
 }
 
 static int backing_file(enum backing backing)
@@ -124,9 +120,10 @@ static size_t next_random(uint64_t *state)
 	return *state >> 33;
 }
 
-size_t access_page(enum access access, size_t pages, size_t thread, size_t step, uint64_t *state)
+size_t access_page(enum access access, size_t pages, size_t share, size_t thread, size_t step,
+		   uint64_t *state)
 {
-	size_t own = thread * (pages / WORKLOAD_THREADS), octave;
+	size_t own = thread * share, octave;
 
 	switch (access) {
 	case SEQUENTIAL:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from harness.probes import catalog
 from harness.records.machine import AccelChoice, MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult
@@ -73,6 +74,29 @@ def test_a_row_keeps_the_histograms_whole_and_leaves_out_what_is_none() -> None:
     assert (times.step, times.cells, times.p50, times.longest) == ("read", ((3, 1),), 4, 4)
 
 
+def test_a_row_has_what_came_when_and_what_reads_took_afterwards() -> None:
+    lines = (
+        "residence: points=4096:1000,8192:3000000",
+        "collapse: bytes=1073741824 ns=7000",
+        "afterwards: mapping=base reads=10 ns=100,300,200",
+        "afterwards: mapping=huge reads=10 ns=50",
+        "afterwards: mapping=other reads=10 ns=50",
+        "residence: points=1:-1",
+    )
+    found = of("\n".join([FIGURES + " threads=8 readers=1 uffds=2", *lines]))
+    (row,) = found.rows
+    assert [(each.moved, each.ns) for each in row.residence] == [(4096, 1000), (8192, 3000000)]
+    assert row.collapse_ns == 7000
+    assert [(each.mapping, each.median) for each in row.afterwards] == [("base", 20), ("huge", 5)]
+    text = "\n".join(report.lines(found))
+    assert "8 threads touch the memory, 1 reader for each of 2 userfaultfds" in text
+    assert "8 KiB  1 us  3 ms" in text
+    assert "20.0 ns                5.0 ns       7 us" in text
+    assert text.index("emulated") < text.index("Until all has arrived")
+    assert "hugetlb 1G, split" in drawing.residence(found)
+    assert drawing.residence(of(FIGURES)) == ""
+
+
 def test_the_link_makes_a_whole_gigabyte_wait() -> None:
     assert LINK.seconds(2**30) == pytest.approx(0.859, abs=0.001)
 
@@ -106,7 +130,7 @@ def test_dirty_tracking_has_a_row_for_each_line_of_figures() -> None:
     assert [row.amplification for row in found.precopy] == [1.5, 1.5]
     assert (found.rows, found.verdict) == ((), "PASS")
     text = "\n".join(report.lines(found))
-    counts, _, times = text.partition("\n\n")
+    counts, _, times = text.partition("Times; ")
     assert "8 KiB    12 KiB    1.5" in counts
     assert "emulated" in times
     assert "3 us" in times
@@ -168,9 +192,17 @@ def test_the_study_runs_what_the_probe_is_and_not_its_namesake() -> None:
     assert "hgm/postcopy-py" not in names
 
 
+def test_options_are_for_post_copy_alone() -> None:
+    names = postcopy.probes(("--uffds", "2"))
+    assert {"hgm/precopy", "hgm/postcopy --uffds 2"} <= set(names)
+    chosen = {spec.name: spec.arguments for spec in catalog.select(catalog.load(), names)}
+    assert chosen["hgm/postcopy/2M"] == ("--backing", "split", "--size", "2M", "--uffds", "2")
+    assert "--uffds" not in chosen["hgm/precopy/2M"]
+
+
 def test_the_table_keeps_counts_from_times() -> None:
     text = "\n".join(report.lines(of(f"{FIGURES}\ntimes: step=access cells=111:99,250:1")))
-    counts, _, times = text.partition("\n\n")
+    counts, _, times = text.partition("Times; ")
     assert "hugetlb 1G, split" in counts
     assert "8 KiB" in counts
     assert "53.3 us" in counts

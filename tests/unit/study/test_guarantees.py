@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What each memory guarantees: each cell from a result, and none without one."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.records.study import Guarantee
+from tests.unit.study.test_postcopy import FIGURES, TRACKED, of
+
+HAD = "fragmented: memory={} size=2097152 mapped={} got={} wanted=4"
+
+
+def only(*tests: str, name: str, status: str = "PASS") -> Guarantee:
+    (found,) = of(*tests, name=name, status=status).guarantees
+    return found
+
+
+def test_post_copy_says_whether_a_fault_moves_a_base_page_and_what_makes_it_huge_again() -> None:
+    collapsed = f"{FIGURES}\ncollapse: bytes=8192 ns=5"
+    split = only(FIGURES, collapsed, name="hgm/postcopy/1G")
+    assert (split.memory, split.faults) == ("hugetlb 1G, split", "yes")
+    assert split.collapse == "MADV_COLLAPSE"
+    assert {split.reserved, split.fragmented, split.tracking} == {"not tested"}
+    figures = FIGURES.replace("split", "huge").replace("unit=4096", "unit=2097152")
+    whole = only(figures.replace("moved=8192", "moved=2097152"), name="baseline/postcopy/2M")
+    assert (whole.faults, whole.collapse) == ("no, 2 MiB", "stays huge")
+    assert only(FIGURES.replace("touched=8192", "touched=4096"), name="hgm/postcopy/1G").faults == (
+        "no"
+    )
+
+
+@pytest.mark.parametrize(
+    ("replaced", "says"),
+    [
+        (("reported=12288", "reported=8192"), "yes: async"),
+        (("reported=12288", "reported=12288"), "no, more than was written"),
+        (("grain=4096", "grain=1073741824"), "no, 1 GiB"),
+    ],
+)
+def test_dirty_tracking_is_by_base_pages_where_it_is_exact(
+    replaced: tuple[str, str], says: str
+) -> None:
+    assert only(TRACKED.replace(*replaced), name="hgm/precopy/1G").tracking == says
+
+
+def test_a_method_that_is_coarse_is_named_beside_one_that_is_exact() -> None:
+    exact = TRACKED.replace("reported=12288", "reported=8192")
+    coarse = TRACKED.replace("async", "sync")
+    assert only(exact, coarse, name="hgm/precopy/1G").tracking == "yes: async; no: sync"
+
+
+def test_writes_that_go_on_and_a_push_say_nothing_of_exactness() -> None:
+    live = TRACKED.replace("zipf", "zipf+live")
+    assert only(live, name="hgm/precopy/1G").tracking == "not tested"
+    pushed = FIGURES.replace("uniform", "uniform+push").replace("touched=8192", "touched=4096")
+    assert only(pushed, name="hgm/postcopy/1G").faults == "yes"
+
+
+def test_a_probe_that_failed_is_no_guarantee() -> None:
+    failed = only(FIGURES, name="hgm/postcopy/1G", status="HANG")
+    assert (failed.faults, failed.tracking, failed.collapse) == ("HANG", "not tested", "HANG")
+    failed = only(TRACKED, name="hgm/precopy/1G", status="FAIL")
+    assert (failed.faults, failed.tracking) == ("not tested", "FAIL")
+
+
+def test_what_could_be_had_in_fragmented_memory_has_lines_of_its_own() -> None:
+    lines = [
+        HAD.format("pool", "before", 4),
+        HAD.format("run-time", "after", 0),
+        HAD.format("run-time", "movable", 3),
+        HAD.format("thp", "before", 0),
+        HAD.format("thp", "after", 1),
+    ]
+    found = of("\n".join(lines), name="baseline/fragmented/2M")
+    assert [(each.memory, each.reserved, each.fragmented) for each in found.guarantees] == [
+        ("hugetlb 2 MiB, added at run time", "no", "0 of 4; 3 while nothing is pinned"),
+        ("anonymous THP", "0 of 4", "1 of 4"),
+    ]
+    assert len(found.fragmented) == 5
+
+
+@pytest.mark.parametrize("line", ["", HAD.format("pool", "before", 5), HAD.format("pool", "x", 4)])
+def test_fragmented_memory_without_credible_figures_fails_the_study(line: str) -> None:
+    found = of(line, name="baseline/fragmented/2M")
+    assert (found.verdict, found.exit_code, found.fragmented) == ("FAIL", 1, ())
