@@ -710,6 +710,9 @@ void with_pools(void (*run)(void));
  */
 void in_group(void (*run)(void));
 
+/* The same in a cgroup that has the memory controller too. */
+void in_memory_group(void (*run)(void));
+
 /* RUN in a cgroup below the new one, which is removed before AFTER runs, outside of both. */
 void in_inner_group(void (*run)(void), void (*after)(void));
 

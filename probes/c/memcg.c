@@ -28,9 +28,8 @@ static void limit_memory(size_t bytes)
 	write_number(group_path("memory.max"), (long)bytes);
 }
 
-/* How the cgroup file system was before: its mount options, and whether it has the controller. */
+/* The mount options of the cgroup file system before. */
 static char mounted_with[256];
-static bool had_controller;
 
 /* ",nsdelegate": what follows "rw", which is a flag. */
 static void read_options(char options[256])
@@ -46,18 +45,6 @@ static void read_options(char options[256])
 	}
 	if (mounts)
 		fclose(mounts);
-}
-
-static void remember(void)
-{
-	FILE *controllers = fopen(ROOT "/cgroup.subtree_control", "re");
-	char line[512];
-
-	if (!controllers)
-		probe_skip(ROOT "/cgroup.subtree_control: %s", error_name(errno));
-	had_controller = fgets(line, sizeof(line), controllers) && strstr(line, "memory");
-	fclose(controllers);
-	read_options(mounted_with);
 }
 
 static int remount(const char *more)
@@ -159,14 +146,12 @@ static void (*inside)(void);
 
 static void run_in_group(void)
 {
-	in_group(inside);
+	in_memory_group(inside);
 }
 
-static void put_back(void)
+static void put_options_back(void)
 {
 	remount("");
-	if (!had_controller)
-		write_text(ROOT "/cgroup.subtree_control", "-memory");
 }
 
 static void with_accounting(void (*run)(void))
@@ -177,13 +162,8 @@ static void with_accounting(void (*run)(void))
 	if (error)
 		probe_skip("remount of " ROOT " with memory_hugetlb_accounting: %s",
 			   error_name(error));
-	error = write_text(ROOT "/cgroup.subtree_control", "+memory");
-	if (error) {
-		put_back();
-		probe_skip("+memory in " ROOT "/cgroup.subtree_control: %s", error_name(error));
-	}
 	inside = run;
-	run_then(run_in_group, put_back);
+	run_then(run_in_group, put_options_back);
 	read_options(now);
 	assert_that(strcmp(now, mounted_with) == 0, ROOT " is mounted with rw%s, and was with rw%s",
 		    now, mounted_with);
@@ -197,7 +177,7 @@ static void test_copy(void) { with_accounting(copy_beyond); }
 static void set_up(void)
 {
 	probe_harms("changes the mount options of " ROOT);
-	remember();
+	read_options(mounted_with);
 }
 
 int main(int argc, char **argv)

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A cgroup of a test's own, and its hugetlb controller. */
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "library.h"
 
-#define GROUP "/sys/fs/cgroup/hgm-probe"
+#define ROOT "/sys/fs/cgroup"
+#define CONTROLLERS ROOT "/cgroup.subtree_control"
+#define GROUP ROOT "/hgm-probe"
 #define INNER GROUP "/inner"
 
 const char *group_path(const char *name)
@@ -67,8 +70,8 @@ static void make_group(void)
 {
 	rmdir(INNER); /* a failed test may have left them */
 	rmdir(GROUP);
-	if (access("/sys/fs/cgroup/cgroup.procs", W_OK) != 0)
-		probe_skip("/sys/fs/cgroup: %s", error_name(errno));
+	if (access(ROOT "/cgroup.procs", W_OK) != 0)
+		probe_skip(ROOT ": %s", error_name(errno));
 	assert_that(mkdir(GROUP, 0700) == 0, "mkdir " GROUP ": %s", error_name(errno));
 	if (access(group_file("max"), W_OK) != 0)
 		probe_skip("%s: %s", group_file("max"), error_name(errno));
@@ -97,4 +100,44 @@ void in_inner_group(void (*run)(void), void (*after)(void))
 	assert_that(rmdir(INNER) == 0, "rmdir " INNER ": %s", error_name(errno));
 	after();
 	remove_group();
+}
+
+static bool has_memory_controller(void)
+{
+	FILE *controllers = fopen(CONTROLLERS, "re");
+	char line[512];
+	bool found;
+
+	if (!controllers)
+		probe_skip(CONTROLLERS ": %s", error_name(errno));
+	found = fgets(line, sizeof(line), controllers) && strstr(line, "memory");
+	fclose(controllers);
+	return found;
+}
+
+static void (*in_memory)(void);
+
+static void run_in_group(void)
+{
+	in_group(in_memory);
+}
+
+static void put_controller_back(void)
+{
+	write_text(CONTROLLERS, "-memory");
+}
+
+void in_memory_group(void (*run)(void))
+{
+	int error;
+
+	if (has_memory_controller()) {
+		in_group(run);
+		return;
+	}
+	error = write_text(CONTROLLERS, "+memory");
+	if (error)
+		probe_skip("+memory in " CONTROLLERS ": %s", error_name(error));
+	in_memory = run;
+	run_then(run_in_group, put_controller_back);
 }

@@ -85,7 +85,7 @@ def test_unknown_feature_lists_what_exists() -> None:
         fragments.load(["nonsense"], X86)
     assert (
         "base, cma, coverage, crashes, debug, debuginfo, failslab, hgm, kasan, kselftest, no-hgm, "
-        "required, ubsan, udmabuf" in caught.value.line()
+        "required, swap, ubsan, udmabuf" in caught.value.line()
     )
 
 
