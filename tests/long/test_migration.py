@@ -157,7 +157,8 @@ def test_qemu_migrates_by_post_copy_from_hugetlb_to_hugetlb(
     limit = hgm_context.deadline.within(_SECONDS, "the migration")
     before, after, figures = _migration(hgm_guest, tmp_path, limit)
     hgm_context.progress.note(json.dumps(figures))
-    assert not migrated.mistakes(before, after)
+    mistakes = migrated.mistakes(before, after)
+    assert mistakes == []
     # Each huge page comes once and whole, for all of them had been written to.
     assert sorted(figures["placed"]) == list(range(_PAGES))
     assert set(figures["faulted"]) <= set(range(_PAGES))
