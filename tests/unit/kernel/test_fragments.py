@@ -84,8 +84,8 @@ def test_unknown_feature_lists_what_exists() -> None:
     with pytest.raises(SpecError) as caught:
         fragments.load(["nonsense"], X86)
     assert (
-        "base, cma, coverage, crashes, debug, debuginfo, failslab, hgm, kasan, kselftest, no-hgm, "
-        "required, swap, ubsan, udmabuf" in caught.value.line()
+        "base, cma, coverage, crashes, debug, debuginfo, failslab, hgm, kasan, kselftest, kvm, "
+        "no-hgm, required, swap, ubsan, udmabuf" in caught.value.line()
     )
 
 
