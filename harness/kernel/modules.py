@@ -2,7 +2,8 @@
 """The modules without which a distribution's kernel does not reach its guest's disk and network.
 
 They are found where packages have them: an image is ``boot/vmlinuz-RELEASE``, and they are below
-``lib/modules/RELEASE`` in the same root.
+``lib/modules/RELEASE`` in the same root. Or, as in Debian since 7.3, it is ``vmlinuz`` in that
+directory.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ def beside(image: Path, release: str, needed: Iterable[str] = NEEDED) -> dict[st
     Raises:
         SourceError: if one cannot be read or decompressed, or needs one that is not there.
     """
-    homes = (image.absolute().parent.parent / home / release for home in _HOMES)
-    home = next((home for home in homes if home.is_dir()), None)
+    own = image.absolute().parent
+    homes = (own.parent / home / release for home in _HOMES)
+    home = own if own.name == release else next((home for home in homes if home.is_dir()), None)
     if home is None:
         return {}
     files = {path.name.partition(".ko")[0].replace("-", "_"): path for path in home.rglob("*.ko*")}

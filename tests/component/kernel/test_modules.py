@@ -53,6 +53,13 @@ def test_what_a_module_depends_on_is_loaded_before_it(image: Path, home: str) ->
     assert found["virtio_net"] == module("net_failover")
 
 
+def test_the_modules_of_an_image_that_is_among_them(tmp_path: Path) -> None:
+    image = tmp_path / "usr/lib/modules" / RELEASE / "vmlinuz"
+    (image.parent / "kernel").mkdir(parents=True)
+    (image.parent / "kernel" / "squashfs.ko").write_bytes(module())
+    assert list(beside(image, RELEASE)) == ["squashfs"]
+
+
 def test_an_image_without_modules_has_them_built_in(image: Path) -> None:
     assert beside(image, RELEASE) == {}
 
