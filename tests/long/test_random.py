@@ -55,3 +55,18 @@ def test_a_fresh_seed_finds_it_and_the_shrunk_sequence_does_again(hgm: Hgm, faul
     operations = sequence[1].count(";") + 1
     took = f"seed {seed[1]}, {found['seconds']:.1f} s, {operations} operations: {sequence[1]}"
     sys.stderr.write(f"\n{fault}: {took}\n")
+
+
+#: Two reserved private mappings of a mount with min_size, and UFFDIO_COPY in a child of fork.
+_COPY = "map 0 3 1 1 0 12; map 0 4 1 1 0 6; fork 0; register 1 4 1 17; copy 1 4"
+
+
+@pytest.mark.parametrize("huge", ["always", "never"])
+@pytest.mark.parametrize("holes", [0, 1])
+def test_a_copy_does_not_depend_on_transparent_huge_pages(hgm: Hgm, huge: str, holes: int) -> None:
+    """Of memory that is not there the kernel copies in two steps."""
+    words = f"--size 2M --grain huge --replay '{_COPY} {holes}'"
+    file = "/sys/kernel/mm/transparent_hugepage/enabled"
+    script = f"echo {huge} > {file} && /probes/random_ops {words}"
+    done = hgm("guest", "shell", "--series", "none", "--", "sh", "-c", script)
+    assert done.code == 0, done.out + done.err

@@ -402,6 +402,8 @@ static void begin(void)
 	begin_pool();
 	self.arena = reserve_area(PLACES * huge_size(), huge_size());
 	self.source = map_anonymous(huge_size(), 0);
+	/* A part of a transparent huge page cannot be missing. */
+	madvise(self.source, huge_size(), MADV_NOHUGEPAGE);
 	self.files[MEMFD] = huge_memfd(FILE_PAGES);
 	self.files[MOUNTED] = unnamed_file(mount);
 	assert_errno(ftruncate(self.files[MOUNTED], (off_t)(FILE_PAGES * huge_size())), 0);
