@@ -178,5 +178,6 @@ int main(int argc, char **argv)
 		.arguments = arguments,
 		.needs_hgm = is_split,
 		.setup = need_two_nodes_and_moves,
+		.test_ms = 100000, /* a page of 1 GiB is copied twice, slowly under emulation */
 	});
 }
