@@ -8,7 +8,8 @@ A reading maps names to numbers, as the guest's program ``counters`` prints them
     cgroup.1G.used 0                bytes that probes in this guest are charged for; also reserved
     meminfo.HugePages_Free 64       pages of the default size; also Total, Rsvd, Surp
     meminfo.Hugetlb 2228224         kB
-    pagetables.unowned 20           kB: PageTables of meminfo less VmPTE of every process
+    pagetables.unowned 20           kB: PageTables of meminfo less VmPTE of every process; not of
+                                    a kernel whose own tasks change it (counters.c)
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -178,6 +179,23 @@ static void grow_per_cpu_memory(void)
 	}
 }
 
+/*
+ * Kernels since 6.16 count their own page tables too, and with CONFIG_VMAP_STACK each new task may
+ * need one more of these. Then the number says nothing about the processes.
+ */
+static bool tasks_need_tables(void)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname system;
+
+	uname(&system);
+	sscanf(system.release, "%u.%u", &major, &minor);
+	/* One of these is what alloc_thread_stack_node() is inlined in. */
+	return (major > 6 || (major == 6 && minor >= 16)) &&
+	       (in_vmalloc_space(" dup_task_struct+") || in_vmalloc_space(" copy_process+") ||
+		in_vmalloc_space(" kernel_clone+"));
+}
+
 /* Where there is no cgroup v2, or no right to it, a command runs without, and none is counted. */
 static void make_cgroup(void)
 {
@@ -213,7 +231,8 @@ int main(int argc, char **argv)
 		return 127;
 	}
 	make_cgroup();
-	print_unowned_tables();
+	if (!tasks_need_tables())
+		print_unowned_tables();
 	print_meminfo();
 	for (size_t i = 0; i < count; i++) {
 		print_pool(size_name(sizes[i]), sizes[i] / 1024);

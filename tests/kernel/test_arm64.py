@@ -2,6 +2,7 @@
 """An arm64 guest on any host. Its kernel is Debian's own, so that none is built for it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -31,17 +32,41 @@ PANIC = ProbeSpec(
 )
 
 
+def fetch(archive: apt.Apt, packages: Sequence[apt.Package], context: Context, into: Path) -> Path:
+    """Unpack packages of Debian, and return the root they are in."""
+    debs, root = into / "debs", into / "root"
+    debs.mkdir()
+    for deb in archive.download(packages, debs).values():
+        command.run(["dpkg-deb", "--extract", str(deb), str(root)], context.deadline)
+    return root
+
+
 @pytest.fixture
 def debian_kernel(hgm_context: Context, tmp_path: Path) -> str:
     """Return Debian's kernel as ``--kernel`` takes it, with its modules beside it."""
     suite = image.read_recipes(ARM64).initramfs.suite
     archive = apt.Apt(apt.release(suite), hgm_context, ARM64.debian)
     wanted = [one for one in archive.resolve([NEWEST]) if re.match(r"linux-image-\d", one.name)]
-    debs, root = tmp_path / "debs", tmp_path / "root"
-    debs.mkdir()
-    for deb in archive.download(wanted, debs).values():
-        command.run(["dpkg-deb", "--extract", str(deb), str(root)], hgm_context.deadline)
+    root = fetch(archive, wanted, hgm_context, tmp_path)
     (kernel,) = (root / "boot").glob("vmlinuz-*")
+    return f"image:{kernel}"
+
+
+@pytest.fixture
+def backported_kernel(hgm_context: Context, tmp_path: Path) -> str:
+    """Return Debian's newest, which has the modules in another package, and is among them."""
+    suite = image.read_recipes(ARM64).initramfs.suite
+    archive = apt.Apt((f"{suite}-backports",), hgm_context, ARM64.debian)
+    binaries = [
+        one for one in archive.offers("linux-binary-") if one.package.endswith("-cloud-arm64")
+    ]
+    newest = max(
+        binaries, key=lambda one: [int(number) for number in re.findall(r"\d+", one.version)]
+    )
+    names = (newest.package, newest.package.replace("-binary-", "-modules-"))
+    wanted = [archive.package(name, newest.version) for name in names]
+    root = fetch(archive, wanted, hgm_context, tmp_path)
+    (kernel,) = (root / "usr/lib/modules").glob("*/vmlinuz")
     return f"image:{kernel}"
 
 
@@ -67,3 +92,21 @@ def test_probes_pass_and_a_panic_is_a_crash(
         assert (level.level, level.present, level.contiguous) == mapped
     assert panicked.status == "CRASH", panicked.reason
     assert panicked.blame.startswith("sysrq_handle_crash")
+
+
+def test_no_probe_is_charged_with_page_tables_of_the_kernel(
+    backported_kernel: str, hgm_context: Context, tmp_path: Path
+) -> None:
+    """Since 6.16 it counts its own, which stacks of new tasks need with CONFIG_VMAP_STACK."""
+    chosen = catalog.select(catalog.load(sizes=MAPPED), ["baseline/memfd-map/64K"])
+    specs = catalog.repeated(chosen, 30)
+    subject = Subject(
+        kernel=KernelRequest(source=backported_kernel, arch=ARM64.name),
+        machine=machine_spec.machine(
+            machine_spec.parse_hugepages("64K:16", ARM64.name), arch_name=ARM64.name
+        ),
+    )
+    silent = listener.NullListener(hgm_context.progress)
+    prepared = prepare.prepare(subject, specs, hgm_context, tmp_path, silent)
+    kept = probed(prepared, specs, tmp_path / "runs")
+    assert {(probe.status, probe.reason) for probe in kept.record.probes} == {("PASS", "")}
