@@ -46,7 +46,8 @@ _PLAIN = ("debuginfo", "crashes")
 #: The kernels that are broken: their architecture and features, and the memory of their guests.
 KERNELS = {
     "plain": ("x86_64", _PLAIN, 2**29),
-    "arm64": ("aarch64", _PLAIN, 2**30),
+    # hgm-6.12, which the crashes go on, is for x86-64.
+    "arm64": ("aarch64", (*_PLAIN, "no-hgm"), 2**30),
     "checked": ("x86_64", (*_PLAIN, "debug", "kasan", "ubsan"), 2**30),
 }
 
