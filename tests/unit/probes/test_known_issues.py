@@ -42,9 +42,9 @@ def load(tmp_path: Path, text: str) -> tuple[KnownIssue, ...]:
     return known_issues.load(path)
 
 
-def test_globs_become_the_names_of_probes(tmp_path: Path) -> None:
+def test_globs_become_the_names_of_probes_of_every_size(tmp_path: Path) -> None:
     (issue,) = load(tmp_path, GOOD)
-    assert issue.probes == ("baseline/pool/1G", "baseline/pool/2M")
+    assert issue.probes == tuple(f"baseline/pool/{size}" for size in ("1G", "2M", "32M", "64K"))
 
 
 @pytest.mark.parametrize(
