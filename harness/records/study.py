@@ -84,15 +84,15 @@ class FragmentedFigures(Record, frozen=True, kw_only=True):
     Attributes:
         memory: ``pool``, ``run-time``, ``thp``, ``shmem-thp`` or ``shmem-thp-mlock``.
         size: bytes of the huge pages of the probe, which are those of hugetlb.
-        mapped: ``before`` memory was fragmented, or ``after``; ``movable`` is after, while no page
-            was pinned.
+        mapped: ``before`` memory was fragmented, or ``after``, by pinned pages; the pool also when
+            it was fragmented by ``movable`` pages, and by ``unmovable`` ones of the kernel.
         got: huge pages that could be used.
         wanted: of so many.
     """
 
     memory: _Backing
     size: _Unit
-    mapped: Annotated[str, msgspec.Meta(pattern=r"^(before|after|movable)\Z")]
+    mapped: Annotated[str, msgspec.Meta(pattern=r"^(before|after|movable|unmovable)\Z")]
     got: _Count
     wanted: Annotated[int, msgspec.Meta(ge=1, le=1000)]
 

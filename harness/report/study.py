@@ -59,7 +59,8 @@ def counts(study: PostcopyStudy) -> Iterator[FigureTable]:
             title="What each memory guarantees, as tested in this run",
             head=_GUARANTEES,
             rows=rows,
-            note="The second and third columns: huge pages that could be used in fragmented memory",
+            note="Huge pages that could be used when memory was fragmented by pinned pages; "
+            "reserved: that were mapped before, fragmented: that were asked for then",
         )
     if study.precopy:
         tracked = tuple(_tracked(row, study) for row in study.precopy)
@@ -134,7 +135,7 @@ def _lines(tables: Iterator[FigureTable]) -> Iterator[str]:
 
 
 _GUARANTEES = (
-    *("memory", "mapped before", "asked for after", "4 KiB faults", "4 KiB tracking"),
+    *("memory", "reserved", "fragmented", "4 KiB faults", "4 KiB tracking"),
     "huge again by",
 )
 _TRACKED = (

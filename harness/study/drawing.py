@@ -86,7 +86,7 @@ def latencies(study: PostcopyStudy) -> str:
     are not longer. Empty where no times were kept.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter, PercentFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, PercentFormatter
 
     found = _distributions(study)
     if not found:
@@ -111,6 +111,8 @@ def latencies(study: PostcopyStudy) -> str:
                 )
             axes.set_title(memory, color=picture.INK, fontsize=9)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(numticks=5))
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_ylim(0, 1.02)
             axes.xaxis.set_major_formatter(EngFormatter(unit="s", sep=" "))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -17,7 +17,8 @@ from harness.report import study as report
 
 NOT_TESTED = "not tested"
 _NO_HUGE = "no huge pages"
-_BASE_PAGE = 4096
+_AS_HUGETLB = "as hugetlb"
+_BASE_PAGE, _GIB = 4096, 2**30
 
 #: What `fragmented` calls the memory of a backing.
 _FRAGMENTED = {"huge": "pool", "split": "pool"}
@@ -44,17 +45,19 @@ class Tested(Record, frozen=True, kw_only=True):
 
 
 def table(
-    memories: Mapping[str, Tested], fragmented: Sequence[FragmentedFigures]
+    memories: Mapping[str, Tested], fragmented: Sequence[FragmentedFigures], *, cma: bool
 ) -> Iterator[Guarantee]:
     """Yield a line for each memory; each cell is from a result, or says that there is none.
 
     Args:
         memories: by what they are called.
         fragmented: what could be had in fragmented memory.
+        cma: whether pages of 1 GiB come out of CMA.
     """
     for name, tested in memories.items():
         kind = _FRAGMENTED.get(tested.backing, tested.backing)
-        these = [each for each in fragmented if (each.memory, each.size) == (kind, tested.size)]
+        known = tested.postcopy or tested.precopy  # else the kernel has no such memory
+        these = _of(fragmented, kind, tested.size) if known else []
         huge = tested.backing != "shmem"
         yield Guarantee(
             memory=name,
@@ -65,33 +68,46 @@ def table(
             collapse=_collapse(tested),
         )
     for one in fragmented:
-        if one.mapped == "after" and one.memory in ("run-time", "thp"):
-            these = [
-                each for each in fragmented if (each.memory, each.size) == (one.memory, one.size)
-            ]
-            of_pool = one.memory == "run-time"
+        if one.mapped == "after" and one.memory == "run-time":
+            pages = f"{one.size >> 30}G" if one.size >= _GIB else f"{one.size >> 20}M"
+            out_of = ", CMA" if cma and one.size == _GIB else ""
             yield Guarantee(
-                memory=f"hugetlb {report.size(one.size)}, added at run time"
-                if of_pool
-                else "anonymous THP",
-                reserved="no" if of_pool else _had(these, "before"),
+                memory=f"hugetlb {pages}, added at run time{out_of}",
+                reserved="no",
+                fragmented=_had(_of(fragmented, one.memory, one.size), "after"),
+                faults=_AS_HUGETLB,
+                tracking=_AS_HUGETLB,
+                collapse=_AS_HUGETLB,
+            )
+        if one.mapped == "after" and one.memory == "thp":
+            these = _of(fragmented, one.memory, one.size)
+            yield Guarantee(
+                memory="anonymous THP",
+                reserved=_had(these, "before"),
                 fragmented=_had(these, "after"),
-                faults="as hugetlb" if of_pool else NOT_TESTED,
-                tracking="as hugetlb" if of_pool else NOT_TESTED,
-                collapse="as hugetlb" if of_pool else NOT_TESTED,
+                faults=NOT_TESTED,
+                tracking=NOT_TESTED,
+                collapse=NOT_TESTED,
             )
 
 
+def _of(fragmented: Sequence[FragmentedFigures], memory: str, size: int) -> list[FragmentedFigures]:
+    return [each for each in fragmented if (each.memory, each.size) == (memory, size)]
+
+
 def _had(these: Sequence[FragmentedFigures], mapped: str) -> str:
-    """Return how many huge pages could be had; where none is pinned too, if that differs."""
+    """Return how many huge pages could be had, by what memory was fragmented by."""
     by_mapped = {each.mapped: each for each in these}
-    one, movable = by_mapped.get(mapped), by_mapped.get("movable")
+    one = by_mapped.get(mapped)
     if one is None:
         return NOT_TESTED
     words = f"{one.got} of {one.wanted}"
-    if mapped == "after" and movable is not None and movable.got != one.got:
-        return f"{words}; {movable.got} while nothing is pinned"
-    return words
+    others = [
+        f"{by_mapped[other].got} beside {what}"
+        for other, what in (("unmovable", "kernel pages"), ("movable", "movable pages"))
+        if mapped == "after" and other in by_mapped
+    ]
+    return "; ".join([words, *others])
 
 
 def _faults(figures: Sequence[PostcopyFigures]) -> str:

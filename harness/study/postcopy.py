@@ -247,7 +247,7 @@ def _guarantees(
             postcopy=(*tested.postcopy, *(row for row in rows if row.probe == probe.name)),
             precopy=(*tested.precopy, *(row.figures for row in precopy if row.probe == probe.name)),
         )
-    return tuple(guarantees.table(memories, fragmented))
+    return tuple(guarantees.table(memories, fragmented, cma=cma))
 
 
 def _precopy_row(probe: str, figures: PrecopyFigures) -> PrecopyRow:

@@ -10,6 +10,10 @@
 #include "hgm_probe.h"
 
 #define PIPE_PAGES 256UL
+/* Pages of a pipe of kernel memory, pipes at most, and of how many pages one is kept. */
+#define LARGE_PIPE 4096UL
+#define MOST_PIPES 500UL
+#define KERNEL_STEP 256UL
 
 /* ---- how many huge pages can be had ------------------------------------- */
 
@@ -121,7 +125,9 @@ static const struct kind {
 	{ "shmem-thp-mlock", map_tmpfs, lock_and_use_tmpfs, true },
 };
 static size_t before[COUNT_OF(kinds)];
-static int64_t grown_movable = -1; /* by how much the pool grew while no page was pinned */
+/* By how much the pool grew while the rest of memory had kernel pages, and movable ones. */
+static size_t grown_unmovable;
+static int64_t grown_movable = -1;
 static char *early[COUNT_OF(kinds)]; /* mapped before memory is fragmented */
 
 static bool is_possible(const struct kind *kind)
@@ -142,6 +148,13 @@ static size_t count(const struct kind *kind)
 
 /* ---- fragmentation ------------------------------------------------------ */
 
+static void make_pipe(int ends[2], size_t pages)
+{
+	assert_errno(pipe(ends), 0);
+	assert_that(fcntl(ends[1], F_SETPIPE_SZ, pages * BASE_PAGE) > 0,
+		    "F_SETPIPE_SZ of %zu pages: %s", pages, error_name(errno));
+}
+
 /* References on one base page for each 2 MiB, in pipes that this process never closes. */
 static void pin(char *page)
 {
@@ -149,11 +162,8 @@ static void pin(char *page)
 	static size_t held;
 	struct iovec part = { page, BASE_PAGE };
 
-	if (held++ % PIPE_PAGES == 0) {
-		assert_errno(pipe(ends), 0);
-		assert_that(fcntl(ends[1], F_SETPIPE_SZ, PIPE_PAGES * BASE_PAGE) > 0,
-			    "F_SETPIPE_SZ: %s", error_name(errno));
-	}
+	if (held++ % PIPE_PAGES == 0)
+		make_pipe(ends, PIPE_PAGES);
 	assert_bytes(vmsplice(ends[1], &part, 1, 0), BASE_PAGE);
 }
 
@@ -184,6 +194,48 @@ static size_t take_and_pin(size_t most)
 	return taken;
 }
 
+/* Free memory that the kernel may use for itself: not that of CMA. */
+static size_t free_for_kernel(void)
+{
+	int64_t cma = meminfo_bytes("CmaFree");
+
+	return (size_t)(meminfo_bytes("MemFree") - (cma > 0 ? cma : 0));
+}
+
+static void write_pages(int pipe, size_t count)
+{
+	static const char page[BASE_PAGE];
+
+	while (count--)
+		assert_bytes(write(pipe, page, sizeof(page)), sizeof(page));
+}
+
+/*
+ * Fills memory but for SPARE bytes with pages of pipes, which cannot be moved, and frees all but
+ * one of KERNEL_STEP of them while the pool grows.
+ */
+static size_t grow_beside_kernel_memory(size_t spare)
+{
+	int kept[2], freed[MOST_PIPES][2];
+	size_t pipes = 0, got;
+
+	make_pipe(kept, MOST_PIPES * (LARGE_PIPE / KERNEL_STEP));
+	for (; pipes < MOST_PIPES && free_for_kernel() > spare + LARGE_PIPE * BASE_PAGE; pipes++) {
+		make_pipe(freed[pipes], LARGE_PIPE);
+		for (size_t i = 0; i < LARGE_PIPE / KERNEL_STEP; i++) {
+			write_pages(freed[pipes][1], KERNEL_STEP - 1);
+			write_pages(kept[1], 1);
+		}
+		close(freed[pipes][1]);
+	}
+	while (pipes--)
+		close(freed[pipes][0]);
+	got = count(&kinds[RUN_TIME]);
+	close(kept[0]);
+	close(kept[1]);
+	return got;
+}
+
 static void fragment_memory(void)
 {
 	size_t free, left, taken = 0, more, spare;
@@ -197,9 +249,10 @@ static void fragment_memory(void)
 		before[i] = is_possible(&kinds[i]) ? count(&kinds[i]) : 0;
 	for (size_t i = 0; i < COUNT_OF(kinds); i++)
 		early[i] = is_possible(&kinds[i]) ? kinds[i].map() : NULL;
-	free = (size_t)meminfo_bytes("MemFree");
 	/* Left free while memory is being filled: what the kernel keeps for itself, and page tables. */
 	spare = (64UL << 20) + 3 * 1024 * (size_t)file_number("/proc/sys/vm/min_free_kbytes");
+	grown_unmovable = grow_beside_kernel_memory(spare);
+	free = (size_t)meminfo_bytes("MemFree");
 	if (free > spare)
 		taken = take_and_pin((free - spare) / PMD_PAGE);
 	/* The rest, now that memory is free again for all but huge pages. */
@@ -212,7 +265,7 @@ static void fragment_memory(void)
 		    size_text((int64_t)left), size_text((int64_t)free));
 }
 
-/* MAPPED is before memory is fragmented, after, or movable: then, while no page is pinned. */
+/* MAPPED: before memory is fragmented, after; or what it is fragmented by, if not by pins. */
 static void note(const struct kind *kind, const char *mapped, size_t got)
 {
 	probe_note("fragmented: memory=%s size=%zu mapped=%s got=%zu wanted=%zu", kind->name,
@@ -253,6 +306,7 @@ static void count_run_time(void)
 {
 	count_now(RUN_TIME, &(size_t){ 0 }, &(size_t){ 0 });
 	note(&kinds[RUN_TIME], "movable", (size_t)grown_movable);
+	note(&kinds[RUN_TIME], "unmovable", grown_unmovable);
 }
 
 static void count_anonymous(void)

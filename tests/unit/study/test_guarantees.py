@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.records.study import Guarantee
+from harness.records.machine import MachineSpec
+from harness.records.study import FragmentedFigures, Guarantee
+from harness.study import guarantees
 from tests.unit.study.test_postcopy import FIGURES, TRACKED, of
 
 HAD = "fragmented: memory={} size=2097152 mapped={} got={} wanted=4"
@@ -69,15 +71,41 @@ def test_what_could_be_had_in_fragmented_memory_has_lines_of_its_own() -> None:
         HAD.format("pool", "before", 4),
         HAD.format("run-time", "after", 0),
         HAD.format("run-time", "movable", 3),
+        HAD.format("run-time", "unmovable", 2),
         HAD.format("thp", "before", 0),
         HAD.format("thp", "after", 1),
     ]
     found = of("\n".join(lines), name="baseline/fragmented/2M")
     assert [(each.memory, each.reserved, each.fragmented) for each in found.guarantees] == [
-        ("hugetlb 2 MiB, added at run time", "no", "0 of 4; 3 while nothing is pinned"),
+        (
+            "hugetlb 2M, added at run time",
+            "no",
+            "0 of 4; 2 beside kernel pages; 3 beside movable pages",
+        ),
         ("anonymous THP", "0 of 4", "1 of 4"),
     ]
-    assert len(found.fragmented) == 5
+    assert len(found.fragmented) == 6
+
+
+def test_pages_of_1_gib_that_are_added_come_out_of_cma() -> None:
+    line = HAD.format("run-time", "after", 0).replace("2097152", "1073741824")
+    machine = MachineSpec(hugepages=(), memory=2**30, hugetlb_cma=True)
+    (found,) = of(line, name="baseline/fragmented/1G", machine=machine).guarantees
+    assert (found.memory, found.fragmented) == ("hugetlb 1G, added at run time, CMA", "0 of 4")
+
+
+def test_a_memory_that_the_kernel_does_not_have_has_no_share_in_the_pool() -> None:
+    figures = (FragmentedFigures(memory="pool", size=2**21, mapped="after", got=4, wanted=4),)
+    memories = {
+        "split": guarantees.Tested(backing="split", size=2**21),
+        "whole": guarantees.Tested(
+            backing="huge",
+            size=2**21,
+            precopy=(of(TRACKED, name="hgm/precopy/1G").precopy[0].figures,),
+        ),
+    }
+    found = guarantees.table(memories, figures, cma=False)
+    assert [each.fragmented for each in found] == ["not tested", "4 of 4"]
 
 
 @pytest.mark.parametrize("line", ["", HAD.format("pool", "before", 5), HAD.format("pool", "x", 4)])
