@@ -4,6 +4,8 @@
  * pinned: those of the pool, those that the pool is to grow by, and transparent ones.
  */
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -125,9 +127,11 @@ static const struct kind {
 	{ "shmem-thp-mlock", map_tmpfs, lock_and_use_tmpfs, true },
 };
 static size_t before[COUNT_OF(kinds)];
-/* By how much the pool grew while the rest of memory had kernel pages, and movable ones. */
-static size_t grown_unmovable;
-static int64_t grown_movable = -1;
+/*
+ * By how much the pool grew beside kernel pages, and movable ones; -1 if it was not asked. What is
+ * spared when memory is filled has blocks of 2 MiB, and none of 1 GiB.
+ */
+static int64_t grown_unmovable = -1, grown_movable = -1;
 static char *early[COUNT_OF(kinds)]; /* mapped before memory is fragmented */
 
 static bool is_possible(const struct kind *kind)
@@ -187,7 +191,7 @@ static size_t take_and_pin(size_t most)
 				    MADV_DONTNEED), 0);
 	/* The pages are freed when their huge page is split, which this asks for. */
 	assert_written("/proc/sys/vm/drop_caches", "2");
-	if (grown_movable < 0)
+	if (grown_movable < 0 && huge_size() != PMD_PAGE)
 		grown_movable = (int64_t)count(&kinds[RUN_TIME]);
 	for (size_t i = 0; i < taken; i++)
 		pin(start + i * PMD_PAGE);
@@ -236,6 +240,30 @@ static size_t grow_beside_kernel_memory(size_t spare)
 	return got;
 }
 
+/* Free blocks of at least 2 MiB, by /proc/buddyinfo, outside of the zone for old devices. */
+static size_t free_blocks(void)
+{
+	FILE *file = fopen("/proc/buddyinfo", "r");
+	char line[512], zone[32];
+	size_t blocks = 0;
+	int used;
+
+	assert_that(file, "/proc/buddyinfo: %s", error_name(errno));
+	while (fgets(line, sizeof(line), file)) {
+		const char *at = line;
+		unsigned int order = 0;
+		size_t count;
+
+		if (sscanf(line, "Node %*d, zone %31s%n", zone, &used) != 1 || !strcmp(zone, "DMA"))
+			continue;
+		for (at += used; sscanf(at, "%zu%n", &count, &used) == 1; at += used, order++)
+			if (BASE_PAGE << order >= PMD_PAGE)
+				blocks += count * ((BASE_PAGE << order) / PMD_PAGE);
+	}
+	fclose(file);
+	return blocks;
+}
+
 static void fragment_memory(void)
 {
 	size_t free, left, taken = 0, more, spare;
@@ -251,16 +279,20 @@ static void fragment_memory(void)
 		early[i] = is_possible(&kinds[i]) ? kinds[i].map() : NULL;
 	/* Left free while memory is being filled: what the kernel keeps for itself, and page tables. */
 	spare = (64UL << 20) + 3 * 1024 * (size_t)file_number("/proc/sys/vm/min_free_kbytes");
-	grown_unmovable = grow_beside_kernel_memory(spare);
+	if (huge_size() != PMD_PAGE)
+		grown_unmovable = (int64_t)grow_beside_kernel_memory(spare);
 	free = (size_t)meminfo_bytes("MemFree");
 	if (free > spare)
 		taken = take_and_pin((free - spare) / PMD_PAGE);
-	/* The rest, now that memory is free again for all but huge pages. */
-	for (; (more = take_and_pin(spare / PMD_PAGE)) > 0; taken += more)
-		;
+	/* The rest, now that memory is free again for all but huge pages, and what compaction makes. */
+	do {
+		write_text("/proc/sys/vm/compact_memory", "1");
+		more = take_and_pin(spare / PMD_PAGE);
+		taken += more;
+	} while (more > 0);
 	left = (size_t)meminfo_bytes("MemFree");
-	probe_note("%zu huge pages were taken, and given back but for a pinned base page of each",
-		   taken);
+	probe_note("%zu huge pages were taken, and given back but for a pinned base page of each; %zu "
+		   "blocks of 2 MiB are free", taken, free_blocks());
 	assert_that(left > free / 2, "%s are free, %s were: the huge pages were not split",
 		    size_text((int64_t)left), size_text((int64_t)free));
 }
@@ -305,8 +337,10 @@ static void pool_holds(void)
 static void count_run_time(void)
 {
 	count_now(RUN_TIME, &(size_t){ 0 }, &(size_t){ 0 });
-	note(&kinds[RUN_TIME], "movable", (size_t)grown_movable);
-	note(&kinds[RUN_TIME], "unmovable", grown_unmovable);
+	if (grown_unmovable >= 0)
+		note(&kinds[RUN_TIME], "unmovable", (size_t)grown_unmovable);
+	if (grown_movable >= 0)
+		note(&kinds[RUN_TIME], "movable", (size_t)grown_movable);
 }
 
 static void count_anonymous(void)

@@ -39,6 +39,7 @@ def test_a_split_page_moves_what_is_touched_and_a_whole_one_moves_all(
     assert split["collapse"] == "MADV_COLLAPSE"
     assert guarantees["hugetlb 2M, whole"]["faults"] == "no, 2 MiB"
     assert guarantees["shmem THP, mlock"]["fragmented"] == "0 of 4"
+    assert guarantees["hugetlb 2M, added at run time"]["fragmented"] == "0 of 4"
     assert found["baseline/postcopy-whole/1G", "sequential"]["moved"] == 1024 * MIB
     for pattern in patterns:
         assert found["baseline/postcopy/2M", pattern]["moved"] % (2 * MIB) == 0
