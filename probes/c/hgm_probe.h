@@ -551,6 +551,7 @@ void settle_page_tables(void);
 
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (1ULL << 63)
+#define PAGEMAP_FILE (1ULL << 61)
 #define PAGEMAP_UFFD_WP (1ULL << 57)
 #define PAGEMAP_EXCLUSIVE (1ULL << 56)
 #define PAGEMAP_FRAME ((1ULL << 55) - 1)
@@ -586,6 +587,7 @@ size_t pagemap_protected_count(const void *start, size_t count);
 #define SCAN_WITHOUT_REGIONS (1ULL << 63)
 #define SCAN_WRITTEN (1 << 1)
 #define SCAN_PRESENT (1 << 3)
+#define SCAN_ZERO (1 << 5)
 #define SCAN_GUARD (1 << 8)
 #define SCAN_ACCESSED (1 << 9)
 #define SCAN_PROTECTS (1 << 0)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -39,6 +40,69 @@ static void dontneed_whole_pages(void)
 		    pool_now().free - before.free);
 	check_pages(second, 0, huge_pages(), FILLING);
 	check_zero(start, 0, huge_pages());
+}
+
+/* A file that takes what is free and not reserved. */
+static int rest_of_pool(void)
+{
+	struct pool now = pool_now();
+	long rest = now.free - now.reserved;
+	int fd = huge_memfd((size_t)rest + 1);
+
+	if (rest > 0)
+		assert_errno(fallocate(fd, 0, 0, rest * (off_t)huge_size()), 0);
+	return fd;
+}
+
+/*
+ * What mmap has reserved is there for each later fault: MADV_DONTNEED gives the page back, and
+ * then somebody else takes all that is free.
+ */
+static void used_again(void)
+{
+	char *start = map_private_huge(RESERVED);
+	int others;
+
+	fill_pages(start, 0, huge_pages(), FILLING);
+	assert_error(advise(start, huge_size(), MADV_DONTNEED), 0);
+	others = rest_of_pool();
+	assert_signal(start, TOUCH_WRITE, 0);
+	check_zero(start, 1, huge_pages() - 1);
+	close(others);
+}
+
+static atomic_bool writing;
+
+static void *drop(void *start)
+{
+	while (writing)
+		(void)madvise(start, huge_size(), MADV_DONTNEED);
+	return NULL;
+}
+
+static void write_for_a_while(void *start)
+{
+	int64_t end = now_ns() + 500000000;
+
+	while (now_ns() < end)
+		*(volatile char *)start = 1;
+}
+
+/* The last free page is the one that is given back, while it is wanted again. */
+static void used_meanwhile(void)
+{
+	char *start = map_private_huge(RESERVED);
+	int others = rest_of_pool(), signal;
+	pthread_t dropper;
+
+	writing = true;
+	assert_that(pthread_create(&dropper, NULL, drop, start) == 0, "pthread_create");
+	signal = signal_of(write_for_a_while, start);
+	writing = false;
+	assert_that(pthread_join(dropper, NULL) == 0, "pthread_join");
+	assert_that(signal == 0, "a write while MADV_DONTNEED gives the page back gets signal %d",
+		    signal);
+	close(others);
 }
 
 /* 0, or the error number of a write of one byte to TO through /proc/self/mem. */
@@ -360,6 +424,10 @@ int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
 		{ "MADV_DONTNEED drops whole private huge pages only", dontneed_whole_pages },
+		{ "a private huge page can be used again after MADV_DONTNEED, whoever empties the pool",
+		  used_again },
+		{ "writes to a private huge page and MADV_DONTNEED of it at the same time both work",
+		  used_meanwhile },
 		{ "a write to a read-only private huge page through /proc/self/mem works or is EIO",
 		  forced_write },
 		{ "PTRACE_POKEDATA to a read-only private huge page is the child's alone, or EIO", traced_write },

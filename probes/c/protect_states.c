@@ -358,6 +358,52 @@ static void then_fork(void)
 	assert_held();
 }
 
+static void child_is_protected(void)
+{
+	assert_marked(true);
+	assert_flag(at.start, "uw", true);
+}
+
+/* A userfaultfd of the child's own comes with the event, and fork waits until it is read. */
+static void *take_childs(void *uffd)
+{
+	*(int *)uffd = (int)uffd_next_event(at.uffd, UFFD_EVENT_FORK).arg.fork.ufd;
+	return NULL;
+}
+
+static void protected_in_a_child(void)
+{
+	uint64_t features = FEATURES | UFFD_FEATURE_EVENT_FORK;
+	pthread_t reader;
+	int childs;
+
+	at.before = pool_now();
+	map_place();
+	at.uffd = uffd_open(features | (uffd_offered() & UFFD_FEATURE_WP_UNPOPULATED));
+	uffd_register(at.uffd, at.start, at.length, UFFDIO_REGISTER_MODE_WP);
+	protect(true);
+	assert_that(pthread_create(&reader, NULL, take_childs, &childs) == 0, "pthread_create");
+	child_end(child_start(child_is_protected));
+	assert_that(pthread_join(reader, NULL) == 0, "pthread_join");
+	close(childs);
+	assert_marked(true);
+	assert_as_it_was();
+	assert_held();
+	end_place();
+}
+
+static void forked_with_event(void)
+{
+	uint64_t offered = offered_for_files();
+
+	for (at.kind = 0; at.kind < KINDS; at.kind++)
+		for (at.state = 0; at.state < STATES; at.state++)
+			if (can_be_marked(offered)) {
+				probe_about("%s, %s", kinds[at.kind], states[at.state]);
+				child_end(child_start(protected_in_a_child));
+			}
+}
+
 static void alone(void) { of_each_place(then_nothing); }
 static void twice(void) { of_each_place(then_again); }
 static void off(void) { of_each_place(then_off); }
@@ -456,6 +502,8 @@ int main(int argc, char **argv)
 		{ "closing the userfaultfd takes the protection away", closed },
 		{ "mremap takes the protection away", moved },
 		{ "a child of fork is not protected, and its parent still is", forked },
+		{ "with UFFD_FEATURE_EVENT_FORK a child of fork is protected as its parent is",
+		  forked_with_event },
 		{ "the protection holds in a mapping that was cut out of one with a shared PMD table",
 		  cut_in_two },
 	};

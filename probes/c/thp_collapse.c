@@ -169,6 +169,29 @@ static void continued_parts(void)
 		    "a write through one mapping is not in the other");
 }
 
+/* A huge page would have to forget which of its base pages is write-protected. */
+static void protected_page(void)
+{
+	char *start = aligned(PMD_PAGE, -1), *marked = start + 5 * BASE_PAGE;
+	struct touch touch;
+	int uffd, error;
+
+	fill_base_pages(start, PAGES);
+	uffd = uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+	uffd_register(uffd, start, PMD_PAGE, UFFDIO_REGISTER_MODE_WP);
+	assert_error(uffd_protect(uffd, marked, BASE_PAGE, true), 0);
+	error = advise(start, PMD_PAGE, MADV_COLLAPSE);
+	assert_that(error != 0, "MADV_COLLAPSE over a write-protected base page: expected an error, "
+		    "got success");
+	assert_protected(start, PAGES, 1);
+	check_base_pages(start, PAGES);
+	touch_start(&touch, marked, TOUCH_WRITE);
+	assert_fault(uffd, marked, UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_error(uffd_protect(uffd, marked, BASE_PAGE, false), 0);
+	touch_end(&touch);
+	assert_no_fault(uffd);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -178,6 +201,7 @@ int main(int argc, char **argv)
 		{ "MADV_COLLAPSE of what is not mapped is ENOMEM", refused },
 		{ "MADV_COLLAPSE of shmem fills no page that a userfaultfd waits for", awaited_pages },
 		{ "UFFDIO_CONTINUE maps any part of a collapsed page of shmem", continued_parts },
+		{ "MADV_COLLAPSE leaves a base page that is write-protected as it is", protected_page },
 	};
 
 	return probe_main(argc, argv, &(struct probe){

@@ -124,6 +124,29 @@ static void part_of_an_entry(void)
 	check_pages(from + unit(), 0, 1, FILLING);
 }
 
+/* The source was read and never written: it shows the zero page. */
+static void zeros(void)
+{
+	struct uffd_result moved;
+
+	map_both();
+	assert_error(advise(from, unit(), MADV_DONTNEED), 0);
+	check_zero(from, 0, 1);
+	moved = uffd_move(uffd, to, from, unit(), 0);
+	if (moved.error == EBUSY) { /* before 6.10 */
+		assert_present(to, 1, 0);
+		check_zero(from, 0, 1);
+		return;
+	}
+	assert_result(moved, 0, (int64_t)unit());
+	assert_present(from, 1, 0);
+	assert_present(to, 1, 1);
+	check_zero(to, 0, 1);
+	fill_pages(to, 0, 1, OTHER);
+	check_pages(to, 0, 1, OTHER);
+	check_zero(from, 0, 1);
+}
+
 static void refused(void)
 {
 	char *plain = map_anonymous(length(), 0);
@@ -148,6 +171,7 @@ int main(int argc, char **argv)
 		{ "UFFDIO_MOVE over a page is EEXIST and stops before it", not_over_a_page },
 		{ "UFFDIO_MOVE of a hole is ENOENT unless holes are allowed", holes },
 		{ "UFFDIO_MOVE of a page that a child shares is EBUSY", not_a_shared_page },
+		{ "UFFDIO_MOVE of the zero page moves it or is EBUSY", zeros },
 		{ "UFFDIO_MOVE of a base page splits a transparent huge page", part_of_an_entry },
 	};
 	static const struct probe_test others[] = {
