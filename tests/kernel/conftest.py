@@ -70,7 +70,8 @@ def machines_left() -> list[str]:
 def command_line(*words: str) -> tuple[str, ...]:
     """Return an `hgm` command; a series that it names goes on `STOCK`, which takes it."""
     chosen = ("--kernel", STOCK) if "--series" in words and "--kernel" not in words else ()
-    return (sys.executable, "-m", "harness.cli", *words, *chosen)
+    end = words.index("--") if "--" in words else len(words)
+    return (sys.executable, "-m", "harness.cli", *words[:end], *chosen, *words[end:])
 
 
 def _hgm(runs: Path, *words: str) -> Run:
