@@ -91,7 +91,9 @@ def postcopy(  # noqa: PLR0913 - one for each option
     """Count what pre-copy and post-copy move, by kind of memory.
 
     The memory is hugetlb, split (HGM) and whole, and shmem with and without transparent huge
-    pages, where the kernel has them. Contents are compared; a wrong migration is a FAIL.
+    pages, where the kernel has them. Contents are compared, and the host walks the page tables;
+    a wrong migration is a FAIL. A table says what each memory guarantees, as tested in the run;
+    pages of 1 GiB are all in it with `--hugepages 1G:2,2M:8 --memory 5G`.
     """
     from harness.errors import UserError
     from harness.records.study import LinkModel

@@ -134,9 +134,28 @@ static size_t before[COUNT_OF(kinds)];
 static int64_t grown_unmovable = -1, grown_movable = -1;
 static char *early[COUNT_OF(kinds)]; /* mapped before memory is fragmented */
 
+/* From the kernel, where it cannot change a pool of this size at run time; else 0. */
+static int fixed_pool;
+
 static bool is_possible(const struct kind *kind)
 {
+	if (kind->use == grow_pool && fixed_pool)
+		return false;
 	return huge_size() == PMD_PAGE || !kind->of_2m;
+}
+
+static bool is_grown_beside_others(void)
+{
+	return huge_size() != PMD_PAGE && !fixed_pool;
+}
+
+/* A page of 1 GiB goes back to where it came from, memory or CMA, to be asked for again. */
+static void give_back(void)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", pool_counter("nr_hugepages") - (long)wanted());
+	fixed_pool = write_text(pool_file(huge_size(), "nr_hugepages"), text);
 }
 
 /* Maps, uses and unmaps WANTED huge pages. */
@@ -191,7 +210,7 @@ static size_t take_and_pin(size_t most)
 				    MADV_DONTNEED), 0);
 	/* The pages are freed when their huge page is split, which this asks for. */
 	assert_written("/proc/sys/vm/drop_caches", "2");
-	if (grown_movable < 0 && huge_size() != PMD_PAGE)
+	if (grown_movable < 0 && is_grown_beside_others())
 		grown_movable = (int64_t)count(&kinds[RUN_TIME]);
 	for (size_t i = 0; i < taken; i++)
 		pin(start + i * PMD_PAGE);
@@ -269,17 +288,15 @@ static void fragment_memory(void)
 	size_t free, left, taken = 0, more, spare;
 
 	probe_harms("fills memory");
-	/* A page of 1 GiB goes back to where it came from, memory or CMA, to be asked for again. */
 	if (huge_size() != PMD_PAGE)
-		write_number(pool_file(huge_size(), "nr_hugepages"),
-			     pool_counter("nr_hugepages") - (long)wanted());
+		give_back();
 	for (size_t i = 0; i < COUNT_OF(kinds); i++)
 		before[i] = is_possible(&kinds[i]) ? count(&kinds[i]) : 0;
 	for (size_t i = 0; i < COUNT_OF(kinds); i++)
 		early[i] = is_possible(&kinds[i]) ? kinds[i].map() : NULL;
 	/* Left free while memory is being filled: what the kernel keeps for itself, and page tables. */
 	spare = (64UL << 20) + 3 * 1024 * (size_t)file_number("/proc/sys/vm/min_free_kbytes");
-	if (huge_size() != PMD_PAGE)
+	if (is_grown_beside_others())
 		grown_unmovable = (int64_t)grow_beside_kernel_memory(spare);
 	free = (size_t)meminfo_bytes("MemFree");
 	if (free > spare)
@@ -309,6 +326,9 @@ static void count_now(size_t which, size_t *of_early, size_t *of_late)
 {
 	const struct kind *kind = &kinds[which];
 
+	if (kind->use == grow_pool && fixed_pool)
+		probe_skip("nr_hugepages of %s cannot be changed: %s", size_name(huge_size()),
+			   error_name(fixed_pool));
 	if (!is_possible(kind))
 		probe_skip("transparent huge pages have %s", size_name(PMD_PAGE));
 	if (before[which] < wanted())
