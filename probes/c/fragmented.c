@@ -54,12 +54,19 @@ static size_t use_pool(char *start)
 	return (size_t)(free - pool_counter("free_hugepages"));
 }
 
+/* The kernel's errno where no page can be added to a pool of this size at run time; else 0. */
+static int fixed_pool;
+
 static size_t grow_pool(char *start)
 {
 	long total = pool_counter("nr_hugepages"), got;
+	char text[32];
 
 	(void)start;
-	write_number(pool_file(huge_size(), "nr_hugepages"), total + (long)wanted());
+	snprintf(text, sizeof(text), "%ld", total + (long)wanted());
+	fixed_pool = write_text(pool_file(huge_size(), "nr_hugepages"), text);
+	if (fixed_pool)
+		return 0;
 	got = pool_counter("nr_hugepages") - total;
 	write_number(pool_file(huge_size(), "nr_hugepages"), total);
 	return (size_t)got;
@@ -134,9 +141,6 @@ static size_t before[COUNT_OF(kinds)];
 static int64_t grown_unmovable = -1, grown_movable = -1;
 static char *early[COUNT_OF(kinds)]; /* mapped before memory is fragmented */
 
-/* From the kernel, where it cannot change a pool of this size at run time; else 0. */
-static int fixed_pool;
-
 static bool is_possible(const struct kind *kind)
 {
 	if (kind->use == grow_pool && fixed_pool)
@@ -149,14 +153,6 @@ static bool is_grown_beside_others(void)
 	return huge_size() != PMD_PAGE && !fixed_pool;
 }
 
-/* A page of 1 GiB goes back to where it came from, memory or CMA, to be asked for again. */
-static void give_back(void)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%ld", pool_counter("nr_hugepages") - (long)wanted());
-	fixed_pool = write_text(pool_file(huge_size(), "nr_hugepages"), text);
-}
 
 /* Maps, uses and unmaps WANTED huge pages. */
 static size_t count(const struct kind *kind)
@@ -288,8 +284,10 @@ static void fragment_memory(void)
 	size_t free, left, taken = 0, more, spare;
 
 	probe_harms("fills memory");
+	/* A page of 1 GiB goes back to where it came from, memory or CMA, to be asked for again. */
 	if (huge_size() != PMD_PAGE)
-		give_back();
+		write_number(pool_file(huge_size(), "nr_hugepages"),
+			     pool_counter("nr_hugepages") - (long)wanted());
 	for (size_t i = 0; i < COUNT_OF(kinds); i++)
 		before[i] = is_possible(&kinds[i]) ? count(&kinds[i]) : 0;
 	for (size_t i = 0; i < COUNT_OF(kinds); i++)
@@ -327,7 +325,7 @@ static void count_now(size_t which, size_t *of_early, size_t *of_late)
 	const struct kind *kind = &kinds[which];
 
 	if (kind->use == grow_pool && fixed_pool)
-		probe_skip("nr_hugepages of %s cannot be changed: %s", size_name(huge_size()),
+		probe_skip("a page of %s more in nr_hugepages: %s", size_name(huge_size()),
 			   error_name(fixed_pool));
 	if (!is_possible(kind))
 		probe_skip("transparent huge pages have %s", size_name(PMD_PAGE));
