@@ -61,26 +61,32 @@ def svg(bench: Bench) -> str:
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator, ScalarFormatter
 
-    ratios = [ratio for part in bench.parts for ratio in part.ratios]
-    if not ratios:
+    rows = [(part.name, ratio) for part in bench.parts for ratio in part.ratios]
+    if not rows:
         raise UserError("nothing was measured, so there is nothing to draw")
     with picture.style():
-        drawing = Figure(figsize=(7.2, 0.9 + 0.32 * len(ratios)), layout="constrained")
+        drawing = Figure(figsize=(7.2, 0.8 + 0.45 * len(rows)), layout="constrained")
         axes = drawing.subplots()
-        for place, ratio in enumerate(ratios):
+        for place, (_, ratio) in enumerate(rows):
             rounds = _by_round(ratio)
             drawn = [place] * len(rounds)
             axes.plot(rounds, drawn, "o", color=picture.DATA, fillstyle="none", ms=5)
             axes.plot([ratio.ratio], [place], "o", color=picture.DATA, ms=5)
             if ratio.at_most is not None:
                 axes.plot([ratio.at_most], [place], "|", color=picture.INK, ms=14)
+            axes.text(
+                *(0.005, place - 0.28, f"{ratio.what} / {ratio.base}"),
+                transform=axes.get_yaxis_transform(),
+                color=picture.INK,
+                fontsize=8,
+            )
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(ScalarFormatter())
-        shown = [each for ratio in ratios for each in (*_by_round(ratio), ratio.at_most) if each]
+        shown = [each for _, ratio in rows for each in (*_by_round(ratio), ratio.at_most) if each]
         axes.set_xticks([each for each in _TICKS if min(shown) / 2 < each < max(shown) * 2])
-        axes.set_yticks(range(len(ratios)), [f"{each.what} / {each.base}" for each in ratios])
-        axes.set_ylim(len(ratios) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.7)
         axes.set_xlabel("ratio of wall times; | is the aim", color=picture.INK)
         picture.plain(axes)
         return picture.svg(drawing)

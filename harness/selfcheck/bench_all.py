@@ -134,7 +134,7 @@ def _whole_set(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, 
             base_seconds=(own,),
         ),
         Ratio(
-            what=f"all probes, each in a fresh guest, {cores} at a time",
+            what=f"all probes, each in a fresh guest, --guests {cores}",
             base=f"their own seconds by {cores}, plus 15 % and {_SET_SECONDS:g} s",
             seconds=(fresh[0],),
             base_seconds=(own / cores * _SET_SHARE + _SET_SECONDS,),
