@@ -70,3 +70,11 @@ def test_a_copy_does_not_depend_on_transparent_huge_pages(hgm: Hgm, huge: str, h
     script = f"echo {huge} > {file} && /probes/random_ops {words}"
     done = hgm("guest", "shell", "--series", "none", "--", "sh", "-c", script)
     assert done.code == 0, done.out + done.err
+
+
+def test_a_copy_gives_back_a_surplus_page_on_the_way(hgm: Hgm) -> None:
+    """So that the pool is smaller after UFFDIO_COPY of memory that is not there."""
+    operations = "map 0 3 1 2 2 4; resize 0 7; register 0 3 1 0; copy 0 3 1"
+    words = f"/probes/random_ops --size 2M --grain huge --replay '{operations}'"
+    done = hgm("guest", "shell", "--series", "none", "--", "sh", "-c", words)
+    assert done.code == 0, done.out + done.err

@@ -610,9 +610,10 @@ static void do_copy(const struct op *whole)
 	} else {
 		/*
 		 * Left out of the model: without a reservation the other page may be the last free
-		 * one, and a page that is given back to a mount becomes one of its minimum (see take()).
+		 * one, and a page that is given back to a mount becomes one of its minimum (see take());
+		 * and a surplus page that is given back is none of the pool's any more.
 		 */
-		machine->unsure |= holes && !has_reservation(place);
+		machine->unsure |= holes && (!has_reservation(place) || machine->pool.surplus);
 		folio = allocate(place, false);
 		error = folio ? 0 : rules.copy_error;
 	}
