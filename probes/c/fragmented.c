@@ -153,7 +153,6 @@ static bool is_grown_beside_others(void)
 	return huge_size() != PMD_PAGE && !fixed_pool;
 }
 
-
 /* Maps, uses and unmaps WANTED huge pages. */
 static size_t count(const struct kind *kind)
 {

@@ -30,6 +30,7 @@ struct move {
 static enum memory_kind kind;
 static int fd = -1;
 static char *from;
+static const struct move *move;
 
 static size_t cell(void)
 {
@@ -118,21 +119,16 @@ static void read_holes(const char *start, size_t first, size_t count)
 			check_zero(start + i * cell(), 0, 1);
 }
 
-static void *move_to(char *start, size_t old, size_t new, int flags, char *to)
-{
-	return mremap(start, old, new, flags, to);
-}
-
 static void assert_moved(char *start, size_t count, char *to)
 {
-	void *moved = move_to(start, count * cell(), count * cell(), FIXED, to);
+	void *moved = mremap(start, count * cell(), count * cell(), FIXED, to);
 
 	assert_that(moved == to, "mremap of %s: %s", range_text(count * cell()),
 		    error_name(errno));
 }
 
 /* Part of the mapping to a place where tables begin elsewhere, and back to where it was. */
-static void move_part(const struct move *move)
+static void move_part(void)
 {
 	char *start, *to;
 
@@ -148,13 +144,6 @@ static void move_part(const struct move *move)
 		    cells() - move->first - move->count);
 	assert_signal(start, TOUCH_READ, SIGSEGV);
 	assert_signal(start + (move->count - 1) * cell(), TOUCH_READ, SIGSEGV);
-}
-
-static const struct move *current;
-
-static void move_current(void)
-{
-	move_part(current);
 }
 
 static void moved(void)
@@ -174,8 +163,8 @@ static void moved(void)
 	size_t count = kind == HUGETLB ? COUNT_OF(huge) : COUNT_OF(base);
 
 	for (size_t i = 0; i < count; i++) {
-		current = &moves[i];
-		child_end(child_start(move_current));
+		move = &moves[i];
+		child_end(child_start(move_part));
 	}
 }
 
@@ -213,11 +202,11 @@ static void left_mapped(void)
 	make_cells();
 	to = room(cells());
 	if (kind == HUGETLB) {
-		assert_errno(move_to(from, length(), length(), FIXED | MREMAP_DONTUNMAP, to), EINVAL);
+		assert_errno(mremap(from, length(), length(), FIXED | MREMAP_DONTUNMAP, to), EINVAL);
 		check_cells(from, 0, cells());
 		return;
 	}
-	assert_errno(move_to(from, length(), length(), FIXED | MREMAP_DONTUNMAP, to), 0);
+	assert_errno(mremap(from, length(), length(), FIXED | MREMAP_DONTUNMAP, to), 0);
 	assert_present(from, cells(), 0);
 	check_cells(to, 0, cells());
 	if (is_shared())
@@ -237,7 +226,7 @@ static void left_registered(void)
 	to = room(cells());
 	uffd = uffd_open(0);
 	uffd_register(uffd, from, length(), UFFDIO_REGISTER_MODE_MISSING);
-	assert_errno(move_to(from, length(), length(), FIXED | MREMAP_DONTUNMAP, to), 0);
+	assert_errno(mremap(from, length(), length(), FIXED | MREMAP_DONTUNMAP, to), 0);
 	assert_flag(from, "um", true);
 	assert_flag(to, "um", false);
 	touch_start(&touch, from + 3 * BASE_PAGE, TOUCH_READ);
@@ -268,18 +257,18 @@ static void locked(void)
 	assert_errno(munmap(from + few, length() - few), 0);
 	assert_errno(mlock(from, few), 0);
 	assert_locked(before, few, "after mlock");
-	start = move_to(from, few, 2 * few, MREMAP_MAYMOVE, NULL);
+	start = mremap(from, few, 2 * few, MREMAP_MAYMOVE, NULL);
 	assert_that(start != MAP_FAILED, "mremap to twice the size: %s", error_name(errno));
 	assert_locked(before, 2 * few, "after growth");
 	assert_present(start, 2 * few / BASE_PAGE, 2 * few / BASE_PAGE);
-	assert_errno(move_to(start, 2 * few, few, 0, NULL), 0);
+	assert_errno(mremap(start, 2 * few, few, 0, NULL), 0);
 	assert_locked(before, few, "after it shrank");
 	to = room(few / cell());
-	assert_errno(move_to(start, few, few, FIXED, to), 0);
+	assert_errno(mremap(start, few, few, FIXED, to), 0);
 	assert_locked(before, few, "after a move");
 	left = to;
 	to = room(few / cell());
-	assert_errno(move_to(left, few, few, FIXED | MREMAP_DONTUNMAP, to), 0);
+	assert_errno(mremap(left, few, few, FIXED | MREMAP_DONTUNMAP, to), 0);
 	assert_locked(before, few, "after MREMAP_DONTUNMAP");
 	assert_flag(left, "lo", false);
 	assert_flag(to, "lo", true);
@@ -296,15 +285,15 @@ static void resized(void)
 
 	make_cells();
 	if (kind == HUGETLB) {
-		assert_errno(move_to(from, half, length(), MREMAP_MAYMOVE, NULL), EINVAL);
+		assert_errno(mremap(from, half, length(), MREMAP_MAYMOVE, NULL), EINVAL);
 		check_cells(from, 0, cells());
 	}
-	assert_errno(move_to(from, length(), half, 0, NULL), 0);
+	assert_errno(mremap(from, length(), half, 0, NULL), 0);
 	check_cells(from, 0, cells() / 2);
 	assert_signal(from + half, TOUCH_READ, SIGSEGV);
 	if (kind == HUGETLB)
 		return;
-	start = move_to(from, half, length(), MREMAP_MAYMOVE, NULL);
+	start = mremap(from, half, length(), MREMAP_MAYMOVE, NULL);
 	assert_that(start != MAP_FAILED, "mremap to twice the size: %s", error_name(errno));
 	check_cells(start, 0, cells() / 2);
 	assert_present(start + half, half / BASE_PAGE, 0);
@@ -320,11 +309,11 @@ static void twice_mapped(void)
 
 	make_cells();
 	if (!is_shared()) {
-		assert_errno(move_to(from, 0, length(), MREMAP_MAYMOVE, NULL), EINVAL);
+		assert_errno(mremap(from, 0, length(), MREMAP_MAYMOVE, NULL), EINVAL);
 		check_cells(from, 0, cells());
 		return;
 	}
-	second = move_to(from, 0, length(), MREMAP_MAYMOVE, NULL);
+	second = mremap(from, 0, length(), MREMAP_MAYMOVE, NULL);
 	assert_that(second != MAP_FAILED, "mremap of size 0: %s", error_name(errno));
 	check_cells(from, 0, cells());
 	check_pages(second, 0, 1, 1);
@@ -338,14 +327,14 @@ static void refused(void)
 
 	make_cells();
 	to = room(cells());
-	assert_errno(move_to(from + 1, cell(), cell(), FIXED, to), EINVAL);
-	assert_errno(move_to(from, cell(), cell(), FIXED, to + 1), EINVAL);
-	assert_errno(move_to(from, cell(), cell(), MREMAP_FIXED, to), EINVAL);
-	assert_errno(move_to(from, cell(), 0, MREMAP_MAYMOVE, NULL), EINVAL);
-	assert_errno(move_to(from, 2 * cell(), 2 * cell(), FIXED, from + cell()), EINVAL);
+	assert_errno(mremap(from + 1, cell(), cell(), FIXED, to), EINVAL);
+	assert_errno(mremap(from, cell(), cell(), FIXED, to + 1), EINVAL);
+	assert_errno(mremap(from, cell(), cell(), MREMAP_FIXED, to), EINVAL);
+	assert_errno(mremap(from, cell(), 0, MREMAP_MAYMOVE, NULL), EINVAL);
+	assert_errno(mremap(from, 2 * cell(), 2 * cell(), FIXED, from + cell()), EINVAL);
 	if (kind == HUGETLB) {
-		assert_errno(move_to(from + BASE_PAGE, cell(), cell(), FIXED, to), EINVAL);
-		assert_errno(move_to(from, cell(), cell(), FIXED, to + BASE_PAGE), EINVAL);
+		assert_errno(mremap(from + BASE_PAGE, cell(), cell(), FIXED, to), EINVAL);
+		assert_errno(mremap(from, cell(), cell(), FIXED, to + BASE_PAGE), EINVAL);
 	}
 	check_cells(from, 0, cells());
 }

@@ -188,11 +188,13 @@ static bool can_be_marked(uint64_t offered)
 	return at.kind != ORDINARY || at.state != HOLE || (offered & UFFD_FEATURE_WP_UNPOPULATED);
 }
 
+static uint64_t events; /* that the test wants */
+
 static void of_place(void (*act)(void), uint64_t offered)
 {
 	at.before = pool_now();
 	map_place();
-	at.uffd = uffd_open(FEATURES | (offered & UFFD_FEATURE_WP_UNPOPULATED));
+	at.uffd = uffd_open(FEATURES | events | (offered & UFFD_FEATURE_WP_UNPOPULATED));
 	uffd_register(at.uffd, at.start, at.length, UFFDIO_REGISTER_MODE_WP);
 	protect(true);
 	act();
@@ -371,17 +373,11 @@ static void *take_childs(void *uffd)
 	return NULL;
 }
 
-static void protected_in_a_child(void)
+static void then_fork_with_event(void)
 {
-	uint64_t features = FEATURES | UFFD_FEATURE_EVENT_FORK;
 	pthread_t reader;
 	int childs;
 
-	at.before = pool_now();
-	map_place();
-	at.uffd = uffd_open(features | (uffd_offered() & UFFD_FEATURE_WP_UNPOPULATED));
-	uffd_register(at.uffd, at.start, at.length, UFFDIO_REGISTER_MODE_WP);
-	protect(true);
 	assert_that(pthread_create(&reader, NULL, take_childs, &childs) == 0, "pthread_create");
 	child_end(child_start(child_is_protected));
 	assert_that(pthread_join(reader, NULL) == 0, "pthread_join");
@@ -389,19 +385,6 @@ static void protected_in_a_child(void)
 	assert_marked(true);
 	assert_as_it_was();
 	assert_held();
-	end_place();
-}
-
-static void forked_with_event(void)
-{
-	uint64_t offered = offered_for_files();
-
-	for (at.kind = 0; at.kind < KINDS; at.kind++)
-		for (at.state = 0; at.state < STATES; at.state++)
-			if (can_be_marked(offered)) {
-				probe_about("%s, %s", kinds[at.kind], states[at.state]);
-				child_end(child_start(protected_in_a_child));
-			}
 }
 
 static void alone(void) { of_each_place(then_nothing); }
@@ -416,6 +399,12 @@ static void unregistered(void) { of_each_place(then_unregister); }
 static void closed(void) { of_each_place(then_close); }
 static void moved(void) { of_each_place(then_mremap); }
 static void forked(void) { of_each_place(then_fork); }
+
+static void forked_with_event(void)
+{
+	events = UFFD_FEATURE_EVENT_FORK;
+	of_each_place(then_fork_with_event);
+}
 
 /* UFFDIO_COPY of a protected page into a hole of a mapping that is read-only meanwhile. */
 static void copy_read_only(void)

@@ -23,22 +23,14 @@ static char *anonymous(void)
 	return start;
 }
 
-/* Two mappings of a file in a tmpfs with huge=always, the first of them mapped by one entry. */
+/* Two mappings of a file in a tmpfs with huge=always, the first of them mapped by huge pages. */
 static char *shared(char **second)
 {
-	int mount = try_mount("tmpfs", "huge=always"), fd;
-	char *start;
+	int fd;
+	char *start = backing_make(BACKING_THP, &fd);
 
-	if (mount < 0)
-		probe_skip("mount of tmpfs with huge=always: %s", error_name(-mount));
-	fd = unnamed_file(mount);
-	assert_errno(ftruncate(fd, PMD_PAGE), 0);
-	start = map_at(reserve_area(PMD_PAGE, PMD_PAGE), PMD_PAGE, MAP_SHARED, fd);
 	fill_pages(start, 0, PAGES, FILLING);
-	if (smaps_bytes(start, "ShmemPmdMapped") != (int64_t)PMD_PAGE)
-		probe_skip("ShmemPmdMapped: %s of %s",
-			   size_text(smaps_bytes(start, "ShmemPmdMapped")), size_text(PMD_PAGE));
-	*second = map_at(reserve_area(PMD_PAGE, PMD_PAGE), PMD_PAGE, MAP_SHARED, fd);
+	*second = backing_map(BACKING_THP, fd);
 	close(fd);
 	return start;
 }
