@@ -78,7 +78,8 @@ def _specs() -> tuple[ProbeSpec, ...]:
     return tuple(spec for spec in catalog.load() if spec.source in sources)
 
 
-def _sources() -> dict[str, str]:
+@functools.cache
+def _sources() -> Mapping[str, str]:
     """Return their sources by their names without size."""
     return {catalog.family(spec.name): spec.source for spec in _specs()}
 

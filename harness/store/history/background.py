@@ -9,6 +9,7 @@ makes up for it.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from pathlib import Path
@@ -24,8 +25,9 @@ _LATER = "to record it later: hgm history --import"
 _under_way: list[threading.Thread] = []
 
 
+@functools.cache
 def prepare() -> None:
-    """Begin to import what `record` needs."""
+    """Begin to import what `record` needs; only the first call does anything."""
     threading.Thread(target=_libraries, name="history's libraries", daemon=True).start()
 
 

@@ -27,7 +27,6 @@ from harness.cli import main
 from harness.errors import HarnessError, RecordError, SpecError, StoreUnavailable
 from harness.progress import Silent
 from harness.records.base import to_json
-from harness.records.bench import Bench, BenchPart, Ratio
 from harness.records.history import Category, CellState, HistoryState, ResultState, Retention
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Status
@@ -36,6 +35,7 @@ from harness.store import rundir
 from harness.store.history import background, changes, database, migrations
 from harness.store.history.history import HistoryStore, opened
 from harness.store.history.retention import prune
+from tests.unit.report.benches import BENCH
 from tests.unit.store.pasts import asking, night
 
 PASS_ALL: dict[str, Status] = {"a/x/1G": "PASS", "a/x/2M": "PASS", "b/y/2M": "PASS"}
@@ -49,22 +49,6 @@ def history(shared_store: str) -> Iterator[HistoryStore]:
     with opened(shared_store, Path()) as found:
         found.remove([run.id for run in found.runs()])
         yield found
-
-
-BENCH = Bench(
-    started="2026-11-28T20:00:00+00:00",
-    harness="0.2.0",
-    host="here, 2 CPUs, Python 3.11.2",
-    load=0.1,
-    kernel="debian:linux-source-6.12, series hgm-6.12",
-    accel="tcg",
-    parts=(
-        BenchPart(
-            name="boot",
-            ratios=(Ratio(what="hgm run", base="boot", seconds=(2.0,), base_seconds=(1.0,)),),
-        ),
-    ),
-)
 
 
 def add(history: HistoryStore, *records: RunRecord) -> None:
