@@ -137,6 +137,20 @@ class Process:
                 os.killpg(self.pid, number)
 
 
+def state(pid: int) -> str:
+    """Return the state letter of a process as in proc_pid_stat(5); ``X`` where it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+    return stat.rpartition(")")[2].split()[0]
+
+
+def ended(pid: int) -> bool:
+    """Return whether a process has ended, reaped or not."""
+    return state(pid) in "ZX"
+
+
 def identity(program: str) -> str:
     """Return what is another for another version of a program, without running it.
 

@@ -37,6 +37,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
+from harness import command
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired
 from harness.progress import Progress, Silent
@@ -128,7 +129,7 @@ class Workspace:
         """Remove the unfinished directories of processes that have ended."""
         for path in self.room("tmp").iterdir():
             _, _, owner = path.stem.rpartition(".")
-            if owner.isdigit() and not Path("/proc", owner).exists():
+            if owner.isdigit() and command.ended(int(owner)):
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator
 
+from harness import command
 from harness.errors import HarnessError
 from harness.vm import hoststat
 from harness.vm.qmp import Qmp
@@ -76,7 +77,7 @@ class Heartbeat:
         return not self.lost
 
     async def _watch(self) -> None:
-        while not self.lost and not hoststat.ended(self._pid):
+        while not self.lost and not command.ended(self._pid):
             await asyncio.sleep(EVERY_SECONDS)
             if not self._suspended:
                 await self._beat()
@@ -85,7 +86,7 @@ class Heartbeat:
         """Ask once, and give the guest up if the answer, or its absence, says so."""
         turn = self._turn
         why = await self._trouble()
-        if why and turn == self._turn and not self.lost and not hoststat.ended(self._pid):
+        if why and turn == self._turn and not self.lost and not command.ended(self._pid):
             self.lost = f"QEMU (pid {self._pid}) {why}"
             self._on_lost()
 

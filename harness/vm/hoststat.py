@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from harness import command
 from harness.records.probe import HostLoad, VcpuTime
 
 #: The states of proc_pid_stat(5) in words; any other one runs, or sleeps as a live QEMU does.
@@ -28,23 +29,9 @@ _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 _SWAPPED = re.compile(r"^VmSwap:\s+(\d+) kB", re.MULTILINE)
 
 
-def state(pid: int) -> str:
-    """Return the state letter of a process as in proc_pid_stat(5); ``X`` where it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return "X"
-    return stat.rpartition(")")[2].split()[0]
-
-
-def ended(pid: int) -> bool:
-    """Return whether a process has ended, reaped or not."""
-    return state(pid) in "ZX"
-
-
 def stopped(pid: int) -> bool:
     """Return whether a signal or a debugger keeps a process from running."""
-    return state(pid) in "Tt"
+    return command.state(pid) in "Tt"
 
 
 def oom_kills() -> int:
@@ -61,7 +48,7 @@ def available() -> int:
 
 def describe(pid: int) -> str:
     """Return what a process does, such as ``is stopped (state T), 12 MiB of it swapped out``."""
-    letter = state(pid)
+    letter = command.state(pid)
     said = f"{_STATES.get(letter, 'is alive')} (state {letter})"
     swapped = _swapped(pid) >> 20
     return said + (f", {swapped} MiB of it swapped out" if swapped else "")

@@ -66,12 +66,13 @@ def test_the_sweep_removes_only_directories_of_dead_processes(workspace: Workspa
     with subprocess.Popen(["true"]) as dead:
         dead.wait()
     room = workspace.room("tmp")
-    (room / f"guest.{dead.pid}.aa").mkdir()
     kept = {f"guest.{os.getpid()}.bb", "somebody's"}
-    for name in kept:
-        (room / name).mkdir()
-    workspace.sweep()
-    assert {each.name for each in room.iterdir()} == kept
+    with subprocess.Popen(["true"]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        for name in {f"guest.{dead.pid}.aa", f"guest.{zombie.pid}.cc"} | kept:
+            (room / name).mkdir()
+        workspace.sweep()
+        assert {each.name for each in room.iterdir()} == kept
 
 
 def test_waiting_for_a_lock_is_noted_and_has_a_deadline(workspace: Workspace) -> None:

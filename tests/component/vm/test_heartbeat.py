@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import command
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import QemuError
@@ -105,7 +106,7 @@ def test_a_qemu_that_is_gone_is_left_to_those_who_see_its_end(
         machine.console.wait_ended(Deadline.after(LONG, "the console's end"))
         assert not given_up.wait(A_WHILE)
         assert watch.lost == ""
-        assert hoststat.ended(machine.process.pid)
+        assert command.ended(machine.process.pid)
 
 
 def test_what_the_harness_stops_itself_is_not_given_up(
