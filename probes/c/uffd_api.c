@@ -138,6 +138,21 @@ static void droppable(void)
 		     EINVAL);
 }
 
+/* Its owner would wait for ever for faults that nobody reports any more. */
+static void unregistered_by_another(void)
+{
+	char *start = map_anonymous(BASE_PAGE, 0);
+	int uffd = uffd_open(0);
+	struct touch touch;
+
+	uffd_register(uffd, start, BASE_PAGE, UFFDIO_REGISTER_MODE_MISSING);
+	assert_error(uffd_unregister(uffd_open(0), start, BASE_PAGE), EINVAL);
+	touch_start(&touch, start, TOUCH_WRITE);
+	assert_fault(uffd, start, UFFD_PAGEFAULT_FLAG_WRITE);
+	assert_error(uffd_unregister(uffd, start, BASE_PAGE), 0);
+	touch_end(&touch);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
@@ -148,6 +163,8 @@ int main(int argc, char **argv)
 		{ "UFFDIO_REGISTER before UFFDIO_API is EINVAL", not_before },
 		{ "UFFDIO_REGISTER of odd ranges and modes is refused", odd_ranges },
 		{ "UFFDIO_REGISTER of MAP_DROPPABLE memory is EINVAL", droppable },
+		{ "UFFDIO_UNREGISTER through another userfaultfd is EINVAL and changes nothing",
+		  unregistered_by_another },
 		{ "a mapping at address 0 can be registered and write-protected", low_addresses },
 	};
 
