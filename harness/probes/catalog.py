@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -201,11 +202,13 @@ def plain_name(name: str) -> str:
     return name.partition("#")[0]
 
 
+@functools.cache
 def family(name: str) -> str:
     """Return a probe's name without its size and the number of its repetition."""
     return plain_name(name).rpartition("/")[0]
 
 
+@functools.cache
 def _read(path: Path) -> _Catalog:
     try:
         return msgspec.toml.decode(path.read_bytes(), type=_Catalog)
