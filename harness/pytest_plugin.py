@@ -25,6 +25,7 @@ import pytest
 if TYPE_CHECKING:
     from harness.context import Context
     from harness.deadline import Deadline
+    from harness.progress import Progress
     from harness.records.kernel import Kernel
     from harness.records.machine import MachineSpec
     from harness.run.prepare import Prepared
@@ -83,15 +84,22 @@ class _ReporterStream(io.TextIOBase):
 
 
 @pytest.fixture(scope="session")
-def hgm_context(request: pytest.FixtureRequest) -> Iterator[Context]:
-    """Return the workspace, deadline and progress that all stages work with."""
-    from harness.context import Context
-    from harness.deadline import Deadline
+def _hgm_progress(request: pytest.FixtureRequest) -> Iterator[Progress]:
     from harness.report.progress import PlainProgress
-    from harness.workspace import Workspace
 
     with PlainProgress(cast(TextIO, _ReporterStream(request.config))) as progress:
-        yield Context(Workspace.default(), Deadline.after(_SECONDS, "the tests"), progress)
+        yield progress
+
+
+@pytest.fixture
+def hgm_context(_hgm_progress: Progress) -> Context:
+    """Return the workspace, progress and the test's deadline, which all stages work with."""
+    from harness.context import Context
+    from harness.deadline import Deadline
+    from harness.workspace import Workspace
+
+    deadline = Deadline.after(_SECONDS, "the test and what is built for it")
+    return Context(Workspace.default(), deadline, _hgm_progress)
 
 
 @pytest.fixture
