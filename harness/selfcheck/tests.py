@@ -6,6 +6,7 @@ After tox has passed, the JUnit report of its `kernel` environment must have tes
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,12 @@ _WITHOUT_TESTS = ("lint", "types")
 
 #: What the `kernel` environment writes, in the checkout.
 _KERNEL_REPORT = ".tox/kernel-junit.xml"
+
+#: Says how many processes run tests; `tox.ini` has a default for plain tox.
+_WORKERS = "HGM_TEST_WORKERS"
+
+#: Bytes of memory below which two guests with the default pools are too much at a time.
+_MEMORY_FOR_TWO = 12 << 30
 
 _SECONDS = 85 * 60.0
 _DAY = 86400.0
@@ -60,7 +67,8 @@ def run(environments: Sequence[str], expression: str = "") -> int:
     seconds = _SECONDS if chosen == ENVIRONMENTS else _DAY
     argv = [sys.executable, "-P", "-m", "tox", "run", "-e", ",".join(chosen)]
     argv += ["--", "-k", expression] if expression else []
-    with command.start(argv, cwd=data.CHECKOUT, stdout=1, stderr=2) as tox:
+    env = {_WORKERS: os.environ.get(_WORKERS, _workers())}
+    with command.start(argv, cwd=data.CHECKOUT, env=env, stdout=1, stderr=2) as tox:
         code = tox.wait(Deadline.after(seconds, "tox"))
     if code != 0:
         return 1
@@ -71,6 +79,11 @@ def run(environments: Sequence[str], expression: str = "") -> int:
         click.echo(f"hgm: the real-kernel tests do not count: {fault}", err=True)
         return 1
     return 0
+
+
+def _workers() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return "1" if memory < _MEMORY_FOR_TWO or os.cpu_count() == 1 else "2"
 
 
 def kernel_fault(report: Path) -> str:
