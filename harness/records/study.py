@@ -97,6 +97,30 @@ class FragmentedFigures(Record, frozen=True, kw_only=True):
     wanted: Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
+class ReclaimedFigures(Record, frozen=True, kw_only=True):
+    """What reclaim left of one memory.
+
+    Attributes:
+        backing: as in `PostcopyFigures`.
+        size: bytes of the huge pages of the probe, which are those of hugetlb.
+        by: ``MADV_PAGEOUT``, or ``memory.high`` of a cgroup.
+        error: what the kernel answered: ``success``, or the name of an errno.
+        memory: bytes that were resident, and were to be reclaimed.
+        resident: bytes that still were, by mincore.
+        huge: bytes that were mapped by huge pages then, by smaps.
+        read: bytes that were once all had been read again.
+    """
+
+    backing: _Backing
+    size: _Unit
+    by: Annotated[str, msgspec.Meta(pattern=r"^(MADV_PAGEOUT|memory\.high)\Z")]
+    error: Annotated[str, msgspec.Meta(pattern=r"^(success|E[A-Z0-9]{1,20})\Z")]
+    memory: Annotated[int, msgspec.Meta(ge=4096, le=2**50)]
+    resident: _Count
+    huge: _Count
+    read: _Count
+
+
 class Guarantee(Record, frozen=True, kw_only=True):
     """What one run has shown that a memory guarantees; ``not tested`` where it has no result.
 
@@ -104,6 +128,7 @@ class Guarantee(Record, frozen=True, kw_only=True):
         memory: what it is called.
         reserved: huge pages that could be used in fragmented memory, of those mapped before.
         fragmented: the same of those asked for when memory was fragmented.
+        reclaim: whether it stays where it is when the kernel reclaims memory, and by what not.
         faults: whether a fault of post-copy moves a base page.
         tracking: which methods of dirty tracking report base pages.
         collapse: by what it is mapped by huge pages again.
@@ -112,6 +137,7 @@ class Guarantee(Record, frozen=True, kw_only=True):
     memory: str
     reserved: str
     fragmented: str
+    reclaim: str
     faults: str
     tracking: str
     collapse: str
@@ -250,6 +276,7 @@ class PostcopyStudy(Record, frozen=True, kw_only=True):
         rows: in the order they ran.
         precopy: the rows of dirty tracking, in the same order.
         fragmented: what could be had in fragmented memory.
+        reclaimed: what reclaim left.
         guarantees: of each memory.
         absent: what has no row.
     """
@@ -265,5 +292,6 @@ class PostcopyStudy(Record, frozen=True, kw_only=True):
     rows: tuple[PostcopyRow, ...]
     precopy: tuple[PrecopyRow, ...]
     fragmented: tuple[FragmentedFigures, ...]
+    reclaimed: tuple[ReclaimedFigures, ...]
     guarantees: tuple[Guarantee, ...]
     absent: tuple[AbsentRow, ...]

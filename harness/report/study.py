@@ -135,7 +135,7 @@ def _lines(tables: Iterator[FigureTable]) -> Iterator[str]:
 
 
 _GUARANTEES = (
-    *("memory", "reserved", "fragmented", "4 KiB faults", "4 KiB tracking"),
+    *("memory", "reserved", "fragmented", "reclaim", "4 KiB faults", "4 KiB tracking"),
     "huge again by",
 )
 _TRACKED = (

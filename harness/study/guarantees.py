@@ -12,6 +12,7 @@ from harness.records.study import (
     PostcopyFigures,
     PostcopyRow,
     PrecopyFigures,
+    ReclaimedFigures,
 )
 from harness.report import study as report
 
@@ -34,6 +35,7 @@ class Tested(Record, frozen=True, kw_only=True):
         precopy: figures of dirty tracking.
         postcopy_ended: how its probe of post-copy ended; empty where it passed or did not run.
         precopy_ended: the same of dirty tracking.
+        reclaimed: what reclaim left.
     """
 
     backing: str
@@ -42,6 +44,7 @@ class Tested(Record, frozen=True, kw_only=True):
     precopy: tuple[PrecopyFigures, ...] = ()
     postcopy_ended: str = ""
     precopy_ended: str = ""
+    reclaimed: tuple[ReclaimedFigures, ...] = ()
 
 
 def table(
@@ -63,6 +66,7 @@ def table(
             memory=name,
             reserved=_had(these, "before") if huge else _NO_HUGE,
             fragmented=_had(these, "after") if huge else _NO_HUGE,
+            reclaim=_reclaim(tested.reclaimed),
             faults=tested.postcopy_ended or _faults([row.figures for row in tested.postcopy]),
             tracking=tested.precopy_ended or _tracking(tested.precopy),
             collapse=_collapse(tested),
@@ -75,6 +79,7 @@ def table(
                 memory=f"hugetlb {pages}, added at run time{out_of}",
                 reserved="no",
                 fragmented=_had(_of(fragmented, one.memory, one.size), "after"),
+                reclaim=_AS_HUGETLB,
                 faults=_AS_HUGETLB,
                 tracking=_AS_HUGETLB,
                 collapse=_AS_HUGETLB,
@@ -85,6 +90,7 @@ def table(
                 memory="anonymous THP",
                 reserved=_had(these, "before"),
                 fragmented=_had(these, "after"),
+                reclaim=NOT_TESTED,
                 faults=NOT_TESTED,
                 tracking=NOT_TESTED,
                 collapse=NOT_TESTED,
@@ -108,6 +114,14 @@ def _had(these: Sequence[FragmentedFigures], mapped: str) -> str:
         if mapped == "after" and other in by_mapped
     ]
     return "; ".join([words, *others])
+
+
+def _reclaim(figures: Sequence[ReclaimedFigures]) -> str:
+    """Return whether reclaim leaves the memory where it is, or what takes it."""
+    if not figures:
+        return NOT_TESTED
+    takers = [each.by for each in figures if each.resident < each.memory]
+    return f"taken by {', '.join(takers)}" if takers else "stays"
 
 
 def _faults(figures: Sequence[PostcopyFigures]) -> str:

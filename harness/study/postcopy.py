@@ -29,6 +29,7 @@ from harness.records.study import (
     PrecopyFigures,
     PrecopyRow,
     ReadTimes,
+    ReclaimedFigures,
     StepTimes,
 )
 from harness.report import study as report
@@ -39,6 +40,7 @@ from harness.study import guarantees, histogram
 _POSTCOPY = "c/postcopy.c"
 _PRECOPY = "c/precopy.c"
 _FRAGMENTED = "c/fragmented.c"
+_RECLAIMED = "c/reclaimed.c"
 _BASE_PAGE = 4096
 
 _TIMES = re.compile(
@@ -53,8 +55,8 @@ _READS = re.compile(
     re.ASCII,
 )
 
-_Row = PostcopyRow | PrecopyRow | FragmentedFigures
-_Figures = TypeVar("_Figures", PostcopyFigures, PrecopyFigures, FragmentedFigures)
+_Row = PostcopyRow | PrecopyRow | FragmentedFigures | ReclaimedFigures
+_Figures = TypeVar("_Figures", PostcopyFigures, PrecopyFigures, FragmentedFigures, ReclaimedFigures)
 
 
 def probes(options: Sequence[str] = ()) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ def probes(options: Sequence[str] = ()) -> tuple[str, ...]:
         options: for those of post-copy, such as ``--uffds 2``; they follow the name.
     """
     postcopy = (" ".join((name, *options)) for name in _family(_POSTCOPY))
-    return (*_family(_PRECOPY), *postcopy, *_family(_FRAGMENTED))
+    return (*_family(_PRECOPY), *postcopy, *_family(_RECLAIMED), *_family(_FRAGMENTED))
 
 
 def _family(source: str) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ def _family(source: str) -> tuple[str, ...]:
 @functools.cache
 def _specs() -> tuple[ProbeSpec, ...]:
     """Return the probes of the study."""
-    sources = (_PRECOPY, _POSTCOPY, _FRAGMENTED)
+    sources = (_PRECOPY, _POSTCOPY, _RECLAIMED, _FRAGMENTED)
     return tuple(spec for spec in catalog.load() if spec.source in sources)
 
 
@@ -133,6 +135,7 @@ def study(record: RunRecord, outputs: Mapping[str, str], link: LinkModel) -> Pos
     rows = [each for each in found if isinstance(each, PostcopyRow)]
     precopy = [each for each in found if isinstance(each, PrecopyRow)]
     fragmented = [each for each in found if isinstance(each, FragmentedFigures)]
+    reclaimed = [each for each in found if isinstance(each, ReclaimedFigures)]
     kernel, accel, machine = record.kernel, record.accel, record.machine
     failed = bool(doubts) and record.exit_code == 0
     return PostcopyStudy(
@@ -147,7 +150,8 @@ def study(record: RunRecord, outputs: Mapping[str, str], link: LinkModel) -> Pos
         rows=tuple(rows),
         precopy=tuple(precopy),
         fragmented=tuple(fragmented),
-        guarantees=_guarantees(record, rows, precopy, fragmented),
+        reclaimed=tuple(reclaimed),
+        guarantees=_guarantees(record, rows, precopy, fragmented, reclaimed),
         absent=tuple(absent),
     )
 
@@ -164,6 +168,10 @@ def _of_test(
         had = list(_figures(result, "fragmented: ", FragmentedFigures))
         wrong = _fragmented_doubt(had)
         return [] if wrong else [*had], wrong
+    if source == _RECLAIMED:
+        left = list(_figures(result, "reclaimed: ", ReclaimedFigures))
+        wrong = _reclaimed_doubt(left)
+        return [] if wrong else [*left], wrong
     moved = list(_figures(result, "postcopy: ", PostcopyFigures))
     wrong = _doubt(moved)
     return [] if wrong else [_row(probe, moved[0], result, link)], wrong
@@ -217,11 +225,22 @@ def _fragmented_doubt(figures: list[FragmentedFigures]) -> str:
     return ""
 
 
+def _reclaimed_doubt(figures: list[ReclaimedFigures]) -> str:
+    """Return why the figures of one test cannot be right; empty if they can."""
+    if len(figures) != 1:
+        return f"it passed with {len(figures)} lines of figures, expected one"
+    one = figures[0]
+    if max(one.resident, one.huge, one.read) > one.memory:
+        return f"{one.resident} bytes resident and {one.huge} huge are more than {one.memory}"
+    return ""
+
+
 def _guarantees(
     record: RunRecord,
     rows: Sequence[PostcopyRow],
     precopy: Sequence[PrecopyRow],
     fragmented: Sequence[FragmentedFigures],
+    reclaimed: Sequence[ReclaimedFigures],
 ) -> tuple[Guarantee, ...]:
     cma = record.machine is not None and record.machine.hugetlb_cma
     memories: dict[str, guarantees.Tested] = {}
@@ -247,6 +266,9 @@ def _guarantees(
             precopy_ended=tested.precopy_ended or (ended if is_precopy else ""),
             postcopy=(*tested.postcopy, *(row for row in rows if row.probe == probe.name)),
             precopy=(*tested.precopy, *(row.figures for row in precopy if row.probe == probe.name)),
+            reclaimed=tuple(
+                each for each in reclaimed if (each.backing, each.size) == (backing, size)
+            ),
         )
     return tuple(guarantees.table(memories, fragmented, cma=cma))
 

@@ -124,8 +124,11 @@ static void reclaim_backing(void)
 	size_t length = backing_length(backing), pages = length / BASE_PAGE, left, huge;
 	bool keeps = backing_is_hugetlb(backing) || backing == BACKING_THP_LOCKED;
 	int fd, error;
-	char *start = backing_make(backing, &fd);
+	char *start;
 
+	if (!backing_is_hugetlb(backing) && huge_size() != PMD_PAGE)
+		probe_skip("transparent huge pages have %s", size_name(PMD_PAGE));
+	start = backing_make(backing, &fd);
 	if (backing == BACKING_SPLIT)
 		split(start, length);
 	fill(start, length);
@@ -134,9 +137,9 @@ static void reclaim_backing(void)
 	left = mincore_present(start, pages);
 	huge = mapped_by_huge_pages(start);
 	check(start, length);
-	probe_note("%s by %s: %s, %zu of %zu pages resident, %zu of %zu bytes huge, %zu once read",
-		   backing_name(backing), reclaimer, error_name(error), left, pages, huge, length,
-		   mapped_by_huge_pages(start));
+	probe_note("reclaimed: backing=%s size=%zu by=%s error=%s memory=%zu resident=%zu huge=%zu "
+		   "read=%zu", backing_name(backing), huge_size(), reclaimer, error_name(error),
+		   length, left * BASE_PAGE, huge, mapped_by_huge_pages(start));
 	if (keeps)
 		assert_that(left == pages, "%zu of %zu pages are resident", left, pages);
 	else
@@ -210,13 +213,10 @@ int main(int argc, char **argv)
 		{ "a cgroup over memory.high leaves transparent huge pages of shmem under mlock resident",
 		  locked_squeezed },
 	};
+	struct probe probe = workload_probe(BACKING_HUGE, 1);
 
-	return probe_main(argc, argv, &(struct probe){
-		.tests = tests,
-		.count = COUNT_OF(tests),
-		.pages = 1,
-		.pages_small = 4,
-		.setup = set_up,
-		.test_ms = 60000,
-	});
+	probe.tests = tests;
+	probe.count = COUNT_OF(tests);
+	probe.setup = set_up;
+	return probe_main(argc, argv, &probe);
 }

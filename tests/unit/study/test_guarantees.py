@@ -8,9 +8,15 @@ import pytest
 from harness.records.machine import MachineSpec
 from harness.records.study import FragmentedFigures, Guarantee
 from harness.study import guarantees
-from tests.unit.study.test_postcopy import FIGURES, TRACKED, of
+from tests.unit.study.test_postcopy import FIGURES, TRACKED, of, of_all
 
 HAD = "fragmented: memory={} size=2097152 mapped={} got={} wanted=4"
+
+
+LEFT = (
+    "reclaimed: backing={} size=2097152 by={} error=success "
+    "memory=8388608 resident={} huge=0 read=0"
+)
 
 
 def only(*tests: str, name: str, status: str = "PASS") -> Guarantee:
@@ -23,7 +29,7 @@ def test_post_copy_says_whether_a_fault_moves_a_base_page_and_what_makes_it_huge
     split = only(FIGURES, collapsed, name="hgm/postcopy/1G")
     assert (split.memory, split.faults) == ("hugetlb 1G, split", "yes")
     assert split.collapse == "MADV_COLLAPSE"
-    assert {split.reserved, split.fragmented, split.tracking} == {"not tested"}
+    assert {split.reserved, split.fragmented, split.reclaim, split.tracking} == {"not tested"}
     figures = FIGURES.replace("split", "huge").replace("unit=4096", "unit=2097152")
     whole = only(figures.replace("moved=8192", "moved=2097152"), name="baseline/postcopy/2M")
     assert (whole.faults, whole.collapse) == ("no, 2 MiB", "stays huge")
@@ -92,6 +98,41 @@ def test_pages_of_1_gib_that_are_added_come_out_of_cma() -> None:
     machine = MachineSpec(hugepages=(), memory=2**30, hugetlb_cma=True)
     (found,) = of(line, name="baseline/fragmented/1G", machine=machine).guarantees
     assert (found.memory, found.fragmented) == ("hugetlb 1G, added at run time, CMA", "0 of 4")
+
+
+@pytest.mark.parametrize(
+    ("resident", "says"),
+    [
+        ((8388608, 8388608), "stays"),
+        ((8388608, 4096), "taken by memory.high"),
+        ((0, 4096), "taken by MADV_PAGEOUT, memory.high"),
+    ],
+)
+def test_reclaim_is_named_by_which_memory_does_not_stay(
+    resident: tuple[int, int], says: str
+) -> None:
+    tests = [
+        LEFT.format("shmem", by, left)
+        for by, left in zip(("MADV_PAGEOUT", "memory.high"), resident, strict=True)
+    ]
+    other = LEFT.format("huge", "MADV_PAGEOUT", 0)
+    outputs = {"baseline/reclaimed/2M": (*tests, other), "baseline/postcopy-shmem/2M": (FIGURES,)}
+    (shmem,) = of_all(outputs).guarantees
+    assert (shmem.memory, shmem.reclaim) == ("shmem", says)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        LEFT.format("shmem", "nothing", 0),
+        LEFT.format("shmem", "memory.high", 8388609),
+        "\n".join([LEFT.format("shmem", "memory.high", 0)] * 2),
+    ],
+)
+def test_reclaim_without_credible_figures_fails_the_study(line: str) -> None:
+    found = of(line, name="baseline/reclaimed/2M")
+    assert (found.verdict, found.exit_code, found.reclaimed) == ("FAIL", 1, ())
 
 
 def test_a_memory_that_the_kernel_does_not_have_has_no_share_in_the_pool() -> None:

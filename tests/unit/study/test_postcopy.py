@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 import pytest
 
@@ -30,11 +32,13 @@ TRACKED = (
 
 def of(*tests: str, status: str = "PASS", name: str = PROBE, **fields: object) -> PostcopyStudy:
     """Return the study of a run with one probe, whose tests print these lines before they pass."""
-    results = "".join(
-        "".join(f"# {line}\n" for line in text.splitlines()) + f"ok {number} test {number}\n"
-        for number, text in enumerate(tests, 1)
-    )
-    output = f"KTAP version 1\n1..{len(tests)}\n{results}"
+    return of_all({name: tests}, status, **fields)
+
+
+def of_all(
+    outputs: Mapping[str, Sequence[str]], status: str = "PASS", **fields: object
+) -> PostcopyStudy:
+    """Return the study of a run of several probes, with what their tests print."""
     record = RunRecord(
         verdict="PASS",
         outcome=Outcome.PROBES_RAN,
@@ -44,12 +48,24 @@ def of(*tests: str, status: str = "PASS", name: str = PROBE, **fields: object) -
         machine=MachineSpec(hugepages=(), memory=2**30),
         accel=AccelChoice(name="tcg", reason="no KVM", cpu="max"),
         probes=(
-            msgspec.convert({"name": name, "status": status, "reason": "why"}, ProbeResult),
+            *(
+                msgspec.convert({"name": name, "status": status, "reason": "why"}, ProbeResult)
+                for name in outputs
+            ),
             ProbeResult(name="hgm/postcopy-py/1G", status="PASS"),
         ),
     )
     record = msgspec.structs.replace(record, **fields)
-    return postcopy.study(record, {name: output}, LINK)
+    printed = {name: _ktap(tests) for name, tests in outputs.items()}
+    return postcopy.study(record, printed, LINK)
+
+
+def _ktap(tests: Sequence[str]) -> str:
+    results = "".join(
+        "".join(f"# {line}\n" for line in text.splitlines()) + f"ok {number} test {number}\n"
+        for number, text in enumerate(tests, 1)
+    )
+    return f"KTAP version 1\n1..{len(tests)}\n{results}"
 
 
 def test_a_row_has_the_figures_and_what_follows_from_them() -> None:
