@@ -36,6 +36,7 @@ class Tested(Record, frozen=True, kw_only=True):
         postcopy_ended: how its probe of post-copy ended; empty where it passed or did not run.
         precopy_ended: the same of dirty tracking.
         reclaimed: what reclaim left.
+        reclaimed_ended: the same of the probe of reclaim.
     """
 
     backing: str
@@ -45,6 +46,7 @@ class Tested(Record, frozen=True, kw_only=True):
     postcopy_ended: str = ""
     precopy_ended: str = ""
     reclaimed: tuple[ReclaimedFigures, ...] = ()
+    reclaimed_ended: str = ""
 
 
 def table(
@@ -66,7 +68,7 @@ def table(
             memory=name,
             reserved=_had(these, "before") if huge else _NO_HUGE,
             fragmented=_had(these, "after") if huge else _NO_HUGE,
-            reclaim=_reclaim(tested.reclaimed),
+            reclaim=tested.reclaimed_ended or _reclaim(tested.reclaimed),
             faults=tested.postcopy_ended or _faults([row.figures for row in tested.postcopy]),
             tracking=tested.precopy_ended or _tracking(tested.precopy),
             collapse=_collapse(tested),

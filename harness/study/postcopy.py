@@ -244,21 +244,26 @@ def _guarantees(
 ) -> tuple[Guarantee, ...]:
     cma = record.machine is not None and record.machine.hugetlb_cma
     memories: dict[str, guarantees.Tested] = {}
-    if not (rows or precopy or fragmented):
+    if not (rows or precopy or fragmented or reclaimed):
         return ()
     backings = {
         catalog.family(spec.name): spec.arguments[spec.arguments.index("--backing") + 1]
         for spec in _specs()
         if "--backing" in spec.arguments
     }
+    reclaim_ended = {
+        _size_of(probe.name): _no_result(probe.status)
+        for probe in record.probes
+        if _sources().get(catalog.family(probe.name)) == _RECLAIMED
+    }
     for probe in record.probes:
         backing = backings.get(catalog.family(probe.name))
         if backing is None:
             continue
-        size = parse_size(catalog.plain_name(probe.name).rpartition("/")[2], probe.name)
+        size = _size_of(probe.name)
         name = report.memory(backing, probe.name, cma=cma)
         tested = memories.get(name, guarantees.Tested(backing=backing, size=size))
-        ended = {"PASS": "", "SKIP": ""}.get(probe.status, probe.status)
+        ended = _no_result(probe.status)
         is_precopy = _sources()[catalog.family(probe.name)] == _PRECOPY
         memories[name] = msgspec.structs.replace(
             tested,
@@ -269,8 +274,19 @@ def _guarantees(
             reclaimed=tuple(
                 each for each in reclaimed if (each.backing, each.size) == (backing, size)
             ),
+            reclaimed_ended=reclaim_ended.get(size, ""),
         )
     return tuple(guarantees.table(memories, fragmented, cma=cma))
+
+
+def _size_of(probe: str) -> int:
+    """Return the bytes of the huge pages of a probe."""
+    return parse_size(catalog.plain_name(probe).rpartition("/")[2], probe)
+
+
+def _no_result(status: str) -> str:
+    """Return how a probe ended if no result of it counts; else nothing."""
+    return "" if status in ("PASS", "SKIP") else status
 
 
 def _precopy_row(probe: str, figures: PrecopyFigures) -> PrecopyRow:

@@ -121,6 +121,12 @@ def test_reclaim_is_named_by_which_memory_does_not_stay(
     assert (shmem.memory, shmem.reclaim) == ("shmem", says)
 
 
+def test_a_probe_of_reclaim_that_failed_says_nothing_for_any_memory() -> None:
+    outputs = {"baseline/reclaimed/2M": (LEFT.format("huge", "memory.high", 8388608),)}
+    found = of_all(outputs | {"baseline/postcopy/2M": ()}, "FAIL").guarantees
+    assert [each.reclaim for each in found] == ["FAIL"]
+
+
 @pytest.mark.parametrize(
     "line",
     [
