@@ -2,10 +2,11 @@
 """Compile probes on the host, each once per content, into programs that need nothing of the guest.
 
 A C probe becomes one static binary in the cache, at ``probes/KEY/STEM``. It is ``c/STEM.c`` and,
-where there is such a directory, the files of ``c/STEM/``. Its key is made of everything that can
-change it: these sources, the library in ``c/lib``, the flags, the compiler with its C library, and
-the UAPI headers. Those are hashed by content rather than by kernel, so that a kernel whose headers
-did not change needs no probe compiled again.
+where there is such a directory, the files of ``c/STEM/``, linked with the objects of the library in
+``c/lib``, which are at ``probes/KEY`` as well. A key is made of everything that can change what is
+there: the sources, the library, the flags, the compiler with its C library, and the UAPI headers.
+Those are hashed by content rather than by kernel, so that a kernel whose headers did not change
+needs no probe compiled again.
 """
 
 from __future__ import annotations
@@ -49,10 +50,23 @@ _ERROR = re.compile(r"^.*(?:(?:fatal )?error:|undefined reference).*$", re.MULTI
 
 @dataclass(frozen=True)
 class _Job:
-    """One C probe to be compiled: the compiler's arguments, and where the binary belongs."""
+    """One run of the compiler, which writes into the directory that it starts in.
+
+    Attributes:
+        argv: the compiler's.
+        directory: where in the cache its output belongs.
+    """
 
     argv: tuple[str, ...]
-    binary: Path
+    directory: Path
+
+
+@dataclass(frozen=True)
+class _Jobs:
+    """The library, and what is linked with it: programs by name."""
+
+    library: _Job
+    programs: Mapping[str, _Job]
 
 
 def compile_probes(
@@ -86,9 +100,10 @@ def compile_probes(
         *(catalog.PROBES / name for name in shell),
     ]
     _compile_missing(jobs, context, log)
-    for job in jobs:
-        cache.touch(job.binary.parent)
-    return {path.name: path for path in (*(job.binary for job in jobs), *checked)}
+    for job in (jobs.library, *jobs.programs.values()):
+        cache.touch(job.directory)
+    programs = {name: job.directory / name for name, job in jobs.programs.items()}
+    return programs | {path.name: path for path in checked}
 
 
 def needed_by(spec: ProbeSpec, programs: Iterable[str]) -> set[str]:
@@ -126,8 +141,8 @@ def first_error(output: str) -> str:
     return lines[-1].strip() if lines else "the compiler printed nothing"
 
 
-def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_Job]:
-    """Return one job a probe; the key of each binary is in its path."""
+def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> _Jobs:
+    """Return the library's job, and one a probe; the key of each is in its path."""
     directory = catalog.PROBES / "c"
     library = sorted(directory.glob("lib/*.c"))
     headers_of_library = (directory / "hgm_probe.h", *sorted(directory.glob("lib/*.h")))
@@ -141,14 +156,16 @@ def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> list[_J
         *(part for file in (*headers_of_library, *library) for part in _named(file)),
     )
     compiler = (f"{guest.cross}gcc", *options, *headers, f"-I{directory}")
-    jobs = []
+    room = workspace.cache / "probes"
+    objects = _Job((*compiler, "-c", *map(str, library)), room / digest(common, "library"))
+    linked = [str(objects.directory / f"{file.stem}.o") for file in library]
+    programs = {}
     for name in names:
-        files = catalog.files(name)
+        files, stem = catalog.files(name), Path(name).stem
         key = digest(common, *(part for file in files for part in _named(file)))
-        binary = workspace.cache / "probes" / key / Path(name).stem
-        compiled = (*(file for file in files if file.suffix == ".c"), *library)
-        jobs.append(_Job((*compiler, *map(str, compiled)), binary))
-    return jobs
+        compiled = [str(file) for file in files if file.suffix == ".c"]
+        programs[stem] = _Job((*compiler, *compiled, *linked, "-o", stem), room / key)
+    return _Jobs(objects, programs)
 
 
 def _named(file: Path) -> tuple[str, bytes]:
@@ -207,10 +224,12 @@ def headers_digest(kernel: Kernel, workspace: Workspace) -> str:
     return whole
 
 
-def _compile_missing(jobs: Iterable[_Job], context: Context, log: Path) -> None:
-    missing = [job for job in jobs if not job.binary.exists()]
+def _compile_missing(jobs: _Jobs, context: Context, log: Path) -> None:
+    missing = [job for job in jobs.programs.values() if not job.directory.exists()]
     if not missing:
         return
+    if not jobs.library.directory.exists():
+        _compile(jobs.library, context.workspace, context.deadline, log)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         running = [
             pool.submit(_compile, job, context.workspace, context.deadline, log) for job in missing
@@ -229,13 +248,12 @@ def _compile_missing(jobs: Iterable[_Job], context: Context, log: Path) -> None:
 
 def _compile(job: _Job, workspace: Workspace, deadline: Deadline, log: Path) -> None:
     with workspace.unfinished("probe") as directory:
-        argv = (*job.argv, "-o", str(directory / job.binary.name))
-        done = command.run(argv, deadline, ok=None)
+        done = command.run(job.argv, deadline, cwd=directory, ok=None)
         output = done.stdout + done.stderr
-        append(log, f"$ {' '.join(argv)}\n{output}")
+        append(log, f"$ {' '.join(job.argv)}\n{output}")
         if done.exit_code != 0:
-            raise CompileError(first_error(output), command=argv, log=log)
-        workspace.publish(directory, job.binary.parent)
+            raise CompileError(first_error(output), command=job.argv, log=log)
+        workspace.publish(directory, job.directory)
 
 
 def append(log: Path, text: str) -> None:

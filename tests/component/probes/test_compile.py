@@ -92,13 +92,15 @@ def test_make_and_the_harness_use_one_compiler_line(
     files = build("c/random_ops.c")
     assert os.access(files["random_ops"], os.X_OK)
     log = (tmp_path / "probes.log").read_text().splitlines()
-    (ours,) = (line.split()[1:] for line in log if "random_ops.c" in line)
     target = f"{tmp_path}/random_ops"
     printed = make("-nB", f"OUTPUT={tmp_path}", target).stdout.splitlines()
-    (theirs,) = (line.split() for line in printed if line.startswith("gcc "))
     probes = f"{catalog.PROBES}/"
-    plain = [word.replace(probes, "") for word in ours[:-1]]
-    assert sorted(plain) == sorted(theirs[:-1])
+    for compiled in ("c/random_ops.c", "c/lib/uffd.c"):
+        (ours,) = (line.split()[1:] for line in log if f"/{compiled} " in line)
+        (theirs,) = (line.split() for line in printed if f" {compiled} " in line)
+        flags = [word for word in theirs if not word.endswith(FILES)]
+        assert [word.replace(probes, "") for word in ours if not word.endswith(FILES)] == flags
+        assert "-Werror" in flags
 
 
 def test_every_python_probe_is_in_the_catalogue(build: Compile) -> None:
@@ -106,6 +108,9 @@ def test_every_python_probe_is_in_the_catalogue(build: Compile) -> None:
     files = {path.name for path in build(*sources).values() if path.suffix == ".py"}
     assert files == {path.name for path in catalog.PROBES.glob("python/*.py")}
 
+
+#: Ends of the words for what is compiled and what is made, whose places differ.
+FILES = (".c", ".o", "random_ops", "-o")
 
 ALWAYS = {"calibrate", "features", "counters", "renew"}
 
@@ -118,11 +123,15 @@ def test_a_python_probe_brings_its_library(build: Compile) -> None:
     assert set(build("python/postcopy.py")) == {*ALWAYS, "postcopy.py", "hgm_probe.py"}
 
 
+#: Calls of the compiler for the library, once, and for the programs that are always there.
+COMMON = 1 + len(ALWAYS)
+
+
 def test_what_is_cached_calls_no_compiler(build: Compile, calls: Callable[[], int]) -> None:
     first = build("c/split.c", "c/smaps.c")
-    assert calls() == len(ALWAYS) + 2
+    assert calls() == COMMON + 2
     assert build("c/split.c", "c/smaps.c") == first
-    assert calls() == len(ALWAYS) + 2
+    assert calls() == COMMON + 2
 
 
 def test_a_changed_source_is_compiled_again_and_the_others_are_not(
@@ -132,7 +141,7 @@ def test_a_changed_source_is_compiled_again_and_the_others_are_not(
     with (sources / "c/split.c").open("a") as file:
         file.write("/* edited */\n")
     build("c/split.c", "c/smaps.c")
-    assert calls() == len(ALWAYS) + 3
+    assert calls() == COMMON + 3
 
 
 @pytest.mark.parametrize("name", ["c/hgm_probe.h", "c/lib/uffd.c"])
@@ -143,7 +152,7 @@ def test_a_changed_library_compiles_all_again(
     with (sources / name).open("a") as file:
         file.write("/* edited */\n")
     build("c/split.c")
-    assert calls() == 2 * (len(ALWAYS) + 1)
+    assert calls() == 2 * (COMMON + 1)
 
 
 def test_a_probe_of_several_sources_is_one_binary(
@@ -157,10 +166,10 @@ def test_a_probe_of_several_sources_is_one_binary(
     with (sources / "c/split.c").open("a") as file:
         file.write('#include "split/limits.h"\nint (*needs_it)(void) = limit;\n')
     first = build("c/split.c", "c/smaps.c")["split"]
-    assert calls() == len(ALWAYS) + 2
+    assert calls() == COMMON + 2
     (sources / "c/split/limits.h").write_text("#define LIMIT 8\nint limit(void);\n")
     assert build("c/split.c", "c/smaps.c")["split"] != first
-    assert calls() == len(ALWAYS) + 3
+    assert calls() == COMMON + 3
 
 
 def test_headers_count_by_their_content(
@@ -172,7 +181,7 @@ def test_headers_count_by_their_content(
         headers.mkdir()
         (headers / "one.h").write_text(text)
         build("c/split.c", of=kernel(f"k{number}", headers))
-        assert calls() == (1, 1, 2)[number] * (len(ALWAYS) + 1)
+        assert calls() == (1, 1, 2)[number] * (COMMON + 1)
 
 
 def test_the_kernels_headers_come_before_the_hosts(build: Compile, tmp_path: Path) -> None:
