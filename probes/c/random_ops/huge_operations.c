@@ -237,10 +237,17 @@ static void do_unmap(const struct op *whole)
 static void prepare_source(uint64_t value, bool holes)
 {
 	char *middle = self.source + BASE_PAGE;
+	size_t length = huge_size() - 2 * BASE_PAGE;
 
 	write_value(self.source, value);
-	assert_error(advise(middle, huge_size() - 2 * BASE_PAGE,
-			    holes ? MADV_DONTNEED : MADV_POPULATE_READ), 0);
+	if (holes)
+		assert_error(advise(middle, length, MADV_DONTNEED), 0);
+	/*
+	 * MADV_POPULATE_READ would not do: fork makes entries old, and an arm64 kernel without
+	 * CONFIG_ARM64_HW_AFDBM takes a fault for an access by one.
+	 */
+	for (size_t offset = 0; !holes && offset < length; offset += BASE_PAGE)
+		*(volatile char *)(middle + offset);
 }
 
 static void answer_missing(const struct op *op, const struct place *place, uint64_t flags)
