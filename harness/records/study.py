@@ -128,7 +128,7 @@ class Guarantee(Record, frozen=True, kw_only=True):
         memory: what it is called.
         reserved: huge pages that could be used in fragmented memory, of those mapped before.
         fragmented: the same of those asked for when memory was fragmented.
-        reclaim: whether it stays where it is when the kernel reclaims memory, and by what not.
+        reclaim: whether all of it stays resident under reclaim, or which kinds of reclaim take it.
         faults: whether a fault of post-copy moves a base page.
         tracking: which methods of dirty tracking report base pages.
         collapse: by what it is mapped by huge pages again.

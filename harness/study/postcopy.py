@@ -15,6 +15,7 @@ import msgspec
 from harness.judge import ktap, lines
 from harness.judge.ktap_document import KtapResult, status
 from harness.probes import catalog
+from harness.records.base import Record
 from harness.records.probe import ProbeSpec
 from harness.records.run import RunRecord
 from harness.records.study import (
@@ -160,21 +161,21 @@ def _of_test(
     source: str, probe: str, result: KtapResult, link: LinkModel
 ) -> tuple[list[_Row], str]:
     """Return what a test that passed has found, or nothing and why it cannot be right."""
+    rows: list[_Row]
     if source == _PRECOPY:
         tracked = list(_figures(result, "precopy: ", PrecopyFigures))
-        wrong = _precopy_doubt(tracked)
-        return [] if wrong else [_precopy_row(probe, one) for one in tracked], wrong
-    if source == _FRAGMENTED:
+        rows, wrong = [_precopy_row(probe, one) for one in tracked], _precopy_doubt(tracked)
+    elif source == _FRAGMENTED:
         had = list(_figures(result, "fragmented: ", FragmentedFigures))
-        wrong = _fragmented_doubt(had)
-        return [] if wrong else [*had], wrong
-    if source == _RECLAIMED:
+        rows, wrong = [*had], _fragmented_doubt(had)
+    elif source == _RECLAIMED:
         left = list(_figures(result, "reclaimed: ", ReclaimedFigures))
-        wrong = _reclaimed_doubt(left)
-        return [] if wrong else [*left], wrong
-    moved = list(_figures(result, "postcopy: ", PostcopyFigures))
-    wrong = _doubt(moved)
-    return [] if wrong else [_row(probe, moved[0], result, link)], wrong
+        rows, wrong = [*left], _only(left) or _reclaimed_doubt(left[0])
+    else:
+        moved = list(_figures(result, "postcopy: ", PostcopyFigures))
+        rows = [_row(probe, one, result, link) for one in moved]
+        wrong = _only(moved) or _postcopy_doubt(moved[0])
+    return [] if wrong else rows, wrong
 
 
 def _figures(result: KtapResult, prefix: str, kind: type[_Figures]) -> Iterator[_Figures]:
@@ -189,11 +190,15 @@ def _figures(result: KtapResult, prefix: str, kind: type[_Figures]) -> Iterator[
                 continue
 
 
-def _doubt(figures: list[PostcopyFigures]) -> str:
+def _only(figures: Sequence[Record]) -> str:
+    """Return why a test cannot have this many lines of figures; empty if there is one."""
+    if len(figures) == 1:
+        return ""
+    return f"it passed with {len(figures)} lines of figures, expected one"
+
+
+def _postcopy_doubt(one: PostcopyFigures) -> str:
     """Return why the figures of one test cannot be right; empty if they can."""
-    if len(figures) != 1:
-        return f"it passed with {len(figures)} lines of figures, expected one"
-    one = figures[0]
     if one.unit % _BASE_PAGE or one.touched % _BASE_PAGE or one.moved % one.unit:
         return f"{one.moved} bytes moved and {one.touched} touched are not whole pages"
     if not one.touched <= one.moved <= one.memory:
@@ -225,11 +230,8 @@ def _fragmented_doubt(figures: list[FragmentedFigures]) -> str:
     return ""
 
 
-def _reclaimed_doubt(figures: list[ReclaimedFigures]) -> str:
+def _reclaimed_doubt(one: ReclaimedFigures) -> str:
     """Return why the figures of one test cannot be right; empty if they can."""
-    if len(figures) != 1:
-        return f"it passed with {len(figures)} lines of figures, expected one"
-    one = figures[0]
     if max(one.resident, one.huge, one.read) > one.memory:
         return f"{one.resident} bytes resident and {one.huge} huge are more than {one.memory}"
     return ""
@@ -252,7 +254,7 @@ def _guarantees(
         if "--backing" in spec.arguments
     }
     reclaim_ended = {
-        _size_of(probe.name): _no_result(probe.status)
+        _size_of(probe.name): _failure(probe.status)
         for probe in record.probes
         if _sources().get(catalog.family(probe.name)) == _RECLAIMED
     }
@@ -263,7 +265,7 @@ def _guarantees(
         size = _size_of(probe.name)
         name = report.memory(backing, probe.name, cma=cma)
         tested = memories.get(name, guarantees.Tested(backing=backing, size=size))
-        ended = _no_result(probe.status)
+        ended = _failure(probe.status)
         is_precopy = _sources()[catalog.family(probe.name)] == _PRECOPY
         memories[name] = msgspec.structs.replace(
             tested,
@@ -284,10 +286,10 @@ def _size_of(probe: str) -> int:
     return parse_size(catalog.plain_name(probe).rpartition("/")[2], probe)
 
 
-def _no_result(status: str) -> str:
-    """Return how a probe ended if no result of it counts; else nothing.
+def _failure(status: str) -> str:
+    """Return how a probe ended if none of its results counts; else nothing.
 
-    What a known issue fails has no figures, and the tests beside it have.
+    With a known issue the tests that passed count; figures of those that failed are not read.
     """
     return "" if status in ("PASS", "SKIP", "KNOWN") else status
 

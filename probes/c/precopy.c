@@ -28,7 +28,7 @@ static size_t length, pages;
 static size_t grain; /* bytes that one write makes dirty */
 static int file;
 static char *source, *copy;
-static char *alias; /* of the source, not tracked: it is read there, which counts as an access */
+static char *alias; /* of the source, not tracked: to read the source would be an access */
 /* Of each page: written in this round, in any; written by the handler's account; reported. */
 static char *written, *ever, *marked, *dirty;
 
@@ -77,6 +77,12 @@ static void zero_written_pages(void)
 }
 
 /* ---- ways to track ------------------------------------------------------ */
+
+/* In these modes an access waits until a thread has lifted the protection. */
+static bool needs_handler(void)
+{
+	return method == SYNC || method == RWP;
+}
 
 /* Read-write protection stops reads as well; nothing here reads what is tracked. */
 static int protect(char *start, size_t bytes, bool on)
@@ -208,13 +214,13 @@ static void start_tracking(enum method which)
 	assert_error(protect(source, length, true), 0);
 	figures.arm_ns = now_ns() - start;
 	stop = eventfd(0, 0);
-	if (method != ASYNC)
+	if (needs_handler())
 		assert_error(pthread_create(&handler, NULL, answer_writes, NULL), 0);
 }
 
 static void end_tracking(void)
 {
-	if (method == ASYNC || method == SOFT)
+	if (!needs_handler())
 		return;
 	assert_errno(eventfd_write(stop, 1), 0);
 	pthread_join(handler, NULL);
@@ -313,10 +319,10 @@ static void send_round(void)
 	memset(dirty, 0, pages);
 	if (method == ASYNC)
 		take_async();
-	else if (method == SOFT)
-		take_soft_dirty();
-	else
+	else if (needs_handler())
 		take_sync();
+	else
+		take_soft_dirty();
 	figures.scan_ns += now_ns() - start;
 	figures.reported += flagged_bytes(dirty);
 	for (size_t page = 0; (page = next_flagged(ever, page)) < pages; page++)
