@@ -138,7 +138,7 @@ static void droppable(void)
 		     EINVAL);
 }
 
-/* Its owner would wait for ever for faults that nobody reports any more. */
+/* Otherwise its faults would not be reported any more, and its owner would wait for them. */
 static void unregistered_by_another(void)
 {
 	char *start = map_anonymous(BASE_PAGE, 0);
