@@ -20,13 +20,14 @@ class PostcopyFigures(Record, frozen=True, kw_only=True):
     """What the guest counted and measured in the post-copy of one memory, touched in one way.
 
     Attributes:
-        backing: ``huge``, ``split``, ``shmem``, ``shmem-thp`` or ``shmem-thp-mlock``.
+        backing: ``huge``, ``split``, ``shmem``, ``shmem-thp``, ``shmem-thp-mlock``, or ``thp``,
+            which is anonymous.
         pattern: ``sequential``, ``uniform``, ``zipf``, ``moving`` or ``uniform+push``.
         unit: bytes that one fault moves.
         memory: bytes that could be touched.
         touched: bytes of the base pages that were.
         faults: messages that were read from the userfaultfd.
-        again: units that faulted once more after UFFDIO_CONTINUE had mapped them.
+        again: units that faulted once more after they had been mapped.
         moved: bytes that came through the link.
         threads: that touched it.
         readers: threads that answered each userfaultfd.

@@ -18,6 +18,7 @@ _BACKINGS = {
     "shmem": "shmem",
     "shmem-thp": "shmem THP",
     "shmem-thp-mlock": "shmem THP, mlock",
+    "thp": "anonymous THP",
 }
 
 

@@ -86,17 +86,6 @@ def table(
                 tracking=_AS_HUGETLB,
                 collapse=_AS_HUGETLB,
             )
-        if one.mapped == "after" and one.memory == "thp":
-            these = _of(fragmented, one.memory, one.size)
-            yield Guarantee(
-                memory="anonymous THP",
-                reserved=_had(these, "before"),
-                fragmented=_had(these, "after"),
-                reclaim=NOT_TESTED,
-                faults=NOT_TESTED,
-                tracking=NOT_TESTED,
-                collapse=NOT_TESTED,
-            )
 
 
 def _of(fragmented: Sequence[FragmentedFigures], memory: str, size: int) -> list[FragmentedFigures]:

@@ -72,13 +72,9 @@ static size_t grow_pool(char *start)
 	return (size_t)got;
 }
 
-static char *map_thp(void)
+static char *map_anonymous_thp(void)
 {
-	size_t length = wanted() * PMD_PAGE;
-	char *start = map_aligned(length, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-
-	assert_error(advise(start, length, MADV_HUGEPAGE), 0);
-	return start;
+	return map_thp(wanted() * PMD_PAGE);
 }
 
 static size_t use_thp(char *start)
@@ -129,7 +125,7 @@ static const struct kind {
 } kinds[] = {
 	{ "pool", map_pool, use_pool, false },
 	[RUN_TIME] = { "run-time", map_nothing, grow_pool, false },
-	{ "thp", map_thp, use_thp, true },
+	{ "thp", map_anonymous_thp, use_thp, true },
 	{ "shmem-thp", map_tmpfs, use_tmpfs, true },
 	{ "shmem-thp-mlock", map_tmpfs, lock_and_use_tmpfs, true },
 };

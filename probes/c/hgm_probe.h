@@ -287,6 +287,9 @@ char *map_private_huges(size_t count, enum reserve reserve);
  */
 char *reserve_area(size_t length, size_t alignment);
 char *map_at(char *start, size_t length, int flags, int fd);
+
+/* Anonymous memory with MADV_HUGEPAGE, of which nothing is mapped yet; skips without such pages. */
+char *map_thp(size_t length);
 void unmap(void *start, size_t length);
 
 /*
@@ -619,16 +622,19 @@ void assert_resident(void *start, size_t count, size_t want);
 
 /*
  * Memory that migrates: --backing huge (hugetlb), split (the same, split by its user),
- * shmem, shmem-thp, shmem-thp-mlock. It has WORKLOAD_BYTES, or PARTS huge pages where that is more.
+ * shmem, shmem-thp, shmem-thp-mlock, thp (anonymous). It has WORKLOAD_BYTES, or PARTS huge pages where that is more.
  */
-enum backing { BACKING_HUGE, BACKING_SPLIT, BACKING_SHMEM, BACKING_THP, BACKING_THP_LOCKED };
+enum backing {
+	BACKING_HUGE, BACKING_SPLIT, BACKING_SHMEM, BACKING_THP, BACKING_THP_LOCKED,
+	BACKING_ANONYMOUS,
+};
 #define WORKLOAD_BYTES (4 * PMD_PAGE)
 
 /* What --backing names; ends the program with code 2 if it names none. */
-#define BACKING_NAMES "huge|split|shmem|shmem-thp|shmem-thp-mlock"
+#define BACKING_NAMES "huge|split|shmem|shmem-thp|shmem-thp-mlock|thp"
 #define BACKING_ARGUMENT                                                        \
 	{ "--backing", BACKING_NAMES,                                           \
-	  "the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages" }
+	  "the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages; anonymous" }
 enum backing backing_of(int argc, char **argv);
 /*
  * What the probes of a workload have in common: all but the tests, their options, their setup and
@@ -638,11 +644,13 @@ struct probe workload_probe(enum backing backing, size_t parts);
 const char *backing_name(enum backing backing);
 bool backing_is_hugetlb(enum backing backing);
 bool backing_is_thp(enum backing backing);
+const char *backing_thp_field(enum backing backing); /* of smaps: bytes mapped by PMDs */
 size_t backing_length(enum backing backing); /* bytes */
 
 /*
  * A file with all of its pages allocated, into FD, and a mapping of it; and a further
  * mapping, of which nothing is mapped yet. Skips where there are no transparent huge pages.
+ * Anonymous memory has no file, and each mapping is memory of its own.
  */
 char *backing_make(enum backing backing, int *fd);
 char *backing_map(enum backing backing, int fd);
@@ -769,6 +777,7 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define map_private_huges(...) FROM_HERE(map_private_huges(__VA_ARGS__))
 #define reserve_area(...) FROM_HERE(reserve_area(__VA_ARGS__))
 #define map_at(...) FROM_HERE(map_at(__VA_ARGS__))
+#define map_thp(...) FROM_HERE(map_thp(__VA_ARGS__))
 #define unmap(...) FROM_HERE(unmap(__VA_ARGS__))
 #define memory_file(...) FROM_HERE(memory_file(__VA_ARGS__))
 #define memory_map(...) FROM_HERE(memory_map(__VA_ARGS__))

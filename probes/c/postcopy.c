@@ -3,6 +3,7 @@
  * Post-copy: a socket is the link to a source process, and the destination's threads
  * touch memory that has not arrived. A handler fetches a unit, a huge page or a base
  * page, writes it through an alias, and answers the minor fault by UFFDIO_CONTINUE.
+ * Anonymous memory has no alias: its faults are missing ones, answered by UFFDIO_COPY.
  * Every unit must move once and arrive unchanged. Each userfaultfd has a part of the memory.
  */
 #include <poll.h>
@@ -29,7 +30,8 @@ struct request {
 static enum backing backing;
 static size_t length, pages, unit;
 static int file;
-static char *primary, *alias;
+static char *primary, *alias; /* of anonymous memory ALIAS is a copy */
+static const char *answer = "UFFDIO_CONTINUE";
 static int ends[2];
 static size_t threads, readers, uffds; /* that touch; of each userfaultfd; parts of the memory */
 static struct part {
@@ -75,6 +77,8 @@ static void make_memory(void)
 	unit = backing == BACKING_HUGE ? huge_size() : BASE_PAGE;
 	pages = length / BASE_PAGE;
 	alias = backing_make(backing, &file);
+	if (backing == BACKING_ANONYMOUS)
+		answer = "UFFDIO_COPY";
 }
 
 /* The source: sends what is asked for until the destination closes the link. */
@@ -115,6 +119,15 @@ static const struct part *part_of(const char *address)
 	return &parts[which < uffds ? which : uffds - 1];
 }
 
+static struct uffd_result place(char *start, size_t bytes)
+{
+	int uffd = part_of(start)->uffd;
+
+	if (backing == BACKING_ANONYMOUS)
+		return uffd_copy(uffd, start, alias + (start - primary), bytes);
+	return uffd_continue(uffd, start, bytes);
+}
+
 /* Maps them, all of one part, and wakes the threads that wait for them. The lock is held. */
 static void install(size_t first, size_t count)
 {
@@ -124,7 +137,7 @@ static void install(size_t first, size_t count)
 
 	for (size_t i = first; i < first + count; i++)
 		brought[i].fetched = fetched;
-	assert_continue(part_of(start)->uffd, start, bytes, 0, (int64_t)bytes);
+	assert_result(place(start, bytes), 0, (int64_t)bytes);
 	memset(arrived + first, 1, count);
 	moved += bytes;
 	residence_add(bytes);
@@ -144,11 +157,10 @@ static void bring(size_t which, int64_t read)
 static void bring_again(size_t which)
 {
 	char *start = primary + which * unit;
-	int uffd = part_of(start)->uffd;
-	struct uffd_result got = uffd_continue(uffd, start, unit);
+	struct uffd_result got = place(start, unit);
 
 	if (got.error == EEXIST) {
-		assert_error(uffd_wake(uffd, start, unit), 0);
+		assert_error(uffd_wake(part_of(start)->uffd, start, unit), 0);
 		return;
 	}
 	assert_result(got, 0, (int64_t)unit);
@@ -275,7 +287,7 @@ static void join_toucher(struct toucher *toucher)
 		unit_hit = toucher->page * BASE_PAGE / unit;
 		assert_that(toucher->step != step || faults != seen,
 			    "thread %zu hangs in page %zu, %s", toucher->number, toucher->page,
-			    arrived[unit_hit] ? "which UFFDIO_CONTINUE has mapped: it was not woken" :
+			    arrived[unit_hit] ? "which has been mapped: it was not woken" :
 						"for which no fault message has come");
 		step = toucher->step;
 		seen = faults;
@@ -328,23 +340,29 @@ static void report(bool push_too)
 
 static void register_primary(void)
 {
+	uint64_t features = backing_is_hugetlb(backing) ? UFFD_FEATURE_MINOR_HUGETLBFS :
+							  UFFD_FEATURE_MINOR_SHMEM;
+	uint64_t mode = UFFDIO_REGISTER_MODE_MINOR;
 	size_t each = length / uffds;
 
 	each -= each % (backing_is_hugetlb(backing) ? huge_size() : PMD_PAGE);
 	primary = backing_map(backing, file);
 	if (backing == BACKING_SPLIT)
 		split(primary, length);
-	/* As QEMU does: khugepaged would unmap what UFFDIO_CONTINUE has mapped. */
+	/* As QEMU does: khugepaged would unmap what UFFDIO_CONTINUE has mapped, or fill holes. */
 	if (backing_is_thp(backing))
 		assert_error(advise(primary, length, MADV_NOHUGEPAGE), 0);
+	if (backing == BACKING_ANONYMOUS) {
+		features = 0;
+		mode = UFFDIO_REGISTER_MODE_MISSING;
+	}
 	for (size_t i = 0; i < uffds; i++) {
 		struct part *part = &parts[i];
 
 		part->start = primary + i * each;
 		part->length = i + 1 < uffds ? each : length - i * each;
-		part->uffd = uffd_open(backing_is_hugetlb(backing) ? UFFD_FEATURE_MINOR_HUGETLBFS :
-							   UFFD_FEATURE_MINOR_SHMEM);
-		uffd_register(part->uffd, part->start, part->length, UFFDIO_REGISTER_MODE_MINOR);
+		part->uffd = uffd_open(features);
+		uffd_register(part->uffd, part->start, part->length, mode);
 	}
 	arrived = calloc(length / unit, 1);
 	touched = calloc(pages, 1);
@@ -419,8 +437,7 @@ static void migrate(enum access access, bool push_too)
 	assert_that(moved == (push_too ? arrived_bytes() : touched_units() * unit),
 		    "%zu bytes moved, expected %zu", moved,
 		    push_too ? arrived_bytes() : touched_units() * unit);
-	assert_that(again == 0, "%zu units faulted again after UFFDIO_CONTINUE had mapped them",
-		    again);
+	assert_that(again == 0, "%zu units faulted again after %s had mapped them", again, answer);
 	assert_present(primary, pages, moved / BASE_PAGE);
 	for (size_t i = 0; i < uffds; i++)
 		assert_no_fault(parts[i].uffd);
@@ -471,7 +488,7 @@ static void collapse_it(void)
 		if (backing == BACKING_SPLIT)
 			assert_whole(parts[i].start, parts[i].length);
 		else
-			assert_smaps(parts[i].start, "ShmemPmdMapped", parts[i].length);
+			assert_smaps(parts[i].start, backing_thp_field(backing), parts[i].length);
 	checkpoint_of(primary, length, backing == BACKING_SPLIT ? huge_size() : BASE_PAGE,
 		      huge == PUD_PAGE ? "pud:%zu" : "pmd:%zu", length / huge);
 	check_resident();

@@ -98,7 +98,7 @@ static size_t mapped_by_huge_pages(const char *start)
 	if (backing_is_hugetlb(backing))
 		return (size_t)(smaps_bytes(start, "Shared_Hugetlb") +
 				smaps_bytes(start, "Private_Hugetlb"));
-	return (size_t)smaps_bytes(start, "ShmemPmdMapped");
+	return (size_t)smaps_bytes(start, backing_thp_field(backing));
 }
 
 /* ---- reclaim: returns what the kernel answered ---------------------------- */
@@ -185,6 +185,8 @@ static void shmem_paged_out(void) { of(BACKING_SHMEM, run_page_out); }
 static void shmem_squeezed(void) { of(BACKING_SHMEM, run_squeeze); }
 static void thp_paged_out(void) { of(BACKING_THP, run_page_out); }
 static void thp_squeezed(void) { of(BACKING_THP, run_squeeze); }
+static void anonymous_paged_out(void) { of(BACKING_ANONYMOUS, run_page_out); }
+static void anonymous_squeezed(void) { of(BACKING_ANONYMOUS, run_squeeze); }
 static void locked_paged_out(void) { of(BACKING_THP_LOCKED, run_page_out); }
 static void locked_squeezed(void) { of(BACKING_THP_LOCKED, run_squeeze); }
 
@@ -208,6 +210,10 @@ int main(int argc, char **argv)
 		  thp_paged_out },
 		{ "a cgroup over memory.high swaps transparent huge pages of shmem out, and they come back",
 		  thp_squeezed },
+		{ "MADV_PAGEOUT swaps anonymous transparent huge pages out, and they come back",
+		  anonymous_paged_out },
+		{ "a cgroup over memory.high swaps anonymous transparent huge pages out, and they come back",
+		  anonymous_squeezed },
 		{ "MADV_PAGEOUT leaves transparent huge pages of shmem under mlock resident",
 		  locked_paged_out },
 		{ "a cgroup over memory.high leaves transparent huge pages of shmem under mlock resident",

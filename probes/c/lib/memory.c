@@ -202,13 +202,20 @@ int memory_file(enum memory_kind kind, size_t count)
 	return fd;
 }
 
+char *map_thp(size_t length)
+{
+	char *start = map_at(reserve_area(length, PMD_PAGE), length, MAP_PRIVATE | MAP_ANONYMOUS,
+			     -1);
+
+	if (madvise(start, length, MADV_HUGEPAGE) != 0)
+		probe_skip("MADV_HUGEPAGE: %s", error_name(errno));
+	return start;
+}
+
 static char *map_transparent(size_t length)
 {
-	char *aligned = map_at(reserve_area(length, PMD_PAGE), length,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	char *aligned = map_thp(length);
 
-	if (madvise(aligned, length, MADV_HUGEPAGE) != 0)
-		probe_skip("MADV_HUGEPAGE: %s", error_name(errno));
 	for (size_t offset = 0; offset < length; offset += PMD_PAGE)
 		*(volatile char *)(aligned + offset) = 0;
 	if (smaps_bytes(aligned, "AnonHugePages") < (int64_t)length)

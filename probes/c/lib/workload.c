@@ -14,7 +14,7 @@ static size_t least; /* huge pages of hugetlb */
 static const char *const backings[] = {
 	[BACKING_HUGE] = "huge",	[BACKING_SPLIT] = "split",
 	[BACKING_SHMEM] = "shmem",	[BACKING_THP] = "shmem-thp",
-	[BACKING_THP_LOCKED] = "shmem-thp-mlock",
+	[BACKING_THP_LOCKED] = "shmem-thp-mlock", [BACKING_ANONYMOUS] = "thp",
 };
 static const char *const accesses[] = {
 	[SEQUENTIAL] = "sequential", [UNIFORM] = "uniform", [ZIPF] = "zipf", [MOVING] = "moving",
@@ -54,7 +54,13 @@ bool backing_is_hugetlb(enum backing backing)
 
 bool backing_is_thp(enum backing backing)
 {
-	return backing == BACKING_THP || backing == BACKING_THP_LOCKED;
+	return backing == BACKING_THP || backing == BACKING_THP_LOCKED ||
+	       backing == BACKING_ANONYMOUS;
+}
+
+const char *backing_thp_field(enum backing backing)
+{
+	return backing == BACKING_ANONYMOUS ? "AnonHugePages" : "ShmemPmdMapped";
 }
 
 size_t backing_length(enum backing backing)
@@ -70,6 +76,8 @@ static int backing_file(enum backing backing)
 	size_t length = backing_length(backing);
 	int mount, fd;
 
+	if (backing == BACKING_ANONYMOUS)
+		return -1;
 	if (backing_is_hugetlb(backing))
 		return huge_memfd(length / huge_size());
 	mount = try_mount("tmpfs", options);
@@ -87,6 +95,8 @@ char *backing_map(enum backing backing, int fd)
 
 	if (!backing_is_thp(backing))
 		return map_shared(fd, length, UNRESERVED);
+	if (backing == BACKING_ANONYMOUS)
+		return map_thp(length);
 	return map_at(reserve_area(length, PMD_PAGE), length, MAP_SHARED, fd);
 }
 
@@ -94,15 +104,15 @@ char *backing_make(enum backing backing, int *fd)
 {
 	size_t length = backing_length(backing);
 	size_t step = backing_is_hugetlb(backing) ? huge_size() : BASE_PAGE;
+	const char *field = backing_thp_field(backing);
 	char *start;
 
 	*fd = backing_file(backing);
 	start = backing_map(backing, *fd);
 	for (size_t offset = 0; offset < length; offset += step)
 		*(volatile char *)(start + offset) = 0;
-	if (backing_is_thp(backing) && smaps_bytes(start, "ShmemPmdMapped") < (int64_t)length)
-		probe_skip("ShmemPmdMapped: %s of %s",
-			   size_text(smaps_bytes(start, "ShmemPmdMapped")),
+	if (backing_is_thp(backing) && smaps_bytes(start, field) < (int64_t)length)
+		probe_skip("%s: %s of %s", field, size_text(smaps_bytes(start, field)),
 			   size_text((int64_t)length));
 	if (backing == BACKING_THP_LOCKED)
 		assert_errno(mlock(start, length), 0);

@@ -81,8 +81,6 @@ def test_what_could_be_had_in_fragmented_memory_has_lines_of_its_own() -> None:
         HAD.format("run-time", "after", 0),
         HAD.format("run-time", "movable", 3),
         HAD.format("run-time", "unmovable", 2),
-        HAD.format("thp", "before", 0),
-        HAD.format("thp", "after", 1),
     ]
     found = of("\n".join(lines), name="baseline/fragmented/2M")
     assert [(each.memory, each.reserved, each.fragmented) for each in found.guarantees] == [
@@ -91,9 +89,23 @@ def test_what_could_be_had_in_fragmented_memory_has_lines_of_its_own() -> None:
             "no",
             "0 of 4; 2 beside kernel pages; 3 beside movable pages",
         ),
-        ("anonymous THP", "0 of 4", "1 of 4"),
     ]
-    assert len(found.fragmented) == 6
+    assert len(found.fragmented) == 4
+
+
+def test_anonymous_memory_has_what_its_probes_and_that_of_fragmentation_say() -> None:
+    figures = FIGURES.replace("backing=split", "backing=thp")
+    outputs = {
+        "baseline/postcopy-anonymous-thp/2M": (f"{figures}\ncollapse: bytes=8192 ns=5",),
+        "baseline/fragmented/2M": (
+            HAD.format("thp", "before", 0) + "\n" + HAD.format("thp", "after", 1),
+        ),
+        "baseline/reclaimed/2M": (LEFT.format("thp", "MADV_PAGEOUT", 0),),
+    }
+    (found,) = of_all(outputs).guarantees
+    assert (found.memory, found.reserved, found.fragmented) == ("anonymous THP", "0 of 4", "1 of 4")
+    assert (found.faults, found.collapse) == ("yes", "MADV_COLLAPSE")
+    assert (found.reclaim, found.tracking) == ("taken by MADV_PAGEOUT", "not tested")
 
 
 def test_pages_of_1_gib_that_are_added_come_out_of_cma() -> None:
