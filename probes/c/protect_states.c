@@ -13,6 +13,7 @@
 
 #include "hgm_probe.h"
 
+#define TRANSPARENT_PAGES "/sys/kernel/mm/transparent_hugepage"
 #define OLD 1UL
 #define NEW 2UL
 #define FLAGS (UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE)
@@ -25,6 +26,7 @@ enum kind {
 	PRIVATE_FILE,	/* a private mapping of a hugetlb file that has the page */
 	BASE_PAGES,		/* base pages of shared memory */
 	ORDINARY,	/* anonymous base pages */
+	TRANSPARENT_PAGE, /* an anonymous transparent huge page; the huge zero page if it was read */
 	KINDS
 };
 
@@ -38,6 +40,7 @@ enum state {
 static const char *const kinds[] = {
 	"shared hugetlb", "shared hugetlb without a page table", "private hugetlb",
 	"a private mapping of a hugetlb file", "shmem", "anonymous memory",
+	"a transparent huge page",
 };
 static const char *const states[] = { "a hole", "a page that was read", "a written page" };
 
@@ -51,9 +54,14 @@ static struct place {
 	struct pool before;
 } at;
 
+static bool is_anonymous(void)
+{
+	return at.kind == ORDINARY || at.kind == TRANSPARENT_PAGE;
+}
+
 static bool is_huge(void)
 {
-	return at.kind != BASE_PAGES && at.kind != ORDINARY;
+	return at.kind != BASE_PAGES && !is_anonymous();
 }
 
 static bool is_shared(void)
@@ -91,13 +99,15 @@ static void map_shmem(void)
 
 static void map_place(void)
 {
-	at.length = is_huge() ? huge_size() : BASE_PAGE;
+	at.length = is_huge() ? huge_size() : at.kind == TRANSPARENT_PAGE ? PMD_PAGE : BASE_PAGE;
 	at.fd = is_huge() && at.kind != PRIVATE ? huge_memfd(1) : -1;
 	at.other = NULL;
 	if (at.kind == BASE_PAGES)
 		map_shmem();
 	else if (at.kind == ORDINARY)
 		at.start = map_anonymous(BASE_PAGE, 0);
+	else if (at.kind == TRANSPARENT_PAGE)
+		at.start = map_thp(PMD_PAGE);
 	else if (at.kind == PRIVATE)
 		at.start = map_private_huge(RESERVED);
 	else
@@ -185,7 +195,7 @@ static void end_place(void)
 /* Marks of anonymous holes came with UFFD_FEATURE_WP_UNPOPULATED. */
 static bool can_be_marked(uint64_t offered)
 {
-	return at.kind != ORDINARY || at.state != HOLE || (offered & UFFD_FEATURE_WP_UNPOPULATED);
+	return !is_anonymous() || at.state != HOLE || (offered & UFFD_FEATURE_WP_UNPOPULATED);
 }
 
 static uint64_t events; /* that the test wants */
@@ -219,18 +229,39 @@ static uint64_t offered_for_files(void)
 	return offered;
 }
 
-/* ACT on a protected page of each kind and state, in a process of its own. */
-static void of_each_place(void (*act)(void))
+/* Transparent huge pages have one size: once is enough. */
+static bool has_kind(void)
+{
+	return at.kind != TRANSPARENT_PAGE ||
+	       (huge_size() == PMD_PAGE && access(TRANSPARENT_PAGES, F_OK) == 0);
+}
+
+/* ACT on a protected page of each kind from FIRST on and each state, in a process of its own. */
+static void from_place(enum kind first, void (*act)(void))
 {
 	uint64_t offered = offered_for_files();
 
 	action = act;
-	for (at.kind = 0; at.kind < KINDS; at.kind++)
+	for (at.kind = first; at.kind < KINDS; at.kind++)
 		for (at.state = 0; at.state < STATES; at.state++)
-			if (can_be_marked(offered)) {
+			if (can_be_marked(offered) && has_kind()) {
 				probe_about("%s, %s", kinds[at.kind], states[at.state]);
 				child_end(child_start(of_this_place));
 			}
+}
+
+static void of_each_place(void (*act)(void))
+{
+	from_place(SHARED, act);
+}
+
+/* ACT on a part of a transparent huge page, which is split by that. */
+static void of_parts(void (*act)(void))
+{
+	at.kind = TRANSPARENT_PAGE;
+	if (!has_kind())
+		probe_skip("transparent huge pages have %s", size_name(PMD_PAGE));
+	from_place(TRANSPARENT_PAGE, act);
 }
 
 static void then_nothing(void)
@@ -291,11 +322,12 @@ static void then_mark_read_only(void)
 static void then_read(void)
 {
 	uint64_t want = at.state == WRITTEN || at.kind == PRIVATE_FILE ? OLD : 0;
+	bool is_one_of_many = at.kind == TRANSPARENT_PAGE && at.state == HOLE;
 
 	assert_that(*word(at.start) == want, "the page reads %llu, expected %llu",
 		    (unsigned long long)*word(at.start), (unsigned long long)want);
 	assert_marked(true);
-	assert_present(at.start, base_pages(), base_pages());
+	assert_present(at.start, base_pages(), is_one_of_many ? 1 : base_pages());
 	assert_held();
 }
 
@@ -387,6 +419,41 @@ static void then_fork_with_event(void)
 	assert_held();
 }
 
+static void then_write_one_page(void)
+{
+	char *page = at.start + 5 * BASE_PAGE;
+	struct touch touch;
+
+	touch_start(&touch, page, TOUCH_WRITE);
+	assert_fault(at.uffd, page, FLAGS);
+	assert_error(uffd_protect(at.uffd, page, BASE_PAGE, false), 0);
+	touch_end(&touch);
+	assert_protected(page, 1, 0);
+	assert_protected(at.start, base_pages(), base_pages() - 1);
+	assert_held();
+}
+
+static void then_mprotect_half(void)
+{
+	char *half = at.start + at.length / 2;
+
+	assert_errno(mprotect(half, at.length / 2, PROT_READ), 0);
+	assert_marked(true);
+	assert_errno(mprotect(half, at.length / 2, PROT_READ | PROT_WRITE), 0);
+	assert_marked(true);
+	assert_as_it_was();
+	assert_held();
+}
+
+static void then_unmap_half(void)
+{
+	at.length /= 2;
+	unmap(at.start + at.length, at.length);
+	assert_marked(true);
+	assert_as_it_was();
+	assert_held();
+}
+
 static void alone(void) { of_each_place(then_nothing); }
 static void twice(void) { of_each_place(then_again); }
 static void off(void) { of_each_place(then_off); }
@@ -399,6 +466,9 @@ static void unregistered(void) { of_each_place(then_unregister); }
 static void closed(void) { of_each_place(then_close); }
 static void moved(void) { of_each_place(then_mremap); }
 static void forked(void) { of_each_place(then_fork); }
+static void one_page_written(void) { of_parts(then_write_one_page); }
+static void half_mprotected(void) { of_parts(then_mprotect_half); }
+static void half_unmapped(void) { of_parts(then_unmap_half); }
 
 static void forked_with_event(void)
 {
@@ -493,6 +563,12 @@ int main(int argc, char **argv)
 		{ "a child of fork is not protected, and its parent still is", forked },
 		{ "with UFFD_FEATURE_EVENT_FORK a child of fork is protected as its parent is",
 		  forked_with_event },
+		{ "a write to one base page of a protected transparent huge page leaves the others protected",
+		  one_page_written },
+		{ "mprotect of half of a protected transparent huge page leaves all of it protected",
+		  half_mprotected },
+		{ "munmap of half of a protected transparent huge page leaves the rest protected",
+		  half_unmapped },
 		{ "the protection holds in a mapping that was cut out of one with a shared PMD table",
 		  cut_in_two },
 	};
