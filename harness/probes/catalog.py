@@ -178,8 +178,14 @@ def matches(name: str, glob: str) -> bool:
 
     Options after the glob, as `select` takes them, make no difference.
     """
+    return name in matching((name,), glob)
+
+
+def matching(names: Sequence[str], glob: str) -> frozenset[str]:
+    """Return those of the probes' names that `matches`."""
     pattern = glob.partition(" ")[0]
-    return any(fnmatch.fnmatchcase(each, pattern) for each in (name, family(name)))
+    found = set(fnmatch.filter((*names, *map(family, names)), pattern))
+    return frozenset(name for name in names if name in found or family(name) in found)
 
 
 def repeated(

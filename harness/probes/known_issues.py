@@ -80,7 +80,7 @@ def _problem(entry: _IssueEntry, others: set[str], probes: Sequence[str]) -> str
 
 def _wrong_parts(entry: _IssueEntry, probes: Sequence[str]) -> Iterator[str]:
     for glob in entry.probes:
-        if not _matching((glob,), probes):
+        if not catalog.matching(probes, glob):
             yield f"{glob!r} matches no probe"
     for pattern in (entry.test, entry.reason, *entry.besides):
         try:
@@ -93,13 +93,10 @@ def _wrong_parts(entry: _IssueEntry, probes: Sequence[str]) -> Iterator[str]:
             yield f"{', '.join(versions)} has two versions of one line"
 
 
-def _matching(globs: Sequence[str], probes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in probes if any(catalog.matches(name, glob) for glob in globs))
-
-
 def _issue(entry: _IssueEntry, probes: Sequence[str]) -> KnownIssue:
+    its = frozenset().union(*(catalog.matching(probes, glob) for glob in entry.probes))
     fields = msgspec.structs.asdict(entry) | {
-        "probes": _matching(entry.probes, probes),
+        "probes": tuple(name for name in probes if name in its),
         "fix": entry.fix or "",
         "report": entry.report or "",
     }
