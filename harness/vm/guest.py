@@ -8,9 +8,11 @@ but SSH did not answer, fewer huge pages than asked.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -404,6 +406,8 @@ def _running(
         stack.callback(died.close)
         stack.callback(stuck.close)
         watch = _Watch(died, stuck, request.stuck)
+        # paramiko takes a tenth of a second to import; QEMU starts in that time.
+        threading.Thread(target=importlib.import_module, args=("harness.vm.ssh",)).start()
         machine = stack.enter_context(
             qemu.started(
                 request.machine,
@@ -423,7 +427,6 @@ def _running(
         machine.resume(context.deadline)
         if resume is not None:
             machine.console.send(resume.line())
-        # paramiko takes a tenth of a second to import; the guest boots in that time.
         from harness.vm.ssh import Ssh
 
         ssh = Ssh(died)
