@@ -588,9 +588,12 @@ size_t pagemap_protected_count(const void *start, size_t count);
  * ours, it is not asked for regions.
  */
 #define SCAN_WITHOUT_REGIONS (1ULL << 63)
+#define SCAN_CAN_PROTECT (1 << 0)
 #define SCAN_WRITTEN (1 << 1)
+#define SCAN_FILE (1 << 2)
 #define SCAN_PRESENT (1 << 3)
 #define SCAN_ZERO (1 << 5)
+#define SCAN_HUGE (1 << 6)
 #define SCAN_GUARD (1 << 8)
 #define SCAN_ACCESSED (1 << 9)
 #define SCAN_PROTECTS (1 << 0)
@@ -599,6 +602,19 @@ size_t pagemap_protected_count(const void *start, size_t count);
 struct scan_region {
 	uint64_t start, end, categories;
 };
+
+/*
+ * The same by all that can be asked: pages of which, once INVERTED bits are turned, each of
+ * ALL_OF is set, and one of ANY_OF unless that is 0. Returns the number of regions, or -errno.
+ */
+struct scan_masks {
+	uint64_t inverted, all_of, any_of, returned;
+};
+struct scan_limits {
+	uint64_t pages, regions; /* PAGES may be 0: all */
+};
+int scan_try(char *start, size_t length, uint64_t flags, struct scan_masks masks,
+	     struct scan_limits limits, struct scan_region *regions, char **walk_end);
 
 struct scan {
 	int count;

@@ -14,27 +14,41 @@ struct scan_request {
 
 #define SCAN _IOWR('f', 16, struct scan_request)
 
-struct scan scan_pages(char *start, size_t length, uint64_t flags, uint64_t category,
-		       uint64_t max_pages)
+int scan_try(char *start, size_t length, uint64_t flags, struct scan_masks masks,
+	     struct scan_limits limits, struct scan_region *regions, char **walk_end)
 {
-	struct scan scan = { .count = 0 };
 	struct scan_request request = {
 		.size = sizeof(request), .flags = flags & ~SCAN_WITHOUT_REGIONS,
 		.start = (uintptr_t)start, .end = (uintptr_t)start + length,
-		.max_pages = max_pages, .mask = category, .returned = category,
+		.regions = (uintptr_t)regions, .region_count = limits.regions,
+		.max_pages = limits.pages, .inverted = masks.inverted, .mask = masks.all_of,
+		.any_of = masks.any_of, .returned = masks.returned,
 	};
-	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), count, error;
 
-	if (!(flags & SCAN_WITHOUT_REGIONS)) {
-		request.regions = (uintptr_t)scan.regions;
-		request.region_count = COUNT_OF(scan.regions);
-	}
-	scan.count = ioctl(pagemap, SCAN, &request);
-	if (scan.count < 0 && errno == ENOTTY)
-		probe_skip("PAGEMAP_SCAN: %s", error_name(errno));
-	assert_that(scan.count >= 0, "PAGEMAP_SCAN: %s", error_name(errno));
-	scan.walk_end = (char *)(uintptr_t)request.walk_end;
+	assert_that(pagemap >= 0, "/proc/self/pagemap: %s", error_name(errno));
+	count = ioctl(pagemap, SCAN, &request);
+	error = errno;
 	close(pagemap);
+	if (count < 0 && error == ENOTTY)
+		probe_skip("PAGEMAP_SCAN: %s", error_name(error));
+	*walk_end = (char *)(uintptr_t)request.walk_end;
+	return count < 0 ? -error : count;
+}
+
+struct scan scan_pages(char *start, size_t length, uint64_t flags, uint64_t category,
+		       uint64_t max_pages)
+{
+	struct scan_masks masks = { .all_of = category, .returned = category };
+	struct scan scan;
+	struct scan_limits limits = { .pages = max_pages, .regions = COUNT_OF(scan.regions) };
+	bool wants = !(flags & SCAN_WITHOUT_REGIONS);
+
+	if (!wants)
+		limits.regions = 0;
+	scan.count = scan_try(start, length, flags, masks, limits, wants ? scan.regions : NULL,
+			      &scan.walk_end);
+	assert_that(scan.count >= 0, "PAGEMAP_SCAN: %s", error_name(-scan.count));
 	return scan;
 }
 

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * PAGEMAP_SCAN by every mask and limit. One scan of everything says in which categories each
+ * page is; what the documentation (admin-guide/mm/pagemap.rst) says of the masks then gives the
+ * answer of any other scan of the same memory, page by page.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hgm_probe.h"
+
+#define FEATURES (UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED | \
+		  UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+#define PART 32UL /* base pages of each part of base pages */
+#define MASKS 200 /* scans that each test does */
+#define NOT_REPORTED UINT64_MAX
+
+/* Parts of base pages, a huge page, a hole for one, and a transparent huge page. */
+static size_t length, pages;
+static char *area, *tracked;
+static struct scan_region *regions; /* as many as there are pages */
+static uint64_t *everything, *seen; /* categories of each page */
+static uint64_t known; /* categories that this kernel has */
+static uint64_t state = 1;
+
+static uint64_t next_random(void)
+{
+	state = state * 6364136223846793005 + 1442695040888963407;
+	return state >> 33;
+}
+
+/* A hole, a page that was read, a written page, one that was dropped again: in turns. */
+static void use_in_turns(char *start)
+{
+	for (size_t page = 0; page < PART; page++) {
+		char *at = start + page * BASE_PAGE;
+
+		if (page % 4 == 1)
+			*(volatile char *)at;
+		if (page % 4 >= 2)
+			*(volatile char *)at = 1;
+		if (page % 4 == 3)
+			assert_error(advise(at, BASE_PAGE, MADV_DONTNEED), 0);
+	}
+}
+
+/* Of a protected part each fourth page is written afterwards: the kernel lets that happen. */
+static void track(char *start)
+{
+	uint64_t offered = uffd_offered();
+	int uffd;
+
+	if ((offered & FEATURES) != FEATURES)
+		return;
+	uffd = uffd_open(FEATURES);
+	uffd_register(uffd, start, PART * BASE_PAGE, UFFDIO_REGISTER_MODE_WP);
+	assert_error(uffd_protect(uffd, start, PART * BASE_PAGE, true), 0);
+	for (size_t page = 0; page < PART; page += 4)
+		*(volatile char *)(start + page * BASE_PAGE) = 2;
+	tracked = start;
+}
+
+static void make_area(void)
+{
+	const size_t part = PART * BASE_PAGE;
+	int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+	char *at;
+
+	length = PMD_PAGE + 2 * huge_size() + PMD_PAGE;
+	pages = length / BASE_PAGE;
+	area = reserve_area(length, huge_size());
+	use_in_turns(map_at(area, part, anonymous, -1));
+	use_in_turns(map_at(area + part, part, MAP_SHARED, memory_file(SHMEM, PART)));
+	at = map_at(area + 2 * part, part, anonymous, -1);
+	use_in_turns(at);
+	track(at);
+	at = area + huge_size();
+	map_at(at, 2 * huge_size(), MAP_SHARED | MAP_NORESERVE, huge_memfd(2));
+	*(volatile char *)at = 1;
+	at = map_at(at + 2 * huge_size(), PMD_PAGE, anonymous, -1);
+	madvise(at, PMD_PAGE, MADV_HUGEPAGE);
+	fill_pages(at, 0, TABLE_ENTRIES, 1);
+	regions = calloc(pages, sizeof(*regions));
+	everything = calloc(pages, sizeof(*everything));
+	seen = calloc(pages, sizeof(*seen));
+	assert_that(regions && everything && seen, "no memory for %zu pages", pages);
+}
+
+/* One scan from START on, into SEEN; returns the pages reported. */
+static size_t scan(char *start, uint64_t flags, struct scan_masks masks, struct scan_limits limits,
+		   char **walk_end)
+{
+	int count = scan_try(start, (size_t)(area + length - start), flags, masks, limits, regions,
+			     walk_end);
+	size_t reported = 0;
+
+	assert_that(count >= 0, "PAGEMAP_SCAN with masks %#lx, %#lx, %#lx, %#lx: %s",
+		    masks.inverted, masks.all_of, masks.any_of, masks.returned, error_name(-count));
+	for (int i = 0; i < count; i++)
+		for (uint64_t at = regions[i].start; at < regions[i].end; at += BASE_PAGE) {
+			size_t page = (at - (uintptr_t)area) / BASE_PAGE;
+
+			assert_that(at >= (uintptr_t)start && page < pages,
+				    "region %d has %#lx, which is not in the range", i, at);
+			assert_that(seen[page] == NOT_REPORTED, "page %zu is reported twice", page);
+			seen[page] = regions[i].categories;
+			reported++;
+		}
+	return reported;
+}
+
+static void scan_all(uint64_t flags, struct scan_masks masks)
+{
+	char *walk_end;
+
+	memset(seen, 0xff, pages * sizeof(*seen));
+	scan(area, flags, masks, (struct scan_limits){ .regions = pages }, &walk_end);
+	assert_that(walk_end == area + length, "walk_end is %p, expected %p", walk_end, area + length);
+}
+
+/* The categories of each page, and those that the kernel has: it refuses others. */
+static void look(void)
+{
+	struct scan_masks all = { .returned = 0x3ff };
+	struct scan_limits limits = { .regions = pages };
+	char *walk_end;
+
+	for (uint64_t bit = 1ULL << 9; bit; bit >>= 1)
+		if (scan_try(area, length, 0, all, limits, regions, &walk_end) == -EINVAL)
+			all.returned &= ~bit;
+	known = all.returned;
+	scan_all(0, all);
+	memcpy(everything, seen, pages * sizeof(*seen));
+}
+
+static struct scan_masks some_masks(void)
+{
+	/* Few bits: with many, nothing matches. */
+	struct scan_masks masks = {
+		.inverted = next_random() & known,
+		.all_of = next_random() & next_random() & next_random() & known,
+		.returned = (next_random() & known) | SCAN_PRESENT,
+	};
+
+	if (next_random() % 2)
+		masks.any_of = next_random() & next_random() & known;
+	return masks;
+}
+
+static uint64_t expected(size_t page, struct scan_masks masks)
+{
+	uint64_t turned = everything[page] ^ masks.inverted;
+
+	if ((turned & masks.all_of) != masks.all_of || (masks.any_of && !(turned & masks.any_of)))
+		return NOT_REPORTED;
+	return everything[page] & masks.returned;
+}
+
+static void check_seen(struct scan_masks masks)
+{
+	for (size_t page = 0; page < pages; page++) {
+		uint64_t want = expected(page, masks);
+
+		assert_that(seen[page] == want,
+			    "page %zu of categories %#lx: inverted %#lx, all of %#lx, any of %#lx, "
+			    "returned %#lx give %#lx, expected %#lx (all bits: not reported)",
+			    page, everything[page], masks.inverted, masks.all_of, masks.any_of,
+			    masks.returned, seen[page], want);
+	}
+}
+
+static void categories(void)
+{
+	uint64_t entries[512], there = 0, want = SCAN_PRESENT | SCAN_FILE | SCAN_ZERO | SCAN_HUGE;
+
+	make_area();
+	look();
+	if (tracked)
+		want |= SCAN_WRITTEN | SCAN_CAN_PROTECT;
+	for (size_t page = 0; page < pages; page++)
+		there |= everything[page];
+	assert_that((there & want) == want, "no page of the area has categories %#lx",
+		    want & ~there);
+	for (size_t first = 0; first < pages; first += COUNT_OF(entries)) {
+		pagemap_read(area + first * BASE_PAGE, COUNT_OF(entries), entries);
+		for (size_t i = 0; i < COUNT_OF(entries); i++) {
+			uint64_t has = everything[first + i];
+
+			assert_that(has != NOT_REPORTED, "page %zu is not reported", first + i);
+			assert_that(!(has & SCAN_PRESENT) == !(entries[i] & PAGEMAP_PRESENT),
+				    "page %zu has categories %#lx, and pagemap %#lx", first + i, has,
+				    entries[i]);
+			assert_that(!(has & SCAN_PRESENT) ||
+				    !(has & SCAN_FILE) == !(entries[i] & PAGEMAP_FILE),
+				    "page %zu has categories %#lx, and pagemap %#lx", first + i, has,
+				    entries[i]);
+			assert_that(!(has & SCAN_ZERO) || has & SCAN_PRESENT,
+				    "page %zu is zero and not present: %#lx", first + i, has);
+		}
+	}
+}
+
+static void any_masks(void)
+{
+	make_area();
+	look();
+	for (int i = 0; i < MASKS; i++) {
+		struct scan_masks masks = some_masks();
+
+		scan_all(0, masks);
+		check_seen(masks);
+	}
+}
+
+/* Scans that go on where the one before ended find the same, however little each may report. */
+static void in_pieces(struct scan_masks masks, struct scan_limits limits)
+{
+	char *at = area, *next;
+
+	memset(seen, 0xff, pages * sizeof(*seen));
+	for (size_t i = 0; at < area + length; at = next, i++) {
+		size_t reported = scan(at, 0, masks, limits, &next);
+
+		assert_that(!limits.pages || reported <= limits.pages,
+			    "%zu pages are reported, %zu may be", reported, (size_t)limits.pages);
+		assert_that(next > at || (next == at && !reported && i == 0),
+			    "walk_end is %p after a scan from %p", next, at);
+		assert_that(i <= pages, "the scans do not come to an end");
+	}
+	check_seen(masks);
+}
+
+static void few_pages(void)
+{
+	static const uint64_t limits[] = { 1, 7, 100, 511, 512, 513 };
+
+	make_area();
+	look();
+	for (size_t i = 0; i < COUNT_OF(limits); i++)
+		for (int round = 0; round < (limits[i] == 1 ? 1 : 4); round++)
+			in_pieces(some_masks(), (struct scan_limits){ limits[i], pages });
+}
+
+static void few_regions(void)
+{
+	make_area();
+	look();
+	for (uint64_t count = 1; count <= 4; count++)
+		for (int round = 0; round < 4; round++)
+			in_pieces(some_masks(), (struct scan_limits){ .regions = count });
+}
+
+/* What matches is protected, and so not written any more; all else is as it was. */
+static void protects_matching(void)
+{
+	make_area();
+	if (!tracked)
+		probe_skip("UFFDIO_API: features %#llx are not offered",
+			   (unsigned long long)FEATURES);
+	for (int i = 0; i < MASKS / 10; i++) {
+		struct scan_masks masks = some_masks();
+		size_t first = (size_t)(tracked - area) / BASE_PAGE;
+		char *walk_end;
+
+		for (size_t page = i % 3; page < PART; page += 3)
+			*(volatile char *)(tracked + page * BASE_PAGE) = 3;
+		look();
+		assert_that(scan_try(tracked, PART * BASE_PAGE, SCAN_PROTECTS | SCAN_CHECKS_ASYNC, masks,
+				     (struct scan_limits){ .regions = pages }, regions, &walk_end) >= 0,
+			    "PAGEMAP_SCAN that protects: %s", error_name(errno));
+		for (size_t page = first; page < first + PART; page++)
+			if (expected(page, masks) != NOT_REPORTED)
+				everything[page] &= ~(uint64_t)SCAN_WRITTEN;
+		memcpy(seen, everything, pages * sizeof(*seen));
+		look();
+		for (size_t page = 0; page < pages; page++)
+			assert_that(everything[page] == seen[page],
+				    "page %zu has categories %#lx after a scan that protects what "
+				    "matches, expected %#lx", page, everything[page], seen[page]);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct probe_test tests[] = {
+		{ "PAGEMAP_SCAN of everything agrees with pagemap", categories },
+		{ "PAGEMAP_SCAN by any masks reports the pages whose categories match", any_masks },
+		{ "PAGEMAP_SCAN with max_pages goes on where it ended and misses nothing", few_pages },
+		{ "PAGEMAP_SCAN with a short vector goes on where it ended and misses nothing",
+		  few_regions },
+		{ "PAGEMAP_SCAN protects what matches, and changes nothing else", protects_matching },
+	};
+
+	return probe_main(argc, argv, &(struct probe){
+		.tests = tests,
+		.count = COUNT_OF(tests),
+		.pages = 2,
+	});
+}
