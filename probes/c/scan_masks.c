@@ -80,6 +80,7 @@ static void make_area(void)
 	at = map_at(at + 2 * huge_size(), PMD_PAGE, anonymous, -1);
 	madvise(at, PMD_PAGE, MADV_HUGEPAGE);
 	fill_pages(at, 0, TABLE_ENTRIES, 1);
+	madvise(at, PMD_PAGE, MADV_NOHUGEPAGE); /* khugepaged would change it between two scans */
 	regions = calloc(pages, sizeof(*regions));
 	everything = calloc(pages, sizeof(*everything));
 	seen = calloc(pages, sizeof(*seen));
