@@ -13,20 +13,28 @@ def fill_file() -> None:
     fd = hgm.filled_memfd(FILLING, 1)
 
 
-def assert_views(memory: hgm.mmap.mmap, pages: list[int], **by_level: int) -> None:
+COUNT = hgm.PMD_PAGE // hgm.BASE_PAGE
+
+
+def assert_mapped_pages(memory: hgm.mmap.mmap, pages: list[int], **by_level: int) -> None:
     """Fail unless of the first 2 MiB just these pages are mapped, and smaps counts these bytes."""
-    count = hgm.PMD_PAGE // hgm.BASE_PAGE
-    present = hgm.pagemap_pages(memory, hgm.PAGEMAP_PRESENT, count)
+    present = hgm.pagemap_pages(memory, hgm.PAGEMAP_PRESENT, COUNT)
     hgm.assert_that(present == pages, f"pagemap: pages {present} are present, expected {pages}")
-    in_core = hgm.mincore_pages(memory, count)
-    hgm.assert_that(in_core == pages, f"mincore: pages {in_core} are resident, expected {pages}")
     hgm.assert_mapped(memory, **by_level)
+
+
+def assert_views(memory: hgm.mmap.mmap, pages: list[int], **by_level: int) -> None:
+    """The same, and that mincore shows just these."""
+    assert_mapped_pages(memory, pages, **by_level)
+    in_core = hgm.mincore_pages(memory, COUNT)
+    hgm.assert_that(in_core == pages, f"mincore: pages {in_core} are resident, expected {pages}")
 
 
 def as_it_fills() -> None:
     primary, uffd = hgm.map_registered(fd, is_split=True)
     start = hgm.address_of(primary)
-    assert_views(primary, [])
+    # Where no page table is yet, mincore() says whether the file has the page.
+    assert_mapped_pages(primary, [])
     hgm.assert_continue(uffd, start + 3 * hgm.BASE_PAGE, hgm.BASE_PAGE, 0, hgm.BASE_PAGE)
     assert_views(primary, [3], pte=hgm.BASE_PAGE)
     hgm.assert_continue(uffd, start + 5 * hgm.BASE_PAGE, 8192, 0, 8192)
