@@ -98,12 +98,14 @@ class ShownRegisters(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Attributes:
         pc: regular expression of the program counter in ``info registers``, with a group.
+        link: the same of the link register.
         user: what is there if the vCPU is in user mode, as a regular expression.
         halted: what is there if it waits for an interrupt, as a regular expression.
         by_gdb: registers that only QEMU's gdb server shows.
     """
 
     pc: str
+    link: str
     user: str
     halted: str
     by_gdb: tuple[str, ...]

@@ -178,6 +178,7 @@ class Escalation:
                 level=3 if vcpu.user else 0,
                 halted=vcpu.halted,
                 busy=busy.get(number),
+                link=vcpu.link,
             )
             for number, vcpu in registers.parse_all(text, arch(self.kernel.arch)).items()
         )
@@ -268,6 +269,7 @@ class Escalation:
         text = self.guest.console.text(self.console_from)
         path = self._write("decoded.log", text)
         limit = Deadline.after(_SYMBOL_SECONDS, "reading the symbols")
-        in_kernel = [vcpu.pc for vcpu in self._vcpus if vcpu.level == 0]
-        names.update(symbols.resolve(path, in_kernel, vmlinux, limit))
+        in_kernel = [vcpu for vcpu in self._vcpus if vcpu.level == 0]
+        addresses = [at for vcpu in in_kernel for at in (vcpu.pc, vcpu.call) if at]
+        names.update(symbols.resolve(path, addresses, vmlinux, limit))
         return self._write("decoded.log", symbols.decoded(text, names))

@@ -78,7 +78,11 @@ def of_hang(
         line for each in reversed(splats) if each.kind in dmesg.STUCK for line in each.block
     )
     in_user_mode = {vcpu.number for vcpu in capture.vcpus if vcpu.level}
-    seen = [_without_interrupt(stack, in_user_mode) for stack in stacks.parse(captured)]
+    symbols = dict(capture.symbols)
+    seen = [
+        _with_caller(_without_interrupt(stack, in_user_mode), capture.vcpus, symbols)
+        for stack in stacks.parse(captured)
+    ]
     found = _latest(stacks.parse(reports), seen)
     pids = _family(found)
     mine = [stack for stack in found if stack.name == program[:_NAME] or stack.pid in pids]
@@ -96,9 +100,9 @@ def of_hang(
         (each for each in found if each.pid != blamed.pid and _is_stuck(each)),
         key=lambda each: (each not in mine, each.cpu is None),
     )
-    told = [_story(blamed, capture.symbols, owners)]
-    told += [_story(each, capture.symbols, owners, blamed) for each in others[:_OTHERS]]
-    return Hang(_where(blamed, capture.symbols), "; ".join(told))
+    told = [_story(blamed, symbols, owners)]
+    told += [_story(each, symbols, owners, blamed) for each in others[:_OTHERS]]
+    return Hang(_where(blamed, symbols), "; ".join(told))
 
 
 def _latest(reported: Sequence[Stack], seen: Sequence[Stack]) -> list[Stack]:
@@ -156,6 +160,30 @@ def _without_interrupt(stack: Stack, in_user_mode: Collection[int]) -> Stack:
     if stack.interrupt and stack.cpu in in_user_mode:
         return replace(stack, user=True, frames=[])
     return stack
+
+
+def _with_caller(stack: Stack, vcpus: Sequence[Vcpu], symbols: dict[str, tuple[str, ...]]) -> Stack:
+    """Return a stack with the caller of a function that has no stack frame, as QMP saw its CPU.
+
+    The trace that a CPU of arm64 prints of itself has neither that caller nor the link register.
+
+    Args:
+        stack: of a CPU; others are returned as they are.
+        vcpus: the registers that QMP showed.
+        symbols: takes the caller's.
+    """
+    vcpu = next((each for each in vcpus if each.number == stack.cpu and each.link), None)
+    if vcpu is None or stack.linked or not stack.frames:
+        return stack
+    at, call = (symbols.get(f"{address:#x}", ()) for address in (vcpu.pc, vcpu.call))
+    if not at or not call or stacks.function(at[-1]) != stack.functions[0]:
+        return stack
+    caller = stacks.function(call[-1])
+    if caller in stack.functions[:2]:
+        return stack
+    frame = f"{caller}+{vcpu.link:#x}"
+    symbols[frame] = call
+    return replace(stack, frames=[stack.frames[0], frame, *stack.frames[1:]], linked=True)
 
 
 def _family(found: Sequence[Stack]) -> set[int]:

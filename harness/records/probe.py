@@ -361,6 +361,7 @@ class Vcpu(Record, frozen=True, kw_only=True):
         level: the privilege level: 0 in the kernel, 3 in a program.
         halted: whether it waited for an interrupt.
         busy: share of the last moment that the host's thread ran, 0 to 1; None where not known.
+        link: its link register, where the function returns to; 0 where there is no such register.
     """
 
     number: int
@@ -368,6 +369,12 @@ class Vcpu(Record, frozen=True, kw_only=True):
     level: int
     halted: bool
     busy: float | None = None
+    link: int = 0
+
+    @property
+    def call(self) -> int:
+        """Return an address inside of the call that it returns from; 0 where that is not known."""
+        return self.link - 1 if self.link else 0
 
 
 class Capture(Record, frozen=True, kw_only=True):

@@ -33,8 +33,10 @@ from harness.records.probe import (
 from harness.records.run import RunRecord
 from harness.store import rundir
 
-#: The first line of a kernel; a run's guests write to one log, one after the other.
-_BANNER = re.compile(rb"^[^\n]*\bLinux version \d", re.MULTILINE)
+#: The first lines of a kernel; a run's guests write to one log, one after the other.
+_BANNER = re.compile(
+    rb"^(?:[^\n]*\bBooting Linux on [^\n]*\n)?[^\n]*\bLinux version \d", re.MULTILINE
+)
 
 
 def issues_of(kernel: KernelSummary | None) -> tuple[KnownIssue, ...]:

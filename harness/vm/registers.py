@@ -20,6 +20,7 @@ class Registers(NamedTuple):
         halted: whether it waits for an interrupt, where QEMU shows that.
         root: physical address of the top page table of user space; None where it is not shown.
         levels: of these page tables; None where it is not shown, or is neither 4 nor 5.
+        link: the link register; 0 where the architecture has none.
     """
 
     pc: int
@@ -27,6 +28,7 @@ class Registers(NamedTuple):
     halted: bool
     root: int | None
     levels: int | None
+    link: int
 
 
 def parse(text: str, guest: Arch) -> Registers | None:
@@ -35,6 +37,7 @@ def parse(text: str, guest: Arch) -> Registers | None:
     pc = re.search(shown.pc, text)
     if pc is None:
         return None
+    link = re.search(shown.link, text)
     root, level = (_value(name, text) for name in (tables.root, tables.levels_register))
     levels = {int(value, 0): count for value, count in tables.levels.items()}
     return Registers(
@@ -43,6 +46,7 @@ def parse(text: str, guest: Arch) -> Registers | None:
         halted=bool(re.search(shown.halted, text)),
         root=None if root is None else root & tables.root_mask,
         levels=None if level is None else levels.get(level & tables.levels_mask),
+        link=int(link[1], 16) if link else 0,
     )
 
 

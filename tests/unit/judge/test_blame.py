@@ -175,6 +175,41 @@ def test_the_caller_of_a_function_of_arm64_without_a_stack_frame(link: str, call
 
 
 @pytest.mark.parametrize(
+    ("pc", "where"),
+    [
+        (0xFFFF8000804762C4, "page_table_deadlock at mm/hgm_crashes.c:110"),
+        (0xFFFF8000802E068C, "hgm_crashes_write at mm/hgm_crashes.c:261"),
+    ],
+    ids=["in the innermost function", "elsewhere by now"],
+)
+def test_the_caller_that_a_cpu_of_arm64_does_not_show_of_itself(pc: int, where: str) -> None:
+    """It answers sysrq in an interrupt, whose trace of 6.12.118 has no registers."""
+    text = """\
+[    5.122284] CPU: 0 UID: 0 PID: 59 Comm: crash Not tainted 6.12.118 #1
+[    5.122473] Call trace:
+[    5.122616]  handle_sysrq+0x2c/0x38
+[    5.122714]  el1h_64_irq+0x64/0x68
+[    5.122721]  queued_spin_lock_slowpath+0x3c/0x2c8
+[    5.122730]  hgm_crashes_write+0xc4/0xd8
+[    5.122751]  vfs_write+0x84/0x2f0
+[    5.122768]  __arm64_sys_write+0x18/0x20
+"""
+    seen = Vcpu(number=0, pc=pc, level=0, halted=False, link=0xFFFF80008017FE78)
+    symbols = {
+        "0xffff8000804762c4": ("queued_spin_lock_slowpath+0x3c/0x2bc",),
+        "0xffff8000802e068c": ("vp_notify+0x0/0x18",),
+        "0xffff80008017fe77": (
+            "queued_spin_lock at include/asm-generic/qspinlock.h:114",
+            "page_table_deadlock at mm/hgm_crashes.c:110",
+        ),
+        "hgm_crashes_write+0xc4/0xd8": ("hgm_crashes_write at mm/hgm_crashes.c:261",),
+    }
+    taken = Capture(why="hang", vcpus=(seen,), symbols=symbols)
+    hang = blame.of_hang("crash", text, (), taken)
+    assert hang.where == f"{where}, waiting in queued_spin_lock_slowpath, on CPU 0"
+
+
+@pytest.mark.parametrize(
     ("level", "where"),
     [
         (3, "user mode, in the probe"),

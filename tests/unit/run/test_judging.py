@@ -80,7 +80,18 @@ def test_judging_again_finds_the_same(tmp_path: Path) -> None:
     assert judged.splats == ()
 
 
-def test_a_splat_of_a_guest_that_died_ends_where_the_next_guest_begins(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "banner",
+    [
+        "[    0.000000] Linux version 6.12.117 (hgm@hgm) (gcc 12)\n",
+        "[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x000f0510]\n"
+        "[    0.000000] Linux version 6.12.118 (hgm@hgm) (gcc 12)\n",
+    ],
+    ids=["x86-64", "arm64"],
+)
+def test_a_splat_of_a_guest_that_died_ends_where_the_next_guest_begins(
+    tmp_path: Path, banner: str
+) -> None:
     store = RunStore(tmp_path, RunRecord())
     panic = (
         "[    1.690000] Kernel panic - not syncing: sysrq triggered crash\n"
@@ -90,7 +101,6 @@ def test_a_splat_of_a_guest_that_died_ends_where_the_next_guest_begins(tmp_path:
     died = msgspec.structs.replace(evidence(end=30), ended="guest-died", exit_code=None)
     keep(store, died, ktap=b"")
     before = store.record.probes
-    banner = "[    0.000000] Linux version 6.12.117 (hgm@hgm) (gcc 12)\n"
     (tmp_path / "serial.log").write_text(panic + banner + "[    0.000001] BIOS-e820: x\n")
     assert before[0].splats[0].block[0].startswith("Kernel panic")
     assert judging.rejudge(tmp_path).probes == before

@@ -58,6 +58,7 @@ def test_a_vcpu_of_arm64() -> None:
     vcpus = registers.parse_all((DATA / "qemu" / "info-registers-arm64.txt").read_text(), ARM64)
     assert [vcpu.user for vcpu in vcpus.values()] == [False, True]
     assert [vcpu.pc for vcpu in vcpus.values()] == [0xFFFF9C8920DDABC8, 0x4009A0]
+    assert [vcpu.link for vcpu in vcpus.values()] == [0xFFFF9C8920DDABE0, 0x400694]
     # CNP in bit 0, an ASID from bit 48 on.
     text = " PC=1 \nTTBR0_EL1=2a000041a91041\n"
     assert (found := registers.parse(text, ARM64)) is not None
