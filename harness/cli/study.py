@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,21 @@ def study() -> None:
     help="Round trip of that link.",
 )
 @click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run it N times, the memories in turn in one order and the other, and compare the times, "
+    "of which each run has one.",
+)
+@click.option(
     "--read",
-    "run_dir",
+    "run_dirs",
     metavar="RUN",
     type=click.Path(path_type=Path),
-    help="Run nothing: print the study of this run.",
+    multiple=True,
+    help="Run nothing: print the study of this run; repeatable, for several rounds.",
 )
 @click.option(
     "--svg",
@@ -78,7 +89,8 @@ def study() -> None:
 def postcopy(  # noqa: PLR0913 - one for each option
     gbit: float,
     round_trip: float,
-    run_dir: Path | None,
+    rounds: int,
+    run_dirs: tuple[Path, ...],
     svg: Path | None,
     threads: int | None,
     readers: int | None,
@@ -100,23 +112,34 @@ def postcopy(  # noqa: PLR0913 - one for each option
     from harness.report import study as report
     from harness.study import drawing
     from harness.study import postcopy as studies
+    from harness.study import rounds as several
     from harness.workspace import atomic_write
 
-    if run_dir is None:
+    if not run_dirs:
         given = {"--threads": threads, "--readers": readers, "--uffds": uffds}
         words = [word for name, n in given.items() if n for word in (name, str(n))]
-        run_dir = _run(studies.probes(words), runs_dir, timeout, **options)
-    found = studies.read(run_dir, LinkModel(round_trip_us=round_trip, gbit=gbit))
+        again = studies.timed_probes(words)
+        rows = (studies.probes(words), *(again[:: 1 if i % 2 else -1] for i in range(rounds - 1)))
+        run_dirs = _run(rows, runs_dir, timeout, **options)
+    link = LinkModel(round_trip_us=round_trip, gbit=gbit)
+    found = [studies.read(run_dir, link) for run_dir in run_dirs]
     if svg is not None:
-        drawn = drawing.amplification(found)
+        drawn = drawing.amplification(found[0])
         if not drawn:
-            raise UserError(f"{found.run_dir}: the study has no figures to draw")
+            raise UserError(f"{found[0].run_dir}: the study has no figures to draw")
         atomic_write(svg, drawn)
-    show(found, report.lines(found), as_json=as_json)
-    return found.exit_code
+    if len(found) == 1:
+        show(found[0], report.lines(found[0]), as_json=as_json)
+        return found[0].exit_code
+    all_of_them = several.combine(found)
+    show(all_of_them, report.rounds(all_of_them), as_json=as_json)
+    return all_of_them.exit_code
 
 
-def _run(probes: tuple[str, ...], runs_dir: Path, timeout: float, **options: Any) -> Path:
+def _run(
+    rounds: Iterable[tuple[str, ...]], runs_dir: Path, timeout: float, **options: Any
+) -> tuple[Path, ...]:
+    """Run the probes of each round and return the run directories; one that fails is the last."""
     from harness import pipeline
     from harness.kernel import registry
     from harness.probes import promises
@@ -124,6 +147,12 @@ def _run(probes: tuple[str, ...], runs_dir: Path, timeout: float, **options: Any
 
     subject = subject_of(**options)
     expect = promises.profile(registry.expectation(subject.kernel.series))
-    request = RunRequest(subject=subject, expect=expect, probes=probes)
+    found: list[Path] = []
     with open_context(timeout) as context:
-        return Path(pipeline.run(request, runs_dir, context).run_dir)
+        for probes in rounds:
+            request = RunRequest(subject=subject, expect=expect, probes=probes)
+            record = pipeline.run(request, runs_dir, context)
+            found.append(Path(record.run_dir))
+            if record.exit_code:
+                break
+    return tuple(found)

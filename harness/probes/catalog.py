@@ -145,7 +145,7 @@ def touches(path: Path = _CATALOG) -> tuple[Touches, ...]:
 def select(
     specs: Sequence[ProbeSpec], globs: Iterable[str], features: Sequence[str] = ()
 ) -> tuple[ProbeSpec, ...]:
-    """Return the probes that a glob matches, in the catalogue's order.
+    """Return the probes that a glob matches, in the order of the globs, then the catalogue's.
 
     Without any glob it is all but those that run on request, and those that need other features of
     the configuration.
@@ -164,13 +164,14 @@ def select(
     if not patterns:
         usual = (spec for spec in specs if not spec.on_request)
         return tuple(spec for spec in usual if set(spec.config) <= set(features))
-    chosen = []
+    chosen: list[tuple[int, ProbeSpec]] = []
     for spec in specs:
         found = [pattern for pattern in patterns if matches(spec.name, pattern)]
         options = (option for pattern in found for option in pattern.split()[1:])
         if found:
-            chosen.append(msgspec.structs.replace(spec, arguments=(*spec.arguments, *options)))
-    return tuple(chosen)
+            with_options = msgspec.structs.replace(spec, arguments=(*spec.arguments, *options))
+            chosen.append((patterns.index(found[0]), with_options))
+    return tuple(spec for _, spec in sorted(chosen, key=lambda each: each[0]))
 
 
 def matches(name: str, glob: str) -> bool:

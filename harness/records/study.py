@@ -250,6 +250,25 @@ class PrecopyRow(Record, frozen=True, kw_only=True):
     amplification: float
 
 
+class RunTimes(Record, frozen=True, kw_only=True):
+    """How long accesses that waited took in several runs: of one memory, touched in one way.
+
+    Attributes:
+        memory: what it is called.
+        pattern: as in `PostcopyFigures`.
+        medians: ns, one of each run, in the order they ran.
+        ratio: the median of these by that of the reference; None for that itself.
+        p: how likely runs of one distribution are at least so far apart (Mann-Whitney, exact); None
+            for the reference.
+    """
+
+    memory: str
+    pattern: str
+    medians: tuple[int, ...]
+    ratio: float | None = None
+    p: float | None = None
+
+
 class AbsentRow(Record, frozen=True, kw_only=True):
     """A probe, or a test of it, without figures.
 
@@ -296,3 +315,27 @@ class PostcopyStudy(Record, frozen=True, kw_only=True):
     reclaimed: tuple[ReclaimedFigures, ...]
     guarantees: tuple[Guarantee, ...]
     absent: tuple[AbsentRow, ...]
+
+
+class PostcopyRounds(Record, frozen=True, kw_only=True):
+    """The post-copy study of several runs.
+
+    Attributes:
+        runs: in the order they ran.
+        reference: the memory that the others' times are compared with; empty where there is none.
+        times: of each memory and pattern that all runs have.
+        level: what `RunTimes.p` must not exceed for a difference to count, as so many are compared.
+        rounds_needed: the least runs that can reach it.
+        verdict: that of the first run which did not pass, or FAIL where their counts differ.
+        reason: one line.
+        exit_code: what the command ends with.
+    """
+
+    runs: tuple[PostcopyStudy, ...]
+    reference: str
+    times: tuple[RunTimes, ...]
+    level: float
+    rounds_needed: int
+    verdict: str
+    reason: str
+    exit_code: int

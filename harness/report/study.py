@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 
 import msgspec
 
 from harness.records.base import Record
-from harness.records.study import PostcopyRow, PostcopyStudy, PrecopyRow
+from harness.records.study import (
+    PostcopyRounds,
+    PostcopyRow,
+    PostcopyStudy,
+    PrecopyRow,
+    RunTimes,
+)
 from harness.report import columns
 
 _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
@@ -50,6 +57,45 @@ def lines(study: PostcopyStudy) -> Iterator[str]:
         yield f"no figures: {each.probe}: {each.reason}"
     yield f"record {study.run_dir}"
     yield f"{study.verdict}: {study.reason}" if study.reason else study.verdict
+
+
+def rounds(found: PostcopyRounds) -> Iterator[str]:
+    """Yield the counts of the first run, the times of all, and the verdict.
+
+    What was emulated is not compared.
+    """
+    first = found.runs[0]
+    yield f"Counts, exact on any host; kernel {first.kernel}"
+    yield from _lines(counts(first))
+    yield times_heading(first)
+    yield from _lines(iter((run_times(found),)))
+    for each in first.absent:
+        yield f"no figures: {each.probe}: {each.reason}"
+    for study in found.runs:
+        yield f"record {study.run_dir}"
+    yield f"{found.verdict}: {found.reason}"
+
+
+def run_times(found: PostcopyRounds) -> FigureTable:
+    """Return the table of the times of several runs; of TCG without a comparison."""
+    compares = found.runs[0].accel == "kvm"
+    note = "Of each run the median is one observation"
+    if compares and len(found.runs) < found.rounds_needed:
+        note += (
+            f"; {len(found.runs)} are too few to compare them, use --rounds {found.rounds_needed}"
+        )
+    elif compares:
+        note += (
+            f"; p: exact Mann-Whitney test; as so many are compared, a difference counts up to "
+            f"{found.level:.2g}"
+        )
+    head = ("memory", "touched in", "median", "least", "most")
+    return FigureTable(
+        title=f"Accesses that waited for a unit, medians of {len(found.runs)} runs",
+        head=(*head, f"against {found.reference}", "p") if compares else head,
+        rows=tuple(_run_times(each, compares=compares) for each in found.times),
+        note=note,
+    )
 
 
 def counts(study: PostcopyStudy) -> Iterator[FigureTable]:
@@ -206,6 +252,16 @@ def _arrived(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
     half = next(each for each in row.residence if 2 * each.moved >= last.moved)
     moved = size(last.moved)
     return (backing(row, study), row.figures.pattern, moved, _time(half.ns), _time(last.ns))
+
+
+def _run_times(row: RunTimes, *, compares: bool) -> tuple[str, ...]:
+    of_runs = (statistics.median(row.medians), min(row.medians), max(row.medians))
+    shown = (row.memory, row.pattern, *map(_time, of_runs))
+    if not compares:
+        return shown
+    if row.ratio is None or row.p is None:
+        return (*shown, "", "")
+    return (*shown, f"{row.ratio:.2f}", f"{row.p:.2g}")
 
 
 def _afterwards(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:

@@ -66,8 +66,13 @@ def probes(options: Sequence[str] = ()) -> tuple[str, ...]:
     Args:
         options: for those of post-copy, such as ``--uffds 2``; they follow the name.
     """
+    return (*timed_probes(options), *_family(_RECLAIMED), *_family(_FRAGMENTED))
+
+
+def timed_probes(options: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return those that measure times; arguments are those of `probes`."""
     postcopy = (" ".join((name, *options)) for name in _family(_POSTCOPY))
-    return (*_family(_PRECOPY), *postcopy, *_family(_RECLAIMED), *_family(_FRAGMENTED))
+    return (*_family(_PRECOPY), *postcopy)
 
 
 def _family(source: str) -> tuple[str, ...]:
