@@ -76,9 +76,10 @@ static void make_memory(void)
 	length = backing_length(backing);
 	unit = backing == BACKING_HUGE ? huge_size() : BASE_PAGE;
 	pages = length / BASE_PAGE;
-	alias = backing_make(backing, &file);
 	if (backing == BACKING_ANONYMOUS)
 		answer = "UFFDIO_COPY";
+	else
+		alias = backing_make(backing, &file);
 }
 
 /* The source: sends what is asked for until the destination closes the link. */
@@ -349,10 +350,13 @@ static void register_primary(void)
 	primary = backing_map(backing, file);
 	if (backing == BACKING_SPLIT)
 		split(primary, length);
-	/* As QEMU does: khugepaged would unmap what UFFDIO_CONTINUE has mapped, or fill holes. */
+	/* As QEMU does: khugepaged would unmap what UFFDIO_CONTINUE has mapped. */
 	if (backing_is_thp(backing))
 		assert_error(advise(primary, length, MADV_NOHUGEPAGE), 0);
 	if (backing == BACKING_ANONYMOUS) {
+		/* Shared with a parent, its huge pages would be copied by base pages. */
+		alias = backing_make(backing, &file);
+		assert_error(advise(alias, length, MADV_NOHUGEPAGE), 0);
 		features = 0;
 		mode = UFFDIO_REGISTER_MODE_MISSING;
 	}

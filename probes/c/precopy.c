@@ -63,7 +63,8 @@ static void make_memory(void)
 {
 	length = backing_length(backing);
 	pages = length / BASE_PAGE;
-	backing_make(backing, &file);
+	if (backing != BACKING_ANONYMOUS)
+		backing_make(backing, &file);
 	ever = mmap(NULL, pages, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_errno(ever, 0);
 }

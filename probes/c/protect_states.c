@@ -13,7 +13,6 @@
 
 #include "hgm_probe.h"
 
-#define TRANSPARENT_PAGES "/sys/kernel/mm/transparent_hugepage"
 #define OLD 1UL
 #define NEW 2UL
 #define FLAGS (UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_WRITE)
@@ -229,11 +228,29 @@ static uint64_t offered_for_files(void)
 	return offered;
 }
 
+/* Whether the kernel maps memory with MADV_HUGEPAGE by a huge page, for this access. */
+static bool gives_transparent_page(bool written)
+{
+	char *start = map_at(reserve_area(PMD_PAGE, PMD_PAGE), PMD_PAGE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	bool gives;
+
+	if (madvise(start, PMD_PAGE, MADV_HUGEPAGE) != 0)
+		return false;
+	if (written)
+		*word(start) = OLD;
+	else
+		(void)*word(start);
+	gives = pagemap_present(start, TABLE_ENTRIES) == TABLE_ENTRIES;
+	unmap(start, PMD_PAGE);
+	return gives;
+}
+
 /* Transparent huge pages have one size: once is enough. */
 static bool has_kind(void)
 {
 	return at.kind != TRANSPARENT_PAGE ||
-	       (huge_size() == PMD_PAGE && access(TRANSPARENT_PAGES, F_OK) == 0);
+	       (huge_size() == PMD_PAGE && gives_transparent_page(at.state != READ));
 }
 
 /* ACT on a protected page of each kind from FIRST on and each state, in a process of its own. */
@@ -259,8 +276,9 @@ static void of_each_place(void (*act)(void))
 static void of_parts(void (*act)(void))
 {
 	at.kind = TRANSPARENT_PAGE;
+	at.state = WRITTEN;
 	if (!has_kind())
-		probe_skip("transparent huge pages have %s", size_name(PMD_PAGE));
+		probe_skip("MADV_HUGEPAGE of %s gives no huge page here", size_name(PMD_PAGE));
 	from_place(TRANSPARENT_PAGE, act);
 }
 
@@ -504,8 +522,9 @@ static void copied_read_only(void)
 {
 	offered_for_files();
 	at.state = HOLE;
-	for (at.kind = 0; at.kind < KINDS; at.kind++)
-		if (at.kind != PRIVATE_FILE) { /* the file has the page: no missing fault */
+	/* UFFDIO_COPY makes base pages; of a private mapping of a file there is no missing fault. */
+	for (at.kind = 0; at.kind < TRANSPARENT_PAGE; at.kind++)
+		if (at.kind != PRIVATE_FILE) {
 			probe_about("%s", kinds[at.kind]);
 			child_end(child_start(copy_read_only));
 		}

@@ -66,9 +66,11 @@ static void make_area(void)
 	int anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
 	char *at;
 
-	length = PMD_PAGE + 2 * huge_size() + PMD_PAGE;
+	if (huge_size() != PMD_PAGE)
+		probe_skip("the area is laid out for huge pages of %s", size_name(PMD_PAGE));
+	length = 4 * PMD_PAGE;
 	pages = length / BASE_PAGE;
-	area = reserve_area(length, huge_size());
+	area = reserve_area(length, PMD_PAGE);
 	use_in_turns(map_at(area, part, anonymous, -1));
 	use_in_turns(map_at(area + part, part, MAP_SHARED, memory_file(SHMEM, PART)));
 	at = map_at(area + 2 * part, part, anonymous, -1);
@@ -136,9 +138,9 @@ static void look(void)
 
 static struct scan_masks some_masks(void)
 {
-	/* Few bits: with many, nothing matches. */
+	/* Few bits: with many, nothing matches. Half of them invert nothing, as most callers do. */
 	struct scan_masks masks = {
-		.inverted = next_random() & known,
+		.inverted = next_random() % 2 ? next_random() & known : 0,
 		.all_of = next_random() & next_random() & next_random() & known,
 		.returned = (next_random() & known) | SCAN_PRESENT,
 	};
@@ -224,8 +226,7 @@ static void in_pieces(struct scan_masks masks, struct scan_limits limits)
 
 		assert_that(!limits.pages || reported <= limits.pages,
 			    "%zu pages are reported, %zu may be", reported, (size_t)limits.pages);
-		assert_that(next > at || (next == at && !reported && i == 0),
-			    "walk_end is %p after a scan from %p", next, at);
+		assert_that(next > at, "walk_end is %p after a scan from %p", next, at);
 		assert_that(i <= pages, "the scans do not come to an end");
 	}
 	check_seen(masks);
@@ -262,13 +263,14 @@ static void protects_matching(void)
 		struct scan_masks masks = some_masks();
 		size_t first = (size_t)(tracked - area) / BASE_PAGE;
 		char *walk_end;
+		int count;
 
 		for (size_t page = i % 3; page < PART; page += 3)
 			*(volatile char *)(tracked + page * BASE_PAGE) = 3;
 		look();
-		assert_that(scan_try(tracked, PART * BASE_PAGE, SCAN_PROTECTS | SCAN_CHECKS_ASYNC, masks,
-				     (struct scan_limits){ .regions = pages }, regions, &walk_end) >= 0,
-			    "PAGEMAP_SCAN that protects: %s", error_name(errno));
+		count = scan_try(tracked, PART * BASE_PAGE, SCAN_PROTECTS | SCAN_CHECKS_ASYNC, masks,
+				 (struct scan_limits){ .regions = pages }, regions, &walk_end);
+		assert_that(count >= 0, "PAGEMAP_SCAN that protects: %s", error_name(-count));
 		for (size_t page = first; page < first + PART; page++)
 			if (expected(page, masks) != NOT_REPORTED)
 				everything[page] &= ~(uint64_t)SCAN_WRITTEN;
