@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from harness.report import reproduce
+from harness.report import junit, reproduce
 from harness.store.rundir import RunStore
 
 JUNIT = "junit.xml"
@@ -17,6 +17,4 @@ def write_reproduce(store: RunStore) -> None:
 
 def write_junit(store: RunStore) -> None:
     """Write ``junit.xml`` as the record is now."""
-    from harness.report import junit  # its libraries take long to import; guests run meanwhile
-
     store.write(JUNIT, junit.render(store.record))
