@@ -163,7 +163,7 @@ def _without_interrupt(stack: Stack, in_user_mode: Collection[int]) -> Stack:
 
 
 def _with_caller(stack: Stack, vcpus: Sequence[Vcpu], symbols: dict[str, tuple[str, ...]]) -> Stack:
-    """Return a stack with the caller of a function that has no stack frame, as QMP saw its CPU.
+    """Return a stack with the caller of a function without a stack frame, by the link register.
 
     The trace that a CPU of arm64 prints of itself has neither that caller nor the link register.
 

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from harness.judge import dmesg, lines, starvation
 from harness.records.probe import Splat, Stalled
 
-_BANNER = re.compile(rb"^.*\bLinux version \d", re.MULTILINE)
+#: The first lines of a kernel; a run's guests write to one log, one after the other.
+BANNER = re.compile(rb"^(?:.*\bBooting Linux on .*\n)?.*\bLinux version \d", re.MULTILINE)
 
 #: Printed before the first program starts: all of a splat before it is the kernel's own work.
 INIT = r"Run \S+ as init process"
@@ -47,7 +48,7 @@ def before_init(splats: Sequence[Splat], console: bytes) -> tuple[Splat, ...]:
         splats: of the console, by their offsets.
         console: of one guest after the other.
     """
-    banners = [match.start() for match in _BANNER.finditer(console)]
+    banners = [match.start() for match in BANNER.finditer(console)]
     return tuple(splat for splat in splats if _is_early(splat.offset, banners, console))
 
 

@@ -157,20 +157,21 @@ def select(
     Raises:
         SpecError: if a glob matches nothing, with similar names.
     """
-    patterns = list(globs)
-    for pattern in patterns:
-        if not any(matches(spec.name, pattern) for spec in specs):
+    names = [spec.name for spec in specs]
+    found = [(pattern, matching(names, pattern)) for pattern in globs]
+    for pattern, those in found:
+        if not those:
             raise _no_match(specs, pattern)
-    if not patterns:
+    if not found:
         usual = (spec for spec in specs if not spec.on_request)
         return tuple(spec for spec in usual if set(spec.config) <= set(features))
     chosen: list[tuple[int, ProbeSpec]] = []
     for spec in specs:
-        found = [pattern for pattern in patterns if matches(spec.name, pattern)]
-        options = (option for pattern in found for option in pattern.split()[1:])
-        if found:
+        at = [number for number, (_, those) in enumerate(found) if spec.name in those]
+        options = (option for number in at for option in found[number][0].split()[1:])
+        if at:
             with_options = msgspec.structs.replace(spec, arguments=(*spec.arguments, *options))
-            chosen.append((patterns.index(found[0]), with_options))
+            chosen.append((at[0], with_options))
     return tuple(spec for _, spec in sorted(chosen, key=lambda each: each[0]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -59,13 +59,15 @@ def load(path: Path = _FILE) -> tuple[KnownIssue, ...]:
     probes = tuple(probe.name for probe in catalog.load(sizes=sizes))
     issues: list[KnownIssue] = []
     for entry in table.issue:
-        if problem := _problem(entry, {issue.name for issue in issues}, probes):
+        found = {glob: catalog.matching(probes, glob) for glob in entry.probes}
+        if problem := _problem(entry, {issue.name for issue in issues}, found):
             raise SpecError(f"{path}: {entry.name}: {problem}", hint="correct the known issues")
-        issues.append(_issue(entry, probes))
+        its = frozenset().union(*found.values())
+        issues.append(_issue(entry, tuple(name for name in probes if name in its)))
     return tuple(issues)
 
 
-def _problem(entry: _IssueEntry, others: set[str], probes: Sequence[str]) -> str:
+def _problem(entry: _IssueEntry, others: set[str], found: Mapping[str, Collection[str]]) -> str:
     """Return what is wrong with an entry; empty if nothing is."""
     if entry.name in others:
         return "another issue has this name"
@@ -75,12 +77,12 @@ def _problem(entry: _IssueEntry, others: set[str], probes: Sequence[str]) -> str
         return "`test` and `reason` belong together"
     if (entry.fix is None) == (entry.report is None):
         return "it has neither `fix` nor `report`, or both"
-    return next(_wrong_parts(entry, probes), "")
+    return next(_wrong_parts(entry, found), "")
 
 
-def _wrong_parts(entry: _IssueEntry, probes: Sequence[str]) -> Iterator[str]:
+def _wrong_parts(entry: _IssueEntry, found: Mapping[str, Collection[str]]) -> Iterator[str]:
     for glob in entry.probes:
-        if not catalog.matching(probes, glob):
+        if not found[glob]:
             yield f"{glob!r} matches no probe"
     for pattern in (entry.test, entry.reason, *entry.besides):
         try:
@@ -93,10 +95,9 @@ def _wrong_parts(entry: _IssueEntry, probes: Sequence[str]) -> Iterator[str]:
             yield f"{', '.join(versions)} has two versions of one line"
 
 
-def _issue(entry: _IssueEntry, probes: Sequence[str]) -> KnownIssue:
-    its = frozenset().union(*(catalog.matching(probes, glob) for glob in entry.probes))
+def _issue(entry: _IssueEntry, probes: tuple[str, ...]) -> KnownIssue:
     fields = msgspec.structs.asdict(entry) | {
-        "probes": tuple(name for name in probes if name in its),
+        "probes": probes,
         "fix": entry.fix or "",
         "report": entry.report or "",
     }

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,11 +31,6 @@ from harness.records.probe import (
 )
 from harness.records.run import RunRecord
 from harness.store import rundir
-
-#: The first lines of a kernel; a run's guests write to one log, one after the other.
-_BANNER = re.compile(
-    rb"^(?:[^\n]*\bBooting Linux on [^\n]*\n)?[^\n]*\bLinux version \d", re.MULTILINE
-)
 
 
 def issues_of(kernel: KernelSummary | None) -> tuple[KnownIssue, ...]:
@@ -256,5 +250,5 @@ def _console_slice(
 
 def _guest_end(console: bytes, start: int) -> int:
     """Return where the guest that wrote at ``start`` ends: at the next one's banner."""
-    banner = _BANNER.search(console, start)
+    banner = machine.BANNER.search(console, start)
     return banner.start() if banner else len(console)
