@@ -118,19 +118,18 @@ def postcopy(  # noqa: PLR0913 - one for each option
     if not run_dirs:
         given = {"--threads": threads, "--readers": readers, "--uffds": uffds}
         words = [word for name, n in given.items() if n for word in (name, str(n))]
-        again = studies.timed_probes(words)
-        rows = (studies.probes(words), *(again[:: 1 if i % 2 else -1] for i in range(rounds - 1)))
-        run_dirs = _run(rows, runs_dir, timeout, **options)
+        run_dirs = _run(studies.rounds(rounds, words), runs_dir, timeout, **options)
     link = LinkModel(round_trip_us=round_trip, gbit=gbit)
     found = [studies.read(run_dir, link) for run_dir in run_dirs]
+    first = found[0]
     if svg is not None:
-        drawn = drawing.amplification(found[0])
+        drawn = drawing.amplification(first)
         if not drawn:
-            raise UserError(f"{found[0].run_dir}: the study has no figures to draw")
+            raise UserError(f"{first.run_dir}: the study has no figures to draw")
         atomic_write(svg, drawn)
     if len(found) == 1:
-        show(found[0], report.lines(found[0]), as_json=as_json)
-        return found[0].exit_code
+        show(first, report.lines(first), as_json=as_json)
+        return first.exit_code
     all_of_them = several.combine(found)
     show(all_of_them, report.rounds(all_of_them), as_json=as_json)
     return all_of_them.exit_code

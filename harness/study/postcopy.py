@@ -66,11 +66,19 @@ def probes(options: Sequence[str] = ()) -> tuple[str, ...]:
     Args:
         options: for those of post-copy, such as ``--uffds 2``; they follow the name.
     """
-    return (*timed_probes(options), *_family(_RECLAIMED), *_family(_FRAGMENTED))
+    return (*_timed(options), *_family(_RECLAIMED), *_family(_FRAGMENTED))
 
 
-def timed_probes(options: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return those that measure times; arguments are those of `probes`."""
+def rounds(count: int, options: Sequence[str] = ()) -> tuple[tuple[str, ...], ...]:
+    """Return the probes of each of several runs, in the order that they run in.
+
+    The first is `probes`. The others measure times only, in one order and the other in turn.
+    """
+    there, back = _timed(options), _timed(options)[::-1]
+    return (probes(options), *(there if number % 2 else back for number in range(count - 1)))
+
+
+def _timed(options: Sequence[str]) -> tuple[str, ...]:
     postcopy = (" ".join((name, *options)) for name in _family(_POSTCOPY))
     return (*_family(_PRECOPY), *postcopy)
 

@@ -29,27 +29,29 @@ def combine(studies: Sequence[PostcopyStudy]) -> PostcopyRounds:
     first = next(split, None) or (studies[0].rows[0] if studies[0].rows else None)
     reference = report.backing(first, studies[0]) if first is not None else ""
     times = {key: tuple(each[key] for each in medians) for key in common}
-    compared = sum(memory != reference and (reference, way) in times for memory, way in times)
-    level = SIGNIFICANCE / max(1, compared)
-    bad = next((each for each in studies if each.exit_code), None)
-    differs = "" if bad is not None else next(_differing(studies), "")
-    verdict, reason, code = (
-        (bad.verdict, f"{bad.run_dir}: {bad.reason}", bad.exit_code)
-        if bad is not None
-        else ("FAIL", differs, 1)
-        if differs
-        else ("PASS", f"{len(studies)} runs, their counts agree", 0)
-    )
+    compared = tuple(_compared(key, times, reference) for key in times)
+    level = SIGNIFICANCE / max(1, sum(each.p is not None for each in compared))
+    verdict, reason, code = _verdict(studies)
     return PostcopyRounds(
         runs=tuple(studies),
         reference=reference,
-        times=tuple(_compared(key, times, reference) for key in times),
+        times=compared,
         level=level,
         rounds_needed=repeats_needed(level),
         verdict=verdict,
         reason=reason,
         exit_code=code,
     )
+
+
+def _verdict(studies: Sequence[PostcopyStudy]) -> tuple[str, str, int]:
+    """Return verdict, reason and exit code."""
+    for study in studies:
+        if study.exit_code:
+            return study.verdict, f"{study.run_dir}: {study.reason}", study.exit_code
+    for difference in _differing(studies):
+        return "FAIL", difference, 1
+    return "PASS", f"{len(studies)} runs, their counts agree", 0
 
 
 def _medians(study: PostcopyStudy) -> dict[_Key, int]:

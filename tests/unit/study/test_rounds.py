@@ -10,7 +10,7 @@ import pytest
 from harness.records.machine import AccelChoice
 from harness.records.study import PostcopyRounds, PostcopyStudy
 from harness.report import study as report
-from harness.study import rounds
+from harness.study import postcopy, rounds
 from tests.unit.study.test_postcopy import FIGURES, TRACKED, of_all
 
 WHOLE = FIGURES.replace("split", "huge").replace("unit=4096", "unit=8192")
@@ -30,6 +30,16 @@ def run(split: int, whole: int, *, figures: str = FIGURES, **fields: Any) -> Pos
 
 def five(**fields: Any) -> PostcopyRounds:
     return rounds.combine([run(100 + i, 200 + i, **fields) for i in range(5)])
+
+
+def test_rounds_after_the_first_measure_times_in_one_order_and_the_other() -> None:
+    first, back, there = postcopy.rounds(3, ["--uffds", "2"])
+    assert first == postcopy.probes(["--uffds", "2"])
+    assert first[: len(there)] == there == back[::-1]
+    assert {name.partition(" ")[0] for name in set(first) - set(there)} == {
+        "baseline/reclaimed",
+        "baseline/fragmented",
+    }
 
 
 def test_times_are_compared_run_by_run_with_those_of_split_memory() -> None:
