@@ -45,24 +45,6 @@ static void *call_remove(void *unused)
 	return NULL;
 }
 
-static struct uffd_msg event_of(void *(*call)(void *), void *argument, unsigned int event)
-{
-	struct uffd_msg message;
-	pthread_t thread;
-
-	assert_error(pthread_create(&thread, NULL, call, argument), 0);
-	message = uffd_next_event(uffd, event);
-	pthread_join(thread, NULL);
-	return message;
-}
-
-static void assert_range(uint64_t start, uint64_t end)
-{
-	assert_that(start == (uintptr_t)primary && end == start + huge_size(),
-		    "the event's range is %#llx to %#llx, expected %p and one huge page",
-		    (unsigned long long)start, (unsigned long long)end, primary);
-}
-
 static void check_page(void)
 {
 	check_pages(primary, 0, 1, FILLING);
@@ -108,14 +90,8 @@ static void remap_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_REMAP, 0, &uffd);
 	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	message = event_of(call_mremap, to, UFFD_EVENT_REMAP);
-	assert_that(message.arg.remap.from == (uintptr_t)primary &&
-		    message.arg.remap.to == (uintptr_t)to && message.arg.remap.len == huge_size(),
-		    "UFFD_EVENT_REMAP from %#llx to %#llx of %s, expected %p to %p of %s",
-		    (unsigned long long)message.arg.remap.from,
-		    (unsigned long long)message.arg.remap.to,
-		    size_text((int64_t)message.arg.remap.len), primary, to,
-		    size_text((int64_t)huge_size()));
+	message = uffd_event_of(uffd, UFFD_EVENT_REMAP, call_mremap, to);
+	assert_event_remap(&message, primary, to, huge_size());
 	assert_mapped(to, 0, 0, BASE_PAGE);
 	touch_start(&touch, to + 5 * BASE_PAGE, TOUCH_READ);
 	assert_fault(uffd, to + 5 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_MINOR);
@@ -129,8 +105,8 @@ static void unmap_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_UNMAP, 0, &uffd);
 	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	message = event_of(call_munmap, NULL, UFFD_EVENT_UNMAP);
-	assert_range(message.arg.remove.start, message.arg.remove.end);
+	message = uffd_event_of(uffd, UFFD_EVENT_UNMAP, call_munmap, NULL);
+	assert_event_range(&message, primary, huge_size());
 	assert_signal(primary + 3 * BASE_PAGE, TOUCH_READ, SIGSEGV);
 }
 
@@ -140,8 +116,8 @@ static void dontneed_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_REMOVE, 0, &uffd);
 	assert_continue(uffd, primary + 3 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
-	message = event_of(call_dontneed, NULL, UFFD_EVENT_REMOVE);
-	assert_range(message.arg.remove.start, message.arg.remove.end);
+	message = uffd_event_of(uffd, UFFD_EVENT_REMOVE, call_dontneed, NULL);
+	assert_event_range(&message, primary, huge_size());
 	assert_mapped(primary, 0, 0, 0);
 	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
 	check_pages(primary, 0, 1, FILLING);
@@ -153,8 +129,8 @@ static void remove_event(void)
 
 	primary = map_split(fd, UFFD_FEATURE_EVENT_REMOVE, 0, &uffd);
 	assert_continue(uffd, primary, BASE_PAGE, 0, BASE_PAGE);
-	message = event_of(call_remove, NULL, UFFD_EVENT_REMOVE);
-	assert_range(message.arg.remove.start, message.arg.remove.end);
+	message = uffd_event_of(uffd, UFFD_EVENT_REMOVE, call_remove, NULL);
+	assert_event_range(&message, primary, huge_size());
 	assert_continue(uffd, primary, BASE_PAGE, EFAULT, -EFAULT);
 }
 

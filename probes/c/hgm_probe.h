@@ -473,6 +473,14 @@ void assert_fault(int uffd, const char *address, uint64_t flags);
 /* The next message, which must be of this event; fails the test if none comes in EVENT_MS. */
 struct uffd_msg uffd_next_event(int uffd, unsigned int event);
 
+/* The event of CALL, which a thread makes: it returns when the event was read. */
+struct uffd_msg uffd_event_of(int uffd, unsigned int event, void *(*call)(void *), void *argument);
+
+/* Fails the test unless a REMOVE or UNMAP event has this range, or a REMAP event these places. */
+void assert_event_range(const struct uffd_msg *message, const char *start, size_t length);
+void assert_event_remap(const struct uffd_msg *message, const char *from, const char *to,
+			size_t length);
+
 /* Fails the test if there is a fault message. */
 void assert_no_fault(int uffd);
 
@@ -638,7 +646,8 @@ void assert_resident(void *start, size_t count, size_t want);
 
 /*
  * Memory that migrates: --backing huge (hugetlb), split (the same, split by its user),
- * shmem, shmem-thp, shmem-thp-mlock, thp (anonymous). It has WORKLOAD_BYTES, or PARTS huge pages where that is more.
+ * shmem, shmem-thp, shmem-thp-mlock, thp (anonymous). It has WORKLOAD_BYTES, or PARTS huge pages
+ * where that is more.
  */
 enum backing {
 	BACKING_HUGE, BACKING_SPLIT, BACKING_SHMEM, BACKING_THP, BACKING_THP_LOCKED,
@@ -650,7 +659,8 @@ enum backing {
 #define BACKING_NAMES "huge|split|shmem|shmem-thp|shmem-thp-mlock|thp"
 #define BACKING_ARGUMENT                                                        \
 	{ "--backing", BACKING_NAMES,                                           \
-	  "the memory: huge pages, moved whole or split; shmem, of base or of transparent huge pages; anonymous" }
+	  "the memory: huge pages, moved whole or split; shmem, of base or of transparent huge "    \
+	  "pages; anonymous" }
 enum backing backing_of(int argc, char **argv);
 /*
  * What the probes of a workload have in common: all but the tests, their options, their setup and
@@ -666,7 +676,7 @@ size_t backing_length(enum backing backing); /* bytes */
 /*
  * A file with all of its pages allocated, into FD, and a mapping of it; and a further
  * mapping, of which nothing is mapped yet. Skips where there are no transparent huge pages.
- * Anonymous memory has no file, and each mapping is memory of its own.
+ * Anonymous memory is not of a file: mappings do not share it.
  */
 char *backing_make(enum backing backing, int *fd);
 char *backing_map(enum backing backing, int fd);
@@ -819,6 +829,9 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define uffd_next_fault(...) FROM_HERE(uffd_next_fault(__VA_ARGS__))
 #define assert_fault(...) FROM_HERE(assert_fault(__VA_ARGS__))
 #define uffd_next_event(...) FROM_HERE(uffd_next_event(__VA_ARGS__))
+#define uffd_event_of(...) FROM_HERE(uffd_event_of(__VA_ARGS__))
+#define assert_event_range(...) FROM_HERE(assert_event_range(__VA_ARGS__))
+#define assert_event_remap(...) FROM_HERE(assert_event_remap(__VA_ARGS__))
 #define assert_no_fault(...) FROM_HERE(assert_no_fault(__VA_ARGS__))
 #define touch_start(...) FROM_HERE(touch_start(__VA_ARGS__))
 #define touch_end(...) FROM_HERE(touch_end(__VA_ARGS__))
@@ -840,6 +853,7 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define with_pools(...) FROM_HERE(with_pools(__VA_ARGS__))
 #define pagemap_read(...) FROM_HERE(pagemap_read(__VA_ARGS__))
 #define pagemap_entry(...) FROM_HERE(pagemap_entry(__VA_ARGS__))
+#define scan_try(...) FROM_HERE(scan_try(__VA_ARGS__))
 #define scan_pages(...) FROM_HERE(scan_pages(__VA_ARGS__))
 #define assert_regions(...) FROM_HERE(assert_regions(__VA_ARGS__))
 #define assert_region(...) FROM_HERE(assert_region(__VA_ARGS__))

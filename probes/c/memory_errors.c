@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A memory error in one base page of shmem, of anonymous memory and of a transparent huge
- * page: that page alone is lost, wherever it is mapped, it is counted once, and nobody reads
- * zeros in its place. Huge pages of hugetlb are in error_counters.c.
+ * page: that page alone is lost, wherever it is mapped, it is counted once, and does not read
+ * as zeros. Huge pages of hugetlb are in error_counters.c.
  */
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -120,7 +120,7 @@ static void everywhere(void)
 
 /*
  * The frame stays out of use until it is unpoisoned. A hole in the file leaves the entries of
- * mappings that had the bad page: they go on to be SIGBUS, new ones do not.
+ * mappings that had the bad page: they still raise SIGBUS, new mappings do not.
  */
 static void until_it_is_gone(void)
 {
@@ -173,7 +173,7 @@ int main(int argc, char **argv)
 		{ "a memory error is counted once, and costs one base page", counted_once },
 		{ "a page with a memory error is lost in each process, mapping and file that has it",
 		  lost_everywhere },
-		{ "what takes the place of a page with a memory error is sound, and unpoison-pfn undoes it",
+		{ "a page that replaces one with a memory error is usable, and unpoison-pfn clears the error",
 		  sound_again },
 	};
 

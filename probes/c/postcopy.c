@@ -3,7 +3,7 @@
  * Post-copy: a socket is the link to a source process, and the destination's threads
  * touch memory that has not arrived. A handler fetches a unit, a huge page or a base
  * page, writes it through an alias, and answers the minor fault by UFFDIO_CONTINUE.
- * Anonymous memory has no alias: its faults are missing ones, answered by UFFDIO_COPY.
+ * Anonymous memory cannot have an alias: UFFDIO_COPY answers its faults, which are missing ones.
  * Every unit must move once and arrive unchanged. Each userfaultfd has a part of the memory.
  */
 #include <poll.h>
@@ -31,7 +31,6 @@ static enum backing backing;
 static size_t length, pages, unit;
 static int file;
 static char *primary, *alias; /* of anonymous memory ALIAS is a copy */
-static const char *answer = "UFFDIO_CONTINUE";
 static int ends[2];
 static size_t threads, readers, uffds; /* that touch; of each userfaultfd; parts of the memory */
 static struct part {
@@ -76,9 +75,7 @@ static void make_memory(void)
 	length = backing_length(backing);
 	unit = backing == BACKING_HUGE ? huge_size() : BASE_PAGE;
 	pages = length / BASE_PAGE;
-	if (backing == BACKING_ANONYMOUS)
-		answer = "UFFDIO_COPY";
-	else
+	if (backing != BACKING_ANONYMOUS)
 		alias = backing_make(backing, &file);
 }
 
@@ -441,7 +438,8 @@ static void migrate(enum access access, bool push_too)
 	assert_that(moved == (push_too ? arrived_bytes() : touched_units() * unit),
 		    "%zu bytes moved, expected %zu", moved,
 		    push_too ? arrived_bytes() : touched_units() * unit);
-	assert_that(again == 0, "%zu units faulted again after %s had mapped them", again, answer);
+	assert_that(again == 0, "%zu units faulted again after %s had mapped them", again,
+		    backing == BACKING_ANONYMOUS ? "UFFDIO_COPY" : "UFFDIO_CONTINUE");
 	assert_present(primary, pages, moved / BASE_PAGE);
 	for (size_t i = 0; i < uffds; i++)
 		assert_no_fault(parts[i].uffd);

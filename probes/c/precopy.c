@@ -312,7 +312,7 @@ static void check_all_reported(size_t round)
 			    round, page);
 }
 
-/* Anonymous memory has no alias: what stops reads is lifted meanwhile, while no thread writes. */
+/* Without an alias, protection that stops reads is lifted meanwhile; no thread writes then. */
 static void read_source(size_t page, char *to)
 {
 	char *from = alias + page * BASE_PAGE;

@@ -37,7 +37,7 @@ static void assert_mapped_pages(char *start, size_t pages)
 		    size_text(status_bytes("HugetlbPages")), size_text((int64_t)bytes));
 }
 
-/* And so must it. */
+/* The same, and mincore() as well. */
 static void assert_views(char *start, size_t pages)
 {
 	assert_mapped_pages(start, pages);

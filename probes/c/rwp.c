@@ -246,14 +246,11 @@ static void mremap_unseen(void)
 
 static void mremap_inherits(void)
 {
-	pthread_t thread;
 	char *to;
 
 	map_protected(UFFD_FEATURE_EVENT_REMAP);
 	to = memory_map(kind, fd, UNITS);
-	assert_error(pthread_create(&thread, NULL, move_mapping, to), 0);
-	uffd_next_event(uffd, UFFD_EVENT_REMAP);
-	pthread_join(thread, NULL);
+	uffd_event_of(uffd, UFFD_EVENT_REMAP, move_mapping, to);
 	start = to;
 	check_trapped(uffd, 0);
 	check_trapped(uffd, 1);

@@ -35,66 +35,55 @@ static void map_registered(uint64_t features)
 	uffd = uffd_open(features);
 	uffd_register(uffd, start, UNITS * unit(), UFFDIO_REGISTER_MODE_MISSING);
 	source = map_anonymous(UNITS * unit(), 0);
-	for (size_t i = 0; i < UNITS; i++)
-		fill_pages(source + i * unit(), 0, 1, FILLING);
+	memory_fill(kind, source, UNITS, FILLING);
 	assert_result(uffd_copy(uffd, start, source, 2 * unit()), 0, (int64_t)(2 * unit()));
 }
 
-static struct call {
-	void (*run)(void);
+/* Threads for the system calls. */
+struct range {
 	size_t first, count;
-	char *to;
-} call;
+};
 
-static void run_munmap(void)
+static void *call_munmap(void *argument)
 {
-	unmap(at(call.first), call.count * unit());
-}
+	const struct range *range = argument;
 
-static void run_dontneed(void)
-{
-	assert_error(advise(at(call.first), call.count * unit(), MADV_DONTNEED), 0);
-}
-
-static void run_remove(void)
-{
-	assert_error(advise(at(call.first), call.count * unit(), MADV_REMOVE), 0);
-}
-
-static void run_mremap(void)
-{
-	void *moved = mremap(start, UNITS * unit(), UNITS * unit(), MREMAP_MAYMOVE | MREMAP_FIXED,
-			     call.to);
-
-	assert_that(moved == call.to, "mremap: %s", error_name(errno));
-}
-
-static void *run_call(void *unused)
-{
-	(void)unused;
-	call.run();
+	unmap(at(range->first), range->count * unit());
 	return NULL;
 }
 
-static struct uffd_msg event_of(struct call which, unsigned int event)
+static void *call_dontneed(void *argument)
 {
-	struct uffd_msg message;
-	pthread_t thread;
+	const struct range *range = argument;
 
-	call = which;
-	assert_error(pthread_create(&thread, NULL, run_call, NULL), 0);
-	message = uffd_next_event(uffd, event);
-	pthread_join(thread, NULL);
-	return message;
+	assert_error(advise(at(range->first), range->count * unit(), MADV_DONTNEED), 0);
+	return NULL;
 }
 
-static void assert_event_range(const struct uffd_msg *message, size_t first, size_t count)
+static void *call_remove(void *argument)
 {
-	uint64_t from = message->arg.remove.start, to = message->arg.remove.end;
+	const struct range *range = argument;
 
-	assert_that(from == (uintptr_t)at(first) && to == (uintptr_t)at(first + count),
-		    "the event's range is %#llx to %#llx, expected %p to %p",
-		    (unsigned long long)from, (unsigned long long)to, at(first), at(first + count));
+	assert_error(advise(at(range->first), range->count * unit(), MADV_REMOVE), 0);
+	return NULL;
+}
+
+static void *call_mremap(void *to)
+{
+	void *moved = mremap(start, UNITS * unit(), UNITS * unit(), MREMAP_MAYMOVE | MREMAP_FIXED,
+			     to);
+
+	assert_that(moved == to, "mremap: %s", error_name(errno));
+	return NULL;
+}
+
+/* Makes the call for a range of units; its event must have that range. */
+static void check_event(void *(*call)(void *), size_t first, size_t count, unsigned int event)
+{
+	struct range range = { first, count };
+	struct uffd_msg message = uffd_event_of(uffd, event, call, &range);
+
+	assert_event_range(&message, at(first), count * unit());
 }
 
 /* An access to a hole is reported to this userfaultfd, and ended by it. */
@@ -111,11 +100,8 @@ static void assert_reported(int reporting, char *hole)
 
 static void unmapped(void)
 {
-	struct uffd_msg message;
-
 	map_registered(UFFD_FEATURE_EVENT_UNMAP);
-	message = event_of((struct call){ run_munmap, 1, 2, NULL }, UFFD_EVENT_UNMAP);
-	assert_event_range(&message, 1, 2);
+	check_event(call_munmap, 1, 2, UFFD_EVENT_UNMAP);
 	assert_signal(at(1), TOUCH_READ, SIGSEGV);
 	check_pages(at(0), 0, 1, FILLING);
 	assert_result(uffd_copy(uffd, at(2), source, unit()), ENOENT, -ENOENT);
@@ -125,11 +111,8 @@ static void unmapped(void)
 /* What was dropped of a file is still there; of memory without one it is missing. */
 static void dropped(void)
 {
-	struct uffd_msg message;
-
 	map_registered(UFFD_FEATURE_EVENT_REMOVE);
-	message = event_of((struct call){ run_dontneed, 1, 1, NULL }, UFFD_EVENT_REMOVE);
-	assert_event_range(&message, 1, 1);
+	check_event(call_dontneed, 1, 1, UFFD_EVENT_REMOVE);
 	assert_present(at(1), 1, 0);
 	check_pages(at(0), 0, 1, FILLING);
 	if (fd < 0)
@@ -141,13 +124,10 @@ static void dropped(void)
 
 static void removed(void)
 {
-	struct uffd_msg message;
-
 	if (kind == ANONYMOUS)
 		probe_skip("anonymous memory has no file");
 	map_registered(UFFD_FEATURE_EVENT_REMOVE);
-	message = event_of((struct call){ run_remove, 1, 1, NULL }, UFFD_EVENT_REMOVE);
-	assert_event_range(&message, 1, 1);
+	check_event(call_remove, 1, 1, UFFD_EVENT_REMOVE);
 	check_pages(at(0), 0, 1, FILLING);
 	assert_reported(uffd, at(1));
 	assert_no_fault(uffd);
@@ -156,29 +136,25 @@ static void removed(void)
 static void moved(void)
 {
 	struct uffd_msg message;
+	char *to;
 
 	map_registered(UFFD_FEATURE_EVENT_REMAP);
-	call.to = reserve_area(UNITS * unit(), unit());
-	message = event_of((struct call){ run_mremap, 0, UNITS, call.to }, UFFD_EVENT_REMAP);
-	assert_that(message.arg.remap.from == (uintptr_t)start &&
-		    message.arg.remap.to == (uintptr_t)call.to &&
-		    message.arg.remap.len == UNITS * unit(),
-		    "UFFD_EVENT_REMAP from %#llx to %#llx of %s, expected %p to %p of %s",
-		    (unsigned long long)message.arg.remap.from,
-		    (unsigned long long)message.arg.remap.to,
-		    size_text((int64_t)message.arg.remap.len), start, call.to,
-		    size_text((int64_t)(UNITS * unit())));
-	start = call.to;
+	to = reserve_area(UNITS * unit(), unit());
+	message = uffd_event_of(uffd, UFFD_EVENT_REMAP, call_mremap, to);
+	assert_event_remap(&message, start, to, UNITS * unit());
+	start = to;
 	check_pages(at(1), 0, 1, FILLING);
 	assert_reported(uffd, at(2));
 }
 
 static void moved_without_event(void)
 {
+	char *to;
+
 	map_registered(0);
-	call.to = reserve_area(UNITS * unit(), unit());
-	run_mremap();
-	start = call.to;
+	to = reserve_area(UNITS * unit(), unit());
+	call_mremap(to);
+	start = to;
 	check_pages(at(1), 0, 1, FILLING);
 	check_zero(at(2), 0, 1);
 	assert_result(uffd_copy(uffd, at(3), source, unit()), ENOENT, -ENOENT);
@@ -191,23 +167,24 @@ static void child_reads(void)
 	check_pages(at(2), 0, 1, FILLING);
 }
 
-static void run_fork(void)
+static void *call_fork(void *unused)
 {
+	(void)unused;
 	child_end(child_start(child_reads)); /* PR_SET_PDEATHSIG is per thread */
+	return NULL;
 }
 
 static void forked(void)
 {
 	pthread_t thread;
-	int childs;
+	int child_uffd;
 
 	map_registered(UFFD_FEATURE_EVENT_FORK);
-	call.run = run_fork;
-	assert_error(pthread_create(&thread, NULL, run_call, NULL), 0);
-	childs = (int)uffd_next_event(uffd, UFFD_EVENT_FORK).arg.fork.ufd;
+	assert_error(pthread_create(&thread, NULL, call_fork, NULL), 0);
+	child_uffd = (int)uffd_next_event(uffd, UFFD_EVENT_FORK).arg.fork.ufd;
 	/* The child's fault is reported to the child's userfaultfd. */
-	assert_fault(childs, at(2), 0);
-	assert_result(uffd_copy(childs, at(2), source, unit()), 0, (int64_t)unit());
+	assert_fault(child_uffd, at(2), 0);
+	assert_result(uffd_copy(child_uffd, at(2), source, unit()), 0, (int64_t)unit());
 	pthread_join(thread, NULL);
 	assert_present(at(2), 1, 0);
 	assert_reported(uffd, at(3));

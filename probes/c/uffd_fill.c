@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * UFFDIO_COPY, UFFDIO_ZEROPAGE and UFFDIO_CONTINUE of ranges, on each memory that takes them:
+ * UFFDIO_COPY, UFFDIO_ZEROPAGE and UFFDIO_CONTINUE of ranges of hugetlb, shmem, anonymous memory:
  * what is filled when a range meets a page, a hole in its source, the end of its mapping or of
  * its file, and what the result field says of it.
  */
@@ -39,8 +39,7 @@ static char *from(size_t number)
 static void make_source(void)
 {
 	source = map_anonymous(UNITS * unit(), 0);
-	for (size_t i = 0; i < UNITS; i++)
-		fill_pages(from(i), 0, 1, NEW);
+	memory_fill(kind, source, UNITS, NEW);
 }
 
 static void map_registered(uint64_t features, uint64_t mode)
@@ -152,7 +151,7 @@ static void wakes_nobody(void)
 	assert_fault(uffd, at(0), 0);
 	assert_result(uffd_copy_mode(uffd, at(0), from(0), unit(), UFFDIO_COPY_MODE_DONTWAKE), 0,
 		      (int64_t)unit());
-	assert_that(touch_is_blocked(&touch), "the read went on, nobody woke it");
+	assert_that(touch_is_blocked(&touch), "UFFDIO_COPY with MODE_DONTWAKE woke the reader");
 	assert_error(uffd_wake(uffd, at(0), unit()), 0);
 	touch_end(&touch);
 }
@@ -210,8 +209,7 @@ static void continues_what_the_file_has(void)
 	other = memory_map(kind, fd, UNITS);
 	/* A large folio of shmem would fill the hole as well. */
 	madvise(other, UNITS * unit(), MADV_NOHUGEPAGE);
-	for (size_t i = 0; i < 3; i++)
-		fill_pages(other + i * unit(), 0, 1, OLD);
+	memory_fill(kind, other, 3, OLD);
 	assert_continue(uffd, at(1), unit(), 0, (int64_t)unit());
 	assert_continue(uffd, at(0), 3 * unit(), EAGAIN, (int64_t)unit());
 	assert_continue(uffd, at(1), unit(), EEXIST, -EEXIST);
@@ -271,7 +269,7 @@ int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
 		{ "UFFDIO_COPY of a range ends a missing fault in it and fills all of it", fills_in_place },
-		{ "UFFDIO_COPY stops before a page that is there, and is EEXIST at it",
+		{ "UFFDIO_COPY stops before a page that is there, and is EEXIST for that page",
 		  stops_before_a_page },
 		{ "UFFDIO_COPY stops where its source ends, and is EFAULT beyond",
 		  stops_where_the_source_ends },
@@ -280,7 +278,8 @@ int main(int argc, char **argv)
 		{ "UFFDIO_COPY of two mappings is ENOENT, to a read-only one it works",
 		  not_across_mappings },
 		{ "UFFDIO_COPY with MODE_DONTWAKE fills the page, and UFFDIO_WAKE wakes", wakes_nobody },
-		{ "UFFDIO_UNREGISTER lets a reader that waits have the hole", ends_with_registration },
+		{ "UFFDIO_UNREGISTER wakes a waiting reader, which then reads zeros",
+		  ends_with_registration },
 		{ "UFFDIO_ZEROPAGE fills holes with zeros, and stops before a page", zero_pages },
 		{ "UFFDIO_CONTINUE maps what the file has, and stops before holes and pages",
 		  continues_what_the_file_has },

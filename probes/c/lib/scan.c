@@ -18,7 +18,7 @@ int scan_try(char *start, size_t length, uint64_t flags, struct scan_masks masks
 	     struct scan_limits limits, struct scan_region *regions, char **walk_end)
 {
 	struct scan_request request = {
-		.size = sizeof(request), .flags = flags & ~SCAN_WITHOUT_REGIONS,
+		.size = sizeof(request), .flags = flags,
 		.start = (uintptr_t)start, .end = (uintptr_t)start + length,
 		.regions = (uintptr_t)regions, .region_count = limits.regions,
 		.max_pages = limits.pages, .inverted = masks.inverted, .mask = masks.all_of,
@@ -42,11 +42,13 @@ struct scan scan_pages(char *start, size_t length, uint64_t flags, uint64_t cate
 	struct scan_masks masks = { .all_of = category, .returned = category };
 	struct scan scan;
 	struct scan_limits limits = { .pages = max_pages, .regions = COUNT_OF(scan.regions) };
-	bool wants = !(flags & SCAN_WITHOUT_REGIONS);
+	struct scan_region *regions = scan.regions;
 
-	if (!wants)
+	if (flags & SCAN_WITHOUT_REGIONS) {
 		limits.regions = 0;
-	scan.count = scan_try(start, length, flags, masks, limits, wants ? scan.regions : NULL,
+		regions = NULL;
+	}
+	scan.count = scan_try(start, length, flags & ~SCAN_WITHOUT_REGIONS, masks, limits, regions,
 			      &scan.walk_end);
 	assert_that(scan.count >= 0, "PAGEMAP_SCAN: %s", error_name(-scan.count));
 	return scan;

@@ -257,6 +257,38 @@ struct uffd_msg uffd_next_event(int uffd, unsigned int event)
 	return message;
 }
 
+struct uffd_msg uffd_event_of(int uffd, unsigned int event, void *(*call)(void *), void *argument)
+{
+	struct uffd_msg message;
+	pthread_t thread;
+
+	assert_error(pthread_create(&thread, NULL, call, argument), 0);
+	message = uffd_next_event(uffd, event);
+	pthread_join(thread, NULL);
+	return message;
+}
+
+void assert_event_range(const struct uffd_msg *message, const char *start, size_t length)
+{
+	uint64_t from = message->arg.remove.start, to = message->arg.remove.end;
+
+	assert_that(from == (uintptr_t)start && to == from + length,
+		    "the event's range is %#llx to %#llx, expected %p to %p",
+		    (unsigned long long)from, (unsigned long long)to, start, start + length);
+}
+
+void assert_event_remap(const struct uffd_msg *message, const char *from, const char *to,
+			size_t length)
+{
+	assert_that(message->arg.remap.from == (uintptr_t)from &&
+		    message->arg.remap.to == (uintptr_t)to && message->arg.remap.len == length,
+		    "UFFD_EVENT_REMAP from %#llx to %#llx of %s, expected %p to %p of %s",
+		    (unsigned long long)message->arg.remap.from,
+		    (unsigned long long)message->arg.remap.to,
+		    size_text((int64_t)message->arg.remap.len), from, to,
+		    size_text((int64_t)length));
+}
+
 static bool read_fault(int uffd, struct uffd_fault *fault)
 {
 	struct uffd_msg message;
