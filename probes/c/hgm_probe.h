@@ -493,10 +493,13 @@ struct touch {
 	volatile uint64_t *address;
 	enum touch_kind kind;
 	uint64_t value;
+	volatile pid_t tid; /* 0 before it runs */
 	int done;	/* eventfd */
 };
 
 void touch_start(struct touch *touch, void *address, enum touch_kind kind);
+
+/* Whether the access is held up, once the thread has either gone to sleep or is done. */
 bool touch_is_blocked(const struct touch *touch);
 uint64_t touch_end(struct touch *touch);
 
@@ -562,6 +565,7 @@ void settle_page_tables(void);
 
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (1ULL << 63)
+#define PAGEMAP_SWAP (1ULL << 62)
 #define PAGEMAP_FILE (1ULL << 61)
 #define PAGEMAP_UFFD_WP (1ULL << 57)
 #define PAGEMAP_EXCLUSIVE (1ULL << 56)
@@ -600,6 +604,7 @@ size_t pagemap_protected_count(const void *start, size_t count);
 #define SCAN_WRITTEN (1 << 1)
 #define SCAN_FILE (1 << 2)
 #define SCAN_PRESENT (1 << 3)
+#define SCAN_SWAPPED (1 << 4)
 #define SCAN_ZERO (1 << 5)
 #define SCAN_HUGE (1 << 6)
 #define SCAN_GUARD (1 << 8)

@@ -180,6 +180,7 @@ static void wake(void)
 	assert_fault(uffd, start, 0);
 	assert_error(uffd_wake(uffd, start, huge_size()), 0);
 	assert_fault(uffd, start, 0);
+	assert_that(touch_is_blocked(&touch), "the reader does not wait");
 	assert_result(uffd_copy_mode(uffd, start, source, huge_size(),
 				     UFFDIO_COPY_MODE_DONTWAKE), 0, (int64_t)huge_size());
 	assert_that(touch_is_blocked(&touch), "UFFDIO_COPY with MODE_DONTWAKE woke the reader");

@@ -47,6 +47,7 @@ static void copy_answers(void)
 	assert_fault(uffd, missing_address(primary + 7 * BASE_PAGE), 0);
 	assert_result(uffd_copy(uffd, primary + 7 * BASE_PAGE, from, BASE_PAGE), EINVAL, -EINVAL);
 	assert_that(touch_is_blocked(&touch), "the failed UFFDIO_COPY woke the reader");
+	assert_no_fault(uffd);
 	assert_error(uffd_copy(uffd, primary, from, huge_size()).error, 0);
 	touch_end(&touch);
 	check_pages(primary, 0, 16, FILLING);

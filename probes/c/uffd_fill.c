@@ -149,6 +149,7 @@ static void wakes_nobody(void)
 	map_missing();
 	touch_start(&touch, at(0), TOUCH_READ);
 	assert_fault(uffd, at(0), 0);
+	assert_that(touch_is_blocked(&touch), "the reader does not wait");
 	assert_result(uffd_copy_mode(uffd, at(0), from(0), unit(), UFFDIO_COPY_MODE_DONTWAKE), 0,
 		      (int64_t)unit());
 	assert_that(touch_is_blocked(&touch), "UFFDIO_COPY with MODE_DONTWAKE woke the reader");

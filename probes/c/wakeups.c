@@ -30,9 +30,11 @@ static void own_page_only(void)
 	assert_continue(uffd, primary + 7 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	assert_that(touch_is_blocked(&first) && touch_is_blocked(&second),
 		    "UFFDIO_CONTINUE of page 7 woke a reader of page 5 or 6");
+	assert_no_fault(uffd);
 	assert_continue(uffd, primary + 5 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&first);
 	assert_that(touch_is_blocked(&second), "UFFDIO_CONTINUE of page 5 woke the reader of page 6");
+	assert_no_fault(uffd);
 	assert_continue(uffd, primary + 6 * BASE_PAGE, BASE_PAGE, 0, BASE_PAGE);
 	touch_end(&second);
 	assert_no_fault(uffd);
@@ -59,6 +61,7 @@ static void explicit_wake(void)
 	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 9 * BASE_PAGE;
 
 	hold(&touch, uffd, page);
+	assert_that(touch_is_blocked(&touch), "the reader does not wait");
 	assert_result(uffd_continue_mode(uffd, page, BASE_PAGE, UFFDIO_CONTINUE_MODE_DONTWAKE), 0,
 		      BASE_PAGE);
 	assert_that(touch_is_blocked(&touch), "UFFDIO_CONTINUE_MODE_DONTWAKE woke the reader");

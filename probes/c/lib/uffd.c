@@ -2,6 +2,7 @@
 /* userfaultfd: the handshake, the ioctls, and threads on both sides of a fault. */
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -343,6 +344,7 @@ static void *touch_run(void *argument)
 {
 	struct touch *touch = argument;
 
+	touch->tid = gettid();
 	if (touch->kind == TOUCH_WRITE)
 		*touch->address = touch->value;
 	else
@@ -356,15 +358,44 @@ void touch_start(struct touch *touch, void *address, enum touch_kind kind)
 	touch->address = address;
 	touch->kind = kind;
 	touch->value = 0;
+	touch->tid = 0;
 	touch->done = new_eventfd();
 	assert_error(pthread_create(&touch->thread, NULL, touch_run, touch), 0);
+}
+
+/*
+ * Whether a thread has left its CPU: a fault is queued, and reported, before the thread has
+ * decided to wait for its answer. proc(5): "running" else.
+ */
+static bool is_asleep(pid_t tid)
+{
+	char path[64], first = '-';
+	FILE *file;
+
+	if (!tid)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
+	file = fopen(path, "re");
+	if (!file)
+		return true; /* the kernel cannot tell, or the thread has ended */
+	first = (char)fgetc(file);
+	fclose(file);
+	return first != 'r';
 }
 
 bool touch_is_blocked(const struct touch *touch)
 {
 	struct pollfd waiting = { .fd = touch->done, .events = POLLIN };
 
-	return poll(&waiting, 1, 0) == 0;
+	for (int ms = scaled_ms(EVENT_MS); ms > 0; ms--) {
+		bool asleep = is_asleep(touch->tid);
+
+		if (poll(&waiting, 1, asleep ? 0 : 1) > 0)
+			return false;
+		if (asleep)
+			return true;
+	}
+	return false;
 }
 
 uint64_t touch_end(struct touch *touch)
