@@ -257,9 +257,9 @@ class RunTimes(Record, frozen=True, kw_only=True):
         memory: what it is called.
         pattern: as in `PostcopyFigures`.
         medians: ns, one of each run, in the order they ran.
-        ratio: the median of these by that of the reference; None for that itself.
+        ratio: the median of these by that of the reference; None for that itself and without one.
         p: how likely runs of one distribution are at least so far apart (Mann-Whitney, exact); None
-            for the reference.
+            where `ratio` is.
     """
 
     memory: str
@@ -322,7 +322,8 @@ class PostcopyRounds(Record, frozen=True, kw_only=True):
 
     Attributes:
         runs: in the order they ran.
-        reference: the memory that the others' times are compared with; empty where there is none.
+        reference: the memory that the others' times are compared with; empty where there is none,
+            and of emulated runs.
         times: of each memory and pattern that all runs have.
         level: what `RunTimes.p` must not exceed for a difference to count, as so many are compared.
         rounds_needed: the least runs that can reach it.

@@ -78,7 +78,7 @@ def rounds(found: PostcopyRounds) -> Iterator[str]:
 
 def run_times(found: PostcopyRounds) -> FigureTable:
     """Return the table of the times of several runs; of TCG without a comparison."""
-    compares = found.runs[0].accel == "kvm"
+    compares = bool(found.reference)
     note = "Of each run the median is one observation"
     if compares and len(found.runs) < found.rounds_needed:
         note += (

@@ -18,7 +18,8 @@ _Key = tuple[str, str]
 def combine(studies: Sequence[PostcopyStudy]) -> PostcopyRounds:
     """Return the study of several runs, of which each is one observation.
 
-    The reference is the first memory that is split, else the first of the table.
+    The reference is the first memory that is split, else the first of the table. Emulated runs have
+    none, for their times do not compare.
 
     Args:
         studies: in the order they ran, at least one.
@@ -27,7 +28,9 @@ def combine(studies: Sequence[PostcopyStudy]) -> PostcopyRounds:
     common = [key for key in medians[0] if all(key in each for each in medians)]
     split = (row for row in studies[0].rows if row.figures.backing == "split")
     first = next(split, None) or (studies[0].rows[0] if studies[0].rows else None)
-    reference = report.backing(first, studies[0]) if first is not None else ""
+    reference = ""
+    if first is not None and all(study.accel == "kvm" for study in studies):
+        reference = report.backing(first, studies[0])
     times = {key: tuple(each[key] for each in medians) for key in common}
     compared = tuple(_compared(key, times, reference) for key in times)
     level = SIGNIFICANCE / max(1, sum(each.p is not None for each in compared))
