@@ -2,8 +2,8 @@
 """Write the ``newc`` cpio format, which the kernel unpacks into its first root file system.
 
 Layout: Documentation/driver-api/early-userspace/buffer-format.rst. The kernel reads one archive
-after another, so a run's overlay can follow a cached archive if each begins on a multiple of four
-bytes; `archive` pads its result. Our own, because cpio(1) needs root to put device nodes on a disk
+after another, so a run's overlay can follow a cached archive, as each is a multiple of four bytes
+long. Our own, because cpio(1) needs root to put device nodes on a disk
 first, and no maintained Python library writes the format.
 """
 
@@ -21,14 +21,14 @@ _LONGEST_NAME = 4095
 
 
 def archive(entries: Iterable[Entry]) -> bytes:
-    """Return a whole archive, a multiple of 512 bytes long, with the entries in the given order.
+    """Return a whole archive, a multiple of four bytes long, with the entries in the given order.
 
     Raises:
         ValueError: if a path or a file is longer than the format or the kernel takes.
     """
     parts = [_member(number, entry) for number, entry in enumerate(entries, start=1)]
     parts.append(_member(0, Entry(_TRAILER, 0)))
-    return _padded(b"".join(parts), 512)
+    return b"".join(parts)
 
 
 def _member(inode: int, entry: Entry) -> bytes:

@@ -14,7 +14,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -30,6 +30,7 @@ from harness.errors import (
     GuestPanicked,
     GuestSilent,
     HarnessError,
+    PoolShort,
     QemuError,
     SnapshotError,
     SshUnreachable,
@@ -64,6 +65,7 @@ _END_EVENTS = ("GUEST_PANICKED", "SHUTDOWN")
 
 _INIT_DONE = r"hgm: init done"
 _INIT_SAVED = r"hgm: init: ready to be saved"
+_INIT_KEYS = r"hgm: init: keys|hgm: init done"
 _INIT_LACKS = re.compile(r"^hgm: init: no .*", re.MULTILINE)
 _PANIC = r"Kernel panic - not syncing[^\r\n]*"
 _DRAIN_SECONDS = 5.0
@@ -317,27 +319,31 @@ def booted(
     """
     keys = make_keys()
     with contextlib.ExitStack() as stack:
-        private = stack.enter_context(context.workspace.unfinished("guest"))
         if saved is None:
-            files, resume = _boot_files(request, keys.guest_files(), private), None
+            private = stack.enter_context(context.workspace.unfinished("guest"))
+            files = _boot_files(request, keys.guest_files(), private)
         else:
-            files, resume = _files_to_restore(request, saved, private), _Resume(saved, keys)
+            files = _files_to_restore(request, saved, keys, stack)
             if not mapped:
                 files = _with_memory(
                     files, [memory_file.copy(Path(m), stack) for m in saved.memory]
                 )
-        guest = stack.enter_context(_running(request, files, directory, context, resume))
+        guest = stack.enter_context(_running(request, files, directory, context, saved))
         with _reason_of_loss(guest):
-            _await_init(guest, request, _INIT_DONE, context)
-            if saved is not None:
+            if saved is None:
+                _await_init(guest, request, _INIT_DONE, context)
+                _log_in(guest.qemu, guest.ssh, keys, context.deadline)
+            else:
+                _await_init(guest, request, _INIT_KEYS, context)
                 _require_whole(guest)
-            _log_in(guest.qemu, guest.ssh, keys, context.deadline)
+                _log_in(guest.qemu, guest.ssh, keys, context.deadline)
+                _await_init(guest, request, _INIT_DONE, context)
+                _require_whole(guest)
             if request.machine.hugetlb_cma:
                 pool.fill_from_cma(request.machine, guest.ssh, context.deadline)
             if request.machine.hvo:
                 pool.require_hvo(guest.ssh, context.deadline)
-            guest.pools = pool.read(guest.ssh, context.deadline)
-            pool.require(request.machine.hugepages, guest.pools, guest.console)
+            guest.pools = _pools(guest, request, saved, context.deadline)
             _await_shell(guest.console)
             yield guest
 
@@ -360,10 +366,7 @@ def save(
     """
     with contextlib.ExitStack() as stack:
         private = stack.enter_context(context.workspace.unfinished("guest"))
-        files = replace(
-            _with_memory(_boot_files(request, (), private), memory),
-            files=str(_sparse_file(private / "files", b"")),
-        )
+        files = _with_files(_with_memory(_boot_files(request, (), private), memory), (), stack)
         guest = stack.enter_context(_running(request, files, directory, context))
         with _reason_of_loss(guest):
             _await_init(guest, request, _INIT_SAVED, context)
@@ -378,27 +381,13 @@ def save(
             )
 
 
-@dataclass(frozen=True)
-class _Resume:
-    """How a saved guest goes on: with keys of its own."""
-
-    saved: SavedGuest
-    keys: RunKeys
-
-    def line(self) -> str:
-        """Return the line that init reads: the time, a seed, and both keys."""
-        host_key = "".join(f"\\{byte:03o}" for byte in self.keys.host_private)
-        seed = secrets.token_hex(_SEED_BYTES)
-        return f"{time.time():.6f} {seed} {host_key} {self.keys.client_public}\n"
-
-
 @contextlib.contextmanager
 def _running(
     request: BootRequest,
     files: qemu.BootFiles,
     directory: Path,
     context: Context,
-    resume: _Resume | None = None,
+    saved: SavedGuest | None = None,
 ) -> Iterator[Guest]:
     """Start a guest and yield it while it boots, or goes on from where it was saved."""
     with contextlib.ExitStack() as stack:
@@ -416,17 +405,18 @@ def _running(
                 directory,
                 context.deadline,
                 qemu.Listeners(watch.on_line, died.set, watch.on_event),
-                history=resume.saved.console if resume else b"",
+                history=saved.console if saved else b"",
             )
         )
         request.started(machine.process)
-        if resume is not None:
+        if saved is not None:
             limit = context.deadline.within(_SAVE_SECONDS, "restoring the guest")
-            machine.load(resume.saved.devices, limit)
+            machine.load(saved.devices, limit)
         threads = _threads(machine.qmp, context.deadline)
         machine.resume(context.deadline)
-        if resume is not None:
-            machine.console.send(resume.line())
+        if saved is not None:
+            # What its init waits for; probes/c/renew.c reads it.
+            machine.console.send(f"{time.time():.6f} {secrets.token_hex(_SEED_BYTES)}\n")
         from harness.vm.ssh import Ssh
 
         ssh = Ssh(died)
@@ -510,30 +500,41 @@ def _modules(kernel: Kernel) -> list[OverlayFile]:
     return [OverlayFile(f"/modules/{path.name}", path.read_bytes()) for path in paths]
 
 
-def _files_to_restore(request: BootRequest, saved: SavedGuest, private: Path) -> qemu.BootFiles:
-    return qemu.BootFiles(
+def _files_to_restore(
+    request: BootRequest, saved: SavedGuest, keys: RunKeys, stack: contextlib.ExitStack
+) -> qemu.BootFiles:
+    files = qemu.BootFiles(
         request.kernel.image,
         request.image.initramfs,
         request.image.disk if request.disk else "",
         request.append,
         memory=saved.memory,
-        files=str(_sparse_file(private / "files", overlay_archive(request.files))),
         restored=True,
         mapped=True,
     )
+    return _with_files(files, (keys.guest_files(), request.files), stack)
 
 
 def _with_memory(files: qemu.BootFiles, descriptors: Sequence[int]) -> qemu.BootFiles:
     """Return files with a guest's own memory: a memory file for each node."""
-    paths = tuple(f"/proc/self/fd/{each}" for each in descriptors)
-    return replace(files, memory=paths, memory_fds=tuple(descriptors), mapped=False)
+    paths = tuple(map(_path_of, descriptors))
+    return replace(files, memory=paths, fds=(*files.fds, *descriptors), mapped=False)
 
 
-def _sparse_file(path: Path, start: bytes) -> Path:
-    """Write the disk that a restored guest's init unpacks: a cpio archive, then nothing."""
-    path.write_bytes(start)
-    os.truncate(path, _FILES_BYTES)
-    return path
+def _with_files(
+    files: qemu.BootFiles, archives: Iterable[Sequence[OverlayFile]], stack: contextlib.ExitStack
+) -> qemu.BootFiles:
+    """Return files with the disk that a restored guest's init unpacks: archives, then nothing.
+
+    It is in memory, for the run's keys are on no disk.
+    """
+    disk = memory_file.create(_FILES_BYTES, stack)
+    os.write(disk, b"".join(map(overlay_archive, archives)))
+    return replace(files, files=_path_of(disk), fds=(*files.fds, disk))
+
+
+def _path_of(descriptor: int) -> str:
+    return f"/proc/self/fd/{descriptor}"
 
 
 def _await_init(guest: Guest, request: BootRequest, done: str, context: Context) -> None:
@@ -567,6 +568,24 @@ def _await_shell(console: Console) -> None:
             Deadline.after(_SHELL_SECONDS, "the emergency shell"),
             start=console.after_history,
         )
+
+
+def _pools(
+    guest: Guest, request: BootRequest, saved: SavedGuest | None, deadline: Deadline
+) -> tuple[NodePool, ...]:
+    """Return a guest's huge pages; those of a restored one were printed before it was saved.
+
+    Raises:
+        PoolShort: if it has fewer than asked.
+    """
+    if saved is not None:
+        printed = pool.parse_counters(saved.console.decode(errors="replace"))
+        with contextlib.suppress(PoolShort):  # a message of the kernel came in between, say
+            pool.require(request.machine.hugepages, printed, guest.console)
+            return printed
+    pools = pool.read(guest.ssh, deadline)
+    pool.require(request.machine.hugepages, pools, guest.console)
+    return pools
 
 
 def _boot_failure(guest: Guest, request: BootRequest, error: HarnessError) -> HarnessError:
@@ -604,7 +623,7 @@ def _log_in(machine: qemu.Qemu, ssh: Ssh, keys: RunKeys, deadline: Deadline) -> 
     try:
         ssh.connect(forwarded_port(info), keys.host_public, keys.client_private, limit)
     except SshUnreachable as error:
-        said = [line for line in machine.console.last_lines(40) if "hgm: init:" in line]
+        said = [line for line in machine.console.last_lines(40) if _INIT_LACKS.match(line)]
         why = f"; {said[-1]}" if said else ""
         raise SshUnreachable(
             f"{error.message}{why}", hint=error.hint, console=machine.console.last_lines()

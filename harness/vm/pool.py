@@ -16,24 +16,12 @@ from harness.vm.console import Console
 if TYPE_CHECKING:
     from harness.vm.ssh import Ssh
 
-#: Prints ``PATH:NUMBER`` for each counter of the pools, in one round trip.
-READ_COUNTERS = (
-    "find",
-    "/sys/devices/system/node",
-    "/sys/kernel/mm/hugepages",
-    "-name",
-    "*_hugepages",
-    "-exec",
-    "grep",
-    "-H",
-    ".",
-    "{}",
-    "+",
-)
+# In the guest: prints ``PATH:NUMBER`` for each counter of the pools.
+_PRINT_COUNTERS = "/bin/hgm-pools"
 
 _COUNTER = re.compile(
     r"^/sys/(?:devices/system/node/node(?P<node>\d+)/hugepages|kernel/mm/hugepages)"
-    r"/hugepages-(?P<kib>\d+)kB/(?P<name>\w+):(?P<value>\d+)$",
+    r"/hugepages-(?P<kib>\d+)kB/(?P<name>\w+):(?P<value>\d+)\r?$",
     re.MULTILINE,
 )
 
@@ -41,9 +29,10 @@ _MEMINFO = re.compile(r"^(\w+): *(\d+) kB$", re.MULTILINE)
 
 
 def parse_counters(text: str) -> tuple[NodePool, ...]:
-    """Return the pools per size and node from what `READ_COUNTERS` printed, largest size first.
+    """Return the pools per size and node from what the guest printed, largest size first.
 
-    A kernel without NUMA has no nodes in sysfs; its pages are then counted as node 0's.
+    A kernel without NUMA has no nodes in sysfs; its pages are then counted as node 0's. A line that
+    is not whole does not count.
     """
     per_node: dict[tuple[int, int], dict[str, int]] = {}
     whole: dict[tuple[int, int], dict[str, int]] = {}
@@ -52,7 +41,12 @@ def parse_counters(text: str) -> tuple[NodePool, ...]:
         key = (int(match["kib"]) * 1024, int(match["node"] or 0))
         table.setdefault(key, {})[match["name"]] = int(match["value"])
     return tuple(
-        NodePool(size=size, node=node, total=names["nr_hugepages"], free=names["free_hugepages"])
+        NodePool(
+            size=size,
+            node=node,
+            total=names.get("nr_hugepages", 0),
+            free=names.get("free_hugepages", 0),
+        )
         for (size, node), names in sorted(
             (per_node or whole).items(), key=lambda item: (-item[0][0], item[0][1])
         )
@@ -61,7 +55,7 @@ def parse_counters(text: str) -> tuple[NodePool, ...]:
 
 def read(ssh: Ssh, deadline: Deadline) -> tuple[NodePool, ...]:
     """Return the guest's pools as its sysfs has them now."""
-    return parse_counters(ssh.run(READ_COUNTERS, deadline).stdout)
+    return parse_counters(ssh.run([_PRINT_COUNTERS], deadline).stdout)
 
 
 def fill_from_cma(machine: MachineSpec, ssh: Ssh, deadline: Deadline) -> None:

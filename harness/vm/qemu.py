@@ -45,7 +45,7 @@ class BootFiles:
         files: see there.
         restored: see there.
         mapped: see there.
-        memory_fds: file descriptors that paths in ``memory`` mean.
+        fds: file descriptors that paths in ``memory`` and ``files`` mean.
         monitor: path of a socket for another QMP client; empty for none.
     """
 
@@ -57,7 +57,7 @@ class BootFiles:
     files: str = ""
     restored: bool = False
     mapped: bool = False
-    memory_fds: tuple[int, ...] = ()
+    fds: tuple[int, ...] = ()
     monitor: str = ""
 
 
@@ -230,7 +230,7 @@ def started(
                 argv,
                 stdout=errors,
                 stderr=errors,
-                pass_fds=(*channels, *files.memory_fds),
+                pass_fds=(*channels, *files.fds),
                 death_signal=signal.SIGKILL,
             )
         )

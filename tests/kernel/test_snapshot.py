@@ -19,7 +19,7 @@ from harness.records.probe import ProbeSpec
 from harness.run import judging
 from harness.run.prepare import Prepared
 from harness.run.starting import FreshGuests
-from harness.vm import guest, snapshot
+from harness.vm import guest, pool, snapshot
 from harness.vm.guest import Guest
 from harness.vm.qemu import Qemu
 from harness.workspace import Workspace
@@ -79,7 +79,7 @@ def test_siblings_share_their_memory_and_nothing_that_is_their_own(
         ):
             assert ask(one, *command) != ask(other, *command), command
         assert int(began) <= int(ask(one, "date", "+%s")) <= time.time()
-        assert one.pools == other.pools
+        assert one.pools == other.pools == pool.read(one.ssh, Deadline.after(30, "the pools"))
         for host in (one, other):
             kib = resident(host)
             assert kib["Pss"] < kib["Rss"] - 4096, "memory is shared between the two"
@@ -110,7 +110,9 @@ def test_what_renews_a_guest_reseeds_its_generator_at_once(hgm_guest: Guest) -> 
     times = 30
     before = generation(hgm_guest)
     for _ in range(times):
-        ask(hgm_guest, "/probes/renew", f"{time.time():.6f}", secrets.token_hex(32))
+        line = f"{time.time():.6f} {secrets.token_hex(32)}\n".encode()
+        limit = Deadline.after(30, "renew")
+        hgm_guest.ssh.run(["/probes/renew"], limit, stdin=line, check=True)
     assert generation(hgm_guest) - before >= times
 
 

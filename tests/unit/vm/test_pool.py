@@ -36,6 +36,17 @@ def test_each_node_is_counted_and_the_whole_is_not_counted_again() -> None:
     assert totals(pools) == {"1G": 2, "2M": 32}
 
 
+def test_what_came_over_the_serial_console_is_the_same() -> None:
+    assert parse_counters(TWO_NODES.replace("\n", "\r\n")) == parse_counters(TWO_NODES)
+
+
+def test_a_message_of_the_kernel_in_the_middle_of_a_line_costs_that_counter() -> None:
+    whole = "node0/hugepages/hugepages-1048576kB/free_hugepages:2"
+    split = "node0/hugepages/hugepages-1048576kB/free_hug[    1.2] clocksource: tsc\r\nepages:2"
+    (first, *_) = parse_counters(TWO_NODES.replace(whole, split))
+    assert first == NodePool(size=GIB, node=0, total=2, free=0)
+
+
 def test_a_kernel_without_numa_has_one_node() -> None:
     assert parse_counters(NO_NUMA) == (NodePool(size=2 * MIB, node=0, total=64, free=63),)
 
