@@ -152,6 +152,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         early_console: the kernel parameter for output before the console driver.
         append: further kernel parameters.
         hugepage_sizes: as the kernel's command line takes them.
+        hugepages: what a guest reserves unless it is told, as ``--hugepages`` takes it.
         memory_overhead: bytes of memory that each node needs beyond its huge pages.
         registers: how QEMU shows them.
         drgn: what it must be told.
@@ -175,6 +176,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     early_console: str
     append: tuple[str, ...]
     hugepage_sizes: tuple[str, ...]
+    hugepages: str
     memory_overhead: int
     registers: ShownRegisters
     drgn: Drgn

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.arch import arch
 from harness.kernel.obtain import KernelRequest
 from harness.records.machine import MachineSpec, pages_option
 from harness.run.request import RunRequest
@@ -68,7 +69,7 @@ def machine_words(machine: MachineSpec) -> tuple[str, ...]:
         machine.hugepages, cpus=machine.cpus, nodes=machine.nodes, arch_name=machine.arch
     ).memory
     return (
-        *_unless("--hugepages", pages_option(machine.hugepages), spec.DEFAULT_HUGEPAGES),
+        *_unless("--hugepages", pages_option(machine.hugepages), arch(machine.arch).hugepages),
         *_unless("--memory", str(machine.memory), str(sized)),
         *_unless("--cpus", str(machine.cpus), str(spec.DEFAULT_CPUS)),
         *_unless("--nodes", str(machine.nodes), str(spec.DEFAULT_NODES)),

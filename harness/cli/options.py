@@ -184,10 +184,9 @@ def machine_options(function: Command) -> Command:
         ),
         click.option(
             "--hugepages",
-            default="1G:2,2M:64",
-            show_default=True,
             metavar="SIZE:COUNT,...",
-            help="Huge pages that the guest reserves at boot, by size.",
+            help="Huge pages that the guest reserves at boot, by size.  [default: 1G:2,2M:64; on "
+            "arm64 1G:2,32M:8,2M:64,64K:64]",
         ),
         accel_option,
     ):
@@ -378,7 +377,7 @@ def require_dask() -> None:
 
 
 def machine_of(
-    hugepages: str,
+    hugepages: str | None,
     memory: str | None,
     cpus: int,
     nodes: int,
@@ -394,7 +393,7 @@ def machine_of(
 
     guest = guest_arch(more.get("arch", ""))
     machine = spec.machine(
-        spec.parse_hugepages(hugepages, guest.name),
+        spec.parse_hugepages(guest.hugepages if hugepages is None else hugepages, guest.name),
         memory=None if memory is None else parse_size(memory, "--memory"),
         cpus=cpus,
         nodes=nodes,

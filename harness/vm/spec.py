@@ -12,8 +12,8 @@ from harness.records.base import Record
 from harness.records.machine import HugePages, MachineSpec, size_name
 from harness.sizes import parse_size
 
-#: What `hgm run` reserves by default.
-DEFAULT_HUGEPAGES = "1G:2,2M:64"
+#: What a guest of x86-64 reserves by default.
+DEFAULT_HUGEPAGES = arch("x86_64").hugepages
 
 #: CPUs and NUMA nodes of a machine by default.
 DEFAULT_CPUS = 2

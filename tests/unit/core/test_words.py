@@ -7,6 +7,7 @@ import pytest
 from harness import reproducer
 from harness.cli import run
 from harness.cli.options import DEFAULT_KERNEL
+from harness.records.machine import pages_option
 from harness.run.request import RunRequest
 
 
@@ -56,3 +57,11 @@ def test_what_is_as_usual_is_left_out() -> None:
         *("run", "--kernel", DEFAULT_KERNEL),
         *("--series", "none", "--expect", "report"),
     )
+
+
+def test_a_guest_of_arm64_has_its_contiguous_pages_as_usual() -> None:
+    asked = request(("--arch", "arm64"))
+    assert pages_option(asked.subject.machine.hugepages) == "1G:2,32M:8,2M:64,64K:64"
+    assert "--hugepages" not in reproducer.words(asked)
+    less = request(("--arch", "arm64", "--hugepages", "1G:2,2M:64"))
+    assert "1G:2,2M:64" in reproducer.words(less)
