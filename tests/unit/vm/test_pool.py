@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-from harness.records.machine import NodePool
+from collections.abc import Sequence
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import PoolShort
+from harness.records.machine import HugePages, NodePool
+from harness.vm import spec
 from harness.vm.guest import forwarded_port
-from harness.vm.pool import parse_counters, totals
+from harness.vm.pool import fill_from_cma, parse_counters, totals
+from harness.vm.ssh import CommandOutput, Ssh
+from harness.vm.wakeup import WakeupEvent
 
 GIB = 2**30
 MIB = 2**20
@@ -65,3 +74,24 @@ def test_the_port_is_read_from_info_usernet() -> None:
     )
     assert forwarded_port(text) == 40877
     assert forwarded_port(text, 2222) == 40879
+
+
+@pytest.mark.parametrize("free", [0, 256])
+def test_what_a_cpu_keeps_to_itself_is_not_missing_from_cma(free: int) -> None:
+    fill_with_free(free)
+
+
+def test_pages_that_are_not_out_of_cma_are_not_taken_for_such() -> None:
+    with pytest.raises(PoolShort, match="took 1024 MiB of its 2048 MiB of CMA for 2048 MiB"):
+        fill_with_free(1 << 20)
+
+
+def fill_with_free(kib: int) -> None:
+    """Fill two pages in a guest that has so much of its CMA left then."""
+
+    class Guest(Ssh):
+        def run(self, argv: Sequence[str], *args: object, **kwargs: object) -> CommandOutput:
+            return CommandOutput(0, f"CmaTotal:  2097152 kB\nCmaFree:  {kib} kB\n", "")
+
+    machine = spec.machine([HugePages(size=GIB, count=2)], cpus=2)
+    fill_from_cma(machine, Guest(WakeupEvent()), Deadline.after(5, "CMA"))
