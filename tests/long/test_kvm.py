@@ -21,6 +21,7 @@ from harness.probes import catalog
 from harness.probes.compile import compile_probes
 from harness.records.base import from_json
 from harness.records.run import RunRecord
+from harness.records.study import PostcopyRounds
 from harness.report.progress import PlainProgress
 from harness.vm import accel
 from harness.workspace import Workspace
@@ -29,6 +30,9 @@ from tests.long import kvm_machine
 _SECONDS = 4 * 3600.0
 _ROOT = Path(__file__).parents[2]
 TRIES = 3
+
+#: Rounds of the study: enough to compare, and far too few for a difference to count.
+ROUNDS = 2
 
 #: Tests of the kernel suite that crash, hang, look into and restore a guest.
 _FAILURES = "tests/kernel/test_failures.py::test_a_"
@@ -45,10 +49,8 @@ EVIDENCE = (
 )
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the machine left in its directory, after it ran every job."""
-    directory = tmp_path_factory.mktemp("kvm")
+def _in_machine(directory: Path, job: str) -> Path:
+    """Run a job in the machine and return the directory in which it left what it found."""
     context = Context(
         Workspace.default(), Deadline.after(_SECONDS, "the KVM machine"), PlainProgress(sys.stderr)
     )
@@ -62,20 +64,36 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert list(accel.other_kernels(arch("x86_64"), context)), (
         "Debian's kernel could not be fetched"
     )
-    # One CPU inside as well: two take turns on it, and one waits for the other's spinlock.
-    hgm = [sys.executable, "-m", "harness.cli"]
-    run = ["run", "--cpus", "1", "--timeout", "7200", "--json", "--runs-dir", "/root/runs"]
+    cache = Workspace.default().cache
+    begin = f"""\
+cd {shlex.quote(str(_ROOT))} || exit 1
+export HOME=/root HGM_CACHE={shlex.quote(str(cache))} PATH={shlex.quote(_path())} PYTHONPATH=$PWD
+"""
+    code = kvm_machine.run(begin + job, directory, context)
+    assert code == 0, (directory / "output").read_text()
+    return directory
+
+
+def _hgm(*words: str) -> str:
+    """Return a command with one CPU inside as well.
+
+    Two take turns on the machine's, and one waits for the other's spinlock.
+    """
+    hgm = (sys.executable, "-m", "harness.cli", *words)
+    return shlex.join([*hgm, "--cpus", "1", "--timeout", "7200", "--json"])
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run and the tests of the evidence left."""
     # 6.1 is not built here; what failed runs again.
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "harness.pytest_plugin"]
     pytest_ += [*EVIDENCE, "-k", "not linux-source-6.1-", "--lf", "-o", "cache_dir=/root/tests"]
-    cache = Workspace.default().cache
     # The emulated SVM loses an interrupt now and then, and the guest then waits for it in boot: a
     # run that has no verdict is repeated, and so is a test that failed.
     job = f"""\
-cd {shlex.quote(str(_ROOT))} || exit 1
-export HOME=/root HGM_CACHE={shlex.quote(str(cache))} PATH={shlex.quote(_path())} PYTHONPATH=$PWD
 for try in $(seq {TRIES}); do
-	{shlex.join(hgm)} {shlex.join(run)} >/mnt/run.$try.json
+	{_hgm("run", "--runs-dir", "/root/runs")} >/mnt/run.$try.json
 	code=$?
 	[ $code = 3 ] || break
 done
@@ -85,8 +103,23 @@ for try in $(seq {TRIES}); do
 	{shlex.join(pytest_)} --junitxml=/mnt/junit.$try.xml && break
 done
 """
-    assert kvm_machine.run(job, directory, context) == 0, (directory / "output").read_text()
-    return directory
+    return _in_machine(tmp_path_factory.mktemp("kvm"), job)
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> PostcopyRounds:
+    """What the study found in some rounds."""
+    study = _hgm("study", "postcopy", "--rounds", str(ROUNDS), "--runs-dir", "/root/runs")
+    job = f"""\
+for try in $(seq {TRIES}); do
+	{study} >/mnt/study.json
+	code=$?
+	[ $code = 3 ] || break
+done
+exit $code
+"""
+    directory = _in_machine(tmp_path_factory.mktemp("study"), job)
+    return from_json((directory / "study.json").read_bytes(), PostcopyRounds)
 
 
 def _path() -> str:
@@ -112,6 +145,16 @@ def test_hangs_and_crashes_are_captured(shared: Path) -> None:
     assert len(tries[0]) >= len(EVIDENCE)
     ends = {name: result for results in tries for name, result in results.items()}
     assert set(ends.values()) == {"passed"}, (ends, (shared / "output").read_text())
+
+
+def test_rounds_of_the_study_compare_times(studied: PostcopyRounds) -> None:
+    assert studied.verdict == "PASS", studied.reason
+    assert {run.accel for run in studied.runs} == {"kvm"}
+    assert len(studied.runs) == ROUNDS < studied.rounds_needed
+    assert studied.reference.endswith("split")
+    others = [each for each in studied.times if each.memory != studied.reference]
+    assert others
+    assert all(each.ratio is not None and each.p is not None for each in others)
 
 
 def _results(path: Path) -> dict[str, str]:
