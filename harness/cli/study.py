@@ -125,7 +125,7 @@ def postcopy(  # noqa: PLR0913 - one for each option
     if svg is not None:
         drawn = drawing.amplification(first)
         if not drawn:
-            raise UserError(f"{first.run_dir}: the study has no figures to draw")
+            raise UserError(f"{first.run_dir}: nothing to draw: none of its probes printed figures")
         atomic_write(svg, drawn)
     if len(found) == 1:
         show(first, report.lines(first), as_json=as_json)

@@ -3,8 +3,8 @@
 
 Layout: Documentation/driver-api/early-userspace/buffer-format.rst. The kernel reads one archive
 after another, so a run's overlay can follow a cached archive, as each is a multiple of four bytes
-long. Our own, because cpio(1) needs root to put device nodes on a disk
-first, and no maintained Python library writes the format.
+long. Our own, because cpio(1) needs root to put device nodes on a disk first, and no maintained
+Python library writes the format.
 """
 
 from __future__ import annotations

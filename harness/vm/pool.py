@@ -35,8 +35,8 @@ _MEMINFO = re.compile(r"^(\w+): *(\d+) kB$", re.MULTILINE)
 def parse_counters(text: str) -> tuple[NodePool, ...]:
     """Return the pools per size and node from what the guest printed, largest size first.
 
-    A kernel without NUMA has no nodes in sysfs; its pages are then counted as node 0's. A line that
-    is not whole does not count.
+    Without NUMA, sysfs does not list nodes, and the pages count as node 0's. Incomplete lines are
+    ignored.
     """
     per_node: dict[tuple[int, int], dict[str, int]] = {}
     whole: dict[tuple[int, int], dict[str, int]] = {}

@@ -68,8 +68,8 @@ def parse_hugepages(text: str, arch_name: str = "x86_64") -> tuple[HugePages, ..
     Raises:
         SpecError: on an unknown form or size, a size given twice, or a count that is not a number.
     """
-    names = arch(arch_name).hugepage_sizes
-    sizes = {name: parse_size(name, "--hugepages") for name in names}
+    guest = arch(arch_name)
+    sizes = {name: parse_size(name, "--hugepages") for name in guest.hugepage_sizes}
     pages: dict[int, int] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, colon, count = item.partition(":")
@@ -77,7 +77,7 @@ def parse_hugepages(text: str, arch_name: str = "x86_64") -> tuple[HugePages, ..
         if not colon or not count.isascii() or not count.isdigit() or size is None:
             raise SpecError(
                 f"--hugepages: {item!r} is not SIZE:COUNT",
-                hint=f"write it like {DEFAULT_HUGEPAGES}; sizes are {', '.join(sizes)}",
+                hint=f"write it like {guest.hugepages}; sizes are {', '.join(sizes)}",
             )
         if size in pages:
             raise SpecError(f"--hugepages: {name} is given twice", hint="give each size once")

@@ -522,7 +522,7 @@ static void copied_read_only(void)
 {
 	offered_for_files();
 	at.state = HOLE;
-	/* UFFDIO_COPY makes base pages; of a private mapping of a file there is no missing fault. */
+	/* UFFDIO_COPY makes base pages; a private mapping of a file does not raise missing faults. */
 	for (at.kind = 0; at.kind < TRANSPARENT_PAGE; at.kind++)
 		if (at.kind != PRIVATE_FILE) {
 			probe_about("%s", kinds[at.kind]);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Events of a userfaultfd in missing mode: fork, mremap, munmap, MADV_DONTNEED and MADV_REMOVE.
- * What the event says is what happens, and the registration goes where the memory goes. The same of split mappings is in events.c.
+ * What the event says is what happens, and the registration goes where the memory goes. The same
+ * of split mappings is in events.c.
  */
 #include <signal.h>
 #include <unistd.h>

@@ -83,20 +83,28 @@ def _hgm(*words: str) -> str:
     return shlex.join([*hgm, "--cpus", "1", "--timeout", "7200", "--json"])
 
 
+def _until_verdict(command: str, output: str) -> str:
+    """Return the shell's lines that repeat a command without a verdict; ``$code`` is the last's.
+
+    The emulated SVM loses an interrupt now and then, and the guest then waits for it in boot. For
+    the same reason a test that failed is repeated.
+    """
+    return f"""\
+for try in $(seq {TRIES}); do
+	{command} >{output}
+	code=$?
+	[ $code = 3 ] || break
+done"""
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a run and the tests of the evidence left."""
     # 6.1 is not built here; what failed runs again.
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "harness.pytest_plugin"]
     pytest_ += [*EVIDENCE, "-k", "not linux-source-6.1-", "--lf", "-o", "cache_dir=/root/tests"]
-    # The emulated SVM loses an interrupt now and then, and the guest then waits for it in boot: a
-    # run that has no verdict is repeated, and so is a test that failed.
     job = f"""\
-for try in $(seq {TRIES}); do
-	{_hgm("run", "--runs-dir", "/root/runs")} >/mnt/run.$try.json
-	code=$?
-	[ $code = 3 ] || break
-done
+{_until_verdict(_hgm("run", "--runs-dir", "/root/runs"), "/mnt/run.$try.json")}
 echo $code >/mnt/run.code
 cp -r /root/runs /mnt/runs
 for try in $(seq {TRIES}); do
@@ -110,14 +118,7 @@ done
 def studied(tmp_path_factory: pytest.TempPathFactory) -> PostcopyRounds:
     """What the study found in some rounds."""
     study = _hgm("study", "postcopy", "--rounds", str(ROUNDS), "--runs-dir", "/root/runs")
-    job = f"""\
-for try in $(seq {TRIES}); do
-	{study} >/mnt/study.json
-	code=$?
-	[ $code = 3 ] || break
-done
-exit $code
-"""
+    job = f"{_until_verdict(study, '/mnt/study.json')}\nexit $code\n"
     directory = _in_machine(tmp_path_factory.mktemp("study"), job)
     return from_json((directory / "study.json").read_bytes(), PostcopyRounds)
 

@@ -369,8 +369,9 @@ void touch_start(struct touch *touch, void *address, enum touch_kind kind)
  */
 static bool is_asleep(pid_t tid)
 {
-	char path[64], first = '-';
+	char path[64];
 	FILE *file;
+	int first;
 
 	if (!tid)
 		return false;
@@ -378,7 +379,7 @@ static bool is_asleep(pid_t tid)
 	file = fopen(path, "re");
 	if (!file)
 		return true; /* the kernel cannot tell, or the thread has ended */
-	first = (char)fgetc(file);
+	first = fgetc(file);
 	fclose(file);
 	return first != 'r';
 }
