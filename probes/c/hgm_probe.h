@@ -150,7 +150,7 @@ struct probe {
 	void (*setup)(void);
 	/*
 	 * Milliseconds that a test may take before it is killed, times --timeout-scale;
-	 * 0 for the usual 30 s.
+	 * 0 for the usual 25 s.
 	 */
 	int test_ms;
 };
@@ -192,7 +192,7 @@ void probe_harms(const char *how);
  * test does. child_end() fails the test unless it passed, within CHILD_MS times
  * --timeout-scale.
  */
-#define CHILD_MS 25000
+#define CHILD_MS 20000
 pid_t child_start(void (*run)(void));
 void child_end(pid_t child);
 

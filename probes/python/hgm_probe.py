@@ -43,7 +43,7 @@ POOLS = "/sys/kernel/mm/hugepages"
 
 #: Seconds that one event, and a whole test, may take; `scaled` to the machine.
 EVENT_SECONDS = 5.0
-TEST_SECONDS = 60.0
+TEST_SECONDS = 50.0
 MAX_TIMEOUT_SCALE = 30
 
 SIGKILL = 9

@@ -84,7 +84,8 @@ def _hgm(runs: Path, *words: str) -> Run:
         timeout=_SECONDS,
         check=False,
     )
-    sys.stderr.write(done.stderr)  # pytest shows it if the test fails
+    sys.stderr.write(done.stderr)  # pytest shows both if the test fails
+    sys.stdout.write(done.stdout)
     return Run(done.returncode, done.stdout, done.stderr)
 
 

@@ -234,7 +234,8 @@ def test_each_probe_has_the_time_that_one_test_may_take(
     text = (catalog.PROBES / library).read_text()
     one_test = float(text.partition(before)[2].split()[0]) / unit
     budgets = [spec.budget for spec in catalog.load() if spec.language == language]
-    assert min(budgets) >= one_test
+    # A test that is killed for its time is a FAIL; the budget's clock starts before the test's.
+    assert min(budgets) >= one_test + 5
 
 
 _SPLITS = re.compile(r"\b(?:split|map_split|map_split_part)\(|\bMADV_SPLIT\b")
