@@ -36,7 +36,7 @@ def parse_counters(text: str) -> tuple[NodePool, ...]:
     """Return the pools per size and node from what the guest printed, largest size first.
 
     Without NUMA, sysfs does not list nodes, and the pages count as node 0's. Incomplete lines are
-    ignored.
+    ignored, and a pool of which one of both counters is missing is left out.
     """
     per_node: dict[tuple[int, int], dict[str, int]] = {}
     whole: dict[tuple[int, int], dict[str, int]] = {}
@@ -48,12 +48,13 @@ def parse_counters(text: str) -> tuple[NodePool, ...]:
         NodePool(
             size=size,
             node=node,
-            total=names.get("nr_hugepages", 0),
-            free=names.get("free_hugepages", 0),
+            total=names["nr_hugepages"],
+            free=names["free_hugepages"],
         )
         for (size, node), names in sorted(
             (per_node or whole).items(), key=lambda item: (-item[0][0], item[0][1])
         )
+        if {"nr_hugepages", "free_hugepages"} <= names.keys()
     )
 
 

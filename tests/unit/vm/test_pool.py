@@ -49,11 +49,13 @@ def test_what_came_over_the_serial_console_is_the_same() -> None:
     assert parse_counters(TWO_NODES.replace("\n", "\r\n")) == parse_counters(TWO_NODES)
 
 
-def test_a_message_of_the_kernel_in_the_middle_of_a_line_costs_that_counter() -> None:
-    whole = "node0/hugepages/hugepages-1048576kB/free_hugepages:2"
-    split = "node0/hugepages/hugepages-1048576kB/free_hug[    1.2] clocksource: tsc\r\nepages:2"
-    (first, *_) = parse_counters(TWO_NODES.replace(whole, split))
-    assert first == NodePool(size=GIB, node=0, total=2, free=0)
+@pytest.mark.parametrize("counter", ["free_hugepages", "nr_hugepages"])
+def test_a_message_of_the_kernel_in_the_middle_of_a_line_costs_that_pool(counter: str) -> None:
+    whole = f"node0/hugepages/hugepages-1048576kB/{counter}:2"
+    split = whole.replace("huge", "hug[    1.2] clocksource: tsc\r\ne")
+    assert whole in TWO_NODES
+    pools = parse_counters(TWO_NODES.replace(whole, split))
+    assert [(pool.size, pool.node) for pool in pools] == [(GIB, 1), (2 * MIB, 1)]
 
 
 def test_a_kernel_without_numa_has_one_node() -> None:
