@@ -46,8 +46,9 @@ class LeakCheck:
     def close(self, evidence: ProbeEvidence, deadline: Deadline) -> ProbeEvidence:
         """Return a probe's evidence with the readings before and after it.
 
-        A difference is read again until it is gone, or has lasted for SETTLE_SECONDS. A probe
-        that did not end by itself, or whose guest does not answer any more, has no second reading.
+        A difference is read again until it is gone, or has lasted for SETTLE_SECONDS; not that of a
+        probe that taints its guest, for it is not judged. A probe that did not end by itself, or
+        whose guest does not answer any more, has no second reading.
 
         Args:
             evidence: how the probe ended.
@@ -59,7 +60,11 @@ class LeakCheck:
         settled = deadline.within(SETTLE_SECONDS * scale, "the pool's return")
         try:
             after = self._read(deadline, scale)
-            while accounting.differences(self._before, after) and not settled.expired():
+            while (
+                accounting.differences(self._before, after)
+                and not evidence.taints_guest
+                and not settled.expired()
+            ):
                 select.select([self._guest.died], [], [], _AGAIN_SECONDS)
                 after = self._read(deadline, scale)
         except (GuestLost, DeadlineExpired, CommandFailed) as error:

@@ -58,7 +58,8 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
             left.append(spec)
     count = _how_many(prepared, len(left), store)
     if count > 1:
-        seconds = parallel.earlier_seconds(store.run_dir.parent)
+        names = {each.name for each in left}
+        seconds = parallel.earlier_seconds(store.run_dir.parent, names)
         left = list(parallel.longest_first(left, seconds))
     lanes = _Lanes(prepared, store, Queue(left))
     parallel.work(count, lanes.run, lanes.stop)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -24,8 +24,8 @@ _BASE_BYTES = 512 << 20
 #: The share of the available memory that guests may have; the rest is for what starts meanwhile.
 SHARE = 0.8
 
-# How many earlier runs tell how long a probe takes.
-_EARLIER_RUNS = 5
+# How many earlier runs are looked at for how long a probe takes; most have a few probes only.
+_EARLIER_RUNS = 20
 
 #: How often a probe gets another guest after the OOM killer ended the one that it was in.
 _MOST_RETRIES = 2
@@ -46,8 +46,8 @@ def admitted(wanted: int, machine: MachineSpec, cpus: int = 0, memory: int = 0) 
     memory = memory or hoststat.available()
     each = may_touch(machine)
     limits = {
-        f"this host has {cpus} CPUs, and each guest {machine.cpus}": cpus // machine.cpus,
-        f"{memory >> 20} MiB are available, and each guest may use {each >> 20}": int(
+        f"this host has {cpus} CPUs, and each guest {machine.cpus} (--cpus)": cpus // machine.cpus,
+        f"{memory >> 20} MiB are available, and each guest may use {each >> 20} (--hugepages)": int(
             memory * SHARE
         )
         // each,
@@ -62,17 +62,17 @@ def may_touch(machine: MachineSpec) -> int:
     return min(machine.memory, pools + _BASE_BYTES)
 
 
-def earlier_seconds(runs: Path) -> Mapping[str, float]:
-    """Return how long each probe took in the latest runs of a directory, by name."""
+def earlier_seconds(runs: Path, names: Collection[str]) -> Mapping[str, float]:
+    """Return how long probes took when they last ran, by name, from the runs of a directory."""
     found: dict[str, float] = {}
-    latest = sorted(runs.glob(f"*/{rundir.RESULT}"))
-    for path in latest[-_EARLIER_RUNS:]:
+    latest = sorted(runs.glob(f"*/{rundir.RESULT}"), reverse=True)
+    for path in latest[:_EARLIER_RUNS]:
+        if found.keys() >= set(names):
+            break
         with contextlib.suppress(RecordError):
-            found |= {
-                probe.name: probe.seconds
-                for probe in rundir.load(path.parent).probes
-                if probe.directory
-            }
+            for probe in rundir.load(path.parent).probes:
+                if probe.directory:
+                    found.setdefault(probe.name, probe.seconds)
     return found
 
 

@@ -38,6 +38,7 @@ _EDIT_SECONDS = 3.0
 
 # What the whole set may cost beyond its probes' own seconds: a share, and seconds.
 _SET_SHARE, _SET_SECONDS = 1.15, 10.0
+_ONE_CPU = ("--cpus", "1")
 
 # A fault in the last patch of a bisection's series, and the probe that finds it.
 _FAULT, _FINDS = "wrong-subpage-in-continue", "hgm/continue-4k/2M"
@@ -118,23 +119,26 @@ def _bisect(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...
 
 
 def _whole_set(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...]:
-    """Compare the default probes, each in a fresh guest, with the seconds they themselves take."""
+    """Compare the default probes, each in a fresh guest, with the seconds they themselves take.
+
+    Each guest has one CPU, so that there can be one for each of the host's.
+    """
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="hgm-bench-") as name:
         runs = Path(name)
-        shared = _run_set(subject, (), runs, context)
+        shared = _run_set(subject, _ONE_CPU, runs, context)
         own = sum(each.seconds for each in shared[1].probes)
-        _run_set(subject, (FRESH, "--probe", PROBE), runs, context)  # saves the guest
-        fresh = _run_set(subject, (FRESH, "--guests", str(cores)), runs, context)
+        _run_set(subject, (*_ONE_CPU, FRESH, "--probe", PROBE), runs, context)  # saves the guest
+        fresh = _run_set(subject, (*_ONE_CPU, FRESH, "--guests", str(cores)), runs, context)
     return (
         Ratio(
-            what="all probes, one guest",
+            what="all probes, one guest of 1 CPU",
             base="their own seconds",
             seconds=(shared[0],),
             base_seconds=(own,),
         ),
         Ratio(
-            what=f"all probes, each in a fresh guest, --guests {cores}",
+            what=f"all probes, each in a fresh guest of 1 CPU, --guests {cores}",
             base=f"their own seconds by {cores}, plus 15 % and {_SET_SECONDS:g} s",
             seconds=(fresh[0],),
             base_seconds=(own / cores * _SET_SHARE + _SET_SECONDS,),

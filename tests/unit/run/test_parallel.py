@@ -26,10 +26,10 @@ def _spec(name: str, budget: float = 30.0) -> ProbeSpec:
     ("cpus", "memory", "count", "why"),
     [
         (8, 64 * _GIB, 4, ""),
-        (4, 64 * _GIB, 2, "this host has 4 CPUs, and each guest 2"),
-        (1, 64 * _GIB, 1, "this host has 1 CPUs, and each guest 2"),
-        (8, 8 * _GIB, 2, "8192 MiB are available, and each guest may use 2688"),
-        (8, 1 * _GIB, 1, "1024 MiB are available, and each guest may use 2688"),
+        (4, 64 * _GIB, 2, "this host has 4 CPUs, and each guest 2 (--cpus)"),
+        (1, 64 * _GIB, 1, "this host has 1 CPUs, and each guest 2 (--cpus)"),
+        (8, 8 * _GIB, 2, "8192 MiB are available, and each guest may use 2688 (--hugepages)"),
+        (8, 1 * _GIB, 1, "1024 MiB are available, and each guest may use 2688 (--hugepages)"),
     ],
 )
 def test_guests_never_overcommit_the_host(cpus: int, memory: int, count: int, why: str) -> None:
@@ -43,16 +43,19 @@ def test_the_longest_probe_is_first_and_one_that_never_ran_takes_its_budget() ->
     assert [each.name for each in ordered] == ["d", "c", "b", "a"]
 
 
-def test_durations_come_from_the_latest_runs(tmp_path: Path) -> None:
+def test_durations_come_from_the_latest_run_of_each_probe(tmp_path: Path) -> None:
     for number in range(8):
-        probe = ProbeResult(name="a", status="PASS", seconds=number, directory="probes/a")
-        lost = ProbeResult(name="lost", status="LOST")
+        probes = [
+            ProbeResult(name="a", status="PASS", seconds=number, directory="probes/a"),
+            ProbeResult(name="lost", status="LOST"),
+            ProbeResult(name="b", status="PASS", seconds=number, directory="probes/b"),
+        ]
         directory = tmp_path / f"{number}"
         directory.mkdir()
-        RunStore(directory, RunRecord(probes=(probe, lost)))
+        RunStore(directory, RunRecord(probes=tuple(probes[: 3 if number == 1 else 2])))
     (tmp_path / "9").mkdir()
     (tmp_path / "9" / "result.json").write_text("damaged")
-    assert parallel.earlier_seconds(tmp_path) == {"a": 7.0}
+    assert parallel.earlier_seconds(tmp_path, "ab") == {"a": 7.0, "b": 1.0}
 
 
 def test_a_probe_whose_guest_was_killed_is_run_again_twice() -> None:

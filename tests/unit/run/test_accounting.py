@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a probe counts whose guest went away before its books were read."""
+"""When the huge-page accounting is read after a probe, and what a guest that goes away costs."""
 
 import os
+import select
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from harness.deadline import Deadline
@@ -24,9 +26,9 @@ ENDED = ProbeEvidence(
 )
 
 
-def leaving(paused: bool, reason: str) -> Guest:
-    """Return a guest whose books can be read once, and that is gone afterwards."""
-    answers = iter([SimpleNamespace(stdout="pool.2M.node0.free 64\n")])
+def counting(*free: int, paused: bool = False, reason: str = "") -> Guest:
+    """Return a fake guest that has so many free pages, one after the other, and then is gone."""
+    answers = iter([SimpleNamespace(stdout=f"pool.2M.node0.free {each}\n") for each in free])
 
     def run(*_: Any, **__: Any) -> Any:
         found = next(answers, None)
@@ -62,10 +64,25 @@ def test_only_a_guest_paused_after_death_died_of_its_probe(
     paused: bool, reason: str, ended: str, detail: str
 ) -> None:
     limit = Deadline.after(5.0, "the test")
-    closed = LeakCheck(leaving(paused, reason), limit).close(ENDED, limit)
+    closed = LeakCheck(counting(64, paused=paused, reason=reason), limit).close(ENDED, limit)
     assert closed.ended == ended
     assert closed.detail.startswith(detail)
     assert closed.console_to == 20
     assert closed.host is not None  # of the wait for the reading, not of the probe
     assert closed.host.seconds < 5.0
     assert len(closed.host.vcpus) == 1
+
+
+@pytest.mark.parametrize(
+    ("taints", "after"),
+    [(False, 64), (True, 63)],  # what is not judged is not waited for
+)
+def test_a_difference_is_read_again_unless_the_probe_makes_it_by_design(
+    monkeypatch: pytest.MonkeyPatch, taints: bool, after: int
+) -> None:
+    monkeypatch.setattr(select, "select", lambda *_: ([], [], []))
+    limit = Deadline.after(5.0, "the test")
+    evidence = msgspec.structs.replace(ENDED, taints_guest=taints)
+    closed = LeakCheck(counting(64, 63, 63, 64), limit).close(evidence, limit)
+    assert closed.accounting is not None
+    assert closed.accounting.after == {"pool.2M.node0.free": after}
