@@ -12,6 +12,9 @@ import msgspec
 from harness.errors import SpecError
 from harness.records.base import Record
 
+#: Bytes of a base page, unless a kernel's configuration says otherwise.
+USUAL_PAGE = 4096
+
 
 class Bits(Record, frozen=True, forbid_unknown_fields=True):
     """A condition on an entry of a page table.
@@ -151,6 +154,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         console: the kernel's name of the first serial port.
         early_console: the kernel parameter for output before the console driver.
         append: further kernel parameters.
+        base_pages: bytes of a base page where a symbol of the kernel's configuration is set.
         hugepage_sizes: as the kernel's command line takes them.
         hugepages: what a guest reserves unless it is told, as ``--hugepages`` takes it.
         memory_overhead: bytes of memory that each node needs beyond its huge pages.
@@ -175,6 +179,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     console: str
     early_console: str
     append: tuple[str, ...]
+    base_pages: dict[str, int]
     hugepage_sizes: tuple[str, ...]
     hugepages: str
     memory_overhead: int
@@ -197,6 +202,12 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def libraries(self) -> str:
         """Return the directory of its libraries in Debian's packages."""
         return f"usr/lib/{self.triplet}"
+
+    def base_page(self, config: str) -> int:
+        """Return the bytes of a base page of a kernel, by the text of its ``.config``."""
+        lines = config.splitlines()
+        set_ = (size for name, size in self.base_pages.items() if f"CONFIG_{name}=y" in lines)
+        return next(set_, USUAL_PAGE)
 
 
 @cache

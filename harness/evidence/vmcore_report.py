@@ -2,7 +2,7 @@
 """A program: print what drgn finds in a memory dump.
 
 ``python -m harness.evidence.vmcore_report VMCORE VMLINUX RELEASE ARCH LEVELS``, with the kernel's
-release and architecture and 4 or 5 levels of page tables.
+release and architecture and its levels of page tables.
 
 It runs in a process of its own because drgn reads, in C, a dump that a hostile guest has made. It
 prints the task that panicked, the stacks of all tasks, the holders of locks, the pools of huge
@@ -87,7 +87,7 @@ def opened(vmcore: str, needs: Drgn, info: str) -> drgn.Program:
         return prog
     # libkdumpfile takes the blocks of a dump for pages, in page tables too: it reads physical
     # memory, and drgn walks the tables.
-    blocks = info.replace(f"PAGESIZE={pagetable.PAGE}\n", f"PAGESIZE={needs.block}\n")
+    blocks = re.sub(r"PAGESIZE=\d+", f"PAGESIZE={needs.block}", info)
     dump = drgn.Program(platform, vmcoreinfo=blocks)
     dump.set_core_dump(vmcore)
     prog.set_linux_kernel_custom(info, is_live=False)
@@ -122,7 +122,7 @@ def vmcoreinfo(symbols: drgn.Program, release: str, needs: Drgn, levels: int) ->
     offset = symbols.symbol("_text").address - needs.loaded_at
     lines = [
         f"OSRELEASE={release}",
-        f"PAGESIZE={pagetable.PAGE}",
+        f"PAGESIZE={pagetable.base_page(levels)}",
         f"SYMBOL(swapper_pg_dir)={symbols.symbol(needs.top_table).address:x}",
         f"SYMBOL(mem_section)={symbols.symbol('mem_section').address:x}",
         *(f"NUMBER({name})={value}" for name, value in needs.numbers_by_levels[levels].items()),

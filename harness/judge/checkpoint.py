@@ -180,13 +180,14 @@ def _compare(evidence: CheckpointEvidence, asked: Checkpoint, read: ReadPage) ->
     if beacon_is_lit(read, top(evidence), asked) is None:
         raise ValueError("the page tables that were walked are not the probe's")
     found = walk(evidence, read)
+    tables = top(evidence)
     levels = pagetable.count(found.runs)
     problems = [
         *found.odd,
         *_against_pagemap(asked, found.runs, evidence, read),
-        *_against_smaps(asked, levels),
-        *_against_frames(asked, found.runs),
-        *_against_want(asked, levels, found.runs),
+        *_against_smaps(asked, levels, tables),
+        *_against_frames(asked, found.runs, tables.page),
+        *_against_want(asked, levels, found.runs, tables.page),
     ]
     return CheckpointResult(
         number=evidence.number,
@@ -205,12 +206,13 @@ def _against_pagemap(
     """Compare presence, write protection and frame of every base page; yield the first mismatch."""
     if not asked.pagemap:
         return
-    count = asked.length // PAGE
+    page = top(evidence).page
+    count = asked.length // page
     claims = b"".join(map(read, _pages_of_pagemap(asked, evidence, read)))
     if len(claims) < count * 8:
         raise ValueError("the probe's copy of pagemap is not in its memory")
     claimed = struct.unpack_from(f"<{count}Q", claims)
-    expected = _as_pagemap(asked, runs)
+    expected = _as_pagemap(asked, runs, page)
     mask = _PM_PRESENT | _PM_UFFD_WP
     if all(claim & _PM_PFN == 0 for claim in claimed):  # it was read without CAP_SYS_ADMIN
         expected = [entry & mask for entry in expected]
@@ -221,25 +223,25 @@ def _against_pagemap(
         index = wrong[0]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         yield (
-            f"page {index} is {_describe(claimed[index])} in pagemap, "
-            f"{_describe(expected[index])} in the page tables{more}"
+            f"page {index} is {_describe(claimed[index], page)} in pagemap, "
+            f"{_describe(expected[index], page)} in the page tables{more}"
         )
 
 
-def _as_pagemap(asked: Checkpoint, runs: Sequence[Run]) -> list[int]:
+def _as_pagemap(asked: Checkpoint, runs: Sequence[Run], page: int) -> list[int]:
     """Return the entries that pagemap should have, as far as page tables determine them."""
-    expected = [0] * (asked.length // PAGE)
+    expected = [0] * (asked.length // page)
     for run in runs:
         mark = _PM_UFFD_WP if run.uffd_wp else 0
-        if run.entries == 1 and run.shift == 12 and run.present:  # of which there can be very many
-            pfn = run.frame // PAGE
-            expected[(run.address - asked.start) // PAGE] = _PM_PRESENT | mark | pfn
+        if run.entries == 1 and run.size == page and run.present:  # there can be very many
+            pfn = run.frame // page
+            expected[(run.address - asked.start) // page] = _PM_PRESENT | mark | pfn
             continue
         first = max(run.address, asked.start)
-        low = (first - asked.start) // PAGE
-        high = (min(run.end, asked.end) - asked.start) // PAGE
+        low = (first - asked.start) // page
+        high = (min(run.end, asked.end) - asked.start) // page
         if run.present:
-            pfn = (run.frame + first - run.address) // PAGE
+            pfn = (run.frame + first - run.address) // page
             base = _PM_PRESENT | mark | pfn
             expected[low:high] = range(base, base + high - low)
         elif mark:
@@ -247,10 +249,10 @@ def _as_pagemap(asked: Checkpoint, runs: Sequence[Run]) -> list[int]:
     return expected
 
 
-def _describe(entry: int) -> str:
+def _describe(entry: int, page: int) -> str:
     if not entry & _PM_PRESENT:
         return "absent and protected" if entry & _PM_UFFD_WP else "absent"
-    where = f" at {(entry & _PM_PFN) * PAGE:#x}" if entry & _PM_PFN else ""
+    where = f" at {(entry & _PM_PFN) * page:#x}" if entry & _PM_PFN else ""
     return f"present{' and protected' if entry & _PM_UFFD_WP else ''}{where}"
 
 
@@ -258,8 +260,9 @@ def _pages_of_pagemap(
     asked: Checkpoint, evidence: CheckpointEvidence, read: ReadPage
 ) -> tuple[int, ...]:
     """Return the physical address of each page of the probe's copy of pagemap."""
-    end = asked.pagemap + -(-asked.length // PAGE * 8 // PAGE) * PAGE
-    found = pagetable.walk(read, top(evidence), asked.pagemap, end)
+    tables = top(evidence)
+    end = asked.pagemap + -(-asked.length // tables.page * 8 // PAGE) * PAGE
+    found = pagetable.walk(read, tables, asked.pagemap, end)
     return tuple(
         run.frame + page - run.address
         for run in found.runs
@@ -268,25 +271,27 @@ def _pages_of_pagemap(
     )
 
 
-def _against_smaps(asked: Checkpoint, levels: Sequence[LevelCount]) -> Iterator[str]:
+def _against_smaps(
+    asked: Checkpoint, levels: Sequence[LevelCount], tables: pagetable.Top
+) -> Iterator[str]:
     """Compare the bytes mapped by entries of each size, where smaps has the field."""
-    sizes = {name: 1 << shift for shift, name in pagetable.LEVELS.items()}
+    sizes = {name: 1 << shift for shift, name in tables.names.items()}
     expected = dict.fromkeys(sizes, 0)
     expected |= {each.level: each.present * sizes[each.level] for each in levels}
     # smaps counts pages under migration and poisoned ones; it does not count markers.
     away = sum(each.swap * sizes[each.level] for each in levels)
     expected["all"] = sum(expected.values()) + away
     for name, claimed in asked.smaps.items():
-        if claimed != expected[name]:
+        if claimed != expected.get(name, 0):
             what = "in all" if name == "all" else f"by {name.upper()} entries"
             yield (
                 f"smaps reports {claimed >> 10} kB mapped {what}, "
-                f"the page tables map {expected[name] >> 10} kB"
+                f"the page tables map {expected.get(name, 0) >> 10} kB"
             )
 
 
-def _against_frames(asked: Checkpoint, runs: Sequence[Run]) -> Iterator[str]:
-    if asked.page == PAGE:
+def _against_frames(asked: Checkpoint, runs: Sequence[Run], page: int) -> Iterator[str]:
+    if asked.page == page:
         return
     first = asked.start & -asked.page
     pages = -(-(asked.end - first) // asked.page)
@@ -295,13 +300,13 @@ def _against_frames(asked: Checkpoint, runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _against_want(
-    asked: Checkpoint, levels: Sequence[LevelCount], runs: Sequence[Run]
+    asked: Checkpoint, levels: Sequence[LevelCount], runs: Sequence[Run], page: int
 ) -> Iterator[str]:
     counts = {level.level: level.present for level in levels}
     if "present" in asked.want:
-        counts["present"] = _base_pages(asked, [run for run in runs if run.present])
+        counts["present"] = _pages(asked, [run for run in runs if run.present], page)
     if "wp" in asked.want:
-        counts["wp"] = _base_pages(asked, [run for run in runs if run.uffd_wp])
+        counts["wp"] = _pages(asked, [run for run in runs if run.uffd_wp], page)
     units = {"present": "base pages present", "wp": "base pages write-protected"}
     for name, wanted in asked.want.items():
         if counts.get(name, 0) != wanted:
@@ -309,6 +314,6 @@ def _against_want(
             yield f"the page tables have {counts.get(name, 0)} {unit}, the probe expected {wanted}"
 
 
-def _base_pages(asked: Checkpoint, runs: Sequence[Run]) -> int:
+def _pages(asked: Checkpoint, runs: Sequence[Run], page: int) -> int:
     inside = (min(run.end, asked.end) - max(run.address, asked.start) for run in runs)
-    return sum(length // PAGE for length in inside)
+    return sum(length // page for length in inside)

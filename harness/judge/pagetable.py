@@ -6,8 +6,8 @@ a file, so that a walk can be judged again. Our own, because drgn's helpers tran
 addresses only: they return neither flags nor entries that are not present.
 
 What an entry's bits mean is in ``harness/arches.toml``, with its sources. What all architectures
-share is here: tables of 512 entries, the names of the levels, and Linux's PTE markers
-(``include/linux/swapops.h`` of 6.12).
+share is here: tables that fill a base page with entries of 8 bytes, the names of the levels, and
+Linux's PTE markers (``include/linux/swapops.h`` of 6.12).
 """
 
 from __future__ import annotations
@@ -26,19 +26,24 @@ ReadPage = Callable[[int], bytes]
 
 PAGE = 4096
 
-#: Names of the levels that can hold leaf entries, by their shift.
-LEVELS: dict[int, str] = {30: "pud", 21: "pmd", 12: "pte"}
+#: Names of the levels that can hold leaf entries, by their shift; of base pages of 4 and 64 KiB.
+LEVELS: dict[int, str] = {30: "pud", 29: "pmd", 21: "pmd", 16: "pte", 12: "pte"}
 
-_UPPER_LEVELS = {4: {39: "pgd"}, 5: {48: "pgd", 39: "p4d"}}
+# Names of the levels by their shift, by how many there are; three are of base pages of 64 KiB.
+_NAMES = {
+    3: {42: "pgd", 29: "pmd", 16: "pte"},
+    4: {39: "pgd", 30: "pud", 21: "pmd", 12: "pte"},
+    5: {48: "pgd", 39: "p4d", 30: "pud", 21: "pmd", 12: "pte"},
+}
 
 #: Linux's type of PTE markers in a swap entry; the last of the 32 in every configuration.
 _MARKER_TYPE = 31
 _MARKER_UFFD_WP = 1 << 0
 
-#: Entries of a set that the CPU may cache as one, with a granule of 4 KiB.
-_CONTIGUOUS = 16
+# Entries of a set that the CPU may cache as one, by the shift of a base page.
+_CONTIGUOUS = {12: 16, 16: 32}
 
-_TABLE = struct.Struct("<512Q")
+_ENTRY_BYTES = 8
 
 
 def _mask(bits: Iterable[int]) -> int:
@@ -128,18 +133,33 @@ def decoder(name: str) -> Decoder:
     return Decoder(arch(name).page_tables)
 
 
+def base_page(levels: int) -> int:
+    """Return the bytes of a base page where page tables have so many levels."""
+    return 1 << min(_NAMES[levels])
+
+
 class Top(NamedTuple):
     """Where the page tables of a process begin.
 
     Attributes:
         decoder: what their entries mean.
         root: physical address of the top table; it need not begin a page.
-        levels: 4 or 5.
+        levels: 4 or 5, of tables of 4 KiB; 3 of tables of 64 KiB.
     """
 
     decoder: Decoder
     root: int
     levels: int
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Return the names of the levels by their shift, the top first."""
+        return _NAMES[self.levels]
+
+    @property
+    def page(self) -> int:
+        """Return the bytes of a base page."""
+        return base_page(self.levels)
 
 
 class Run(NamedTuple):
@@ -147,7 +167,7 @@ class Run(NamedTuple):
 
     Attributes:
         address: virtual address that the first entry maps.
-        shift: 12, 21 or 30.
+        shift: one of `LEVELS`.
         entries: how many.
         raw: the first entry as it is in the table; never 0. Each further one is larger by `step`.
         decoder: what its bits mean.
@@ -218,18 +238,15 @@ def walk(read: ReadPage, top: Top, start: int, end: int) -> Walk:
             returned whole.
         end: first virtual address after the range.
     """
-    upper = _UPPER_LEVELS[top.levels]
-    walker = _Walker(read, top.decoder, {**upper, **LEVELS})
-    walker.table(top.root, max(upper), 0, start, end)
+    walker = _Walker(read, top)
+    walker.table(top.root, max(top.names), 0, start, end)
     walker.check_contiguous(start, end)
     return Walk(start, end, tuple(walker.runs), walker.tables, tuple(walker.odd))
 
 
 def read_tables(read: ReadPage, top: Top, start: int, end: int) -> None:
     """Read every table that `walk` would read, for a reader that keeps the pages."""
-    upper = _UPPER_LEVELS[top.levels]
-    walker = _Walker(read, top.decoder, {**upper, **LEVELS}, leaves=False)
-    walker.table(top.root, max(upper), 0, start, end)
+    _Walker(read, top, leaves=False).table(top.root, max(top.names), 0, start, end)
 
 
 def translate(read: ReadPage, top: Top, address: int) -> int | None:
@@ -244,12 +261,11 @@ def translate(read: ReadPage, top: Top, address: int) -> int | None:
 class _Walker:
     """Collects the runs of a walk, depth first, so that their addresses ascend."""
 
-    def __init__(
-        self, read: ReadPage, entries: Decoder, names: dict[int, str], *, leaves: bool = True
-    ) -> None:
+    def __init__(self, read: ReadPage, top: Top, *, leaves: bool = True) -> None:
         self._read = read
-        self._decoder = entries
-        self._names = names
+        self._decoder = top.decoder
+        self._names = top.names
+        self._base = min(top.names)
         self._leaves = leaves
         self.runs: list[Run] = []
         self.tables: dict[str, int] = {}
@@ -260,14 +276,12 @@ class _Walker:
         name = self._names[shift]
         self.tables[name] = self.tables.get(name, 0) + 1
         first = max(start - base, 0) >> shift
-        last = min((end - 1 - base) >> shift, 511)
-        offset = physical % PAGE  # of a top table that is smaller than a page
-        data = self._read(physical - offset)[offset:].ljust(PAGE, b"\0")
-        if shift == 12 and not self._leaves:
+        last = (end - 1 - base) >> shift
+        entries = self._entries(physical, first, last)
+        if shift == self._base and not self._leaves:
             return
-        entries = _TABLE.unpack(data)[first : last + 1]
         address = base + (first << shift)
-        if shift == 12:
+        if shift == self._base:
             for run in _runs(self._decoder, entries, address, shift):
                 self._add(run)
             return
@@ -275,6 +289,13 @@ class _Walker:
             if entry:
                 self._entry(entry, shift, address, start, end)
             address += 1 << shift
+
+    def _entries(self, physical: int, first: int, last: int) -> tuple[int, ...]:
+        """Return a table's entries from one to another, or to its end."""
+        begin = physical + first * _ENTRY_BYTES
+        end = min(physical + (last + 1) * _ENTRY_BYTES, (physical | (1 << self._base) - 1) + 1)
+        data = b"".join(self._read(page) for page in range(begin & -PAGE, end, PAGE))
+        return struct.unpack_from(f"<{(end - begin) // _ENTRY_BYTES}Q", data, begin % PAGE)
 
     def _entry(self, entry: int, shift: int, address: int, start: int, end: int) -> None:
         decoder = self._decoder
@@ -286,7 +307,8 @@ class _Walker:
                 self._note(
                     f"the table entry {entry:#x} for {address:#x} takes write, user or exec away"
                 )
-            self.table(entry & decoder.frame_mask, shift - 9, address, start, end)
+            below = shift - (self._base - 3)  # a table has 1 << _base bytes, an entry 1 << 3
+            self.table(entry & decoder.frame_mask, below, address, start, end)
         else:
             self._note(f"the table entry {entry:#x} for {address:#x} is invalid")
 
@@ -310,7 +332,7 @@ class _Walker:
         ends = {(run.end, run.frame + run.end - run.address) for run in runs}
         starts = {(run.address, run.frame) for run in runs}
         for run in runs:
-            span = run.size * _CONTIGUOUS
+            span = run.size * _CONTIGUOUS[self._base]
             last = run.end, run.frame + run.end - run.address
             before = run.address % span and run.address & -span >= start
             after = run.end % span and (run.end | span - 1) < end

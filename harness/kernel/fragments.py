@@ -9,6 +9,8 @@ depends on whose fragment it is:
   go; an error if the kernel knows it but dropped it for an unmet dependency;
 - a user's fragment: an error, unless the line before says ``# hgm: optional``.
 
+After a line ``# hgm: needed`` it is an error in any fragment.
+
 A line ``# hgm: only x86_64`` makes the symbols up to the next blank line requests for kernels of
 that architecture alone.
 
@@ -46,6 +48,8 @@ ALWAYS = (REQUIRED, "base", "hgm")
 #: What becomes of a request that is not met: an error; a note if the kernel has no such symbol; a
 #: note in any case.
 Need = Literal["always", "if known", "optional"]
+
+_NEEDS: dict[str, Need] = {"optional": "optional", "needed": "always"}
 
 _SET = re.compile(r"CONFIG_(\w+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
@@ -139,7 +143,8 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
         ConfigError: if a line is neither a symbol, nor a comment, nor a known directive.
     """
     requests: list[ConfigRequest] = []
-    optional, comment, in_comment, only = False, "", False, ""
+    need: Need | None = None
+    comment, in_comment, only, word = "", False, "", ""
     for number, raw in enumerate(fragment.text.splitlines(), 1):
         line, where = raw.strip(), f"{fragment.path}:{number}"
         setting = _setting(line)
@@ -149,20 +154,20 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
                 symbol=symbol,
                 value=value,
                 where=where,
-                need="optional" if optional else fragment.need,
+                need=need or fragment.need,
                 reason=comment if fragment.name == REQUIRED else "",
             )
             if only in ("", fragment.arch):
                 requests.append(request)
-            optional = in_comment = False
-        elif optional:
-            raise ConfigError(f"{where}: `# hgm: optional` without a symbol on the next line")
+            need, in_comment = None, False
+        elif need:
+            raise ConfigError(f"{where}: `# hgm: {word}` without a symbol on the next line")
         elif directive := _DIRECTIVE.match(line):
             word = directive[1].strip()
             if word.startswith("only "):
                 only = arch(word.removeprefix("only ").strip()).kernel
             else:
-                optional = _optional(word, where)
+                need = _need(word, where)
         elif text := _COMMENT.match(line):
             comment = f"{comment} {text[1]}" if in_comment else text[1]
             in_comment = True
@@ -172,8 +177,8 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
             raise ConfigError(
                 f"{where}: {line!r} is not a CONFIG_ line", hint="write CONFIG_X=y or a comment"
             )
-    if optional:
-        raise ConfigError(f"{fragment.path}: its last `# hgm: optional` has no symbol")
+    if need:
+        raise ConfigError(f"{fragment.path}: its last `# hgm: {word}` has no symbol")
     return tuple(requests)
 
 
@@ -185,13 +190,13 @@ def _setting(line: str) -> tuple[str, str] | None:
     return None
 
 
-def _optional(directive: str, where: str) -> bool:
-    if directive != "optional":
+def _need(directive: str, where: str) -> Need:
+    if directive not in _NEEDS:
         raise ConfigError(
             f"{where}: unknown hgm directive {directive!r}",
-            hint="they are `optional` and `only ARCH`",
+            hint=f"they are `{'`, `'.join(_NEEDS)}` and `only ARCH`",
         )
-    return True
+    return _NEEDS[directive]
 
 
 def make_variables(fragments: Sequence[Fragment]) -> tuple[str, ...]:

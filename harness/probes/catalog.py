@@ -54,7 +54,7 @@ _Line = Annotated[str, msgspec.Meta(pattern=r"^\S.*\S$")]
 _Source = Annotated[str, msgspec.Meta(pattern=r"^(c/[a-z0-9_]+\.c|python/[a-z0-9_]+\.py)$")]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_PageSize = Literal["1G", "32M", "2M", "64K"]
+_PageSize = Literal["1G", "512M", "32M", "2M", "64K"]
 
 
 class _CatalogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import cache, command
-from harness.arch import Arch, arch
+from harness.arch import USUAL_PAGE, Arch, arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import CompileError, ToolMissing
@@ -149,6 +149,9 @@ def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> _Jobs:
     options = flags()
     guest = arch(kernel.arch)
     headers = ("-isystem", kernel.headers) if kernel.headers else ()
+    config = Path(kernel.config).read_text() if kernel.config else ""
+    if (page := guest.base_page(config)) != USUAL_PAGE:
+        options = (*options, f"-DBASE_PAGE={page}UL")
     common = digest(
         *options,
         host_identity(guest),

@@ -14,6 +14,8 @@
 
 #include "hgm_probe.h"
 
+#define MAPPED (512 * BASE_PAGE)
+
 enum { MAPPINGS = 5, CALLS = 6000, FILES = 60, STEPS = 2000000 };
 
 static double now(void)
@@ -24,15 +26,15 @@ static double now(void)
 static int fault_pages(void)
 {
 	for (int i = 0; i < MAPPINGS; i++) {
-		char *start = mmap(NULL, PMD_PAGE, PROT_READ | PROT_WRITE,
+		char *start = mmap(NULL, MAPPED, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (start == MAP_FAILED)
 			return -1;
-		madvise(start, PMD_PAGE, MADV_NOHUGEPAGE);
-		for (size_t at = 0; at < PMD_PAGE; at += BASE_PAGE)
+		madvise(start, MAPPED, MADV_NOHUGEPAGE);
+		for (size_t at = 0; at < MAPPED; at += BASE_PAGE)
 			start[at] = 1;
-		munmap(start, PMD_PAGE);
+		munmap(start, MAPPED);
 	}
 	return 0;
 }

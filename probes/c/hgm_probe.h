@@ -27,12 +27,15 @@
 #include <linux/userfaultfd.h>
 
 /*
- * Page tables of 4 KiB pages with 512 entries each, as x86-64 has them and arm64
- * and riscv64 by default: all that depends on it is here. probe_main() skips the
+ * A base page fills a table of page-table entries, of 8 bytes each; all that
+ * depends on its size is here. x86-64 has 4 KiB, arm64 can have 64 KiB, for
+ * which a probe is compiled with -DBASE_PAGE=65536UL. probe_main() skips the
  * tests where sysconf(_SC_PAGESIZE) is another. Which sizes of huge pages there
  * are, and which is the default, is read from the kernel.
  */
+#ifndef BASE_PAGE
 #define BASE_PAGE 4096UL
+#endif
 #define TABLE_ENTRIES (BASE_PAGE / sizeof(uint64_t))
 #define PMD_PAGE (TABLE_ENTRIES * BASE_PAGE)
 #define PUD_PAGE (TABLE_ENTRIES * PMD_PAGE)
@@ -142,6 +145,8 @@ struct probe {
 	size_t pages, pages_small;
 	/* The tests are skipped, with the kernel's errno, where MADV_SPLIT is not known. */
 	bool needs_hgm;
+	/* The tests are laid out for base pages of 4 KiB, and skipped where those are larger. */
+	bool needs_4k_pages;
 	/* PROMISE()s that offers() and its like are called for, beyond those that tests rest on. */
 	uint32_t asks;
 	/* Its own options, each of which takes a value; ends with an empty one. */

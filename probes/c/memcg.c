@@ -193,6 +193,7 @@ int main(int argc, char **argv)
 		.tests = tests,
 		.count = COUNT_OF(tests),
 		.pages = 3,
+		.needs_4k_pages = true, /* memory is charged in batches of 64 base pages */
 		.setup = set_up,
 	});
 }

@@ -207,6 +207,7 @@ int main(int argc, char **argv)
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
 		.count = COUNT_OF(tests),
+		.needs_4k_pages = true,
 		.setup = never_by_itself,
 	});
 }

@@ -14,7 +14,7 @@
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08
 #endif
-#define LOW_BYTES (512 * BASE_PAGE)
+#define LOW_BYTES (2UL << 20) /* the program begins at 4 MiB */
 
 /* The error number of a UFFDIO_API on a fresh userfaultfd; API comes back as the kernel left it. */
 static int api_error(int uffd, struct uffdio_api *api)

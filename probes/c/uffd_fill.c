@@ -4,6 +4,7 @@
  * what is filled when a range meets a page, a hole in its source, the end of its mapping or of
  * its file, and what the result field says of it.
  */
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -241,11 +242,13 @@ static void not_beyond_the_file(void)
 static void not_beyond_the_mount(void)
 {
 	struct statvfs space;
+	char options[48];
 	int mount;
 
 	if (kind != SHMEM)
 		probe_skip("the memory has no mount of its own");
-	mount = try_mount("tmpfs", "size=8k,huge=never");
+	snprintf(options, sizeof(options), "size=%zu,huge=never", 2 * unit());
+	mount = try_mount("tmpfs", options);
 	if (mount < 0)
 		probe_skip("mount of tmpfs: %s", error_name(-mount));
 	fd = unnamed_file(mount);

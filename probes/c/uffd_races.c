@@ -216,5 +216,6 @@ int main(int argc, char **argv)
 		.tests = tests,
 		.count = COUNT_OF(tests),
 		.pages = 8,
+		.needs_4k_pages = true,
 	});
 }

@@ -326,9 +326,12 @@ static void require(const struct probe *probe)
 {
 	int error = probe->needs_hgm ? hgm_error() : 0;
 
-	if (sysconf(_SC_PAGESIZE) != BASE_PAGE)
+	if (BASE_PAGE != 4096 && probe->needs_4k_pages)
 		probe_skip("the base page is %s, the tests are about one of 4 KiB",
-			   size_text(sysconf(_SC_PAGESIZE)));
+			   size_text(BASE_PAGE));
+	if (sysconf(_SC_PAGESIZE) != BASE_PAGE)
+		probe_skip("the base page is %s, this program was compiled for %s",
+			   size_text(sysconf(_SC_PAGESIZE)), size_text(BASE_PAGE));
 	if (size_counter(size, "nr_hugepages") < 0)
 		probe_skip("/sys/kernel/mm/hugepages/hugepages-%zukB: ENOENT", size / 1024);
 	if (error)

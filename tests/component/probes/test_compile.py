@@ -6,12 +6,15 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from harness.arch import host_arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import CompileError, DeadlineExpired, ToolMissing
 from harness.probes import catalog
+from harness.probes import compile as programs
 from harness.probes.compile import compile_probes
 from harness.progress import Silent
 from harness.records.kernel import ConfigIdentity, Kernel, SeriesIdentity, SourceIdentity
@@ -24,9 +27,10 @@ Compile = Callable[..., Mapping[str, Path]]
 COUNTING_GCC = Path(__file__).parent / "counting-gcc"
 
 
-def kernel(key: str = "k", headers: Path | None = None) -> Kernel:
+def kernel(key: str = "k", headers: Path | None = None, config: Path | None = None) -> Kernel:
     return Kernel(
         key=key,
+        config=str(config or ""),
         release="6.12.0",
         image="/nowhere/bzImage",
         headers=str(headers or ""),
@@ -190,6 +194,24 @@ def test_the_kernels_headers_come_before_the_hosts(build: Compile, tmp_path: Pat
     (headers / "linux" / "userfaultfd.h").write_text('#error "the kernel\'s own"\n')
     with pytest.raises(CompileError, match="the kernel's own"):
         build("c/split.c", of=kernel("k", headers))
+
+
+def test_the_configuration_says_how_large_a_base_page_is(
+    build: Compile, sources: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    guest = msgspec.structs.replace(host_arch(), base_pages={"PAGES_OF_64K": 65536})
+    monkeypatch.setattr(programs, "arch", lambda name: guest)
+    (sources / "c/split.c").write_text(
+        '#include "hgm_probe.h"\n'
+        '_Static_assert(BASE_PAGE == 65536, "a base page");\n'
+        "int main(void) { return 0; }\n"
+    )
+    config = tmp_path / "config"
+    config.write_text("CONFIG_PAGES_OF_64K=y\n")
+    build("c/split.c", of=kernel(config=config))
+    config.write_text("# CONFIG_PAGES_OF_64K is not set\n")
+    with pytest.raises(CompileError, match="a base page"):
+        build("c/split.c", of=kernel(config=config))
 
 
 def test_headers_that_are_gone_are_an_error(build: Compile, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class Tables:
     """Guest memory that holds the tables of one process.
 
     Args:
-        levels: 4 or 5.
+        levels: 4 or 5; or 3, of base pages of 64 KiB.
         arch: whose.
     """
 
@@ -40,31 +40,41 @@ class Tables:
         self.pages: dict[int, bytearray] = {}
         self.levels = levels
         self.decoder = decoder(arch)
+        self.page = 0x1_0000 if levels == 3 else 0x1000
+        self._entries = self.page // 8
         self._next = 0x10_0000
-        self.root = self._new_page()
+        self.root = self.new_table()
 
     @property
     def top(self) -> Top:
         """Return where they begin."""
         return Top(self.decoder, self.root, self.levels)
 
-    def _new_page(self) -> int:
-        address = self._next
-        self._next += 4096
-        self.pages[address] = bytearray(4096)
-        return address
+    def new_table(self) -> int:
+        """Return the physical address of an empty table."""
+        table = self._next
+        self._next += self.page
+        self.pages |= {at: bytearray(4096) for at in range(table, self._next, 4096)}
+        return table
+
+    def _place(self, table: int, address: int, shift: int) -> tuple[bytearray, int]:
+        """Return where a table has the entry for an address: its page, and the offset there."""
+        at = table + (address >> shift) % self._entries * 8
+        return self.pages[at & -4096], at % 4096
 
     def put(self, address: int, raw: int, shift: int = 12, *, table: int = TABLE) -> None:
         """Put an entry where it maps ``address``, with the tables that lead there."""
         at = self.root
-        for level in range(12 + 9 * (self.levels - 1), shift, -9):
-            offset = (address >> level & 511) * 8
-            (entry,) = struct.unpack_from("<Q", self.pages[at], offset)
+        levels = {3: (42, 29, 16), 4: (39, 30, 21, 12), 5: (48, 39, 30, 21, 12)}[self.levels]
+        for level in (each for each in levels if each > shift):
+            page, offset = self._place(at, address, level)
+            (entry,) = struct.unpack_from("<Q", page, offset)
             if not entry:
-                entry = self._new_page() | table
-                struct.pack_into("<Q", self.pages[at], offset, entry)
+                entry = self.new_table() | table
+                struct.pack_into("<Q", page, offset, entry)
             at = entry & 0x000F_FFFF_FFFF_F000
-        struct.pack_into("<Q", self.pages[at], (address >> shift & 511) * 8, raw)
+        page, offset = self._place(at, address, shift)
+        struct.pack_into("<Q", page, offset, raw)
 
     def map(self, address: int, physical: int, shift: int = 12, flags: int = LEAF) -> None:
         """Map memory by one entry."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The page tables of arm64 with a granule of 4 KiB, made by hand as Linux 6.12 makes them."""
+"""The page tables of arm64, made by hand as Linux 6.12 makes them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tables(levels: int = 4) -> Tables:
 
 
 def leaf(shift: int, flags: int = LEAF) -> int:
-    return flags | (PAGE_TYPE if shift == 12 else BLOCK_TYPE)
+    return flags | (PAGE_TYPE if shift in (12, 16) else BLOCK_TYPE)
 
 
 def put(made: Tables, address: int, physical: int, shift: int = 12, flags: int = LEAF) -> None:
@@ -46,16 +46,27 @@ def walked(made: Tables, start: int = VA, length: int = GIB) -> pagetable.Walk:
     return pagetable.walk(made.read, made.top, start, start + length)
 
 
-@pytest.mark.parametrize("levels", [4, 5])
-@pytest.mark.parametrize(("shift", "count"), [(30, 0), (21, 1), (12, 2)])
-def test_one_entry_of_each_level_is_found(levels: int, shift: int, count: int) -> None:
+@pytest.mark.parametrize(
+    ("levels", "shift", "read"),
+    [
+        *((4, 30, ["pgd", "pud"]), (4, 21, ["pgd", "pud", "pmd"])),
+        *((4, 12, ["pgd", "pud", "pmd", "pte"]), (5, 30, ["pgd", "p4d", "pud"])),
+        *((5, 21, ["pgd", "p4d", "pud", "pmd"]), (5, 12, ["pgd", "p4d", "pud", "pmd", "pte"])),
+        *((3, 29, ["pgd", "pmd"]), (3, 16, ["pgd", "pmd", "pte"])),
+    ],
+)
+def test_one_entry_of_each_level_is_found(levels: int, shift: int, read: list[str]) -> None:
     made = tables(levels)
-    put(made, VA, PA, shift)
-    found = walked(made)
-    assert found.runs == (Run(VA, shift, 1, PA | leaf(shift), ARM64),)
-    assert found.runs[0].frame == PA
-    assert sum(found.tables.values()) == levels - 2 + count
+    last = (1 << (13 if levels == 3 else 9)) - 1 << shift  # in the last page of its table
+    at, frame = (VA & -(1 << 42)) + last, (PA & -(1 << shift))
+    put(made, at, frame, shift)
+    found = walked(made, at, 1 << shift)
+    assert found.runs == (Run(at, shift, 1, frame | leaf(shift), ARM64),)
+    assert found.runs[0].frame == frame
+    assert found.tables == dict.fromkeys(read, 1)
     assert found.odd == ()
+    (level,) = pagetable.count(found.runs)
+    assert (level.level, level.present) == (read[-1], 1)
 
 
 def test_a_top_table_need_not_begin_a_page() -> None:
@@ -141,53 +152,55 @@ def test_an_odd_entry_of_an_upper_table_is_noted(raw: int, shift: int, said: str
     made = tables()
     put(made, VA, PA)
     at = made.root if shift == 39 else struct.unpack_from("<Q", made.pages[made.root], 511 * 8)[0]
-    entry = raw if shift == 39 else raw | made._new_page()
+    entry = raw if shift == 39 else raw | made.new_table()
     struct.pack_into("<Q", made.pages[at & 0xFFFF_FFFF_F000], (VA >> shift & 511) * 8, entry)
     (line,) = walked(made).odd
     assert said in line
 
 
 class Sets:
-    """Sixteen entries with the contiguous bit, and what follows them."""
+    """Two sets of entries with the contiguous bit."""
 
-    def __init__(self, shift: int) -> None:
-        self.made, self.shift, self.size = tables(), shift, 1 << shift
-        for entry in range(32):
+    def __init__(self, levels: int, shift: int) -> None:
+        self.made, self.shift, self.size = tables(levels), shift, 1 << shift
+        self.length = 32 if levels == 3 else 16
+        for entry in range(2 * self.length):
             self.change(entry, PA + entry * self.size, LEAF | CONT)
 
     def change(self, entry: int, physical: int, flags: int) -> None:
         put(self.made, VA + entry * self.size, physical, self.shift, flags)
 
-    def odd(self, first: int = 0, last: int = 31) -> tuple[str, ...]:
-        length = (last + 1 - first) * self.size
+    def odd(self, first: int = 0, count: int = 0) -> tuple[str, ...]:
+        length = (count or 2 * self.length) * self.size
         return walked(self.made, VA + first * self.size, length).odd
 
 
-@pytest.fixture(params=[12, 21], ids=["64K", "32M"])
+@pytest.fixture(params=[(4, 12), (4, 21), (3, 16)], ids=["64K", "32M", "2M of 64K"])
 def sets(request: pytest.FixtureRequest) -> Sets:
-    return Sets(request.param)
+    return Sets(*request.param)
 
 
 def test_even_sets_are_counted(sets: Sets) -> None:
     (level,) = pagetable.count(walked(sets.made).runs)
-    assert (level.present, level.contiguous) == (32, 32)
+    assert (level.present, level.contiguous) == (2 * sets.length, 2 * sets.length)
     assert sets.odd() == ()
 
 
 def test_entries_of_a_set_may_differ_in_what_the_cpu_writes(sets: Sets) -> None:
     sets.change(5, PA + 5 * sets.size, LEAF & ~AF | CONT)
-    sets.change(16, PA + 16 * sets.size, (LEAF | RDONLY) & ~DIRTY | CONT)
+    sets.change(sets.length, PA + sets.length * sets.size, (LEAF | RDONLY) & ~DIRTY | CONT)
     assert sets.odd() == ()
 
 
 def test_a_part_of_a_set_says_nothing_of_the_rest(sets: Sets) -> None:
-    assert sets.odd(3, 20) == ()
+    assert sets.odd(3, sets.length) == ()
 
 
-@pytest.mark.parametrize("entry", [0, 5, 15, 16, 31])
+@pytest.mark.parametrize("place", [0, 0.4, 0.99, 1, 1.99])
 @pytest.mark.parametrize("wrong", ["frame", "bit", "absent"])
-def test_an_uneven_set_is_odd(sets: Sets, entry: int, wrong: str) -> None:
-    frame = 40 if wrong == "frame" else entry
+def test_an_uneven_set_is_odd(sets: Sets, place: float, wrong: str) -> None:
+    entry = int(place * sets.length)
+    frame = 80 if wrong == "frame" else entry
     flags = LEAF if wrong == "bit" else LEAF | CONT
     if wrong == "absent":
         sets.made.put(VA + entry * sets.size, 0, sets.shift, table=TABLE)
@@ -197,6 +210,6 @@ def test_an_uneven_set_is_odd(sets: Sets, entry: int, wrong: str) -> None:
 
 
 def test_a_set_begins_with_an_aligned_frame(sets: Sets) -> None:
-    for entry in range(32):
+    for entry in range(2 * sets.length):
         sets.change(entry, PA + (entry + 1) * sets.size, LEAF | CONT)
     assert any("is in an uneven set" in line for line in sets.odd())

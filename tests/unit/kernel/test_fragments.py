@@ -33,6 +33,11 @@ CONFIG_B="text"
     assert b.where == "test.config:5"
 
 
+def test_a_fragment_of_ours_can_insist_on_a_symbol() -> None:
+    a, b = fragments.parse(fragment("# hgm: needed\nCONFIG_A=y\nCONFIG_B=y\n", need="if known"))
+    assert (a.need, b.need) == ("always", "if known")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -40,6 +45,7 @@ CONFIG_B="text"
         "# hgm: maybe\nCONFIG_A=y",
         "# hgm: since 6.5\nCONFIG_A=y",
         "# hgm: optional\n\nCONFIG_A=y",
+        "# hgm: needed\n\nCONFIG_A=y",
         "# hgm: optional\n# why\nCONFIG_A=y",
         "CONFIG_A=y\n# hgm: optional",
     ],

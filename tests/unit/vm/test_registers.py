@@ -44,6 +44,9 @@ def test_all_vcpus() -> None:
         (ARM64, " PC=1 \nTTBR0_EL1=0\nTCR_EL1=95001f6b54c350c", 5),
         (ARM64, " PC=1 \nTTBR0_EL1=0\nTCR_EL1=f5b5503510", 4),
         (ARM64, " PC=1 \nTTBR0_EL1=0\nTCR_EL1=f5b5503519", None),
+        (ARM64, " PC=1 \nTTBR0_EL1=0\nTCR_EL1=f5b550750c", 3),
+        (ARM64, " PC=1 \nTTBR0_EL1=0\nTCR_EL1=f5b5507510", 3),
+        (ARM64, " PC=1 \nTTBR0_EL1=0\nTCR_EL1=f5b550b510", None),
         (ARM64, " PC=1 \n", None),
     ],
 )
