@@ -29,7 +29,7 @@ class Bits(Record, frozen=True, forbid_unknown_fields=True):
 
 
 class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """The page tables of an architecture, of 4 KiB pages with 512 entries each.
+    """The page tables of an architecture; each table fills a base page, or is the top one.
 
     Attributes:
         root: the register with the physical address of the top table.
@@ -51,7 +51,7 @@ class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         dirty: a leaf that was written to, for any of these.
         no_execute: a leaf from which user mode can execute nothing.
         uffd_wp: the bit with userfaultfd's mark in a present entry.
-        contiguous: the bit of one of 16 entries that the CPU may cache as one; -1 for none.
+        contiguous: the bit of one of several entries that the CPU may cache as one; -1 for none.
         swap_uffd_wp: the bit with userfaultfd's mark in a swap entry.
         swap_type: first bit of the type in a swap entry, of 5 bits.
         swap_offset: first bit of the offset in a swap entry, of 50 bits.
@@ -187,6 +187,11 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     drgn: Drgn
     page_tables: PageTables
     name: str = ""
+
+    @property
+    def usual_sizes(self) -> tuple[str, ...]:
+        """Return the names of the sizes in `hugepages`."""
+        return tuple(item.partition(":")[0] for item in self.hugepages.split(","))
 
     @property
     def is_hosts(self) -> bool:

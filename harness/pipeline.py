@@ -18,13 +18,11 @@ from harness.image import image
 from harness.kernel import obtain
 from harness.probes import catalog, known_issues
 from harness.recording import Recording, first_record, not_run, recorded
-from harness.records.machine import size_name
 from harness.records.probe import ProbeSpec
 from harness.records.run import GuestsRequest, RunRecord
 from harness.run import guests, prepare
 from harness.run.prepare import Prepared
 from harness.run.request import RunRequest
-from harness.vm.spec import parse_hugepages
 from harness.workspace import readable
 
 
@@ -185,9 +183,7 @@ def check(request: RunRequest, context: Context) -> tuple[ProbeSpec, ...]:
 
 
 def _selected(request: RunRequest) -> tuple[ProbeSpec, ...]:
-    machine = request.subject.machine
-    usual = parse_hugepages(arch(machine.arch).hugepages, machine.arch)
-    known = catalog.load(sizes={size_name(each.size) for each in (*usual, *machine.hugepages)})
+    known = catalog.load(sizes=catalog.sizes(request.subject.machine, request.probes))
     if not request.kselftests:
         features = request.subject.kernel.features
         return catalog.select(known, request.probes, features)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.campaign.predicate import Predicate
     from harness.context import Context
     from harness.records.campaign import Bisection
+    from harness.records.machine import MachineSpec
 
 #: Exit codes for `git bisect run` (git-bisect(1)); it stops above 127.
 _GOOD, _BAD, _SKIP, _STOP = 0, 1, 125, 128
@@ -155,9 +156,10 @@ def _request(
 
     if confidence is not None and options["about"] == "build":
         raise click.UsageError("--about build is never intermittent; leave --confidence out")
+    subject = subject_of(**options)
     return BisectRequest(
-        subject=subject_of(**options),
-        predicate=_predicate(**options),
+        subject=subject,
+        predicate=_predicate(subject.machine, **options),
         confidence=confidence,
         first_good=first_good,
         skip=skip,
@@ -165,7 +167,12 @@ def _request(
 
 
 def _predicate(
-    probes: tuple[str, ...], about: Any, statuses: tuple[Any, ...], signature: str, **_: Any
+    machine: MachineSpec,
+    probes: tuple[str, ...],
+    about: Any,
+    statuses: tuple[Any, ...],
+    signature: str,
+    **_: Any,
 ) -> Predicate:
     import re
 
@@ -178,7 +185,8 @@ def _predicate(
         raise click.BadParameter(f"{signature!r} is not a regular expression: {error}") from None
     if about == "probe" and not probes:
         raise click.UsageError("say with --probe NAME which probe fails, or use --about")
-    catalog.select(catalog.load(), probes)  # an unknown name is an error before any build
+    known = catalog.load(sizes=catalog.sizes(machine, probes))
+    catalog.select(known, probes)  # an unknown name is an error before any build
     return Predicate(about=about, probes=probes, statuses=statuses or BAD, signature=signature)
 
 
@@ -198,9 +206,10 @@ def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:
     from harness.campaign.predicate import evaluate
     from harness.campaign.state import decided
 
-    predicate = _predicate(**options)
     options["series"] = options["series"] or "none"
-    request = predicate.request(subject_of(**options))
+    subject = subject_of(**options)
+    predicate = _predicate(subject.machine, **options)
+    request = predicate.request(subject)
     with open_context(timeout) as context:
         record = pipeline.run(request, runs_dir, context)
     if not decided(record):

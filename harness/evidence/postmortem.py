@@ -14,6 +14,7 @@ from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, RecordError
 from harness.evidence.vmcore import NAME
+from harness.judge.pagetable import base_page
 from harness.records.run import RunRecord
 from harness.store import rundir
 from harness.vm import registers
@@ -92,8 +93,7 @@ def write(vmcore: Path, vmlinux_path: Path, release: str, guest: Arch, deadline:
     """
     path = vmcore.with_name("registers.txt")
     vcpu = registers.parse(path.read_text(), guest) if path.exists() else None
-    # Those of arm64 are not in it; our kernels use all that QEMU's CPU offers.
-    levels = (vcpu.levels if vcpu else None) or max(guest.drgn.numbers_by_levels)
+    levels = (vcpu.levels if vcpu else None) or _levels(vmlinux_path, guest)
     argv = [sys.executable, "-P", "-m", _PROGRAM, str(vmcore), str(vmlinux_path)]
     argv += [release, guest.name, str(levels)]
     done = command.run(argv, deadline, ok=None)
@@ -106,6 +106,18 @@ def write(vmcore: Path, vmlinux_path: Path, release: str, guest: Arch, deadline:
         ) from CommandFailed("drgn", command=argv)
     atomic_write(vmcore.with_name(rundir.POST_MORTEM), done.stdout)
     return done.stdout
+
+
+def _levels(vmlinux_path: Path, guest: Arch) -> int:
+    """Return the levels of page tables of a kernel whose registers do not tell.
+
+    Our kernels use all that QEMU's CPU offers with their base page, which the configuration beside
+    the kernel names.
+    """
+    configs = [vmlinux_path.with_name(name) for name in ("config", ".config")]
+    texts = [path.read_text(errors="replace") for path in configs if path.exists()]
+    page = guest.base_page(texts[0] if texts else "")
+    return max(each for each in guest.drgn.numbers_by_levels if base_page(each) == page)
 
 
 def _why_not(run_dir: Path, name: str) -> Iterator[str]:

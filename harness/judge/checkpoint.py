@@ -59,7 +59,7 @@ class Checkpoint(Record, frozen=True, kw_only=True):
         cpu: the CPU that it has pinned itself to.
         start: first virtual address of the range.
         length: bytes of it.
-        page: bytes of a huge page there; 4096 for ordinary memory.
+        page: bytes of a huge page there; those of a base page for ordinary memory.
         beacon: address of a page of its memory whose first eight bytes are ``token``, and whose
             next eight the host sets to let it go on.
         token: a random number, so that no other process is taken for the probe.
@@ -181,8 +181,10 @@ def walk(evidence: CheckpointEvidence, read: ReadPage) -> pagetable.Walk:
 def _compare(evidence: CheckpointEvidence, asked: Checkpoint, read: ReadPage) -> CheckpointResult:
     if beacon_is_lit(read, top(evidence), asked) is None:
         raise ValueError("the page tables that were walked are not the probe's")
-    found = walk(evidence, read)
     tables = top(evidence)
+    if (asked.start | asked.length) % tables.page:
+        raise ValueError("the checkpoint's range is not one of whole pages")
+    found = walk(evidence, read)
     levels = pagetable.count(found.runs)
     problems = [
         *found.odd,

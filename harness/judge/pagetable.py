@@ -278,7 +278,7 @@ class _Walker:
         first = max(start - base, 0) >> shift
         last = (end - 1 - base) >> shift
         entries = self._entries(physical, first, last)
-        if shift == self._base and not self._leaves:
+        if not entries or (shift == self._base and not self._leaves):
             return
         address = base + (first << shift)
         if shift == self._base:
@@ -291,9 +291,11 @@ class _Walker:
             address += 1 << shift
 
     def _entries(self, physical: int, first: int, last: int) -> tuple[int, ...]:
-        """Return a table's entries from one to another, or to its end."""
+        """Return a table's entries from one to another, or to its end; none if that is before."""
         begin = physical + first * _ENTRY_BYTES
         end = min(physical + (last + 1) * _ENTRY_BYTES, (physical | (1 << self._base) - 1) + 1)
+        if end <= begin:
+            return ()
         data = b"".join(self._read(page) for page in range(begin & -PAGE, end, PAGE))
         return struct.unpack_from(f"<{(end - begin) // _ENTRY_BYTES}Q", data, begin % PAGE)
 
@@ -308,7 +310,8 @@ class _Walker:
                     f"the table entry {entry:#x} for {address:#x} takes write, user or exec away"
                 )
             below = shift - (self._base - 3)  # a table has 1 << _base bytes, an entry 1 << 3
-            self.table(entry & decoder.frame_mask, below, address, start, end)
+            table = entry & decoder.frame_mask & -(1 << self._base)
+            self.table(table, below, address, start, end)
         else:
             self._note(f"the table entry {entry:#x} for {address:#x} is invalid")
 

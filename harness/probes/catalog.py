@@ -38,8 +38,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from harness import data
+from harness.arch import arch, arches
 from harness.errors import SpecError
-from harness.records.machine import HugePages
+from harness.records.machine import HugePages, MachineSpec, size_name
 from harness.records.probe import ProbeSpec
 from harness.sizes import parse_size
 
@@ -116,6 +117,22 @@ def load(path: Path = _CATALOG, sizes: Container[str] = _SIZES) -> tuple[ProbeSp
     entries = [_entry(raw, number, path) for number, raw in enumerate(catalog.probe, 1)]
     _check_unique([entry.name for entry in entries], path)
     return tuple(spec for entry in entries for spec in _specs(entry, sizes))
+
+
+def sizes(machine: MachineSpec, globs: Iterable[str] = ()) -> set[str]:
+    """Return the sizes with which a machine can run probes, by name.
+
+    They are the usual ones of its architecture, those of its pools, and those at the end of a glob.
+    """
+    guest = arch(machine.arch)
+    named = {word.rpartition("/")[2] for glob in globs for word in glob.split()[:1]}
+    pools = {size_name(pages.size) for pages in machine.hugepages}
+    return {*guest.usual_sizes, *pools, *named.intersection(guest.hugepage_sizes)}
+
+
+def every_size() -> set[str]:
+    """Return the sizes of all architectures, by name."""
+    return {size for each in arches().values() for size in each.hugepage_sizes}
 
 
 def files(source: str) -> list[Path]:

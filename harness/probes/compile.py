@@ -149,7 +149,7 @@ def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> _Jobs:
     options = flags()
     guest = arch(kernel.arch)
     headers = ("-isystem", kernel.headers) if kernel.headers else ()
-    config = Path(kernel.config).read_text() if kernel.config else ""
+    config = _read(Path(kernel.config)).decode(errors="replace") if kernel.config else ""
     if (page := guest.base_page(config)) != USUAL_PAGE:
         options = (*options, f"-DBASE_PAGE={page}UL")
     common = digest(
@@ -175,13 +175,11 @@ def _named(file: Path) -> tuple[str, bytes]:
     return file.name, _read(file)
 
 
-def _read(source: Path) -> bytes:
+def _read(file: Path) -> bytes:
     try:
-        return source.read_bytes()
+        return file.read_bytes()
     except OSError as error:
-        raise CompileError(
-            f"{source}: {error.strerror}", hint="the probe catalogue names this file"
-        ) from None
+        raise CompileError(f"{file}: {error.strerror}", hint="it is needed to compile") from None
 
 
 def host_identity(guest: Arch, *more: str) -> str:

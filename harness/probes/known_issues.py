@@ -12,7 +12,6 @@ from typing import Annotated
 import msgspec
 
 from harness import data
-from harness.arch import arches
 from harness.errors import SpecError
 from harness.probes import catalog
 from harness.records.known_issue import KnownIssue
@@ -55,8 +54,7 @@ def load(path: Path = _FILE) -> tuple[KnownIssue, ...]:
         table = msgspec.toml.decode(path.read_bytes(), type=_IssueTable)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise SpecError(f"{path}: {error}", hint="correct the known issues") from None
-    sizes = {size for each in arches().values() for size in each.hugepage_sizes}
-    probes = tuple(probe.name for probe in catalog.load(sizes=sizes))
+    probes = tuple(probe.name for probe in catalog.load(sizes=catalog.every_size()))
     issues: list[KnownIssue] = []
     for entry in table.issue:
         found = {glob: catalog.matching(probes, glob) for glob in entry.probes}

@@ -202,7 +202,7 @@ class CheckpointResult(Record, frozen=True, kw_only=True):
         name: the test it belongs to.
         start: first virtual address that was walked.
         length: bytes.
-        page: bytes of a huge page there; 4096 for ordinary memory.
+        page: bytes of a huge page there; those of a base page for ordinary memory.
         levels: leaf entries by level; those without any are left out.
         problems: a line for each disagreement with smaps, pagemap, the probe, or sound tables;
             any makes the probe a FAIL.

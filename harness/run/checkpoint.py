@@ -24,7 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, GuestLost, QemuError
+from harness.errors import DeadlineExpired, GuestLost, HarnessError, QemuError
 from harness.judge import checkpoint, pagetable
 from harness.judge.checkpoint import Checkpoint
 from harness.judge.pagetable import Top
@@ -70,6 +70,18 @@ class Watcher:
         self._directory = directory
         self._rest = b""
         self._number = 0
+
+    def knows_tables(self, deadline: Deadline) -> bool:
+        """Return whether the guest's page tables are of a kind that can be walked.
+
+        A guest that cannot be asked is one for the probe to find out about.
+        """
+        limit = deadline.within(_FIND_SECONDS, "the registers of a vCPU")
+        if self._guest.tables_known is None:
+            with contextlib.suppress(HarnessError), self._stopped(limit):
+                levels = self._guest.memory.registers(0, limit).levels
+                self._guest.tables_known = levels is not None
+        return self._guest.tables_known is not False
 
     def feed(self, chunk: bytes, deadline: Deadline) -> None:
         """Take more of the output, of a probe that must end by the deadline.

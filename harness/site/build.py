@@ -154,5 +154,5 @@ def _probe_pages(site: SiteDirectory, found: SiteData) -> None:
 
 
 def _catalogue() -> Iterator[tuple[str, tuple[str, str]]]:
-    for spec in catalog.load():
+    for spec in catalog.load(sizes=catalog.every_size()):
         yield spec.name, (spec.shows, spec.guards)

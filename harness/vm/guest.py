@@ -175,6 +175,7 @@ class Guest:
         stuck: set once its console reports a hung task, a lockup or an RCU stall.
         heartbeat: knows whether its QEMU answers.
         pools: its huge pages before anything ran in it.
+        tables_known: whether its page tables can be walked; None before somebody asked.
         threads: the thread of each vCPU on the host.
         idle_since: when its last probe ended; its start before the first.
         last_sample: the clocks of the threads when the guest was given up; None while it lives.
@@ -191,6 +192,7 @@ class Guest:
     idle_since: GuestMoment
     last_sample: hoststat.Sample | None = None
     pools: tuple[NodePool, ...] = field(default=())
+    tables_known: bool | None = None
 
     @property
     def console(self) -> Console:

@@ -36,7 +36,7 @@ def parse_counters(text: str) -> tuple[NodePool, ...]:
     """Return the pools per size and node from what the guest printed, largest size first.
 
     Without NUMA, sysfs does not list nodes, and the pages count as node 0's. Incomplete lines are
-    ignored, and a pool of which one of both counters is missing is left out.
+    ignored, and a pool that lacks one of its two counters is left out.
     """
     per_node: dict[tuple[int, int], dict[str, int]] = {}
     whole: dict[tuple[int, int], dict[str, int]] = {}
@@ -115,6 +115,13 @@ def require(asked: Sequence[HugePages], got: Sequence[NodePool], console: Consol
         free = sum(pool.free for pool in got if pool.size == pages.size)
         if free >= pages.count:
             continue
+        if got and not any(pool.size == pages.size for pool in got):
+            there = ", ".join(totals(got))
+            raise PoolShort(
+                f"this kernel has no huge pages of {size_name(pages.size)}, it has {there}",
+                hint="ask for pages of these sizes with --hugepages",
+                console=console.last_lines(),
+            )
         lines = [line for line in console.text().splitlines() if "HugeTLB: alloc" in line]
         said = lines[-1].strip() if lines else "no message of the kernel about it"
         name = size_name(pages.size)

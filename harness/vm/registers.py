@@ -19,7 +19,7 @@ class Registers(NamedTuple):
         user: whether it is in user mode.
         halted: whether it waits for an interrupt, where QEMU shows that.
         root: physical address of the top page table of user space; None where it is not shown.
-        levels: of these page tables; None where it is not shown, or is neither 4 nor 5.
+        levels: of these page tables; None where it is not shown, or is not known.
         link: the link register; 0 where the architecture has none.
     """
 

@@ -280,7 +280,7 @@ _timeout_scale = 1.0
 
 def _prepare(pages: int, needs_hgm: bool, setup: Callable[[], object] | None) -> None:
     if mmap.PAGESIZE != BASE_PAGE:
-        skip(f"the base page is {size_text(mmap.PAGESIZE)}, the tests are about one of 4 KiB")
+        skip(f"the base page is {size_text(mmap.PAGESIZE)}, the tests need 4 KiB")
     if huge_size() not in offered_sizes():
         skip(f"{POOLS}/hugepages-{huge_size() // 1024}kB: ENOENT")
     error = hgm_error() if needs_hgm else 0

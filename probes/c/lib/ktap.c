@@ -327,7 +327,7 @@ static void require(const struct probe *probe)
 	int error = probe->needs_hgm ? hgm_error() : 0;
 
 	if (BASE_PAGE != 4096 && probe->needs_4k_pages)
-		probe_skip("the base page is %s, the tests are about one of 4 KiB",
+		probe_skip("the base page is %s, the tests need 4 KiB",
 			   size_text(BASE_PAGE));
 	if (sysconf(_SC_PAGESIZE) != BASE_PAGE)
 		probe_skip("the base page is %s, this program was compiled for %s",

@@ -39,7 +39,7 @@ struct probe workload_probe(enum backing backing, size_t parts)
 		.pages_small = backing_is_hugetlb(backing) ? WORKLOAD_BYTES / PMD_PAGE : 0,
 		.needs_hgm = backing == BACKING_SPLIT,
 		.needs_4k_pages = true,
-		.test_ms = 60000 * (int)parts,
+		.test_ms = 50000 * (int)parts,
 	};
 }
 

@@ -236,3 +236,27 @@ def test_a_page_of_contiguous_entries_may_be_checked(scene: Scene) -> None:
         else:
             with pytest.raises(ValueError, match="is not one of whole pages"):
                 checkpoint.parse(line)
+
+
+def test_base_pages_of_64_kib_are_compared_as_such() -> None:
+    scene, leaf, page = Scene(), 0x743 | 1 << 51 | 1 << 55, 1 << 16  # a written page of arm64
+    scene.tables = Tables(3, "aarch64")
+    scene.claims = [0] * 512
+    for number in range(32):
+        scene.tables.put(VA + number * page, PA + number * page | leaf, 16, table=3)
+        scene.claims[number] = PRESENT | PA + number * page >> 16
+    scene.tables.put(BEACON, BEACON_AT | leaf, 16, table=3)
+    scene.tables.fill(BEACON_AT, struct.pack("<2Q", TOKEN, 0))
+    scene.tables.put(CLAIMS, CLAIMS_AT | leaf, 16, table=3)
+    scene.line = LINE.replace("8192", str(MIB2)).replace("pte:2,present:2", "pte:32,present:32")
+
+    def problems() -> tuple[str, ...]:
+        evidence = msgspec.structs.replace(scene.evidence(), arch="aarch64")
+        return checkpoint.judge(evidence, scene.tables.read).problems
+
+    assert problems() == ()
+    scene.claims[9] += 1
+    (problem,) = problems()
+    assert problem.startswith("page 9 is present at 0x1400a0000 in pagemap")
+    scene.line = scene.line.replace(f"length={MIB2:#x}", f"length={KIB4:#x}")
+    assert problems() == ("the checkpoint's range is not one of whole pages",)

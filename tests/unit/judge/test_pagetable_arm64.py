@@ -158,6 +158,22 @@ def test_an_odd_entry_of_an_upper_table_is_noted(raw: int, shift: int, said: str
     assert said in line
 
 
+@pytest.mark.parametrize(("levels", "end"), [(3, 1 << 55), (4, 1 << 48), (5, 1 << 57)])
+def test_nothing_is_mapped_beyond_the_top_table(levels: int, end: int) -> None:
+    made = tables(levels)
+    put(made, VA, PA, 16 if levels == 3 else 12)
+    assert walked(made, end, GIB).runs == ()
+    assert pagetable.translate(made.read, made.top, end) is None
+
+
+def test_a_table_of_64_kib_begins_where_a_base_page_does() -> None:
+    made = tables(3)
+    put(made, VA, PA, 16)
+    table = made.new_table()
+    made.put(VA, table | 0xF000 | TABLE, 29)
+    assert walked(made, VA, GIB).runs == ()
+
+
 class Sets:
     """Two sets of entries with the contiguous bit."""
 

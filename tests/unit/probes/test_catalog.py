@@ -10,6 +10,7 @@ from harness.errors import SpecError
 from harness.probes import catalog
 from harness.records.machine import HugePages
 from harness.records.probe import ProbeSpec
+from harness.vm import spec as machine_spec
 
 ENTRY = """
 [[probe]]
@@ -213,6 +214,18 @@ def test_every_source_is_in_the_catalogue_and_there() -> None:
     ours = {f"c/{name}.c" for name in names}
     assert found - listed == {*ours, "python/hgm_probe.py"}
     assert listed - found == set()
+
+
+def test_a_machine_has_the_usual_sizes_those_of_its_pools_and_those_that_are_named() -> None:
+    pages = machine_spec.parse_hugepages("2M:64", "aarch64")
+    machine = machine_spec.machine(pages, arch_name="aarch64")
+    usual = {"1G", "32M", "2M", "64K"}
+    assert catalog.sizes(machine) == usual
+    assert catalog.sizes(machine, ["baseline/pool/512M --x", "*/16M"]) == {*usual, "512M"}
+    large = machine_spec.machine(
+        machine_spec.parse_hugepages("512M:1", "aarch64"), arch_name="aarch64"
+    )
+    assert catalog.sizes(large) == {*usual, "512M"}
 
 
 def test_what_is_about_hgm_needs_it() -> None:

@@ -44,7 +44,9 @@ def load(tmp_path: Path, text: str) -> tuple[KnownIssue, ...]:
 
 def test_globs_become_the_names_of_probes_of_every_size(tmp_path: Path) -> None:
     (issue,) = load(tmp_path, GOOD)
-    assert issue.probes == tuple(f"baseline/pool/{size}" for size in ("1G", "2M", "512M", "32M", "64K"))
+    assert issue.probes == tuple(
+        f"baseline/pool/{size}" for size in ("1G", "2M", "512M", "32M", "64K")
+    )
 
 
 @pytest.mark.parametrize(

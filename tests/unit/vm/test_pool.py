@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -7,8 +9,9 @@ from harness.deadline import Deadline
 from harness.errors import PoolShort
 from harness.records.machine import HugePages, NodePool
 from harness.vm import spec
+from harness.vm.console import Console
 from harness.vm.guest import forwarded_port
-from harness.vm.pool import fill_from_cma, parse_counters, totals
+from harness.vm.pool import fill_from_cma, parse_counters, require, totals
 from harness.vm.ssh import CommandOutput, Ssh
 from harness.vm.wakeup import WakeupEvent
 
@@ -97,3 +100,11 @@ def fill_with_free(kib: int) -> None:
 
     machine = spec.machine([HugePages(size=GIB, count=2)], cpus=2)
     fill_from_cma(machine, Guest(WakeupEvent()), Deadline.after(5, "CMA"))
+
+
+def test_a_size_that_the_kernel_does_not_have_is_said() -> None:
+    got = (NodePool(size=512 * MIB, node=0, total=4, free=4),)
+    console = cast(Console, SimpleNamespace(text=lambda: "", last_lines=list))
+    require((HugePages(size=512 * MIB, count=4),), got, console)
+    with pytest.raises(PoolShort, match="has no huge pages of 1G, it has 512M"):
+        require((HugePages(size=GIB, count=2),), got, console)
