@@ -58,7 +58,7 @@ FIRST_BYTE_SECONDS = 30.0
 INIT_SECONDS = 150.0
 
 #: Seconds for the SSH login, once init has printed that it is done.
-LOGIN_SECONDS = 20.0
+LOGIN_SECONDS = 60.0
 
 # QMP events after which the guest does not run any more, while QEMU keeps it and answers.
 _END_EVENTS = ("GUEST_PANICKED", "SHUTDOWN")

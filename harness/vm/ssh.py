@@ -29,6 +29,10 @@ _CHUNK = 65536
 _POLL_SECONDS = 0.05
 _TERMINAL_SECONDS = 20.0
 
+# The first attempt to log in gets so long, each further one twice as long: a connection of which a
+# packet was lost must not take the time of all, and a slow guest needs time for one.
+_ATTEMPT_SECONDS = 8.0
+
 #: How a connection usually fails. A hostile guest can make paramiko's thread fail in other ways,
 #: such as with UnicodeDecodeError, and the next call raises that: hence `except Exception`.
 _BROKEN = (OSError, EOFError, paramiko.SSHException)
@@ -94,8 +98,15 @@ class Ssh:
         )
         key = paramiko.Ed25519Key.from_private_key(io.StringIO(client_key))
         self._login_arguments = (port, host_key, key)
+        seconds = _ATTEMPT_SECONDS
+
+        def attempt() -> paramiko.Transport:
+            nonlocal seconds
+            limit, seconds = deadline.within(seconds, "an attempt to log in"), 2 * seconds
+            return self._login(port, host_key, key, limit)
+
         try:
-            self._transport = retry(self._login, *self._login_arguments, deadline)
+            self._transport = retry(attempt)
         except SshUnreachable:
             raise
         except Exception as error:  # noqa: BLE001 - see _BROKEN

@@ -69,13 +69,16 @@ def _refusal(chanid: int) -> paramiko.Message:
     return message
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[Ssh, _Server]]:
+@contextlib.contextmanager
+def _connected(stalled: int = 0) -> Iterator[tuple[Ssh, _Server]]:
+    """Yield a session and its server, which says nothing on so many connections before."""
     ours, theirs = make_keys(), make_keys()
     listener = socket.create_server(("127.0.0.1", 0))
     servers: list[_Server] = []
+    silent: list[socket.socket] = []
 
     def serve() -> None:
+        silent.extend(listener.accept()[0] for _ in range(stalled))
         transport = paramiko.Transport(listener.accept()[0])
         servers.append(_Server(transport))
         transport.add_server_key(
@@ -98,8 +101,16 @@ def pair() -> Iterator[tuple[Ssh, _Server]]:
     servers[0].may_end.set()
     session.close()
     servers[0].transport.close()
+    for each in silent:
+        each.close()
     listener.close()
     died.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Ssh, _Server]]:
+    with _connected() as both:
+        yield both
 
 
 @pytest.fixture
@@ -113,6 +124,14 @@ def _break(ssh: Ssh) -> None:
 
     assert ssh._transport is not None
     ssh._transport.packetizer.write_all = broken  # type: ignore[assignment,method-assign]
+
+
+def test_a_connection_that_stalls_does_not_take_the_time_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("harness.vm.ssh._ATTEMPT_SECONDS", 0.3)
+    with _connected(stalled=2) as (session, _):
+        assert session.run(["5"], Deadline.after(10, "the command")).stdout == "\0" * 5
 
 
 def test_an_answer_is_whole_even_if_closing_the_channel_fails(ssh: Ssh) -> None:
