@@ -11,8 +11,8 @@ import pytest
 from harness.kernel import fragments
 from tests.kernel.conftest import Run
 
-#: Features that exclude another one.
-EXCLUSIVE = {"no-hgm"}
+#: Features that exclude another one, or what is there without them.
+EXCLUSIVE = {"no-hgm", "64k-pages"}
 
 #: What each kernel does not know of our fragments. Another symbol here means that Kconfig has
 #: changed: find out what replaced it.
@@ -44,6 +44,19 @@ def test_every_feature_can_be_configured(
     assert {line.split("=")[0].strip() for line in done.out.splitlines()[1:]} == {
         f"CONFIG_{symbol}" for symbol in NEVER | UNKNOWN[version, arch]
     }
+
+
+@pytest.mark.parametrize(("version", "arch"), UNKNOWN)
+def test_base_pages_of_64_kib_are_a_feature_of_arm64_alone(
+    version: str, arch: str, hgm: Callable[..., Run], tmp_path: Path
+) -> None:
+    done = hgm(*check_of(version, arch, tmp_path / "log"), "--config", "64k-pages")
+    if arch == "arm64":
+        assert done.code == 0, done.err
+    else:
+        assert done.code == 2
+        assert "CONFIG_ARM64_64K_PAGES=y (kernel-configs/64k-pages.config:" in done.err
+        assert f"is unknown to kernel {version}." in done.err
 
 
 @pytest.mark.parametrize("version", sorted({version for version, _ in UNKNOWN}))
