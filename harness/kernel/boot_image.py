@@ -173,7 +173,7 @@ def _config_places(image: Path, version: str) -> Iterator[Path]:
     """Yield where the config of an image may be: in its directory, or atop its build tree."""
     yield image.with_name(".config")
     yield image.with_name(f"config-{version}")
-    if image.parent.parts[-3] == "arch" and image.parent.name == "boot":
+    if image.parent.parts[-3:-2] == ("arch",) and image.parent.name == "boot":
         yield image.parents[3] / ".config"
 
 

@@ -38,6 +38,7 @@ from harness.store.rundir import RunStore
 from harness.vm import hoststat, pool
 from harness.vm.guest import Guest
 
+_NOT_WALKED = "page tables are not walked from outside: this kind of them is not known"
 _KILLED = "the host's OOM killer ended the guest"
 
 
@@ -276,7 +277,8 @@ def _run(
     watcher = Watcher(host, prepared.machine, directory)
     if spec.checkpoints and not watcher.knows_tables(prepared.context.deadline):
         spec = msgspec.structs.replace(spec, checkpoints=False)
-        store.note(["page tables are not walked from outside: this kind of them is not known"])
+        if _NOT_WALKED not in store.record.notes:
+            store.note([_NOT_WALKED])
     evidence = run_probe(
         host,
         spec,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SourceError
+from harness.kernel import boot_image
 from tests.component.kernel.conftest import Obtain
 
 CONFIG = "CONFIG_A=y\nCONFIG_HUGETLB_HIGH_GRANULARITY_MAPPING=y\n"
@@ -72,6 +73,10 @@ def test_config_beside_an_image_comes_first(get: Obtain, tmp_path: Path, name: s
     kernel = get(f"image:{path}")
     assert Path(kernel.config).read_text() == "CONFIG_B=y\n"
     assert kernel.configuration.hgm is False
+
+
+def test_an_image_just_below_the_root_has_no_build_tree() -> None:
+    assert boot_image.config_beside(Path("/boot/no-such-image"), "6.12.7") is None
 
 
 def test_image_without_a_config_says_so(get: Obtain, tmp_path: Path) -> None:
