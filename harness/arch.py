@@ -189,11 +189,6 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str = ""
 
     @property
-    def usual_sizes(self) -> tuple[str, ...]:
-        """Return the names of the sizes in `hugepages`."""
-        return tuple(item.partition(":")[0] for item in self.hugepages.split(","))
-
-    @property
     def is_hosts(self) -> bool:
         """Return whether programs for it run on this host."""
         return self.name == platform.machine()

@@ -93,7 +93,7 @@ def write(vmcore: Path, vmlinux_path: Path, release: str, guest: Arch, deadline:
     """
     path = vmcore.with_name("registers.txt")
     vcpu = registers.parse(path.read_text(), guest) if path.exists() else None
-    levels = (vcpu.levels if vcpu else None) or _levels(vmlinux_path, guest)
+    levels = (vcpu.levels if vcpu else None) or _levels(vmlinux_path, release, guest)
     argv = [sys.executable, "-P", "-m", _PROGRAM, str(vmcore), str(vmlinux_path)]
     argv += [release, guest.name, str(levels)]
     done = command.run(argv, deadline, ok=None)
@@ -108,15 +108,20 @@ def write(vmcore: Path, vmlinux_path: Path, release: str, guest: Arch, deadline:
     return done.stdout
 
 
-def _levels(vmlinux_path: Path, guest: Arch) -> int:
+def _levels(vmlinux_path: Path, release: str, guest: Arch) -> int:
     """Return the levels of page tables of a kernel whose registers do not tell.
 
     Our kernels use all that QEMU's CPU offers with their base page, which the configuration beside
     the kernel names.
     """
-    configs = [vmlinux_path.with_name(name) for name in ("config", ".config")]
-    texts = [path.read_text(errors="replace") for path in configs if path.exists()]
-    page = guest.base_page(texts[0] if texts else "")
+    from harness.kernel.boot_image import config_beside  # a run without a dump does without it
+
+    cached = vmlinux_path.with_name("config")
+    if cached.is_file():
+        text = cached.read_text(errors="replace")
+    else:
+        text = config_beside(vmlinux_path, release) or ""
+    page = guest.base_page(text)
     return max(each for each in guest.drgn.numbers_by_levels if base_page(each) == page)
 
 

@@ -145,10 +145,10 @@ def gather(evidence: CheckpointEvidence, read: ReadPage) -> None:
     Raises:
         KeyError: where a table entry points outside the guest's memory; `judge` reports that.
     """
-    asked = parse(evidence.line)
-    pagetable.read_tables(read, top(evidence), asked.start, asked.end)
+    asked, tables = parse(evidence.line), top(evidence)
+    pagetable.read_tables(read, tables, asked.start, asked.end)
     if asked.pagemap:
-        for physical in _pages_of_pagemap(asked, evidence, read):
+        for physical in _pages_of_pagemap(asked, tables, read):
             read(physical)
 
 
@@ -179,16 +179,16 @@ def walk(evidence: CheckpointEvidence, read: ReadPage) -> pagetable.Walk:
 
 
 def _compare(evidence: CheckpointEvidence, asked: Checkpoint, read: ReadPage) -> CheckpointResult:
-    if beacon_is_lit(read, top(evidence), asked) is None:
-        raise ValueError("the page tables that were walked are not the probe's")
     tables = top(evidence)
+    if beacon_is_lit(read, tables, asked) is None:
+        raise ValueError("the page tables that were walked are not the probe's")
     if (asked.start | asked.length) % tables.page:
         raise ValueError("the checkpoint's range is not one of whole pages")
-    found = walk(evidence, read)
+    found = pagetable.walk(read, tables, asked.start, asked.end)
     levels = pagetable.count(found.runs)
     problems = [
         *found.odd,
-        *_against_pagemap(asked, found.runs, evidence, read),
+        *_against_pagemap(asked, found.runs, tables, read),
         *_against_smaps(asked, levels, tables),
         *_against_frames(asked, found.runs, tables.page),
         *_against_want(asked, levels, found.runs, tables.page),
@@ -205,14 +205,14 @@ def _compare(evidence: CheckpointEvidence, asked: Checkpoint, read: ReadPage) ->
 
 
 def _against_pagemap(
-    asked: Checkpoint, runs: Sequence[Run], evidence: CheckpointEvidence, read: ReadPage
+    asked: Checkpoint, runs: Sequence[Run], tables: pagetable.Top, read: ReadPage
 ) -> Iterator[str]:
     """Compare presence, write protection and frame of every base page; yield the first mismatch."""
     if not asked.pagemap:
         return
-    page = top(evidence).page
+    page = tables.page
     count = asked.length // page
-    claims = b"".join(map(read, _pages_of_pagemap(asked, evidence, read)))
+    claims = b"".join(map(read, _pages_of_pagemap(asked, tables, read)))
     if len(claims) < count * 8:
         raise ValueError("the probe's copy of pagemap is not in its memory")
     claimed = array("Q", claims[: count * 8])
@@ -264,11 +264,8 @@ def _describe(entry: int, page: int) -> str:
     return f"present{' and protected' if entry & _PM_UFFD_WP else ''}{where}"
 
 
-def _pages_of_pagemap(
-    asked: Checkpoint, evidence: CheckpointEvidence, read: ReadPage
-) -> tuple[int, ...]:
+def _pages_of_pagemap(asked: Checkpoint, tables: pagetable.Top, read: ReadPage) -> tuple[int, ...]:
     """Return the physical address of each page of the probe's copy of pagemap."""
-    tables = top(evidence)
     end = asked.pagemap + -(-asked.length // tables.page * 8 // PAGE) * PAGE
     found = pagetable.walk(read, tables, asked.pagemap, end)
     return tuple(
@@ -284,17 +281,17 @@ def _against_smaps(
 ) -> Iterator[str]:
     """Compare the bytes mapped by entries of each size, where smaps has the field."""
     sizes = {name: 1 << shift for shift, name in tables.names.items()}
-    expected = dict.fromkeys(sizes, 0)
+    expected = dict.fromkeys(pagetable.LEVELS.values(), 0)
     expected |= {each.level: each.present * sizes[each.level] for each in levels}
     # smaps counts pages under migration and poisoned ones; it does not count markers.
     away = sum(each.swap * sizes[each.level] for each in levels)
     expected["all"] = sum(expected.values()) + away
     for name, claimed in asked.smaps.items():
-        if claimed != expected.get(name, 0):
+        if claimed != expected[name]:
             what = "in all" if name == "all" else f"by {name.upper()} entries"
             yield (
                 f"smaps reports {claimed >> 10} kB mapped {what}, "
-                f"the page tables map {expected.get(name, 0) >> 10} kB"
+                f"the page tables map {expected[name] >> 10} kB"
             )
 
 

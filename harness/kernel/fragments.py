@@ -9,9 +9,8 @@ depends on whose fragment it is:
   go; an error if the kernel knows it but dropped it for an unmet dependency;
 - a user's fragment: an error, unless the line before says ``# hgm: optional``.
 
-After a line ``# hgm: needed`` it is an error in any fragment.
-
-A line ``# hgm: only x86_64`` makes the symbols up to the next blank line requests for kernels of
+In any fragment, a symbol after a line ``# hgm: needed`` is one that the kernel must get. A line
+``# hgm: only x86_64`` makes the symbols up to the next blank line requests for kernels of
 that architecture alone.
 
 A line of its own names objects to compile with debug information, in any directory. Flags that the
@@ -143,8 +142,7 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
         ConfigError: if a line is neither a symbol, nor a comment, nor a known directive.
     """
     requests: list[ConfigRequest] = []
-    need: Need | None = None
-    comment, in_comment, only, word = "", False, "", ""
+    need, comment, in_comment, only = "", "", False, ""
     for number, raw in enumerate(fragment.text.splitlines(), 1):
         line, where = raw.strip(), f"{fragment.path}:{number}"
         setting = _setting(line)
@@ -154,14 +152,14 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
                 symbol=symbol,
                 value=value,
                 where=where,
-                need=need or fragment.need,
+                need=_NEEDS.get(need, fragment.need),
                 reason=comment if fragment.name == REQUIRED else "",
             )
             if only in ("", fragment.arch):
                 requests.append(request)
-            need, in_comment = None, False
+            need, in_comment = "", False
         elif need:
-            raise ConfigError(f"{where}: `# hgm: {word}` without a symbol on the next line")
+            raise ConfigError(f"{where}: `# hgm: {need}` without a symbol on the next line")
         elif directive := _DIRECTIVE.match(line):
             word = directive[1].strip()
             if word.startswith("only "):
@@ -178,7 +176,7 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
                 f"{where}: {line!r} is not a CONFIG_ line", hint="write CONFIG_X=y or a comment"
             )
     if need:
-        raise ConfigError(f"{fragment.path}: its last `# hgm: {word}` has no symbol")
+        raise ConfigError(f"{fragment.path}: ends with `# hgm: {need}`, without its symbol")
     return tuple(requests)
 
 
@@ -190,13 +188,13 @@ def _setting(line: str) -> tuple[str, str] | None:
     return None
 
 
-def _need(directive: str, where: str) -> Need:
+def _need(directive: str, where: str) -> str:
     if directive not in _NEEDS:
         raise ConfigError(
             f"{where}: unknown hgm directive {directive!r}",
             hint=f"they are `{'`, `'.join(_NEEDS)}` and `only ARCH`",
         )
-    return _NEEDS[directive]
+    return directive
 
 
 def make_variables(fragments: Sequence[Fragment]) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ from harness.errors import SpecError
 from harness.records.machine import HugePages, MachineSpec, size_name
 from harness.records.probe import ProbeSpec
 from harness.sizes import parse_size
+from harness.vm.spec import parse_hugepages
 
 #: The directory that holds the probes' sources.
 PROBES = data.directory("probes")
@@ -125,9 +126,12 @@ def sizes(machine: MachineSpec, globs: Iterable[str] = ()) -> set[str]:
     They are the usual ones of its architecture, those of its pools, and those at the end of a glob.
     """
     guest = arch(machine.arch)
+    usual = parse_hugepages(guest.hugepages, guest.name)
     named = {word.rpartition("/")[2] for glob in globs for word in glob.split()[:1]}
-    pools = {size_name(pages.size) for pages in machine.hugepages}
-    return {*guest.usual_sizes, *pools, *named.intersection(guest.hugepage_sizes)}
+    return {
+        *(size_name(pages.size) for pages in (*usual, *machine.hugepages)),
+        *named.intersection(guest.hugepage_sizes),
+    }
 
 
 def every_size() -> set[str]:

@@ -149,7 +149,8 @@ def _jobs(names: Sequence[str], kernel: Kernel, workspace: Workspace) -> _Jobs:
     options = flags()
     guest = arch(kernel.arch)
     headers = ("-isystem", kernel.headers) if kernel.headers else ()
-    config = _read(Path(kernel.config)).decode(errors="replace") if kernel.config else ""
+    tells = guest.base_pages and kernel.config
+    config = _read(Path(kernel.config)).decode(errors="replace") if tells else ""
     if (page := guest.base_page(config)) != USUAL_PAGE:
         options = (*options, f"-DBASE_PAGE={page}UL")
     common = digest(

@@ -46,9 +46,9 @@ class LeakCheck:
     def close(self, evidence: ProbeEvidence, deadline: Deadline) -> ProbeEvidence:
         """Return a probe's evidence with the readings before and after it.
 
-        A difference is read again until it is gone, or has lasted for SETTLE_SECONDS; not that of a
-        probe that taints its guest, for it is not judged. A probe that did not end by itself, or
-        whose guest does not answer any more, has no second reading.
+        A difference is read again until it is gone, or has lasted for SETTLE_SECONDS; that of a
+        probe that taints its guest is not judged, and not read again. After a probe that did not
+        end by itself, or in a guest that does not answer any more, nothing is read.
 
         Args:
             evidence: how the probe ended.

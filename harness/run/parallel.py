@@ -7,7 +7,8 @@ import contextlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -62,12 +63,12 @@ def may_touch(machine: MachineSpec) -> int:
     return min(machine.memory, pools + _BASE_BYTES)
 
 
-def earlier_seconds(runs: Path, names: Collection[str]) -> Mapping[str, float]:
+def earlier_seconds(runs: Path, names: AbstractSet[str]) -> Mapping[str, float]:
     """Return how long probes took when they last ran, by name, from the runs of a directory."""
     found: dict[str, float] = {}
     latest = sorted(runs.glob(f"*/{rundir.RESULT}"), reverse=True)
     for path in latest[:_EARLIER_RUNS]:
-        if found.keys() >= set(names):
+        if found.keys() >= names:
             break
         with contextlib.suppress(RecordError):
             for probe in rundir.load(path.parent).probes:

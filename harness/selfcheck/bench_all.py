@@ -38,7 +38,6 @@ _EDIT_SECONDS = 3.0
 
 # What the whole set may cost beyond its probes' own seconds: a share, and seconds.
 _SET_SHARE, _SET_SECONDS = 1.15, 10.0
-_ONE_CPU = ("--cpus", "1")
 
 # A fault in the last patch of a bisection's series, and the probe that finds it.
 _FAULT, _FINDS = "wrong-subpage-in-continue", "hgm/continue-4k/2M"
@@ -119,17 +118,14 @@ def _bisect(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...
 
 
 def _whole_set(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...]:
-    """Compare the default probes, each in a fresh guest, with the seconds they themselves take.
-
-    Each guest has one CPU, so that there can be one for each of the host's.
-    """
+    """Compare the default probes, each in a fresh guest, with the seconds they themselves take."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="hgm-bench-") as name:
         runs = Path(name)
-        shared = _run_set(subject, _ONE_CPU, runs, context)
+        shared = _run_set(subject, (), runs, context)
         own = sum(each.seconds for each in shared[1].probes)
-        _run_set(subject, (*_ONE_CPU, FRESH, "--probe", PROBE), runs, context)  # saves the guest
-        fresh = _run_set(subject, (*_ONE_CPU, FRESH, "--guests", str(cores)), runs, context)
+        _run_set(subject, (FRESH, "--probe", PROBE), runs, context)  # saves the guest
+        fresh = _run_set(subject, (FRESH, "--guests", str(cores)), runs, context)
     return (
         Ratio(
             what="all probes, one guest of 1 CPU",
@@ -150,9 +146,12 @@ def _whole_set(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, 
 def _run_set(
     subject: Subject, options: Sequence[str], runs: Path, context: Context
 ) -> tuple[float, RunRecord]:
-    """Run probes and return the seconds up to the verdict, and the record."""
+    """Run probes and return the seconds up to the verdict, and the record.
+
+    A guest has one CPU, so that there can be one for each of the host's.
+    """
     argv = (
-        *(host.program(), "run", *subject_words(subject), *options),
+        *(host.program(), "run", *subject_words(subject), "--cpus", "1", *options),
         *(*timeout_words(context), "--runs-dir", str(runs)),
     )
     seconds, _ = to_verdict(argv, context.deadline)

@@ -115,16 +115,16 @@ def require(asked: Sequence[HugePages], got: Sequence[NodePool], console: Consol
         free = sum(pool.free for pool in got if pool.size == pages.size)
         if free >= pages.count:
             continue
-        if got and not any(pool.size == pages.size for pool in got):
-            there = ", ".join(totals(got))
+        name = size_name(pages.size)
+        sizes = totals(got)
+        if sizes and name not in sizes:
             raise PoolShort(
-                f"this kernel has no huge pages of {size_name(pages.size)}, it has {there}",
+                f"this kernel does not offer huge pages of {name}; it offers {', '.join(sizes)}",
                 hint="ask for pages of these sizes with --hugepages",
                 console=console.last_lines(),
             )
         lines = [line for line in console.text().splitlines() if "HugeTLB: alloc" in line]
         said = lines[-1].strip() if lines else "no message of the kernel about it"
-        name = size_name(pages.size)
         raise PoolShort(
             f"the guest has {free} free {name} huge pages, asked for {pages.count}: {said}",
             hint="give it more --memory, or ask for fewer --hugepages",

@@ -99,14 +99,12 @@ class Ssh:
         key = paramiko.Ed25519Key.from_private_key(io.StringIO(client_key))
         self._login_arguments = (port, host_key, key)
         seconds = _ATTEMPT_SECONDS
-
-        def attempt() -> paramiko.Transport:
-            nonlocal seconds
-            limit, seconds = deadline.within(seconds, "an attempt to log in"), 2 * seconds
-            return self._login(port, host_key, key, limit)
-
         try:
-            self._transport = retry(attempt)
+            for attempt in retry:
+                with attempt:
+                    limit = deadline.within(seconds, "an attempt to log in")
+                    seconds *= 2
+                    self._transport = self._login(port, host_key, key, limit)
         except SshUnreachable:
             raise
         except Exception as error:  # noqa: BLE001 - see _BROKEN

@@ -55,7 +55,7 @@ def test_durations_come_from_the_latest_run_of_each_probe(tmp_path: Path) -> Non
         RunStore(directory, RunRecord(probes=tuple(probes[: 3 if number == 1 else 2])))
     (tmp_path / "9").mkdir()
     (tmp_path / "9" / "result.json").write_text("damaged")
-    assert parallel.earlier_seconds(tmp_path, "ab") == {"a": 7.0, "b": 1.0}
+    assert parallel.earlier_seconds(tmp_path, {"a", "b"}) == {"a": 7.0, "b": 1.0}
 
 
 def test_a_probe_whose_guest_was_killed_is_run_again_twice() -> None:

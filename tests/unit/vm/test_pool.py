@@ -106,5 +106,5 @@ def test_a_size_that_the_kernel_does_not_have_is_said() -> None:
     got = (NodePool(size=512 * MIB, node=0, total=4, free=4),)
     console = cast(Console, SimpleNamespace(text=lambda: "", last_lines=list))
     require((HugePages(size=512 * MIB, count=4),), got, console)
-    with pytest.raises(PoolShort, match="has no huge pages of 1G, it has 512M"):
+    with pytest.raises(PoolShort, match="does not offer huge pages of 1G; it offers 512M"):
         require((HugePages(size=GIB, count=2),), got, console)
