@@ -30,7 +30,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.arch import arch
 from harness.deadline import Deadline
@@ -41,8 +41,10 @@ from harness.records.probe import Capture, CaptureStep, Vcpu
 from harness.store.rundir import POST_MORTEM
 from harness.vm import hoststat, registers
 from harness.vm.guest import Guest
-from harness.vm.qmp import Qmp
 from harness.workspace import atomic_write
+
+if TYPE_CHECKING:
+    from harness.vm.qmp import Qmp
 
 #: The keys of sysrq in their order, and how the kernel's answer to each begins
 #: (drivers/tty/sysrq.c).

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from harness.report import junit, reproduce
+from types import ModuleType
+
+from harness.report import reproduce
 from harness.store.rundir import RunStore
 
 JUNIT = "junit.xml"
@@ -17,4 +19,11 @@ def write_reproduce(store: RunStore) -> None:
 
 def write_junit(store: RunStore) -> None:
     """Write ``junit.xml`` as the record is now."""
-    store.write(JUNIT, junit.render(store.record))
+    store.write(JUNIT, prepare().render(store.record))
+
+
+def prepare() -> ModuleType:
+    """Import what `write_junit` needs, which takes a while."""
+    from harness.report import junit
+
+    return junit

@@ -32,6 +32,18 @@ def timeout_scale(seconds: float, reference: float) -> float:
     return min(MOST, max(1.0, seconds / reference))
 
 
+def read(printed: str) -> float:
+    """Return the `timeout_scale` of a guest from what its program printed.
+
+    Raises:
+        GuestLost: if it printed something else.
+    """
+    match = _ANSWER.search(printed)
+    if match is None:
+        raise GuestLost(f"the guest's calibration printed {printed.strip()!r}")
+    return timeout_scale(float(match[1]), catalog.reference())
+
+
 def measure(ssh: Ssh, deadline: Deadline) -> float:
     """Return the `timeout_scale` of a guest now.
 
@@ -39,8 +51,4 @@ def measure(ssh: Ssh, deadline: Deadline) -> float:
         GuestLost: if the guest died, stopped answering, or printed something else.
         DeadlineExpired: if it did not answer in time.
     """
-    output = ssh.run([PROGRAM], deadline).stdout
-    match = _ANSWER.search(output)
-    if match is None:
-        raise GuestLost(f"the guest's calibration printed {output.strip()!r}")
-    return timeout_scale(float(match[1]), catalog.reference())
+    return read(ssh.run([PROGRAM], deadline).stdout)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,10 @@ import msgspec
 from harness import command
 from harness.errors import GuestKilled, HarnessError, SpecError
 from harness.judge import starvation
+from harness.probes import known_issues
 from harness.records.machine import GuestOrigin, MachineSpec, PoolSummary, size_name
 from harness.records.probe import ProbeEvidence, ProbeResult, ProbeSpec, Stalled
+from harness.report import files
 from harness.run import calibration, coverage, judging, other_kernel, parallel
 from harness.run.accounting import LeakCheck
 from harness.run.capture import captured
@@ -133,6 +136,7 @@ class _Lanes:
         self._store.note([why])
 
     def _started(self, number: int, process: command.Process) -> None:
+        _get_ready()
         self._processes[number] = process
         if self._stopping:
             process.kill()
@@ -151,7 +155,6 @@ class _Lanes:
             GuestKilled: if the OOM killer, after it had killed so many, ended it.
         """
         store = self._store
-        background.prepare()
         with before_its_first_probe():
             timeout_scale = _meet(prepared, host, store)
             leak_check = LeakCheck(host, prepared.context.deadline)
@@ -197,6 +200,19 @@ class _Lanes:
         with guest_with_probes(prepared, directory, disk=self._queue.wants_disk(first)) as host:
             self._store.add_guest(GuestOrigin(how="booted"))
             yield host
+
+
+@functools.cache
+def _get_ready() -> None:
+    """Load what a verdict needs while the first guest boots; nobody waits for it before."""
+    background.prepare()
+    threading.Thread(target=_load, name="for the verdict", daemon=True).start()
+
+
+def _load() -> None:
+    with contextlib.suppress(HarnessError):  # who needs it gets the error
+        known_issues.load()
+    files.prepare()
 
 
 def _was_killed(process: command.Process, kills: int) -> bool:
@@ -255,11 +271,15 @@ def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
     qemu = host.qemu
     store.know(qemu=tuple(qemu.argv), qemu_version=qemu.version, hugepages=hugepages)
     if store.record.hgm.present is None:
-        answers = host.ssh.run([FEATURES], soon(prepared), check=True).stdout
+        answers = host.facts or host.ssh.run([FEATURES], soon(prepared), check=True).stdout
         store.know(hgm=hgm_support(answers))
     if prepared.fresh_guest and store.record.timeout_scale:
         return store.record.timeout_scale  # it takes a third of the time that a restore does
-    timeout_scale = round(calibration.measure(host.ssh, soon(prepared)), 2)
+    if host.facts:
+        measured = calibration.read(host.facts)
+    else:
+        measured = calibration.measure(host.ssh, soon(prepared))
+    timeout_scale = round(measured, 2)
     store.know_timeout_scale(timeout_scale)
     return timeout_scale
 

@@ -43,12 +43,12 @@ from harness.records.machine import AccelChoice, GuestImage, MachineSpec, NodePo
 from harness.records.outcome import Outcome
 from harness.vm import hoststat, memory_file, pool, qemu
 from harness.vm.console import PROMPT, Console
-from harness.vm.heartbeat import Heartbeat
 from harness.vm.memory import GuestMemory
-from harness.vm.qmp import Qmp
 from harness.vm.wakeup import WakeupEvent
 
 if TYPE_CHECKING:
+    from harness.vm.heartbeat import Heartbeat
+    from harness.vm.qmp import Qmp
     from harness.vm.ssh import Ssh
 
 #: Seconds until the first byte on the console.
@@ -65,8 +65,9 @@ _END_EVENTS = ("GUEST_PANICKED", "SHUTDOWN")
 
 _INIT_DONE = r"hgm: init done"
 _INIT_SAVED = r"hgm: init: ready to be saved"
-_INIT_KEYS = r"hgm: init: keys|hgm: init done"
+_INIT_SSH = r"hgm: init: SSH|hgm: init done"
 _INIT_LACKS = re.compile(r"^hgm: init: no .*", re.MULTILINE)
+_FACTS = "/run/facts"  # where init puts what a host wants to know of a guest that was booted
 _PANIC = r"Kernel panic - not syncing[^\r\n]*"
 _DRAIN_SECONDS = 5.0
 _QUIET_SECONDS = 0.3
@@ -174,6 +175,7 @@ class Guest:
         memory: its memory and registers, from outside.
         stuck: set once its console reports a hung task, a lockup or an RCU stall.
         heartbeat: knows whether its QEMU answers.
+        facts: what its init found out for the host; empty if it was restored.
         pools: its huge pages before anything ran in it.
         tables_known: whether its page tables can be walked; None before somebody asked.
         threads: the thread of each vCPU on the host.
@@ -191,6 +193,7 @@ class Guest:
     threads: tuple[int, ...]
     idle_since: GuestMoment
     last_sample: hoststat.Sample | None = None
+    facts: str = ""
     pools: tuple[NodePool, ...] = field(default=())
     tables_known: bool | None = None
 
@@ -332,15 +335,16 @@ def booted(
                 )
         guest = stack.enter_context(_running(request, files, directory, context, saved))
         with _reason_of_loss(guest):
-            if saved is None:
-                _await_init(guest, request, _INIT_DONE, context)
-                _log_in(guest.qemu, guest.ssh, keys, context.deadline)
+            _await_init(guest, request, _INIT_SSH, context)
+            if saved is not None:
+                _require_whole(guest)
+            _log_in(guest, request, keys, context.deadline)
+            _await_init(guest, request, _INIT_DONE, context)
+            if saved is not None:
+                _require_whole(guest)
             else:
-                _await_init(guest, request, _INIT_KEYS, context)
-                _require_whole(guest)
-                _log_in(guest.qemu, guest.ssh, keys, context.deadline)
-                _await_init(guest, request, _INIT_DONE, context)
-                _require_whole(guest)
+                limit = context.deadline.within(LOGIN_SECONDS, "what the guest found out")
+                guest.facts = guest.ssh.run(["cat", _FACTS], limit).stdout
             if request.machine.hugetlb_cma:
                 pool.fill_from_cma(request.machine, guest.ssh, context.deadline)
             if request.machine.hvo:
@@ -419,6 +423,7 @@ def _running(
         if saved is not None:
             # What its init waits for; probes/c/renew.c reads it.
             machine.console.send(f"{time.time():.6f} {secrets.token_hex(_SEED_BYTES)}\n")
+        from harness.vm.heartbeat import Heartbeat
         from harness.vm.ssh import Ssh
 
         ssh = Ssh(died)
@@ -550,13 +555,17 @@ def _await_init(guest: Guest, request: BootRequest, done: str, context: Context)
     except (DeadlineExpired, GuestLost) as error:
         raise _boot_failure(guest, request, error) from None
     if said.startswith("Kernel panic"):
-        with contextlib.suppress(DeadlineExpired):
-            console.wait_ended(Deadline.after(_DRAIN_SECONDS, "the end of the console"))
-        raise GuestPanicked(
-            f"the kernel panicked during boot: {said}",
-            hint="the call trace is in serial.log",
-            console=console.last_lines(),
-        )
+        raise _panicked(console, said)
+
+
+def _panicked(console: Console, said: str) -> GuestPanicked:
+    with contextlib.suppress(DeadlineExpired):
+        console.wait_ended(Deadline.after(_DRAIN_SECONDS, "the end of the console"))
+    return GuestPanicked(
+        f"the kernel panicked during boot: {said}",
+        hint="the call trace is in serial.log",
+        console=console.last_lines(),
+    )
 
 
 def _await_shell(console: Console) -> None:
@@ -575,16 +584,17 @@ def _await_shell(console: Console) -> None:
 def _pools(
     guest: Guest, request: BootRequest, saved: SavedGuest | None, deadline: Deadline
 ) -> tuple[NodePool, ...]:
-    """Return a guest's huge pages; those of a restored one were printed before it was saved.
+    """Return a guest's huge pages, as its init saw them if there are enough.
 
     Raises:
         PoolShort: if it has fewer than asked.
     """
-    if saved is not None:
-        printed = pool.parse_counters(saved.console.decode(errors="replace"))
-        with contextlib.suppress(PoolShort):  # a message of the kernel came in between, say
-            pool.require(request.machine.hugepages, printed, guest.console)
-            return printed
+    # A guest that was saved printed them before; a message of the kernel may have come in between.
+    printed = guest.facts if saved is None else saved.console.decode(errors="replace")
+    seen = pool.parse_counters(printed)
+    with contextlib.suppress(PoolShort):
+        pool.require(request.machine.hugepages, seen, guest.console)
+        return seen
     pools = pool.read(guest.ssh, deadline)
     pool.require(request.machine.hugepages, pools, guest.console)
     return pools
@@ -618,15 +628,24 @@ def _boot_failure(guest: Guest, request: BootRequest, error: HarnessError) -> Ha
     return failure
 
 
-def _log_in(machine: qemu.Qemu, ssh: Ssh, keys: RunKeys, deadline: Deadline) -> None:
+def _log_in(guest: Guest, request: BootRequest, keys: RunKeys, deadline: Deadline) -> None:
+    """Log in while init does the rest, in which the guest may also panic or end."""
+    console = guest.console
     asked = deadline.within(_ACTION_SECONDS, "QEMU's forwarded port")
-    info = machine.qmp.monitor("info usernet", asked)
+    info = guest.qmp.monitor("info usernet", asked)
     limit = deadline.within(LOGIN_SECONDS, "the SSH login")
     try:
-        ssh.connect(forwarded_port(info), keys.host_public, keys.client_private, limit)
+        guest.ssh.connect(forwarded_port(info), keys.host_public, keys.client_private, limit)
     except SshUnreachable as error:
-        said = [line for line in machine.console.last_lines(40) if _INIT_LACKS.match(line)]
+        if guest.died.is_set():
+            lost = GuestLost(error.message)
+            guest.drain_console()
+            panic = re.search(_PANIC, console.text(console.after_history))
+            raise (
+                _panicked(console, panic[0]) if panic else _boot_failure(guest, request, lost)
+            ) from None
+        said = [line for line in console.last_lines(40) if _INIT_LACKS.match(line)]
         why = f"; {said[-1]}" if said else ""
         raise SshUnreachable(
-            f"{error.message}{why}", hint=error.hint, console=machine.console.last_lines()
+            f"{error.message}{why}", hint=error.hint, console=console.last_lines()
         ) from None

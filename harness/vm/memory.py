@@ -15,15 +15,17 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.arch import Arch
 from harness.command import Process
 from harness.deadline import Deadline
 from harness.errors import QemuError
 from harness.vm.gdbstub import GdbStub
-from harness.vm.qmp import Qmp
 from harness.vm.registers import Registers, parse
+
+if TYPE_CHECKING:
+    from harness.vm.qmp import Qmp
 
 PAGE = 4096
 

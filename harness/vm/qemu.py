@@ -13,15 +13,17 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import command
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, HarnessError, QemuError
 from harness.records.machine import AccelChoice, MachineSpec
 from harness.vm.console import Console
-from harness.vm.qmp import Qmp
 from harness.vm.spec import Launch, qemu_argv
+
+if TYPE_CHECKING:
+    from harness.vm.qmp import Qmp
 
 _CONNECT_SECONDS = 10.0
 _QUIT_SECONDS = 3.0
@@ -245,6 +247,8 @@ def started(
             history=history,
         )
         stack.callback(console.close)
+        from harness.vm.qmp import Qmp  # it takes as long to import as QEMU to answer
+
         qmp = Qmp(qmp_ours, directory / "qmp.log", on_event=listeners.on_event)
         stack.callback(qmp.close)
         qemu = Qemu(process, qmp, console, argv, "", stderr)

@@ -3,10 +3,11 @@
 """A fake QEMU for component tests: QMP and a console over the inherited sockets, no machine.
 
 What it does is in FAKE_QEMU, or in FAKE_QEMU_KVM where it is run with KVM: ``lives``, ``dies`` (at
-once), ``mute-qmp``, ``silent``, ``panics``, ``stands-still``, ``no-ssh``, or ``refuses`` (QMP
-commands); or what it does once the guest runs: ``stops`` (SIGSTOP), ``stops-for-a-moment``,
-``pauses`` (as by another monitor), ``wedges`` (answers QMP no more), ``closes`` (its end of QMP),
-``is-killed``. Its command lines go to the file FAKE_QEMU_LOG.
+once), ``mute-qmp``, ``silent``, ``panics``, ``panics-late`` and ``ends-late`` (once the host may
+log in), ``stands-still``, ``no-ssh``, or ``refuses`` (QMP commands); or what it does once the guest
+runs: ``stops`` (SIGSTOP), ``stops-for-a-moment``, ``pauses`` (as by another monitor), ``wedges``
+(answers QMP no more), ``closes`` (its end of QMP), ``is-killed``. Its command lines go to the file
+FAKE_QEMU_LOG.
 """
 
 import json
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,13 @@ CONSOLE = {
     "lives": ["Linux version 6.12.0-fake", "hgm: init done"],
     "no-ssh": ["Linux version 6.12.0-fake", "hgm: init: no SSH server", "hgm: init done"],
     "stands-still": ["Linux version 6.12.0-fake", "Run /init as init process"],
+    "panics-late": [
+        "Linux version 6.12.0-fake",
+        "hgm: init: SSH",
+        "Kernel panic - not syncing: Attempted to kill init!",
+        "---[ end Kernel panic - not syncing ]---",
+    ],
+    "ends-late": ["Linux version 6.12.0-fake", "hgm: init: SSH"],
     "panics": [
         "Linux version 6.12.0-fake",
         "Kernel panic - not syncing: VFS: Unable to mount root fs",
@@ -108,7 +117,9 @@ def after_cont(mode: str, qmp: socket.socket) -> None:
 def boot(mode: str, console: socket.socket) -> None:
     for line in CONSOLE.get(mode, []):
         console.sendall(line.encode() + b"\r\n")
-    if mode == "panics":
+        if mode.endswith("-late") and line == "hgm: init: SSH":
+            time.sleep(0.5)  # the host logs in
+    if mode in ("panics", "panics-late", "ends-late"):
         os._exit(0)
 
 

@@ -86,6 +86,13 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
             Outcome.NOT_BOOTED,
             "during boot: .*Unable to mount root fs",
         ),
+        ("panics-late", GuestPanicked, Outcome.NOT_BOOTED, "during boot: .*to kill init!"),
+        (
+            "ends-late",
+            BootError,
+            Outcome.INFRASTRUCTURE,
+            "ended during boot; last line on its console: hgm: init: SSH",
+        ),
         (
             "stands-still",
             BootError,
