@@ -172,7 +172,7 @@ def check(request: RunRequest, context: Context) -> tuple[ProbeSpec, ...]:
         InfrastructureError: if there is no guest image and none can be made.
     """
     vmcore.policy()
-    known_issues.load()
+    known_issues.check(context.workspace)
     specs = () if request.build_only else _selected(request)
     if specs and not request.kselftests:
         guests.require_askable(specs, request.subject.machine)

@@ -34,9 +34,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-import platformdirs
-
 from harness import command
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired
@@ -59,8 +56,11 @@ class Workspace:
     def default(cls) -> Workspace:
         """Return the workspace in ``$HGM_CACHE``, else in the user's cache directory."""
         chosen = os.environ.get("HGM_CACHE")
-        root = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("hgm"))
-        return cls(root.absolute())
+        if chosen:
+            return cls(Path(chosen).absolute())
+        import platformdirs
+
+        return cls(Path(platformdirs.user_cache_dir("hgm")).absolute())
 
     def room(self, name: str) -> Path:
         """Return the cache's subdirectory ``name``, made if it was not there."""
@@ -77,6 +77,8 @@ class Workspace:
         Raises:
             DeadlineExpired: if the other process did not release it in time.
         """
+        import filelock  # it brings asyncio, and a run with all in its cache takes no lock
+
         path = self.room("locks") / f"{digest(name)[:16]}.lock"
         guard = filelock.FileLock(path)
         try:

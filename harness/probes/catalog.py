@@ -48,7 +48,8 @@ from harness.vm.spec import parse_hugepages
 #: The directory that holds the probes' sources.
 PROBES = data.directory("probes")
 
-_CATALOG = PROBES / "catalog.toml"
+#: The catalogue.
+FILE = PROBES / "catalog.toml"
 _SIZES = ("1G", "2M")
 
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+/[a-z0-9-]+$")]
@@ -103,7 +104,7 @@ class _Catalog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     touches: tuple[Touches, ...] = ()
 
 
-def load(path: Path = _CATALOG, sizes: Container[str] = _SIZES) -> tuple[ProbeSpec, ...]:
+def load(path: Path = FILE, sizes: Container[str] = _SIZES) -> tuple[ProbeSpec, ...]:
     """Return every probe of the catalogue, in its order, the sizes of an entry in its order.
 
     Args:
@@ -145,7 +146,7 @@ def files(source: str) -> list[Path]:
     return [path, *sorted(path.with_suffix("").glob("*.[ch]"))]
 
 
-def reference(path: Path = _CATALOG) -> float:
+def reference(path: Path = FILE) -> float:
     """Return the seconds that the calibration took where the budgets were measured.
 
     Raises:
@@ -154,7 +155,7 @@ def reference(path: Path = _CATALOG) -> float:
     return _read(path).reference
 
 
-def touches(path: Path = _CATALOG) -> tuple[Touches, ...]:
+def touches(path: Path = FILE) -> tuple[Touches, ...]:
     """Return which probes look at which files of the kernel.
 
     Raises:

@@ -92,3 +92,19 @@ def test_a_wrong_file_is_an_error_before_anything_is_fetched(
     context = Context(Workspace(tmp_path), Deadline.after(60, "the test"), Silent())
     with pytest.raises(SpecError, match="another issue has this name"):
         pipeline.check(RunRequest(subject=subject), context)
+
+
+def test_files_that_were_right_are_not_read_again_before_they_change(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "known-issues.toml"
+    path.write_text(GOOD)
+    loads: list[Path] = []
+    monkeypatch.setattr(known_issues, "_FILE", path)
+    monkeypatch.setattr(known_issues, "load", lambda: loads.append(path))
+    for _ in range(2):
+        known_issues.check(Workspace(tmp_path))
+    assert len(loads) == 1
+    path.write_text(GOOD * 2)
+    known_issues.check(Workspace(tmp_path))
+    assert len(loads) == 2
