@@ -123,22 +123,29 @@ def _whole_set(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, 
     with tempfile.TemporaryDirectory(prefix="hgm-bench-") as name:
         runs = Path(name)
         shared = _run_set(subject, (), runs, context)
-        own = sum(each.seconds for each in shared[1].probes)
         _run_set(subject, (FRESH, "--probe", PROBE), runs, context)  # saves the guest
         fresh = _run_set(subject, (FRESH, "--guests", str(cores)), runs, context)
+    own = {
+        where: sum(each.seconds for each in run.probes)
+        for where, run in (("in one guest", shared[1]), ("there", fresh[1]))
+    }
+    what = f"all probes, each in a fresh guest of 1 CPU, --guests {cores}"
     return (
         Ratio(
             what="all probes, one guest of 1 CPU",
             base="their own seconds",
             seconds=(shared[0],),
-            base_seconds=(own,),
+            base_seconds=(own["in one guest"],),
         ),
-        Ratio(
-            what=f"all probes, each in a fresh guest of 1 CPU, --guests {cores}",
-            base=f"their own seconds by {cores}, plus 15 % and {_SET_SECONDS:g} s",
-            seconds=(fresh[0],),
-            base_seconds=(own / cores * _SET_SHARE + _SET_SECONDS,),
-            at_most=1.0,
+        *(
+            Ratio(
+                what=what,
+                base=f"their own seconds {where} by {cores}, plus 15 % and {_SET_SECONDS:g} s",
+                seconds=(fresh[0],),
+                base_seconds=(seconds / cores * _SET_SHARE + _SET_SECONDS,),
+                at_most=1.0,
+            )
+            for where, seconds in own.items()
         ),
     )
 
