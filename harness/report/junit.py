@@ -28,6 +28,8 @@ _RUN = "run"
 # Written by junitparser only where lxml is installed.
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
+_Result = Error | Failure | Skipped
+
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -35,13 +37,11 @@ def render(record: RunRecord) -> bytes:
     """Return the whole JUnit document, UTF-8."""
     document: Any = JUnitXml("hgm")  # partly without type annotations
     for group, probes in groups(record.probes):
-        suite = TestSuite(_xml(group))
-        suite.timestamp = record.started
+        suite = _suite(group, record)
         for probe in probes:
             suite.add_testcase(_case(group, probe, strict=record.strict))
         document.add_testsuite(suite)
-    run = TestSuite(_RUN)
-    run.timestamp = record.started
+    run = _suite(_RUN, record)
     run.add_testcase(_verdict(record))
     document.add_testsuite(run)
     document.update_statistics()
@@ -49,25 +49,31 @@ def render(record: RunRecord) -> bytes:
     return data if data.startswith(b"<?xml") else _DECLARATION + data
 
 
+def _suite(name: str, record: RunRecord) -> TestSuite:
+    suite = TestSuite(_xml(name))
+    if record.started:
+        suite.timestamp = record.started
+    return suite
+
+
 def _case(group: str, probe: ProbeResult, *, strict: bool) -> TestCase:
     name = probe.name.removeprefix(f"{group}/")
-    case = TestCase(_xml(name), classname=_xml(group), time=probe.seconds)
+    case = TestCase(_xml(name), classname=_xml(group), time=_time(probe.seconds))
     if (result := _result(probe, strict=strict)) is not None:
         case.result = [result]
     case.system_out = _xml("\n".join(_details(probe)))
     return case
 
 
-def _result(probe: ProbeResult, *, strict: bool) -> Failure | Skipped | Error | None:
+def _result(probe: ProbeResult, *, strict: bool) -> _Result | None:
     if probe.status == "PASS":
         return None
-    kinds: dict[str, type[Failure | Skipped]] = {
+    kinds: dict[str, type[_Result]] = {
         "FAIL": Failure,
         "KNOWN": Failure if strict else Skipped,
         "SKIP": Skipped,
     }
-    kind = kinds.get(probe.status, Error)
-    return kind(_xml(probe.reason), probe.status)
+    return _outcome(kinds.get(probe.status, Error), probe.reason, probe.status)
 
 
 def _details(probe: ProbeResult) -> Iterator[str]:
@@ -85,10 +91,10 @@ def _blocks(splats: tuple[Splat, ...]) -> Iterator[str]:
 
 
 def _verdict(record: RunRecord) -> TestCase:
-    case = TestCase("verdict", classname=_RUN, time=record.seconds)
+    case = TestCase("verdict", classname=_RUN, time=_time(record.seconds))
     if record.verdict != "PASS":
         kind = Failure if record.verdict == "FAIL" else Error
-        case.result = [kind(_xml(verdict_line(record)), record.verdict)]
+        case.result = [_outcome(kind, verdict_line(record), record.verdict)]
     case.system_out = _xml(
         "\n".join(
             [
@@ -100,6 +106,18 @@ def _verdict(record: RunRecord) -> TestCase:
         )
     )
     return case
+
+
+def _outcome(kind: type[_Result], reason: str, status: str) -> _Result:
+    """Return a result with its reason as its text too: GitLab shows no message."""
+    result = kind(_xml(reason), status)
+    result.text = _xml(reason)
+    return result
+
+
+def _time(seconds: float) -> float:
+    """Return a time that Python does not write with an exponent."""
+    return round(seconds, 3)
 
 
 def _xml(text: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""JUnit XML, checked by reading it again with a parser that is not the writer."""
+"""JUnit XML, read again and checked against its schema."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import xml.etree.ElementTree as ElementTree
 
 import msgspec
 import pytest
+import xmlschema
 
-from harness.records.run import RunRecord, Verdict
+from harness.records.run import Verdict
 from harness.report import junit
+from tests.unit.report.junit_schema import parse, read
 from tests.unit.report.records import CUT, KNOWN, PASSED, PROBES, RUN
-
-
-def read(record: RunRecord) -> ElementTree.Element:
-    return ElementTree.fromstring(junit.render(record))  # noqa: S314 - we wrote it ourselves
 
 
 def case(root: ElementTree.Element, suite: str, name: str) -> ElementTree.Element:
@@ -49,6 +47,7 @@ def test_case_of_a_probe(suite: str, name: str, tag: str, message: str) -> None:
     outcome = case(read(RUN), suite, name).find(tag)
     assert outcome is not None
     assert outcome.get("message") == message
+    assert outcome.text == message  # what GitLab shows
 
 
 def test_a_pass_has_no_result_element() -> None:
@@ -100,3 +99,28 @@ def test_a_known_issue_is_skipped_and_fails_only_a_strict_run(strict: bool, tag:
     assert result is not None
     assert (result.get("type"), result.get("message")) == ("KNOWN", "alias (fixed by 0123): two")
     assert "alias: one page shows" in (case(root, "run", "verdict").findtext("system-out") or "")
+
+
+def test_a_time_has_no_exponent() -> None:
+    short = msgspec.structs.replace(PROBES[0], seconds=0.00001)
+    root = read(msgspec.structs.replace(RUN, probes=(short,)))
+    assert case(root, "base", "map/1G").get("time") == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"<system-out>", b"<system-out><b/>"),
+        (b"<failure ", b'<skipped message="x" type="SKIP"/><failure '),
+        (b' classname="base"', b""),
+        (b'tests="7"', b'tests="-1"'),
+        (b'name="map/1G"', b'name="alias/1G"'),
+        (b'time="0.5"', b'time="5e-1"'),
+        (b'timestamp="2026', b'timestamp="x'),
+    ],
+)
+def test_the_schema_refuses_what_a_server_would(old: bytes, new: bytes) -> None:
+    document = junit.render(RUN)
+    assert old in document
+    with pytest.raises(xmlschema.XMLSchemaValidationError):
+        parse(document.replace(old, new, 1))
