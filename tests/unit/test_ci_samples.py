@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The samples in docs/ci are in the form that their services read, and their commands exist."""
+"""The samples in docs/ci are in the form that their services read, and their commands exist.
+
+`tests.component.samples` runs them.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ import configparser
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from check_jsonschema import main as check_jsonschema
+from click.testing import CliRunner
 
 from tests.unit.test_docs import ROOT, arguments_of, commands_of, parse, wrong_names
 
@@ -25,22 +31,28 @@ COMMANDS = {
     "Containerfile": 3,
 }
 
+#: The services' own schemas, as check-jsonschema brings them.
+SCHEMAS = {
+    "github.yml": ("vendor.github-workflows",),
+    "gitlab.yml": ("vendor.gitlab-ci", "--data-transform", "gitlab-ci"),
+}
+
 _CRON_LINE = re.compile(r"([0-9*/,-]+ ){5} *(?P<command>.*)")
 
 
-def _yaml(name: str) -> dict[Any, Any]:
+def read_yaml(name: str) -> dict[Any, Any]:
     found = yaml.safe_load((SAMPLES / name).read_text())
     assert isinstance(found, dict)
     return found
 
 
-def _unit(name: str) -> configparser.ConfigParser:
+def read_unit(name: str) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None, strict=True)
     parser.read_string((SAMPLES / name).read_text())
     return parser
 
 
-def _cron() -> Iterator[str]:
+def cron_jobs() -> Iterator[str]:
     """Yield the commands of the crontab; each of its lines is a comment, a variable or a job."""
     for line in (SAMPLES / "crontab").read_text().splitlines():
         if line.startswith("#") or re.fullmatch(r"[A-Z_]+=\w+", line):
@@ -51,7 +63,7 @@ def _cron() -> Iterator[str]:
         yield job["command"].replace("nice ./", "./")
 
 
-def _instructions() -> Iterator[tuple[str, str]]:
+def instructions() -> Iterator[tuple[str, str]]:
     """Yield the instructions of the container's recipe."""
     text = (SAMPLES / "Containerfile").read_text().replace("\\\n", " ")
     for line in text.splitlines():
@@ -63,22 +75,50 @@ def _instructions() -> Iterator[tuple[str, str]]:
 def _lines(name: str) -> Iterator[str]:
     """Yield the commands of a sample."""
     if name == "github.yml":
-        yield from (s["run"] for s in _yaml(name)["jobs"]["kernel"]["steps"] if "run" in s)
+        yield from (s["run"] for s in read_yaml(name)["jobs"]["kernel"]["steps"] if "run" in s)
     elif name == "gitlab.yml":
-        job = _yaml(name)["kernel"]
+        job = read_yaml(name)["kernel"]
         yield from (*job["before_script"], *job["script"])
     elif name == "crontab":
-        yield from _cron()
+        yield from cron_jobs()
     elif name == "Containerfile":
-        found = dict(_instructions())
-        yield from (rest for instruction, rest in _instructions() if instruction == "RUN")
+        found = dict(instructions())
+        yield from (rest for instruction, rest in instructions() if instruction == "RUN")
         yield " ".join(json.loads(found["ENTRYPOINT"]) + json.loads(found["CMD"]))
         usage = re.search(r"podman run .* (hgm run .*)", (SAMPLES / name).read_text())
         assert usage
         yield usage[1]
     else:
-        service = _unit(name)["Service"]
+        service = read_unit(name)["Service"]
         yield from (service["ExecStart"], service["ExecStopPost"])
+
+
+def lint(name: str, file: Path) -> tuple[int, str]:
+    """Return the exit code and the output of check-jsonschema."""
+    done = CliRunner().invoke(check_jsonschema, ["--builtin-schema", *SCHEMAS[name], str(file)])
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_sample_is_as_the_schema_of_its_service_says(name: str) -> None:
+    assert lint(name, SAMPLES / name) == (0, "ok -- validation done\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("github.yml", "runs-on:", "runs_on:"),
+        ("github.yml", "if: always()", "if: [always]"),
+        ("gitlab.yml", "before_script:", "before-script:"),
+        ("gitlab.yml", "when: always", "when: sometimes"),
+    ],
+)
+def test_a_mistake_in_a_sample_is_found(tmp_path: Path, name: str, old: str, new: str) -> None:
+    text = (SAMPLES / name).read_text()
+    assert old in text
+    (tmp_path / name).write_text(text.replace(old, new))
+    code, said = lint(name, tmp_path / name)
+    assert (code, "Schema validation errors" in said) == (1, True)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -102,22 +142,22 @@ def test_every_sample_is_tested_and_named() -> None:
 
 
 def test_the_timer_starts_the_service_of_its_name() -> None:
-    timer = _unit("hgm-nightly.timer")
+    timer = read_unit("hgm-nightly.timer")
     assert timer["Timer"]["OnCalendar"] == "*-*-* 02:00:00"
     assert timer["Install"]["WantedBy"] == "timers.target"
-    assert _unit("hgm-nightly.service")["Service"]["Type"] == "oneshot"
+    assert read_unit("hgm-nightly.service")["Service"]["Type"] == "oneshot"
 
 
 def test_what_fails_is_still_summarized_and_kept() -> None:
-    steps = _yaml("github.yml")["jobs"]["kernel"]["steps"]
+    steps = read_yaml("github.yml")["jobs"]["kernel"]["steps"]
     names = [step.get("name") for step in steps]
     later = steps[names.index("Test the kernel") :]
     assert [step.get("if") for step in later] == [None, "always()", "always()"]
-    assert _yaml("gitlab.yml")["kernel"]["artifacts"]["when"] == "always"
+    assert read_yaml("gitlab.yml")["kernel"]["artifacts"]["when"] == "always"
 
 
 def test_the_container_has_the_checkout_and_its_cache() -> None:
-    found = list(_instructions())
+    found = list(instructions())
     assert [name for name, _ in found if name] == [
         *("FROM", "RUN", "WORKDIR", "COPY", "ENV", "RUN", "VOLUME", "ENTRYPOINT", "CMD")
     ]
