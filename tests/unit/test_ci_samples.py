@@ -18,14 +18,14 @@ import yaml
 from check_jsonschema import main as check_jsonschema
 from click.testing import CliRunner
 
-from tests.unit.test_docs import ROOT, arguments_of, commands_of, parse, wrong_names
+from tests.unit.test_docs import ROOT, arguments_of, blocks_of, commands_of, parse, wrong_names
 
 SAMPLES = ROOT / "docs" / "ci"
 
 #: How many commands of the harness each sample has.
 COMMANDS = {
     "github.yml": 2,
-    "gitlab.yml": 1,
+    "gitlab.yml": 2,
     "hgm-nightly.service": 2,
     "crontab": 3,
     "Containerfile": 3,
@@ -78,7 +78,7 @@ def _lines(name: str) -> Iterator[str]:
         yield from (s["run"] for s in read_yaml(name)["jobs"]["kernel"]["steps"] if "run" in s)
     elif name == "gitlab.yml":
         job = read_yaml(name)["kernel"]
-        yield from (*job["before_script"], *job["script"])
+        yield from (*job["before_script"], *job["script"], *job["after_script"])
     elif name == "crontab":
         yield from cron_jobs()
     elif name == "Containerfile":
@@ -154,6 +154,14 @@ def test_what_fails_is_still_summarized_and_kept() -> None:
     later = steps[names.index("Test the kernel") :]
     assert [step.get("if") for step in later] == [None, "always()", "always()"]
     assert read_yaml("gitlab.yml")["kernel"]["artifacts"]["when"] == "always"
+
+
+def test_the_page_about_exports_has_the_report_of_the_sample() -> None:
+    page = ROOT / "docs" / "howto" / "export.md"
+    (text,) = (text for language, text in blocks_of(page) if language == "yaml")
+    job, sample = yaml.safe_load(text)["kernel"], read_yaml("gitlab.yml")["kernel"]
+    assert job["after_script"] == sample["after_script"]
+    assert job["artifacts"].items() <= sample["artifacts"].items()
 
 
 def test_the_container_has_the_checkout_and_its_cache() -> None:

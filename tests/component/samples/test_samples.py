@@ -87,7 +87,10 @@ def test_gitlab(checkout: Path) -> None:
     done = run(["bash", "-e", "-o", "pipefail"], checkout, job["variables"], script)
     assert done.returncode == 2
     assert "linux-source-6.12_6.12.7-1_all.deb has no usr/src" in done.stdout
+    after = run(["bash", "-e"], checkout, job["variables"], "\n".join(job["after_script"]))
+    assert (after.returncode, after.stderr) == (0, "")
     report = checkout / job["artifacts"]["reports"]["junit"]
+    assert report.resolve() == report, "not through the link runs/latest"
     assert parse(report.read_bytes()).get("errors") != "0"
 
 
