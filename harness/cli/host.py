@@ -49,8 +49,9 @@ def test(environments: tuple[str, ...], expression: str) -> int:
 def completion(context: click.Context, shell: str) -> int:
     """Print what makes a shell complete options and names.
 
-    For bash: eval "$(./hgm completion bash)" in ~/.bashrc. For zsh the same in ~/.zshrc; for fish:
-    ./hgm completion fish > ~/.config/fish/completions/hgm.fish.
+    For bash: eval "$(./hgm completion bash)" in ~/.bashrc. For zsh the same in ~/.zshrc, after
+    compinit; for fish: ./hgm completion fish > ~/.config/fish/completions/hgm.fish. These two call
+    the hgm that is in PATH.
     """
     from click import shell_completion
 

@@ -1,59 +1,104 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a shell and `man` get from the program."""
+"""What a shell and `man` get from the program.
+
+Shells are among the packages that `hgm test` installs; see host-packages.txt.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from harness.cli.main import hgm as commands
 from tests.component.cli.test_cli import hgm
 
+OFFERS = [
+    ("hgm ru", {"run"}),
+    ("hgm run --conf", {"--config"}),
+    ("hgm run --config kas", {"kasan"}),
+    ("hgm run --series hgm-6.", {"hgm-6.12", "hgm-6.12-arm64", "hgm-6.12-v2"}),
+    ("hgm run --expect hgm-r", {"hgm-reference"}),
+    (
+        "hgm run --probe baseline/smaps",
+        {"baseline/smaps", "baseline/smaps/1G", "baseline/smaps/2M"},
+    ),
+    ("hgm run --series nonsense", set()),
+]
 
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("hgm ru", {"run"}),
-        ("hgm run --conf", {"--config"}),
-        ("hgm run --config kas", {"kasan"}),
-        ("hgm run --series hgm-6.", {"hgm-6.12", "hgm-6.12-arm64", "hgm-6.12-v2"}),
-        ("hgm run --expect hgm-r", {"hgm-reference"}),
-        (
-            "hgm run --probe baseline/smaps",
-            {"baseline/smaps", "baseline/smaps/1G", "baseline/smaps/2M"},
-        ),
-        ("hgm run --series nonsense", set()),
-    ],
-)
-def test_bash_completes_commands_options_and_names(
-    tmp_path: Path, typed: str, offered: set[str]
-) -> None:
-    program = tmp_path / "hgm"
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """Return the environment of a user who has `hgm` in PATH, and no settings."""
+    program = tmp_path / "bin" / "hgm"
+    program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m harness.cli "$@"\n')
     program.chmod(0o755)
-    script = hgm(tmp_path, "completion", "bash")
-    assert (script.returncode, script.stderr) == (0, "")
+    home = {name: str(tmp_path) for name in ("HOME", "ZDOTDIR", "XDG_CONFIG_HOME")}
+    return {**os.environ, **home, "PATH": f"{program.parent}:{os.environ['PATH']}", "TERM": "dumb"}
+
+
+def script(tmp_path: Path, shell: str, file: Path) -> Path:
+    """Write the script that completes in a shell to a file."""
+    done = hgm(tmp_path, "completion", shell)
+    assert (done.returncode, done.stderr) == (0, "")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(done.stdout)
+    return file
+
+
+def output_of(argv: Sequence[str], environ: dict[str, str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environ)
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize(("typed", "offered"), OFFERS)
+def test_bash_completes_commands_options_and_names(
+    tmp_path: Path, environ: dict[str, str], typed: str, offered: set[str]
+) -> None:
     words = typed.split()
     ask = (
-        f"{script.stdout}\nCOMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}\n"
-        f'_hgm_completion {shlex.quote(str(program))}\nprintf "%s\\n" "${{COMPREPLY[@]}}"\n'
+        f"source {script(tmp_path, 'bash', tmp_path / 'hgm.bash')}\n"
+        f"COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}\n"
+        '_hgm_completion hgm\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
     )
-    done = subprocess.run(
-        ["bash", "-c", ask], capture_output=True, text=True, check=False, env={**os.environ}
-    )
-    assert done.stderr == ""
-    assert set(done.stdout.split()) == offered
+    assert set(output_of(["bash", "-c", ask], environ).split()) == offered
 
 
-@pytest.mark.parametrize("shell", ["fish", "zsh"])
-def test_other_shells_have_a_script_too(tmp_path: Path, shell: str) -> None:
-    done = hgm(tmp_path, "completion", shell)
-    assert f"_HGM_COMPLETE={shell}_complete" in done.stdout
+@pytest.mark.parametrize(("typed", "offered"), OFFERS)
+def test_fish_completes_commands_options_and_names(
+    tmp_path: Path, environ: dict[str, str], typed: str, offered: set[str]
+) -> None:
+    script(tmp_path, "fish", tmp_path / "fish" / "completions" / "hgm.fish")
+    said = output_of(["fish", "-c", f"complete -C {shlex.quote(typed)}"], environ)
+    assert {line.partition("\t")[0] for line in said.splitlines()} == offered
+
+
+@pytest.mark.parametrize(("typed", "offered"), OFFERS)
+def test_zsh_completes_commands_options_and_names(
+    tmp_path: Path, environ: dict[str, str], typed: str, offered: set[str]
+) -> None:
+    variables = {"COMPLETION": str(script(tmp_path, "zsh", tmp_path / "hgm.zsh"))}
+    shutil.copy(Path(__file__).with_name("complete.zsh"), tmp_path / ".zshrc")
+    zsh = pexpect.spawn(
+        "zsh", ["--no-globalrcs", "-i"], env=environ | variables, encoding="utf-8", timeout=60
+    )
+    try:
+        zsh.expect_exact("ready> ")
+        zsh.send(f"{typed}\t")
+        zsh.expect_exact("OFFERED:")
+        zsh.expect_exact(":OFFERED")
+        assert set(str(zsh.before).split()) == offered
+    finally:
+        zsh.close(force=True)
 
 
 def test_every_command_has_a_manual_page(tmp_path: Path) -> None:
