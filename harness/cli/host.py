@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -75,17 +76,11 @@ def man(context: click.Context, directory: Path) -> int:
 
     It is what --help says. To read them: MANPATH=DIRECTORY: man hgm-run.
     """
-    import click_man.core
-
-    import harness
-
     root = context.find_root()
     pages = directory / "man1"
     try:
         pages.mkdir(parents=True, exist_ok=True)
-        click_man.core.write_man_pages(
-            root.info_name, _loaded(root.command), version=harness.__version__, target_dir=pages
-        )
+        _write_pages(root.info_name or "hgm", _loaded(root.command), pages)
     except OSError as error:
         raise SpecError(
             f"{pages}: {error.strerror}", hint="name a directory that you may write to"
@@ -93,15 +88,45 @@ def man(context: click.Context, directory: Path) -> int:
     return 0
 
 
+def _write_pages(name: str, command: click.Command, directory: Path) -> None:
+    """Write the page of a command, and those of the commands inside of it.
+
+    Args:
+        name: what one types to run it.
+        command: as `_loaded` returns it.
+        directory: for the pages.
+    """
+    import click_man.core
+
+    import harness
+
+    title = name.replace(" ", "-")
+    page = click_man.core.generate_man_page(
+        click.Context(command, info_name=title), version=harness.__version__
+    )
+    # The synopsis is the one place that has what one types, as in git's pages.
+    (directory / f"{title}.1").write_text(page.replace(f"\n.B {title}\n", f"\n.B {name}\n", 1))
+    if isinstance(command, click.Group):
+        for inside, each in command.commands.items():
+            _write_pages(f"{name} {inside}", each, directory)
+
+
 def _loaded(command: click.Command) -> click.Command:
-    """Return a command with those inside of it, which the program imports as they are asked for."""
+    """Return a command with those inside of it, which the program imports as they are asked for.
+
+    The short help of each is its first sentence; click_man would cut it at 45 characters.
+    """
+    sentence = command.get_short_help_str(limit=1000).removesuffix(".")
     if not isinstance(command, click.Group):
-        return command
+        found = copy.copy(command)
+        found.short_help = sentence
+        return found
     context = click.Context(command)
     inside = {name: command.get_command(context, name) for name in command.list_commands(context)}
     return click.Group(
         command.name,
         {name: _loaded(each) for name, each in inside.items() if each is not None},
         help=command.help,
+        short_help=sentence,
         params=command.params,
     )

@@ -111,6 +111,24 @@ def test_every_command_has_a_manual_page(tmp_path: Path) -> None:
     assert r"\fB\-\-touched\fP SERIES" in page
 
 
+def test_a_manual_page_has_its_name_and_all_of_its_first_sentence(tmp_path: Path) -> None:
+    assert hgm(tmp_path, "man", "share").returncode == 0
+    pages = {path.stem: path.read_text() for path in (tmp_path / "share" / "man1").iterdir()}
+    check = pages["hgm-b4-check"].splitlines()
+    assert check[0].startswith('.TH "HGM-B4-CHECK" "1" ')
+    assert check[2:6] == [
+        r"hgm-b4-check \- Test the patch in a mail, as a check command of b4",
+        ".SH SYNOPSIS",
+        ".B hgm b4-check",
+        "[OPTIONS]",
+    ]
+    assert r"See \fBhgm-guest-gdb(1)\fP" in pages["hgm-guest"]
+    lines = {name: page.splitlines() for name, page in pages.items()}
+    assert [name for name, page in lines.items() if page[2].endswith("...")] == []
+    macros = {line.split()[0] for page in lines.values() for line in page if line[:1] in (".", "'")}
+    assert macros == {".TH", ".SH", ".PP", ".TP", ".B"}, "a line of text is taken for a macro"
+
+
 def test_a_directory_that_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = hgm(tmp_path, "man", "file/below")
