@@ -16,7 +16,7 @@ from harness.context import Context
 from harness.evidence import vmcore
 from harness.image import image
 from harness.kernel import obtain
-from harness.probes import catalog, known_issues
+from harness.probes import catalog, known_issues, touched
 from harness.recording import Recording, first_record, not_run, recorded
 from harness.records.probe import ProbeSpec
 from harness.records.run import GuestsRequest, RunRecord
@@ -99,10 +99,10 @@ def _recorded(
     request: RunRequest, runs: Path, context: Context
 ) -> Iterator[tuple[Recording, tuple[ProbeSpec, ...]]]:
     """Check a request and record its run; yield the recording and the probes known so far."""
-    specs, notes = _touched(request, check(request, context), context)
+    choice = _touched(request, check(request, context), context)
     context.workspace.sweep()
     subject = request.subject
-    planned = catalog.repeated(specs, request.repeat, alone=request.alone)
+    planned = catalog.repeated(choice.specs, request.repeat, alone=request.alone)
     first = first_record(
         reproducer.words(request),
         subject.machine,
@@ -111,9 +111,10 @@ def _recorded(
         request=request.summary,
         strict=request.strict,
     )
+    first = msgspec.structs.replace(first, left_out=choice.left_out)
     with recorded(runs, readable(subject.kernel.source), first, context.progress) as recording:
-        recording.note(notes)
-        yield recording, specs
+        recording.note([choice.note] if choice.note else [])
+        yield recording, choice.specs
 
 
 def _build(request: RunRequest, context: Context, recording: Recording) -> None:
@@ -193,19 +194,15 @@ def _selected(request: RunRequest) -> tuple[ProbeSpec, ...]:
     return catalog.select(known, request.probes) if request.probes else ()
 
 
-def _touched(
-    request: RunRequest, specs: tuple[ProbeSpec, ...], context: Context
-) -> tuple[tuple[ProbeSpec, ...], tuple[str, ...]]:
-    """Return the probes that look at what ``--touched`` names, and what a reader should know."""
+def _touched(request: RunRequest, specs: tuple[ProbeSpec, ...], context: Context) -> touched.Choice:
+    """Return the probes that look at what ``--touched`` names; all of them without it."""
     if not request.touched or not specs:
-        return specs, ()
+        return touched.Choice(specs)
     from harness.kernel import series  # a run without it does without these modules
     from harness.kernel.series import check as series_check
     from harness.kernel.specs import parse_series
-    from harness.probes import touched
 
     is_mail = request.touched.startswith("lore:")
     spec = parse_series(request.touched, request.subject.kernel.mail_from if is_mail else "")
     files = series_check.changed(series.read(spec, context), context)
-    choice = touched.choose(specs, request.touched, files, catalog.touches())
-    return choice.specs, (choice.note,)
+    return touched.choose(specs, request.touched, files, catalog.touches())

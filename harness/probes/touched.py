@@ -22,10 +22,12 @@ class Choice:
     Attributes:
         specs: the probes that look at a touched file, in the order that they were given.
         note: one line: how many there are, and how many were left out, and why.
+        left_out: names of the others, by family where none of it was chosen.
     """
 
     specs: tuple[ProbeSpec, ...]
-    note: str
+    note: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def text_of(spec: ProbeSpec) -> str:
@@ -84,8 +86,17 @@ def choose(
     return Choice(
         chosen,
         f"--touched {series}: {len(specs) - len(chosen)} of {len(specs)} probes are left out, "
-        f"which do not look at {_some(files)}",
+        f"which do not look at {_some(files)}; left_out in result.json names them",
+        _left_out(specs, chosen),
     )
+
+
+def _left_out(specs: Sequence[ProbeSpec], chosen: Sequence[ProbeSpec]) -> tuple[str, ...]:
+    run = {spec.name for spec in chosen}
+    families = {catalog.family(name) for name in run}
+    names = (spec.name for spec in specs if spec.name not in run)
+    short = ((catalog.family(name), name) for name in names)
+    return tuple(dict.fromkeys(name if family in families else family for family, name in short))
 
 
 def _some(files: Sequence[str]) -> str:

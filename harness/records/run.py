@@ -187,6 +187,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         guests: how each guest came to be, in the order they were started.
         run_dir: absolute path of the run directory.
         probes: in the order they ran; one that was selected and did not run is LOST.
+        left_out: what ``--touched`` left out, names and families of probes.
         splats: what the kernel reported outside of any probe, and is its own fault.
         machine_splats: what it reported there, and is the machine's: before init, as another kernel
             did on this machine; or a lack of progress, while the host was busy.
@@ -224,6 +225,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     guests: tuple[GuestOrigin, ...] = ()
     run_dir: str = ""
     probes: tuple[ProbeResult, ...] = ()
+    left_out: tuple[str, ...] = ()
     splats: tuple[Splat, ...] = ()
     machine_splats: tuple[Splat, ...] = ()
     stalled: tuple[Stalled, ...] = ()

@@ -117,6 +117,19 @@ def test_a_mistake_that_can_be_known_makes_no_run_directory(
     assert not (tmp_path / "runs").exists()
 
 
+def test_what_touched_leaves_out_is_in_the_record(tmp_path: Path) -> None:
+    (tmp_path / "a.patch").write_text(
+        "From: A <a@example.org>\nSubject: [PATCH] mm: x\n\n---\n"
+        "--- a/mm/mremap.c\n+++ b/mm/mremap.c\n@@ -1 +1 @@\n-a\n+b\n"
+    )
+    globs = [f"--probe={name}" for name in ("baseline/pool", "baseline/mremap")]
+    done = hgm(tmp_path, "run", "--series=none", f"--touched=dir:{tmp_path}", *globs)
+    assert "are left out, which do not look at mm/mremap.c; left_out in result.json" in done.stdout
+    record = json.loads((tmp_path / "runs" / "latest" / "result.json").read_text())
+    assert record["left_out"] == ["baseline/pool"]
+    assert {probe["name"].rpartition("/")[0] for probe in record["probes"]} == {"baseline/mremap"}
+
+
 def test_faults_that_share_a_kernel_are_listed_together(tmp_path: Path) -> None:
     faults = ("exact-address-rounded", "one-poisoned-page-remembered", "errno-of-continue-twice")
     listed = hgm(tmp_path, "selfcheck", "detect", "--list", *faults)

@@ -43,9 +43,20 @@ def test_the_words_and_globs_of_the_files_choose(files: list[str], chosen: list[
 
 
 def test_what_was_left_out_is_said() -> None:
-    assert choose("fs/proc/task_mmu.c").note == (
-        "--touched mbox:x: 1 of 3 probes are left out, which do not look at fs/proc/task_mmu.c"
+    choice = choose("fs/proc/task_mmu.c")
+    assert choice.note == (
+        "--touched mbox:x: 1 of 3 probes are left out, which do not look at fs/proc/task_mmu.c; "
+        "left_out in result.json names them"
     )
+    assert choice.left_out == ("baseline/pool",)
+
+
+def test_of_a_family_that_runs_in_part_the_others_are_named() -> None:
+    specs = [spec for spec in SPECS if catalog.family(spec.name) in ("hgm/split", "hgm/fork")]
+    table = (Touches(files=("mm/*",), words=("hgm/fork/1G",)),)
+    choice = touched.choose(specs, "x", ["mm/a.c"], table, lambda spec: spec.name)
+    assert [spec.name for spec in choice.specs] == ["hgm/fork/1G"]
+    assert choice.left_out == ("hgm/split", "hgm/fork/2M")
 
 
 def test_a_file_that_is_not_in_the_table_leaves_nothing_out() -> None:
@@ -54,6 +65,7 @@ def test_a_file_that_is_not_in_the_table_leaves_nothing_out() -> None:
     assert choice.note == (
         "--touched mbox:x: nothing is left out: any probe may look at kernel/fork.c"
     )
+    assert choice.left_out == ()
 
 
 def test_a_series_that_no_probe_looks_at_is_an_error() -> None:
