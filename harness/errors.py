@@ -38,6 +38,7 @@ record, and makes exit code 1.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -46,6 +47,8 @@ from harness.records.outcome import Outcome
 
 #: The beginning of the message for an exception outside of this tree: a bug of the harness.
 INTERNAL = "internal error, please report it"
+
+_LOG = re.compile(r"(; log: )/(?:.*/)?([^/]*)\Z")
 
 
 class HarnessError(Exception):
@@ -90,6 +93,11 @@ class HarnessError(Exception):
         if self.log is not None:
             parts.append(f"log: {self.log}")
         return "; ".join(parts)
+
+
+def without_log_directory(line: str) -> str:
+    """Return what `HarnessError.line` returned for readers elsewhere: of the log only its name."""
+    return _LOG.sub(r"\1\2", line)
 
 
 class UserError(HarnessError):

@@ -29,6 +29,7 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+:~-]*\Z")
 _SUITE = re.compile(r"[a-z][a-z0-9.-]*\Z")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/]+@[^/]+:")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # RFC 5322 allows more; this keeps white space and paths out of a URL.
 _MESSAGE_ID = re.compile(r"[^\s<>@/-][^\s<>@/]*@[^\s<>@/]+\Z")
@@ -227,11 +228,13 @@ def is_url(where: str) -> bool:
     return _URL.match(where) is not None
 
 
-def without_directory(text: str) -> str:
-    """Return a word of a command with a local path cut to its last name, for readers elsewhere.
+def for_others(text: str) -> str:
+    """Return a word of a command for readers elsewhere: without what is this machine's or a secret.
 
-    A word is a ``--kernel``, a ``--series``, a path or anything else, which stays as it is.
+    A local path is cut to its last name, and a URL has no name and password. A word is a
+    ``--kernel``, a ``--series``, a path or anything else, which stays as it is.
     """
+    text = _CREDENTIALS.sub("", text)
     kind, colon, rest = text.partition(":")
     if kind not in _LOCAL or not colon:
         return Path(text).name or text if text.startswith(("/", "~/", "./", "../")) else text

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.errors import without_log_directory
 from harness.probes.catalog import plain_name
 from harness.records.campaign import Bisection
 from harness.records.probe import ProbeResult
@@ -34,7 +35,7 @@ def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
     what = plain_name(probe.name) if probe else found.predicate
     body = [
         *_opening(found),
-        *("", *mail.said(found.evidence)),
+        *("", *mail.said(without_log_directory(found.evidence))),
         *("", *_table(found)),
         *("", *_diffstat(found)),
         *mail.about(run),

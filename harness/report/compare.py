@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from harness.kernel import specs
 from harness.records.campaign import (
     Change,
     ChangeKind,
@@ -15,7 +16,7 @@ from harness.records.campaign import (
 )
 from harness.records.run import RunRecord
 from harness.report import mail
-from harness.report.reproduce import short_command
+from harness.report.reproduce import command_for_others
 
 ORDER: tuple[ChangeKind, ...] = (
     "newly failing",
@@ -131,16 +132,21 @@ def verdict(found: Comparison) -> str:
     return f"no regression: {about}"
 
 
-def subject(record: RunRecord) -> str:
-    """Return which kernel a run was about, in a line."""
+def subject(record: RunRecord, spec: Callable[[str], str] = str) -> str:
+    """Return which kernel a run was about, in a line.
+
+    Args:
+        record: the run.
+        spec: is given each spec and returns it as it is to be shown.
+    """
     if record.kernel is None:
         return record.reason
     count = len(record.kernel.series.patches)
-    series = record.kernel.series.spec
+    series = spec(record.kernel.series.spec)
     if count:
         series += f", {count} patch{'es' if count > 1 else ''}"
         series += f", tree {record.kernel.series.tree[:12]}"
-    return f"{record.kernel.release}, {record.kernel.source.spec}, series {series}"
+    return f"{record.kernel.release}, {spec(record.kernel.source.spec)}, series {series}"
 
 
 def for_mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str]:
@@ -148,9 +154,12 @@ def for_mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator
     is_base = before.is_base_of(after)
     yield f"hgm compared {'kernels without and with the series' if is_base else 'two runs'}."
     yield ""
-    yield from mail.rows((("before", subject(before)), ("after", subject(after))))
+    both = (("before", before), ("after", after))
+    yield from mail.rows((name, subject(run, specs.for_others)) for name, run in both)
     if found.differs:
-        yield from mail.wrapped(f"Other differences: {'; '.join(found.differs)}", "  ")
+        words = "; ".join(found.differs).split(" ")
+        differs = " ".join(map(specs.for_others, words))
+        yield from mail.wrapped(f"Other differences: {differs}", "  ")
     yield ""
     for kind in ORDER:
         changes = found.of(kind)
@@ -172,7 +181,7 @@ def for_mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator
     yield "To reproduce:"
     yield ""
     for record in (before, after):
-        yield f"  {short_command(record)}"
+        yield f"  {command_for_others(record)}"
 
 
 def _reason(change: Change) -> str:

@@ -27,7 +27,7 @@ from harness.records.kernel import KernelSummary, SourceIdentity
 from harness.records.machine import pages_words
 from harness.records.probe import ProbeResult, Splat
 from harness.records.run import RunRecord
-from harness.report.reproduce import short_command
+from harness.report.reproduce import command_for_others
 from harness.store import rundir
 
 #: Characters of a line that can be wrapped.
@@ -181,13 +181,13 @@ def _kernel(kernel: KernelSummary | None) -> Iterator[tuple[str, str]]:
     series = kernel.series
     if series.patches:
         count = len(series.patches)
-        spec = specs.without_directory(series.spec)
+        spec = specs.for_others(series.spec)
         yield "series", f"{spec}, {count} patch{'es' if count > 1 else ''}"
         if series.message_id and series.message_id not in spec:
             yield "", f"Message-ID {series.message_id}"
         yield "", f"tree {series.tree}"
     if kernel.config.known:
-        yield "config", " + ".join(("base", *kernel.config.features))
+        yield "config", " + ".join(("base", *map(specs.for_others, kernel.config.features)))
         yield "", f"sha256 {kernel.config.digest}"
     if kernel.toolchain:
         yield "compiler", kernel.toolchain
@@ -197,7 +197,7 @@ def _base(source: SourceIdentity) -> str:
     """Return a source; of one that is a local path, the last name and what follows it."""
     if source.kind in ("tree", "image"):
         return Path(source.origin).name
-    return source.origin or specs.without_directory(source.spec)
+    return source.origin or specs.for_others(source.spec)
 
 
 def _machine(record: RunRecord) -> Iterator[tuple[str, str]]:
@@ -214,7 +214,7 @@ def reproducer(record: RunRecord, probe: str = "") -> Iterator[str]:
     yield "To reproduce:"
     yield ""
     is_name = probe.isprintable() and len(probe) < _LONGEST
-    yield f"  {_command(record, probe if is_name else '')}"
+    yield f"  {command_for_others(record, probe if is_name else '')}"
     if record.kernel is not None and record.kernel.config.known:
         yield ""
         yield "The configuration is what this prints:"
@@ -222,15 +222,9 @@ def reproducer(record: RunRecord, probe: str = "") -> Iterator[str]:
         yield f"  {_config_command(record)}"
 
 
-def _command(record: RunRecord, probe: str = "") -> str:
-    """Return a run's command as others can use it: without the directories of this machine."""
-    words = shlex.split(short_command(record, probe))
-    return shlex.join([words[0], *map(specs.without_directory, words[1:])])
-
-
 def _config_command(record: RunRecord) -> str:
     """Return the command that prints a run's configuration: its options about the kernel."""
-    words = shlex.split(_command(record))
+    words = shlex.split(command_for_others(record))
     kept = [shlex.quote(word) for word in ("./hgm", "kernel", "config")]
     for at, word in enumerate(words[:-1]):
         if word in _KERNEL_OPTIONS:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from harness.kernel import specs
 from harness.records.run import RunRecord
 from harness.report.text import head
 
@@ -51,6 +52,12 @@ def short_command(record: RunRecord, probe: str = "") -> str:
             del words[at : at + 2]
         words += ["--probe", probe]
     return shlex.join(["./hgm", *words[1:]])
+
+
+def command_for_others(record: RunRecord, probe: str = "") -> str:
+    """Return `short_command` as it works elsewhere: without directories of this machine."""
+    words = shlex.split(short_command(record, probe))
+    return shlex.join([words[0], *map(specs.for_others, words[1:])])
 
 
 def _comment(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SpecError
-from harness.kernel.specs import is_url, parse_series, parse_source, without_directory
+from harness.kernel.specs import for_others, is_url, parse_series, parse_source
 
 SHA = "0123456789abcdef" * 4
 
@@ -158,6 +158,8 @@ def test_urls_and_paths() -> None:
         ("git:/home/me/linux@origin/master", "git:linux@origin/master"),
         ("git:/home/a@b/linux@v6.12..origin/x", "git:linux@v6.12..origin/x"),
         ("git:https://example.org/a/linux.git@v6.12", "git:https://example.org/a/linux.git@v6.12"),
+        ("git:https://me:secret@example.org/a.git@v6", "git:https://example.org/a.git@v6"),
+        ("https://me:secret@example.org/inbox", "https://example.org/inbox"),
         (f"tar:/srv/linux.tar.xz#sha256={SHA}", f"tar:linux.tar.xz#sha256={SHA}"),
         ("/home/me/a.patch", "a.patch"),
         ("hgm/fork/1G", "hgm/fork/1G"),
@@ -167,4 +169,4 @@ def test_urls_and_paths() -> None:
     ],
 )
 def test_a_mail_names_no_directory_of_this_machine(text: str, shown: str) -> None:
-    assert without_directory(text) == shown
+    assert for_others(text) == shown

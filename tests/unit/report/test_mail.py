@@ -114,7 +114,11 @@ CRASH = "kernel BUG at provoke/provoke2.c:61! in provoke_init"
 
 BASE = with_series(
     with_probes(
-        msgspec.structs.replace(RUN, run_dir="/tmp/runs/one"),
+        msgspec.structs.replace(
+            RUN,
+            run_dir="/tmp/runs/one",
+            command=tuple("none" if word == SERIES.spec else word for word in RUN.command),
+        ),
         *(probe(f"hgm/fork/1G{n}", "PASS") for n in ("", "#2", "#3")),
         probe("hgm/hole/1G", "PASS"),
     ),
@@ -308,17 +312,40 @@ def test_the_reproducer_runs_the_one_probe(tmp_path: Path) -> None:
         ("git", "commit 0123", "commit 0123"),
     ],
 )
-def test_no_path_of_this_machine_leaves_it(kind: str, origin: str, base: str) -> None:
+def test_no_path_of_this_machine_leaves_it(
+    tmp_path: Path, kind: str, origin: str, base: str
+) -> None:
     local = msgspec.structs.replace(SERIES, spec="mbox:/home/me/v3.mbox")
-    record = with_series(PATCHED, local, spec=f"{kind}:/home/me/linux", kind=kind, origin=origin)
+    record = with_series(PATCHED, local, spec=f"{kind}:/home/me/linux@v6", kind=kind, origin=origin)
     words = ("--kernel", f"{kind}:/home/me/linux@v6", "--series", "mbox:/home/me/v3.mbox")
     command = ("env", "-C", "/home/me", "/home/me/hgm", "run", *words, "--with", "/home/me/a.patch")
-    lines = [
-        *mail.about(record),
-        *mail.reproducer(msgspec.structs.replace(record, command=command)),
+    assert record.kernel is not None
+    record = msgspec.structs.replace(
+        record,
+        command=command,
+        kernel=msgspec.structs.replace(
+            record.kernel, config=ConfigIdentity(features=("/home/me/my.config",), digest="f" * 64)
+        ),
+    )
+    other = with_series(record, NONE, tree="d" * 40)
+    broken = msgspec.structs.replace(
+        record, outcome=Outcome.NOT_COMPILED, reason="mm/a.c: error; log: /home/me/runs/build.log"
+    )
+    evidence = f"does not build: {broken.reason}"
+    sent = [
+        *letters(other, with_probes(record, *other.probes), tmp_path),
+        *letters(with_probes(other, *BASE.probes), broken, tmp_path),
+        bisect_mail.letter(msgspec.structs.replace(FOUND, evidence=evidence), broken, tmp_path),
     ]
-    text = "\n".join(lines)
+    assert [letter.body for letter in sent if "/home" in "\n".join(letter.body)] == []
+    (fine, ended, _) = ("\n".join(letter.body) for letter in sent)
+    assert "No regression." in fine
+    assert f"after      6.12.118, {kind}:linux@v6, series mbox:v3.mbox" in fine
+    assert f"Other differences: source: {kind}:linux@v6 (6.12.118)," in fine
+    assert "| mm/a.c: error; log: build.log" in ended
+    text = "\n".join([*mail.about(record), *mail.reproducer(record)])
     assert "/home" not in text
+    assert "config     base + my.config\n" in text
     assert f"base       {base}\n" in text
     assert "series     mbox:v3.mbox, 2 patches\n           Message-ID cover@example.org\n" in text
     assert f"--kernel {kind}:linux@v6 --series mbox:v3.mbox --with a.patch" in text
