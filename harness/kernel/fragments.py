@@ -115,9 +115,13 @@ def load(features: Sequence[str], guest: Arch, directory: Path = DIRECTORY) -> t
     return tuple(_load_one(name, guest, directory) for name in names)
 
 
+def is_path(name: str) -> bool:
+    """Return whether an argument of ``--config`` is the path of a file."""
+    return "/" in name or name.endswith(".config")
+
+
 def _load_one(name: str, guest: Arch, directory: Path) -> Fragment:
-    is_path = "/" in name or name.endswith(".config")
-    path = Path(name).expanduser().absolute() if is_path else directory / f"{name}.config"
+    path = Path(name).expanduser().absolute() if is_path(name) else directory / f"{name}.config"
     is_ours = path.parent == directory
     shown = f"{directory.name}/{path.name}" if is_ours else str(path)
     need: Need = "if known" if is_ours and path.stem != REQUIRED else "always"
@@ -126,7 +130,7 @@ def _load_one(name: str, guest: Arch, directory: Path) -> Fragment:
         return Fragment(name=name, path=shown, text=text, need=need, arch=guest.kernel)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-        if not is_path and isinstance(error, FileNotFoundError):
+        if not is_path(name) and isinstance(error, FileNotFoundError):
             reason = "there is no such fragment"
         named = ", ".join(sorted(file.stem for file in directory.glob("*.config")))
         raise SpecError(

@@ -31,7 +31,7 @@ def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
     is_commit = len(culprit.id) > 12
     alone = found.result == "found"
     subject, references = mail.thread(run, int(culprit.id) if alone and not is_commit else 0)
-    probe = _probe(found, run)
+    probe, config = _probe(found, run), mail.config_of(run, run_dir)
     what = plain_name(probe.name) if probe else found.predicate
     body = [
         *_opening(found),
@@ -39,7 +39,7 @@ def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
         *("", *_table(found)),
         *("", *_diffstat(found)),
         *mail.about(run),
-        *("", *mail.reproducer(run, plain_name(probe.name) if probe else "")),
+        *("", *mail.reproducer(run, config, plain_name(probe.name) if probe else "")),
     ]
     if probe is not None and probe.splats:
         body += ["", "What the kernel reported:"]
@@ -50,7 +50,7 @@ def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
     body += ["", *ends] if ends else []
     title = f"{culprit.name}: " if alone else ""
     verb = "fixes" if found.first_good else "breaks"
-    return Letter(subject or f"[hgm] {title}{verb} {what}", tuple(body), references)
+    return Letter(subject or f"[hgm] {title}{verb} {what}", tuple(body), references, config)
 
 
 def _opening(found: Bisection) -> Iterator[str]:

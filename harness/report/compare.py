@@ -149,8 +149,17 @@ def subject(record: RunRecord, spec: Callable[[str], str] = str) -> str:
     return f"{record.kernel.release}, {spec(record.kernel.source.spec)}, series {series}"
 
 
-def for_mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator[str]:
-    """Yield all of it as the body of a mail, without a conclusion."""
+def for_mail(
+    found: Comparison, before: RunRecord, after: RunRecord, config: bytes
+) -> Iterator[str]:
+    """Yield all of it as the body of a mail, without a conclusion.
+
+    Args:
+        found: the comparison.
+        before: the first run.
+        after: the second run.
+        config: the configuration of its kernel, which is attached; empty for none.
+    """
     is_base = before.is_base_of(after)
     yield f"hgm compared {'kernels without and with the series' if is_base else 'two runs'}."
     yield ""
@@ -182,6 +191,7 @@ def for_mail(found: Comparison, before: RunRecord, after: RunRecord) -> Iterator
     yield ""
     for record in (before, after):
         yield f"  {command_for_others(record)}"
+    yield from mail.configuration(after, config)
 
 
 def _reason(change: Change) -> str:

@@ -29,6 +29,7 @@ def letters(
     Raises:
         RecordError: if a file in the directory is damaged.
     """
+    config = mail.config_of(after, after_dir)
     if found.ended:
         what = after.outcome.value
         base = "without the series" if before.is_base_of(after) else "of the first run"
@@ -38,13 +39,14 @@ def letters(
             *("", *mail.said(without_log_directory(found.ended)), ""),
             *_runs(before, after),
             "",
-            *mail.reproducer(after),
+            *mail.reproducer(after, config),
         ]
-        yield _letter(after, what, body)
+        yield _letter(after, what, body, config)
         return
     regressions = [change for change in found.changes if change.regression]
     for change in regressions:
-        yield _regression(change, before, after, after_dir)
+        body = list(_regression(change, before, after, after_dir, config))
+        yield _letter(after, f"{change.name}: {_status(change)}", body, config)
     for splat in after.splats:
         if splat.title in found.splats:
             what = f"new splat: {splat.title}"
@@ -53,14 +55,15 @@ def letters(
                 "did not report.",
                 *mail.reports([splat], {}),
                 *("", *_runs(before, after)),
-                *("", *mail.reproducer(after)),
+                *("", *mail.reproducer(after, config)),
             ]
-            yield _letter(after, what, body)
+            yield _letter(after, what, body, config)
     if not regressions and not found.splats:
-        yield _letter(after, "no regression", list(compare.for_mail(found, before, after)))
+        body = list(compare.for_mail(found, before, after, config))
+        yield _letter(after, "no regression", body, config)
 
 
-def _letter(after: RunRecord, what: str, body: list[str]) -> Letter:
+def _letter(after: RunRecord, what: str, body: list[str], config: bytes) -> Letter:
     subject, references = mail.thread(after)
     release = after.kernel.release if after.kernel else ""
     ends = [*mail.link(after, references)]
@@ -68,30 +71,33 @@ def _letter(after: RunRecord, what: str, body: list[str]) -> Letter:
         subject=subject or f"[hgm] {release}: {what}".replace("  ", " "),
         body=(*body, *(["", *ends] if ends else ())),
         references=references,
+        config=config,
     )
 
 
-def _regression(change: Change, before: RunRecord, after: RunRecord, after_dir: Path) -> Letter:
+def _regression(
+    change: Change, before: RunRecord, after: RunRecord, after_dir: Path, config: bytes
+) -> Iterator[str]:
     probe = _worst(change, after)
-    body = [
-        *mail.wrapped(f"hgm found a regression: {change.name} {_ends(change, before, after)}"),
-        "",
-        *mail.said(probe.reason if probe else "it did not run"),
-    ]
+    yield from mail.wrapped(f"hgm found a regression: {change.name} {_ends(change, before, after)}")
+    yield ""
+    yield from mail.said(probe.reason if probe else "it did not run")
     if probe is not None and probe.blame:
-        body += ["", *mail.said(f"in {probe.blame}")]
-    body += ["", *mail.rows(_counts(change, before, after)), "", *_runs(before, after)]
-    body += ["", *mail.reproducer(after, change.name)]
+        yield from ("", *mail.said(f"in {probe.blame}"))
+    yield from ("", *mail.rows(_counts(change, before, after)), "", *_runs(before, after))
+    yield from ("", *mail.reproducer(after, config, change.name))
     if probe is not None and probe.splats:
-        body += ["", "What the kernel reported:"]
-        body += mail.reports(probe.splats, mail.symbols_of(after_dir, probe))
-    body += _introduced(before, after)
-    status = change.after.status if change.after else "not run"
-    return _letter(after, f"{change.name}: {status}", body)
+        yield from ("", "What the kernel reported:")
+        yield from mail.reports(probe.splats, mail.symbols_of(after_dir, probe))
+    yield from _introduced(before, after)
+
+
+def _status(change: Change) -> str:
+    return change.after.status if change.after else "not run"
 
 
 def _ends(change: Change, before: RunRecord, after: RunRecord) -> str:
-    status = change.after.status if change.after else "not run"
+    status = _status(change)
     if before.is_base_of(after):
         return f"ends in {status} with the series, and not without it."
     return f"ends in {status}, and did not before."

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A finding as a mail for a list: plain text, in the thread of the series if it came by mail.
 
+The kernel's configuration is attached, packed, where it is still in the cache.
+
 What a guest, a patch or a tree says stands in lines that begin with ``| ``: no tool takes one for a
 trailer (``Tested-by:``), a command (``#regzbot``), a quotation or a diff. Nothing is sent.
 """
@@ -10,6 +12,9 @@ from __future__ import annotations
 import datetime
 import email.policy
 import email.utils
+import gzip
+import hashlib
+import io
 import re
 import shlex
 import textwrap
@@ -21,7 +26,7 @@ from pathlib import Path
 
 from harness.evidence.symbols import decoded
 from harness.judge.lines import short
-from harness.kernel import specs
+from harness.kernel import fragments, specs
 from harness.kernel.series.patch import printable
 from harness.records.kernel import KernelSummary, SourceIdentity
 from harness.records.machine import pages_words
@@ -54,6 +59,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 # Headers are ASCII; a body with other characters is sent as it is, as lists prefer.
 _POLICY = email.policy.default.clone(max_line_length=WIDTH + 6, utf8=False)
 
+#: The name of the attachment.
+_CONFIG = "config.gz"
+
 _LORE = "https://lore.kernel.org/r/"
 
 
@@ -66,11 +74,13 @@ class Letter:
         body: its lines.
         references: Message-IDs of the thread without ``<>``, the first mail first; the last is the
             one that it answers. Empty for a new thread.
+        config: the kernel's ``.config``, to be attached; empty for none.
     """
 
     subject: str
     body: tuple[str, ...]
     references: tuple[str, ...] = ()
+    config: bytes = b""
 
     @property
     def file_name(self) -> str:
@@ -100,8 +110,23 @@ def render(letter: Letter, sender: Address, date: datetime.datetime) -> EmailMes
         message["In-Reply-To"] = ids[-1]
         message["References"] = " ".join(ids)
     text = "".join(f"{line}\n" for line in letter.body)
-    message.set_content(text, cte="7bit" if text.isascii() else "8bit")
+    encoding = "7bit" if text.isascii() else "8bit"
+    message.set_content(text, cte=encoding)
+    if letter.config:
+        packed = _packed(letter.config)
+        message.add_attachment(packed, maintype="application", subtype="gzip", filename=_CONFIG)
+        # No text contains its own hash, and the same mail is the same bytes.
+        message.set_boundary(f"=={hashlib.sha256(text.encode()).hexdigest()[:32]}==")
+        message["Content-Transfer-Encoding"] = encoding  # git send-email asks where it is absent
     return message
+
+
+def _packed(data: bytes) -> bytes:
+    """Return data as gzip packs it, without name and time."""
+    with io.BytesIO() as packed:
+        with gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as file:
+            file.write(data)
+        return packed.getvalue()
 
 
 def mbox(message: EmailMessage) -> bytes:
@@ -209,15 +234,50 @@ def _machine(record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "hgm", record.harness
 
 
-def reproducer(record: RunRecord, probe: str = "") -> Iterator[str]:
-    """Yield the command that does it again, and the one that prints the configuration."""
+def config_of(record: RunRecord, run_dir: Path) -> bytes:
+    """Return the ``.config`` of a run's kernel, to be attached; empty if it is gone or unknown.
+
+    Raises:
+        RecordError: if a file in the run directory is damaged.
+    """
+    return rundir.read_config(run_dir, record.kernel.config.digest) if record.kernel else b""
+
+
+def reproducer(record: RunRecord, config: bytes, probe: str = "") -> Iterator[str]:
+    """Yield the command that does it again, and where the configuration is.
+
+    Args:
+        record: the run.
+        config: what is attached; empty for nothing.
+        probe: the only probe to run; empty for those of the run.
+    """
     yield "To reproduce:"
     yield ""
     is_name = probe.isprintable() and len(probe) < _LONGEST
     yield f"  {command_for_others(record, probe if is_name else '')}"
-    if record.kernel is not None and record.kernel.config.known:
+    yield from configuration(record, config)
+
+
+def configuration(record: RunRecord, config: bytes) -> Iterator[str]:
+    """Yield where the configuration is: attached or not, and the command that prints it.
+
+    None prints that of an image, nor one that comes out of a file of this machine: there, what is
+    attached stands in for the file.
+    """
+    if record.kernel is None or not record.kernel.config.known:
+        return
+    files = [name for name in record.kernel.config.features if fragments.is_path(name)]
+    is_built = record.kernel.source.kind != "image"
+    where = f"attached as {_CONFIG}" if config else "not attached: hgm no longer has it"
+    words = f"The configuration is {where}."
+    if is_built and files and config:
+        names = " and ".join(map(specs.for_others, files))
+        words += f" Unpack it as {names}; the same compiler then gives the same kernel."
+    yield ""
+    yield from wrapped(words)
+    if is_built and not files:
         yield ""
-        yield "The configuration is what this prints:"
+        yield "This prints it:"
         yield ""
         yield f"  {_config_command(record)}"
 

@@ -59,7 +59,7 @@ from harness.records.run import (
     Verdict,
 )
 from harness.store import upgrade
-from harness.workspace import atomic_write, readable
+from harness.workspace import atomic_write, file_digest, readable
 
 RESULT = "result.json"
 SERIAL = CONSOLE
@@ -363,6 +363,26 @@ def load_ingredients(run_dir: Path) -> Ingredients:
             f"there is no {path}", hint="a run that ended before its guest was booted has none"
         )
     return _read(path, Ingredients, upgrade.ingredients)
+
+
+def read_config(run_dir: Path, digest: str) -> bytes:
+    """Return the ``.config`` of a run's kernel; empty if the cache no longer has it.
+
+    Args:
+        run_dir: the run directory, or an unpacked bundle.
+        digest: its SHA-256, as the record has it. Nothing else is read: the path may be another
+            host's.
+
+    Raises:
+        RecordError: if the ingredients are damaged.
+    """
+    if not digest or not (run_dir / INGREDIENTS).exists():
+        return b""
+    path = run_dir / load_ingredients(run_dir).kernel.config
+    try:
+        return _bytes(path) if path.is_file() and file_digest(path) == digest else b""
+    except OSError:
+        return b""
 
 
 def read_output(run_dir: Path, name: str) -> tuple[bytes, bytes]:

@@ -5,6 +5,7 @@ Each kernel is one file away from one that is in the cache.
 """
 
 import email
+import email.policy
 import json
 import mailbox
 from collections.abc import Callable
@@ -104,10 +105,11 @@ def test_a_patch_of_the_second_night_is_named_and_its_author_gets_a_mail(
     assert "regression" in page
 
     (path,) = (tmp_path / "mails").iterdir()
-    mail = email.message_from_bytes(path.read_bytes())
+    mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
     assert mail["In-Reply-To"] == "<2@localhost.invalid>"
-    body = mail.get_payload()
-    assert isinstance(body, str)
+    plain, config = mail.iter_parts()
+    body = plain.get_content()
+    assert config.get_filename() == "config.gz"
     assert "hugetlbfs: refuse" in body
     assert "fs/hugetlbfs/inode.c |    2 ++" in body
     assert f"hgm run --kernel {STOCK}" in body.replace("\\\n", "")

@@ -320,7 +320,7 @@ def test_mail_is_fit_for_a_list() -> None:
         command=("env", "-C", "/a b/hgm", "/c/hgm", "run", "--runs-dir", "x"),
     )
     now = run(probe("p/x", "P"), command=("/c/hgm", "run", "--probe", "p/*"))
-    text = "\n".join(report.for_mail(compare(was, now), was, now))
+    text = "\n".join(report.for_mail(compare(was, now), was, now, b""))
     assert all(len(line) <= 72 for line in text.splitlines())
     assert "Newly passing (1):\n\n- p/x: SKIP -> PASS\n" in text
     assert "No regression." in text

@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime
 import email
 import email.policy
+import gzip
+import hashlib
 import mailbox
 from email.message import EmailMessage
 from pathlib import Path
@@ -25,23 +27,27 @@ from harness.records.base import to_json
 from harness.records.campaign import Bisection, Candidate, Comparison, Evaluation, TracedSuspect
 from harness.records.kernel import (
     ConfigIdentity,
+    Kernel,
     KernelSummary,
     PatchIdentity,
     SeriesIdentity,
     SourceIdentity,
 )
-from harness.records.machine import AccelChoice, HugePages, MachineSpec
+from harness.records.machine import AccelChoice, GuestImage, HugePages, MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.probe import Capture, ProbeResult, Splat, Status
-from harness.records.run import RunRecord
+from harness.records.run import Ingredients, RunRecord
 from harness.report import bisect_mail, compare_mail, mail
 from harness.report.mail import Letter
+from harness.store import rundir
 from tests.unit.report import hostile
 
 DATA = Path(__file__).parents[2] / "data"
 
 SENDER = mail.parse_sender("A. Tester <tester@example.org>")
 DATE = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+
+CONFIG = b"CONFIG_HUGETLBFS=y\n# CONFIG_KASAN is not set\n"
 
 NONE = SeriesIdentity(spec="none", tree="b" * 40)
 
@@ -77,7 +83,7 @@ RUN = RunRecord(
             tree="b" * 40,
         ),
         series=SERIES,
-        config=ConfigIdentity(features=("debug",), digest="f" * 64),
+        config=ConfigIdentity(features=("debug",), digest=hashlib.sha256(CONFIG).hexdigest()),
         toolchain="gcc (Debian 12.2.0-14+deb12u1) 12.2.0; GNU ld (GNU Binutils for Debian) 2.40",
     ),
     accel=AccelChoice(name="tcg", reason="no /dev/kvm", cpu="max"),
@@ -142,6 +148,34 @@ def letters(before: RunRecord, after: RunRecord, run_dir: Path) -> list[Letter]:
     return list(compare_mail.letters(compare(before, after), before, after, run_dir))
 
 
+def with_config(run_dir: Path) -> Path:
+    """Write a configuration, and what says where it is."""
+    assert RUN.kernel is not None
+    assert RUN.machine is not None
+    assert RUN.accel is not None
+    run_dir.mkdir(parents=True)
+    (run_dir / "a.config").write_bytes(CONFIG)
+    made_of = Ingredients(
+        kernel=Kernel(
+            key=RUN.kernel.key,
+            release=RUN.kernel.release,
+            image="",
+            config=str(run_dir / "a.config"),
+            source=RUN.kernel.source,
+            series=SERIES,
+            configuration=RUN.kernel.config,
+        ),
+        image=GuestImage(key="", initramfs="", disk="", manifest=""),
+        machine=RUN.machine,
+        accel=RUN.accel,
+        specs=(),
+        programs={},
+        digests={},
+    )
+    (run_dir / rundir.INGREDIENTS).write_bytes(to_json(made_of))
+    return run_dir
+
+
 def captured(run_dir: Path) -> Path:
     """Write what the host learnt of the symbols in the crash."""
     directory = run_dir / "probes" / "hgm+fork+1G#2"
@@ -191,7 +225,7 @@ def of_commits(found: Bisection) -> Bisection:
 
 def cases(room: Path) -> dict[str, EmailMessage]:
     """Return the mails that are compared with files."""
-    run_dir = captured(room / "run")
+    run_dir = captured(with_config(room / "run"))
     crash, failure = letters(BASE, PATCHED, run_dir)
     (fine,) = letters(BASE, with_probes(PATCHED, *BASE.probes), run_dir)
     ended = msgspec.structs.replace(
@@ -200,7 +234,7 @@ def cases(room: Path) -> dict[str, EmailMessage]:
     (broken,) = letters(BASE, ended, run_dir)
     old = with_series(BASE, NONE, kind="git", origin=f"commit {'1' * 40}", tree="1" * 40)
     new = with_series(PATCHED, NONE, kind="git", origin=f"commit {'2' * 40}", tree="2" * 40)
-    commits = letters(old, with_probes(new, PATCHED.probes[3]), run_dir)[0]
+    commits = letters(old, with_probes(new, PATCHED.probes[3]), room / "gone")[0]
     several = msgspec.structs.replace(
         FOUND,
         result="several",
@@ -231,11 +265,58 @@ def test_every_mail_is_kept_and_fit_for_a_list(tmp_path: Path) -> None:
     assert set(found) == {path.stem for path in (DATA / "report").glob("*.eml")}
     for message in found.values():
         read = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
-        assert read.get_content_type() == "text/plain"
-        assert "Tested-by" not in read.get_content()
-        for line in read.get_content().splitlines():
+        text = text_of(read)
+        assert "Tested-by" not in text
+        for line in text.splitlines():
             is_whole = line.startswith(("| ", "  ./hgm ", "#regzbot", "Link: "))
             assert is_whole or len(line) <= 72
+
+
+def text_of(read: EmailMessage) -> str:
+    """Return the text of a mail, which is all of it or its first part."""
+    if read.get_content_type() == "text/plain":
+        return str(read.get_content())
+    assert read.get_content_type() == "multipart/mixed"
+    text, *attached = read.iter_parts()
+    assert text.get_content_type() == "text/plain"
+    assert [part.get_filename() for part in attached] == ["config.gz"]
+    return str(text.get_content())
+
+
+def test_the_configuration_is_attached_where_it_is_known_to_be_the_runs(tmp_path: Path) -> None:
+    run_dir = with_config(tmp_path / "run")
+    found = cases(tmp_path / "cases")["compare-fine"]
+    (attached,) = found.iter_attachments()
+    assert gzip.decompress(attached.get_content()) == CONFIG
+    assert "The configuration is attached as config.gz." in text_of(found)
+    assert mail.config_of(PATCHED, run_dir) == CONFIG
+    (run_dir / "a.config").write_bytes(b"another file\n")
+    assert mail.config_of(PATCHED, run_dir) == b""
+    (run_dir / "a.config").unlink()
+    assert mail.config_of(PATCHED, run_dir) == b""
+    assert mail.config_of(PATCHED, tmp_path / "gone") == b""
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "config", "wanted"),
+    [
+        ("git", ("debug",), CONFIG, ("attached as config.gz", "This prints it:")),
+        ("git", ("debug",), b"", ("not attached: hgm", "This prints it:")),
+        ("git", ("/home/me/my.config",), CONFIG, ("attached as config.gz", "as my.config;")),
+        ("git", ("my.config",), b"", ("not attached: hgm",)),
+        ("image", (), CONFIG, ("attached as config.gz",)),
+    ],
+)
+def test_what_is_said_of_the_configuration(
+    kind: str, features: tuple[str, ...], config: bytes, wanted: tuple[str, ...]
+) -> None:
+    record = with_series(PATCHED, NONE, kind=kind)
+    assert record.kernel is not None
+    kernel = msgspec.structs.replace(record.kernel, config=ConfigIdentity(features=features))
+    record = msgspec.structs.replace(record, kernel=kernel)
+    text = "\n".join(mail.configuration(record, config))
+    said = ("attached as config.gz", "not attached: hgm", "as my.config;", "This prints it:")
+    assert tuple(each for each in said if each in text) == wanted
 
 
 def test_a_mail_answers_the_series_or_the_patch(tmp_path: Path) -> None:
@@ -250,7 +331,8 @@ def test_a_mail_answers_the_series_or_the_patch(tmp_path: Path) -> None:
 
 
 def test_regzbot_is_told_of_commits_alone(tmp_path: Path) -> None:
-    told = {n: m.get_content() for n, m in cases(tmp_path).items() if "#regzbot" in m.get_content()}
+    texts = {name: text_of(message) for name, message in cases(tmp_path).items()}
+    told = {name: text for name, text in texts.items() if "#regzbot" in text}
     assert set(told) == {"compare-commits", "bisect-commits"}
     assert f"\n#regzbot introduced: {'1' * 40}..{'2' * 40}\n" in told["compare-commits"]
     assert f"\n#regzbot introduced: {COMMIT}\n" in told["bisect-commits"]
@@ -276,7 +358,7 @@ def test_a_link_is_to_the_public_archive_alone(tmp_path: Path) -> None:
 
 
 def test_page_dump_and_decoded_trace_are_there_and_registers_are_not(tmp_path: Path) -> None:
-    text = cases(tmp_path)["compare-crash"].get_content()
+    text = text_of(cases(tmp_path)["compare-crash"])
     assert "| page: refcount:1 mapcount:0" in text
     assert "| kernel BUG at provoke/provoke2.c:61!" in text
     assert "|  do_init_module+0x131/0x390 (kernel/module/main.c:2523)\n" in text
@@ -293,7 +375,7 @@ def test_a_long_report_is_cut() -> None:
 
 
 def test_the_reproducer_runs_the_one_probe(tmp_path: Path) -> None:
-    text = cases(tmp_path)["compare-crash"].get_content()
+    text = text_of(cases(tmp_path)["compare-crash"])
     assert (
         "  ./hgm run --kernel debian:linux-source-6.12=6.12.118-1 --series "
         "lore:cover@example.org --config debug --repeat 3 --probe hgm/fork/1G\n"
@@ -343,7 +425,7 @@ def test_no_path_of_this_machine_leaves_it(
     assert f"after      6.12.118, {kind}:linux@v6, series mbox:v3.mbox" in fine
     assert f"Other differences: source: {kind}:linux@v6 (6.12.118)," in fine
     assert "| mm/a.c: error; log: build.log" in ended
-    text = "\n".join([*mail.about(record), *mail.reproducer(record)])
+    text = "\n".join([*mail.about(record), *mail.reproducer(record, b"")])
     assert "/home" not in text
     assert "config     base + my.config\n" in text
     assert f"base       {base}\n" in text
@@ -375,16 +457,16 @@ def test_senders(text: str, good: bool) -> None:
     assert (mail.parse_sender(text) is not None) is good
 
 
-def _check_hostile(record: RunRecord) -> None:
+def _check_hostile(record: RunRecord, run_dir: Path = Path("/nowhere")) -> None:
     """Check that what a guest says is in lines that no tool reads as more than text."""
     series = msgspec.structs.replace(SERIES, subject=f"[PATCH] {record.reason}")
     record = with_series(record, series, tree="b" * 40)
     probes = tuple(msgspec.structs.replace(p, status="PASS") for p in record.probes)
     before = with_series(msgspec.structs.replace(record, probes=probes, splats=()), NONE)
     found: Comparison = compare(before, record)
-    sent = list(compare_mail.letters(found, before, record, Path("/nowhere")))
+    sent = list(compare_mail.letters(found, before, record, run_dir))
     bisection = msgspec.structs.replace(FOUND, evidence=record.reason, diffstat=record.reason)
-    sent.append(bisect_mail.letter(bisection, record, Path("/nowhere")))
+    sent.append(bisect_mail.letter(bisection, record, run_dir))
     assert SENDER is not None
     for letter in sent:
         data = mail.render(letter, SENDER, DATE).as_bytes()
@@ -393,9 +475,8 @@ def _check_hostile(record: RunRecord) -> None:
         names = ["From", "Date", "Subject", "In-Reply-To", "References"]
         mime = ["Content-Type", "Content-Transfer-Encoding", "MIME-Version"]
         assert sorted(read.keys()) == sorted([*names, *mime])
-        assert read.get_content_type() == "text/plain"
         assert all(len(line) <= 998 for line in data.split(b"\n"))
-        for line in read.get_content().split("\n"):
+        for line in text_of(read).split("\n"):
             assert all(c.isprintable() for c in line)
             commands = ("#regzbot", "#syz", "diff --git", "---", "From ", ">", "-- ")
             assert not line.lstrip().startswith(commands)
@@ -406,9 +487,11 @@ def _check_hostile(record: RunRecord) -> None:
         assert "".join(printable(record.reason[:300]).split()) in text, letter
 
 
-def test_200_hostile_lines_in_mails() -> None:
+def test_200_hostile_lines_in_mails(tmp_path: Path) -> None:
+    run_dir = with_config(tmp_path / "run")
     for number, line in enumerate(hostile.LINES):
-        _check_hostile(hostile.record([line], first=number % 7))
+        record = hostile.record([line], first=number % 7)
+        _check_hostile(msgspec.structs.replace(record, kernel=RUN.kernel), run_dir)
 
 
 @given(text=st.text(st.characters(codec="utf-8"), min_size=1, max_size=300))
