@@ -54,7 +54,8 @@ def functions(record: RunRecord, predicate: Predicate) -> tuple[str, ...]:
         if predicate.about == "splat" or probe.unexcused in predicate.statuses:
             found.update(dict.fromkeys(_of_probe(probe, Path(record.run_dir))))
     if predicate.about == "splat":
-        found.update(dict.fromkeys(_of_splats(s.block for s in record.splats)))
+        symbols = rundir.read_symbols(Path(record.run_dir) / rundir.OUTSIDE)
+        found.update(dict.fromkeys(_of_splats((s.block for s in record.splats), symbols)))
     return tuple(found)
 
 
@@ -87,12 +88,12 @@ def _all_names(stack: Stack, capture: Capture) -> Iterator[str]:
 
 
 def _of_splats(
-    blocks: Iterable[Sequence[str]], symbols: Mapping[str, Sequence[str]] | None = None
+    blocks: Iterable[Sequence[str]], symbols: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
     for block in blocks:
         for line in block:
             if (frame := _FRAME.match(line)) and "? " not in line:
-                yield from _names(frame[1] + frame[2], symbols or {})
+                yield from _names(frame[1] + frame[2], symbols)
 
 
 def _names(frame: str, symbols: Mapping[str, Sequence[str]]) -> Iterator[str]:

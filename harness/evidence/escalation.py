@@ -55,6 +55,12 @@ KEYS = {
     "t": "Show State",
 }
 
+#: The kernel's words with file and line.
+DECODED = "decoded.log"
+
+#: Seconds that reading the symbols may take.
+SYMBOL_SECONDS = 60.0
+
 _SAMPLE_SECONDS = 0.25
 _ANSWER_SECONDS = 3.0
 _QMP_SECONDS = 10.0
@@ -63,7 +69,6 @@ _QUIET_SECONDS = 0.4
 # A panicking kernel waits 1 us a million times for a CPU with interrupts off
 # (native_stop_other_cpus of arch/x86/kernel/smp.c); under emulation each takes several.
 _NMI_SECONDS = 30.0
-_SYMBOL_SECONDS = 60.0
 _POST_MORTEM_SECONDS = 60.0
 
 _SHOWN_CPU = re.compile(r"\bCPU: (\d+) (?:UID: \d+ )?PID: \d+|NMI backtrace for cpu (\d+) skipped")
@@ -269,9 +274,9 @@ class Escalation:
     def _symbols(self, names: dict[str, tuple[str, ...]]) -> Path:
         vmlinux = self._vmlinux()
         text = self.guest.console.text(self.console_from)
-        path = self._write("decoded.log", text)
-        limit = Deadline.after(_SYMBOL_SECONDS, "reading the symbols")
+        path = self.directory / DECODED
+        limit = Deadline.after(SYMBOL_SECONDS, "reading the symbols")
         in_kernel = [vcpu for vcpu in self._vcpus if vcpu.level == 0]
         addresses = [at for vcpu in in_kernel for at in (vcpu.pc, vcpu.call) if at]
-        names.update(symbols.resolve(path, addresses, vmlinux, limit))
-        return self._write("decoded.log", symbols.decoded(text, names))
+        names.update(symbols.write_decoded(path, text, addresses, vmlinux, limit))
+        return path

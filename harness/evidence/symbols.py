@@ -13,6 +13,7 @@ import msgspec
 from harness import command
 from harness.deadline import Deadline
 from harness.judge.lines import SYMBOL
+from harness.workspace import atomic_write
 
 _PROGRAM = "harness.evidence.symbolize"
 
@@ -34,6 +35,22 @@ def resolve(
     argv = [sys.executable, "-P", "-m", _PROGRAM, str(vmlinux), str(text)]
     done = command.run([*argv, *(f"{address:#x}" for address in addresses)], deadline)
     return msgspec.json.decode(done.stdout, type=dict[str, tuple[str, ...]])
+
+
+def write_decoded(
+    path: Path, text: str, addresses: Iterable[int], vmlinux: Path, deadline: Deadline
+) -> dict[str, tuple[str, ...]]:
+    """Write a text of the kernel with file and line into a file, and return what `resolve` does.
+
+    What cannot be resolved in time is written as it is.
+
+    Raises:
+        CommandFailed, DeadlineExpired: as `resolve`.
+    """
+    atomic_write(path, text.encode(errors="surrogateescape"))
+    found = resolve(path, addresses, vmlinux, deadline)
+    atomic_write(path, decoded(text, found).encode(errors="surrogateescape"))
+    return found
 
 
 def decoded(text: str, symbols: Mapping[str, Sequence[str]]) -> str:

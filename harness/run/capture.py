@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from harness.deadline import Deadline
-from harness.errors import DeadlineExpired, HarnessError
-from harness.evidence import vmcore
-from harness.evidence.escalation import Escalation
+from harness.errors import CommandFailed, DeadlineExpired, HarnessError
+from harness.evidence import symbols, vmcore
+from harness.evidence.escalation import DECODED, SYMBOL_SECONDS, Escalation
 from harness.judge import blame, dmesg
 from harness.records.base import to_json
-from harness.records.probe import Capture, ProbeEvidence
+from harness.records.probe import Capture, CaptureStep, ProbeEvidence, Splat
 from harness.run.prepare import Prepared
+from harness.store import rundir
 from harness.store.rundir import CAPTURE, RunStore
 from harness.vm.guest import Guest
 from harness.workspace import atomic_write
@@ -95,6 +98,30 @@ def captured(
             return msgspec.structs.replace(evidence, console_to=capture.console_from), capture
         capture = escalation.crash()
     return msgspec.structs.replace(evidence, console_to=capture.console_to), capture
+
+
+def locate_outside(prepared: Prepared, store: RunStore, splats: Sequence[Splat]) -> None:
+    """Keep functions and lines of what the kernel reported outside of any probe."""
+    if not splats or not prepared.kernel.vmlinux:
+        return
+    directory = store.run_dir / rundir.OUTSIDE
+    directory.mkdir(exist_ok=True)
+    path, names, result = directory / DECODED, {}, "ok"
+    text = "".join(f"{line}\n" for splat in splats for line in splat.block)
+    began = time.monotonic()
+    try:
+        limit = Deadline.after(SYMBOL_SECONDS, "reading the symbols")
+        names = symbols.write_decoded(path, text, (), Path(prepared.kernel.vmlinux), limit)
+    except (CommandFailed, DeadlineExpired) as error:
+        result = error.message
+    step = CaptureStep(
+        name="symbols",
+        result=result,
+        file=str(path.relative_to(store.run_dir)),
+        seconds=round(time.monotonic() - began, 3),
+    )
+    capture = Capture(why="splat", steps=(step,), symbols=names)
+    store.write(f"{rundir.OUTSIDE}/{CAPTURE}", to_json(capture))
 
 
 def _login(prepared: Prepared) -> Deadline:

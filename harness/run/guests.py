@@ -28,7 +28,7 @@ from harness.records.probe import ProbeEvidence, ProbeResult, ProbeSpec, Stalled
 from harness.report import files
 from harness.run import calibration, coverage, judging, other_kernel, parallel
 from harness.run.accounting import LeakCheck
-from harness.run.capture import captured
+from harness.run.capture import captured, locate_outside
 from harness.run.checkpoint import Watcher
 from harness.run.features import hgm_support
 from harness.run.parallel import Queue
@@ -66,7 +66,13 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
         seconds = parallel.earlier_seconds(store.run_dir.parent, names)
         left = list(parallel.longest_first(left, seconds))
     lanes = _Lanes(prepared, store, Queue(left))
-    parallel.work(count, lanes.run, lanes.stop)
+    try:
+        parallel.work(count, lanes.run, lanes.stop)
+    except HarnessError:
+        # What the kernel reported may be why; that it cannot be read must not hide the error.
+        with contextlib.suppress(HarnessError, OSError):
+            _know_splats(prepared, store, compare=False)
+        raise
     _know_splats(prepared, store)
 
 
@@ -220,14 +226,21 @@ def _was_killed(process: command.Process, kills: int) -> bool:
     return process.poll() == 128 + signal.SIGKILL and hoststat.oom_kills() > kills
 
 
-def _know_splats(prepared: Prepared, store: RunStore) -> None:
-    """Record what the kernel reported outside of any probe, and what of it is the machine's."""
+def _know_splats(prepared: Prepared, store: RunStore, *, compare: bool = True) -> None:
+    """Record what the kernel reported outside of any probe, and what of it is the machine's.
+
+    Args:
+        prepared: all that guests need.
+        store: takes it.
+        compare: whether another kernel may be booted to tell these two apart.
+    """
     stalled = store.record.stalled
     found = judging.outside_splats(store.run_dir, stalled)
-    if judging.any_before_init(store.run_dir, found.kernel):
+    if compare and judging.any_before_init(store.run_dir, found.kernel):
         store.note([other_kernel.boot(prepared, store.run_dir)])
         found = judging.outside_splats(store.run_dir, stalled)
     store.know(splats=found.kernel, machine_splats=found.machine)
+    locate_outside(prepared, store, found.kernel)
 
 
 def require_askable(specs: Sequence[ProbeSpec], machine: MachineSpec) -> None:

@@ -11,6 +11,8 @@
     probes/NAME/checkpoint-N.pages  the pages of the guest's memory that it read there
     probes/NAME/capture.json  what was learnt when it hung, crashed or left a splat, and which files
                               beside it hold that (harness/evidence writes them)
+    outside/capture.json      functions and lines of what the kernel reported outside of any probe,
+                              and outside/decoded.log with them in place
     ingredients.json          what the run was made of, to do it again elsewhere
     coverage/                 which lines the probes reached, if the kernel counts them
     serial.log                the guest's console from the first byte (written by the console)
@@ -66,6 +68,7 @@ SERIAL = CONSOLE
 GUESTS = "guests"
 OTHER_SERIAL = "other-kernel.log"
 PROBES = "probes"
+OUTSIDE = "outside"
 COVERAGE = "coverage"
 KTAP = "ktap"
 STDERR = "stderr"
@@ -415,6 +418,19 @@ def read_capture(directory: Path) -> Capture | None:
     """
     path = directory / CAPTURE
     return _read(path, Capture, upgrade.capture) if path.exists() else None
+
+
+def read_symbols(directory: Path) -> dict[str, tuple[str, ...]]:
+    """Return the `Capture.symbols` of a directory of a run; empty where nothing was captured.
+
+    Args:
+        directory: that of a probe, or `OUTSIDE` in the run directory for all else.
+
+    Raises:
+        RecordError: if the capture is damaged.
+    """
+    capture = read_capture(directory)
+    return capture.symbols if capture is not None else {}
 
 
 def read_post_mortem(directory: Path) -> bytes:

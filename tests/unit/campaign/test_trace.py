@@ -12,6 +12,7 @@ from harness.records.base import to_json
 from harness.records.campaign import Candidate
 from harness.records.probe import Capture, ProbeResult, Splat
 from harness.records.run import RunRecord
+from harness.store import rundir
 from tests.unit.campaign.records import probed
 
 PATCH = """\
@@ -106,7 +107,7 @@ BLOCK = (
 )
 
 
-def test_functions_of_a_splat() -> None:
+def test_functions_of_a_splat(tmp_path: Path) -> None:
     splat = Splat(kind="oops", title=BLOCK[0], block=BLOCK, offset=0)
     record = _with(PROBE, splats=(splat,))
     assert trace.functions(record, Predicate(probes=("hgm/x/2M",))) == ("inner", "middle", "outer")
@@ -114,6 +115,13 @@ def test_functions_of_a_splat() -> None:
     about = Predicate(about="splat")
     outside = msgspec.structs.replace(probed(), splats=(splat,))
     assert trace.functions(outside, about) == ("inner", "middle", "outer")
+    symbols: dict[str, tuple[str, ...]] = {"outer+0x1/0x20": ("inlined at mm/a.c:1", "outer")}
+    directory = tmp_path / rundir.OUTSIDE
+    directory.mkdir()
+    capture = Capture(why="splat", symbols=symbols)
+    (directory / rundir.CAPTURE).write_bytes(to_json(capture))
+    located = msgspec.structs.replace(outside, run_dir=str(tmp_path))
+    assert trace.functions(located, about) == ("inner", "middle", "inlined", "outer")
 
 
 def test_functions_of_a_capture(tmp_path: Path) -> None:
