@@ -9,11 +9,12 @@ from pathlib import Path
 from harness.errors import without_log_directory
 from harness.probes.catalog import plain_name
 from harness.records.campaign import Bisection
-from harness.records.probe import ProbeResult
+from harness.records.probe import ProbeResult, Splat
 from harness.records.run import RunRecord
 from harness.report import mail
 from harness.report.bisect import named
 from harness.report.mail import Letter
+from harness.store import rundir
 
 
 def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
@@ -32,7 +33,6 @@ def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
     alone = found.result == "found"
     subject, references = mail.thread(run, int(culprit.id) if alone and not is_commit else 0)
     probe, config = _probe(found, run), mail.config_of(run, run_dir)
-    what = plain_name(probe.name) if probe else found.predicate
     body = [
         *_opening(found),
         *("", *mail.said(without_log_directory(found.evidence))),
@@ -41,16 +41,14 @@ def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
         *mail.about(run),
         *("", *mail.reproducer(run, config, plain_name(probe.name) if probe else "")),
     ]
-    if probe is not None and probe.splats:
-        body += ["", "What the kernel reported:"]
-        body += mail.reports(probe.splats, mail.symbols_of(run_dir, probe))
+    directory = probe.directory if probe else rundir.OUTSIDE
+    body += mail.reported(_splats(found, run, probe), rundir.read_symbols(run_dir / directory))
     ends = [*mail.link(run, references)]
     if is_commit and alone and not found.first_good:
         ends.insert(0, f"#regzbot introduced: {culprit.id}")
     body += ["", *ends] if ends else []
-    title = f"{culprit.name}: " if alone else ""
-    verb = "fixes" if found.first_good else "breaks"
-    return Letter(subject or f"[hgm] {title}{verb} {what}", tuple(body), references, config)
+    title = f"[hgm] {f'{culprit.name}: ' if alone else ''}{_what(found, probe)}"
+    return Letter(subject or title, tuple(body), references, config)
 
 
 def _opening(found: Bisection) -> Iterator[str]:
@@ -92,7 +90,23 @@ def _diffstat(found: Bisection) -> Iterator[str]:
         yield ""
 
 
+def _what(found: Bisection, probe: ProbeResult | None) -> str:
+    """Return what the culprit does."""
+    verb = "fixes" if found.first_good else "breaks"
+    if probe is not None:
+        return f"{verb} {plain_name(probe.name)}"
+    return f"{verb}: {found.predicate.removeprefix('bad if ')}"
+
+
 def _probe(found: Bisection, run: RunRecord) -> ProbeResult | None:
-    """Return the probe that the evidence is about, if it is about one."""
-    about = (p for p in run.probes if found.evidence.startswith(f"{p.name}: "))
-    return next(about, None)
+    """Return the probe that the evidence is about: by its name, or by the title of its splat."""
+    named = (p for p in run.probes if found.evidence.startswith(f"{p.name}: "))
+    reports = (p for p in run.probes if found.evidence in (splat.title for splat in p.splats))
+    return next(named, next(reports, None))
+
+
+def _splats(found: Bisection, run: RunRecord, probe: ProbeResult | None) -> tuple[Splat, ...]:
+    """Return what the kernel reported in the probe; without one, what the evidence is about."""
+    if probe is not None:
+        return probe.splats
+    return tuple(each for each in run.splats if each.title == found.evidence) or run.splats

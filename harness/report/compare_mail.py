@@ -13,6 +13,7 @@ from harness.records.probe import ProbeResult
 from harness.records.run import RunRecord
 from harness.report import compare, mail
 from harness.report.mail import Letter
+from harness.store import rundir
 
 
 def letters(
@@ -30,6 +31,7 @@ def letters(
         RecordError: if a file in the directory is damaged.
     """
     config = mail.config_of(after, after_dir)
+    symbols = rundir.read_symbols(after_dir / rundir.OUTSIDE)
     if found.ended:
         what = after.outcome.value
         base = "without the series" if before.is_base_of(after) else "of the first run"
@@ -40,6 +42,7 @@ def letters(
             *_runs(before, after),
             "",
             *mail.reproducer(after, config),
+            *mail.reported(after.splats, symbols),
         ]
         yield _letter(after, what, body, config)
         return
@@ -53,7 +56,7 @@ def letters(
             body = [
                 "hgm found a splat outside of any test, which the first kernel",
                 "did not report.",
-                *mail.reports([splat], {}),
+                *mail.reports([splat], symbols),
                 *("", *_runs(before, after)),
                 *("", *mail.reproducer(after, config)),
             ]
@@ -86,9 +89,9 @@ def _regression(
         yield from ("", *mail.said(f"in {probe.blame}"))
     yield from ("", *mail.rows(_counts(change, before, after)), "", *_runs(before, after))
     yield from ("", *mail.reproducer(after, config, change.name))
-    if probe is not None and probe.splats:
-        yield from ("", "What the kernel reported:")
-        yield from mail.reports(probe.splats, mail.symbols_of(after_dir, probe))
+    if probe is not None:
+        symbols = rundir.read_symbols(after_dir / probe.directory)
+        yield from mail.reported(probe.splats, symbols)
     yield from _introduced(before, after)
 
 

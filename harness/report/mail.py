@@ -30,7 +30,7 @@ from harness.kernel import fragments, specs
 from harness.kernel.series.patch import printable
 from harness.records.kernel import KernelSummary, SourceIdentity
 from harness.records.machine import pages_words
-from harness.records.probe import ProbeResult, Splat
+from harness.records.probe import Splat
 from harness.records.run import RunRecord
 from harness.report.reproduce import command_for_others
 from harness.store import rundir
@@ -303,6 +303,13 @@ _KERNEL_OPTIONS = (
 )
 
 
+def reported(splats: Iterable[Splat], symbols: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield `reports` under a heading; nothing where there are none."""
+    lines = list(reports(splats, symbols))
+    if lines:
+        yield from ("", "What the kernel reported:", *lines)
+
+
 def reports(splats: Iterable[Splat], symbols: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield the kernel's reports, with file and line, without what a reader does not need."""
     for splat in splats:
@@ -312,13 +319,3 @@ def reports(splats: Iterable[Splat], symbols: Mapping[str, Sequence[str]]) -> It
             yield quoted(decoded(line, symbols))
         if len(lines) > _MOST_LINES:
             yield f"| [{len(lines) - _MOST_LINES} more lines]"
-
-
-def symbols_of(run_dir: Path, probe: ProbeResult) -> Mapping[str, Sequence[str]]:
-    """Return file and line of what the kernel printed in a probe; empty where it is not known.
-
-    Raises:
-        RecordError: if the capture is damaged.
-    """
-    capture = rundir.read_capture(run_dir / probe.directory) if probe.directory else None
-    return capture.symbols if capture is not None else {}

@@ -143,6 +143,11 @@ SYMBOLS: dict[str, tuple[str, ...]] = {
     "do_init_module+0x131/0x390": ("do_init_module at kernel/module/main.c:2523",)
 }
 
+OUTSIDE: dict[str, tuple[str, ...]] = {
+    "mount_root+0x178/0x1e0": ("mount_root at init/do_mounts.c:392",),
+    "lock_acquire+0x1b4/0x4f0": ("lock_acquire at kernel/locking/lockdep.c:5825",),
+}
+
 
 def letters(before: RunRecord, after: RunRecord, run_dir: Path) -> list[Letter]:
     return list(compare_mail.letters(compare(before, after), before, after, run_dir))
@@ -177,10 +182,11 @@ def with_config(run_dir: Path) -> Path:
 
 
 def captured(run_dir: Path) -> Path:
-    """Write what the host learnt of the symbols in the crash."""
-    directory = run_dir / "probes" / "hgm+fork+1G#2"
-    directory.mkdir(parents=True)
-    (directory / "capture.json").write_bytes(to_json(Capture(why="crash", symbols=SYMBOLS)))
+    """Write what the host learnt of the symbols in the crash, and outside of any probe."""
+    crash, outside = run_dir / "probes" / "hgm+fork+1G#2", run_dir / rundir.OUTSIDE
+    for directory, symbols in ((crash, SYMBOLS), (outside, OUTSIDE)):
+        directory.mkdir(parents=True)
+        (directory / "capture.json").write_bytes(to_json(Capture(why="splat", symbols=symbols)))
     return run_dir
 
 
@@ -223,6 +229,27 @@ def of_commits(found: Bisection) -> Bisection:
     return msgspec.structs.replace(found, suspects=suspects, evaluations=tuple(named))
 
 
+NOT_BOOTED = msgspec.structs.replace(
+    with_probes(RUN),
+    outcome=Outcome.NOT_BOOTED,
+    reason="the kernel panicked: VFS: Unable to mount root fs on unknown-block(0,0)",
+    splats=splats("panic-no-root.log"),
+)
+
+(LOCKDEP,) = splats("lockdep-recursive.log")
+
+#: A run with two splats outside of its probes, which all passed.
+WITH_SPLATS = msgspec.structs.replace(
+    with_probes(RUN, *BASE.probes), splats=(*NOT_BOOTED.splats, LOCKDEP)
+)
+
+
+def of_splat(title: str) -> Bisection:
+    """Return a bisection whose evidence is a splat."""
+    what = "bad if the kernel reports a splat"
+    return msgspec.structs.replace(FOUND, predicate=what, evidence=title, before="it boots: PASS")
+
+
 def cases(room: Path) -> dict[str, EmailMessage]:
     """Return the mails that are compared with files."""
     run_dir = captured(with_config(room / "run"))
@@ -232,6 +259,7 @@ def cases(room: Path) -> dict[str, EmailMessage]:
         with_probes(RUN), outcome=Outcome.NOT_COMPILED, reason="mm/a.c:1:2: error: 'x' undeclared"
     )
     (broken,) = letters(BASE, ended, run_dir)
+    (dead,) = letters(BASE, NOT_BOOTED, run_dir)
     old = with_series(BASE, NONE, kind="git", origin=f"commit {'1' * 40}", tree="1" * 40)
     new = with_series(PATCHED, NONE, kind="git", origin=f"commit {'2' * 40}", tree="2" * 40)
     commits = letters(old, with_probes(new, PATCHED.probes[3]), room / "gone")[0]
@@ -244,7 +272,9 @@ def cases(room: Path) -> dict[str, EmailMessage]:
     )
     found = {
         **{"compare-crash": crash, "compare-failure": failure, "compare-fine": fine},
-        **{"compare-does-not-build": broken, "compare-commits": commits},
+        **{"compare-does-not-build": broken, "compare-does-not-boot": dead},
+        "compare-commits": commits,
+        "bisect-splat": bisect_mail.letter(of_splat(LOCKDEP.title), WITH_SPLATS, run_dir),
         "bisect-series": bisect_mail.letter(FOUND, PATCHED, run_dir),
         "bisect-several": bisect_mail.letter(several, PATCHED, run_dir),
         "bisect-commits": bisect_mail.letter(
@@ -363,6 +393,39 @@ def test_page_dump_and_decoded_trace_are_there_and_registers_are_not(tmp_path: P
     assert "| kernel BUG at provoke/provoke2.c:61!" in text
     assert "|  do_init_module+0x131/0x390 (kernel/module/main.c:2523)\n" in text
     assert not {"RAX", "Code:", "kasan_save_track", "Modules linked in"} & set(text.split())
+
+
+def test_a_kernel_that_does_not_boot_has_its_panic_with_lines(tmp_path: Path) -> None:
+    run_dir = captured(tmp_path / "run")
+    (ended,) = letters(BASE, NOT_BOOTED, run_dir)
+    evidence = f"does not boot: {NOT_BOOTED.reason}"
+    predicate = "bad if it does not boot"
+    found = msgspec.structs.replace(FOUND, evidence=evidence, predicate=predicate)
+    of_boot = bisect_mail.letter(found, NOT_BOOTED, run_dir)
+    for letter in (ended, of_boot):
+        text = "\n".join(letter.body)
+        assert "\nWhat the kernel reported:\n\n| Kernel panic - not syncing: VFS: Unable" in text
+        assert "|  mount_root+0x178/0x1e0 (init/do_mounts.c:392)\n" in text
+    alone = bisect_mail.letter(of_commits(found), with_series(NOT_BOOTED, NONE), run_dir)
+    assert alone.subject == "[hgm] mm: b: breaks: it does not boot"
+
+
+def test_a_new_splat_outside_of_the_probes_has_lines(tmp_path: Path) -> None:
+    run_dir = captured(tmp_path / "run")
+    found = letters(BASE, WITH_SPLATS, run_dir)
+    assert len(found) == 2
+    assert "|  mount_root+0x178/0x1e0 (init/do_mounts.c:392)" in found[0].body
+
+
+def test_a_splat_that_was_bisected_is_shown_alone_and_in_its_probe(tmp_path: Path) -> None:
+    run_dir = captured(tmp_path / "run")
+    outside = "\n".join(bisect_mail.letter(of_splat(LOCKDEP.title), WITH_SPLATS, run_dir).body)
+    assert f"| {LOCKDEP.block[3]}".rstrip() in outside
+    assert "Kernel panic" not in outside
+    title = PATCHED.probes[1].splats[0].title
+    inside = "\n".join(bisect_mail.letter(of_splat(title), PATCHED, run_dir).body)
+    assert "|  do_init_module+0x131/0x390 (kernel/module/main.c:2523)\n" in inside
+    assert "--probe hgm/fork/1G\n" in inside
 
 
 def test_a_long_report_is_cut() -> None:
