@@ -23,10 +23,12 @@ class Results(NamedTuple):
 
     Attributes:
         runs: in the order of the directories; those of a campaign by their steps.
+        directories: of each of them.
         bisections: those of the campaigns that are one.
     """
 
     runs: tuple[RunRecord, ...]
+    directories: tuple[Path, ...]
     bisections: tuple[Bisection, ...]
 
 
@@ -36,18 +38,18 @@ def load(directories: Iterable[Path]) -> Results:
     Raises:
         RecordError: if one has neither, or a record is damaged.
     """
-    runs: list[RunRecord] = []
+    run_dirs: list[Path] = []
     bisections: list[Bisection] = []
     for directory in directories:
         found = sorted(directory.glob(f"*/*/{rundir.RESULT}"))
         inside = [path.parent for path in found if not path.parent.is_symlink()]
         if (directory / rundir.RESULT).exists() or not inside:
-            runs.append(rundir.load(directory))
+            run_dirs.append(directory)
             continue
-        runs += map(rundir.load, inside)
+        run_dirs += inside
         if (directory / _BISECTION).exists():
             bisections.append(load_bisection(directory))
-    return Results(tuple(runs), tuple(bisections))
+    return Results(tuple(map(rundir.load, run_dirs)), tuple(run_dirs), tuple(bisections))
 
 
 def load_bisection(directory: Path) -> Bisection:

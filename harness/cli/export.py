@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -83,7 +84,7 @@ def export(runs: tuple[Path, ...], style: str, output: Path | None, origin: str)
 
 
 def _rendered(found: Results, style: str, origin: str) -> bytes:
-    from harness.report import jsonl, junit, kcidb, ktap, summary
+    from harness.report import jsonl, junit, ktap, summary
 
     match style:
         case "junit":
@@ -91,12 +92,26 @@ def _rendered(found: Results, style: str, origin: str) -> bytes:
         case "ktap":
             return ktap.render(found.runs[0]).encode()
         case "kcidb":
-            return kcidb.encode(kcidb.document(found.runs, origin, found.bisections)).encode()
+            return _kcidb(found, origin)
         case "jsonl":
             lines = [line for run in found.runs for line in jsonl.lines(run)]
         case _:
             lines = [line for run in found.runs for line in (*summary.lines(run), "")]
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _kcidb(found: Results, origin: str) -> bytes:
+    """Return runs as KCIDB takes them, with the figures of those that have some."""
+    from harness.errors import RecordError
+    from harness.records.study import LinkModel
+    from harness.report import kcidb
+    from harness.study import postcopy
+
+    studies = []
+    for directory in found.directories:
+        with contextlib.suppress(RecordError):  # only its result.json is here
+            studies.append(postcopy.read(directory, LinkModel()))
+    return kcidb.encode(kcidb.document(found.runs, origin, found.bisections, studies)).encode()
 
 
 @click.group()
@@ -129,12 +144,12 @@ def submit_kcidb(
     and what the kernel reported. It is checked with KernelCI's schema first.
     """
     from harness.campaign import results
-    from harness.report import kcidb, post
+    from harness.report import post
 
     found = results.load(runs)
-    data = kcidb.encode(kcidb.document(found.runs, origin, found.bisections))
+    data = _kcidb(found, origin)
     token = post.read_token(token_file)
     with open_context(timeout) as context:
-        answer = post.post(url, data.encode(), token, context.deadline)
+        answer = post.post(url, data, token, context.deadline)
     click.echo(f"{len(found.runs)} runs posted to {url}: {answer}")
     return 0

@@ -89,6 +89,7 @@ class FragmentedFigures(Record, frozen=True, kw_only=True):
             it was fragmented by ``movable`` pages, and by ``unmovable`` ones of the kernel.
         got: huge pages that could be used.
         wanted: of so many.
+        probe: the probe that found it.
     """
 
     memory: _Backing
@@ -96,6 +97,7 @@ class FragmentedFigures(Record, frozen=True, kw_only=True):
     mapped: Annotated[str, msgspec.Meta(pattern=r"^(before|after|movable|unmovable)\Z")]
     got: _Count
     wanted: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    probe: str = ""
 
 
 class ReclaimedFigures(Record, frozen=True, kw_only=True):
@@ -110,6 +112,7 @@ class ReclaimedFigures(Record, frozen=True, kw_only=True):
         resident: bytes that still were, by mincore.
         huge: bytes that were mapped by huge pages then, by smaps.
         read: bytes that were once all had been read again.
+        probe: the probe that found it.
     """
 
     backing: _Backing
@@ -120,6 +123,7 @@ class ReclaimedFigures(Record, frozen=True, kw_only=True):
     resident: _Count
     huge: _Count
     read: _Count
+    probe: str = ""
 
 
 class Guarantee(Record, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 """Runs as KCIDB I/O v5.3, the format of KernelCI's database of results.
 
 A checkout is a source with its series, a build is its kernel, and a test is a probe, a result
-inside a probe, the boot, or (with an empty path) the run itself.
+inside a probe, a figure of the post-copy study, the boot, or (with an empty path) the run itself.
 
 ================  ======  ==========================================================================
 FAIL, CRASH,      FAIL    with an issue whose culprit is the code, and an incident that links it
@@ -37,6 +37,8 @@ from harness.records.machine import size_name
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Splat
 from harness.records.run import RunRecord
+from harness.records.study import PostcopyStudy
+from harness.report import kcidb_study
 from harness.report.reproduce import short_command
 from harness.report.text import run_name, verdict_line
 
@@ -55,6 +57,9 @@ _RUNS = {Outcome.NOT_BOOTED: "FAIL", Outcome.BUILT_ONLY: "DONE"}
 
 #: Bytes of an excerpt (the schema allows so many characters).
 _EXCERPT = 16384
+
+#: How numbers with a unit are scaled when they are shown.
+_PREFIXES = {kcidb_study.SECONDS: "metric", kcidb_study.BYTES: "binary"}
 
 _PATH_PART = re.compile(r"[^a-zA-Z0-9_-]+")
 _COMMIT = re.compile(r"\bcommit ([0-9a-f]{40})\Z")
@@ -100,7 +105,10 @@ class _Document:
 
 
 def document(
-    runs: Sequence[RunRecord], origin: str = "hgm", bisections: Sequence[Bisection] = ()
+    runs: Sequence[RunRecord],
+    origin: str = "hgm",
+    bisections: Sequence[Bisection] = (),
+    studies: Sequence[PostcopyStudy] = (),
 ) -> Json:
     """Return runs, and what bisections over some of them found, as one KCIDB document.
 
@@ -108,8 +116,10 @@ def document(
         runs: the records.
         origin: the name of the CI system that reports: lower-case letters, digits and ``_``.
         bisections: their runs are among ``runs``.
+        studies: the post-copy studies of some of ``runs``.
     """
     whole = _Document(origin)
+    figures = {study.run_dir: study for study in studies}
     tests: dict[str, str] = {}
     seen: dict[str, set[str]] = {}
     passed: dict[str, list[str]] = {}
@@ -118,6 +128,8 @@ def document(
         if record.kernel is None:
             continue
         tests[record.run_dir] = _run(whole, record, build)
+        if record.run_dir in figures:
+            _figures(whole, record, figures[record.run_dir], build)
         for probe in record.probes:
             test = _probe(whole, record, probe, build)
             if probe.status == "PASS":
@@ -260,7 +272,7 @@ def _run(whole: _Document, record: RunRecord, build: str) -> str:
         boot = _test(whole, record, build, "boot", "FAIL", **said)
         whole.incident(_ending(whole, record), present=True, test_id=boot)
     if record.timeout_scale:
-        number = {"value": record.timeout_scale}
+        number = {"value": record.timeout_scale, "unit": "s/s"}
         comment = "time for a known amount of work, over that of the reference machine"
         _test(whole, record, build, "calibration", "DONE", number=number, comment=comment)
     return test
@@ -268,7 +280,7 @@ def _run(whole: _Document, record: RunRecord, build: str) -> str:
 
 def _probe(whole: _Document, record: RunRecord, probe: ProbeResult, build: str) -> str:
     """Add the test of a probe and of each result inside it, and return the ID of the first."""
-    path = ".".join(map(_part, plain_name(probe.name).split("/")))
+    path = _path(probe.name)
     bad = [each for each in probe.subtests if each.status == "FAIL"]
     failures = [f"{each.name}: {each.reason}" for each in bad]
     wrong = probe.status not in ("PASS", "SKIP")
@@ -288,6 +300,21 @@ def _probe(whole: _Document, record: RunRecord, probe: ProbeResult, build: str) 
         said = _text(": ".join(filter(None, (each.name, each.reason))))
         _test(whole, record, build, below, _STATUSES[each.status], own, comment=said)
     return test
+
+
+def _figures(whole: _Document, record: RunRecord, study: PostcopyStudy, build: str) -> None:
+    """Add a test with a number for each figure of a study."""
+    for each in kcidb_study.numbers(study):
+        number: Json = {"value": each.value, "unit": each.unit}
+        if each.unit in _PREFIXES:
+            number["prefix"] = _PREFIXES[each.unit]
+        path = ".".join((_path(each.probe), *map(_part, each.path)))
+        _test(whole, record, build, path, "DONE", each.probe, number=number, comment=each.words)
+
+
+def _path(probe: str) -> str:
+    """Return the path of a probe's test."""
+    return ".".join(map(_part, plain_name(probe).split("/")))
 
 
 def _test(

@@ -10,9 +10,11 @@ import msgspec
 
 from harness.records.base import Record
 from harness.records.study import (
+    Landing,
     PostcopyRounds,
     PostcopyRow,
     PostcopyStudy,
+    PrecopyFigures,
     PrecopyRow,
     RunTimes,
 )
@@ -248,10 +250,15 @@ def _who(study: PostcopyStudy) -> str:
 
 
 def _arrived(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
-    last = row.residence[-1]
-    half = next(each for each in row.residence if 2 * each.moved >= last.moved)
+    half, last = arrived(row)
     moved = size(last.moved)
     return (backing(row, study), row.figures.pattern, moved, _time(half.ns), _time(last.ns))
+
+
+def arrived(row: PostcopyRow) -> tuple[Landing, Landing]:
+    """Return when half and all of a memory had arrived, of a row that knows it."""
+    last = row.residence[-1]
+    return next(each for each in row.residence if 2 * each.moved >= last.moved), last
 
 
 def _run_times(row: RunTimes, *, compares: bool) -> tuple[str, ...]:
@@ -275,14 +282,21 @@ def _afterwards(row: PostcopyRow, study: PostcopyStudy) -> tuple[str, ...]:
 
 def _track_times(row: PrecopyRow, study: PostcopyStudy) -> tuple[str, ...]:
     figures = row.figures
+    protect, write, scan = track_times(figures)
     return (
         backing(row, study),
         figures.method,
         figures.pattern,
-        _time(figures.arm_ns) if figures.arm_ns else "",
-        _time(figures.write_ns / (figures.written // 4096)),
-        _time(figures.scan_ns / figures.rounds),
+        _time(protect) if protect else "",
+        _time(write),
+        _time(scan),
     )
+
+
+def track_times(figures: PrecopyFigures) -> tuple[float, float, float]:
+    """Return the means in ns of: protecting all, writing a base page, a round's scan."""
+    written, rounds = figures.written // 4096, figures.rounds
+    return figures.arm_ns, figures.write_ns / written, figures.scan_ns / rounds
 
 
 def size(count: int) -> str:

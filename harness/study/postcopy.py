@@ -58,6 +58,7 @@ _READS = re.compile(
 
 _Row = PostcopyRow | PrecopyRow | FragmentedFigures | ReclaimedFigures
 _Figures = TypeVar("_Figures", PostcopyFigures, PrecopyFigures, FragmentedFigures, ReclaimedFigures)
+_Found = TypeVar("_Found", FragmentedFigures, ReclaimedFigures)
 
 
 def probes(options: Sequence[str] = ()) -> tuple[str, ...]:
@@ -180,10 +181,11 @@ def _of_test(
         rows, wrong = [_precopy_row(probe, one) for one in tracked], _precopy_doubt(tracked)
     elif source == _FRAGMENTED:
         had = list(_figures(result, "fragmented: ", FragmentedFigures))
-        rows, wrong = [*had], _fragmented_doubt(had)
+        rows, wrong = [_of_probe(probe, one) for one in had], _fragmented_doubt(had)
     elif source == _RECLAIMED:
         left = list(_figures(result, "reclaimed: ", ReclaimedFigures))
-        rows, wrong = [*left], _only(left) or _reclaimed_doubt(left[0])
+        rows = [_of_probe(probe, one) for one in left]
+        wrong = _only(left) or _reclaimed_doubt(left[0])
     else:
         moved = list(_figures(result, "postcopy: ", PostcopyFigures))
         rows = [_row(probe, one, result, link) for one in moved]
@@ -201,6 +203,11 @@ def _figures(result: KtapResult, prefix: str, kind: type[_Figures]) -> Iterator[
                 yield msgspec.convert(fields, kind, strict=False)
             except msgspec.ValidationError:
                 continue
+
+
+def _of_probe(probe: str, figures: _Found) -> _Found:
+    """Return figures with the probe that found them, whatever the guest said."""
+    return msgspec.structs.replace(figures, probe=probe)
 
 
 def _only(figures: Sequence[Record]) -> str:

@@ -13,10 +13,13 @@ from kcidb_io.schema import V5_3
 
 from harness.records.base import to_json
 from harness.records.campaign import Bisection, Candidate
+from harness.records.probe import ProbeResult
 from harness.records.run import RunRecord
+from harness.store import rundir
 from tests.component.cli.test_cli import hgm
 from tests.component.kcidb_server import Kcidb, serve
 from tests.unit.report.records import PASSED, RUN
+from tests.unit.study.test_postcopy import FIGURES
 
 
 def keep(directory: Path, record: RunRecord) -> Path:
@@ -43,6 +46,24 @@ def test_every_format_of_a_run(tmp_path: Path) -> None:
     assert said["ktap"].startswith("KTAP version 1\n1..7\n")
     assert said["markdown"].startswith("### hgm: FAIL\n")
     assert [path.name for path in run.iterdir()] == ["result.json"]
+
+
+def test_kcidb_has_the_figures_of_a_study_whose_output_is_here(tmp_path: Path) -> None:
+    where = rundir.directory_for("hgm/postcopy/1G")
+    probe = ProbeResult(name="hgm/postcopy/1G", status="PASS", directory=where)
+    run = keep(tmp_path / "one", msgspec.structs.replace(PASSED, probes=(probe,)))
+    (run / where).mkdir(parents=True)
+    (run / where / rundir.KTAP).write_text(f"KTAP version 1\n1..1\n# {FIGURES}\nok 1 one\n")
+    (run / where / rundir.STDERR).touch()
+
+    def numbers() -> list[str]:
+        done = hgm(tmp_path, "export", str(run), "--format", "kcidb")
+        assert (done.returncode, done.stderr) == (0, "")
+        return [test["path"] for test in json.loads(done.stdout)["tests"] if "number" in test]
+
+    assert numbers() == ["hgm.postcopy.1G.uniform.amplification"]
+    (run / where / rundir.KTAP).unlink()
+    assert numbers() == []
 
 
 def test_a_file_is_written_whole(tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ from harness.records.machine import HugePages, MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
 from harness.report import kcidb
+from harness.study import histogram
 from tests.unit.report.records import CUT, KNOWN, PASSED, PROBES, RUN
+from tests.unit.study.test_postcopy import FIGURES, TRACKED, of_all
 
+CELLS = ((111, 99), (250, 1))
 MACHINE = MachineSpec(hugepages=(HugePages(size=2**30, count=2),), memory=2**32)
 
 
@@ -195,8 +198,80 @@ def test_the_machine_and_the_measured_speed() -> None:
     found = by_path(document(msgspec.structs.replace(RUN, machine=MACHINE, timeout_scale=2.5)))
     assert found["boot"]["environment"]["comment"] == "QEMU 7.2.22, tcg, 2 CPUs, 2 x 1G"
     assert found["boot"]["environment"]["misc"]["platform"] == "qemu-x86_64"
-    assert found["calibration"]["number"] == {"value": 2.5}
+    assert found["calibration"]["number"] == {"value": 2.5, "unit": "s/s"}
     assert found["calibration"]["status"] == "DONE"
+
+
+#: What the probes of the post-copy study print, by name.
+STUDIED = {
+    "baseline/precopy/2M": TRACKED,
+    "hgm/postcopy/1G": (
+        f"{FIGURES}\ntimes: step=read cells=3:1\ntimes: step=access cells=111:99,250:1\n"
+        "residence: points=4096:1000,8192:3000000\ncollapse: bytes=1073741824 ns=7000\n"
+        "afterwards: mapping=base reads=10 ns=100,300,200"
+    ),
+    "baseline/fragmented/2M": "fragmented: memory=pool size=2097152 mapped=after got=3 wanted=4",
+    "baseline/reclaimed/2M": (
+        "reclaimed: backing=shmem size=2097152 by=MADV_PAGEOUT error=success memory=8192 "
+        "resident=4096 huge=0 read=8192"
+    ),
+}
+
+#: A path below the probe's, value and unit.
+NUMBERS = [
+    ("baseline.precopy.2M.async.zipf.4_KiB.amplification", 1.5, "B/B"),
+    ("baseline.precopy.2M.async.zipf.4_KiB.protect", 5e-05, "s"),
+    ("baseline.precopy.2M.async.zipf.4_KiB.write", 2e-06, "s"),
+    ("baseline.precopy.2M.async.zipf.4_KiB.scan", 3e-06, "s"),
+    ("hgm.postcopy.1G.uniform.amplification", 1.0, "B/B"),
+    ("hgm.postcopy.1G.uniform.read.p50", 4e-09, "s"),
+    ("hgm.postcopy.1G.uniform.access.p50", histogram.percentile(CELLS, 50) / 1e9, "s"),
+    ("hgm.postcopy.1G.uniform.access.p99", histogram.percentile(CELLS, 99) / 1e9, "s"),
+    ("hgm.postcopy.1G.uniform.access.p99_9", histogram.percentile(CELLS, 99.9) / 1e9, "s"),
+    ("hgm.postcopy.1G.uniform.access.longest", histogram.percentile(CELLS, 100) / 1e9, "s"),
+    ("hgm.postcopy.1G.uniform.arrived.half", 1e-06, "s"),
+    ("hgm.postcopy.1G.uniform.arrived.all", 3e-03, "s"),
+    ("hgm.postcopy.1G.uniform.collapse", 7e-06, "s"),
+    ("hgm.postcopy.1G.uniform.afterwards.base", 2e-08, "s"),
+    ("baseline.fragmented.2M.pool.after", 3, "pages"),
+    ("baseline.reclaimed.2M.shmem.MADV_PAGEOUT.resident", 4096, "B"),
+    ("baseline.reclaimed.2M.shmem.MADV_PAGEOUT.huge", 0, "B"),
+]
+
+
+@pytest.fixture(scope="module")
+def studied() -> dict[str, Any]:
+    study = of_all({name: [text] for name, text in STUDIED.items()})
+    data = kcidb.document([named(RUN, "one")], studies=[study])
+    return by_path(json.loads(kcidb.encode(data)))
+
+
+@pytest.mark.parametrize(("path", "value", "unit"), NUMBERS)
+def test_each_figure_of_the_study_is_a_number(
+    studied: dict[str, Any], path: str, value: float, unit: str
+) -> None:
+    test = studied[path]
+    assert test["status"] == "DONE"
+    assert test["number"]["value"] == pytest.approx(value)
+    assert test["number"]["unit"] == unit
+    prefix = {"s": "metric", "B": "binary"}.get(unit)
+    assert test["number"].get("prefix") == prefix
+    assert ("emulated" in test["comment"]) is (unit == "s")  # the study ran under TCG
+
+
+def test_no_other_figure_is_a_number(studied: dict[str, Any]) -> None:
+    found = {path for path, test in studied.items() if "number" in test}
+    steps = {f"hgm.postcopy.1G.uniform.read.{each}" for each in ("p99", "p99_9", "longest")}
+    assert found == {path for path, _, _ in NUMBERS} | steps
+    assert (
+        "hugetlb 1G, split, touched in uniform: bytes moved for each byte touched"
+        in (studied["hgm.postcopy.1G.uniform.amplification"]["comment"])
+    )
+
+
+def test_a_study_of_another_run_is_left_out() -> None:
+    data = kcidb.document([named(RUN, "two")], studies=[of_all({"hgm/postcopy/1G": [FIGURES]})])
+    assert not [test for test in data["tests"] if "number" in test]
 
 
 def test_repetitions_share_a_path() -> None:
