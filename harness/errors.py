@@ -48,7 +48,10 @@ from harness.records.outcome import Outcome
 #: The beginning of the message for an exception outside of this tree: a bug of the harness.
 INTERNAL = "internal error, please report it"
 
-_LOG = re.compile(r"(; log: )/(?:.*/)?([^/]*)\Z")
+# The directories of an absolute path; those that a guest has as well are left alone.
+_DIRECTORIES = re.compile(
+    r"(?<![\w.~)/-])~?/(?!(?:bin|dev|etc|lib|proc|probes|sbin|sys|usr)/)(?:[^/\s]+/)+(?=[^/\s])"
+)
 
 
 class HarnessError(Exception):
@@ -95,9 +98,9 @@ class HarnessError(Exception):
         return "; ".join(parts)
 
 
-def without_log_directory(line: str) -> str:
-    """Return what `HarnessError.line` returned for readers elsewhere: of the log only its name."""
-    return _LOG.sub(r"\1\2", line)
+def for_others(line: str) -> str:
+    """Return what `HarnessError.line` returned for readers elsewhere: of files only their names."""
+    return _DIRECTORIES.sub("", line)
 
 
 class UserError(HarnessError):

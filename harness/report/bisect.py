@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from harness import errors
 from harness.kernel.series.patch import printable
 from harness.records.campaign import Bisection, Candidate, Confidence, Evaluation
 
@@ -55,6 +56,12 @@ def verdict_line(found: Bisection) -> str:
             return f"NOT FOUND: {first} is {bad} already: {found.evidence}"
         case "never":
             return f"NOT FOUND: {first} is not {bad}: {found.evidence}"
+
+
+def evidence_for_others(found: Bisection) -> str:
+    """Return the evidence; where that is an error, without directories of this machine."""
+    is_error = found.evidence.startswith(("does not build: ", "does not boot: "))
+    return errors.for_others(found.evidence) if is_error else found.evidence
 
 
 def named(candidate: Candidate) -> str:

@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import without_log_directory
 from harness.probes.catalog import plain_name
 from harness.records.campaign import Bisection
 from harness.records.probe import ProbeResult, Splat
 from harness.records.run import RunRecord
 from harness.report import mail
-from harness.report.bisect import named
+from harness.report.bisect import evidence_for_others, named
 from harness.report.mail import Letter
 from harness.store import rundir
 
@@ -35,7 +34,7 @@ def letter(found: Bisection, run: RunRecord, run_dir: Path) -> Letter:
     probe, config = _probe(found, run), mail.config_of(run, run_dir)
     body = [
         *_opening(found),
-        *("", *mail.said(without_log_directory(found.evidence))),
+        *("", *mail.said(evidence_for_others(found))),
         *("", *_table(found)),
         *("", *_diffstat(found)),
         *mail.about(run),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import without_log_directory
+from harness import errors
 from harness.probes.catalog import plain_name
 from harness.records.campaign import Change, Comparison, ProbeSummary
 from harness.records.probe import ProbeResult
@@ -38,7 +38,7 @@ def letters(
         body = [
             f"hgm could not test the kernel: {what}.",
             f"The kernel {base} could be tested.",
-            *("", *mail.said(without_log_directory(found.ended)), ""),
+            *("", *mail.said(errors.for_others(found.ended)), ""),
             *_runs(before, after),
             "",
             *mail.reproducer(after, config),

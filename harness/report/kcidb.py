@@ -27,8 +27,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness.errors import ToolMissing
+import msgspec
+
+from harness import errors
 from harness.judge.lines import short, without_numbers
+from harness.kernel import specs
 from harness.kernel.series.patch import printable
 from harness.probes.catalog import plain_name
 from harness.records.campaign import Bisection
@@ -39,7 +42,8 @@ from harness.records.probe import ProbeResult, Splat
 from harness.records.run import RunRecord
 from harness.records.study import PostcopyStudy
 from harness.report import kcidb_study
-from harness.report.reproduce import short_command
+from harness.report.bisect import evidence_for_others
+from harness.report.reproduce import command_for_others
 from harness.report.text import run_name, verdict_line
 
 Json = dict[str, Any]
@@ -64,7 +68,6 @@ _PREFIXES = {kcidb_study.SECONDS: "metric", kcidb_study.BYTES: "binary"}
 _PATH_PART = re.compile(r"[^a-zA-Z0-9_-]+")
 _COMMIT = re.compile(r"\bcommit ([0-9a-f]{40})\Z")
 _URL = re.compile(r"git:(https://\S+)@[^@/]+\Z")
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 class _Document:
@@ -123,7 +126,7 @@ def document(
     tests: dict[str, str] = {}
     seen: dict[str, set[str]] = {}
     passed: dict[str, list[str]] = {}
-    for record in runs:
+    for record in map(_for_others, runs):
         build = _build(whole, record)
         if record.kernel is None:
             continue
@@ -146,6 +149,13 @@ def document(
     return {"version": {"major": 5, "minor": 3}, **lists}
 
 
+def _for_others(record: RunRecord) -> RunRecord:
+    """Return a record whose reason, if that is an error, names no directory of this machine."""
+    if record.outcome is Outcome.PROBES_RAN:
+        return record
+    return msgspec.structs.replace(record, reason=errors.for_others(record.reason))
+
+
 def encode(data: Json) -> str:
     """Return a document as JSON, checked with KernelCI's own schema.
 
@@ -155,7 +165,7 @@ def encode(data: Json) -> str:
     try:
         from kcidb_io.schema import V5_3  # 300 ms of jsonschema and its formats
     except ImportError:
-        raise ToolMissing(
+        raise errors.ToolMissing(
             "the Python package kcidb-io is not installed",
             hint="pip install 'hgm-harness[kcidb]'",
         ) from None
@@ -175,7 +185,7 @@ def _build(whole: _Document, record: RunRecord) -> str:
             checkout_id=checkout,
             architecture=arch,
             compiler=_text(kernel.toolchain) or None,
-            config_name="+".join(("base", *map(_text, kernel.config.features))),
+            config_name=_text("+".join(("base", *map(specs.for_others, kernel.config.features)))),
             duration=kernel.build_seconds,
             status="PASS",
             comment=_text(kernel.release),
@@ -228,8 +238,8 @@ def _checkout(whole: _Document, record: RunRecord) -> str:
         valid=True,
         comment=_text(series.subject or kernel.release),
         misc={
-            "source": _without_credentials(kernel.source.spec),
-            "series": _without_credentials(series.spec),
+            "source": _text(specs.for_others(kernel.source.spec)),
+            "series": _text(specs.for_others(series.spec)),
             "source_tree": kernel.source.tree,
             "tree": series.tree,
             "patches": [_text(patch.name) for patch in series.patches],
@@ -240,7 +250,7 @@ def _checkout(whole: _Document, record: RunRecord) -> str:
 def _git(kernel: KernelSummary) -> Json:
     """Return where the source comes from, if that is a commit without changes."""
     commit = _COMMIT.search(kernel.source.origin)
-    url = _URL.match(_without_credentials(kernel.source.spec))
+    url = _URL.match(specs.for_others(kernel.source.spec))
     return {
         "git_commit_hash": commit[1] if commit else None,
         "git_repository_url": url[1] if url else None,
@@ -369,7 +379,7 @@ def _bisection(whole: _Document, found: Bisection, tests: dict[str, str]) -> Non
     which = names[0] if len(names) == 1 else f"one of {len(names)}: {'; '.join(names)}"
     issue = whole.issue(
         f"{found.predicate}: {first} {which}",
-        comment=_text(found.evidence),
+        comment=_text(evidence_for_others(found)),
         misc={"suspects": [_text(name) for name in names], "before": _text(found.before)},
     )
     for each in found.evaluations:
@@ -396,7 +406,7 @@ def _environment(record: RunRecord) -> Json:
 
 
 def _misc(record: RunRecord) -> Json:
-    return {"command": _without_credentials(short_command(record)), "run": run_name(record)}
+    return {"command": _text(command_for_others(record)), "run": run_name(record)}
 
 
 def _part(text: str) -> str:
@@ -419,8 +429,3 @@ def _excerpt(lines: Sequence[str]) -> str | None:
         "".join(c if c.isprintable() else " " for c in line).rstrip() for line in lines if line
     )
     return text.encode(errors="replace")[:_EXCERPT].decode(errors="ignore") or None
-
-
-def _without_credentials(text: str) -> str:
-    """Return a spec without the name and password of a URL in it."""
-    return _text(_CREDENTIALS.sub("", text))

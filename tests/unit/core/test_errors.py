@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.errors import GuestLost, HarnessError, NoSpace, foreseen, no_space
+from harness.errors import GuestLost, HarnessError, NoSpace, for_others, foreseen, no_space
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -30,6 +30,21 @@ def test_a_defect_of_ours_is_not(error: Exception) -> None:
 def test_an_error_of_the_tree_is_itself() -> None:
     error: HarnessError = GuestLost("x")
     assert foreseen(error) is error
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("mm/a.c:1:2: error; log: /home/me/runs/x/build.log", "mm/a.c:1:2: error; log: build.log"),
+        ("CONFIG_X=y (/home/me/my.config:5) became n", "CONFIG_X=y (my.config:5) became n"),
+        ("'~/patches/a.patch' does not apply", "'a.patch' does not apply"),
+        ("https://example.org/a/b is gone", "https://example.org/a/b is gone"),
+        ("../a/b, ./a/b and a/b", "../a/b, ./a/b and a/b"),
+        ("cannot open /dev/mapper/root, /proc/self/maps or /init", None),
+    ],
+)
+def test_others_are_told_the_names_of_files_alone(line: str, shown: str | None) -> None:
+    assert for_others(line) == (shown or line)
 
 
 def test_a_full_disk_is_recognised_in_one_place() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import ToolMissing
 from harness.records.campaign import Bisection, Candidate, Evaluation
-from harness.records.kernel import PatchIdentity, SeriesIdentity, SourceIdentity
+from harness.records.kernel import ConfigIdentity, PatchIdentity, SeriesIdentity, SourceIdentity
 from harness.records.machine import HugePages, MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
@@ -133,6 +133,33 @@ def test_a_checkout_has_the_hash_of_its_patches_and_the_message_id_of_its_series
     assert checkout["git_repository_url"] == "https://git.example.org/linux.git"
     assert checkout["valid"] is True
     assert "secret" not in json.dumps(found)
+
+
+def test_no_path_of_this_machine_leaves_it() -> None:
+    assert RUN.kernel is not None
+    kernel = msgspec.structs.replace(
+        RUN.kernel,
+        source=SourceIdentity(spec="tree:/home/me/linux", kind="tree", origin="/home/me/linux"),
+        series=SeriesIdentity(spec="mbox:/home/me/v3.mbox"),
+        config=ConfigIdentity(features=("/home/me/my.config",)),
+    )
+    words = ("--kernel", "tree:/home/me/linux", "--series", "mbox:/home/me/v3.mbox")
+    broken = named(
+        CUT,
+        "broken",
+        outcome=Outcome.CONFIG_REFUSED,
+        reason="CONFIG_X=y (/home/me/my.config:5) became n; log: /home/me/runs/1/build.log",
+        command=("env", "-C", "/home/me", "/home/me/hgm", "run", *words),
+    )
+    found = document(named(RUN, "one", kernel=kernel), broken)
+    assert "/home" not in json.dumps(found)
+    checkout, other = found["checkouts"]
+    assert checkout["misc"]["source"] == "tree:linux"
+    assert checkout["misc"]["series"] == "mbox:v3.mbox"
+    assert other["misc"]["command"] == "./hgm run --kernel tree:linux --series mbox:v3.mbox"
+    reason = "CONFIG_X=y (my.config:5) became n; log: build.log"
+    assert [each.get("comment") for each in found["builds"]] == [RUN.kernel.release, reason]
+    assert found["builds"][0]["config_name"] == "base+my.config"
 
 
 def test_a_tree_with_changes_is_not_its_commit() -> None:
