@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The `hgm` command that does a run, made from its request: the inverse of `harness.cli`.
 
-Options with default values are left out, except --kernel, --series and --expect.
+Options with default values are left out, except --kernel, --series, --expect and --arch, whose
+default depends on the reader's host.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def kernel_words(request: KernelRequest) -> tuple[str, ...]:
     """Return the options that name a kernel."""
     return (
         *("--kernel", request.source, "--series", request.series),
-        *_unless("--arch", request.arch, "x86_64"),
+        *("--arch", arch(request.arch).kernel),
         *_unless("--mail-from", request.mail_from, ""),
         *_unless("--resolve", request.resolve, ""),
         *(("--fuzz",) if request.fuzz else ()),

@@ -294,6 +294,7 @@ def _config_command(record: RunRecord) -> str:
 
 _KERNEL_OPTIONS = (
     "--kernel",
+    "--arch",
     "--series",
     "--first",
     "--with",

@@ -257,8 +257,8 @@ def test_the_report(solve: Solve) -> None:
     ]
     assert "  mm/x.c | 1 +" in lines
     again = [line for line in lines if line.startswith("again ")]
-    words = "run --kernel tree:/src --series dir:/p --first {} --hugepages 2M:1 "
-    words += "--probe hgm/x/2M --expect report"
+    words = "run --kernel tree:/src --series dir:/p --arch x86_64 --first {} "
+    words += "--hugepages 2M:1 --probe hgm/x/2M --expect report"
     assert [line.rpartition("/hgm ")[2] for line in again] == [
         words.format(number) for number in (2, 1)
     ]

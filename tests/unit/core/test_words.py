@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A request as the words of a command, and the words as a request again."""
 
+import platform
+
 import msgspec
 import pytest
 
 from harness import reproducer
+from harness.arch import host_arch
 from harness.cli import run
 from harness.cli.options import DEFAULT_KERNEL
 from harness.records.machine import pages_option
@@ -48,15 +51,26 @@ def test_a_build_is_said_without_a_machine() -> None:
         request(("--config", "debug", "--series", "none")), build_only=True
     )
     assert reproducer.words(asked) == (
-        *("kernel", "build", "--kernel", DEFAULT_KERNEL, "--series", "none", "--config", "debug"),
+        *("kernel", "build", "--kernel", DEFAULT_KERNEL, "--series", "none"),
+        *("--arch", host_arch().kernel, "--config", "debug"),
     )
 
 
 def test_what_is_as_usual_is_left_out() -> None:
     assert reproducer.words(request(("--series", "none"))) == (
         *("run", "--kernel", DEFAULT_KERNEL),
-        *("--series", "none", "--expect", "report"),
+        *("--series", "none", "--arch", host_arch().kernel, "--expect", "report"),
     )
+
+
+@pytest.mark.parametrize("host", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("name", ["x86_64", "arm64"])
+def test_the_guest_of_its_words_is_the_same_on_any_host(
+    name: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(("--series", "none", "--arch", name))
+    monkeypatch.setattr(platform, "machine", lambda: host)
+    assert request(reproducer.words(asked)[1:]) == asked
 
 
 def test_a_guest_of_arm64_has_its_contiguous_pages_as_usual() -> None:

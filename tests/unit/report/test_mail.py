@@ -496,6 +496,12 @@ def test_no_path_of_this_machine_leaves_it(
     assert f"--kernel {kind}:linux@v6 --series mbox:v3.mbox --with a.patch" in text
 
 
+def test_both_commands_name_the_architecture() -> None:
+    command = ("hgm", "run", "--kernel", "git:x@v6", "--series", "none", "--arch", "arm64")
+    text = "\n".join(mail.reproducer(msgspec.structs.replace(PATCHED, command=command), b""))
+    assert text.count("--arch arm64") == 2
+
+
 def test_an_mbox_can_be_read_again(tmp_path: Path) -> None:
     found = cases(tmp_path)
     path = tmp_path / "box"
