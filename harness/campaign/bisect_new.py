@@ -61,7 +61,7 @@ def new_failures(
         state: what the history says after it.
     """
     cells = {found.run_dir: cell for cell, found in zip(planned, result.cells, strict=True)}
-    seen: set[tuple[tuple[str, str, str], str]] = set()
+    seen: set[tuple[tuple[str, ...], str]] = set()
     for each in state.cells:
         cell = cells.get(each.latest.run_dir)
         if cell is None:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from harness.errors import SpecError
-from harness.kernel import registry
+from harness.kernel import guest_arch, registry
 from harness.kernel.obtain import KernelRequest
 from harness.probes import kselftest, promises
 from harness.records.base import Record
@@ -35,7 +35,8 @@ _Axis = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 class MatrixMachine(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of ``[machines]``: the options of `hgm run` that name a machine."""
 
-    hugepages: str = spec.DEFAULT_HUGEPAGES
+    arch: str = ""
+    hugepages: str | None = None
     memory: str = ""
     cpus: int = spec.DEFAULT_CPUS
     nodes: int = spec.DEFAULT_NODES
@@ -130,9 +131,10 @@ class PlannedCell(NamedTuple):
     step: str
 
     @property
-    def build(self) -> tuple[str, str, str]:
+    def build(self) -> tuple[str, ...]:
         """Return what says which kernel is built for it."""
-        return self.names.kernel, self.names.series, self.names.config
+        names, guest = self.names, self.request.subject.kernel.arch
+        return names.kernel, names.series, names.config, guest
 
 
 def load(path: Path) -> MatrixFile:
@@ -170,7 +172,7 @@ def cells(file: MatrixFile, path: Path) -> tuple[PlannedCell, ...]:
         raise SpecError(f"{path}: no cell is left", hint="see its `exclude`")
     for cell in every:
         _check(file, cell, path)
-    return tuple(_planned(file, cell, path) for cell in _sorted(every))
+    return _sorted(_planned(file, cell, path) for cell in every)
 
 
 def _planned(file: MatrixFile, cell: CellNames, path: Path) -> PlannedCell:
@@ -180,15 +182,16 @@ def _planned(file: MatrixFile, cell: CellNames, path: Path) -> PlannedCell:
         raise SpecError(f"{path}: {cell}: {error.message}", hint=error.hint) from None
 
 
-def _sorted(found: Iterable[CellNames]) -> list[CellNames]:
-    """Return cells with those of one kernel, then configuration, then series together."""
+def _sorted(found: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
+    """Return cells with those of one source, then configuration, series, architecture together."""
     ranks: dict[tuple[str, ...], int] = {}
 
-    def rank(cell: CellNames) -> list[int]:
-        words = (cell.kernel, cell.config, cell.series)
-        return [ranks.setdefault(words[:count], len(ranks)) for count in (1, 2, 3)]
+    def rank(cell: PlannedCell) -> list[int]:
+        kernel, series, config, guest = cell.build
+        words = (kernel, config, series, guest)
+        return [ranks.setdefault(words[: at + 1], len(ranks)) for at in range(len(words))]
 
-    return sorted(found, key=rank)
+    return tuple(sorted(found, key=rank))
 
 
 def _check(file: MatrixFile, cell: CellNames, path: Path) -> None:
@@ -208,12 +211,15 @@ def _request(file: MatrixFile, cell: CellNames) -> RunRequest:
     """Return the run of a cell, as `hgm run` would make it from the same words."""
     machine, chosen = file.machines[cell.machine], file.probes[cell.probes]
     base, *features = cell.config.split("+")
+    guest = guest_arch.choose(machine.arch, cell.kernel)
+    pages = guest.hugepages if machine.hugepages is None else machine.hugepages
     made = spec.machine(
-        spec.parse_hugepages(machine.hugepages),
+        spec.parse_hugepages(pages, guest.name),
         memory=parse_size(machine.memory, "memory") if machine.memory else None,
         cpus=machine.cpus,
         nodes=machine.nodes,
         spare=kselftest.spare_memory(chosen.kselftests),
+        arch_name=guest.name,
     )
     return RunRequest(
         subject=Subject(
@@ -221,6 +227,7 @@ def _request(file: MatrixFile, cell: CellNames) -> RunRequest:
                 source=cell.kernel,
                 series=cell.series,
                 features=tuple(features if base == "base" else (base, *features)),
+                arch=guest.name,
             ),
             machine=msgspec.structs.replace(made, hvo=machine.hvo, hugetlb_cma=machine.hugetlb_cma),
             accel=machine.accel,

@@ -246,26 +246,10 @@ def runs_option(function: Command) -> Command:
 
 
 def guest_arch(name: str, kernel: str = "") -> Arch:
-    """Return the architecture of `arch_option`.
+    """Return the architecture of `arch_option`, as `harness.kernel.guest_arch` says."""
+    from harness.kernel import guest_arch
 
-    Args:
-        name: the option's value.
-        kernel: that of ``--kernel``.
-
-    Raises:
-        SpecError: if there is no such architecture.
-    """
-    from harness.arch import arch, host_arch
-
-    if name:
-        return arch(name)
-    if kernel.startswith("image:"):
-        from harness.errors import SourceError
-        from harness.kernel import prebuilt, specs
-
-        with contextlib.suppress(SourceError):  # the kernel's stage reports it
-            return prebuilt.arch_of(specs.parse_source(kernel))
-    return host_arch()
+    return guest_arch.choose(name, kernel)
 
 
 def subject_of(accel: str, **options: Any) -> Subject:

@@ -369,7 +369,7 @@ class MatrixCell(Record, frozen=True, kw_only=True):
 
     Attributes:
         names: the words of the matrix's file that make it, joined by bars.
-        build: those of them that say which kernel is built.
+        build: the words that say which kernel is built.
         built: False where the kernel was not built.
         left: whether its turn did not come, for want of time.
         verdict: of the run, FAIL where the kernel was not built or did not boot; or ``NOT RUN``.
@@ -380,7 +380,7 @@ class MatrixCell(Record, frozen=True, kw_only=True):
     """
 
     names: str
-    build: tuple[str, str, str]
+    build: tuple[str, ...]
     built: bool = True
     left: bool = False
     verdict: str

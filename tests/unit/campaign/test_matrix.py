@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from harness import data, pipeline
+from harness.arch import arch
 from harness.campaign import matrix, matrix_file
 from harness.context import Context
 from harness.deadline import Deadline
@@ -20,6 +22,7 @@ from harness.progress import Silent
 from harness.records.base import to_json
 from harness.records.campaign import MatrixCell, MatrixResult
 from harness.records.history import Retention
+from harness.records.machine import pages_option
 from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
 from harness.report import rounds
@@ -46,7 +49,7 @@ def planned(text: str, tmp_path: Path) -> tuple[matrix_file.PlannedCell, ...]:
 
 
 def words(text: str, tmp_path: Path) -> list[str]:
-    return [" ".join(cell.build) for cell in planned(text, tmp_path)]
+    return [" ".join(cell.build[:3]) for cell in planned(text, tmp_path)]
 
 
 # ---- the file ----------------------------------------------------------------------------------
@@ -113,6 +116,43 @@ def test_a_cell_is_the_run_that_its_words_say(tmp_path: Path) -> None:
     assert request.expect.name == registry.expectation("hgm-6.12") != "report"
 
 
+ARCHES = """
+kernels = ["tree:/a"]
+series = ["none", "dir:/s"]
+[machines.usual]
+[machines.arm]
+arch = "arm64"
+[machines.nodes]
+arch = "x86_64"
+nodes = 2
+[machines.none]
+hugepages = ""
+[probes.p]
+"""
+
+
+def test_a_machine_without_an_architecture_has_that_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    subjects = {cell.names.machine: cell.request.subject for cell in planned(ARCHES, tmp_path)}
+    assert all(each.kernel.arch == each.machine.arch for each in subjects.values())
+    usual, arm, nodes, none = (subjects[name].machine for name in ("usual", "arm", "nodes", "none"))
+    assert usual == arm
+    assert pages_option(arm.hugepages) == arch("aarch64").hugepages
+    assert pages_option(nodes.hugepages) == arch("x86_64").hugepages
+    assert (arm.arch, nodes.arch, none.hugepages) == ("aarch64", "x86_64", ())
+
+
+def test_cells_of_one_architecture_share_their_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    cells = planned(ARCHES, tmp_path)
+    assert [cell.names.machine for cell in cells] == ["usual", "nodes", "none", "arm"] * 2
+    assert len({cell.build for cell in cells}) == 4
+
+
 def test_kselftests_get_the_memory_that_they_need(tmp_path: Path) -> None:
     usual, more = (
         planned(f'kernels = ["tree:/a"]\n[machines.m]\n[probes.p]\n{tests}\n', tmp_path)[0]
@@ -129,6 +169,7 @@ def test_kselftests_get_the_memory_that_they_need(tmp_path: Path) -> None:
         (SMALL + "what = 1\n", "what"),
         (SMALL.replace("[machines.m]", "[machines.m]\ncpu = 2"), "cpu"),
         (SMALL.replace("[machines.m]", '[machines.m]\naccel = "xen"'), "xen"),
+        (SMALL.replace("[machines.m]", '[machines.m]\narch = "vax"'), "architecture 'vax'"),
         (SMALL.replace("[machines.m]", "[machines.m]\nnodes = 9"), "9 NUMA nodes"),
         (SMALL.replace("[machines.m]", '[machines.m]\nhugepages = "3G:1"'), "| m | p: "),
         (SMALL.replace("[probes.p]", '[probes.p]\nkselftests = ["nn"]'), "no collection 'nn'"),
