@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import pytest
 
 if TYPE_CHECKING:
+    from harness.arch import Arch
     from harness.context import Context
     from harness.deadline import Deadline
     from harness.progress import Progress
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from harness.vm.ssh import Ssh
 
 _MARKERS = (
-    "hgm_kernel(source, series='none', features=()): the kernel that a test boots",
-    "hgm_machine(hugepages='1G:2,2M:64', memory=None, cpus=2, nodes=1): the machine it boots on",
+    "hgm_kernel(source, series='none', features=(), arch=''): the kernel that a test boots",
+    "hgm_machine(hugepages=..., memory=None, cpus=2, nodes=1): the machine it boots on",
     "hgm_probes(*globs): the probes that its guest holds in /probes; none by default",
     "hgm_disk: its guest has the disk with Python and the GNU tools mounted",
 )
@@ -105,29 +106,31 @@ def hgm_context(_hgm_progress: Progress) -> Context:
 @pytest.fixture
 def hgm_subject(request: pytest.FixtureRequest) -> Subject:
     """Return the kernel and machine that the test's markers ask for."""
+    from harness.kernel import guest_arch
     from harness.kernel.obtain import KernelRequest
     from harness.run.subject import Subject
 
     marker = request.node.get_closest_marker("hgm_kernel")
     named = dict(marker.kwargs) if marker else {}
     source = marker.args[0] if marker and marker.args else request.config.option.hgm_kernel
+    guest = guest_arch.choose(named.pop("arch", ""), source)
     return Subject(
-        kernel=KernelRequest(source=source, **named),
-        machine=_machine(request),
+        kernel=KernelRequest(source=source, arch=guest.name, **named),
+        machine=_machine(request, guest),
         accel=request.config.option.hgm_accel,
     )
 
 
-def _machine(request: pytest.FixtureRequest) -> MachineSpec:
+def _machine(request: pytest.FixtureRequest, guest: Arch) -> MachineSpec:
     from harness.sizes import parse_size
     from harness.vm import spec
 
     marker = request.node.get_closest_marker("hgm_machine")
     wanted = dict(marker.kwargs) if marker else {}
-    pages = spec.parse_hugepages(wanted.pop("hugepages", spec.DEFAULT_HUGEPAGES))
+    pages = spec.parse_hugepages(wanted.pop("hugepages", guest.hugepages), guest.name)
     memory = wanted.pop("memory", None)
     size = None if memory is None else parse_size(memory, "memory")
-    return spec.machine(pages, memory=size, **wanted)
+    return spec.machine(pages, memory=size, arch_name=guest.name, **wanted)
 
 
 @pytest.fixture
