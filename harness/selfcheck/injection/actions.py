@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import command
+from harness.arch import arches
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 
@@ -30,7 +31,7 @@ _CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 _COMPILE_SECONDS = 60.0
 
 #: How the kernel names QEMU: the first 15 characters of its program.
-QEMU = "qemu-system-x86"
+QEMU = frozenset(each.qemu[:15] for each in arches().values())
 
 _PIDFD_GETFD = 438  # asm-generic/unistd.h
 
@@ -74,7 +75,7 @@ def qemu(mark: str) -> int:
         Missed: if there is none.
     """
     for pid, name in marked(mark).items():
-        if name == QEMU:
+        if name in QEMU:
             return pid
     raise Missed("the run has no QEMU")
 
@@ -83,7 +84,7 @@ def restoring(mark: str) -> bool:
     """Return whether a run has a QEMU that restores a guest, not one that tells its version."""
     for pid, name in marked(mark).items():
         with contextlib.suppress(OSError):  # it has ended
-            if name == QEMU and b"\0-incoming\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if name in QEMU and b"\0-incoming\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return True
     return False
 

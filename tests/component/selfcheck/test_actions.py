@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.arch import Arch, arches
 from harness.errors import InfrastructureError
 from harness.selfcheck.injection import actions
 
@@ -46,6 +47,17 @@ def test_processes_are_found_by_their_mark(reader: Reader) -> None:
     assert actions.marked("component-tes") == {}
     with pytest.raises(actions.Missed, match="no QEMU"):
         actions.qemu("component-test")
+
+
+@pytest.mark.parametrize("guest", arches().values(), ids=list(arches()))
+def test_the_qemu_of_a_run_is_found(guest: Arch, tmp_path: Path) -> None:
+    program = tmp_path / guest.qemu
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "60"], env={actions.MARK: guest.name}) as process:
+        try:
+            assert actions.qemu(guest.name) == process.pid
+        finally:
+            process.kill()
 
 
 def test_a_socket_is_found_from_its_other_end_and_shut_down(reader: Reader) -> None:
