@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import command
+from harness.arch import Arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
@@ -83,12 +84,14 @@ class BareTree:
 
     Args:
         own: holds both.
+        guest: the kernel's architecture.
         context: cache, deadline, progress.
     """
 
-    def __init__(self, own: Workspace, context: Context) -> None:
+    def __init__(self, own: Workspace, guest: Arch, context: Context) -> None:
         self._worktree = Worktree(own.cache / "tree")
         self._bare = own.cache / "bare"
+        self._guest = guest
         self._context = context
 
     @property
@@ -110,7 +113,7 @@ class BareTree:
     def make(self, *more: str) -> Cost:
         """Make the kernel and more targets."""
         jobs = len(os.sched_getaffinity(0))
-        return cost([*self._argv(), f"-j{jobs}", "bzImage", *more], self._context)
+        return cost([*self._argv(), f"-j{jobs}", self._guest.image, *more], self._context)
 
     def build(self, kernel: Kernel, *more: str) -> Cost:
         """Make the same kernel as the harness, and more targets; return the cost of make."""
@@ -119,7 +122,8 @@ class BareTree:
         return self.make(*more)
 
     def _argv(self) -> tuple[str, ...]:
-        return ("make", "-C", str(self.source), f"O={self._bare}")
+        target = (f"ARCH={self._guest.kernel}", f"CROSS_COMPILE={self._guest.cross}")
+        return ("make", "-C", str(self.source), f"O={self._bare}", *target)
 
 
 def bare_boot(

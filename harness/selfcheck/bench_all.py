@@ -15,6 +15,7 @@ import msgspec
 
 import harness
 from harness import host
+from harness.arch import arch
 from harness.context import Context
 from harness.kernel import faults
 from harness.kernel.obtain import obtain
@@ -174,7 +175,7 @@ def _cold(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...]:
         guest = sum(stage.seconds for stage in spent.stages if stage.name == "guest")
     kernel = obtain(subject.kernel, context, build_log=Path(os.devnull))
     with own_cache(context.workspace) as own:
-        bare = BareTree(own, context).build(kernel)
+        bare = BareTree(own, arch(kernel.arch), context).build(kernel)
     return (
         Ratio(
             what="all probes, nothing built",

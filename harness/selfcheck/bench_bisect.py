@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.arch import arch
 from harness.context import Context
 from harness.errors import SpecError
 from harness.kernel.obtain import KernelRequest, obtain, resolve_request
@@ -96,7 +97,7 @@ def _ends_built(ends: Sequence[KernelRequest], own: Workspace, context: Context)
     context.progress.stage("bench", "both ends, built by hgm")
     kernels = [obtain(end, inner, build_log=Path("build.log")) for end in ends]
     context.progress.stage("bench", "both ends, built by make")
-    tree = BareTree(own, context)
+    tree = BareTree(own, arch(kernels[0].arch), context)
     for kernel in kernels:
         tree.build(kernel)
     return tree

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.arch import arch
 from harness.context import Context
 from harness.kernel.obtain import KernelRequest, obtain, resolve_request
 from harness.records.base import from_json
@@ -43,7 +44,7 @@ def build(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio,
 
     def bare_make() -> None:
         with own_cache(context.workspace) as own:
-            bare.append(BareTree(own, context).build(kernel, "headers_install"))
+            bare.append(BareTree(own, arch(kernel.arch), context).build(kernel, "headers_install"))
 
     sides = [("hgm kernel build", hgm_build), ("make", bare_make)]
     for number in range(rounds):
@@ -77,9 +78,11 @@ def edit(request: KernelRequest, rounds: int, context: Context) -> tuple[Ratio, 
     parts = resolve_request(request, context)
     with own_cache(context.workspace) as own:
         context.progress.stage("bench", "copying the source")
-        tree = BareTree(own, context)
+        tree = BareTree(own, arch(request.arch), context)
         tree.switch(parts.source.tree)
-        edited = KernelRequest(source=f"tree:{tree.source}", features=request.features)
+        edited = KernelRequest(
+            source=f"tree:{tree.source}", features=request.features, arch=request.arch
+        )
         run = ("run", *kernel_words(edited), *probe_words((_PROBE,)))
         run = (*run, "--runs-dir", str(own.cache / "runs"))
         context.progress.stage("bench", "a full build by each")
