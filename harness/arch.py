@@ -142,6 +142,8 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         kernel: the kernel's name of it, as ``ARCH=`` takes it.
         directory: its directory below the kernel's ``arch``.
         image: make's target for what QEMU boots, which lies below ``boot`` in that directory.
+        image_packed: whether the kernel is compressed in that file, after a header as x86's boot
+            protocol has it; else the file is the kernel.
         image_magic_at: where that file has `image_magic`, in bytes.
         image_magic: what tells such a file from others.
         debian: Debian's name of it.
@@ -167,6 +169,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kernel: str
     directory: str
     image: str
+    image_packed: bool
     image_magic_at: int
     image_magic: str
     debian: str

@@ -71,7 +71,7 @@ def release(data: bytes, name: str) -> str:
     Raises:
         SourceError: if it has none.
     """
-    if _is_packed(data, name):
+    if arch_of(data, name).image_packed:
         pointer = int.from_bytes(data[_VERSION_POINTER_AT : _VERSION_POINTER_AT + 2], "little")
         text = data[pointer + 0x200 : pointer + 0x400].split(b"\0")[0] if pointer else b""
         words = text.decode("ascii", errors="replace").split()
@@ -83,13 +83,9 @@ def release(data: bytes, name: str) -> str:
     return words[0]
 
 
-def _is_packed(data: bytes, name: str) -> bool:
-    return arch_of(data, name).image == "bzImage"
-
-
 def check_whole(data: bytes, name: str) -> None:
     """Raise SourceError if the file ends before its payload does; an Image does not say."""
-    if not _is_packed(data, name):
+    if not arch_of(data, name).image_packed:
         return
     if len(data) < 0x250 or _payload_end(data) > len(data):
         raise SourceError(
@@ -185,6 +181,6 @@ def config_beside(image: Path, version: str) -> str | None:
 
 def config_inside(data: bytes, workspace: Workspace, deadline: Deadline) -> str | None:
     """Return the configuration in a kernel image (CONFIG_IKCONFIG); None without one."""
-    packed = _is_packed(data, "the kernel")
+    packed = arch_of(data, "the kernel").image_packed
     plain = decompress(payload(data), workspace, deadline) if packed else data
     return ikconfig(plain) if plain else None

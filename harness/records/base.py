@@ -9,6 +9,9 @@ from typing import TypeVar
 
 import msgspec
 
+#: The architecture of guests in records that name none: then there was no other.
+FIRST_ARCH = "x86_64"
+
 # msgspec 0.22 crashes where two threads use a type for the first time at once.
 _decoding = threading.Lock()
 

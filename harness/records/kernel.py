@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from harness.records.base import Record
+from harness.records.base import FIRST_ARCH, Record
 
 #: How a patch applied; see `PatchIdentity`.
 How = Literal["exact", "3way", "offset", "fuzz"]
@@ -137,7 +137,7 @@ class Kernel(Record, frozen=True, kw_only=True):
     source: SourceIdentity
     series: SeriesIdentity
     configuration: ConfigIdentity
-    arch: str = "x86_64"
+    arch: str = FIRST_ARCH
     config: str = ""
     headers: str = ""
     vmlinux: str = ""

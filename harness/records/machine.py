@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from harness.records.base import Record
+from harness.records.base import FIRST_ARCH, Record
 
 
 class GuestImage(Record, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ class MachineSpec(Record, frozen=True, kw_only=True):
     memory: int
     cpus: int = 2
     nodes: int = 1
-    arch: str = "x86_64"
+    arch: str = FIRST_ARCH
     hvo: bool = False
     hugetlb_cma: bool = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from harness.records.base import Record
+from harness.records.base import FIRST_ARCH, Record
 from harness.records.machine import HugePages
 
 #: How a probe can end. An absent result is LOST, never PASS. KNOWN is a FAIL that known issues of
@@ -183,7 +183,7 @@ class CheckpointEvidence(Record, frozen=True, kw_only=True):
     number: int
     line: str
     cpu: int = -1
-    arch: str = "x86_64"
+    arch: str = FIRST_ARCH
     root: int = 0
     levels: int = 0
     cr3: int = 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from harness.records.base import FIRST_ARCH
 from harness.records.history import Cell
 from harness.records.machine import MachineSpec, pages_option
 from harness.records.run import RequestSummary, RunRecord
@@ -62,7 +63,7 @@ def _machine(machine: MachineSpec) -> str:
             f"{machine.memory / _GIB:g} GiB",
             *(["HVO"] if machine.hvo else []),
             *(["hugetlb_cma"] if machine.hugetlb_cma else []),
-            *([] if machine.arch == "x86_64" else [machine.arch]),
+            *([] if machine.arch == FIRST_ARCH else [machine.arch]),
         ]
     )
 
