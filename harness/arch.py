@@ -155,6 +155,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         cpu_kvm: CPU models under KVM, in the order they are tried.
         console: the kernel's name of the first serial port.
         early_console: the kernel parameter for output before the console driver.
+        nmi: whether QMP's ``inject-nmi`` reaches the kernel of that machine.
         append: further kernel parameters.
         base_pages: bytes of a base page where a symbol of the kernel's configuration is set.
         hugepage_sizes: as the kernel's command line takes them.
@@ -181,6 +182,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cpu_kvm: tuple[str, ...]
     console: str
     early_console: str
+    nmi: bool
     append: tuple[str, ...]
     base_pages: dict[str, int]
     hugepage_sizes: tuple[str, ...]

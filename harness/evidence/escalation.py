@@ -9,7 +9,8 @@ sysrq-w d l t  blocked tasks, locks, CPU backtraces, all tasks: a break on  inte
                the serial console and the key; the emergency shell where   of the serial port, or
                the kernel takes no break                                   user space
 nmi            ``inject-nmi``: the kernel panics with the backtraces of    its NMI handler
-               all CPUs; only where sysrq-l did not show every CPU
+               all CPUs; only where the machine has an NMI, and
+               sysrq-l did not show every CPU
 vmcore         ``dump-guest-memory``, through QMP                          nothing
 post-mortem    holders of locks, stacks, page tables, from the dump        debug information
 symbols        functions and lines from the vmlinux                        nothing
@@ -235,6 +236,8 @@ class Escalation:
         shown = {int(m[1] or m[2]) for m in _SHOWN_CPU.finditer(console.text(began))}
         if self._vcpus and {vcpu.number for vcpu in self._vcpus} <= shown:
             raise _NothingError("not needed: sysrq-l has shown every CPU")
+        if not arch(self.kernel.arch).nmi:
+            raise _NothingError("this machine has no NMI: see the post-mortem")
         start = console.size
         self._monitor().execute(
             "inject-nmi", deadline=Deadline.after(_QMP_SECONDS, "QEMU's inject-nmi")
