@@ -37,6 +37,8 @@ class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         levels_register: the register that tells how many levels there are.
         levels_mask: the bits of it that do.
         levels: the number of levels, by the value of these bits.
+        names: of the levels as Linux has them, by the number of levels and then by how many bits
+            an entry's memory has: 12 for 4 KiB. The least says what a base page is.
         frame_bits: first and last bit of the physical address in an entry.
         valid: the bit that the CPU looks at first.
         present: bits of which an entry has one or more if ``pte_present()`` is true of it.
@@ -52,6 +54,7 @@ class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         no_execute: a leaf from which user mode can execute nothing.
         uffd_wp: the bit with userfaultfd's mark in a present entry.
         contiguous: the bit of one of several entries that the CPU may cache as one; -1 for none.
+        contiguous_entries: how many such entries are one, by the bits of a base page.
         swap_uffd_wp: the bit with userfaultfd's mark in a swap entry.
         swap_type: first bit of the type in a swap entry, of 5 bits.
         swap_offset: first bit of the offset in a swap entry, of 50 bits.
@@ -62,6 +65,7 @@ class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     levels_register: str
     levels_mask: int
     levels: dict[str, int]
+    names: dict[int, dict[int, str]]
     frame_bits: tuple[int, int]
     valid: int
     present: tuple[int, ...]
@@ -76,6 +80,7 @@ class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     no_execute: Bits
     uffd_wp: int
     contiguous: int
+    contiguous_entries: dict[int, int]
     swap_uffd_wp: int
     swap_type: int
     swap_offset: int
@@ -84,6 +89,15 @@ class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def root_mask(self) -> int:
         """Return the bits of `root` that are the address."""
         return _mask(self.root_bits)
+
+    @property
+    def levels_by_value(self) -> dict[int, int]:
+        """Return `levels` with numbers as keys, which TOML does not have."""
+        return {int(value, 0): count for value, count in self.levels.items()}
+
+    def base_page(self, levels: int) -> int:
+        """Return the bytes of a base page where there are so many levels."""
+        return 1 << min(self.names[levels])
 
     @property
     def frame_mask(self) -> int:

@@ -14,7 +14,6 @@ from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, RecordError
 from harness.evidence.vmcore import NAME
-from harness.judge.pagetable import base_page
 from harness.records.run import RunRecord
 from harness.store import rundir
 from harness.vm import registers
@@ -121,8 +120,8 @@ def _levels(vmlinux_path: Path, release: str, guest: Arch) -> int:
         text = cached.read_text(errors="replace")
     else:
         text = config_beside(vmlinux_path, release) or ""
-    page = guest.base_page(text)
-    return max(each for each in guest.drgn.numbers_by_levels if base_page(each) == page)
+    page, tables = guest.base_page(text), guest.page_tables
+    return max(each for each in tables.names if tables.base_page(each) == page)
 
 
 def _why_not(run_dir: Path, name: str) -> Iterator[str]:

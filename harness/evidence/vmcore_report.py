@@ -27,7 +27,7 @@ from drgn.helpers.linux.mm import for_each_vma, virt_to_phys
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
-from harness.arch import Drgn, arch
+from harness.arch import Arch, Drgn, arch
 from harness.evidence import lock_owners, symbolize
 from harness.judge import pagetable
 from harness.judge.source_path import below_tree
@@ -52,9 +52,10 @@ _UNREADABLE = (Exception,)
 def main(argv: list[str]) -> int:
     """Print the report; return 0, or 3 where the dump cannot be opened."""
     vmcore, vmlinux, release, guest, levels = argv
-    needs, saved = arch(guest).drgn, Path(vmcore).with_name("registers.txt")
+    wanted = arch(guest)
+    needs, saved = wanted.drgn, Path(vmcore).with_name("registers.txt")
     try:
-        info = vmcoreinfo(symbolize.load(vmlinux), release, needs, int(levels))
+        info = vmcoreinfo(symbolize.load(vmlinux), release, wanted, int(levels))
         prog = opened(vmcore, needs, info)
         prog.load_debug_info([vmlinux])
     except Exception as error:  # noqa: BLE001 - drgn raises it plain for what libkdumpfile says
@@ -110,19 +111,20 @@ def saved_registers(prog: Any, needs: Drgn, text: str, cpu: int) -> Any:
     return drgn.Object.from_bytes_(prog, kind, values.ljust(kind.size, b"\0"))
 
 
-def vmcoreinfo(symbols: drgn.Program, release: str, needs: Drgn, levels: int) -> str:
+def vmcoreinfo(symbols: drgn.Program, release: str, guest: Arch, levels: int) -> str:
     """Return the vmcoreinfo of a kernel that is not relocated; the dump need not hold one.
 
     Args:
         symbols: has the vmlinux.
         release: ``uname -r``.
-        needs: what depends on the architecture.
+        guest: its architecture.
         levels: of its page tables.
     """
+    needs = guest.drgn
     offset = symbols.symbol("_text").address - needs.loaded_at
     lines = [
         f"OSRELEASE={release}",
-        f"PAGESIZE={pagetable.base_page(levels)}",
+        f"PAGESIZE={guest.page_tables.base_page(levels)}",
         f"SYMBOL(swapper_pg_dir)={symbols.symbol(needs.top_table).address:x}",
         f"SYMBOL(mem_section)={symbols.symbol('mem_section').address:x}",
         *(f"NUMBER({name})={value}" for name, value in needs.numbers_by_levels[levels].items()),
@@ -199,7 +201,7 @@ def _mapping(prog: Any, vma: Any, top: pagetable.Top, letters: bytes) -> Iterato
     if not walk.runs:
         yield "    nothing is mapped"
     for run in walk.runs[:MAX_RUNS]:
-        yield f"    {run.address:#x} {pagetable.LEVELS[run.shift]} x{run.entries} {run.raw:#018x}"
+        yield f"    {run.address:#x} {run.level} x{run.entries} {run.raw:#018x}"
     if len(walk.runs) > MAX_RUNS:
         yield f"    ... and {len(walk.runs) - MAX_RUNS} more runs of entries"
 

@@ -22,6 +22,7 @@ import sys
 from array import array
 from collections.abc import Iterator, Sequence
 
+from harness.arch import arch
 from harness.judge import pagetable
 from harness.judge.pagetable import PAGE, ReadPage, Run
 from harness.records.base import Record
@@ -32,8 +33,6 @@ PREFIX = "checkpoint "
 
 #: Longest range that is walked, so that a guest cannot make the host read and keep more.
 MAX_LENGTH = 4 << 30
-
-_CR4_LA57 = 1 << 12
 
 # Documentation/admin-guide/mm/pagemap.rst
 _PM_PRESENT = 1 << 63
@@ -126,8 +125,9 @@ def top(evidence: CheckpointEvidence) -> pagetable.Top:
     decoder = pagetable.decoder(evidence.arch)
     if evidence.levels:
         return pagetable.Top(decoder, evidence.root, evidence.levels)
-    levels = 5 if evidence.cr4 & _CR4_LA57 else 4
-    return pagetable.Top(decoder, evidence.cr3 & -PAGE & decoder.frame_mask, levels)
+    tables = arch(evidence.arch).page_tables
+    levels = tables.levels_by_value[evidence.cr4 & tables.levels_mask]
+    return pagetable.Top(decoder, evidence.cr3 & tables.root_mask, levels)
 
 
 def beacon_is_lit(read: ReadPage, tables: pagetable.Top, asked: Checkpoint) -> int | None:
@@ -281,7 +281,7 @@ def _against_smaps(
 ) -> Iterator[str]:
     """Compare the bytes mapped by entries of each size, where smaps has the field."""
     sizes = {name: 1 << shift for shift, name in tables.names.items()}
-    expected = dict.fromkeys(pagetable.LEVELS.values(), 0)
+    expected = dict.fromkeys(pagetable.LEAF_LEVELS, 0)
     expected |= {each.level: each.present * sizes[each.level] for each in levels}
     # smaps counts pages under migration and poisoned ones; it does not count markers.
     away = sum(each.swap * sizes[each.level] for each in levels)

@@ -5,9 +5,9 @@ The caller hands in a function that reads a page of guest-physical memory, of a 
 a file, so that a walk can be judged again. Our own, because drgn's helpers translate
 addresses only: they return neither flags nor entries that are not present.
 
-What an entry's bits mean is in ``harness/arches.toml``, with its sources. What all architectures
-share is here: tables that fill a base page with entries of 8 bytes, the names of the levels, and
-Linux's PTE markers (``include/linux/swapops.h`` of 6.12).
+What an entry's bits mean, and which levels there are, is in ``harness/arches.toml``, with its
+sources. What all architectures share is here: tables that fill a base page with entries of 8 bytes,
+and Linux's PTE markers (``include/linux/swapops.h`` of 6.12).
 """
 
 from __future__ import annotations
@@ -26,22 +26,12 @@ ReadPage = Callable[[int], bytes]
 
 PAGE = 4096
 
-#: Names of the levels that can hold leaf entries, by their shift; of base pages of 4 and 64 KiB.
-LEVELS: dict[int, str] = {30: "pud", 29: "pmd", 21: "pmd", 16: "pte", 12: "pte"}
-
-# Names of the levels by their shift, by how many there are; three are of base pages of 64 KiB.
-_NAMES = {
-    3: {42: "pgd", 29: "pmd", 16: "pte"},
-    4: {39: "pgd", 30: "pud", 21: "pmd", 12: "pte"},
-    5: {48: "pgd", 39: "p4d", 30: "pud", 21: "pmd", 12: "pte"},
-}
+#: Linux's names of the levels that can hold leaf entries, the largest first.
+LEAF_LEVELS = ("pud", "pmd", "pte")
 
 #: Linux's type of PTE markers in a swap entry; the last of the 32 in every configuration.
 _MARKER_TYPE = 31
 _MARKER_UFFD_WP = 1 << 0
-
-# Entries of a set that the CPU may cache as one, by the shift of a base page.
-_CONTIGUOUS = {12: 16, 16: 32}
 
 _ENTRY_BYTES = 8
 
@@ -71,9 +61,19 @@ class Decoder:
 
     Args:
         tables: the facts.
+
+    Attributes:
+        names: of the levels, as `PageTables.names`.
+        leaves: those of the levels that can hold leaf entries, by their shift, the largest first.
     """
 
     def __init__(self, tables: PageTables) -> None:
+        self.names = tables.names
+        shifts = {shift: name for names in tables.names.values() for shift, name in names.items()}
+        self.leaves = {
+            at: shifts[at] for at in sorted(shifts, reverse=True) if shifts[at] in LEAF_LEVELS
+        }
+        self.contiguous_entries = tables.contiguous_entries
         self.frame_mask = tables.frame_mask
         self.is_table = _Test.of(tables.table)
         self.is_leaf = _Test.of(tables.leaf)
@@ -133,18 +133,13 @@ def decoder(name: str) -> Decoder:
     return Decoder(arch(name).page_tables)
 
 
-def base_page(levels: int) -> int:
-    """Return the bytes of a base page where page tables have so many levels."""
-    return 1 << min(_NAMES[levels])
-
-
 class Top(NamedTuple):
     """Where the page tables of a process begin.
 
     Attributes:
         decoder: what their entries mean.
         root: physical address of the top table; it need not begin a page.
-        levels: 4 or 5, of tables of 4 KiB; 3 of tables of 64 KiB.
+        levels: how many, one of the `Decoder`'s.
     """
 
     decoder: Decoder
@@ -154,12 +149,12 @@ class Top(NamedTuple):
     @property
     def names(self) -> dict[int, str]:
         """Return the names of the levels by their shift, the top first."""
-        return _NAMES[self.levels]
+        return self.decoder.names[self.levels]
 
     @property
     def page(self) -> int:
         """Return the bytes of a base page."""
-        return base_page(self.levels)
+        return 1 << min(self.names)
 
 
 class Run(NamedTuple):
@@ -167,7 +162,7 @@ class Run(NamedTuple):
 
     Attributes:
         address: virtual address that the first entry maps.
-        shift: one of `LEVELS`.
+        shift: of the bytes that an entry maps; one of `Decoder.leaves`.
         entries: how many.
         raw: the first entry as it is in the table; never 0. Each further one is larger by `step`.
         decoder: what its bits mean.
@@ -183,6 +178,11 @@ class Run(NamedTuple):
     def size(self) -> int:
         """Return the bytes that one entry maps."""
         return 1 << self.shift
+
+    @property
+    def level(self) -> str:
+        """Return the name of the level, one of `LEAF_LEVELS`."""
+        return self.decoder.leaves[self.shift]
 
     @property
     def end(self) -> int:
@@ -302,7 +302,7 @@ class _Walker:
     def _entry(self, entry: int, shift: int, address: int, start: int, end: int) -> None:
         decoder = self._decoder
         present = decoder.is_present(entry)
-        if shift in LEVELS and (decoder.is_leaf(entry) or not present):
+        if shift in decoder.leaves and (decoder.is_leaf(entry) or not present):
             self._add(Run(address, shift, 1, entry, decoder))
         elif decoder.is_table(entry):
             if not decoder.grants(entry):
@@ -335,7 +335,7 @@ class _Walker:
         ends = {(run.end, run.frame + run.end - run.address) for run in runs}
         starts = {(run.address, run.frame) for run in runs}
         for run in runs:
-            span = run.size * _CONTIGUOUS[self._base]
+            span = run.size * self._decoder.contiguous_entries[self._base]
             last = run.end, run.frame + run.end - run.address
             before = run.address % span and run.address & -span >= start
             after = run.end % span and (run.end | span - 1) < end
@@ -387,7 +387,7 @@ def count(runs: Sequence[Run]) -> tuple[LevelCount, ...]:
         of_level.setdefault(shift, []).append(Run(0, shift, entries, raw, decoder))
     return tuple(
         _count_level(name, decoder, of_level[shift])
-        for shift, name in LEVELS.items()
+        for shift, name in decoder.leaves.items()
         if shift in of_level
     )
 

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as Xml
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
-from harness.judge.pagetable import LEVELS, PAGE, Run
+from harness.judge.pagetable import PAGE, Run
 from harness.records.probe import CheckpointResult
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def picture(probe: str, result: CheckpointResult, runs: Sequence[Run]) -> Pictur
 def cells(runs: Sequence[Run], start: int, length: int, cell_size: int) -> tuple[MapCell, ...]:
     """Return a cell for each ``cell_size`` bytes of a range."""
     count = -(-length // cell_size)
-    smallest = [0] * count
+    smallest: list[Run | None] = [None] * count
     mapped = [0] * count
     protected = [False] * count
     for run in runs:
@@ -108,17 +108,18 @@ def cells(runs: Sequence[Run], start: int, length: int, cell_size: int) -> tuple
             stop = min(end, start + (index + 1) * cell_size)
             if run.present:
                 mapped[index] += stop - at
-                smallest[index] = min(smallest[index] or run.shift, run.shift)
+                known = smallest[index]
+                smallest[index] = run if known is None or run.shift < known.shift else known
             protected[index] |= run.uffd_wp
             at = stop
     return tuple(
-        MapCell(_level(shift), bytes_ / cell_size, mark)
-        for shift, bytes_, mark in zip(smallest, mapped, protected, strict=True)
+        MapCell(_level(run), bytes_ / cell_size, mark)
+        for run, bytes_, mark in zip(smallest, mapped, protected, strict=True)
     )
 
 
-def _level(shift: int) -> Level:
-    return LEVELS.get(shift, "")  # type: ignore[return-value]
+def _level(run: Run | None) -> Level:
+    return run.level if run else ""  # type: ignore[return-value]
 
 
 # ---- in a terminal -----------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def parse(text: str, guest: Arch) -> Registers | None:
         return None
     link = re.search(shown.link, text)
     root, level = (_value(name, text) for name in (tables.root, tables.levels_register))
-    levels = {int(value, 0): count for value, count in tables.levels.items()}
+    levels = tables.levels_by_value
     return Registers(
         pc=int(pc[1], 16),
         user=bool(re.search(shown.user, text)),

@@ -159,8 +159,8 @@ def test_vmcoreinfo_has_the_addresses_of_the_vmlinux(tmp_path: Path) -> None:
     vmlinux = build(tmp_path)
     (pgt,), (section,) = of(vmlinux, "init_top_pgt"), of(vmlinux, "mem_section")
     (text,) = of(vmlinux, "_text")
-    needs = arch("x86_64").drgn
-    info = vmcore_report.vmcoreinfo(symbolize.load(str(vmlinux)), "6.12.1", needs, levels=5)
+    guest = arch("x86_64")
+    info = vmcore_report.vmcoreinfo(symbolize.load(str(vmlinux)), "6.12.1", guest, levels=5)
     assert info.splitlines() == [
         "OSRELEASE=6.12.1",
         "PAGESIZE=4096",

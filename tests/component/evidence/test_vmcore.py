@@ -38,7 +38,7 @@ def test_a_dump_of_arm64_has_blocks_of_64k_and_is_read_in_pages_of_4k(tmp_path: 
     with qemu.started(machine, tcg, qemu.BootFiles(str(kernel)), tmp_path, deadline) as paused:
         vmcore.take(paused, tmp_path / vmcore.NAME, 2**26, deadline)
     symbols = SimpleNamespace(symbol=lambda name: SimpleNamespace(address=TEXT))
-    info = vmcore_report.vmcoreinfo(cast(drgn.Program, symbols), "6.12.1", ARM64.drgn, levels=5)
+    info = vmcore_report.vmcoreinfo(cast(drgn.Program, symbols), "6.12.1", ARM64, levels=5)
     prog = vmcore_report.opened(str(tmp_path / vmcore.NAME), ARM64.drgn, info)
     assert prog["PAGE_SIZE"].value_() == PAGE
     assert prog.read(ARM64.drgn.loaded_at, PAGE * PAGES, physical=True) == image()
