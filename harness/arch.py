@@ -111,7 +111,7 @@ def _mask(bits: tuple[int, int]) -> int:
 
 
 class ShownRegisters(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """How QEMU shows the registers of a vCPU.
+    """How QEMU shows the registers of a vCPU, and how the kernel prints those of a CPU.
 
     Attributes:
         pc: regular expression of the program counter in ``info registers``, with a group.
@@ -119,6 +119,8 @@ class ShownRegisters(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         user: what is there if the vCPU is in user mode, as a regular expression.
         halted: what is there if it waits for an interrupt, as a regular expression.
         by_gdb: registers that only QEMU's gdb server shows.
+        printed_pc: what the kernel prints before the program counter of a CPU that was in it.
+        printed_argument: what it prints before the first argument of the function there.
     """
 
     pc: str
@@ -126,6 +128,8 @@ class ShownRegisters(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     user: str
     halted: str
     by_gdb: tuple[str, ...]
+    printed_pc: str
+    printed_argument: str
 
 
 class Drgn(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -175,7 +179,9 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         hugepage_sizes: as the kernel's command line takes them.
         hugepages: what a guest reserves unless it is told, as ``--hugepages`` takes it.
         memory_overhead: bytes of memory that each node needs beyond its huge pages.
-        registers: how QEMU shows them.
+        vmemmap: where struct page may lie in the address space of a kernel that is not relocated:
+            pairs of the first address, and the first one after them.
+        registers: how they are shown.
         drgn: what it must be told.
         page_tables: of user space.
         name: the name of its table in ``arches.toml``: what ``uname -m`` prints.
@@ -202,6 +208,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hugepage_sizes: tuple[str, ...]
     hugepages: str
     memory_overhead: int
+    vmemmap: tuple[tuple[int, int], ...]
     registers: ShownRegisters
     drgn: Drgn
     page_tables: PageTables

@@ -270,14 +270,14 @@ def _awaited(
     if what == kernel_functions.SPINLOCK and _is_page_table_lock(stack, symbols):
         what = "a page-table lock"
     if blamed is not None and wait.verb == "spins" and stack.argument and blamed.wait == wait:
-        # Both CPUs have the address of their lock in RDI.
+        # Both CPUs have the address of their lock in the register of the first argument.
         which = "the same" if stack.argument == blamed.argument else "another"
         return f"{which} {what.partition(' ')[2]}" if blamed.argument else what
     return what
 
 
 def _is_page_table_lock(stack: Stack, symbols: _Symbols) -> bool:
-    if kernel_functions.is_page_table_lock(stack.argument):
+    if stack.argument and kernel_functions.is_page_table_lock(stack.argument, stack.arch):
         return True
     index = stack.cause or 0
     inlined = [stacks.function(each) for each in symbols.get(stack.frames[index], ())]

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
+from harness.arch import arch
+
 
 class Bystander(NamedTuple):
     """Functions that are on a stack when a kernel hangs without being what hangs.
@@ -246,11 +248,6 @@ PAGE_TABLE_LOCKERS = re.compile(
     r"|_*p[mu]d_lock(?:ptr)?\b|_*huge_pte_lock(?:ptr)?\b|_*pte_lockptr\b|_*do_huge_p[mu]d_wp_page"
 )
 
-#: Where struct page lies in the address space of an x86-64 kernel that is not relocated, with four
-#: and with five levels of page tables (Documentation/arch/x86/x86_64/mm.rst). The only spinlock in
-#: a struct page is that of the page table in this page.
-VMEMMAP = ((0xFFFFEA0000000000, 0xFFFFEB0000000000), (0xFFD4000000000000, 0xFFD6000000000000))
-
 
 @cache
 def bystander(name: str) -> Bystander | None:
@@ -279,6 +276,9 @@ def wait(functions: Sequence[str]) -> Wait | None:
     return None
 
 
-def is_page_table_lock(address: int) -> bool:
-    """Return whether a spinlock at this address is that of a page table."""
-    return any(begin <= address < end for begin, end in VMEMMAP)
+def is_page_table_lock(address: int, arch_name: str) -> bool:
+    """Return whether a spinlock at this address is that of a page table.
+
+    The only spinlock in a struct page is that of the page table in this page.
+    """
+    return any(begin <= address < end for begin, end in arch(arch_name).vmemmap)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from harness.arch import arches
+
 # Colours and cursor moves (ECMA-48 CSI and OSC sequences) and lone two-byte escapes.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_=>])")
 
@@ -18,8 +20,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ufffe\uffff]")
 # What printk puts first: `<4>`, `[   12.345678]`, and with CONFIG_PRINTK_CALLER `[  T123]`.
 _STAMP = re.compile(r"(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?: ?\[ *[TC][0-9]{1,9}\])? ?")
 
-#: What a register dump puts before the address where a kernel was: x86-64, arm64.
-PROGRAM_COUNTER = ("RIP: 0010:", "pc : ")
+#: What a register dump puts before the address where a kernel was.
+PROGRAM_COUNTER = tuple(each.registers.printed_pc for each in arches().values())
 
 #: A code address as printk prints it (``%pS``), ``func+0x12/0x40``: name, offset, size.
 SYMBOL = re.compile(r"([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from harness.arch import arches
 from harness.judge import kernel_functions
 from harness.judge.lines import message, split
 
@@ -26,7 +27,8 @@ _PC = re.compile(
 # Where the function at `pc` returns to, if it has called none itself: if it has no stack frame,
 # the trace of arm64 lacks that.
 _LINK = re.compile(r"lr : (?P<at>[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+)")
-_ARGUMENT = re.compile(r"(?:.*\bRDI: |.*\bx0 : )([0-9a-f]{16})\b")
+_ARGUMENTS = "|".join(f"(?P<{n}>{each.registers.printed_argument})" for n, each in arches().items())
+_ARGUMENT = re.compile(rf".*\b(?:{_ARGUMENTS})(?P<value>[0-9a-f]{{16}})\b")
 _FRAME = re.compile(r" *([A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[\w+\])?(?: \([A-Z]+\))?\Z")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*")
 
@@ -57,7 +59,8 @@ class Stack:
         kernel: whether the CPU was seen in the kernel, by its program counter.
         user: whether the CPU was in user mode.
         interrupt: whether it was in the kernel for an interrupt of user mode only.
-        argument: RDI or x0 of a CPU at the innermost function; 0 where it was not printed.
+        argument: the first of the innermost function of a CPU; 0 where it was not printed.
+        arch: the architecture whose register that was in; empty likewise.
         linked: whether the second frame is the link register's, which no trace has.
     """
 
@@ -71,6 +74,7 @@ class Stack:
     user: bool = False
     interrupt: bool = False
     argument: int = 0
+    arch: str = ""
     linked: bool = False
 
     @property
@@ -169,7 +173,8 @@ def _extend(stack: Stack, text: str) -> None:
         elif stack.cpu is not None and _INTERRUPTED_USER.match(frame[1]):
             _below_is_user_mode(stack)
     elif 1 <= len(stack.frames) <= 2 and not stack.argument and (found := _ARGUMENT.match(text)):
-        stack.argument = int(found[1], 16)
+        stack.argument = int(found["value"], 16)
+        stack.arch = next(name for name in arches() if found[name])
 
 
 def _below_is_user_mode(stack: Stack) -> None:

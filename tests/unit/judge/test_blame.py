@@ -172,6 +172,7 @@ def test_the_caller_of_a_function_of_arm64_without_a_stack_frame(link: str, call
 """
     hang = blame.of_hang("crash", text, (), Capture(why="hang"))
     assert hang.where == f"{caller}, waiting in queued_spin_lock_slowpath, on CPU 0"
+    assert "spins for a page-table lock" in hang.chain
 
 
 @pytest.mark.parametrize(

@@ -67,14 +67,23 @@ def test_explaining(functions: list[str], explains: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "expected"),
+    ("arch", "address", "expected"),
     [
-        (0xFFD4000004267DE8, True),  # five levels of page tables
-        (0xFFFFEA0004268128, True),  # four
-        (0xFF110001098C4090, False),  # the direct mapping: an allocated lock
-        (0xFFFFFFFF825CAF40, False),  # a variable of the kernel
-        (0, False),
+        ("x86_64", 0xFFD4000004267DE8, True),  # five levels of page tables
+        ("x86_64", 0xFFFFEA0004268128, True),  # four
+        ("x86_64", 0xFF110001098C4090, False),  # the direct mapping: an allocated lock
+        ("x86_64", 0xFFFFFFFF825CAF40, False),  # a variable of the kernel
+        ("x86_64", 0xFFFFC90000013D28, False),  # a stack
+        ("x86_64", 0, False),
+        ("aarch64", 0xFFFFC1FFC09A1DA8, True),  # addresses of 52 bits
+        ("aarch64", 0xFFFFFDFFC09A1DA8, True),  # of 48
+        ("aarch64", 0xFFF00000C3A14090, False),
+        ("aarch64", 0xFFFF0000C3A14090, False),
+        ("aarch64", 0xFFFF8000825CAF40, False),  # a variable of the kernel
+        ("aarch64", 0xFFFF800080013D28, False),  # a stack
     ],
 )
-def test_a_spinlock_in_a_struct_page_is_that_of_a_page_table(address: int, expected: bool) -> None:
-    assert kernel_functions.is_page_table_lock(address) == expected
+def test_a_spinlock_in_a_struct_page_is_that_of_a_page_table(
+    arch: str, address: int, expected: bool
+) -> None:
+    assert kernel_functions.is_page_table_lock(address, arch) == expected
