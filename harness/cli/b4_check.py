@@ -103,7 +103,7 @@ def _request(
 ) -> RunRequest:
     import msgspec
 
-    from harness.cli.options import guest_arch, machine_of
+    from harness.cli.options import machine_of
     from harness.kernel import checked_mail
     from harness.run.request import RunRequest
     from harness.run.subject import Subject
@@ -119,8 +119,7 @@ def _request(
         mail_from=mail_from,
         tracking=checked_mail.read_tracking(os.environ.get("B4_TRACKING_FILE", "")),
     )
-    features, guest = options["features"], guest_arch("")
-    found = msgspec.structs.replace(found, features=features, arch=guest.name)
+    found = msgspec.structs.replace(found, features=options["features"])
     return RunRequest(
         subject=Subject(kernel=found, machine=machine_of(**options), accel=options["accel"]),
         probes=() if options["full"] else options["probes"] or _QUICK,

@@ -27,7 +27,7 @@ from harness.image import bytecode, cpio, packages, programs, recipe, tree
 from harness.image.programs import Programs
 from harness.image.recipe import Recipe
 from harness.image.tree import Entry, Tree
-from harness.records.base import Record, to_json
+from harness.records.base import FIRST_ARCH, Record, to_json
 from harness.records.machine import GuestImage
 from harness.workspace import Workspace, atomic_write, digest, file_digest
 
@@ -66,7 +66,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     recipes: str
     packages: tuple[Package, ...]
     sha256: dict[str, str]
-    arch: str = "x86_64"
+    arch: str = FIRST_ARCH
 
 
 @dataclass(frozen=True)

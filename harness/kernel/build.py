@@ -84,7 +84,7 @@ def _make(
     version, deadline, final = inputs.patched.version, context.deadline, inputs.final
     output = worktree.build(inputs.build_key, final.text, deadline)
     cached = context.workspace.cache
-    make = Make(worktree.source, output, deadline, log, cached, final.variables, inputs.arch)
+    make = Make(worktree.source, output, deadline, log, cached, inputs.arch, final.variables)
     with interrupted.guarded(output):
         _write_config(output / ".config", final.text)
         context.progress.stage("build", version)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.arch import host_arch
 from harness.context import Context
 from harness.errors import SeriesError, SourceError
 from harness.kernel.git import Store
@@ -61,7 +62,7 @@ def kernel_of(
     mail_from: str = "",
     tracking: Tracking | None = None,
 ) -> KernelRequest:
-    """Return the kernel with the patch of a mail and those of its series before it.
+    """Return the kernel with the patch of a mail and those of its series before it, for this host.
 
     Args:
         data: the mail.
@@ -76,7 +77,7 @@ def kernel_of(
         SourceError: if there is no repository.
         SeriesError: if the mail is neither a patch nor a cover letter.
     """
-    tracking = tracking or Tracking()
+    tracking, arch = tracking or Tracking(), host_arch().name
     mail = read_headers(data)
     number = mail.subject.number
     if number != 0 and not _DIFF.search(data):
@@ -84,13 +85,13 @@ def kernel_of(
     whole = whole or number == 0
     repository = UserRepository.open(repo, f"b4-check: {repo}", SourceError, context)
     if not whole and not source and (commit := _commit_of(mail, data, repository, context)):
-        return KernelRequest(source=f"git:{repo}@{commit}")
+        return KernelRequest(source=f"git:{repo}@{commit}", arch=arch)
     base = source or f"git:{repo}@{_base(data, repository, tracking)}"
     single = mail.subject.total in (None, 1) and number != 0
     blob = tracking.object_id("thread-blob")
     if single or not mail.message_id:
         box = _kept(data, context)
-        return KernelRequest(source=base, series=f"mbox:{box}")
+        return KernelRequest(source=base, series=f"mbox:{box}", arch=arch)
     if blob and not mail_from:
         with context.workspace.unfinished("thread") as room:
             repository.save(blob, room / "mbox")
@@ -98,7 +99,7 @@ def kernel_of(
     series = f"lore:{mail.message_id}"
     parse_series(series, mail_from)
     first = None if whole else number
-    return KernelRequest(source=base, series=series, mail_from=mail_from, first=first)
+    return KernelRequest(source=base, series=series, mail_from=mail_from, first=first, arch=arch)
 
 
 def _kept(data: bytes, context: Context) -> Path:

@@ -203,7 +203,7 @@ def _scratch(depends: Iterable[str], arch: Arch, context: Context, log: Path) ->
         source.mkdir()
         output.mkdir()
         _check_out(depends, source, context)
-        yield Make(source, output, context.deadline, log, context.workspace.cache, arch=arch)
+        yield Make(source, output, context.deadline, log, context.workspace.cache, arch)
 
 
 def _check_out(entries: Iterable[str], target: Path, context: Context) -> None:

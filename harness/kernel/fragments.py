@@ -97,7 +97,7 @@ class Fragment(Record, frozen=True, kw_only=True):
     path: str
     text: str
     need: Need = "always"
-    arch: str = "x86_64"
+    arch: str
 
 
 def load(features: Sequence[str], guest: Arch, directory: Path = DIRECTORY) -> tuple[Fragment, ...]:

@@ -7,11 +7,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import command
-from harness.arch import Arch, arch
+from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import CommandFailed, HarnessError, KernelCompileError
 from harness.progress import Progress
@@ -65,8 +65,8 @@ class Make:
         deadline: when the whole build must be done.
         log: takes make's output.
         cache: root of the cache, where the compiler cache is.
-        variables: more variables, ``NAME=VALUE`` each.
         arch: the kernel's architecture.
+        variables: more variables, ``NAME=VALUE`` each.
     """
 
     source: Path
@@ -74,8 +74,8 @@ class Make:
     deadline: Deadline
     log: Path
     cache: Path
+    arch: Arch
     variables: tuple[str, ...] = ()
-    arch: Arch = field(default_factory=lambda: arch("x86_64"))
 
     def argv(self, arguments: Iterable[str]) -> list[str]:
         """Return make's argv: all cores, no variables of the caller's, ccache if installed."""

@@ -62,7 +62,7 @@ class KernelRequest(Record, frozen=True, kw_only=True):
     first: int | None = None
     extra: tuple[str, ...] = ()
     refresh: bool = False
-    arch: str = "x86_64"
+    arch: str
 
 
 class ResolvedRequest(Record, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ class Proof(Record, frozen=True, kw_only=True):
 
 
 def choose(
-    wanted: str, kernels: Iterable[Path], context: Context, *, arch_name: str = "x86_64"
+    wanted: str, kernels: Iterable[Path], context: Context, *, arch_name: str
 ) -> AccelChoice:
     """Return the accelerator to use, proving KVM first where that is not known yet.
 
@@ -86,9 +86,7 @@ def choose(
     return AccelChoice(name="tcg", reason=proof.reason, cpu=guest.cpu_tcg)
 
 
-def refuse_broken_kvm(
-    kernels: Iterable[Path], context: Context, *, arch_name: str = "x86_64"
-) -> None:
+def refuse_broken_kvm(kernels: Iterable[Path], context: Context, *, arch_name: str) -> None:
     """Raise AcceleratorError if KVM is known not to work, or these kernels show it.
 
     For `--accel kvm` before a kernel is built, so that the error comes within seconds.
@@ -127,7 +125,7 @@ def _known(guest: Arch, kernels: Iterable[Path], context: Context) -> Proof | No
     return None
 
 
-def remembered(workspace: Workspace, arch_name: str = "x86_64") -> Proof | None:
+def remembered(workspace: Workspace, arch_name: str) -> Proof | None:
     """Return what was proven on this host since it booted, or None."""
     return _read_proof(_proof_path(arch(arch_name), workspace))
 

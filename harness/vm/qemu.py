@@ -39,7 +39,7 @@ class BootFiles:
     """The files that a machine boots from.
 
     Attributes:
-        kernel: path of the bzImage.
+        kernel: path of the kernel's image.
         initrd: path of the initramfs; empty for none.
         disk: path of the read-only disk; empty for none.
         append: more words for the kernel's command line.

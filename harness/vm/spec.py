@@ -12,9 +12,6 @@ from harness.records.base import Record
 from harness.records.machine import HugePages, MachineSpec, size_name
 from harness.sizes import parse_size
 
-#: What a guest of x86-64 reserves by default.
-DEFAULT_HUGEPAGES = arch("x86_64").hugepages
-
 #: CPUs and NUMA nodes of a machine by default.
 DEFAULT_CPUS = 2
 DEFAULT_NODES = 1
@@ -30,7 +27,7 @@ class Launch(Record, frozen=True, kw_only=True):
         machine: what to boot.
         accel: ``kvm`` or ``tcg``.
         cpu: CPU model for that accelerator.
-        kernel: path of the bzImage.
+        kernel: path of the kernel's image.
         initrd: path of the initramfs, with the run's overlay at its end; empty for none, which is
             enough to see whether a kernel starts.
         disk: path of the read-only disk; empty for none.
@@ -62,7 +59,7 @@ class Launch(Record, frozen=True, kw_only=True):
     console_fd: int
 
 
-def parse_hugepages(text: str, arch_name: str = "x86_64") -> tuple[HugePages, ...]:
+def parse_hugepages(text: str, arch_name: str) -> tuple[HugePages, ...]:
     """Return the pages that ``1G:2,2M:64`` asks for, largest first.
 
     Raises:
@@ -92,7 +89,7 @@ def machine(
     cpus: int = DEFAULT_CPUS,
     nodes: int = DEFAULT_NODES,
     spare: int = 0,
-    arch_name: str = "x86_64",
+    arch_name: str,
 ) -> MachineSpec:
     """Return a machine with enough memory for its huge pages.
 

@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from harness.arch import host_arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.kernel import faults, registry
@@ -73,7 +74,7 @@ def source_text(source: str) -> Callable[[str], str]:
     """Return a function that returns a file of a source."""
     deadline = Deadline.after(1200, "the source")
     context = Context(Workspace.default(), deadline, Silent())
-    found = resolve_request(KernelRequest(source=source), context=context)
+    found = resolve_request(KernelRequest(source=source, arch=host_arch().name), context=context)
     store = Store.of(context)
 
     def text(path: str) -> str:

@@ -31,12 +31,12 @@ def test_what_this_host_can_is_proven_once_and_remembered(tmp_path: Path) -> Non
     def ask() -> None:
         kernels = accel.proof_kernels(None, X86, context)
         with contextlib.suppress(AcceleratorError):  # a dead KVM is as good an answer here
-            accel.refuse_broken_kvm(kernels, context)
+            accel.refuse_broken_kvm(kernels, context, arch_name=X86.name)
 
     ask()
-    known = accel.remembered(workspace)
+    known = accel.remembered(workspace, X86.name)
     assert known is not None or accel.unusable(X86) is not None
     began = time.monotonic()
     ask()
-    assert accel.remembered(workspace) == known
+    assert accel.remembered(workspace, X86.name) == known
     assert time.monotonic() - began < accel.PROOF_SECONDS, "no guest was started again"

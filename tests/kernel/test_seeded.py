@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import data
+from harness.arch import host_arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.kernel import faults
@@ -37,7 +38,9 @@ def with_fault(directory: Path, fault: str, base: str = "") -> str:
 @pytest.mark.parametrize("fault", faults.load(), ids=lambda fault: str(fault.name))
 def test_a_fault_fits_what_it_stands_on_to_the_line(fault: Fault) -> None:
     checked = check_series(
-        KernelRequest(source=fault.kernel or STOCK, series=f"fault:{fault.name}"),
+        KernelRequest(
+            source=fault.kernel or STOCK, series=f"fault:{fault.name}", arch=host_arch().name
+        ),
         context=Context(Workspace.default(), Deadline.after(120, "the series"), Silent()),
     )
     # A store that has the blobs merges three ways what others would have to refuse.

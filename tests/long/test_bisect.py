@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from harness.arch import host_arch
 from harness.campaign import strategy
 from harness.context import Context
 from harness.deadline import Deadline
@@ -164,7 +165,7 @@ def _commits(repository: Path, series: Path) -> Path:
     """Make a bare repository whose first commit is the source and whose others are the patches."""
     deadline = Deadline.after(1200, "the source")
     context = Context(Workspace.default(), deadline, Silent())
-    found = resolve_request(KernelRequest(source=STOCK), context=context)
+    found = resolve_request(KernelRequest(source=STOCK, arch=host_arch().name), context=context)
     store = Store.of(context)
     subprocess.run(["git", "init", "-q", "--bare", str(repository)], check=True, timeout=60)
     alternates = repository / "objects" / "info" / "alternates"

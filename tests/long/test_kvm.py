@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.arch import arch
+from harness.arch import arch, host_arch
 from harness.cli.options import DEFAULT_KERNEL
 from harness.context import Context
 from harness.deadline import Deadline
@@ -58,7 +58,7 @@ def _in_machine(directory: Path, job: str) -> Path:
         # With the machine's programs, of which Kconfig notes some, so that it finds these kernels.
         patch.setenv("PATH", _path())
         for series in ("hgm-6.12", "none"):
-            request = KernelRequest(source=DEFAULT_KERNEL, series=series)
+            request = KernelRequest(source=DEFAULT_KERNEL, series=series, arch=host_arch().name)
             kernel = obtain(request, context, build_log=directory / "build.log")
             compile_probes(catalog.load(), context, kernel=kernel, log=directory / "probes.log")
     assert list(accel.other_kernels(arch("x86_64"), context)), (

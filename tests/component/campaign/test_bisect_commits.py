@@ -92,8 +92,8 @@ def solve(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(pipeline, "run", world.run)
         request = BisectRequest(
             subject=Subject(
-                kernel=KernelRequest(source="tree:/src"),
-                machine=spec.machine(spec.parse_hugepages("2M:1")),
+                kernel=KernelRequest(source="tree:/src", arch="x86_64"),
+                machine=spec.machine(spec.parse_hugepages("2M:1", "x86_64"), arch_name="x86_64"),
             ),
             predicate=Predicate(probes=("hgm/x/2M",)),
             skip=skip,

@@ -40,7 +40,9 @@ def planned(cells: int, seconds: float) -> list[PlannedCell]:
         PlannedCell(
             CellNames(kernel=f"fake:{seconds}", series="none", machine=f"m{number}"),
             RunRequest(
-                subject=Subject(kernel=KernelRequest(source=f"tree:/{seconds}"), machine=MACHINE)
+                subject=Subject(
+                    kernel=KernelRequest(source=f"tree:/{seconds}", arch="x86_64"), machine=MACHINE
+                )
             ),
             f"cell-{number:03}",
         )

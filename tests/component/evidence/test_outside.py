@@ -43,7 +43,9 @@ def prepared(room: Path, vmlinux: str) -> Prepared:
             vmlinux=vmlinux,
         ),
         image=GuestImage(key="", initramfs="", disk="", manifest=""),
-        machine=spec.machine(spec.parse_hugepages(arch("x86_64").hugepages)),
+        machine=spec.machine(
+            spec.parse_hugepages(arch("x86_64").hugepages, "x86_64"), arch_name="x86_64"
+        ),
         accel=AccelChoice(name="tcg", reason="", cpu="max"),
         programs={},
         context=Context(Workspace(room / "cache"), Deadline.after(60.0, "the test"), Silent()),

@@ -10,6 +10,7 @@ from pathlib import Path
 import b4
 import pytest
 
+from harness.arch import host_arch
 from harness.context import Context
 from harness.errors import SeriesError, SourceError
 from harness.kernel import checked_mail, series
@@ -88,7 +89,7 @@ def test_a_patch_of_the_branch_is_its_commit(branch: Path, context: Context) -> 
     """`b4 prep --check`: two commits have one subject, and the change tells them apart."""
     for number, (commit, message) in enumerate(patches(branch), 1):
         found = kernel_of(as_bytes(message), branch, context)
-        assert found == KernelRequest(source=f"git:{branch}@{commit}")
+        assert found == KernelRequest(source=f"git:{branch}@{commit}", arch=host_arch().name)
         assert changed(applied(found, context)) == list(range(1, number + 1))
 
 

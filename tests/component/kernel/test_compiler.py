@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.arch import host_arch
 from harness.deadline import Deadline
 from harness.kernel.make import Make
 
@@ -21,7 +22,8 @@ class Compiler:
     """What make would be told, over a cache of its own."""
 
     def __init__(self, directory: Path) -> None:
-        make = Make(directory, directory, Deadline.after(60, "gcc"), directory / "log", directory)
+        limit = Deadline.after(60, "gcc")
+        make = Make(directory, directory, limit, directory / "log", directory, host_arch())
         self._word = next(word for word in make.argv([]) if word.startswith("CC=")).removeprefix(
             "CC="
         )

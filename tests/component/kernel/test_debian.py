@@ -146,7 +146,7 @@ def test_a_version_in_the_cache_needs_no_archive(
 def refused(spec: str, context: Context) -> tuple[int, str]:
     """Return the exit code and the line that a check of a request ends with."""
     with pytest.raises(HarnessError) as caught:
-        check_request(KernelRequest(source=spec), context)
+        check_request(KernelRequest(source=spec, arch="x86_64"), context)
     assert "\n" not in caught.value.line()
     return caught.value.exit_code, caught.value.line()
 
@@ -263,7 +263,7 @@ def conflicting(toy: Path, add: Add) -> Add:
 
 
 def request(spec: str = f"debian:{NAME}", series: str = "ours", **more: Any) -> KernelRequest:
-    return KernelRequest(source=spec, series=series, **more)
+    return KernelRequest(source=spec, series=series, **more, arch="x86_64")
 
 
 @pytest.mark.usefixtures("ours", "make_log")

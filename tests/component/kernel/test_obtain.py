@@ -215,7 +215,7 @@ from harness.kernel.obtain import KernelRequest, obtain
 from harness.progress import Silent
 from harness.workspace import Workspace
 context = Context(Workspace(Path(sys.argv[2])), Deadline.after(60, "x"), Silent())
-obtain(KernelRequest(source=sys.argv[1]), context, build_log=Path(sys.argv[3]))
+obtain(KernelRequest(source=sys.argv[1], arch="x86_64"), context, build_log=Path(sys.argv[3]))
 """
 
 
@@ -494,6 +494,7 @@ def test_extra_patches_are_put_on_top_once(
         series=f"dir:{tmp_path}/patches",
         first=first,
         extra=tuple(word.replace("FIX", str(fix)) for word in extra),
+        arch="x86_64",
     )
     kernel = obtain(request, context=context, build_log=tmp_path / "build.log")
     assert [patch.name for patch in kernel.series.patches] == names
@@ -509,7 +510,7 @@ def test_extra_patches_are_put_on_top_once(
 def test_an_extra_patch_that_does_not_exist(
     context: Context, toy: Path, extra: str, words: str
 ) -> None:
-    request = KernelRequest(source=f"tree:{toy}", extra=(extra,))
+    request = KernelRequest(source=f"tree:{toy}", extra=(extra,), arch="x86_64")
     with pytest.raises(SeriesError, match=words):
         check_request(request, context)
 
@@ -521,7 +522,7 @@ def test_only_the_tree_of_a_series_goes_into_the_key(
     for name, text in (("patches", f"words\n{diff}"), ("ported", diff)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "0001-x.patch").write_text(text)
-    request = KernelRequest(source=f"tree:{toy}", series=f"dir:{tmp_path}/patches")
+    request = KernelRequest(source=f"tree:{toy}", series=f"dir:{tmp_path}/patches", arch="x86_64")
     other = msgspec.structs.replace(request, resolve=f"{tmp_path}/ported", fuzz=True)
     first, second = (
         obtain(

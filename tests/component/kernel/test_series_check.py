@@ -118,7 +118,7 @@ def port(patches: Path, tmp_path: Path) -> Path:
 def test_conflicts_are_told_from_offsets_and_from_what_depends_on_them(
     repository: Path, patches: Path, context: Context, make_log: Path, tmp_path: Path
 ) -> None:
-    request = KernelRequest(source=f"tree:{repository}", series=f"dir:{patches}")
+    request = KernelRequest(source=f"tree:{repository}", series=f"dir:{patches}", arch="x86_64")
     checked = check_series(request, context)
     assert [patch.number for patch in checked.refused] == list(CONFLICTS)
     assert {patch.number: patch.needs for patch in checked.dependent} == DEPENDENT
@@ -153,6 +153,7 @@ def test_once_the_conflicts_are_ported_the_series_is_built_without_fuzz(
         source=f"tree:{repository}",
         series=f"dir:{patches}",
         resolve=str(port(patches, tmp_path)),
+        arch="x86_64",
     )
     checked = check_series(request, context)
     assert Counter(patch.end for patch in checked.patches) == {"offset": 25, "exact": 15}
@@ -169,10 +170,10 @@ def test_once_the_conflicts_are_ported_the_series_is_built_without_fuzz(
 def test_where_git_knows_the_blobs_of_the_base_it_merges(
     repository: Path, patches: Path, context: Context
 ) -> None:
-    base = KernelRequest(source=f"git:{repository}@base", series=f"dir:{patches}")
+    base = KernelRequest(source=f"git:{repository}@base", series=f"dir:{patches}", arch="x86_64")
     assert {patch.end for patch in check_series(base, context).patches} == {"exact"}
     # The blobs that the first patches were made from are now known, so that these are merged.
-    request = KernelRequest(source=f"tree:{repository}", series=f"dir:{patches}")
+    request = KernelRequest(source=f"tree:{repository}", series=f"dir:{patches}", arch="x86_64")
     checked = check_series(request, context)
     assert [patch.number for patch in checked.refused] == []
     assert Counter(patch.end for patch in checked.patches)["3way"] > 25
@@ -183,7 +184,9 @@ def checked_series(toy: Path, tmp_path: Path, context: Context, *patches: str) -
     out.mkdir()
     for number, text in enumerate(patches, 1):
         (out / f"{number}.patch").write_text(text)
-    return check_series(KernelRequest(source=f"tree:{toy}", series=f"dir:{out}"), context)
+    return check_series(
+        KernelRequest(source=f"tree:{toy}", series=f"dir:{out}", arch="x86_64"), context
+    )
 
 
 def test_a_patch_for_a_refused_copy_is_not_applied_to_the_original(

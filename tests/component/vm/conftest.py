@@ -47,4 +47,4 @@ def request_to_boot(tmp_path: Path) -> BootRequest:
         manifest="",
     )
     accel = AccelChoice(name="tcg", reason="the test", cpu="max")
-    return BootRequest(kernel, image, spec.machine(()), accel)
+    return BootRequest(kernel, image, spec.machine((), arch_name="x86_64"), accel)

@@ -44,6 +44,7 @@ def choose(tmp_path: Path, wanted: str = "auto") -> AccelChoice:
         wanted,
         [kernel],
         context=Context(Workspace(tmp_path / "cache"), Deadline.after(30, "the choice"), Silent()),
+        arch_name="x86_64",
     )
 
 

@@ -145,7 +145,9 @@ def test_events_are_seen_by_who_waits_and_by_who_asks_later(
     fake_qemu("lives")
     limit = Deadline.after(10, "the events")
     accel = AccelChoice(name="tcg", reason="the test", cpu="max")
-    with qemu.started(spec.machine(()), accel, qemu.BootFiles("/k"), tmp_path, limit) as machine:
+    with qemu.started(
+        spec.machine((), arch_name="x86_64"), accel, qemu.BootFiles("/k"), tmp_path, limit
+    ) as machine:
         machine.resume(limit)
         found = machine.qmp.wait_event(lambda event: event["event"] == "RESUME", limit)
         assert found in machine.qmp.events()

@@ -44,7 +44,9 @@ def watched(tmp_path: Path) -> Iterator[tuple[qemu.Qemu, Heartbeat, threading.Ev
     """Yield a fake that runs, its heartbeat, and what is set when it is given up."""
     limit = Deadline.after(LONG, "the fake")
     files = qemu.BootFiles("/k")
-    with qemu.started(spec.machine(()), ACCEL, files, tmp_path, limit) as machine:
+    with qemu.started(
+        spec.machine((), arch_name="x86_64"), ACCEL, files, tmp_path, limit
+    ) as machine:
         given_up = threading.Event()
 
         def end() -> None:

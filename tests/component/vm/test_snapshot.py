@@ -125,9 +125,11 @@ def test_the_key_has_all_that_a_saved_guest_depends_on(
     others = [
         changed(one, kernel=msgspec.structs.replace(one.kernel, key="1" * 64)),
         changed(one, image=msgspec.structs.replace(one.image, key="1" * 64)),
-        changed(one, machine=spec.machine((), memory=2**31)),
-        changed(one, machine=spec.machine((), cpus=1)),
-        changed(one, machine=spec.machine(spec.parse_hugepages("2M:1"))),
+        changed(one, machine=spec.machine((), memory=2**31, arch_name="x86_64")),
+        changed(one, machine=spec.machine((), cpus=1, arch_name="x86_64")),
+        changed(
+            one, machine=spec.machine(spec.parse_hugepages("2M:1", "x86_64"), arch_name="x86_64")
+        ),
         changed(one, accel=msgspec.structs.replace(one.accel, cpu="other")),
         changed(one, accel=msgspec.structs.replace(one.accel, name="kvm")),
         changed(one, append=("quiet",)),

@@ -34,8 +34,9 @@ REQUEST = RunRequest(
             first=3,
             fuzz=True,
             features=("debug",),
+            arch="x86_64",
         ),
-        machine=spec.machine(spec.parse_hugepages("2M:1")),
+        machine=spec.machine(spec.parse_hugepages("2M:1", "x86_64"), arch_name="x86_64"),
         accel="tcg",
     ),
     expect=Profile(name="hgm", offers=("split",)),
@@ -48,7 +49,7 @@ def test_the_base_differs_in_its_series_alone() -> None:
     base = against.base_of(REQUEST, "none")
     assert base.expect == REPORT
     assert base.subject.kernel == KernelRequest(
-        source="tree:/src", series="none", fuzz=True, features=("debug",)
+        source="tree:/src", series="none", fuzz=True, features=("debug",), arch="x86_64"
     )
     kernel = msgspec.structs.replace(base.subject, kernel=REQUEST.subject.kernel)
     assert msgspec.structs.replace(base, subject=kernel, expect=REQUEST.expect) == REQUEST

@@ -32,8 +32,8 @@ from tests.unit.campaign.records import NO_BUILD, NO_SERIES, ended, probed, took
 
 REQUEST = BisectRequest(
     subject=Subject(
-        kernel=KernelRequest(source="tree:/src", series="dir:/p"),
-        machine=spec.machine(spec.parse_hugepages("2M:1")),
+        kernel=KernelRequest(source="tree:/src", series="dir:/p", arch="x86_64"),
+        machine=spec.machine(spec.parse_hugepages("2M:1", "x86_64"), arch_name="x86_64"),
     ),
     predicate=Predicate(probes=("hgm/x/2M",)),
 )

@@ -54,7 +54,7 @@ PREDICATES = [
 
 def record_of(error: HarnessError, runs: Path) -> RunRecord:
     """Return the record, read from its file, of a run that an error ended in its first stage."""
-    first = recording.first_record(("run",), spec.machine(()), REPORT, ())
+    first = recording.first_record(("run",), spec.machine((), arch_name="x86_64"), REPORT, ())
     with recording.recorded(runs, "test", first, Silent()) as run:
         run.begin("kernel")
         raise error

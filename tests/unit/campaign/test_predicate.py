@@ -20,7 +20,10 @@ LOCKDEP = Predicate(about="splat", signature="circular locking")
 BUILD = Predicate(about="build")
 BOOT = Predicate(about="boot")
 
-SUBJECT = Subject(kernel=KernelRequest(source="tree:/src"), machine=spec.machine(()))
+SUBJECT = Subject(
+    kernel=KernelRequest(source="tree:/src", arch="x86_64"),
+    machine=spec.machine((), arch_name="x86_64"),
+)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from harness.vm import spec
 from tests.unit.campaign.records import NO_BOOT, NO_BUILD, probed
 
 SUBJECT = Subject(
-    kernel=KernelRequest(source="debian:linux-source-6.12", series="dir:/p"),
-    machine=spec.machine(spec.parse_hugepages("2M:1")),
+    kernel=KernelRequest(source="debian:linux-source-6.12", series="dir:/p", arch="x86_64"),
+    machine=spec.machine(spec.parse_hugepages("2M:1", "x86_64"), arch_name="x86_64"),
 )
 
 

@@ -24,8 +24,8 @@ from tests.unit.campaign.records import NO_BOOT, NO_BUILD, NO_SERIES, ended, pro
 
 REQUEST = RunRequest(
     subject=Subject(
-        kernel=KernelRequest(source="tree:/src"),
-        machine=spec.machine(spec.parse_hugepages("2M:1")),
+        kernel=KernelRequest(source="tree:/src", arch="x86_64"),
+        machine=spec.machine(spec.parse_hugepages("2M:1", "x86_64"), arch_name="x86_64"),
     )
 )
 CUT = RunRecord()

@@ -28,7 +28,7 @@ from harness.vm import spec
 
 def ended(runs: Path, error: BaseException) -> RunRecord:
     """Return the record of a run that was ended so; it is on disk as well."""
-    first = recording.first_record(("run",), spec.machine(()), REPORT, ())
+    first = recording.first_record(("run",), spec.machine((), arch_name="x86_64"), REPORT, ())
     with recording.recorded(runs, "test", first, Silent()):
         raise error
     return rundir.load((runs / "latest").resolve())

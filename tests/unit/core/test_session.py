@@ -23,7 +23,7 @@ from harness.vm import spec
 from harness.vm.guest import GuestMoment
 from harness.vm.hoststat import Sample, ThreadTime
 
-ONE_NODE = spec.machine(spec.parse_hugepages("1G:1,2M:4"))
+ONE_NODE = spec.machine(spec.parse_hugepages("1G:1,2M:4", "x86_64"), arch_name="x86_64")
 
 
 def probe(**fields: object) -> ProbeSpec:

@@ -20,7 +20,7 @@ def watcher(answer: Exception | None, tmp_path: Path) -> Watcher:
             raise answer
 
     guest = SimpleNamespace(qmp=SimpleNamespace(execute=execute))
-    return Watcher(cast(Any, guest), spec.machine(()), tmp_path)
+    return Watcher(cast(Any, guest), spec.machine((), arch_name="x86_64"), tmp_path)
 
 
 def test_a_qemu_that_answers_leaves_the_verdict_to_the_judge(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.arch import arch
 from harness.deadline import Deadline
 from harness.errors import SpecError
 from harness.kernel import kconfig as model
@@ -69,7 +70,7 @@ class _Make(Make):
 
 def make(room: Path, kconfig: str = KCONFIG) -> Make:
     (room / "Kconfig").write_text(kconfig)
-    return _Make(room, room, Deadline.after(60, "the test"), room / "log", room)
+    return _Make(room, room, Deadline.after(60, "the test"), room / "log", room, arch("x86_64"))
 
 
 def explained(room: Path, symbol: str, kconfig: str = KCONFIG) -> dict[str, str]:

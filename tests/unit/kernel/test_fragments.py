@@ -15,7 +15,9 @@ X86, ARM64 = arch("x86_64"), arch("arm64")
 
 
 def fragment(text: str, **fields: Any) -> Fragment:
-    return Fragment(**{"name": "test", "path": "test.config", "text": text, **fields})
+    return Fragment(
+        **{"name": "test", "path": "test.config", "text": text, "arch": "x86_64", **fields}
+    )
 
 
 def test_optional_belongs_to_the_next_symbol_only() -> None:
@@ -123,7 +125,9 @@ def test_a_block_is_for_one_architecture(guest: Arch, symbols: list[str], tmp_pa
 
 def test_a_block_for_no_architecture_is_refused() -> None:
     with pytest.raises(SpecError, match="there is no guest architecture 'riscv'"):
-        fragments.parse(Fragment(name="x", path="x", text="# hgm: only riscv\nCONFIG_A=y\n"))
+        fragments.parse(
+            Fragment(name="x", path="x", text="# hgm: only riscv\nCONFIG_A=y\n", arch="x86_64")
+        )
 
 
 @pytest.mark.parametrize("guest", [X86, ARM64])
@@ -144,7 +148,7 @@ def test_every_required_symbol_has_its_reason() -> None:
 
 def test_objects_with_debug_information() -> None:
     text = "# hgm-debug-info: hugetlb core=-fno-x\nCONFIG_A=y\n# hgm-debug-info: memory-failure\n"
-    fragment = fragments.Fragment(name="x", path="x", text=text)
+    fragment = fragments.Fragment(name="x", path="x", text=text, arch="x86_64")
     assert fragments.make_variables([fragment, fragment]) == (
         "CFLAGS_hugetlb.o=-g",
         "CFLAGS_core.o=-g -fno-x",
@@ -157,7 +161,7 @@ def test_objects_with_debug_information() -> None:
 
 def test_sources_whose_lines_are_counted() -> None:
     text = "# hgm-coverage: mm/hugetlb.c fs/userfaultfd.c\n# hgm-coverage: mm/userfaultfd.c\n"
-    fragment = fragments.Fragment(name="x", path="x", text=text)
+    fragment = fragments.Fragment(name="x", path="x", text=text, arch="x86_64")
     assert fragments.counted_sources([fragment, fragment]) == (
         *("mm/hugetlb.c", "fs/userfaultfd.c", "mm/userfaultfd.c"),
     )

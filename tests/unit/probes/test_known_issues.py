@@ -88,7 +88,10 @@ def test_a_wrong_file_is_an_error_before_anything_is_fetched(
     path = tmp_path / "known-issues.toml"
     path.write_text(GOOD * 2)
     monkeypatch.setattr(known_issues, "load", functools.partial(known_issues.load, path))
-    subject = Subject(kernel=KernelRequest(source="tree:/none"), machine=spec.machine(()))
+    subject = Subject(
+        kernel=KernelRequest(source="tree:/none", arch="x86_64"),
+        machine=spec.machine((), arch_name="x86_64"),
+    )
     context = Context(Workspace(tmp_path), Deadline.after(60, "the test"), Silent())
     with pytest.raises(SpecError, match="another issue has this name"):
         pipeline.check(RunRequest(subject=subject), context)

@@ -33,7 +33,7 @@ def _spec(name: str, budget: float = 30.0) -> ProbeSpec:
     ],
 )
 def test_guests_never_overcommit_the_host(cpus: int, memory: int, count: int, why: str) -> None:
-    machine = spec.machine(spec.parse_hugepages("1G:2,2M:64"), cpus=2)
+    machine = spec.machine(spec.parse_hugepages("1G:2,2M:64", "x86_64"), cpus=2, arch_name="x86_64")
     assert parallel.admitted(4, machine, cpus, memory) == (count, why)
 
 

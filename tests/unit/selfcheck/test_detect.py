@@ -97,7 +97,9 @@ def _requested(subject: Subject) -> KernelRequest:
 
 
 def test_a_fault_is_put_on_its_own_series_or_on_the_one_that_is_given() -> None:
-    kernel = KernelRequest(source="tree:/src", features=("kasan",), extra=("/my.patch",))
+    kernel = KernelRequest(
+        source="tree:/src", features=("kasan",), extra=("/my.patch",), arch="x86_64"
+    )
     subject = Subject(kernel=kernel, machine=MACHINE)
     own = _requested(subject)
     assert (own.series, own.extra) == ("fault:wrong-subpage", ("/my.patch",))
@@ -215,7 +217,7 @@ class _Campaign(CampaignState):
 
 def test_a_run_that_lost_a_probe_is_repeated_the_next_time_and_not_before() -> None:
     lost, missed = probed({"hgm/continue-4k/1G": "LOST"}), probed({"hgm/continue-4k/1G": "PASS"})
-    kernel = KernelRequest(source="tree:/src")
+    kernel = KernelRequest(source="tree:/src", arch="x86_64")
     request = RunRequest(subject=Subject(kernel=kernel, machine=MACHINE))
     campaign = _Campaign([], lost, missed)
     assert detect.run_until_caught(FAULT, campaign, "x", request) == lost

@@ -21,7 +21,7 @@ from tests.unit.campaign.records import NO_SERIES, probed
 
 SPECS = catalog.load()
 MACHINE = MachineSpec(hugepages=(HugePages(size=1 << 30, count=2),), memory=4 << 30, cpus=2)
-SUBJECT = Subject(kernel=KernelRequest(source="tree:/src"), machine=MACHINE)
+SUBJECT = Subject(kernel=KernelRequest(source="tree:/src", arch="x86_64"), machine=MACHINE)
 
 PATCH = """--- a/{file}
 +++ b/{file}

@@ -113,7 +113,7 @@ def test_a_local_path_is_absolute_in_what_is_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    kernel = KernelRequest(source="tree:linux", series="git:mine@v1..v2", first=2)
+    kernel = KernelRequest(source="tree:linux", series="git:mine@v1..v2", first=2, arch="x86_64")
     asked = RunRequest(subject=Subject(kernel=kernel, machine=MACHINE), probes=("a/*",)).summary
     assert (asked.kernel, asked.series) == (f"tree:{tmp_path}/linux", f"git:{tmp_path}/mine")
     assert (asked.first, asked.probes) == (2, ("a/*",))

@@ -98,7 +98,7 @@ def fill_with_free(kib: int) -> None:
         def run(self, argv: Sequence[str], *args: object, **kwargs: object) -> CommandOutput:
             return CommandOutput(0, f"CmaTotal:  2097152 kB\nCmaFree:  {kib} kB\n", "")
 
-    machine = spec.machine([HugePages(size=GIB, count=2)], cpus=2)
+    machine = spec.machine([HugePages(size=GIB, count=2)], cpus=2, arch_name="x86_64")
     fill_from_cma(machine, Guest(WakeupEvent()), Deadline.after(5, "CMA"))
 
 

@@ -11,7 +11,7 @@ MIB = 2**20
 
 
 def launch(**fields: object) -> spec.Launch:
-    machine = spec.machine(spec.parse_hugepages("1G:2,2M:64"))
+    machine = spec.machine(spec.parse_hugepages("1G:2,2M:64", "x86_64"), arch_name="x86_64")
     known = {"machine": machine, "accel": "tcg", "cpu": "max", "kernel": "/k", "initrd": "/i"}
     return spec.Launch(**{**known, "qmp_fd": 5, "console_fd": 7, **fields})  # type: ignore[arg-type]
 
@@ -31,31 +31,36 @@ def value(argv: tuple[str, ...], option: str) -> str:
 )
 def test_huge_pages_are_read_largest_first(text: str, pages: tuple[tuple[int, int], ...]) -> None:
     wanted = tuple(HugePages(size=size, count=count) for size, count in pages)
-    assert spec.parse_hugepages(text) == wanted
+    assert spec.parse_hugepages(text, "x86_64") == wanted
 
 
 @pytest.mark.parametrize("text", ["1G", "4K:1", "1G:x", "1G:-1", "1G:2,1G:3", "1G:²"])
 def test_an_invalid_pool_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="--hugepages"):
-        spec.parse_hugepages(text)
+        spec.parse_hugepages(text, "x86_64")
 
 
 def test_memory_is_sized_from_the_huge_pages() -> None:
     # facts: 6 GiB yield two 1 GiB pages, 4 GiB yield one.
-    assert spec.machine(spec.parse_hugepages("1G:2")).memory == 6 * GIB
-    assert spec.machine(()).memory == 4 * GIB
-    assert spec.machine(spec.parse_hugepages("1G:2"), nodes=2).memory == 10 * GIB
+    assert (
+        spec.machine(spec.parse_hugepages("1G:2", "x86_64"), arch_name="x86_64").memory == 6 * GIB
+    )
+    assert spec.machine((), arch_name="x86_64").memory == 4 * GIB
+    assert (
+        spec.machine(spec.parse_hugepages("1G:2", "x86_64"), nodes=2, arch_name="x86_64").memory
+        == 10 * GIB
+    )
 
 
 def test_memory_too_small_for_its_pool_is_refused_before_any_boot() -> None:
     with pytest.raises(SpecError, match="is not enough for"):
-        spec.machine(spec.parse_hugepages("1G:2"), memory=2 * GIB)
+        spec.machine(spec.parse_hugepages("1G:2", "x86_64"), memory=2 * GIB, arch_name="x86_64")
 
 
 @pytest.mark.parametrize(("cpus", "nodes"), [(1, 2), (2, 0), (9, 9), (3, 2)])
 def test_a_node_needs_a_cpu(cpus: int, nodes: int) -> None:
     with pytest.raises(SpecError, match="NUMA"):
-        spec.machine((), cpus=cpus, nodes=nodes)
+        spec.machine((), cpus=cpus, nodes=nodes, arch_name="x86_64")
 
 
 def test_the_command_line_reserves_what_was_asked() -> None:
@@ -90,7 +95,13 @@ def test_gigantic_pages_come_out_of_cma_on_request() -> None:
 
 
 def test_two_nodes_share_memory_cpus_and_pages() -> None:
-    two = spec.machine(spec.parse_hugepages("1G:3,2M:64"), nodes=2, cpus=4, memory=12 * GIB)
+    two = spec.machine(
+        spec.parse_hugepages("1G:3,2M:64", "x86_64"),
+        nodes=2,
+        cpus=4,
+        memory=12 * GIB,
+        arch_name="x86_64",
+    )
     argv = spec.qemu_argv(launch(machine=two))
     assert "node,nodeid=0,memdev=node0,cpus=0-1" in argv
     assert "node,nodeid=1,memdev=node1,cpus=2-3" in argv
@@ -126,7 +137,7 @@ def test_memory_is_shared_with_its_file_unless_that_is_a_saved_guests() -> None:
     assert value(restored, "-incoming") == "defer"
     mapped = spec.qemu_argv(launch(memory=("/m,0",), files="/f", restored=True, mapped=True))
     assert backend.replace("share=on", "share=off") in mapped
-    two = spec.machine((), nodes=2, memory=2 * GIB)
+    two = spec.machine((), nodes=2, memory=2 * GIB, arch_name="x86_64")
     both = spec.qemu_argv(launch(machine=two, memory=("/a", "/b")))
     assert f"memory-backend-file,mem-path=/b,share=on,id=node1,size={GIB}b" in both
     assert "memory-backend=node0" not in both
