@@ -65,13 +65,28 @@ def _probes() -> Iterable[str]:
     return (*dict.fromkeys(catalog.family(spec.name) for spec in specs), *(s.name for s in specs))
 
 
+class _ArchOption(click.Option):
+    """An option whose help names what the table of architectures has."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from harness.arch import arches
+
+        name, text = super().get_help_record(ctx) or ("", "")
+        guests = arches().values()
+        return name, text.format(
+            arches=" or ".join(each.kernel for each in guests),
+            hugepages="; ".join(f"{each.hugepages} on {each.kernel}" for each in guests),
+        )
+
+
 #: Adds the option that says which architecture; its value is empty if it is not given.
 arch_option = click.option(
     "--arch",
+    cls=_ArchOption,
     default="",
     metavar="ARCH",
     shell_complete=completed_by(_arches),
-    help="Architecture of the guest: x86_64 or arm64.  [default: that of image:, else this host's]",
+    help="Architecture of the guest: {arches}.  [default: that of image:, else this host's]",
 )
 
 
@@ -184,9 +199,9 @@ def machine_options(function: Command) -> Command:
         ),
         click.option(
             "--hugepages",
+            cls=_ArchOption,
             metavar="SIZE:COUNT,...",
-            help="Huge pages that the guest reserves at boot, by size.  [default: 1G:2,2M:64; on "
-            "arm64 1G:2,32M:8,2M:64,64K:64]",
+            help="Huge pages that the guest reserves at boot, by size.  [default: {hugepages}]",
         ),
         accel_option,
     ):

@@ -200,7 +200,7 @@ def _told(log: Path, limit: Deadline) -> str:
 def _runs(home: Path, seconds: Sequence[float]) -> list[tuple[Path, GuestsRequest]]:
     """Make the directories of runs whose guests take so long."""
     (home / "parts").mkdir()
-    for name in ("bzImage", "manifest.json"):
+    for name in ("kernel", "manifest.json"):
         (home / "parts" / name).write_text(name)
     runs = []
     for number, each in enumerate(seconds):
@@ -215,7 +215,7 @@ def _guests(parts: Path, seconds: float) -> GuestsRequest:
     kernel = Kernel(
         key="simulated",
         release=f"{seconds:.6f}",
-        image=str(parts / "bzImage"),
+        image=str(parts / "kernel"),
         source=SourceIdentity(spec="simulated", kind="tree", origin=""),
         series=SeriesIdentity(spec="none"),
         configuration=ConfigIdentity(),

@@ -16,6 +16,7 @@ import time
 import msgspec
 from distributed import Worker
 
+from harness.arch import arches
 from harness.cluster import archive, needs, settings
 from harness.cluster import worker as real
 from harness.records.base import to_json
@@ -42,7 +43,7 @@ async def serve(address: str, count: int) -> None:
     """Run so many workers."""
     settings.apply()
     real.finished = slept
-    plenty = (needs.MEMORY, needs.DISK, f"{needs.ARCH}x86_64")
+    plenty = (needs.MEMORY, needs.DISK, *(f"{needs.ARCH}{name}" for name in arches()))
     has = {needs.CPUS: 1, **dict.fromkeys(plenty, _PLENTY)}
     async with contextlib.AsyncExitStack() as stack:
         scratch = stack.enter_context(Workspace.default().unfinished("worker"))
