@@ -168,7 +168,8 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         triplet: the GNU triplet of its compiler and of its libraries' directory.
         linker: path of its dynamic linker in Debian's packages.
         qemu: the emulator's program name.
-        machine: QEMU's machine type.
+        machine: QEMU's machine type under TCG.
+        machine_kvm: the same under KVM.
         cpu_tcg: the CPU model under TCG.
         cpu_kvm: CPU models under KVM, in the order they are tried.
         console: the kernel's name of the first serial port.
@@ -198,6 +199,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     linker: str
     qemu: str
     machine: str
+    machine_kvm: str
     cpu_tcg: str
     cpu_kvm: tuple[str, ...]
     console: str

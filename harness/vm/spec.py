@@ -222,11 +222,12 @@ def bare_argv(launch: Launch, serial_log: str) -> tuple[str, ...]:
 
 def _machine_argv(launch: Launch) -> tuple[str, ...]:
     guest = arch(launch.machine.arch)
+    machine = guest.machine_kvm if launch.accel == "kvm" else guest.machine
     return (
         guest.qemu,
         "-no-user-config",
         "-nodefaults",
-        *("-machine", f"{guest.machine},accel={launch.accel}"),
+        *("-machine", f"{machine},accel={launch.accel}"),
         *("-cpu", launch.cpu),
         *("-smp", _topology(launch.machine)),
         *_memory_argv(launch),

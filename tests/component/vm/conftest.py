@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from harness.arch import arches
 from harness.records.kernel import ConfigIdentity, Kernel, SeriesIdentity, SourceIdentity
 from harness.records.machine import AccelChoice, GuestImage
 from harness.vm import spec
@@ -18,11 +18,11 @@ def fake_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     """Put the fake QEMU in front of PATH; the returned function chooses what it does."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    script = programs / "qemu-system-x86_64"
-    shutil.copy(Path(__file__).with_name("fake_qemu.py"), script)
-    text = script.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1)
-    script.write_text(text)
-    script.chmod(0o755)
+    text = Path(__file__).with_name("fake_qemu.py").read_text()
+    text = text.replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1)
+    for each in arches().values():
+        (programs / each.qemu).write_text(text)
+        (programs / each.qemu).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     return lambda mode: monkeypatch.setenv("FAKE_QEMU", mode)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The choice of the accelerator, with a fake QEMU under which KVM lives, hangs or dies."""
 
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from harness import host as host_facts
 from harness import workspace
+from harness.arch import Arch, arch, arches
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import AcceleratorError, SpecError
@@ -17,11 +19,18 @@ from harness.vm import accel
 from harness.workspace import Workspace
 
 
+@pytest.fixture(params=arches())
+def guest(request: pytest.FixtureRequest) -> Arch:
+    """An architecture, which `host` has too."""
+    return arch(request.param)
+
+
 @pytest.fixture
 def host(
-    fake_qemu: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guest: Arch, fake_qemu: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], None]:
     """A host with a /dev/kvm; the returned function says what happens under it."""
+    monkeypatch.setattr(platform, "machine", lambda: guest.name)
     device = tmp_path / "kvm"
     device.touch()
     monkeypatch.setattr(host_facts, "_KVM", device)
@@ -38,36 +47,37 @@ def starts(tmp_path: Path) -> list[str]:
 
 
 def choose(tmp_path: Path, wanted: str = "auto") -> AccelChoice:
-    kernel = tmp_path / "bzImage"
+    kernel = tmp_path / "kernel"
     kernel.touch()
     return accel.choose(
         wanted,
         [kernel],
         context=Context(Workspace(tmp_path / "cache"), Deadline.after(30, "the choice"), Silent()),
-        arch_name="x86_64",
+        arch_name=platform.machine(),
     )
 
 
 def test_kvm_is_used_where_a_kernel_was_seen_to_start(
-    host: Callable[[str], None], tmp_path: Path
+    guest: Arch, host: Callable[[str], None], tmp_path: Path
 ) -> None:
     host("lives")
     choice = choose(tmp_path)
     assert (choice.name, choice.cpu) == ("kvm", "host")
     assert "was seen to start under KVM" in choice.reason
     assert choose(tmp_path, "kvm").name == "kvm"
-    assert len(starts(tmp_path)) == 1, "what was proven is remembered"
+    (start,) = starts(tmp_path)  # what was proven is remembered
+    assert f"-machine {guest.machine_kvm},accel=kvm" in start
 
 
 @pytest.mark.parametrize(
     ("mode", "why"), [("silent", "printed no banner"), ("dies", "the fake dies at once")]
 )
 def test_where_kvm_does_not_work_tcg_is_used_and_the_proof_is_kept(
-    host: Callable[[str], None], tmp_path: Path, mode: str, why: str
+    guest: Arch, host: Callable[[str], None], tmp_path: Path, mode: str, why: str
 ) -> None:
     host(mode)
     choice = choose(tmp_path)
-    assert (choice.name, choice.cpu) == ("tcg", "max,-erms")
+    assert (choice.name, choice.cpu) == ("tcg", guest.cpu_tcg)
     assert "KVM does not work here" in choice.reason
     assert why in choice.reason
     guests = len(starts(tmp_path))
@@ -78,12 +88,13 @@ def test_where_kvm_does_not_work_tcg_is_used_and_the_proof_is_kept(
 
 
 def test_a_qemu_that_dies_with_one_cpu_model_is_tried_with_the_next(
-    host: Callable[[str], None], tmp_path: Path
+    guest: Arch, host: Callable[[str], None], tmp_path: Path
 ) -> None:
     host("dies")
     choose(tmp_path)
     models = [line.split("-cpu ")[1].split()[0] for line in starts(tmp_path)]
-    assert models == ["host", "host,-arch-capabilities", "max,-erms"]
+    assert models == [*guest.cpu_kvm, guest.cpu_tcg]
+    assert f"-machine {guest.machine},accel=tcg" in starts(tmp_path)[-1]
 
 
 def test_a_kernel_that_never_starts_proves_nothing_about_kvm(
