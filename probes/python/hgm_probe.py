@@ -489,14 +489,9 @@ UFFD_EVENT_PAGEFAULT = 0x12
 UFFD_PAGEFAULT_FLAG_WRITE = 1 << 0
 UFFD_PAGEFAULT_FLAG_MINOR = 1 << 2
 
-#: The number of the system call; architectures that are not here have the generic table's.
-SYS_USERFAULTFD = {
-    "x86_64": 323,
-    "i686": 374,
-    "s390x": 355,
-    "ppc64le": 364,
-    "ppc64": 364,
-}.get(os.uname().machine, 282)
+#: Since Linux 6.1. The system call has another number on each architecture, which Python lacks.
+UFFD_DEVICE = "/dev/userfaultfd"
+USERFAULTFD_IOC_NEW = UFFD_API << 8
 
 
 class UffdioApi(ctypes.Structure):
@@ -549,9 +544,14 @@ UFFDIO_CONTINUE = iowr(0x07, UffdioContinue)
 
 def _handshake(features: int) -> tuple[int, int]:
     """Return a new userfaultfd with the features, and those that the kernel offers."""
-    uffd = libc.syscall(SYS_USERFAULTFD, os.O_CLOEXEC | os.O_NONBLOCK)
-    if uffd < 0:
-        skip(f"userfaultfd: {error_name(ctypes.get_errno())}")
+    try:
+        device = os.open(UFFD_DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            uffd = fcntl.ioctl(device, USERFAULTFD_IOC_NEW, os.O_CLOEXEC | os.O_NONBLOCK)
+        finally:
+            os.close(device)
+    except OSError as error:
+        skip(f"{UFFD_DEVICE}: {error_name(error.errno or 0)}")
     api = UffdioApi(api=UFFD_API, features=features)
     fcntl.ioctl(uffd, UFFDIO_API, api)
     return uffd, api.features

@@ -30,6 +30,7 @@ def hgm() -> ModuleType:
     ("name", "number"),
     # As the kernel's own macros in include/uapi/linux/userfaultfd.h expand.
     [
+        ("USERFAULTFD_IOC_NEW", 0xAA00),
         ("UFFDIO_API", 0xC018AA3F),
         ("UFFDIO_REGISTER", 0xC020AA00),
         ("UFFDIO_CONTINUE", 0xC020AA07),
@@ -37,6 +38,17 @@ def hgm() -> ModuleType:
 )
 def test_request_numbers(hgm: ModuleType, name: str, number: int) -> None:
     assert getattr(hgm, name) == number
+
+
+def test_a_userfaultfd_comes_from_its_device_or_the_test_is_skipped(
+    hgm: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hgm.os, "uname", None)
+    if os.access(hgm.UFFD_DEVICE, os.R_OK | os.W_OK):
+        os.close(hgm.uffd_open(0))
+    monkeypatch.setattr(hgm, "UFFD_DEVICE", "/dev/nothing")
+    with pytest.raises(hgm.Skip, match="/dev/nothing: ENOENT"):
+        hgm.uffd_open(0)
 
 
 def test_a_message_has_the_kernels_layout(hgm: ModuleType) -> None:
