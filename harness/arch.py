@@ -246,6 +246,19 @@ def arches() -> dict[str, Arch]:
     return {name: msgspec.structs.replace(table, name=name) for name, table in tables.items()}
 
 
+def all_hugepage_sizes() -> tuple[str, ...]:
+    """Return the names of the sizes that any architecture has."""
+    return tuple(dict.fromkeys(size for each in arches().values() for size in each.hugepage_sizes))
+
+
+def common_hugepage_sizes() -> tuple[str, ...]:
+    """Return the names of the sizes that every architecture has."""
+    guests = arches().values()
+    return tuple(
+        size for size in all_hugepage_sizes() if all(size in each.hugepage_sizes for each in guests)
+    )
+
+
 def arch(name: str) -> Arch:
     """Return the architecture that ``uname -m``, the kernel or Debian calls so.
 

@@ -38,7 +38,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from harness import data
-from harness.arch import arch, arches
+from harness.arch import all_hugepage_sizes, arch, arches, common_hugepage_sizes
 from harness.errors import SpecError
 from harness.records.machine import HugePages, MachineSpec, size_name
 from harness.records.probe import ProbeSpec
@@ -50,14 +50,14 @@ PROBES = data.directory("probes")
 
 #: The catalogue.
 FILE = PROBES / "catalog.toml"
-_SIZES = ("1G", "2M")
+_SIZES = common_hugepage_sizes()
 
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z]+/[a-z0-9-]+$")]
 _Line = Annotated[str, msgspec.Meta(pattern=r"^\S.*\S$")]
 _Source = Annotated[str, msgspec.Meta(pattern=r"^(c/[a-z0-9_]+\.c|python/[a-z0-9_]+\.py)$")]
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_PageSize = Literal["1G", "512M", "32M", "2M", "64K"]
+_PageSize = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(all_hugepage_sizes())})$")]
 
 
 class _CatalogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -43,6 +43,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from harness import data
+from harness.arch import common_hugepage_sizes
 from harness.errors import SpecError
 from harness.records.base import Record
 from harness.records.probe import ProbeSpec
@@ -63,6 +64,7 @@ _ASSIGNED = re.compile(r"^\s*(\w+)=([\w./-]+)$", re.MULTILINE)
 
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
+_PoolSize = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(common_hugepage_sizes())})$")]
 
 
 class KselftestEntry(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,7 +74,7 @@ class KselftestEntry(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     variant: str = ""
     directory: str = ""
     arguments: tuple[str, ...] = ()
-    pools: dict[Literal["1G", "2M"], _Count] = msgspec.field(default_factory=dict)
+    pools: dict[_PoolSize, _Count] = msgspec.field(default_factory=dict)
     set: dict[str, str] = msgspec.field(default_factory=dict)
     needs: dict[str, str] = msgspec.field(default_factory=dict)
     user: Literal["", "nobody"] = ""

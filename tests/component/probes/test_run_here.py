@@ -49,6 +49,22 @@ def record(directory: Path) -> RunRecord:
     return rundir.load(directory)
 
 
+def test_sizes_are_those_of_this_machine(tmp_path: Path) -> None:
+    names: dict[str, Any] = {"__file__": str(RUN_HERE), "__name__": "run_here"}
+    exec(compile(RUN_HERE.read_text(), RUN_HERE, "exec"), names)  # noqa: S102 - it has no suffix
+    for kib, pages in ((64, 8), (2048, 0), (32768, 1), (1048576, 2)):
+        pool = tmp_path / f"hugepages-{kib}kB"
+        pool.mkdir()
+        (pool / "nr_hugepages").write_text(f"{pages}\n")
+    names["POOLS"] = tmp_path
+    assert names["sizes_here"]() == ["1G", "32M", "64K"]
+
+
+def test_probes_of_contiguous_pages_are_listed() -> None:
+    listed = run("-l", "--size", "64K", "-t", "baseline/pool")
+    assert listed.stdout == "baseline/pool/64K\n"
+
+
 def test_a_real_run_is_judged_and_compared(programs: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     done = run(directory, "-t", BASELINE, "--size", "2M", "--programs", programs)
@@ -180,7 +196,7 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str | Path], str]]:
         "no parent": ([tmp_path / "no" / "run"], "No such file or directory"),
         "no match": (["-t", "nonesuch*"], "'nonesuch*' matches no probe"),
         "no programs": (["--programs", tmp_path / "none"], "make -C"),
-        "size": (["--size", "3M"], "invalid choice: '3M'"),
+        "size": (["--size", "3M"], "--size '3M': one of 1G, "),
         "option": (["--sise"], "unrecognized arguments: --sise"),
     }
 

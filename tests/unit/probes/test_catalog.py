@@ -80,7 +80,7 @@ def test_a_python_source_needs_python(written: Path) -> None:
     ("good", "bad", "said"),
     [
         ("budget = {", "budgets = {", "unknown field `budgets`"),
-        ("1G = 60", "4K = 60", "Invalid enum value '4K'"),
+        ("1G = 60", "4K = 60", "'^(1G|2M|512M|32M|64K)$' - at `key` in `$.budget`"),
         ("{ 1G = 60, 2M = 30.5 }", "{}", "budget"),
         ("1G = 60", "1G = 0", "> 0"),
         ("1G = 60", '1G = "60"', "got `str`"),
