@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness import cache, command
+from harness.arch import host_arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import HarnessError, InfrastructureError, NoSpace, ToolMissing, UserError
@@ -108,7 +109,8 @@ class Apt:
     Args:
         suites: such as ``trixie`` or ``trixie-security``; see `release`.
         context: cache, deadline, progress.
-        architecture: Debian's name of it.
+        architecture: Debian's name of it; by default this host's. Packages for all architectures,
+            such as the kernel's sources, are in the lists of each.
         targets: which lists to fetch; ``none`` for the suites' signed ``Release`` files alone.
 
     Raises:
@@ -120,13 +122,14 @@ class Apt:
         self,
         suites: Sequence[str],
         context: Context,
-        architecture: str = "amd64",
+        architecture: str = "",
         *,
         targets: str = "Packages",
     ) -> None:
         for name in suites:
             if not _NAME.match(name):
                 raise UserError(f"{name!r} is not the name of a suite", hint="such as trixie")
+        architecture = architecture or host_arch().debian
         self._context = context
         self._suites = tuple(suites)
         fields = f"Components: main\nArchitectures: {architecture}\nTargets: {targets}\n"

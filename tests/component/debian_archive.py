@@ -13,6 +13,7 @@ from pysequoia import SignatureMode, Tsk, sign
 
 from harness import apt
 from harness.apt import KEYRING_VARIABLE, MAIN_VARIABLE, SECURITY_VARIABLE
+from harness.arch import host_arch
 
 RELEASES = {"stable": "trixie", "oldstable": "bookworm", "testing": "forky"}
 
@@ -59,7 +60,7 @@ class DebianArchive:
         self._published += 1
         for suite in suites:
             lists = self._home(suite) / "dists" / suite
-            packages = "main/binary-amd64/Packages"
+            packages = f"main/binary-{host_arch().debian}/Packages"
             (lists / packages).parent.mkdir(parents=True, exist_ok=True)
             text = "\n".join(map(self._stanza, self._packages.get(suite, []))).encode()
             (lists / packages).write_bytes(text)
@@ -67,7 +68,7 @@ class DebianArchive:
                 f"Suite: {suite}",
                 f"Codename: {codename or suite}",
                 f"Date: Fri, 01 Jan 2021 00:{self._published:02}:00 UTC",
-                "Architectures: amd64",
+                f"Architectures: {host_arch().debian}",
                 "Components: main",
                 *extra,
                 f"SHA256:\n {hashlib.sha256(text).hexdigest()} {len(text)} {packages}\n",

@@ -3,12 +3,14 @@
 
 import ast
 import functools
+import re
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 import harness
+from harness.arch import arches
 
 ROOT = Path(harness.__file__).parent
 
@@ -130,3 +132,65 @@ def test_imports_are_found_wherever_they_are(text: str, rooms: set[str]) -> None
 )
 def test_the_rules_of_the_architecture(importer: str, imported: str) -> None:
     assert _breaks_the_rules(importer, imported)
+
+
+#: Words of a string that belong to one architecture; `Image` is a usual word too.
+_OF_ONE_ARCHITECTURE = re.compile(
+    "|".join(
+        sorted(
+            {
+                re.escape(word)
+                for each in arches().values()
+                for word in (
+                    *(each.name, each.kernel, each.directory, each.debian, each.triplet),
+                    *(each.image, each.linker, each.qemu, each.machine, each.console),
+                    *(each.page_tables.root, each.page_tables.levels_register, each.drgn.name),
+                )
+            }
+            - {"Image"}
+            | {"ia32", "CR4", "TTBR", "RIP", "RDI"}
+        )
+    )
+)
+
+#: Files outside of the table with such strings, and why they are there.
+_NAMED_OUTSIDE = {
+    "records/base.py": "the architecture of records that name none",
+    "judge/kernel_functions.py": "names of functions: a trace does not say whose they are",
+    "judge/stacks.py": "the same, and how the kernel prints registers",
+}
+
+
+def _strings(tree: ast.Module) -> set[str]:
+    """Return the strings in a module that are not docstrings."""
+    stated = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in stated
+    }
+
+
+def test_architectures_are_named_in_the_table_alone() -> None:
+    found = {
+        str(path)
+        for path, tree in _modules()
+        if any(map(_OF_ONE_ARCHITECTURE.search, _strings(tree)))
+    }
+    assert found == _NAMED_OUTSIDE.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('"""For x86_64."""', False),
+        ('kernel == "arm64"', True),
+        ('f"{directory}/bzImage"', True),
+        ('f(console="ttyAMA0,115200")', True),
+        ('["qemu-system-x86"]', True),
+        ('"the kernel\'s Image"', False),
+    ],
+)
+def test_an_architecture_is_found_in_a_string(text: str, found: bool) -> None:
+    strings = _strings(ast.parse(text))
+    assert any(map(_OF_ONE_ARCHITECTURE.search, strings)) == found

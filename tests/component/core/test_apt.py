@@ -14,6 +14,7 @@ from pysequoia import Tsk
 
 from harness import apt, cache, command
 from harness.apt import Apt, Archives
+from harness.arch import host_arch
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import HarnessError, UserError
@@ -209,7 +210,7 @@ def test_a_changed_list_or_package_is_refused(
     (tmp_path / "debs").mkdir()
     refused(lambda: found.download([package], tmp_path / "debs"), 3)
     archive.publish("trixie")
-    packages = archive.lists("trixie") / "main/binary-amd64/Packages"
+    packages = archive.lists("trixie") / f"main/binary-{host_arch().debian}/Packages"
     packages.write_text(packages.read_text().replace("1.0-1", "1.0-9"))
     refused(Apt(["trixie"], context).refresh, 3)
 
