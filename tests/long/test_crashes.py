@@ -389,8 +389,15 @@ def test_an_old_run_is_judged_again_from_its_files(
     assert again.splats == run.record.splats == ()
 
 
-@pytest.mark.parametrize("name", ["panic", "panic-on-arm64"])
-def test_post_mortem(broken: Callable[[str], Broken], name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("panic", "lkdtm_PANIC"),
+        ("panic-on-arm64", "lkdtm_PANIC"),
+        ("oops-on-arm64", "lkdtm_EXCEPTION"),
+    ],
+)
+def test_post_mortem(broken: Callable[[str], Broken], name: str, function: str) -> None:
     run = broken(CRASHES[name].kernel)
     command = ["post-mortem", str(run.run_dir), "--probe", f"crash/{name}"]
     done = subprocess.run(
@@ -405,7 +412,7 @@ def test_post_mortem(broken: Callable[[str], Broken], name: str) -> None:
     parts = dict(part.split("\n", 1) for part in sections)
     assert re.match(r"crash\[\d+\] state \w CPU \d", parts["the task that panicked"])
     assert re.search(
-        r"lkdtm_PANIC\S* at .*drivers/misc/lkdtm/bugs\.c:\d+", parts["the task that panicked"]
+        rf"{function}\S* at .*drivers/misc/lkdtm/bugs\.c:\d+", parts["the task that panicked"]
     )
     tasks = parts["all tasks"]
     assert "kthreadd[2] " in tasks
