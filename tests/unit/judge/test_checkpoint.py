@@ -260,3 +260,9 @@ def test_base_pages_of_64_kib_are_compared_as_such() -> None:
     assert problem.startswith("page 9 is present at 0x1400a0000 in pagemap")
     scene.line = scene.line.replace(f"length={MIB2:#x}", f"length={KIB4:#x}")
     assert problems() == ("the checkpoint's range is not one of whole pages",)
+
+
+@pytest.mark.parametrize(("cr4", "levels"), [(0x6F0, 4), (0x16F0, 5)])
+def test_an_old_record_has_control_registers(cr4: int, levels: int) -> None:
+    old = CheckpointEvidence(number=1, line="", cr3=0x1234805, cr4=cr4)
+    assert checkpoint.top(old)[1:] == (0x1234000, levels)
