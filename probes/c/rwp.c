@@ -4,6 +4,7 @@
  * and waits, or, in asynchronous mode, goes on and is found by PAGEMAP_SCAN.
  */
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "hgm_probe.h"
@@ -163,6 +164,48 @@ static void accessed_pages(void)
 	check_pages(at(1), 0, 1, FILLING);
 }
 
+/* Of protected memory one unit was accessed, and the scan says so. */
+static void assert_accessed(size_t unit)
+{
+	struct scan seen = scan_pages(start, length(), 0, SCAN_ACCESSED, 0);
+
+	assert_regions(&seen, 1);
+	assert_region(&seen, 0, at(unit), memory_unit(kind) / BASE_PAGE);
+}
+
+/* What the handler has lifted the protection of counts as accessed. */
+static void accessed_and_waited(void)
+{
+	struct scan seen;
+
+	map_protected(0);
+	seen = scan_pages(start, length(), 0, SCAN_ACCESSED, 0);
+	assert_regions(&seen, 0);
+	check_trapped(uffd, 1);
+	assert_accessed(1);
+}
+
+/* A scan protects only memory that is registered for asynchronous write protection. */
+static void scan_protects_nothing(void)
+{
+	struct scan_masks present = { .all_of = SCAN_PRESENT, .returned = SCAN_PRESENT };
+	struct scan_limits limits = { .regions = UNITS };
+	struct scan_region regions[UNITS];
+	char *end;
+	int found;
+
+	map_protected(UFFD_FEATURE_RWP_ASYNC);
+	check_free(1);
+	found = scan_try(start, length(), SCAN_PROTECTS | SCAN_CHECKS_ASYNC, present, limits,
+			 regions, &end);
+	assert_that(found == -EPERM, "PAGEMAP_SCAN that protects and checks: %d, expected -EPERM",
+		    found);
+	found = scan_try(start, length(), SCAN_PROTECTS, present, limits, regions, &end);
+	assert_that(found == 0, "PAGEMAP_SCAN that protects: %d regions, expected none", found);
+	assert_accessed(1);
+	check_free(0);
+}
+
 static void mode_changes(void)
 {
 	struct touch touch;
@@ -256,6 +299,27 @@ static void mremap_inherits(void)
 	check_trapped(uffd, 1);
 }
 
+/* In asynchronous mode; the child of fork uses memory that is not registered. */
+static void changes_keep_accesses(void)
+{
+	char *to;
+
+	map_protected(UFFD_FEATURE_RWP_ASYNC | UFFD_FEATURE_EVENT_REMAP);
+	check_free(1);
+	assert_accessed(1);
+	child_end(child_start(use_memory));
+	assert_accessed(1);
+	assert_errno(mprotect(start, length(), PROT_READ), 0);
+	assert_accessed(1);
+	assert_errno(mprotect(start, length(), PROT_READ | PROT_WRITE), 0);
+	assert_accessed(1);
+	to = memory_map(kind, fd, UNITS);
+	uffd_event_of(uffd, UFFD_EVENT_REMAP, move_mapping, to);
+	start = to;
+	assert_accessed(1);
+	check_pages(at(1), 0, 1, FILLING);
+}
+
 static void mprotect_keeps(void)
 {
 	map_protected(0);
@@ -344,6 +408,36 @@ static void collapse_keeps(void)
 	check_one_trapped(5);
 }
 
+/*
+ * The kernel unmaps what it collapses, and an entry that is gone has no protection; what is
+ * there afterwards can be protected again.
+ */
+static void collapse_of_file(void)
+{
+	uintptr_t all = (uintptr_t)map_anonymous(2 * PMD_PAGE, 0);
+	int file = memfd_create("collapse", MFD_CLOEXEC);
+	struct touch touch;
+
+	assert_that(file >= 0 && ftruncate(file, PMD_PAGE) == 0, "memfd: %s", error_name(errno));
+	start = (char *)((all + PMD_PAGE - 1) & ~(PMD_PAGE - 1));
+	start = mmap(start, PMD_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0);
+	assert_that(start != MAP_FAILED, "mmap: %s", error_name(errno));
+	fill_pages(start, 0, TABLE_ENTRIES, FILLING);
+	uffd = uffd_open(UFFD_FEATURE_RWP);
+	uffd_register(uffd, start, PMD_PAGE, UFFDIO_REGISTER_MODE_RWP);
+	assert_error(uffd_rwprotect(uffd, start + 3 * BASE_PAGE, BASE_PAGE, PROTECT), 0);
+	probe_note("MADV_COLLAPSE: %s", error_name(advise(start, PMD_PAGE, MADV_COLLAPSE)));
+	touch_start(&touch, start + 3 * BASE_PAGE, TOUCH_READ);
+	if (touch_is_blocked(&touch)) {
+		assert_fault(uffd, start + 3 * BASE_PAGE, UFFD_PAGEFAULT_FLAG_RWP);
+		assert_error(uffd_rwprotect(uffd, start, PMD_PAGE, LIFT), 0);
+	}
+	touch_end(&touch);
+	check_pages(start, 0, TABLE_ENTRIES, FILLING);
+	assert_error(uffd_rwprotect(uffd, start + 5 * BASE_PAGE, BASE_PAGE, PROTECT), 0);
+	check_one_trapped(5);
+}
+
 static void part_of_an_entry(void)
 {
 	map_registered(0);
@@ -362,6 +456,11 @@ int main(int argc, char **argv)
 		{ "a read and a write of protected memory wait for UFFDIO_RWPROTECT",
 		  each_access_waits },
 		{ "PAGEMAP_SCAN finds what was accessed in asynchronous mode", accessed_pages },
+		{ "PAGEMAP_SCAN finds what the handler let go", accessed_and_waited },
+		{ "PAGEMAP_SCAN that protects leaves read-write protected memory alone",
+		  scan_protects_nothing },
+		{ "PAGEMAP_SCAN finds the same after fork, mprotect and mremap",
+		  changes_keep_accesses },
 		{ "UFFDIO_SET_MODE starts and ends asynchronous mode and wakes who waits",
 		  mode_changes },
 		{ "a child of fork accesses protected memory, which stays protected in its parent",
@@ -380,15 +479,21 @@ int main(int argc, char **argv)
 		"UFFDIO_RWPROTECT protects a base page of a transparent huge page",
 		part_of_an_entry,
 	};
+	static const struct probe_test of_file = {
+		"MADV_COLLAPSE of a file keeps its contents, which can be protected again",
+		collapse_of_file,
+	};
 	static const struct probe_argument arguments[] = { MEMORY_ARGUMENT, { 0 } };
 
 	kind = memory_kind(argc, argv);
 	if (kind == TRANSPARENT)
 		tests[COUNT_OF(tests) - 1] = of_part;
+	if (kind == SHMEM)
+		tests[COUNT_OF(tests) - 1] = of_file;
 	return probe_main(argc, argv, &(struct probe){
 		.tests = tests,
-		/* The last is of ordinary memory with a table of its own. */
-		.count = COUNT_OF(tests) - (kind == HUGETLB || kind == SHMEM),
+		/* The last is of memory with base pages and a table of its own. */
+		.count = COUNT_OF(tests) - (kind == HUGETLB),
 		.pages = kind == HUGETLB ? UNITS : 0,
 		.arguments = arguments,
 		.setup = open_file,
