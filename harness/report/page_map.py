@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TextIO
 
 from harness.judge.pagetable import PAGE, Run
 from harness.records.probe import CheckpointResult
+from harness.report.picture import style_sheet
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -194,10 +195,21 @@ _WIDTH = _LEFT + COLUMNS * _STEP + _MARGIN
 _LINE = 20
 _CHARACTERS = 108  # that fit in a line of the widest text
 
-_INK, _FAINT, _RED = "#1f2933", "#66737f", "#b42318"
-_FILLS: dict[Level, str] = {"": "#e9edf1", "pud": "#2f5fa8", "pmd": "#0f9d7a", "pte": "#e39a0b"}
-_UNMAPPED = "#fbe9c4"
-_MARK = "#b5468b"
+#: What each class of shape or text is filled with, in light and in dark.
+_COLOURS = {
+    "page": ("#ffffff", "#14181d"),
+    "ink": ("#1f2933", "#e3e8ed"),
+    "faint": ("#5b6772", "#9ba7b3"),
+    "problem": ("#b42318", "#ff9a9a"),
+    "none": ("#e9edf1", "#28303a"),
+    "pud": ("#2f5fa8", "#5b8fdc"),
+    "pmd": ("#0f9d7a", "#14b38b"),
+    "pte": ("#e39a0b", "#e39a0b"),
+    "rest": ("#fbe9c4", "#4d3c14"),
+    "mark": ("#b5468b", "#e07fb8"),
+    "protected": ("url(#hatching)", "url(#hatching)"),
+}
+_CLASSES: dict[Level, str] = {"": "none", "pud": "pud", "pmd": "pmd", "pte": "pte"}
 _FONT = "ui-sans-serif, 'DejaVu Sans', Helvetica, Arial, sans-serif"
 
 
@@ -212,8 +224,9 @@ def svg(pictures: Sequence[Picture]) -> str:
         viewBox=f"0 0 {_WIDTH} {sum(heights)}",
     )
     root.set("font-family", _FONT)
+    Xml.SubElement(root, "style").text = style_sheet(_rules(0), _rules(1))
     _add_hatching(root)
-    Xml.SubElement(root, "rect", width="100%", height="100%", fill="#ffffff")
+    Xml.SubElement(root, "rect", {"class": "page"}, width="100%", height="100%")
     top = 0
     for each, height in zip(pictures, heights, strict=True):
         panel = Xml.SubElement(root, "g", transform=f"translate(0 {top})")
@@ -221,6 +234,10 @@ def svg(pictures: Sequence[Picture]) -> str:
         top += height
     Xml.indent(root)
     return Xml.tostring(root, encoding="unicode") + "\n"
+
+
+def _rules(which: int) -> str:
+    return "".join(f".{name}{{fill:{fills[which]}}}" for name, fills in _COLOURS.items())
 
 
 def _height(each: Picture) -> int:
@@ -232,22 +249,22 @@ def _add_hatching(root: Xml.Element) -> None:
     pattern = Xml.SubElement(
         Xml.SubElement(root, "defs"),
         "pattern",
-        id="protected",
+        id="hatching",
         width="6",
         height="6",
         patternUnits="userSpaceOnUse",
         patternTransform="rotate(45)",
     )
-    Xml.SubElement(pattern, "rect", width="2.4", height="6", fill=_MARK)
+    Xml.SubElement(pattern, "rect", {"class": "mark"}, width="2.4", height="6")
 
 
 def _add_panel(panel: Xml.Element, each: Picture) -> None:
     _add_text(panel, (_MARGIN, 40), each.title(), size_=17, weight="600")
     _add_text(panel, (_MARGIN, 62), _cut(each.result.name), size_=13)
-    _add_text(panel, (_MARGIN, 84), each.summary(), size_=13, fill=_FAINT)
+    _add_text(panel, (_MARGIN, 84), each.summary(), size_=13, kind="faint")
     top = _TOP
     for offset, row in each.rows():
-        _add_text(panel, (_LEFT - 12, top + 13), offset, size_=11, fill=_FAINT, anchor="end")
+        _add_text(panel, (_LEFT - 12, top + 13), offset, size_=11, kind="faint", anchor="end")
         for column, cell in enumerate(row):
             _add_cell(panel, _LEFT + column * _STEP, top, cell)
         top += _STEP
@@ -255,37 +272,37 @@ def _add_panel(panel: Xml.Element, each: Picture) -> None:
     top += 70
     for problem in each.result.problems:
         for line in _wrapped(problem):
-            _add_text(panel, (_MARGIN, top), line, size_=13, fill=_RED)
+            _add_text(panel, (_MARGIN, top), line, size_=13, kind="problem")
             top += _LINE
 
 
 def _add_cell(panel: Xml.Element, x: int, y: int, cell: MapCell) -> None:
     """Add a square; if base pages map a part of it, it is filled from the bottom to that share."""
     partly = cell.level == "pte" and cell.present < 1
-    _add_square(panel, x, y, _SIDE, _UNMAPPED if partly else _FILLS[cell.level])
+    _add_square(panel, x, y, _SIDE, "rest" if partly else _CLASSES[cell.level])
     if partly:
         # A single page, mapped or missing, would be a third of a pixel: make it visible.
         filled = min(_SIDE - 2.0, max(2.0, round(cell.present * _SIDE, 1)))
-        _add_square(panel, x, y + _SIDE - filled, filled, _FILLS["pte"])
+        _add_square(panel, x, y + _SIDE - filled, filled, "pte")
     if cell.protected:
-        _add_square(panel, x, y, _SIDE, "url(#protected)")
+        _add_square(panel, x, y, _SIDE, "protected")
 
 
-def _add_square(panel: Xml.Element, x: float, y: float, height: float, fill: str) -> None:
+def _add_square(panel: Xml.Element, x: float, y: float, height: float, kind: str) -> None:
     Xml.SubElement(
         panel,
         "rect",
+        {"class": kind},
         x=f"{x:g}",
         y=f"{y:g}",
         width=str(_SIDE),
         height=f"{height:g}",
         rx="2",
-        fill=fill,
     )
 
 
 def _add_legend(panel: Xml.Element, top: int, cell_size: int) -> None:
-    _add_text(panel, (_MARGIN, top + 13), f"{size(cell_size)} a cell", size_=12, fill=_FAINT)
+    _add_text(panel, (_MARGIN, top + 13), f"{size(cell_size)} a cell", size_=12, kind="faint")
     items: list[tuple[str, MapCell]] = [
         ("PUD entry", MapCell("pud", 1, False)),
         ("PMD entry", MapCell("pmd", 1, False)),
@@ -307,11 +324,11 @@ def _add_text(
     text: str,
     *,
     size_: int,
-    fill: str = _INK,
+    kind: str = "ink",
     weight: str = "400",
     anchor: str = "start",
 ) -> None:
-    element = Xml.SubElement(panel, "text", x=str(at[0]), y=str(at[1]), fill=fill)
+    element = Xml.SubElement(panel, "text", {"class": kind}, x=str(at[0]), y=str(at[1]))
     element.set("font-size", str(size_))
     element.set("font-weight", weight)
     element.set("text-anchor", anchor)

@@ -54,5 +54,10 @@ def svg(drawing: Figure) -> str:
         drawn = drawn.replace(code, f"var(--{name})")
     light = "".join(f"--{name}:{colour};" for name, colour, _ in _COLOURS.values())
     dark = "".join(f"--{name}:{colour};" for name, _, colour in _COLOURS.values())
-    sheet = f"svg{{{light}}}@media(prefers-color-scheme:dark){{svg{{{dark}}}}}"
+    sheet = style_sheet(f"svg{{{light}}}", f"svg{{{dark}}}")
     return drawn.replace("<defs>", f"<style>{sheet}</style>\n <defs>", 1)
+
+
+def style_sheet(light: str, dark: str) -> str:
+    """Return a picture's style sheet: rules, and those that differ where the reader wants dark."""
+    return f"{light}@media(prefers-color-scheme:dark){{{dark}}}"

@@ -20,6 +20,18 @@ from harness.store import rundir
 _LARGEST_CONFIG = 2_000_000
 
 
+class PageMap(NamedTuple):
+    """The page tables at the checkpoints of a probe.
+
+    Attributes:
+        svg: a picture of them.
+        words: what it shows, in a line.
+    """
+
+    svg: str
+    words: str
+
+
 class Files(NamedTuple):
     """What was found.
 
@@ -27,13 +39,13 @@ class Files(NamedTuple):
         console: the guest's console; empty if there is none.
         outputs: what each probe printed, by its name.
         symbols: for each probe with a capture, `Capture.symbols`.
-        maps: an SVG picture of page tables for each probe with checkpoints.
+        maps: of each probe with checkpoints.
     """
 
     console: bytes = b""
     outputs: Mapping[str, str] = {}
     symbols: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
-    maps: Mapping[str, str] = {}
+    maps: Mapping[str, PageMap] = {}
 
 
 def read(run_dir: Path, record: RunRecord) -> Files:
@@ -42,7 +54,6 @@ def read(run_dir: Path, record: RunRecord) -> Files:
         return Files()
     outputs: dict[str, str] = {}
     symbols: dict[str, Mapping[str, tuple[str, ...]]] = {}
-    problem = False
     for probe in record.probes:
         if not probe.directory:
             continue
@@ -50,7 +61,6 @@ def read(run_dir: Path, record: RunRecord) -> Files:
             outputs[probe.name] = lines.decode(rundir.read_output(run_dir, probe.name)[0])
             capture = rundir.read_capture(run_dir / rundir.directory_for(probe.name))
         except RecordError:
-            problem = True
             continue
         if capture is not None:
             symbols[probe.name] = capture.symbols
@@ -58,10 +68,10 @@ def read(run_dir: Path, record: RunRecord) -> Files:
         console = rundir.read_console(run_dir)
     except RecordError:
         console = b""
-    return Files(console, outputs, symbols, {} if problem else dict(_maps(run_dir, record)))
+    return Files(console, outputs, symbols, dict(_maps(run_dir, record)))
 
 
-def _maps(run_dir: Path, record: RunRecord) -> Iterator[tuple[str, str]]:
+def _maps(run_dir: Path, record: RunRecord) -> Iterator[tuple[str, PageMap]]:
     for probe in record.probes:
         if any(each.length for each in probe.checkpoints):
             try:
@@ -69,7 +79,8 @@ def _maps(run_dir: Path, record: RunRecord) -> Iterator[tuple[str, str]]:
             except RecordError:
                 continue
             pictures = [page_map.picture(*each) for each in walks if each.probe == probe.name]
-            yield probe.name, page_map.svg(pictures)
+            words = "; ".join(f"{each.title()}: {each.summary()}" for each in pictures)
+            yield probe.name, PageMap(page_map.svg(pictures), words)
 
 
 def configuration(run_dir: Path) -> dict[str, str]:

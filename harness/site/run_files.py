@@ -139,8 +139,8 @@ def _pages(
     if files.outputs:
         path = names.ktap(run.id)
         yield path, render.page("text", text_page.outputs(link, record, files.outputs), path)
-    for probe, picture in files.maps.items():
-        yield names.page_map(run.id, probe), picture
+    for probe, drawn in files.maps.items():
+        yield names.page_map(run.id, probe), drawn.svg
     study = studies.study(record, files.outputs, LinkModel()) if files.outputs else None
     has_study = bool(study and study.guarantees)
     if study and has_study:

@@ -22,7 +22,7 @@ from harness.report.reproduce import short_command
 from harness.site import names
 from harness.site.evidence import Files, Lines
 from harness.site.index_page import cut
-from harness.site.words import Link, cell_link, duration, run_link
+from harness.site.words import Link, ShownPicture, cell_link, duration, run_link
 
 _FINE: tuple[Status, ...] = ("PASS", "SKIP", "LOST")
 _MOST_CHARACTERS = 2000
@@ -84,7 +84,7 @@ class Detail(Record, frozen=True, kw_only=True):
         parts: results inside it that did not pass.
         passed: how many did.
         splats: what the kernel reported meanwhile.
-        map: path of the picture of its page tables; empty without.
+        map: the picture of its page tables; None without.
         output: path of its place in the page of outputs; empty without.
     """
 
@@ -96,7 +96,7 @@ class Detail(Record, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     passed: int
     splats: tuple[SplatBlock, ...]
-    map: str
+    map: ShownPicture | None
     output: str
 
 
@@ -316,6 +316,14 @@ def _output(run_id: str, name: str) -> str:
     return f"{names.ktap(run_id)}#{names.anchor(name)}"
 
 
+def _map(run_id: str, name: str, files: Files) -> ShownPicture | None:
+    found = files.maps.get(name)
+    if found is None:
+        return None
+    words = lines.short(f"Page tables of {found.words}", _MOST_CHARACTERS)
+    return ShownPicture(path=names.page_map(run_id, name), words=words)
+
+
 _SplatMaker = Callable[[Splat, Mapping[str, tuple[str, ...]]], SplatBlock]
 
 
@@ -343,7 +351,7 @@ def _details(
             ),
             passed=sum(each.status == "PASS" for each in probe.subtests),
             splats=tuple(block(splat, symbols) for splat in probe.splats),
-            map=names.page_map(run_id, probe.name) if probe.name in files.maps else "",
+            map=_map(run_id, probe.name, files),
             output=_output(run_id, probe.name) if probe.name in files.outputs else "",
         )
 

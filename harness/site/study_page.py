@@ -10,20 +10,8 @@ from harness.records.study import AbsentRow, PostcopyStudy
 from harness.report import study as report
 from harness.report.study import FigureTable
 from harness.site import names
-from harness.site.words import Link
+from harness.site.words import Link, ShownPicture
 from harness.study import drawing
-
-
-class StudyPicture(Record, frozen=True, kw_only=True):
-    """A picture.
-
-    Attributes:
-        path: relative to the site.
-        words: what it shows, in a line.
-    """
-
-    path: str
-    words: str
 
 
 class StudySection(Record, frozen=True, kw_only=True):
@@ -36,7 +24,7 @@ class StudySection(Record, frozen=True, kw_only=True):
     """
 
     title: str
-    pictures: tuple[StudyPicture, ...]
+    pictures: tuple[ShownPicture, ...]
     tables: tuple[FigureTable, ...]
 
 
@@ -79,9 +67,9 @@ def study(
         drawn: what `pictures` returned.
     """
 
-    def shown(name: str, words: str) -> tuple[StudyPicture, ...]:
+    def shown(name: str, words: str) -> tuple[ShownPicture, ...]:
         path = names.study_picture(run_id, name)
-        return (StudyPicture(path=path, words=words),) if path in drawn else ()
+        return (ShownPicture(path=path, words=words),) if path in drawn else ()
 
     return StudyPage(
         run=run,

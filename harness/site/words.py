@@ -23,6 +23,18 @@ class Link(Record, frozen=True, kw_only=True):
     title: str = ""
 
 
+class ShownPicture(Record, frozen=True, kw_only=True):
+    """A picture.
+
+    Attributes:
+        path: relative to the site.
+        words: what it shows, in a line.
+    """
+
+    path: str
+    words: str
+
+
 def run_link(run: PastRun) -> Link:
     """Return the link to a run: when it was, and of which kernel."""
     return Link(text=f"{when(run)} {run.release or 'not built'}", path=names.run(run.id))

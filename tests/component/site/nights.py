@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from harness.judge import checkpoint
 from harness.records.base import to_json
 from harness.records.probe import Capture, Splat, Status
 from harness.records.run import RunRecord
 from harness.store import rundir
 from tests.unit.store.pasts import night
+
+_CHECKPOINTS = Path(__file__).parents[2] / "data/runs-schema1/probed/probes/baseline+memfd-alias+2M"
 
 CONSOLE = "".join(f"[    0.{number:06}] line {number}\n" for number in range(1, 40))
 SPLAT = "WARNING: CPU: 1 at f+0x1/0x20"
@@ -53,3 +57,24 @@ def record(number: int, statuses: Mapping[str, Status], runs: Path, key: str = "
     (directory / rundir.SERIAL).write_text(console)
     (directory / rundir.RESULT).write_bytes(to_json(made))
     return made
+
+
+def add_checkpoint(record: RunRecord, name: str) -> Path:
+    """Give a probe of a run a checkpoint, recorded in a real guest; return the probe's directory.
+
+    One entry of a PMD maps the 2 MiB that were walked there.
+    """
+    run_dir = Path(record.run_dir)
+    where = run_dir / rundir.directory_for(name)
+    for path in _CHECKPOINTS.glob("checkpoint-1.*"):
+        shutil.copy(path, where)
+    found = tuple(
+        checkpoint.judge(seen, pages.__getitem__) for seen, pages in rundir.read_checkpoints(where)
+    )
+    probes = tuple(
+        msgspec.structs.replace(probe, checkpoints=found) if probe.name == name else probe
+        for probe in rundir.load(run_dir).probes
+    )
+    made = msgspec.structs.replace(rundir.load(run_dir), probes=probes)
+    (run_dir / rundir.RESULT).write_bytes(to_json(made))
+    return where

@@ -22,7 +22,7 @@ from harness.store import rundir
 from harness.store.history.cell import run_id
 from tests.component.evidence.test_coverage import made
 from tests.component.site import links
-from tests.component.site.nights import record
+from tests.component.site.nights import add_checkpoint, record
 from tests.unit.report import hostile
 from tests.unit.store.pasts import MACHINE, REQUEST, night
 
@@ -165,6 +165,31 @@ def test_a_runs_study_has_a_page_with_counts_apart_from_times(runs: Path) -> Non
     assert f"../../{path}" in links.read((site / path).with_name("index.html")).links()
     (third,) = runs.glob("2026*-0003")
     assert not (site / names.study(run_id(rundir.load(third)))).exists()
+
+
+def test_a_runs_page_shows_the_page_tables_at_checkpoints(runs: Path) -> None:
+    damaged = ("c/x/2M", "d/x/2M")
+    made = record(4, {A: "FAIL", B: "PASS", **dict.fromkeys(damaged, "FAIL")}, runs)
+    directories = [add_checkpoint(made, name) for name in (*damaged, A, B)]
+    (directories[0] / "checkpoint-1.pages").write_bytes(b"damaged")
+    (directories[1] / rundir.KTAP).unlink()
+    site = build(runs)
+    check(site)
+    path = names.run(run_id(made))
+    maps = [f"../../{names.page_map(run_id(made), name)}" for name in (A, damaged[1], B)]
+    elements = links.read(site / path).elements
+    pictures = [keys for name, keys in elements if name == "img"]
+    shown = "checkpoint 1: 0x7fd97aa00000 to 0x7fd97ac00000, 2 MiB: 1 PMD"
+    assert [(each["src"], each["alt"]) for each in pictures] == [
+        (maps[0], f"Page tables of {A}, {shown}"),
+        (maps[1], f"Page tables of {damaged[1]}, {shown}"),
+    ]
+    linked = {keys["href"] for name, keys in elements if name == "a" and "/map-" in keys["href"]}
+    assert linked == set(maps)
+    drawn = (site / names.page_map(run_id(made), B)).read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in drawn
+    assert drawn.count('class="pmd"') == 512 + 1  # and one in the legend
+    assert "prefers-color-scheme:dark" in drawn
 
 
 def test_a_second_report_writes_nothing(runs: Path) -> None:

@@ -114,6 +114,13 @@ def test_an_svg_has_a_square_for_each_cell_and_names_problems() -> None:
     texts = [each.text or "" for each in root.iter(f"{SVG}text")]
     assert "<b>&?" in texts
     assert sum("pagemap lies" in text for text in texts) > 1
+    shapes = [each for each in root.iter() if each.tag in (f"{SVG}rect", f"{SVG}text")]
+    sheet = root.findtext(f"{SVG}style", "")
+    light, dark = sheet.split("@media(prefers-color-scheme:dark)")
+    assert not any(each.get("fill") for each in shapes)
+    assert all(
+        f".{each.get('class')}{{fill:" in rules for each in shapes for rules in (light, dark)
+    )
     height = int(root.get("height", "0"))
     tops = [float(each.get("y", "0")) for each in root.iter(f"{SVG}text")]
     assert max(tops) < height
