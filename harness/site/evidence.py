@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -36,13 +37,13 @@ class Files(NamedTuple):
     """What was found.
 
     Attributes:
-        console: the guest's console; empty if there is none.
+        consoles: what is on the console of each guest, by the console's file.
         outputs: what each probe printed, by its name.
         symbols: for each probe with a capture, `Capture.symbols`.
         maps: of each probe with checkpoints.
     """
 
-    console: bytes = b""
+    consoles: Mapping[str, bytes] = {}
     outputs: Mapping[str, str] = {}
     symbols: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
     maps: Mapping[str, PageMap] = {}
@@ -64,11 +65,14 @@ def read(run_dir: Path, record: RunRecord) -> Files:
             continue
         if capture is not None:
             symbols[probe.name] = capture.symbols
-    try:
-        console = rundir.read_console(run_dir)
-    except RecordError:
-        console = b""
-    return Files(console, outputs, symbols, dict(_maps(run_dir, record)))
+    return Files(dict(_consoles(run_dir)), outputs, symbols, dict(_maps(run_dir, record)))
+
+
+def _consoles(run_dir: Path) -> Iterator[tuple[str, bytes]]:
+    for name in rundir.consoles(run_dir):
+        with contextlib.suppress(RecordError):
+            if found := rundir.read_console(run_dir, name):
+                yield name, found
 
 
 def _maps(run_dir: Path, record: RunRecord) -> Iterator[tuple[str, PageMap]]:
@@ -112,6 +116,9 @@ class Lines:
 
     Args:
         data: the text.
+
+    Attributes:
+        count: how many there are.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -120,6 +127,7 @@ class Lines:
         while at >= 0:
             self._starts.append(at + 1)
             at = data.find(b"\n", at + 1)
+        self.count = len(self._starts) - (not data or data.endswith(b"\n"))
 
     def number(self, offset: int) -> int:
         """Return the number, from 1, of the line that has a byte."""

@@ -7,9 +7,11 @@ No character in them needs escaping in either, and no text of a guest comes thro
 from __future__ import annotations
 
 import functools
+import posixpath
 import re
 
 from harness.records.history import Cell
+from harness.records.probe import CONSOLE
 from harness.store.history.cell import cell_id
 from harness.workspace import digest
 
@@ -54,9 +56,15 @@ def run(identity: str) -> str:
     return _of_run(identity, "index.html")
 
 
-def console(identity: str) -> str:
-    """Return the path of the page with a run's console."""
-    return _of_run(identity, "console.html")
+def console(identity: str, file: str = CONSOLE) -> str:
+    """Return the path of the page with a console of a run."""
+    guest = guest_of(file)
+    return _of_run(identity, f"console-{file_name(guest)}.html" if guest else "console.html")
+
+
+def guest_of(file: str) -> str:
+    """Return the number of the guest that has a console; empty for a run's first."""
+    return posixpath.basename(posixpath.dirname(file))
 
 
 def ktap(identity: str) -> str:

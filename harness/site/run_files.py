@@ -133,9 +133,9 @@ def _pages(
         compared = compare_page.comparison(comparison, run_link(job.before), link)
         path = names.comparison(run.id)
         yield path, render.page("compare", compared, path)
-    if files.console:
-        path = names.console(run.id)
-        yield path, render.page("text", text_page.console(link, files.console), path)
+    for name, console in files.consoles.items():
+        path = names.console(run.id, name)
+        yield path, render.page("text", text_page.console(link, name, console), path)
     if files.outputs:
         path = names.ktap(run.id)
         yield path, render.page("text", text_page.outputs(link, record, files.outputs), path)

@@ -13,7 +13,7 @@ from harness.records.campaign import Comparison
 from harness.records.history import PastRun
 from harness.records.machine import pages_words
 from harness.records.outcome import Outcome
-from harness.records.probe import CONSOLE, ProbeResult, Splat, Status
+from harness.records.probe import ProbeResult, Splat, Status
 from harness.records.run import RunRecord, Verdict
 from harness.report import compare, text
 from harness.report.columns import count
@@ -22,6 +22,7 @@ from harness.report.reproduce import short_command
 from harness.site import names
 from harness.site.evidence import Files, Lines
 from harness.site.index_page import cut
+from harness.site.text_page import console_anchor, console_title
 from harness.site.words import Link, ShownPicture, cell_link, duration, run_link
 
 _FINE: tuple[Status, ...] = ("PASS", "SKIP", "LOST")
@@ -149,7 +150,7 @@ class RunPage(Record, frozen=True, kw_only=True):
         times: of the stages.
         command: that repeats the run.
         qemu: QEMU's command line.
-        pages: console, outputs, coverage, study; as far as there are any.
+        pages: consoles, outputs, coverage, study; as far as there are any.
         gone: whether the run directory is no longer there.
     """
 
@@ -211,9 +212,9 @@ def run(
         coverage: path of the page with the lines that it reached; empty without.
         study: whether it has a page with what pre-copy and post-copy moved.
     """
-    at = Lines(files.console).number
+    consoles = {file: Lines(data) for file, data in files.consoles.items()}
     pages = [
-        *([Link(text="Console", path=names.console(past.id))] if files.console else []),
+        *(Link(text=console_title(file), path=names.console(past.id, file)) for file in consoles),
         *([Link(text="Output of the probes", path=names.ktap(past.id))] if files.outputs else []),
         *([Link(text="Lines reached", path=coverage)] if coverage else []),
         *([Link(text="Pre-copy and post-copy", path=names.study(past.id))] if study else []),
@@ -222,7 +223,7 @@ def run(
     changed = bool(found and differ(found))
 
     def block(splat: Splat, symbols: Mapping[str, tuple[str, ...]] | None = None) -> SplatBlock:
-        return _splat(past.id, splat, symbols or {}, at if files.console else None)
+        return _splat(past.id, splat, symbols or {}, consoles)
 
     details = tuple(_details(past.id, record.probes, files, block))
     detailed = {each.name for each in details}
@@ -250,7 +251,7 @@ def run(
         command=short_command(record) if record.command else "",
         qemu=" ".join(record.qemu),
         pages=tuple(pages),
-        gone=not files.console and not files.outputs,
+        gone=not files.consoles and not files.outputs,
     )
 
 
@@ -374,14 +375,17 @@ def _splat(
     run_id: str,
     splat: Splat,
     symbols: Mapping[str, tuple[str, ...]],
-    line_of: Callable[[int], int] | None,
+    consoles: Mapping[str, Lines],
 ) -> SplatBlock:
-    number = line_of(splat.offset) if line_of and splat.console == CONSOLE else 0
+    console = consoles.get(splat.console)
+    number = console.number(splat.offset) if console else 0
+    anchor = console_anchor(number, console.count) if console else ""
+    title = console_title(splat.console).lower()
     shown = splat.block[:_MOST_LINES]
     return SplatBlock(
         title=splat.title,
-        path=f"{names.console(run_id)}#L{number}" if number else "",
-        where=f"line {number} of the console" if number else "",
+        path=f"{names.console(run_id, splat.console)}#{anchor}" if anchor else "",
+        where=f"line {number} of the {title}" if anchor else "",
         lines=tuple(SplatLine(text=line, places=_places(line, symbols)) for line in shown),
     )
 

@@ -12,6 +12,7 @@ from harness.records.probe import Status
 from harness.records.run import RunRecord
 from harness.site import names
 from harness.site.words import Link
+from harness.store import rundir
 
 #: Lines of one text that a page has, half of them from its start and half from its end.
 MOST_LINES = 20_000
@@ -62,11 +63,30 @@ class TextPage(Record, frozen=True, kw_only=True):
     blocks: tuple[TextBlock, ...]
 
 
-def console(run: Link, data: bytes) -> TextPage:
-    """Return the model of the page with a guest's console."""
-    found = tuple(_lines(data.decode("utf-8", "replace"), "L"))
+def console_title(file: str) -> str:
+    """Return what a console is called, by its file."""
+    guest = names.guest_of(file)
+    return f"Console of guest {guest}" if guest else "Console"
+
+
+def console(run: Link, file: str, data: bytes) -> TextPage:
+    """Return the model of the page with a guest's console, which is in a file."""
+    found = tuple(_lines(data.decode("utf-8", "replace"), "L", file))
     block = TextBlock(title="", anchor="console", status="", lines=found)
-    return TextPage(title="Console", run=run, blocks=(block,))
+    return TextPage(title=console_title(file), run=run, blocks=(block,))
+
+
+def console_anchor(number: int, count: int) -> str:
+    """Return the anchor of a line in the page of a console that has so many; empty without one."""
+    if not 0 < number <= count:
+        return ""
+    return "L-" if number in _left_out(count) else f"L{number}"
+
+
+def _left_out(count: int) -> range:
+    """Return the numbers of the lines that the page of a text leaves out."""
+    half = MOST_LINES // 2
+    return range(half + 1, max(half, count - half) + 1)
 
 
 def outputs(run: Link, record: RunRecord, found: Mapping[str, str]) -> TextPage:
@@ -79,7 +99,13 @@ def outputs(run: Link, record: RunRecord, found: Mapping[str, str]) -> TextPage:
                 title=probe.name,
                 anchor=names.anchor(probe.name),
                 status=probe.status,
-                lines=tuple(_lines(found[probe.name], f"{names.anchor(probe.name)}-L")),
+                lines=tuple(
+                    _lines(
+                        found[probe.name],
+                        f"{names.anchor(probe.name)}-L",
+                        f"{probe.directory}/{rundir.KTAP}",
+                    )
+                ),
             )
             for probe in record.probes
             if probe.name in found
@@ -87,16 +113,15 @@ def outputs(run: Link, record: RunRecord, found: Mapping[str, str]) -> TextPage:
     )
 
 
-def _lines(text: str, prefix: str) -> Iterator[TextLine]:
+def _lines(text: str, prefix: str, file: str) -> Iterator[TextLine]:
     all_lines: Sequence[str] = text.split("\n")
     if all_lines and not all_lines[-1]:
         all_lines = all_lines[:-1]
-    half = MOST_LINES // 2
-    left_out = max(0, len(all_lines) - MOST_LINES)
+    left_out = _left_out(len(all_lines))
     for number, line in enumerate(all_lines, 1):
-        if left_out and half < number <= half + left_out:
-            if number == half + 1:
-                words = f"[{left_out} lines are left out here; serial.log has them]"
+        if number in left_out:
+            if number == left_out.start:
+                words = f"[{len(left_out)} lines are left out here; {file} has them]"
                 yield TextLine(anchor=f"{prefix}-", number=0, text=words)
             continue
         shown = lines.clean(line[:_MOST_CHARACTERS])

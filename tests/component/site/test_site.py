@@ -102,6 +102,34 @@ def test_a_runs_page_leads_to_the_line_of_the_console(runs: Path) -> None:
     assert re.search(r'<span id="L40">.*WARNING: CPU: 1', console)
 
 
+def test_each_guest_of_a_run_has_its_console(runs: Path) -> None:
+    made = record(4, {A: "FAIL", B: "PASS"}, runs)
+    others = {"guests/2/serial.log": "WARNING\n", "guests/10/serial.log": "x\ny\nWARNING: CPU: 2\n"}
+    for name, text in others.items():
+        file = Path(made.run_dir) / name
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    (splat,) = made.probes[0].splats
+    splats = [
+        msgspec.structs.replace(splat, console=name, offset=4) for name in (*others, "gone.log")
+    ]
+    probes = (msgspec.structs.replace(made.probes[0], splats=(splat, *splats)), made.probes[1])
+    (Path(made.run_dir) / rundir.RESULT).write_bytes(
+        to_json(msgspec.structs.replace(made, probes=probes))
+    )
+    site = build(runs)
+    check(site)
+    path = names.run(run_id(made))
+    page = links.read(site / path)
+    assert "ConsoleConsole of guest 2Console of guest 10" in "".join(page.text.split("\n"))
+    assert "line 3 of the console of guest 10" in page.text
+    linked = [Path(link).name for link in page.links() if "console" in link and "#" in link]
+    assert linked == ["console.html#L40", "console-2.html#L1", "console-10.html#L3"]
+    console = (site / path).with_name("console-10.html").read_text()
+    assert re.search(r'<span id="L3">.*WARNING: CPU: 2', console)
+    assert "<h1>Console of guest 10</h1>" in console
+
+
 def test_a_runs_page_says_how_the_configuration_differs(runs: Path) -> None:
     configs = {
         1: "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_D=1\n",

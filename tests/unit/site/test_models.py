@@ -217,7 +217,9 @@ RECORD = msgspec.structs.replace(
     stages=(StageTime(name="guest", seconds=10.0),),
 )
 FILES = Files(
-    CONSOLE, {"a/x/1G#2": "not ok 1 one\n"}, {"a/x/1G#2": {"f+0x1/0x20": ("f at mm/f.c:7",)}}
+    {"serial.log": CONSOLE},
+    {"a/x/1G#2": "not ok 1 one\n"},
+    {"a/x/1G#2": {"f+0x1/0x20": ("f at mm/f.c:7",)}},
 )
 
 
@@ -277,13 +279,28 @@ def test_a_runs_page_says_how_it_differs_from_the_run_before() -> None:
 def test_lines_are_found_by_the_bytes_in_them() -> None:
     lines = Lines("é\nb\n".encode())
     assert [lines.number(offset) for offset in range(6)] == [1, 1, 1, 2, 2, 3]
+    assert [Lines(data).count for data in (b"", b"a", b"a\n", b"a\nb", b"\n\n")] == [0, 1, 1, 2, 2]
+
+
+def test_a_splat_without_a_line_in_the_page_is_linked_to_the_gap_or_to_nothing() -> None:
+    def path(count: int, offset: int) -> str:
+        splat = msgspec.structs.replace(SPLAT, offset=offset)
+        record = msgspec.structs.replace(RECORD, splats=(splat,))
+        files = Files({"serial.log": b"\n" * count})
+        page = run_page.run(run(2), record, files, run_page.Neighbours(), "")
+        return page.splats[0].path.partition("#")[2]
+
+    count = text_page.MOST_LINES + 5
+    half = text_page.MOST_LINES // 2
+    found = [path(count, offset) for offset in (half - 1, half, half + 4, half + 5, count)]
+    assert found == [f"L{half}", "L-", "L-", f"L{half + 6}", ""]
 
 
 # ---- texts, differences, times -----------------------------------------------------------------
 
 
 def test_each_line_of_a_text_has_an_anchor() -> None:
-    (block,) = text_page.console(LINK, b"one\n\x1b[31mtwo\xff\nthree").blocks
+    (block,) = text_page.console(LINK, "serial.log", b"one\n\x1b[31mtwo\xff\nthree").blocks
     assert [(line.anchor, line.number) for line in block.lines] == [("L1", 1), ("L2", 2), ("L3", 3)]
     assert [line.text for line in block.lines] == ["one", "two\N{REPLACEMENT CHARACTER}", "three"]
 
@@ -291,12 +308,12 @@ def test_each_line_of_a_text_has_an_anchor() -> None:
 def test_a_long_text_keeps_its_ends_and_the_numbers_of_its_lines() -> None:
     count = text_page.MOST_LINES + 5
     data = "".join(f"{number}\n" for number in range(1, count + 1)).encode()
-    (block,) = text_page.console(LINK, data).blocks
+    (block,) = text_page.console(LINK, "serial.log", data).blocks
     assert len(block.lines) == text_page.MOST_LINES + 1
     assert all(line.text == str(line.number) for line in block.lines if line.number)
     assert block.lines[-1].number == count
     (gap,) = [line for line in block.lines if not line.number]
-    assert gap.text.startswith("[5 lines are left out here")
+    assert gap.text == "[5 lines are left out here; serial.log has them]"
 
 
 def test_differences_come_worst_first() -> None:
