@@ -97,11 +97,14 @@ class GuestOrigin(Record, frozen=True, kw_only=True):
         snapshot: key of the snapshot; empty where it was booted.
         reason: why it was booted, although it was to be restored, or why the snapshot was made
             again; empty for neither.
+        seconds: from the start of QEMU until it was logged in to and init was done; 0 in records of
+            older versions.
     """
 
     how: Literal["booted", "restored"]
     snapshot: str = ""
     reason: str = ""
+    seconds: float = 0.0
 
 
 class PoolSummary(Record, frozen=True, kw_only=True):

@@ -204,7 +204,7 @@ class _Lanes:
                 yield host
             return
         with guest_with_probes(prepared, directory, disk=self._queue.wants_disk(first)) as host:
-            self._store.add_guest(GuestOrigin(how="booted"))
+            self._store.add_guest(GuestOrigin(how="booted", seconds=host.boot_seconds))
             yield host
 
 

@@ -95,7 +95,10 @@ class FreshGuests:
                 host = stack.enter_context(
                     guest_with_probes(self._prepared, self._directory, disk=probe.wants_disk)
                 )
-                started = host, GuestOrigin(how="booted", reason=self._given_up)
+                started = (
+                    host,
+                    GuestOrigin(how="booted", reason=self._given_up, seconds=host.boot_seconds),
+                )
             elif probe.wants_disk:
                 mount_disk(self._prepared, started[0])
             yield started
@@ -130,7 +133,9 @@ class FreshGuests:
             self._given_up = f"could not be {what}: {error.message}"
             context.progress.note(f"the guest {self._given_up}; it is booted")
             return None
-        return host, GuestOrigin(how="restored", snapshot=found.key, reason=reason)
+        return host, GuestOrigin(
+            how="restored", snapshot=found.key, reason=reason, seconds=host.boot_seconds
+        )
 
     def _snapshot(self) -> tuple[Snapshot, str]:
         """Return the snapshot, and why it was made again if one was there."""

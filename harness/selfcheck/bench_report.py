@@ -16,7 +16,7 @@ from typing import NamedTuple
 from harness.context import Context
 from harness.records.base import to_json
 from harness.records.kernel import ConfigIdentity, KernelSummary, SeriesIdentity, SourceIdentity
-from harness.records.machine import AccelChoice, HugePages, MachineSpec
+from harness.records.machine import AccelChoice, GuestOrigin, HugePages, MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Splat, Status, Subtest
 from harness.records.run import RequestSummary, RunRecord, StageTime
@@ -198,7 +198,8 @@ def made_up(number: int, probes: int, runs: Path) -> RunRecord:
         ),
         run_dir=str(runs.absolute() / f"{started:%Y%m%d-%H%M%S}-made-up-{number:05}"),
         probes=results,
-        stages=(StageTime(name="guest", seconds=seconds + rng.uniform(5, 7)),),
+        guests=(GuestOrigin(how="booted", seconds=rng.uniform(5, 7)),),
+        stages=(StageTime(name="guest", seconds=seconds + 7),),
     )
 
 

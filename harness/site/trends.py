@@ -22,13 +22,13 @@ class Times(NamedTuple):
     Attributes:
         started: when it began.
         build: of the build of its kernel; None if the kernel was in the cache.
-        boot: what the guests took besides the probes.
+        boot: of a guest's boot, the median of those that were booted; None if none has its time.
         probes: all probes together.
     """
 
     started: datetime.datetime
     build: float | None
-    boot: float
+    boot: float | None
     probes: float
 
 
@@ -54,14 +54,13 @@ class TrendsPage(Record, frozen=True, kw_only=True):
 
 def times(record: RunRecord, started: datetime.datetime) -> Times:
     """Return the times of a run whose probes ran."""
-    probes = sum(probe.seconds for probe in record.probes)
-    guest = sum(stage.seconds for stage in record.stages if stage.name == "guest")
+    boots = [each.seconds for each in record.guests if each.how == "booted" and each.seconds]
     kernel = record.kernel
     return Times(
         started=started,
         build=None if kernel is None or kernel.cached else kernel.build_seconds or None,
-        boot=max(0.0, guest - probes),
-        probes=probes,
+        boot=statistics.median(boots) if boots else None,
+        probes=sum(probe.seconds for probe in record.probes),
     )
 
 
@@ -69,7 +68,7 @@ def figure(nights: Nights, found: Sequence[Times]) -> Figure:
     """Return the model of a cell's picture."""
     series = (
         ("build", [each.build for each in found if each.build is not None]),
-        ("boot", [each.boot for each in found]),
+        ("boot", [each.boot for each in found if each.boot is not None]),
         ("all probes", [each.probes for each in found]),
     )
     words = "; ".join(_words(name, values) for name, values in series if values)

@@ -180,6 +180,8 @@ class Guest:
         tables_known: whether its page tables can be walked; None before somebody asked.
         threads: the thread of each vCPU on the host.
         idle_since: when its last probe ended; its start before the first.
+        begun: when its QEMU was started, by the monotonic clock.
+        boot_seconds: from then until it was logged in to and its init was done; 0 before.
         last_sample: the clocks of the threads when the guest was given up; None while it lives.
     """
 
@@ -192,6 +194,8 @@ class Guest:
     heartbeat: Heartbeat
     threads: tuple[int, ...]
     idle_since: GuestMoment
+    begun: float
+    boot_seconds: float = 0.0
     last_sample: hoststat.Sample | None = None
     facts: str = ""
     pools: tuple[NodePool, ...] = field(default=())
@@ -340,6 +344,7 @@ def booted(
                 _require_whole(guest)
             _log_in(guest, request, keys, context.deadline)
             _await_init(guest, request, _INIT_DONE, context)
+            guest.boot_seconds = time.monotonic() - guest.begun
             if saved is not None:
                 _require_whole(guest)
             else:
@@ -401,6 +406,7 @@ def _running(
         stack.callback(died.close)
         stack.callback(stuck.close)
         watch = _Watch(died, stuck, request.stuck)
+        begun = time.monotonic()
         # paramiko takes a tenth of a second to import; QEMU starts in that time.
         threading.Thread(target=importlib.import_module, args=("harness.vm.ssh",)).start()
         machine = stack.enter_context(
@@ -447,6 +453,7 @@ def _running(
             heartbeat,
             threads,
             GuestMoment(machine.console.start, hoststat.sample(threads)),
+            begun,
         )
         heartbeat.start()
         stack.callback(heartbeat.stop)

@@ -74,6 +74,7 @@ def test_each_guest_has_a_console_and_a_crash_harms_no_other(
     record = run(hgm_prepared, [_CRASHES, *[_PASSES] * 4], tmp_path)
     assert statuses(record) == ["CRASH", *["PASS"] * 4]
     assert len(record.guests) in (2, 3), "the crashed one is replaced while probes are left"
+    assert all(0 < guest.seconds < record.seconds for guest in record.guests)
     run_dir = Path(record.run_dir)
     assert len(list(run_dir.glob("guests/2/serial.log"))) == 1
     judged = judging.judged_again(run_dir)

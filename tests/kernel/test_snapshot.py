@@ -174,6 +174,7 @@ def test_probes_in_fresh_guests_end_as_ever_and_a_crash_leaves_the_snapshot(
         "test/after": "PASS",
     }
     assert [origin.how for origin in record.guests] == ["restored"] * 4
+    assert all(origin.seconds > 0 for origin in record.guests)
     assert snapshots(prepared) == before
     judged = judging.judged_again(Path(record.run_dir))
     assert [(probe.name, probe.status) for probe in judged.probes] == [

@@ -26,6 +26,7 @@ from harness.records.machine import AccelChoice
 from harness.records.outcome import Outcome
 from harness.vm import guest, qemu, spec
 from harness.vm.guest import BootRequest, booted
+from harness.vm.ssh import CommandOutput, Ssh
 from harness.workspace import Workspace
 
 
@@ -127,6 +128,25 @@ def test_the_console_is_kept_when_the_guest_panics(
     log = (tmp_path / "run" / "serial.log").read_text()
     assert log.startswith("Linux version")
     assert "end Kernel panic" in log
+
+
+def test_a_guest_knows_how_long_it_took_from_qemus_start_to_the_login(
+    fake_qemu: Callable[[str], None],
+    request_to_boot: BootRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_qemu("lives")
+    moments = [time.monotonic()]
+    monkeypatch.setattr(guest, "_log_in", lambda *_: moments.append(time.monotonic()))
+    monkeypatch.setattr(Ssh, "run", lambda *_: CommandOutput(0, "", ""))
+    monkeypatch.setattr(guest, "_pools", lambda *_: moments.append(time.monotonic()))
+    monkeypatch.setattr(guest, "_await_shell", lambda _: None)
+    deadline = Deadline.after(20, "the boot")
+    context = Context(Workspace(tmp_path / "cache"), deadline, Silent())
+    with booted(request_to_boot, tmp_path, context) as host:
+        before, login, after = moments
+        assert before < host.begun < login < host.begun + host.boot_seconds < after
 
 
 def test_without_qemu_the_program_is_named(

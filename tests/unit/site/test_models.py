@@ -11,6 +11,7 @@ import pytest
 
 from harness.records.campaign import Change, Comparison, ProbeSummary
 from harness.records.history import CellState, HistoryState, ResultState
+from harness.records.machine import GuestOrigin
 from harness.records.probe import Leak, ProbeResult, Splat, Subtest
 from harness.records.run import StageTime
 from harness.site import (
@@ -215,6 +216,10 @@ RECORD = msgspec.structs.replace(
     probes=(ProbeResult(name="a/x/1G#1", status="PASS", directory="probes/y"), FAILED),
     splats=(SPLAT,),
     stages=(StageTime(name="guest", seconds=10.0),),
+    guests=(
+        *(GuestOrigin(how="booted", seconds=seconds) for seconds in (7.0, 30.0, 8.0)),
+        GuestOrigin(how="restored", seconds=0.5),
+    ),
 )
 FILES = Files(
     {"serial.log": CONSOLE},
@@ -340,9 +345,16 @@ def test_differences_come_worst_first() -> None:
     assert page.bad
 
 
-def test_the_time_of_the_guest_is_divided_into_boot_and_probes() -> None:
-    found = trends.times(RECORD, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+def test_a_runs_boot_is_the_median_of_the_guests_that_it_booted() -> None:
+    day = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    found = trends.times(RECORD, day)
     assert (found.build, found.boot, found.probes) == (312.4, 8.0, 2.0)
+    # Probes that ran at the same time took longer than the stage.
+    probes = [msgspec.structs.replace(FAILED, seconds=9.0)] * 3
+    assert trends.times(msgspec.structs.replace(RECORD, probes=probes), day).boot == 8.0
+    older = tuple(GuestOrigin(how="booted") for _ in RECORD.guests)
+    assert trends.times(msgspec.structs.replace(RECORD, guests=older), day).boot is None
+    assert trends.times(msgspec.structs.replace(RECORD, guests=()), day).boot is None
 
 
 def test_a_cell_with_one_run_has_no_picture() -> None:
@@ -359,11 +371,12 @@ def test_a_picture_has_its_colours_from_a_style_sheet() -> None:
     found = [
         trends.times(RECORD, datetime.datetime(2026, 1, day, tzinfo=datetime.UTC)) for day in (1, 2)
     ]
-    for times in (found, [each._replace(build=None) for each in found]):
+    for times in (found, [each._replace(build=None, boot=None) for each in found]):
         drawn = trends.svg(times)
         assert "prefers-color-scheme:dark" in drawn
         assert not re.search("#0[123]0[123]0[123]", drawn)
         assert ("build, s" in drawn) == (times[0].build is not None)
+        assert ("boot, s" in drawn) == (times[0].boot is not None)
 
 
 @pytest.mark.parametrize(
