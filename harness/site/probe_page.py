@@ -16,6 +16,7 @@ from harness.site.words import Link, cell_link, duration
 
 #: Results of a cell that are shown one by one; the page of a test with many cells stays small.
 _TILES = 40
+_WIDTH, _HEIGHT = 300, 40
 
 
 class Tile(Record, frozen=True, kw_only=True):
@@ -48,6 +49,22 @@ class Turn(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class Chart(Record, frozen=True, kw_only=True):
+    """How long a test took, as a line in a box of 300 by 40.
+
+    Attributes:
+        points: of the line: a run's place among the cell's, oldest first, and its time, 0 below.
+        last: the two numbers of the last point.
+        most: the longest time, at the top.
+        runs: how many the line is of.
+    """
+
+    points: str
+    last: tuple[str, str]
+    most: str
+    runs: int
+
+
 class Trail(Record, frozen=True, kw_only=True):
     """A test in one cell.
 
@@ -58,6 +75,7 @@ class Trail(Record, frozen=True, kw_only=True):
         often: how often it failed.
         flaky: whether one kernel has both passed and failed it.
         took: how long it takes.
+        chart: the same, run by run; None for less than two passes.
         turns: newest first; none if it passed from the first run on.
     """
 
@@ -67,6 +85,7 @@ class Trail(Record, frozen=True, kw_only=True):
     often: str
     flaky: bool
     took: str
+    chart: Chart | None
     turns: tuple[Turn, ...]
 
 
@@ -110,6 +129,7 @@ def _trail(nights: Nights, marks: Sequence[Mark | None]) -> Trail:
         often=f"{bad} of {known} failed" if known else "never ran",
         flaky=flaky(nights.runs, marks),
         took=_took([mark.seconds for _, mark in pairs if mark.status == "PASS"]),
+        chart=_chart(marks),
         turns=() if {mark.status for _, mark in pairs} == {"PASS"} else tuple(_turns(pairs))[::-1],
     )
 
@@ -139,6 +159,21 @@ def _took(seconds: Sequence[float]) -> str:
     return (
         f"{duration(middle)} (median), {duration(min(seconds))} to {duration(max(seconds))}, "
         f"{duration(seconds[-1])} the last time"
+    )
+
+
+def _chart(marks: Sequence[Mark | None]) -> Chart | None:
+    passed = [(at, mark.seconds) for at, mark in enumerate(marks) if mark and mark.status == "PASS"]
+    most = max((seconds for _, seconds in passed), default=0.0)
+    if len(passed) < 2 or not most:
+        return None
+    across, up = _WIDTH / (len(marks) - 1), _HEIGHT / most
+    points = [(f"{at * across:.0f}", f"{_HEIGHT - seconds * up:.0f}") for at, seconds in passed]
+    return Chart(
+        points=" ".join(map(",".join, points)),
+        last=points[-1],
+        most=duration(most),
+        runs=len(passed),
     )
 
 

@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import html5lib
 
+_DRAWN = ("svg", "text", "path", "polyline", "circle")
+
 #: What may stand in a page at all.
 ELEMENTS = {
     *(
@@ -30,6 +32,7 @@ ELEMENTS = {
     *("article", "div", "span", "p", "h1", "h2", "h3", "a", "b", "strong", "small", "code"),
     *("pre", "img", "ul", "ol", "li", "dl", "dt", "dd", "details", "summary"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
+    *(f"{{http://www.w3.org/2000/svg}}{name}" for name in _DRAWN),
 }
 _LINKS = {"a": "href", "link": "href", "script": "src", "img": "src"}
 

@@ -220,6 +220,14 @@ def test_a_runs_page_shows_the_page_tables_at_checkpoints(runs: Path) -> None:
     assert "prefers-color-scheme:dark" in drawn
 
 
+def test_a_tests_page_draws_how_long_it_took(runs: Path) -> None:
+    elements = links.read(build(runs) / names.probe(A)).elements
+    (line,) = [keys["points"] for name, keys in elements if name.endswith("polyline")]
+    assert line == "0,0 150,0"  # the third night, in which it failed, is not in it
+    (picture,) = [keys for name, keys in elements if name.endswith("svg")]
+    assert picture["aria-label"] == "Times of 2 passes, oldest first, from 0 to 1.50 s"
+
+
 def test_a_second_report_writes_nothing(runs: Path) -> None:
     site = build(runs)
     before = {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()}

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from harness.records.campaign import Change, Comparison, ProbeSummary
-from harness.records.history import CellState, HistoryState, ResultState
+from harness.records.history import CellState, HistoryState, Mark, ResultState
 from harness.records.machine import GuestOrigin
 from harness.records.probe import Leak, ProbeResult, Splat, Subtest
 from harness.records.run import StageTime
@@ -28,7 +28,7 @@ from harness.site.evidence import Files, Lines
 from harness.site.past import SiteData
 from harness.site.words import Link, duration
 from tests.unit.report.records import RUN
-from tests.unit.site.nights import nights, other_cell, run
+from tests.unit.site.nights import mark, nights, other_cell, run
 
 LINK = Link(text="a run", path="run/x/index.html")
 
@@ -152,6 +152,23 @@ def test_a_test_that_always_passed_has_nothing_to_say_about_changes() -> None:
     assert (trail.turns, len(trail.tiles)) == ((), 2)
     (trail,) = probe_page.probe("x", [nights({"x": ("SKIP", "SKIP")})]).trails
     assert [turn.status for turn in trail.turns] == ["SKIP"]
+
+
+@pytest.mark.parametrize(
+    ("marks", "points"),
+    [
+        ((mark("PASS", 1), mark("PASS", 4), mark("PASS", 2)), "0,30 150,0 300,20"),
+        ((mark("PASS", 1), None, mark("HANG", 9), mark("PASS", 2)), "0,20 300,0"),
+        ((mark("PASS", 1), mark("FAIL", 2)), None),
+        ((mark("PASS", 0), mark("PASS", 0)), None),
+        ((mark("PASS", 1),), None),
+        ((None, None), None),
+    ],
+)
+def test_the_times_of_passes_are_a_line(marks: tuple[Mark | None, ...], points: str | None) -> None:
+    cell = nights({"x": ["PASS"] * len(marks)})._replace(marks={"x": marks})
+    (trail,) = probe_page.probe("x", [cell]).trails
+    assert (trail.chart and trail.chart.points) == points
 
 
 def test_a_test_is_flaky_if_one_kernel_both_passes_and_fails_it() -> None:
