@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.site import names as site_names
 from tests.kernel import synthetic
 from tests.kernel.conftest import STOCK, Run, hgm
 
@@ -103,6 +104,7 @@ def test_a_patch_of_the_second_night_is_named_and_its_author_gets_a_mail(
     page = (tmp_path / "site" / "index.html").read_text()
     assert PROBES[0] in page
     assert "regression" in page
+    assert f'href="{site_names.run(regression["first_bad"]["id"])}"' in page
 
     (path,) = (tmp_path / "mails").iterdir()
     mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
