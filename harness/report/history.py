@@ -34,9 +34,9 @@ def category(number: int, which: Category) -> str:
     return columns.count(number, which, _PLURALS.get(which, which))
 
 
-def when(run: PastRun) -> str:
-    """Return when a run began, to the minute, UTC."""
-    return f"{run.started:%Y-%m-%d %H:%M}"
+def when(run: PastRun, *, seconds: bool = False) -> str:
+    """Return when a run began, to the minute or second, UTC."""
+    return f"{run.started:%Y-%m-%d %H:%M:%S}" if seconds else f"{run.started:%Y-%m-%d %H:%M}"
 
 
 def runs(found: RunHistory) -> Iterator[str]:

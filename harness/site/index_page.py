@@ -279,8 +279,8 @@ def block(state: CellState, compared: AbstractSet[str], most: int | None) -> Cel
     rest += [f"{state.skipped} skipped"] if state.skipped else []
     return CellBlock(
         cell=cell_link(state.cell),
-        latest=run_link(state.latest),
-        before=run_link(state.before) if state.before else None,
+        latest=run_link(state.latest, state.before),
+        before=run_link(state.before, state.latest) if state.before else None,
         comparison=names.comparison(state.latest.id) if state.latest.id in compared else "",
         lines=tuple(map(_line, shown)),
         more=len(state.tests) - len(shown),
@@ -294,8 +294,8 @@ def _line(test: ResultState) -> TestLine:
         category=test.category,
         status=test.status or "",
         reason=cut(test.reason),
-        first_bad=run_link(test.first_bad) if test.first_bad else None,
-        last_good=run_link(test.last_good) if test.last_good else None,
+        first_bad=run_link(test.first_bad, test.last_good) if test.first_bad else None,
+        last_good=run_link(test.last_good, test.first_bad) if test.last_good else None,
         often=f"{test.bad} of {test.known} failed" if test.bad else "",
         flaky=test.flaky,
         known=", ".join(test.known_issues),

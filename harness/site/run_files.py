@@ -130,7 +130,9 @@ def _pages(
     run, link = job.run, run_link(job.run)
     files = evidence.read(Path(run.run_dir), record)
     if job.before and comparison and run_page.differ(comparison):
-        compared = compare_page.comparison(comparison, run_link(job.before), link)
+        compared = compare_page.comparison(
+            comparison, run_link(job.before, run), run_link(run, job.before)
+        )
         path = names.comparison(run.id)
         yield path, render.page("compare", compared, path)
     for name, console in files.consoles.items():

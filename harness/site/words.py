@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from harness.kernel import specs
 from harness.records.base import Record
 from harness.records.history import Cell, PastRun
 from harness.report.history import when
@@ -35,16 +36,26 @@ class ShownPicture(Record, frozen=True, kw_only=True):
     words: str
 
 
-def run_link(run: PastRun) -> Link:
-    """Return the link to a run: when it was, and of which kernel."""
-    return Link(text=f"{when(run)} {run.release or 'not built'}", path=names.run(run.id))
+def run_link(run: PastRun, beside: PastRun | None = None) -> Link:
+    """Return the link to a run: when it was, and of which kernel.
+
+    Args:
+        run: which one.
+        beside: another run that is named with it: they are told apart by seconds where minutes
+            are the same.
+    """
+    seconds = beside is not None and when(run) == when(beside)
+    text = f"{when(run, seconds=seconds)} {run.release or 'not built'}"
+    return Link(text=text, path=names.run(run.id))
 
 
 def cell_words(cell: Cell | None) -> str:
-    """Return a cell in a line."""
+    """Return a cell in a line, without directories of the host that ran it."""
     if cell is None:
         return "not recorded"
-    words = (cell.kernel, f"series {cell.series}", cell.config, cell.machine, cell.accel)
+    kernel = specs.for_others(cell.kernel)
+    series = " ".join(map(specs.for_others, cell.series.split(" ")))
+    words = (kernel, f"series {series}", cell.config, cell.machine, cell.accel)
     chosen = f"probes {cell.probes}" if cell.probes not in ("", "all") else ""
     return ", ".join(word for word in (*words, chosen) if word)
 

@@ -26,7 +26,7 @@ from harness.site import (
 )
 from harness.site.evidence import Files, Lines
 from harness.site.past import SiteData
-from harness.site.words import Link, duration
+from harness.site.words import Link, cell_words, duration
 from tests.unit.report.records import RUN
 from tests.unit.site.nights import mark, nights, other_cell, run
 
@@ -79,6 +79,43 @@ def test_the_first_page_says_what_is_new_and_since_when() -> None:
     assert line.first_bad == Link(text="2026-11-03 02:00 6.12.2", path=names.run(run(2).id))
     assert line.last_good is not None
     assert [each.run.path for each in page.runs] == [names.run(run(2).id), names.run(run(1).id)]
+
+
+def test_runs_that_began_in_the_same_minute_are_told_apart() -> None:
+    good, bad = (
+        msgspec.structs.replace(run(1), id=which, started=run(1).started.replace(second=second))
+        for which, second in (("0" * 16, 5), ("1" * 16, 41))
+    )
+    test = msgspec.structs.replace(REGRESSION, first_bad=bad, last_good=good)
+    state = msgspec.structs.replace(state_of(test), latest=bad, before=good)
+    (block,) = index_page.index(past_of(state), set()).cells
+    (line,) = block.lines
+    for link, text in (
+        *((line.first_bad, "02:00:41"), (line.last_good, "02:00:05")),
+        *((block.latest, "02:00:41"), (block.before, "02:00:05")),
+    ):
+        assert link is not None
+        assert link.text == f"2026-11-02 {text} 6.12.1"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"series": "mbox:/srv/night/series.mbox"}, "series mbox:series.mbox, base"),
+        (
+            {"series": "dir:/srv/night/x first 2 with /home/a/b.patch"},
+            "series dir:x first 2 with b.patch, base",
+        ),
+        ({"kernel": "tree:/home/a/linux"}, "tree:linux, series hgm-6.12"),
+        ({}, "debian:linux-source-6.12, series hgm-6.12, base"),
+    ],
+)
+def test_a_cell_is_named_without_directories(fields: dict[str, str], words: str) -> None:
+    cell = run(1).cell
+    assert cell is not None
+    shown = cell_words(msgspec.structs.replace(cell, **fields))
+    assert words in shown
+    assert "/" not in shown
 
 
 def test_a_known_issue_is_not_shown_as_alarming() -> None:
