@@ -21,10 +21,11 @@ from harness.site import names
 from harness.store import rundir
 from harness.store.history.cell import run_id
 from tests.component.evidence.test_coverage import made
-from tests.component.site.nights import record
+from tests.component.site import links
+from tests.component.site.nights import add_checkpoint, add_study, record
 from tests.component.site.test_site import build
 
-A, B = "a/x/1G", "b/<script>alert(1)</script>/2M"
+A, B, STUDY = "a/x/1G", "b/<script>alert(1)</script>/2M", "hgm/postcopy/1G"
 
 _OPTIONS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -32,6 +33,8 @@ _OPTIONS = [
 ]
 _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _WIDTHS = (390, 1440)
+#: Milliseconds from the request until the page could be used.
+_INTERACTIVE = "performance.getEntriesByType('navigation')[0].domInteractive"
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +49,16 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a site of three nights, or the one that HGM_SITE names."""
+    """Return a site of three nights with a page of each kind, or the one that HGM_SITE names."""
     given = os.environ.get("HGM_SITE")
     if given:
         return Path(given).absolute()
     runs = tmp_path_factory.mktemp("site") / "runs"
-    record(1, {A: "PASS", B: "PASS"}, runs)
+    first = record(1, {A: "PASS", B: "PASS", STUDY: "PASS"}, runs)
+    add_study(first, STUDY)
     record(2, {A: "PASS", B: "FAIL"}, runs, key="one")
     third = record(3, {A: "FAIL", B: "PASS"}, runs, key="one")
+    add_checkpoint(third, A)
     counted = made(tmp_path_factory.mktemp("counted"), "-O0")
     shutil.copytree(counted / rundir.COVERAGE, Path(third.run_dir) / rundir.COVERAGE)
     return build(runs)
@@ -83,22 +88,38 @@ def url(site: Path, path: str) -> str:
 
 
 def main_pages(site: Path) -> dict[str, str]:
-    """Return the paths of the main pages by name; those of the run with the most to show."""
-    run = max(site.glob("run/*/index.html"), key=lambda path: path.stat().st_size)
-    test = max(site.glob("probe/*.html"), key=lambda path: path.stat().st_size)
-    here = run.relative_to(site).parent
-    covered = [str(path.relative_to(site)) for path in site.glob("run/*/coverage.html")]
-    return {
-        **({"coverage": covered[0]} if covered else {}),
+    """Return the paths of the main pages by name; of each kind the one with the most to show.
+
+    A site need not have a page of each kind; the one of the tests has.
+    """
+    kinds = {
         "index": names.INDEX,
         "matrix": names.MATRIX,
-        "run": f"{here}/index.html",
-        "test": str(test.relative_to(site)),
+        "run": "run/*/index.html",
+        "test": "probe/*.html",
         "trends": names.TRENDS,
         "runs": names.RUNS,
-        "console": f"{here}/console.html",
-        "differences": str(next(site.glob("run/*/compare.html")).relative_to(site)),
+        "cell": "cell/*.html",
+        "console": "run/*/console.html",
+        "output": "run/*/ktap.html",
+        "differences": "run/*/compare.html",
+        "coverage": "run/*/coverage.html",
+        "study": "run/*/study.html",
     }
+    found = {name: sorted(site.glob(glob), key=_size) for name, glob in kinds.items()}
+    mapped = {path.with_name("index.html") for path in site.glob("run/*/map-*.svg")}
+    found["map"] = sorted(mapped, key=_size)
+    return {name: str(paths[-1].relative_to(site)) for name, paths in found.items() if paths}
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def test_the_site_of_the_tests_has_a_page_of_each_kind(site: Path) -> None:
+    found = main_pages(site)
+    assert len(found) == 13
+    assert 'class="figure" src="../../run/' in (site / found["map"]).read_text()
 
 
 @pytest.mark.parametrize("scheme", _SCHEMES)
@@ -173,9 +194,100 @@ def test_the_skip_link_leads_to_the_content(page: Page, site: Path) -> None:
     assert page.evaluate("document.activeElement.id") == "main"
 
 
+#: What the focus is on: what it is, whether it can be seen, and whether that is marked.
+_FOCUS = """() => {
+    const it = document.activeElement;
+    const box = it.getClientRects()[0], style = getComputedStyle(it);
+    const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return {
+        what: it === document.body ? "" : it.outerHTML.slice(0, 200),
+        seen: Boolean(top) && (it.contains(top) || top.contains(it)),
+        marked: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+    };
+}"""
+
+#: How many elements the Tab key leads to.
+_STOPS = """() => [...document.querySelectorAll("a[href], summary, input, select, [tabindex='0']")]
+    .filter((it) => it.checkVisibility()).length"""
+
+_MOST_STOPS = 300
+
+
+@pytest.mark.parametrize("width", _WIDTHS)
+@pytest.mark.parametrize("name", ["index", "matrix", "run"])
+def test_the_tab_key_leads_to_everything_and_shows_where_it_is(
+    page: Page, site: Path, name: str, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(url(site, main_pages(site)[name]))
+    stops = min(page.evaluate(_STOPS), _MOST_STOPS)
+    assert stops > 10
+    met = []
+    for _ in range(stops):
+        page.keyboard.press("Tab")
+        focus = page.evaluate(_FOCUS)
+        assert focus["seen"], focus["what"]
+        assert focus["marked"], focus["what"]
+        met.append(focus["what"])
+    assert all(met)
+    if stops < _MOST_STOPS:
+        page.keyboard.press("Tab")
+        assert page.evaluate(_FOCUS)["what"] in ("", met[0]), "there is something more"
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until the focus is on an element."""
+    for _ in range(_MOST_STOPS):
+        page.keyboard.press("Tab")
+        if page.evaluate("(it) => document.activeElement.matches(it)", selector):
+            return
+    pytest.fail(f"the Tab key does not lead to {selector}")
+
+
+def test_a_filter_can_be_used_by_keyboard(page: Page, site: Path) -> None:
+    page.goto(url(site, names.MATRIX))
+    rows = page.locator("table.matrix tbody tr:visible")
+    total = rows.count()
+    tab_to(page, "input[type=search]")
+    page.keyboard.type("script")
+    assert 0 < rows.count() < total
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    tab_to(page, "select")
+    page.keyboard.press("End")
+    assert rows.locator("th").all_inner_texts() == [A, B]
+
+
+def test_a_summary_opens_by_keyboard(page: Page, site: Path) -> None:
+    page.goto(url(site, names.MATRIX))
+    tab_to(page, "summary")
+    legend = page.locator(".legend")
+    assert not legend.is_visible()
+    page.keyboard.press("Enter")
+    assert legend.is_visible()
+
+
 def test_without_scripts_everything_can_be_read(browser: Browser, site: Path) -> None:
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
-        page.goto(url(site, main_pages(site)["run"]))
-        assert page.locator("table.probes tbody tr:not(.group)").count() == 2
-        assert page.locator(".filter").count() == 0
+        for name, path in main_pages(site).items():
+            page.goto(url(site, path))
+            read = links.read(site / path)
+            rows = sum(element == "tr" for element, _ in read.elements)
+            assert page.locator("tr:visible").count() == rows, name
+            assert page.locator(".filter").count() == 0, name
+            for closed in page.locator("details:not([open]) > summary").all():
+                closed.click()
+            shown = page.title() + page.locator("body").inner_text()
+            assert "".join(shown.split()) == "".join(read.text.split()), name
+
+
+@pytest.mark.skipif("HGM_SITE" not in os.environ, reason="three nights are always quick")
+def test_the_main_pages_are_interactive_within_a_second(browser: Browser, site: Path) -> None:
+    seconds = {}
+    for name, path in main_pages(site).items():
+        with browser.new_context() as context:
+            page = context.new_page()
+            page.goto(url(site, path))
+            seconds[name] = page.evaluate(_INTERACTIVE) / 1000
+    assert {name: each for name, each in seconds.items() if each >= 1} == {}, seconds

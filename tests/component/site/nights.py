@@ -59,6 +59,18 @@ def record(number: int, statuses: Mapping[str, Status], runs: Path, key: str = "
     return made
 
 
+def add_study(record: RunRecord, name: str) -> None:
+    """Let a probe of a run print what pre-copy and post-copy moved, and how long that took."""
+    figures = (
+        "postcopy: backing=split pattern=uniform unit=4096 memory=1073741824 touched=8192 "
+        "faults=3 again=0 moved=8192"
+    )
+    (Path(record.run_dir) / rundir.directory_for(name) / rundir.KTAP).write_text(
+        f"KTAP version 1\n1..2\n# {figures}\n# times: step=access cells=111:99,250:1\nok 1 one\n"
+        "ok 2 two # SKIP <b>no such bit</b>\n"
+    )
+
+
 def add_checkpoint(record: RunRecord, name: str) -> Path:
     """Give a probe of a run a checkpoint, recorded in a real guest; return the probe's directory.
 

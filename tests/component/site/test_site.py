@@ -23,7 +23,7 @@ from harness.store import rundir
 from harness.store.history.cell import run_id
 from tests.component.evidence.test_coverage import made
 from tests.component.site import links
-from tests.component.site.nights import add_checkpoint, record
+from tests.component.site.nights import add_checkpoint, add_study, record
 from tests.unit.report import hostile
 from tests.unit.store.pasts import MACHINE, REQUEST, night
 
@@ -173,14 +173,7 @@ def test_counts_that_cannot_be_read_do_not_stop_the_report(runs: Path) -> None:
 def test_a_runs_study_has_a_page_with_counts_apart_from_times(runs: Path) -> None:
     probe = "hgm/postcopy/1G"
     made = record(4, {probe: "PASS", A: "PASS"}, runs)
-    figures = (
-        "postcopy: backing=split pattern=uniform unit=4096 memory=1073741824 touched=8192 "
-        "faults=3 again=0 moved=8192"
-    )
-    (Path(made.run_dir) / rundir.directory_for(probe) / rundir.KTAP).write_text(
-        f"KTAP version 1\n1..2\n# {figures}\n# times: step=access cells=111:99,250:1\nok 1 one\n"
-        "ok 2 two # SKIP <b>no such bit</b>\n"
-    )
+    add_study(made, probe)
     site = build(runs)
     check(site)
     path = names.study(run_id(made))
