@@ -2,7 +2,7 @@
 """The site in real headless Chromium: no errors, filters and links work, axe-core finds nothing.
 
 Debian's packages `chromium` and `fonts-dejavu-core` must be installed. With ``HGM_SCREENSHOTS`` set
-to a directory, the five main pages are kept there as PNG, at two widths, light and dark.
+to a directory, the main pages are kept there as PNG, at two widths, light and dark.
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ _OPTIONS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
+#: Pixels of a run's page up to its first probes, once all its pictures are there.
+_UP_TO_PROBES = """async () => {
+    const pictures = [...document.images];
+    for (const each of pictures) each.loading = "eager";
+    await Promise.all(pictures.map((each) => each.decode()));
+    const table = document.querySelector("table.probes").getBoundingClientRect();
+    return Math.min(table.top + 400, document.documentElement.scrollHeight);
+}"""
 _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _WIDTHS = (390, 1440)
 #: Milliseconds from the request until the page could be used.
@@ -90,7 +98,8 @@ def url(site: Path, path: str) -> str:
 def main_pages(site: Path) -> dict[str, str]:
     """Return the paths of the main pages by name; of each kind the one with the most to show.
 
-    A site need not have a page of each kind; the one of the tests has.
+    A run with a map is taken before others. A site need not have a page of each kind; that of the
+    tests has.
     """
     kinds = {
         "index": names.INDEX,
@@ -106,20 +115,24 @@ def main_pages(site: Path) -> dict[str, str]:
         "coverage": "run/*/coverage.html",
         "study": "run/*/study.html",
     }
-    found = {name: sorted(site.glob(glob), key=_size) for name, glob in kinds.items()}
     mapped = {path.with_name("index.html") for path in site.glob("run/*/map-*.svg")}
-    found["map"] = sorted(mapped, key=_size)
-    return {name: str(paths[-1].relative_to(site)) for name, paths in found.items() if paths}
+    shown = {path for path in mapped if "<img" in path.read_text()}
 
+    def how_much(path: Path) -> tuple[bool, int]:
+        return path in shown, path.stat().st_size
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
+    found = {name: list(site.glob(glob)) for name, glob in kinds.items()}
+    return {
+        name: str(max(paths, key=how_much).relative_to(site))
+        for name, paths in found.items()
+        if paths
+    }
 
 
 def test_the_site_of_the_tests_has_a_page_of_each_kind(site: Path) -> None:
     found = main_pages(site)
-    assert len(found) == 13
-    assert 'class="figure" src="../../run/' in (site / found["map"]).read_text()
+    assert len(found) == 12
+    assert 'class="figure" src="../../run/' in (site / found["run"]).read_text()
 
 
 @pytest.mark.parametrize("scheme", _SCHEMES)
@@ -136,7 +149,12 @@ def test_axe_finds_nothing_serious(
             page = context.new_page()
             page.goto(url(site, path))
             if kept:
-                page.screenshot(path=Path(kept) / f"{name}-{width}-{scheme}.png")
+                height = page.evaluate(_UP_TO_PROBES) if name == "run" else 900
+                page.screenshot(
+                    path=Path(kept) / f"{name}-{width}-{scheme}.png",
+                    full_page=True,
+                    clip={"x": 0, "y": 0, "width": width, "height": height},
+                )
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{name} is {wide} pixels wide"
             result = Axe().run(page).response["violations"]
