@@ -53,16 +53,12 @@ class Chart(Record, frozen=True, kw_only=True):
     """How long a test took, as a line in a box of 300 by 40.
 
     Attributes:
-        points: of the line: a run's place among the cell's, oldest first, and its time, 0 below.
-        last: the two numbers of the last point.
+        points: of the line, one a pass: its place in the row of tiles, and its time, 0 below.
         most: the longest time, at the top.
-        runs: how many the line is of.
     """
 
     points: str
-    last: tuple[str, str]
     most: str
-    runs: int
 
 
 class Trail(Record, frozen=True, kw_only=True):
@@ -75,7 +71,7 @@ class Trail(Record, frozen=True, kw_only=True):
         often: how often it failed.
         flaky: whether one kernel has both passed and failed it.
         took: how long it takes.
-        chart: the same, run by run; None for less than two passes.
+        chart: how long each pass among the tiles took; None for less than two.
         turns: newest first; none if it passed from the first run on.
     """
 
@@ -129,7 +125,7 @@ def _trail(nights: Nights, marks: Sequence[Mark | None]) -> Trail:
         often=f"{bad} of {known} failed" if known else "never ran",
         flaky=flaky(nights.runs, marks),
         took=_took([mark.seconds for _, mark in pairs if mark.status == "PASS"]),
-        chart=_chart(marks),
+        chart=_chart([mark for _, mark in pairs[-_TILES:]]),
         turns=() if {mark.status for _, mark in pairs} == {"PASS"} else tuple(_turns(pairs))[::-1],
     )
 
@@ -162,19 +158,14 @@ def _took(seconds: Sequence[float]) -> str:
     )
 
 
-def _chart(marks: Sequence[Mark | None]) -> Chart | None:
-    passed = [(at, mark.seconds) for at, mark in enumerate(marks) if mark and mark.status == "PASS"]
+def _chart(marks: Sequence[Mark]) -> Chart | None:
+    passed = [(at, mark.seconds) for at, mark in enumerate(marks) if mark.status == "PASS"]
     most = max((seconds for _, seconds in passed), default=0.0)
     if len(passed) < 2 or not most:
         return None
     across, up = _WIDTH / (len(marks) - 1), _HEIGHT / most
-    points = [(f"{at * across:.0f}", f"{_HEIGHT - seconds * up:.0f}") for at, seconds in passed]
-    return Chart(
-        points=" ".join(map(",".join, points)),
-        last=points[-1],
-        most=duration(most),
-        runs=len(passed),
-    )
+    points = [f"{at * across:.0f},{_HEIGHT - seconds * up:.0f}" for at, seconds in passed]
+    return Chart(points=" ".join(points), most=duration(most))
 
 
 def _turns(pairs: Sequence[tuple[Link, Mark]]) -> Iterator[Turn]:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import html5lib
 
-_DRAWN = ("svg", "text", "path", "polyline", "circle")
+_DRAWN = ("svg", "text", "path", "polyline")
 
 #: What may stand in a page at all.
 ELEMENTS = {
