@@ -208,6 +208,12 @@ def test_the_times_of_passes_are_a_line(marks: tuple[Mark | None, ...], points: 
     assert (trail.chart and trail.chart.points) == points
 
 
+def test_the_line_of_times_is_of_the_tiles() -> None:
+    (trail,) = probe_page.probe("x", [nights({"x": ["PASS"] * 60})]).trails
+    assert trail.chart is not None
+    assert len(trail.chart.points.split()) == len(trail.tiles) < 60
+
+
 def test_a_test_is_flaky_if_one_kernel_both_passes_and_fails_it() -> None:
     (trail,) = probe_page.probe("x", [nights({"x": ("PASS", "FAIL")}, key="one")]).trails
     assert trail.flaky
