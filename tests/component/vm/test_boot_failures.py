@@ -5,6 +5,7 @@ The QEMU here is a fake (fake_qemu.py); tests/kernel boots real ones.
 """
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
