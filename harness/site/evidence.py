@@ -39,7 +39,8 @@ class Files(NamedTuple):
     Attributes:
         consoles: what is on the console of each guest, by the console's file.
         outputs: what each probe printed, by its name.
-        symbols: for each probe with a capture, `Capture.symbols`.
+        symbols: `Capture.symbols` of each probe by its name, and of what the kernel reported
+            outside of any probe by `rundir.OUTSIDE`.
         maps: of each probe with checkpoints.
     """
 
@@ -60,11 +61,11 @@ def read(run_dir: Path, record: RunRecord) -> Files:
             continue
         try:
             outputs[probe.name] = lines.decode(rundir.read_output(run_dir, probe.name)[0])
-            capture = rundir.read_capture(run_dir / rundir.directory_for(probe.name))
+            symbols[probe.name] = rundir.read_symbols(run_dir / rundir.directory_for(probe.name))
         except RecordError:
             continue
-        if capture is not None:
-            symbols[probe.name] = capture.symbols
+    with contextlib.suppress(RecordError):
+        symbols[rundir.OUTSIDE] = rundir.read_symbols(run_dir / rundir.OUTSIDE)
     return Files(dict(_consoles(run_dir)), outputs, symbols, dict(_maps(run_dir, record)))
 
 

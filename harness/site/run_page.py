@@ -24,6 +24,7 @@ from harness.site.evidence import Files, Lines
 from harness.site.index_page import cut
 from harness.site.text_page import console_anchor, console_title
 from harness.site.words import Link, ShownPicture, cell_link, duration, run_link
+from harness.store import rundir
 
 _FINE: tuple[Status, ...] = ("PASS", "SKIP", "LOST")
 _MOST_CHARACTERS = 2000
@@ -222,8 +223,8 @@ def run(
     found = context.comparison
     changed = bool(found and differ(found))
 
-    def block(splat: Splat, symbols: Mapping[str, tuple[str, ...]] | None = None) -> SplatBlock:
-        return _splat(past.id, splat, symbols or {}, consoles)
+    def block(splat: Splat, where: str) -> SplatBlock:
+        return _splat(past.id, splat, files.symbols.get(where, {}), consoles)
 
     details = tuple(_details(past.id, record.probes, files, block))
     detailed = {each.name for each in details}
@@ -246,7 +247,7 @@ def run(
             for name, probes in text.groups(record.probes)
         ),
         details=details,
-        splats=tuple(block(splat) for splat in record.splats),
+        splats=tuple(block(splat, rundir.OUTSIDE) for splat in record.splats),
         times=tuple(Fact(name=each.name, value=duration(each.seconds)) for each in record.stages),
         command=short_command(record) if record.command else "",
         qemu=" ".join(record.qemu),
@@ -325,7 +326,7 @@ def _map(run_id: str, name: str, files: Files) -> ShownPicture | None:
     return ShownPicture(path=names.page_map(run_id, name), words=words)
 
 
-_SplatMaker = Callable[[Splat, Mapping[str, tuple[str, ...]]], SplatBlock]
+_SplatMaker = Callable[[Splat, str], SplatBlock]
 
 
 def _details(
@@ -334,7 +335,6 @@ def _details(
     for probe in probes:
         if probe.status in _FINE and not probe.splats and not probe.leaks:
             continue
-        symbols = files.symbols.get(probe.name, {})
         yield Detail(
             name=probe.name,
             anchor=names.anchor(probe.name),
@@ -351,7 +351,7 @@ def _details(
                 if each.status != "PASS"
             ),
             passed=sum(each.status == "PASS" for each in probe.subtests),
-            splats=tuple(block(splat, symbols) for splat in probe.splats),
+            splats=tuple(block(splat, probe.name) for splat in probe.splats),
             map=_map(run_id, probe.name, files),
             output=_output(run_id, probe.name) if probe.name in files.outputs else "",
         )

@@ -27,6 +27,7 @@ from harness.site import (
 from harness.site.evidence import Files, Lines
 from harness.site.past import SiteData
 from harness.site.words import Link, cell_words, duration
+from harness.store import rundir
 from tests.unit.report.records import RUN
 from tests.unit.site.nights import mark, nights, other_cell, run
 
@@ -284,7 +285,10 @@ RECORD = msgspec.structs.replace(
 FILES = Files(
     {"serial.log": CONSOLE},
     {"a/x/1G#2": "not ok 1 one\n"},
-    {"a/x/1G#2": {"f+0x1/0x20": ("f at mm/f.c:7",)}},
+    {
+        "a/x/1G#2": {"f+0x1/0x20": ("f at mm/f.c:7",)},
+        rundir.OUTSIDE: {"f+0x1/0x20": ("f at mm/f.c:8",)},
+    },
 )
 
 
@@ -312,7 +316,7 @@ def test_a_splat_is_decoded_and_linked_to_its_line_of_the_console() -> None:
     assert splat.path == f"{names.console(run(2).id)}#L4"
     assert [line.places for line in splat.lines] == ["", "f at mm/f.c:7", ""]
     (outside,) = page_of().splats
-    assert [line.places for line in outside.lines] == ["", "", ""]
+    assert [line.places for line in outside.lines] == ["", "f at mm/f.c:8", ""]
 
 
 def test_a_run_whose_directory_is_gone_links_to_no_files() -> None:
