@@ -102,6 +102,13 @@ class Detail(Record, frozen=True, kw_only=True):
     output: str
 
 
+class MapBlock(Record, frozen=True, kw_only=True):
+    """The page tables of a probe that passed."""
+
+    name: str
+    picture: ShownPicture
+
+
 class ProbeLine(Record, frozen=True, kw_only=True):
     """A probe in the list of all.
 
@@ -147,6 +154,7 @@ class RunPage(Record, frozen=True, kw_only=True):
         remarks: notes, known issues.
         groups: all probes.
         details: those that did not simply pass.
+        maps: of the others.
         splats: what the kernel reported outside of any probe.
         times: of the stages.
         command: that repeats the run.
@@ -170,6 +178,7 @@ class RunPage(Record, frozen=True, kw_only=True):
     remarks: tuple[Fact, ...]
     groups: tuple[Group, ...]
     details: tuple[Detail, ...]
+    maps: tuple[MapBlock, ...]
     splats: tuple[SplatBlock, ...]
     times: tuple[Fact, ...]
     command: str
@@ -247,6 +256,11 @@ def run(
             for name, probes in text.groups(record.probes)
         ),
         details=details,
+        maps=tuple(
+            MapBlock(name=probe.name, picture=picture)
+            for probe in record.probes
+            if probe.name not in detailed and (picture := _map(past.id, probe.name, files))
+        ),
         splats=tuple(block(splat, rundir.OUTSIDE) for splat in record.splats),
         times=tuple(Fact(name=each.name, value=duration(each.seconds)) for each in record.stages),
         command=short_command(record) if record.command else "",

@@ -33,11 +33,12 @@ _OPTIONS = [
 ]
 #: Pixels of a run's page up to its first probes, once all its pictures are there.
 _UP_TO_PROBES = """async () => {
-    const pictures = [...document.images];
+    for (const each of [...document.querySelectorAll(".map")].slice(0, 1)) each.open = true;
+    const pictures = [...document.images].filter((each) => each.checkVisibility());
     for (const each of pictures) each.loading = "eager";
     await Promise.all(pictures.map((each) => each.decode()));
     const table = document.querySelector("table.probes").getBoundingClientRect();
-    return Math.min(table.top + 400, document.documentElement.scrollHeight);
+    return Math.ceil(Math.min(table.top + 400, document.documentElement.scrollHeight));
 }"""
 _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _WIDTHS = (390, 1440)
@@ -67,6 +68,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record(2, {A: "PASS", B: "FAIL"}, runs, key="one")
     third = record(3, {A: "FAIL", B: "PASS"}, runs, key="one")
     add_checkpoint(third, A)
+    add_checkpoint(third, B)
     counted = made(tmp_path_factory.mktemp("counted"), "-O0")
     shutil.copytree(counted / rundir.COVERAGE, Path(third.run_dir) / rundir.COVERAGE)
     return build(runs)
@@ -132,7 +134,8 @@ def main_pages(site: Path) -> dict[str, str]:
 def test_the_site_of_the_tests_has_a_page_of_each_kind(site: Path) -> None:
     found = main_pages(site)
     assert len(found) == 12
-    assert 'class="figure" src="../../run/' in (site / found["run"]).read_text()
+    shown = (site / found["run"]).read_text()
+    assert (shown.count("<img"), shown.count('<details class="map"')) == (2, 1)
 
 
 @pytest.mark.parametrize("scheme", _SCHEMES)
@@ -149,12 +152,10 @@ def test_axe_finds_nothing_serious(
             page = context.new_page()
             page.goto(url(site, path))
             if kept:
-                height = page.evaluate(_UP_TO_PROBES) if name == "run" else 900
-                page.screenshot(
-                    path=Path(kept) / f"{name}-{width}-{scheme}.png",
-                    full_page=True,
-                    clip={"x": 0, "y": 0, "width": width, "height": height},
-                )
+                if name == "run":
+                    height = page.evaluate(_UP_TO_PROBES)
+                    page.set_viewport_size({"width": width, "height": height})
+                page.screenshot(path=Path(kept) / f"{name}-{width}-{scheme}.png")
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{name} is {wide} pixels wide"
             result = Axe().run(page).response["violations"]

@@ -205,6 +205,7 @@ def test_a_runs_page_shows_the_page_tables_at_checkpoints(runs: Path) -> None:
     assert [(each["src"], each["alt"]) for each in pictures] == [
         (maps[0], f"Page tables of {A}, {shown}"),
         (maps[1], f"Page tables of {damaged[1]}, {shown}"),
+        (maps[2], f"Page tables of {B}, {shown}"),
     ]
     linked = {keys["href"] for name, keys in elements if name == "a" and "/map-" in keys["href"]}
     assert linked == set(maps)
