@@ -69,7 +69,7 @@ def test_siblings_share_their_memory_and_nothing_that_is_their_own(
     began = time.time()
     fresh = FreshGuests(prepared, tmp_path)
     with fresh.guest(PROBE) as (one, first), fresh.guest(PROBE) as (other, second):
-        assert first == second
+        assert first == msgspec.structs.replace(second, seconds=first.seconds)
         assert (first.how, first.reason) == ("restored", "")
         for command in (
             ("cat", "/proc/sys/kernel/random/boot_id"),
