@@ -339,6 +339,8 @@ def booted(
                 )
         guest = stack.enter_context(_running(request, files, directory, context, saved))
         with _reason_of_loss(guest):
+            if saved is None:
+                _await_first_byte(guest, request, context)
             _await_init(guest, request, _INIT_SSH, context)
             if saved is not None:
                 _require_whole(guest)
@@ -380,6 +382,7 @@ def save(
         files = _with_files(_with_memory(_boot_files(request, (), private), memory), (), stack)
         guest = stack.enter_context(_running(request, files, directory, context))
         with _reason_of_loss(guest):
+            _await_first_byte(guest, request, context)
             _await_init(guest, request, _INIT_SAVED, context)
             guest.heartbeat.stop()
             if guest.stuck.is_set():  # every guest restored from it would have that on its console
@@ -551,12 +554,18 @@ def _path_of(descriptor: int) -> str:
     return f"/proc/self/fd/{descriptor}"
 
 
+def _await_first_byte(guest: Guest, request: BootRequest, context: Context) -> None:
+    limit = context.deadline.within(FIRST_BYTE_SECONDS, "the guest's first byte")
+    try:
+        guest.console.expect(r".", limit)
+    except (DeadlineExpired, GuestLost) as error:
+        raise _boot_failure(guest, request, error) from None
+    context.progress.note("the kernel's first output")
+
+
 def _await_init(guest: Guest, request: BootRequest, done: str, context: Context) -> None:
     console, deadline = guest.console, context.deadline
     try:
-        if console.after_history == console.start:
-            console.expect(r".", deadline.within(FIRST_BYTE_SECONDS, "the guest's first byte"))
-            context.progress.note("the kernel's first output")
         limit = deadline.within(INIT_SECONDS, "the guest's boot")
         said = console.expect(rf"{done}|{_PANIC}", limit, start=console.after_history).group(0)
     except (DeadlineExpired, GuestLost) as error:
