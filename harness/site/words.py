@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from harness.kernel import specs
 from harness.records.base import Record
 from harness.records.history import Cell, PastRun
@@ -60,6 +62,7 @@ def cell_words(cell: Cell | None) -> str:
     return ", ".join(word for word in (*words, chosen) if word)
 
 
+@functools.cache
 def cell_link(cell: Cell | None) -> Link:
     """Return the link to a cell's page."""
     return Link(text=cell_words(cell), path=names.cell(cell) if cell else "")

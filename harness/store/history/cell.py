@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from harness.records.base import FIRST_ARCH
 from harness.records.history import Cell
 from harness.records.machine import MachineSpec, pages_option
@@ -43,6 +45,7 @@ def run_id(record: RunRecord) -> str:
     return digest(record.run_dir.rpartition("/")[2], record.started, *record.command)[:16]
 
 
+@functools.cache
 def cell_id(cell: Cell) -> str:
     """Return the ID of a cell: 16 hex digits."""
     parts = (cell.kernel, cell.series, cell.config, cell.machine, cell.accel, cell.probes)

@@ -241,7 +241,8 @@ class HistoryStore:
             *(ResultRow.seconds, ResultRow.reason),
         ).where(ResultRow.run_id.in_([run.id for run in runs]))
         with self._engine.connect() as connection:
-            for run_id, name, status, good, bad, seconds, reason in connection.execute(query):
+            # There are thousands; SQLAlchemy takes longer to hand them out one by one.
+            for run_id, name, status, good, bad, seconds, reason in connection.execute(query).all():
                 yield run_id, name, Mark(cast(Status, status), good, bad, seconds, reason)
 
     def tests(self) -> tuple[str, ...]:
