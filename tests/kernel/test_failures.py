@@ -162,7 +162,7 @@ def test_a_missing_ssh_server_is_an_error_with_inits_message(
 def test_an_init_that_does_nothing_is_an_error_with_the_last_line(
     hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
+    monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 16.0)
     idle = OverlayFile("/init", b"#!/bin/busybox sh\nexec /bin/busybox sleep 1000\n", 0o755)
     with pytest.raises(BootError, match="no progress during boot; last line on its console: "):
         boot(hgm_prepared, tmp_path, files=(idle,))
@@ -171,7 +171,7 @@ def test_an_init_that_does_nothing_is_an_error_with_the_last_line(
 def test_a_guest_that_makes_no_progress_in_boot_is_captured(
     hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 8.0)
+    monkeypatch.setattr("harness.vm.guest.INIT_SECONDS", 16.0)
     busy = OverlayFile("/init", b"#!/bin/busybox sh\nwhile :; do :; done\n", 0o755)
     look = functools.partial(run_capture.locate_stall, hgm_prepared, tmp_path)
     with pytest.raises(BootError, match=r"no progress during boot, in user mode.*; last line"):
