@@ -231,7 +231,7 @@ def is_url(where: str) -> bool:
 def for_others(text: str) -> str:
     """Return a word of a command for readers elsewhere: without what is this machine's or a secret.
 
-    A local path is cut to its last name, and a URL has no name and password. A word is a
+    A local path is cut to its last name, a URL loses its user name and password. A word is a
     ``--kernel``, a ``--series``, a path or anything else, which stays as it is.
     """
     text = _CREDENTIALS.sub("", text)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-#: The architecture of guests in records that name none: then there was no other.
+#: The architecture of guests in records that do not name one: they are from before the second.
 FIRST_ARCH = "x86_64"
 
 # msgspec 0.22 crashes where two threads use a type for the first time at once.

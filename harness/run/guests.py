@@ -210,7 +210,7 @@ class _Lanes:
 
 @functools.cache
 def _get_ready() -> None:
-    """Load what a verdict needs while the first guest boots; nobody waits for it before."""
+    """Begin to load what a verdict needs, while the first guest boots."""
     background.prepare()
     threading.Thread(target=_load, name="for the verdict", daemon=True).start()
 

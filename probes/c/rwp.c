@@ -409,8 +409,8 @@ static void collapse_keeps(void)
 }
 
 /*
- * The kernel unmaps what it collapses, and an entry that is gone has no protection; what is
- * there afterwards can be protected again.
+ * The kernel unmaps what it collapses, which drops the protection; what is mapped afterwards
+ * can be protected again.
  */
 static void collapse_of_file(void)
 {

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,14 @@ class Notes:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+
+@contextlib.contextmanager
+def empty_debian(directory: Path) -> Iterator[None]:
+    """Have Debian be an archive with one empty package, made in a directory."""
+    archive = DebianArchive(directory)
+    archive.add("trixie", "linux-source-6.12", "6.12.7-1")
+    archive.publish_all()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        archive.use(monkeypatch)
+        yield

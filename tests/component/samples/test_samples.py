@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from harness.records.probe import Status
-from tests.component.debian_archive import DebianArchive
+from tests.component.debian_archive import empty_debian
 from tests.component.site.nights import record
 from tests.unit.report.junit_schema import parse
 from tests.unit.test_ci_samples import SAMPLES, cron_jobs, instructions, read_unit, read_yaml
@@ -31,11 +31,7 @@ Done = subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module", autouse=True)
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    archive = DebianArchive(tmp_path_factory.mktemp("debian"))
-    archive.add("trixie", "linux-source-6.12", "6.12.7-1")
-    archive.publish_all()
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        archive.use(monkeypatch)
+    with empty_debian(tmp_path_factory.mktemp("debian")):
         yield
 
 
