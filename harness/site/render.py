@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["count"] = count
+    made.globals["tiles"] = _tiles
     made.globals["letters"] = {
         "": "-",
         **{str(status): letter for status, letter in LETTERS.items()},
@@ -58,6 +60,16 @@ def _environment() -> Environment:
 @functools.cache
 def _template(name: str) -> Template:
     return _environment().get_template(f"{name}.html")
+
+
+def _tiles(root: str, tiles: Iterable[Record]) -> Markup:
+    return Markup("\n".join(_tile(root, each) for each in tiles))  # noqa: S704 - parts are escaped
+
+
+@functools.lru_cache(maxsize=20_000)
+def _tile(root: str, tile: Record) -> str:
+    # That of a run is on the page of each test that ended so in it.
+    return str(vars(_template("parts").module)["tile"](root, tile))
 
 
 def _fit(value: Any) -> Any:

@@ -7,13 +7,12 @@ import contextlib
 import datetime
 import platform
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, Engine, Select, delete, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, insert, select
 
 from harness.errors import RecordError
 from harness.probes.catalog import matches
@@ -34,6 +33,19 @@ NIGHTLY = ("", "matrix")
 
 # Benchmarks are compared that have the same of these.
 _LIKE = ("host", "kernel", "accel")
+
+# Columns, and no objects of the ORM, which take three times as long to make.
+_RUN = tuple(
+    getattr(RunRow, name).label(f"run_{name}")
+    for name in sorted({*PastRun.__struct_fields__, "cell_id"} - {"cell"})
+)
+_RESULT = tuple(
+    getattr(ResultRow, name)
+    for name in sorted({*PastResult.__struct_fields__, "cell_id"} - {"cell", "run"})
+)
+
+#: Cells by their ID; None has none.
+_Cells = Mapping[str | None, Cell | None]
 
 
 @contextlib.contextmanager
@@ -145,11 +157,12 @@ class HistoryStore:
 
     def runs(self, limit: int | None = None, *, here: bool = False) -> tuple[PastRun, ...]:
         """Return the runs, newest first; with ``here`` without those on other hosts."""
-        query = select(RunRow).order_by(RunRow.started.desc(), RunRow.id).limit(limit)
+        query = select(*_RUN).order_by(RunRow.started.desc(), RunRow.id).limit(limit)
         if here:
             query = query.where(RunRow.host.in_(("", platform.node())))
-        with Session(self._engine) as session:
-            return tuple(_run(row) for row in session.scalars(query))
+        with self._engine.connect() as connection:
+            cells = _cells(connection)
+            return tuple(_run(row, cells) for row in connection.execute(query))
 
     def record(self, run: PastRun) -> RunRecord:
         """Return the whole record of a run.
@@ -170,33 +183,27 @@ class HistoryStore:
         Raises:
             RecordError: if there is no such test.
         """
-        with Session(self._engine) as session:
-            names = session.scalars(select(ResultRow.name).distinct()).all()
-            wanted = [name for name in names if matches(name, glob)]
-            if not wanted:
-                raise RecordError(
-                    f"no run in the history has a result of {glob!r}",
-                    hint="`hgm probes list` shows the names",
-                )
-            query = _newest_first(ResultRow.name.in_(wanted)).limit(limit)
-            return tuple(_result(row) for row in session.scalars(query))
+        wanted = [name for name in self.tests() if matches(name, glob)]
+        if not wanted:
+            raise RecordError(
+                f"no run in the history has a result of {glob!r}",
+                hint="`hgm probes list` shows the names",
+            )
+        return tuple(self._results(_newest_first(ResultRow.name.in_(wanted)).limit(limit)))
 
     def cells(self, since: datetime.datetime | None = None) -> tuple[Cell, ...]:
         """Return the cells that were run from night to night, and since a time if one is given.
 
         They are sorted; those of builds come before those of machines.
         """
-        query = (
-            select(CellRow)
-            .join(ResultRow, ResultRow.cell_id == CellRow.id)
-            .join(RunRow, RunRow.id == ResultRow.run_id)
-        )
-        query = query.where(RunRow.campaign.in_(NIGHTLY), ResultRow.name.in_((BUILD, BOOT)))
+        query = select(ResultRow.cell_id).join(RunRow, RunRow.id == ResultRow.run_id)
+        query = query.where(_nightly(), ResultRow.name.in_((BUILD, BOOT)))
         if since is not None:
             query = query.where(RunRow.started >= since)
-        with Session(self._engine) as session:
-            found = [_cell(row) for row in session.scalars(query.distinct())]
-        return tuple(sorted(found, key=msgspec.structs.astuple))
+        with self._engine.connect() as connection:
+            cells = _cells(connection)
+            found = [cells[key] for key in connection.scalars(query.distinct())]
+        return tuple(sorted(filter(None, found), key=msgspec.structs.astuple))
 
     def last_runs(self, cell: Cell, marker: str, count: int) -> tuple[PastRun, ...]:
         """Return the last runs of a cell that say something of a kind, newest first.
@@ -207,32 +214,35 @@ class HistoryStore:
             count: how many at most.
         """
         query = _newest_first(_of_cell(cell), ResultRow.name == marker, _nightly()).limit(count)
-        with Session(self._engine) as session:
-            return tuple(_run(row.run) for row in session.scalars(query))
+        return tuple(result.run for result in self._results(query))
 
     def results_of(self, run: PastRun, marker: str) -> tuple[PastResult, ...]:
         """Return the results of a run that are of a kind, see `last_runs`."""
         kind = (
             ResultRow.name.not_in((BUILD, BOOT)) if marker == CONSOLE else ResultRow.name == marker
         )
-        query = select(ResultRow).where(ResultRow.run_id == run.id, kind).order_by(ResultRow.name)
-        with Session(self._engine) as session:
-            return tuple(_result(row) for row in session.scalars(query))
+        return tuple(self._results(_newest_first(ResultRow.run_id == run.id, kind)))
 
     def ever_bad(self) -> tuple[tuple[Cell, str], ...]:
         """Return the tests that have ever been bad, each with its cell."""
-        query = select(CellRow, ResultRow.name).join(ResultRow, ResultRow.cell_id == CellRow.id)
-        with Session(self._engine) as session:
-            rows = session.execute(query.where(ResultRow.bad > 0).distinct()).all()
-            return tuple((_cell(row), name) for row, name in rows)
+        query = select(ResultRow.cell_id, ResultRow.name).where(ResultRow.bad > 0).distinct()
+        with self._engine.connect() as connection:
+            cells = _cells(connection)
+            found = ((cells[key], name) for key, name in connection.execute(query))
+            return tuple((cell, name) for cell, name in found if cell)
 
     def trail(self, cell: Cell, name: str) -> Iterator[PastResult]:
         """Yield the results of a test in a cell that are good or bad, newest first."""
         says = (ResultRow.good > 0) | (ResultRow.bad > 0)
-        query = _newest_first(_of_cell(cell), ResultRow.name == name, says, _nightly())
-        with Session(self._engine) as session:
-            for row in session.scalars(query.execution_options(yield_per=100)):
-                yield _result(row)
+        return self._results(
+            _newest_first(_of_cell(cell), ResultRow.name == name, says, _nightly())
+        )
+
+    def _results(self, query: Select[Any]) -> Iterator[PastResult]:
+        with self._engine.connect() as connection:
+            cells = _cells(connection)
+            for row in connection.execute(query.execution_options(yield_per=100)):
+                yield _result(row, cells)
 
     def marks(self, runs: Sequence[PastRun]) -> Iterator[tuple[str, str, Mark]]:
         """Yield the results of some runs: ID of the run, name of the test, how it ended."""
@@ -259,8 +269,8 @@ class HistoryStore:
             return {run_id: digest(record) for run_id, record in rows}
 
 
-def _newest_first(*conditions: ColumnElement[bool]) -> Select[ResultRow]:
-    query = select(ResultRow).join(RunRow, RunRow.id == ResultRow.run_id).where(*conditions)
+def _newest_first(*conditions: ColumnElement[bool]) -> Select[Any]:
+    query = select(*_RESULT, *_RUN).join(RunRow, RunRow.id == ResultRow.run_id).where(*conditions)
     return query.order_by(RunRow.started.desc(), RunRow.id, ResultRow.name)
 
 
@@ -290,34 +300,36 @@ def _result_values(result: PastResult) -> dict[str, object]:
     }
 
 
-def _cell(row: CellRow) -> Cell:
-    return Cell(**{name: getattr(row, name) for name in Cell.__struct_fields__})
+def _cells(connection: Connection) -> _Cells:
+    names = Cell.__struct_fields__
+    rows = connection.execute(select(CellRow.id, *(getattr(CellRow, name) for name in names)))
+    return {None: None, **{key: Cell(**dict(zip(names, rest, strict=True))) for key, *rest in rows}}
 
 
-def _run(row: RunRow) -> PastRun:
+def _run(row: Row[Any], cells: _Cells) -> PastRun:
     return PastRun(
-        id=row.id,
-        started=row.started,
-        seconds=row.seconds,
-        build_seconds=row.build_seconds,
-        verdict=cast(Verdict, row.verdict),
-        outcome=Outcome(row.outcome),
-        exit_code=row.exit_code,
-        reason=row.reason,
-        release=row.release,
-        origin=row.origin,
-        kernel_key=row.kernel_key,
-        cell=None if row.cell is None else _cell(row.cell),
-        campaign=row.campaign,
-        run_dir=row.run_dir,
+        id=row.run_id,
+        started=row.run_started,
+        seconds=row.run_seconds,
+        build_seconds=row.run_build_seconds,
+        verdict=cast(Verdict, row.run_verdict),
+        outcome=Outcome(row.run_outcome),
+        exit_code=row.run_exit_code,
+        reason=row.run_reason,
+        release=row.run_release,
+        origin=row.run_origin,
+        kernel_key=row.run_kernel_key,
+        cell=cells[row.run_cell_id],
+        campaign=row.run_campaign,
+        run_dir=row.run_run_dir,
     )
 
 
-def _result(row: ResultRow) -> PastResult:
+def _result(row: Row[Any], cells: _Cells) -> PastResult:
     return PastResult(
-        run=_run(row.run),
+        run=_run(row, cells),
         name=row.name,
-        cell=None if row.cell is None else _cell(row.cell),
+        cell=cells[row.cell_id],
         status=cast(Status, row.status),
         good=row.good,
         bad=row.bad,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 
 from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, Text, TypeDecorator
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class AnyText(TypeDecorator[str]):
@@ -84,8 +84,6 @@ class RunRow(Base):
     #: ``result.json``, compressed by zlib.
     record: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
 
-    cell: Mapped[CellRow | None] = relationship(lazy="joined")
-
 
 class BenchRow(Base):
     """A `harness.records.bench.Bench`."""
@@ -116,6 +114,3 @@ class ResultRow(Base):
     seconds: Mapped[float]
     reason: Mapped[str]
     known_issues: Mapped[list[str]] = mapped_column(JSON)
-
-    run: Mapped[RunRow] = relationship(lazy="joined")
-    cell: Mapped[CellRow | None] = relationship(lazy="joined")
