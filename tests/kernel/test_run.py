@@ -3,87 +3,29 @@
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pexpect
 import pytest
 
-from tests.kernel.conftest import OLDER, STOCK, Run, terminal
+from tests.kernel.conftest import (
+    MACHINE,
+    STOCK,
+    Run,
+    is_stock,
+    passed_or_not_offered,
+    terminal,
+)
 
 Hgm = Callable[..., Run]
-
-
-#: Why a probe may be skipped whatever the kernel: the default machine has one node.
-_MACHINE = "needs 2 NUMA nodes and the machine has 1 (--nodes)"
-
-#: How a kernel says that it is older than what a baseline probe asks for.
-_NOT_OFFERED = re.compile(r"[^:]+: (E[A-Z]+|features 0x[0-9a-f]+ are not offered)\Z")
-
-
-def _passed_or_not_offered(probe: dict[str, Any]) -> bool:
-    """Whether a probe passed but for known issues, or the kernel is too old, by its own answer."""
-    if probe["status"] == "KNOWN" and probe["name"].startswith("baseline/"):
-        return bool(probe["known_issues"])
-    if probe["status"] == "SKIP" and probe["name"].startswith("baseline/"):
-        return _NOT_OFFERED.match(probe["reason"]) is not None
-    return bool(probe["status"] == "PASS")
-
-
-#: Bugs of the older kernel that the baseline finds; probes/known-issues.toml has them.
-_KNOWN_IN_OLDER = {
-    "eagain-leaves-result-unwritten",
-    "uffd-wp-inherited-by-fork",
-    "collapse-swallows-missing-faults",
-    "close-and-gup-wait-for-ever",
-}
-
-
-def _is_stock(run: Run, source: str) -> None:
-    assert run.code == 0, run.err
-    record = run.record
-    assert (record["verdict"], record["exit_code"], record["schema"]) == ("PASS", 0, 2)
-    assert record["kernel"]["source"]["spec"] == source
-    version = re.match(r"debian:linux-source-([0-9.]+)", source)
-    assert version
-    assert record["kernel"]["release"].startswith(version[1])
-    assert record["kernel"]["config"]["hgm"] is False
-    assert record["hugepages"]["asked"] == record["hugepages"]["got"] == {"1G": 2, "2M": 64}
-    assert record["accel"]["reason"]
-    assert record["hgm"] == {"present": False, "evidence": "MADV_SPLIT: EINVAL"}
-    for probe in record["probes"]:
-        if probe["reason"] == _MACHINE:
-            assert probe["status"] == "SKIP", probe
-        elif probe["name"].startswith("hgm/"):
-            assert (probe["status"], probe["reason"]) == ("SKIP", "MADV_SPLIT: EINVAL"), probe
-        else:
-            assert _passed_or_not_offered(probe), probe
-    assert {name.rpartition("/")[2] for name in run.statuses()} == {"1G", "2M"}
-    assert [each for each in record["known_issues"] if not each["seen"]] == []
 
 
 def test_a_stock_kernel_passes_the_baseline_and_skips_hgm_with_its_own_errno(
     stock_run: Run,
 ) -> None:
-    _is_stock(stock_run, STOCK)
-
-
-def test_so_does_an_older_one_but_for_its_known_bugs(hgm: Hgm) -> None:
-    run = hgm("run", "--kernel", OLDER, "--json")
-    _is_stock(run, OLDER)
-    assert {each["issue"]["name"] for each in run.record["known_issues"]} >= _KNOWN_IN_OLDER
-
-
-def test_a_strict_run_fails_by_a_known_issue(hgm: Hgm) -> None:
-    words = ("--kernel", OLDER, "--probe", "baseline/uffd-eagain", "--strict", "--json")
-    run = hgm("run", *words)
-    assert run.code == 1, run.err
-    assert run.record["reason"].startswith(
-        "baseline/uffd-eagain/2M KNOWN: eagain-leaves-result-unwritten (fixed by 95567729173e)"
-    )
+    is_stock(stock_run, STOCK)
 
 
 def test_the_default_run_is_the_reference_series_and_every_probe_passes(
@@ -97,7 +39,7 @@ def test_the_default_run_is_the_reference_series_and_every_probe_passes(
     assert record["kernel"]["config"]["hgm"] is True
     assert record["hgm"] == {"present": True, "evidence": "MADV_SPLIT: accepted on 1G, 2M"}
     for probe in record["probes"]:
-        assert probe["reason"] == _MACHINE or _passed_or_not_offered(probe), probe
+        assert probe["reason"] == MACHINE or passed_or_not_offered(probe), probe
 
 
 def test_stock_against_reference_is_the_hgm_probes_newly_passing_and_nothing_else(
@@ -206,7 +148,7 @@ def test_a_short_pool_is_infrastructure_and_shows_the_kernels_own_line(hgm: Hgm)
     assert "asked for 3" in run.record["reason"]
     assert "HugeTLB: allocating 3 of page size 1.00 GiB failed" in run.record["reason"]
     for probe in run.record["probes"]:
-        assert probe["status"] == ("SKIP" if probe["reason"] == _MACHINE else "LOST"), probe
+        assert probe["status"] == ("SKIP" if probe["reason"] == MACHINE else "LOST"), probe
 
 
 def test_one_command_in_a_guest(hgm: Hgm) -> None:
