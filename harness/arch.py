@@ -227,6 +227,11 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return "" if self.is_hosts else f"{self.triplet}-"
 
     @property
+    def gdb(self) -> str:
+        """Return the gdb that knows it, which is also the name of its Debian package."""
+        return "gdb" if self.is_hosts else "gdb-multiarch"
+
+    @property
     def libraries(self) -> str:
         """Return the directory of its libraries in Debian's packages."""
         return f"usr/lib/{self.triplet}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from harness.arch import arch
 from harness.context import Context
 from harness.errors import QemuError, SpecError, ToolMissing
 from harness.run import shell
@@ -62,8 +63,11 @@ def open_debugger(
             "drgn needs a kernel with types, which tells QEMU where it is",
             hint="add --config debuginfo",
         )
-    if debugger == "gdb" and shutil.which("gdb") is None:
-        raise ToolMissing("the program gdb is not installed", hint="install Debian's package gdb")
+    gdb = arch(subject.machine.arch).gdb
+    if debugger == "gdb" and shutil.which(gdb) is None:
+        raise ToolMissing(
+            f"the program {gdb} is not installed", hint=f"install Debian's package {gdb}"
+        )
     with tempfile.TemporaryDirectory(prefix="hgm-debug-") as name:
         socket = str(Path(name) / "socket")
         monitor = socket if debugger == "drgn" else ""
@@ -71,7 +75,7 @@ def open_debugger(
             vmlinux = prepared.kernel.vmlinux
             if debugger == "gdb":
                 _serve_gdb(host, socket, context)
-                argv = ["gdb", "-ex", f"target remote {socket}", *arguments, vmlinux]
+                argv = [gdb, "-ex", f"target remote {socket}", *arguments, vmlinux]
             else:
                 argv = [sys.executable, "-P", "-m", "drgn", "--qemu", socket]
                 argv += ["--no-default-symbols", "--symbols", vmlinux, *arguments]

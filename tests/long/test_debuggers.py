@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""gdb and drgn look at the kernel of a guest. One kernel is built, with debug information."""
+"""gdb and drgn look at the kernel of a guest. Two are built, with debug information.
+
+Debian's packages gdb and gdb-multiarch must be installed.
+"""
 
 import re
 from collections.abc import Callable
 
 import pexpect
+import pytest
 
 from tests.kernel.conftest import STOCK, Run, hgm, terminal
 
@@ -15,6 +19,10 @@ Hgm = Callable[..., Run]
 _STOCK = ("--kernel", STOCK, "--series", "none")
 _KERNEL = (*_STOCK, "--config", "debuginfo", "--no-disk")
 
+_on_each_arch = pytest.mark.parametrize(
+    "kernel", [_KERNEL, (*_KERNEL, "--arch", "arm64")], ids=["x86", "arm64"]
+)
+
 _DRGN = """
 from drgn.helpers.linux.hugetlb import for_each_hstate, huge_page_size
 
@@ -24,17 +32,19 @@ for hstate in for_each_hstate(prog):
 """
 
 
-def test_drgn_reads_a_kernel_that_runs(hgm: Hgm) -> None:
-    run = hgm("guest", "drgn", *_KERNEL, "--hugepages", "1G:1,2M:7", "--", "-q", "-e", _DRGN)
+@_on_each_arch
+def test_drgn_reads_a_kernel_that_runs(hgm: Hgm, kernel: tuple[str, ...]) -> None:
+    run = hgm("guest", "drgn", *kernel, "--hugepages", "1G:1,2M:7", "--", "-q", "-e", _DRGN)
     assert run.code == 0, run.err
     assert run.out.splitlines()[0] == "swapper/0"
     assert sorted(run.out.splitlines()[1:]) == ["1024 1", "2 7"]
 
 
-def test_gdb_stops_a_kernel_and_knows_its_lines(hgm: Hgm) -> None:
+@_on_each_arch
+def test_gdb_stops_a_kernel_and_knows_its_lines(hgm: Hgm, kernel: tuple[str, ...]) -> None:
     # Not `info line`: the first line of a function may be of one that was inlined into it.
     words = ("-nx", "-batch", "-ex", "info threads", "-ex", "info functions ^hugetlb_fault$")
-    run = hgm("guest", "gdb", *_KERNEL, "--", *words, "-ex", "p hstates[0].nr_huge_pages")
+    run = hgm("guest", "gdb", *kernel, "--", *words, "-ex", "p hstates[0].nr_huge_pages")
     assert run.code == 0, run.err
     assert "(CPU#1" in run.out
     assert re.search(r"mm/hugetlb\.c:\n\d+:.* hugetlb_fault\(", run.out)
