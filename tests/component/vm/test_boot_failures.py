@@ -173,3 +173,15 @@ def test_events_are_seen_by_who_waits_and_by_who_asks_later(
         found = machine.qmp.wait_event(lambda event: event["event"] == "RESUME", limit)
         assert found in machine.qmp.events()
     assert '"event": "RESUME"' in (tmp_path / "qmp.log").read_text()
+
+
+def test_the_oom_killer_takes_a_guest_before_anything_else(
+    fake_qemu: Callable[[str], None], tmp_path: Path
+) -> None:
+    fake_qemu("lives")
+    limit = Deadline.after(10, "the start")
+    accel = AccelChoice(name="tcg", reason="the test", cpu="max")
+    with qemu.started(
+        spec.machine((), arch_name="x86_64"), accel, qemu.BootFiles("/k"), tmp_path, limit
+    ) as machine:
+        assert Path(f"/proc/{machine.process.pid}/oom_score_adj").read_text() == "1000\n"
