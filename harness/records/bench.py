@@ -37,12 +37,14 @@ class BenchPart(Record, frozen=True, kw_only=True):
     Attributes:
         name: of the part.
         ratios: what was measured.
-        absent: why nothing was measured; empty if something was.
+        absent: why it cannot be measured on this host; empty if it can.
+        error: what ended it, in a line; empty if it was measured.
     """
 
     name: str
     ratios: tuple[Ratio, ...] = ()
     absent: str = ""
+    error: str = ""
 
 
 class Bench(Record, frozen=True, kw_only=True):
@@ -67,8 +69,10 @@ class Bench(Record, frozen=True, kw_only=True):
     parts: tuple[BenchPart, ...]
 
     @property
-    def missed(self) -> bool:
-        """Return whether a ratio is above its aim."""
+    def exit_code(self) -> int:
+        """Return 3 if a part failed, else 1 if a ratio is above its aim, else 0."""
+        if any(part.error for part in self.parts):
+            return 3
         return any(
             ratio.at_most is not None and ratio.ratio > ratio.at_most
             for part in self.parts

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.errors import UserError
 from harness.records.bench import Bench, Ratio
@@ -33,22 +33,27 @@ def edit_lines(everything: Ratio, one: Ratio) -> Iterator[str]:
     yield f"added {statistics.median(more):.1f} s (median; {each}); the aim is at most 3"
 
 
-def lines(bench: Bench, before: Bench | None) -> Iterator[str]:
-    """Yield the result, each ratio beside that of an earlier benchmark of the same host."""
+def lines(bench: Bench, before: Mapping[str, Bench]) -> Iterator[str]:
+    """Yield the result.
+
+    Args:
+        bench: what was measured.
+        before: earlier benchmarks of the same host to compare its parts with, by name of the part.
+    """
     yield f"{bench.started}, {bench.host}, load {bench.load}"
     yield f"{bench.kernel}, {bench.accel}"
     if bench.load > _BUSY:
         yield f"something else ran on this host: a load of {bench.load} when it began"
-    earlier = {} if before is None else _by_name(before)
     for part in bench.parts:
         yield ""
-        yield f"{part.name}: {part.absent}" if part.absent else part.name
+        why = part.absent or (part.error and f"failed: {part.error}")
+        yield f"{part.name}: {why}" if why else part.name
+        earlier = before.get(part.name)
         for ratio in part.ratios:
             *sides, said = ratio_lines(ratio)
             yield from (f"  {side}" for side in sides)
-            known = earlier.get((part.name, ratio.what, ratio.base))
-            if known is not None and before is not None:
-                said += f"; {known.ratio:.2f} on {before.started[:10]}"
+            if earlier is not None and (known := _same(ratio, part.name, earlier)) is not None:
+                said += f"; {_compared(ratio, known)} on {earlier.started[:10]}"
             yield f"  {said}"
 
 
@@ -103,7 +108,15 @@ def _aim(ratio: Ratio) -> str:
     return "" if ratio.at_most is None else f"; the aim is at most {ratio.at_most:g}"
 
 
-def _by_name(bench: Bench) -> dict[tuple[str, str, str], Ratio]:
-    return {
-        (part.name, ratio.what, ratio.base): ratio for part in bench.parts for ratio in part.ratios
-    }
+def _same(ratio: Ratio, part: str, bench: Bench) -> Ratio | None:
+    """Return the ratio of the same two commands in a part of another benchmark."""
+    ratios = (each for found in bench.parts if found.name == part for each in found.ratios)
+    return next((e for e in ratios if (e.what, e.base) == (ratio.what, ratio.base)), None)
+
+
+def _compared(ratio: Ratio, earlier: Ratio) -> str:
+    """Return an earlier ratio, and whether this one is above all of its rounds."""
+    rounds = _by_round(earlier)
+    if len(rounds) > 1 and ratio.ratio > max(rounds):
+        return f"slower than {earlier.ratio:.2f} ({min(rounds):.2f} to {max(rounds):.2f})"
+    return f"{earlier.ratio:.2f}"

@@ -17,6 +17,7 @@ import harness
 from harness import host
 from harness.arch import arch
 from harness.context import Context
+from harness.errors import HarnessError, foreseen
 from harness.kernel import faults
 from harness.kernel.obtain import obtain
 from harness.records.bench import Bench, BenchPart, Ratio
@@ -51,7 +52,7 @@ class CannotMeasureError(Exception):
 
 
 def measure(subject: Subject, names: Sequence[str], rounds: int, context: Context) -> Bench:
-    """Measure parts.
+    """Measure parts; one that fails keeps no other from being measured.
 
     Args:
         subject: which kernel on which machine.
@@ -60,7 +61,7 @@ def measure(subject: Subject, names: Sequence[str], rounds: int, context: Contex
         context: cache, deadline, progress.
 
     Raises:
-        HarnessError: if a round of one fails.
+        HarnessError: if there is no kernel or guest image to measure with.
     """
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     load = os.getloadavg()[0]
@@ -74,6 +75,11 @@ def measure(subject: Subject, names: Sequence[str], rounds: int, context: Contex
             found.append(BenchPart(name=each, ratios=PARTS[each](subject, rounds, context)))
         except CannotMeasureError as error:
             found.append(BenchPart(name=each, absent=str(error)))
+        except (HarnessError, OSError) as raised:
+            if (failure := foreseen(raised)) is None:
+                raise
+            context.progress.note(f"{each} failed: {failure.message}")
+            found.append(BenchPart(name=each, error=failure.line()))
     return Bench(
         started=started,
         harness=harness.__version__,

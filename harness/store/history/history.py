@@ -123,13 +123,24 @@ class HistoryStore:
         with database.writing(self._engine) as connection:
             connection.execute(insert(BenchRow).values(**values, record=to_json(bench).decode()))
 
-    def last_bench(self, like: Bench) -> Bench | None:
-        """Return the last benchmark of the same host, kernel and accelerator; None without one."""
+    def last_benches(self, like: Bench) -> Mapping[str, Bench]:
+        """Return the last benchmark that measured each part of one, by the part's name.
+
+        They are of the same host, kernel and accelerator.
+        """
         same = (getattr(BenchRow, name) == getattr(like, name) for name in _LIKE)
-        query = select(BenchRow.record).where(*same).order_by(BenchRow.started.desc()).limit(1)
+        query = select(BenchRow.record).where(*same).order_by(BenchRow.started.desc())
+        wanted = {part.name for part in like.parts if part.ratios}
+        found: dict[str, Bench] = {}
         with self._engine.connect() as connection:
-            found = connection.scalars(query).one_or_none()
-        return None if found is None else from_json(found.encode(), Bench)
+            for record in connection.scalars(query.execution_options(yield_per=10)):
+                bench = from_json(record.encode(), Bench)
+                for part in bench.parts:
+                    if part.name in wanted and part.ratios:
+                        found.setdefault(part.name, bench)
+                if len(found) == len(wanted):
+                    break
+        return found
 
     def add_directories(
         self, directories: Iterable[Path], problems: list[str]

@@ -27,6 +27,7 @@ from harness.cli import main
 from harness.errors import HarnessError, RecordError, SpecError, StoreUnavailable
 from harness.progress import Silent
 from harness.records.base import to_json
+from harness.records.bench import BenchPart
 from harness.records.history import Category, CellState, HistoryState, ResultState, Retention
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Status
@@ -35,7 +36,7 @@ from harness.store import rundir
 from harness.store.history import background, changes, database, migrations
 from harness.store.history.history import HistoryStore, opened
 from harness.store.history.retention import prune
-from tests.unit.report.benches import BENCH
+from tests.unit.report.benches import BENCH, RATIO
 from tests.unit.store.pasts import asking, night
 
 PASS_ALL: dict[str, Status] = {"a/x/1G": "PASS", "a/x/2M": "PASS", "b/y/2M": "PASS"}
@@ -56,12 +57,20 @@ def add(history: HistoryStore, *records: RunRecord) -> None:
         history.add(record, Path(record.run_dir))
 
 
-def test_a_benchmark_is_compared_with_the_last_one_like_it(history: HistoryStore) -> None:
+def test_each_part_of_a_benchmark_is_compared_with_the_last_one_like_it(
+    history: HistoryStore,
+) -> None:
+    boot = BenchPart(name="boot", ratios=(RATIO,))
     later = replace(BENCH, started="2026-11-29T01:00:00+02:00", load=0.4)
-    for each in (later, BENCH, replace(later, host="elsewhere"), replace(later, accel="kvm")):
+    latest = replace(later, started="2026-11-29T02:00:00+02:00")
+    latest = replace(latest, parts=(boot, BenchPart(name="snapshot", error="QEMU died")))
+    others = (replace(later, host="elsewhere"), replace(later, accel="kvm"))
+    for each in (latest, later, BENCH, *others):
         history.add_bench(each)
-    assert history.last_bench(BENCH) == later
-    assert history.last_bench(replace(BENCH, kernel="another")) is None
+    assert history.last_benches(BENCH) == {"snapshot": later}
+    both = replace(BENCH, parts=(*BENCH.parts, boot))
+    assert history.last_benches(both) == {"snapshot": later, "boot": latest}
+    assert history.last_benches(replace(BENCH, kernel="another")) == {}
 
 
 # ---- what goes in comes out --------------------------------------------------------------------
@@ -244,7 +253,7 @@ def test_a_writer_that_is_killed_leaves_nothing_half(store: str) -> None:
         assert [run.release for run in history.runs()] == ["6.12.1"]
         add(history, night(2, PASS_ALL))
         assert len(history.runs()) == 2
-        assert history.last_bench(BENCH) is None
+        assert history.last_benches(BENCH) == {}
 
 
 def test_a_locked_store_is_a_warning_and_the_run_keeps_its_result(

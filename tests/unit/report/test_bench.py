@@ -7,18 +7,20 @@ import pytest
 from msgspec.structs import replace
 
 from harness.errors import UserError
-from harness.records.bench import BenchPart
+from harness.records.bench import Bench, BenchPart
 from harness.report import bench as report
 from tests.unit.report.benches import BENCH, RATIO
 
 
+def earlier(*seconds: float) -> dict[str, Bench]:
+    """An earlier benchmark with these times to compare with."""
+    ratio = replace(RATIO, seconds=seconds, base_seconds=RATIO.base_seconds[: len(seconds)])
+    parts = (BenchPart(name="snapshot", ratios=(ratio,)),)
+    return {"snapshot": replace(BENCH, started="2026-11-01T20:00:00+00:00", parts=parts)}
+
+
 def test_a_ratio_stands_beside_its_aim_and_that_of_the_last_time() -> None:
-    before = replace(
-        BENCH,
-        started="2026-11-01T20:00:00+00:00",
-        parts=(BenchPart(name="snapshot", ratios=(replace(RATIO, seconds=(1.4, 1.4, 1.4)),)),),
-    )
-    assert list(report.lines(BENCH, before)) == [
+    assert list(report.lines(BENCH, earlier(1.4, 1.4, 1.4))) == [
         "2026-11-28T20:00:00+00:00, here, 2 CPUs, Python 3.11.2, load 0.1",
         "debian:linux-source-6.12, series hgm-6.12, tcg",
         "",
@@ -31,19 +33,41 @@ def test_a_ratio_stands_beside_its_aim_and_that_of_the_last_time() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        ((0.8, 1.1, 0.9), "slower than 0.45 (0.40 to 0.45) on 2026-11-01"),
+        ((0.8, 1.1, 1.0), "0.50 on 2026-11-01"),
+        ((0.8,), "0.40 on 2026-11-01"),  # one round has no spread
+    ],
+)
+def test_a_ratio_above_all_rounds_of_the_last_time_is_slower(
+    seconds: tuple[float, ...], said: str
+) -> None:
+    (line,) = (each for each in report.lines(BENCH, earlier(*seconds)) if "ratio" in each)
+    assert line.endswith(f"; {said}")
+
+
+def test_a_part_that_failed_says_why_and_outweighs_a_missed_aim() -> None:
+    missed = BenchPart(name="boot", ratios=(replace(RATIO, at_most=0.1),))
+    failed = replace(BENCH, parts=(missed, BenchPart(name="set", error="QEMU died; log: x")))
+    assert "set: failed: QEMU died; log: x" in report.lines(failed, {})
+    assert failed.exit_code == 3
+
+
 def test_a_busy_host_is_named() -> None:
     busy = replace(BENCH, load=3.2)
     line = "something else ran on this host: a load of 3.2 when it began"
-    assert line in report.lines(busy, None)
-    assert line not in report.lines(BENCH, None)
+    assert line in report.lines(busy, {})
+    assert line not in report.lines(BENCH, {})
 
 
-@pytest.mark.parametrize(("seconds", "missed"), [((1.6, 2.0), False), ((1.7, 2.0), True)])
-def test_an_aim_is_missed_above_it(seconds: tuple[float, float], missed: bool) -> None:
+@pytest.mark.parametrize(("seconds", "code"), [((1.6, 2.0), 0), ((1.7, 2.0), 1)])
+def test_an_aim_is_missed_above_it(seconds: tuple[float, float], code: int) -> None:
     ratio = replace(RATIO, seconds=seconds[:1], base_seconds=seconds[1:])
-    assert replace(BENCH, parts=(BenchPart(name="boot", ratios=(ratio,)),)).missed is missed
+    assert replace(BENCH, parts=(BenchPart(name="boot", ratios=(ratio,)),)).exit_code == code
     unaimed = replace(ratio, at_most=None)
-    assert not replace(BENCH, parts=(BenchPart(name="boot", ratios=(unaimed,)),)).missed
+    assert replace(BENCH, parts=(BenchPart(name="boot", ratios=(unaimed,)),)).exit_code == 0
 
 
 def test_the_picture_has_each_ratio() -> None:
