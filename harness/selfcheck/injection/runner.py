@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -166,7 +166,7 @@ class InjectionRunner:
         """Do one run, inject the fault at a moment, and judge the run's end.
 
         Raises:
-            Missed: if the run passed before the moment came.
+            Missed: if the run passed, or had restored its guest, before the moment came.
         """
         began = time.monotonic()
         before: dict[str, Status] = {}
@@ -184,6 +184,8 @@ class InjectionRunner:
         if when is not None and _was_over(seen, fault):
             raise actions.Missed("the run was over before the fault could reach it")
         violations = oracle.violations(fault.allowed, seen)
+        if when is not None and _was_restored(seen, fault, when, violations):
+            raise actions.Missed("the guest was restored before the fault could reach it")
         return Injection(
             number=number,
             fault=fault.name,
@@ -310,6 +312,15 @@ def _was_over(seen: Observation, fault: HostFault) -> bool:
         return False
     allowed = fault.allowed
     return "PASS" not in allowed.verdicts or (allowed.jump and not seen.jump)
+
+
+def _was_restored(
+    seen: Observation, fault: HostFault, when: Moment, violations: Sequence[str]
+) -> bool:
+    """Return whether a fault came after the restore that it was to meet, and all else is right."""
+    guests = seen.record.guests if seen.record is not None else ()
+    restored = when.stage == "restore" and any(each.how == "restored" for each in guests)
+    return restored and list(violations) == [oracle.untested(fault.allowed)]
 
 
 def _require_running(target: Target) -> None:

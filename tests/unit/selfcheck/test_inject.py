@@ -47,6 +47,11 @@ def seen(found: RunRecord | None, **changes: Any) -> Observation:
 
 RESTORED = GuestOrigin(how="restored")
 BOOTED = GuestOrigin(how="booted", reason="could not be saved: no space left on the disk")
+SAVED_AGAIN = GuestOrigin(
+    how="restored",
+    reason="memory0 is not what was saved; it was made again",
+)
+NOT_RESTORED = GuestOrigin(how="booted", reason="could not be restored: QEMU ended")
 
 
 PASSED = record("PASS", 0, {"a": "PASS", "b": "SKIP"})
@@ -66,7 +71,13 @@ CUT = record("CUT", 3, {"a": "PASS", "b": "LOST"})
         (oracle.CONSOLE_GAP, seen(PASSED, rejudged={})),  # a result from before the cut stands
         (oracle.DISK_FULL, seen(CUT)),
         (oracle.NOT_SAVED, seen(msgspec.structs.replace(PASSED, guests=(BOOTED,)))),
-        (oracle.NOT_RESTORED, seen(msgspec.structs.replace(LOST, guests=(RESTORED,)))),
+        (oracle.SAVED_AGAIN, seen(msgspec.structs.replace(PASSED, guests=(SAVED_AGAIN, RESTORED)))),
+        (
+            oracle.RESTORED_WITH_JUMP,
+            seen(msgspec.structs.replace(PASSED, guests=(RESTORED,)), jump=86400.0),
+        ),
+        (oracle.NOT_RESTORED, seen(msgspec.structs.replace(PASSED, guests=(NOT_RESTORED,)))),
+        (oracle.NOT_RESTORED, seen(LOST)),  # an error before a guest came to be
         (oracle.INTERRUPTED, seen(record("INTERRUPTED", 130, {"a": "LOST"}))),
         (oracle.KILLED, seen(CUT, exit_code=137, last_line="")),
     ],
@@ -89,10 +100,22 @@ def test_a_right_end_has_no_violation(ends: AllowedEnd, what: Observation) -> No
         ),
         (oracle.ERROR, seen(LOST, last_line=""), "it printed nothing"),
         (oracle.PASSES_WITH_JUMP, seen(PASSED), "its clock did not jump, so nothing was tested"),
-        (
-            oracle.NOT_RESTORED,
-            seen(LOST),
-            "no guest has the origin 'restored', so nothing was tested",
+        *(
+            (oracle.NOT_RESTORED, seen(each), oracle.untested(oracle.NOT_RESTORED))
+            for each in (
+                PASSED,
+                msgspec.structs.replace(PASSED, guests=(RESTORED, RESTORED)),
+                msgspec.structs.replace(PASSED, guests=(BOOTED,)),
+                msgspec.structs.replace(LOST, guests=(RESTORED,)),
+            )
+        ),
+        *(
+            (ends, seen(msgspec.structs.replace(PASSED, guests=(other,))), oracle.untested(ends))
+            for ends, other in (
+                (oracle.SAVED_AGAIN, RESTORED),
+                (oracle.NOT_SAVED, NOT_RESTORED),
+                (oracle.RESTORED_WITH_JUMP, NOT_RESTORED),
+            )
         ),
         (oracle.ERROR, seen(LOST, damaged="half a file"), "damaged: half a file"),
         (
@@ -258,6 +281,26 @@ def test_a_moment_is_drawn_again_only_if_the_run_had_all_its_results(
     assert runner._was_over(ended, catalogue.select((name,))[0]) == over
     failed = seen(LOST, before={"a": "PASS"})
     assert not runner._was_over(failed, catalogue.select((name,))[0])
+
+
+@pytest.mark.parametrize(
+    ("stage", "guests", "more", "restored"),
+    [
+        ("restore", (RESTORED,), {}, True),
+        ("restore", (NOT_RESTORED,), {}, False),
+        ("restore", (), {}, False),
+        ("restore", (RESTORED,), {"processes": ("qemu (1)",)}, False),  # what is wrong stays wrong
+        ("probe", (RESTORED,), {}, False),
+    ],
+)
+def test_a_moment_is_drawn_again_if_the_guest_was_restored_before(
+    stage: Any, guests: tuple[GuestOrigin, ...], more: dict[str, Any], restored: bool
+) -> None:
+    (fault,) = catalogue.select(("restore-qemu-killed",))
+    ended = seen(msgspec.structs.replace(LOST, guests=guests), **more)
+    when = Moment(stage=stage, probe=0, delay=0.1)
+    violations = oracle.violations(fault.allowed, ended)
+    assert runner._was_restored(ended, fault, when, violations) == restored
 
 
 def test_a_truncated_log_still_has_its_dates() -> None:
