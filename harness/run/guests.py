@@ -13,7 +13,7 @@ import contextlib
 import functools
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +100,7 @@ class _Lanes:
         self._prepared, self._store, self._queue = prepared, store, queue
         self._now: dict[int, str] = {}
         self._processes: dict[int, command.Process] = {}
+        self._kills: dict[int, int] = {}
         self._stopping = False
 
     def stop(self) -> None:
@@ -118,17 +119,20 @@ class _Lanes:
         prepared = replace(self._prepared, started=functools.partial(self._started, number))
         console = str((directory / rundir.SERIAL).relative_to(self._store.run_dir))
         stalled = functools.partial(note_stall, self._store, console)
-        fresh = FreshGuests(prepared, directory, stalled) if prepared.fresh_guest else None
+        killed = functools.partial(self._killed, number)
+        fresh = None
+        if prepared.fresh_guest:
+            fresh = FreshGuests(prepared, directory, stalled, lambda: self._stopping or killed())
         while (first := self._queue.take()) is not None:
-            kills, probe = hoststat.oom_kills(), first
+            self._kills[number], probe = hoststat.oom_kills(), first
             try:
                 with self._guest(prepared, fresh, first, directory) as host:
-                    for probe in self._one_guest(prepared, host, first, console, kills):
+                    for probe in self._one_guest(prepared, host, first, console, killed):
                         self._now[number] = probe.name
             except HarnessError as error:
                 if self._stopping:
                     return
-                if not self._killed(number, kills):
+                if not killed():
                     raise
                 self._give_back(probe, error)
             finally:
@@ -147,18 +151,27 @@ class _Lanes:
         if self._stopping:
             process.kill()
 
-    def _killed(self, number: int, kills: int) -> bool:
-        """Return whether the OOM killer ended the lane's last guest, of those killed since."""
+    def _killed(self, number: int) -> bool:
+        """Return whether the OOM killer ended the lane's last guest."""
         process = self._processes.get(number)
-        return process is not None and _was_killed(process, kills)
+        return (
+            process is not None
+            and process.poll() == 128 + signal.SIGKILL
+            and hoststat.oom_kills() > self._kills[number]
+        )
 
     def _one_guest(
-        self, prepared: Prepared, host: Guest, first: ProbeSpec, console: str, kills: int
+        self,
+        prepared: Prepared,
+        host: Guest,
+        first: ProbeSpec,
+        console: str,
+        killed: Callable[[], bool],
     ) -> Iterator[ProbeSpec]:
         """Run probes in a guest while it is usable and some are left; yield each before it runs.
 
         Raises:
-            GuestKilled: if the OOM killer, after it had killed so many, ended it.
+            GuestKilled: if it is lost and ``killed`` says that the OOM killer ended it.
         """
         store = self._store
         with before_its_first_probe():
@@ -173,7 +186,7 @@ class _Lanes:
             seen = _run(prepared, host, probe, store, leak_check, timeout_scale)
             if self._stopping:
                 return
-            if seen.ended == "lost" and _was_killed(host.qemu.process, kills):
+            if seen.ended == "lost" and killed():
                 raise GuestKilled(f"{_KILLED} in {probe.name}")
             seen = msgspec.structs.replace(seen, console=console)
             usable = may_share(probe, _judged(prepared, host, seen, store))
@@ -219,11 +232,6 @@ def _load() -> None:
     with contextlib.suppress(HarnessError):  # who needs it gets the error
         known_issues.load()
     files.prepare()
-
-
-def _was_killed(process: command.Process, kills: int) -> bool:
-    """Return whether the OOM killer, after it had killed so many, ended a process."""
-    return process.poll() == 128 + signal.SIGKILL and hoststat.oom_kills() > kills
 
 
 def _know_splats(prepared: Prepared, store: RunStore, *, compare: bool = True) -> None:

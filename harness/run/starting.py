@@ -68,6 +68,8 @@ class FreshGuests:
         prepared: all that they need.
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
         stalled: is called with a guest that is not saved because its kernel reported a stall.
+        killed: whether the harness, or the host's OOM killer, ended the last guest that was
+            started; that says nothing about its snapshot.
     """
 
     def __init__(
@@ -75,8 +77,9 @@ class FreshGuests:
         prepared: Prepared,
         directory: Path,
         stalled: Callable[[Guest], None] = lambda guest: None,
+        killed: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._prepared, self._directory = prepared, directory
+        self._prepared, self._directory, self._killed = prepared, directory, killed
         self._to_save = replace(_request(prepared, directory, _ALWAYS, disk=True), stalled=stalled)
         self._key = snapshot.key_of(self._to_save)
         self._given_up = ""
@@ -125,6 +128,7 @@ class FreshGuests:
                 or isinstance(error, (UserError, PoolShort))
                 or (found is None and error.outcome is Outcome.NOT_BOOTED)
                 or context.deadline.expired()
+                or self._killed()
             ):
                 raise
             if found is not None:

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A fake QEMU for component tests: QMP and a console over the inherited sockets, no machine.
 
-What it does is in FAKE_QEMU, or in FAKE_QEMU_KVM where it is run with KVM: ``lives``, ``dies`` (at
-once), ``mute-qmp``, ``silent``, ``panics``, ``panics-late`` and ``ends-late`` (once the host may
-log in), ``stands-still``, ``no-ssh``, or ``refuses`` (QMP commands); or what it does once the guest
-runs: ``stops`` (SIGSTOP), ``stops-for-a-moment``, ``pauses`` (as by another monitor), ``wedges``
-(answers QMP no more), ``closes`` (its end of QMP), ``is-killed``. Its command lines go to the file
-FAKE_QEMU_LOG.
+What it does is in FAKE_QEMU, or in FAKE_QEMU_KVM where it is run with KVM: ``lives``, ``waits`` (to
+be saved), ``dies`` (at once), ``mute-qmp``, ``silent``, ``panics``, ``panics-late`` and
+``ends-late`` (once the host may log in), ``stands-still``, ``no-ssh``, or ``refuses`` (QMP
+commands); or what it does once the guest runs: ``stops`` (SIGSTOP), ``stops-for-a-moment``,
+``pauses`` (as by another monitor), ``wedges`` (answers QMP no more), ``closes`` (its end of QMP),
+``is-killed``. Its command lines go to the file FAKE_QEMU_LOG.
 """
 
 import json
@@ -25,6 +25,7 @@ from typing import Any
 
 CONSOLE = {
     "lives": ["Linux version 6.12.0-fake", "hgm: init done"],
+    "waits": ["Linux version 6.12.0-fake", "hgm: init: ready to be saved", "hgm: init done"],
     "no-ssh": ["Linux version 6.12.0-fake", "hgm: init: no SSH server", "hgm: init done"],
     "stands-still": ["Linux version 6.12.0-fake", "Run /init as init process"],
     "panics-late": [

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs whose guests are to be restored, and are ended from outside or cannot be saved.
+
+The QEMU is a fake, and no probe runs; tests/kernel/test_snapshot.py restores real guests.
+"""
+
+import dataclasses
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.context import Context
+from harness.deadline import Deadline
+from harness.errors import QemuError
+from harness.probes import compile as programs
+from harness.progress import Silent
+from harness.records.probe import ProbeResult, ProbeSpec
+from harness.records.run import RunRecord
+from harness.run import guests, parallel
+from harness.run.prepare import Prepared
+from harness.store.rundir import RunStore
+from harness.vm import guest, hoststat
+from harness.vm.guest import BootRequest, Guest, SavedGuest
+from harness.vm.qemu import Qemu
+from harness.vm.ssh import CommandOutput, Ssh
+from harness.workspace import Workspace
+
+PROBES = tuple(
+    ProbeSpec(name=f"test/{name}", shows="", source="c/counters.c", language="c")
+    for name in ("one", "two")
+)
+
+
+@pytest.fixture
+def prepared(
+    fake_qemu: Callable[[str], None],
+    request_to_boot: BootRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Prepared:
+    """All that guests need, which a host has logged in to as soon as they have booted."""
+    fake_qemu("waits")
+    monkeypatch.setattr(guest, "_log_in", lambda *_: None)
+    monkeypatch.setattr(Ssh, "run", lambda *_: CommandOutput(0, "", ""))
+    monkeypatch.setattr(guest, "_pools", lambda *_: ())
+    monkeypatch.setattr(guest, "_await_shell", lambda _: None)
+    monkeypatch.setattr(guests._Lanes, "_one_guest", one_guest)
+    files = {Path(source).stem: tmp_path / Path(source).stem for source in programs.ALWAYS}
+    for path in files.values():
+        path.write_bytes(b"a program")
+    return Prepared(
+        kernel=request_to_boot.kernel,
+        image=request_to_boot.image,
+        machine=request_to_boot.machine,
+        accel=request_to_boot.accel,
+        programs=files,
+        context=Context(Workspace(tmp_path / "cache"), Deadline.after(60, "the test"), Silent()),
+        fresh_guest=True,
+    )
+
+
+def one_guest(
+    lanes: Any, prepared: Prepared, host: Guest, first: ProbeSpec, *_: object
+) -> Iterator[ProbeSpec]:
+    yield first
+    lanes._store.add_probe(ProbeResult(name=first.name, status="PASS"))
+    lanes._queue.finish()
+
+
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have guests saved and restored by a QEMU that can."""
+
+    def save(
+        request: BootRequest, directory: Path, context: Context, memory: Sequence[int]
+    ) -> SavedGuest:
+        os.pwrite(memory[0], b"guest", 0)
+        return SavedGuest((), b"devices", b"console\n")
+
+    monkeypatch.setattr(guest, "save", save)
+    monkeypatch.setattr(Qemu, "load", lambda *_: None)
+
+
+def run(prepared: Prepared, tmp_path: Path) -> RunRecord:
+    directory = tmp_path / "run"
+    directory.mkdir(exist_ok=True)
+    store = RunStore(directory, RunRecord())
+    guests.run_probes(prepared, PROBES, store)
+    return store.record
+
+
+def snapshots(prepared: Prepared) -> list[str]:
+    return [path.name for path in prepared.context.workspace.room("snapshots").iterdir()]
+
+
+def test_a_guest_that_the_oom_killer_ends_in_its_restore_is_restored_again(
+    prepared: Prepared, saved: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No test may make this host run out of memory: it ends the QEMU as the OOM killer does.
+    killed: list[int] = []
+    monkeypatch.setattr(hoststat, "oom_kills", lambda: len(killed))
+
+    def load(machine: Qemu, state: bytes, deadline: Deadline) -> None:
+        if not killed:
+            killed.append(1)
+            machine.process.kill()
+            machine.process.wait(deadline)
+            raise machine.death()
+
+    monkeypatch.setattr(Qemu, "load", load)
+    record = run(prepared, tmp_path)
+    assert [(each.name, each.status) for each in record.probes] == [
+        ("test/one", "PASS"),
+        ("test/two", "PASS"),
+    ]
+    assert [(each.how, each.reason) for each in record.guests] == [("restored", "")] * 2
+    assert record.notes == ("test/one: the host's OOM killer ended its guest; it is run again",)
+    assert snapshots(prepared) == [record.guests[0].snapshot]
+
+
+def test_a_guest_that_the_run_itself_ends_in_its_restore_leaves_the_snapshot(
+    prepared: Prepared, saved: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Qemu] = []
+    restoring = threading.Event()
+
+    def load(machine: Qemu, state: bytes, deadline: Deadline) -> None:
+        calls.append(machine)
+        if len(calls) == 2:
+            restoring.set()
+            machine.process.wait(deadline)
+            raise machine.death()
+
+    def fails(*_: object) -> Iterator[ProbeSpec]:
+        restoring.wait(30)
+        raise QemuError("the other guest failed")
+
+    monkeypatch.setattr(Qemu, "load", load)
+    monkeypatch.setattr(guests._Lanes, "_one_guest", fails)
+    monkeypatch.setattr(parallel, "admitted", lambda wanted, _: (wanted, ""))
+    with pytest.raises(QemuError, match="the other guest failed"):
+        run(dataclasses.replace(prepared, guests=2), tmp_path)
+    assert len(calls) == 2
+    assert len(snapshots(prepared)) == 1
