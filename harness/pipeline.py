@@ -20,7 +20,7 @@ from harness.probes import catalog, known_issues, touched
 from harness.recording import Recording, first_record, not_run, recorded
 from harness.records.probe import ProbeSpec
 from harness.records.run import GuestsRequest, RunRecord
-from harness.run import guests, prepare
+from harness.run import guests, parallel, prepare
 from harness.run.prepare import Prepared
 from harness.run.request import RunRequest
 from harness.workspace import readable
@@ -89,6 +89,7 @@ def begin(request: RunRequest, runs: Path, context: Context) -> BegunRun:
                 accel=request.subject.accel,
                 fresh_guest=request.fresh_guest,
                 guests=request.guests,
+                seconds=prepared.seconds,
             )
             return BegunRun(recording, guests, ending.pop_all())
     return BegunRun(recording, None, ending)
@@ -140,8 +141,12 @@ def _prepare(
         request.kselftests,
         elsewhere=elsewhere,
     )
+    found = catalog.repeated(prepared.specs, request.repeat, alone=request.alone)
     prepared = replace(prepared, fresh_guest=request.fresh_guest, guests=request.guests)
-    return prepared, catalog.repeated(prepared.specs, request.repeat, alone=request.alone)
+    if request.guests > 1:
+        seconds = parallel.earlier_seconds(recording.run_dir, found)
+        prepared = replace(prepared, seconds=seconds)
+    return prepared, found
 
 
 def probe(prepared: Prepared, specs: Sequence[ProbeSpec], recording: Recording) -> None:

@@ -44,6 +44,7 @@ def finish(home: Path, context: Context) -> None:
             made_of.specs,
             wanted.fresh_guest,
             wanted.guests,
+            wanted.seconds,
         )
         pipeline.probe(prepared, made_of.specs, begun)
 

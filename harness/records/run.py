@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypedDict
+
+import msgspec
 
 from harness.records.base import Record
 from harness.records.kernel import Kernel, KernelSummary
@@ -92,12 +95,14 @@ class GuestsRequest(Record, frozen=True, kw_only=True):
         accel: ``auto``, ``kvm`` or ``tcg``.
         fresh_guest: whether each probe's guest is restored from a snapshot.
         guests: how many may run at the same time.
+        seconds: how long probes took when they last ran, by name, as far as the history knows.
     """
 
     made_of: Ingredients
     accel: str = "auto"
     fresh_guest: bool = False
     guests: int = 1
+    seconds: Mapping[str, float] = msgspec.field(default_factory=dict)
 
 
 class RequestSummary(Record, frozen=True, kw_only=True):

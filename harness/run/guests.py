@@ -62,9 +62,7 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
             left.append(spec)
     count = _how_many(prepared, len(left), store)
     if count > 1:
-        names = {each.name for each in left}
-        seconds = parallel.earlier_seconds(store.run_dir.parent, names)
-        left = list(parallel.longest_first(left, seconds))
+        left = list(parallel.longest_first(left, prepared.seconds))
     lanes = _Lanes(prepared, store, Queue(left))
     try:
         parallel.work(count, lanes.run, lanes.stop)

@@ -8,14 +8,15 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from harness.errors import HarnessError, RecordError
+from harness.errors import HarnessError
+from harness.probes.catalog import plain_name
 from harness.records.machine import MachineSpec
 from harness.records.probe import ProbeSpec
 from harness.store import rundir
+from harness.store.history import background
 from harness.vm import hoststat
 
 #: Bytes that a guest may touch beyond its huge pages, QEMU's own included: 6.12 has touched 168 MiB
@@ -24,9 +25,6 @@ _BASE_BYTES = 512 << 20
 
 #: The share of the available memory that guests may have; the rest is for what starts meanwhile.
 SHARE = 0.8
-
-# How many earlier runs are looked at for how long a probe takes; most have a few probes only.
-_EARLIER_RUNS = 20
 
 #: How often a probe gets another guest after the OOM killer ended the one that it was in.
 _MOST_RETRIES = 2
@@ -63,18 +61,20 @@ def may_touch(machine: MachineSpec) -> int:
     return min(machine.memory, pools + _BASE_BYTES)
 
 
-def earlier_seconds(runs: Path, names: AbstractSet[str]) -> Mapping[str, float]:
-    """Return how long probes took when they last ran, by name, from the runs of a directory."""
-    found: dict[str, float] = {}
-    latest = sorted(runs.glob(f"*/{rundir.RESULT}"), reverse=True)
-    for path in latest[:_EARLIER_RUNS]:
-        if found.keys() >= names:
-            break
-        with contextlib.suppress(RecordError):
-            for probe in rundir.load(path.parent).probes:
-                if probe.directory:
-                    found.setdefault(probe.name, probe.seconds)
-    return found
+def earlier_seconds(run_dir: Path, specs: Sequence[ProbeSpec]) -> Mapping[str, float]:
+    """Return how long probes took when they last ran, by name without the repetition.
+
+    Args:
+        run_dir: of the run that is to know; it tells which history does.
+        specs: the probes. Without a history none is known: it is not worth an error.
+    """
+    from harness.store.history import history  # a third of a second; one guest does without
+
+    names = {plain_name(each.name) for each in specs}
+    runs, _ = rundir.campaign_of(run_dir)
+    with contextlib.suppress(HarnessError), history.opened(background.chosen(), runs) as store:
+        return store.last_seconds(names)
+    return {}
 
 
 def longest_first(
@@ -84,7 +84,7 @@ def longest_first(
 
     One that has not run yet may take its whole budget.
     """
-    return tuple(sorted(specs, key=lambda each: -seconds.get(each.name, each.budget)))
+    return tuple(sorted(specs, key=lambda each: -seconds.get(plain_name(each.name), each.budget)))
 
 
 class Queue:

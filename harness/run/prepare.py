@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.arch import arch
@@ -38,6 +38,7 @@ class Prepared:
         specs: the probes that the guest holds, the kernel's own tests among them.
         fresh_guest: whether each probe's guest is restored from a snapshot.
         guests: how many may run at the same time.
+        seconds: how long probes took when they last ran, by name, as far as it is known.
         started: is called with the process of each guest.
     """
 
@@ -50,6 +51,7 @@ class Prepared:
     specs: tuple[ProbeSpec, ...] = ()
     fresh_guest: bool = False
     guests: int = 1
+    seconds: Mapping[str, float] = field(default_factory=dict)
     started: Callable[[Process], None] = lambda process: None
 
 

@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import platform
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +33,9 @@ NIGHTLY = ("", "matrix")
 
 # Benchmarks are compared that have the same of these.
 _LIKE = ("host", "kernel", "accel")
+
+# How many runs are looked at for how long a probe takes; most have a few probes only.
+_LAST_RUNS = 300
 
 # Columns, and no objects of the ORM, which take three times as long to make.
 _RUN = tuple(
@@ -265,6 +268,19 @@ class HistoryStore:
             # There are thousands; SQLAlchemy takes longer to hand them out one by one.
             for run_id, name, status, good, bad, seconds, reason in connection.execute(query).all():
                 yield run_id, name, Mark(cast(Status, status), good, bad, seconds, reason)
+
+    def last_seconds(self, names: Collection[str]) -> Mapping[str, float]:
+        """Return how long tests took when they last ran, by name, as far as the last runs tell."""
+        last = select(RunRow.id).order_by(RunRow.started.desc()).limit(_LAST_RUNS).subquery()
+        query = (
+            select(ResultRow.name, ResultRow.seconds)
+            .join(RunRow, RunRow.id == ResultRow.run_id)
+            .where(ResultRow.run_id.in_(select(last.c.id)), ResultRow.name.in_(names))
+            .where(ResultRow.seconds > 0)
+            .order_by(RunRow.started)  # what is later takes the place of what is earlier
+        )
+        with self._engine.connect() as connection:
+            return {row.name: row.seconds for row in connection.execute(query)}
 
     def tests(self) -> tuple[str, ...]:
         """Return the names of all tests that have a result, sorted."""

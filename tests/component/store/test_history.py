@@ -73,6 +73,16 @@ def test_each_part_of_a_benchmark_is_compared_with_the_last_one_like_it(
     assert history.last_benches(replace(BENCH, kernel="another")) == {}
 
 
+def test_a_test_takes_as_long_as_when_it_last_ran(history: HistoryStore) -> None:
+    for number, seconds in ((3, 30.0), (1, 10.0), (2, 20.0)):
+        record = night(number, {"a/x/2M": "PASS", "b/y/2M": "LOST", "c/z/2M": "FAIL"})
+        times = {"a/x/2M": seconds, "c/z/2M": seconds if number < 3 else 0.0}  # it was not run
+        probes = tuple(replace(p, seconds=times.get(p.name, 0.0)) for p in record.probes)
+        add(history, replace(record, probes=probes))
+    found = history.last_seconds({"a/x/2M", "b/y/2M", "c/z/2M", "d"})
+    assert found == {"a/x/2M": 30.0, "c/z/2M": 20.0}
+
+
 # ---- what goes in comes out --------------------------------------------------------------------
 
 

@@ -146,3 +146,13 @@ def test_a_guest_that_the_run_itself_ends_in_its_restore_leaves_the_snapshot(
         run(dataclasses.replace(prepared, guests=2), tmp_path)
     assert len(calls) == 2
     assert len(snapshots(prepared)) == 1
+
+
+def test_of_several_guests_the_probe_that_took_longest_is_first(
+    prepared: Prepared, saved: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "admitted", lambda wanted, _: (wanted, ""))
+    monkeypatch.setattr(parallel, "work", lambda count, lane, stop: lane(0))
+    seconds = {"test/one": 1.0, "test/two": 9.0}
+    record = run(dataclasses.replace(prepared, guests=2, seconds=seconds), tmp_path)
+    assert [each.name for each in record.probes] == ["test/two", "test/one"]

@@ -11,8 +11,10 @@ from harness.records.probe import ProbeResult, ProbeSpec
 from harness.records.run import RunRecord
 from harness.run import parallel
 from harness.run.parallel import Queue
+from harness.store.history.history import opened
 from harness.store.rundir import RunStore
 from harness.vm import spec
+from tests.unit.store.pasts import night
 
 _GIB = 1 << 30
 _ERROR = GuestKilled("killed")
@@ -38,24 +40,22 @@ def test_guests_never_overcommit_the_host(cpus: int, memory: int, count: int, wh
 
 
 def test_the_longest_probe_is_first_and_one_that_never_ran_takes_its_budget() -> None:
-    specs = [_spec("a"), _spec("b", 5.0), _spec("c"), _spec("d")]
+    specs = [_spec("a"), _spec("b", 5.0), _spec("c"), _spec("d"), _spec("d#2")]
     ordered = parallel.longest_first(specs, {"a": 1.0, "c": 9.0, "d": 40.0})
-    assert [each.name for each in ordered] == ["d", "c", "b", "a"]
+    assert [each.name for each in ordered] == ["d", "d#2", "c", "b", "a"]
 
 
-def test_durations_come_from_the_latest_run_of_each_probe(tmp_path: Path) -> None:
-    for number in range(8):
-        probes = [
-            ProbeResult(name="a", status="PASS", seconds=number, directory="probes/a"),
-            ProbeResult(name="lost", status="LOST"),
-            ProbeResult(name="b", status="PASS", seconds=number, directory="probes/b"),
-        ]
-        directory = tmp_path / f"{number}"
-        directory.mkdir()
-        RunStore(directory, RunRecord(probes=tuple(probes[: 3 if number == 1 else 2])))
-    (tmp_path / "9").mkdir()
-    (tmp_path / "9" / "result.json").write_text("damaged")
-    assert parallel.earlier_seconds(tmp_path, {"a", "b"}) == {"a": 7.0, "b": 1.0}
+@pytest.mark.parametrize("where", ["runs/new", "runs/matrix-night-0123abcd/cell/new"])
+def test_durations_come_from_the_history_of_all_runs(where: str, tmp_path: Path) -> None:
+    with opened("", tmp_path / "runs") as history:
+        history.add(night(1, {"a/x/2M": "PASS"}), tmp_path / "runs" / "1")
+    specs = [_spec("a/x/2M#2"), _spec("b/y/2M")]
+    assert parallel.earlier_seconds(tmp_path / where, specs) == {"a/x/2M": 1.5}
+
+
+def test_a_history_that_cannot_be_read_costs_the_order_only(tmp_path: Path) -> None:
+    (tmp_path / "history.db").write_text("this is text" * 100)
+    assert parallel.earlier_seconds(tmp_path / "new", [_spec("a/x/2M")]) == {}
 
 
 def test_a_probe_whose_guest_was_killed_is_run_again_twice() -> None:
