@@ -81,6 +81,7 @@ def serve(mode: str, qmp: socket.socket, console: socket.socket) -> None:
         "query-status": running,
         "query-cpus-fast": [{"cpu-index": 0, "thread-id": os.getpid()}],
         "human-monitor-command": usernet,
+        "query-migrate-capabilities": [{"capability": "xbzrle", "state": False}],
     }
     for command in commands(qmp):
         name = command["execute"]

@@ -148,6 +148,18 @@ def test_a_guest_that_the_run_itself_ends_in_its_restore_leaves_the_snapshot(
     assert len(snapshots(prepared)) == 1
 
 
+def test_without_a_way_to_leave_memory_out_guests_are_booted_and_the_record_says_why(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    record = run(prepared, tmp_path)
+    assert [each.status for each in record.probes] == ["PASS", "PASS"]
+    why = "could not be saved: QEMU 7.2.0 cannot save a guest without its memory"
+    assert [(each.how, each.reason) for each in record.guests] == [("booted", why)] * 2
+    assert snapshots(prepared) == []
+    asked = (tmp_path / "run" / "qmp.log").read_text()
+    assert asked.count("query-migrate-capabilities") == 1, "it is not tried again"
+
+
 def test_of_several_guests_the_probe_that_took_longest_is_first(
     prepared: Prepared, saved: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
