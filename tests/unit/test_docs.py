@@ -162,7 +162,8 @@ def parse_mention(words: list[str]) -> None:
 
 def wrong_names(values: dict[str, Any]) -> Iterator[str]:
     """Yield the probes, features and series in a command's options that do not exist."""
-    for glob in values.get("probes") or ():
+    probes = values.get("probes")
+    for glob in probes if isinstance(probes, tuple) else ():  # of `bench report` it is a number
         if _PLACEHOLDER.fullmatch(glob):
             continue
         if not any(catalog.matches(spec.name, glob) for spec in catalog.load()):
