@@ -156,17 +156,17 @@ def _load(text: str, make: Make) -> Any:
     """Return kconfiglib's model of a kernel's symbols with a configuration loaded.
 
     Raises:
-        ConfigError: for syntax that is newer than `modernised`.
+        ConfigError: for syntax that is newer than `in_older_syntax` knows.
     """
     import kconfiglib
 
     class Reader(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no types
-        """Gives kconfiglib 14.1 the older form of syntax that it does not know."""
+        """Gives kconfiglib 14.1 the Kconfig files in a syntax that it knows."""
 
         def _open(self, filename: str, mode: str) -> Any:
             if mode != "r":
                 return super()._open(filename, mode)
-            return io.StringIO(modernised(Path(filename).read_text(errors="replace")))
+            return io.StringIO(in_older_syntax(Path(filename).read_text(errors="replace")))
 
     config = make.build / ".config"
     config.write_text(text)
@@ -176,15 +176,18 @@ def _load(text: str, make: Make) -> Any:
         model = Reader("Kconfig", warn=False)
         model.load_config(str(config))
     except kconfiglib.KconfigError as error:
-        raise ConfigError(f"kconfiglib fails: {' '.join(str(error).split())}") from None
+        raise ConfigError(
+            f"kconfiglib fails: {' '.join(str(error).split())}",
+            hint="leave out --explain: the configuration itself does not depend on kconfiglib",
+        ) from None
     finally:
         os.environ.clear()
         os.environ.update(before)
     return model
 
 
-def modernised(text: str) -> str:
-    """Return Kconfig text with the syntax of newer kernels in the form of 2020.
+def in_older_syntax(text: str) -> str:
+    """Return Kconfig text in the syntax of 2020, which kconfiglib 14.1 reads.
 
     ``modules`` on a line of its own was ``option modules`` before 5.14; ``depends on A if B`` (7.x)
     is ``depends on A || !B``; ``transitional`` (6.18) only concerns old configurations.
