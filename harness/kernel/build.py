@@ -58,14 +58,14 @@ def build(inputs: BuildInputs, context: Context, log: Path) -> Kernel:
 def _worktree(inputs: BuildInputs, context: Context) -> Worktree:
     """Return where to build."""
     workspace, lineage = context.workspace, inputs.source.lineage
-    if _is_developers(inputs):
+    if _is_user_tree(inputs):
         return Worktree.of(workspace, lineage)
     tree, store = inputs.patched.identity.tree, Store.of(context)
     return Worktree.nearest(workspace, lineage, tree, store, context.deadline)
 
 
-def _is_developers(inputs: BuildInputs) -> bool:
-    """Return whether the source is a tree that is worked on: it shares its work tree with none."""
+def _is_user_tree(inputs: BuildInputs) -> bool:
+    """Return whether the source is a ``tree:``, whose private work tree no other source may use."""
     return inputs.source.identity.kind == "tree"
 
 
@@ -73,7 +73,7 @@ def _switch(inputs: BuildInputs, worktree: Worktree, context: Context) -> None:
     """Make the work tree hold the patched tree."""
     tree = inputs.patched.identity.tree
     worktree.switch(tree, Store.of(context), context.deadline)
-    if not _is_developers(inputs):
+    if not _is_user_tree(inputs):
         worktree.offer(tree)
 
 

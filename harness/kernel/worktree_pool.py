@@ -101,9 +101,9 @@ class Worktree:
         """Return the build directory for a configuration key, made if it does not exist.
 
         A new one starts as a copy of the finished one of the same architecture with the nearest
-        configuration: Kbuild tracks
-        which objects depend on which symbol and remakes only those that differ. A feature that adds
-        a driver is built in a minute; one that changes every compilation costs no less.
+        configuration: Kbuild tracks which objects depend on which symbol and remakes only those
+        that differ. A feature that adds a driver is built in a minute; one that changes every
+        compilation costs as much as a full build.
 
         Args:
             key: hash of what all kernels built in that directory share.
