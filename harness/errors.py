@@ -25,7 +25,8 @@
         │   ├── GuestPanicked    the kernel panicked before the first probe
         │   └── SshUnreachable   init ran, yet no SSH server answered
         ├── PoolShort            fewer huge pages than asked
-        ├── SnapshotError        a saved guest that is damaged
+        ├── GuestKilled          the host's OOM killer ended a guest's QEMU
+        ├── SnapshotError        a saved guest that is damaged, or not fit to be saved
         ├── GuestLost            a guest that answered before and no longer does
         ├── StoreUnavailable     a history that cannot be reached, or is locked
         └── CampaignStopped      a step of a campaign that this host could not run

@@ -18,8 +18,8 @@ symbols        functions and lines from the vmlinux                        nothi
 
 The steps are taken in this order, the least invasive first. Each has a deadline. A step that fails
 is recorded with the reason, and the next one is taken; once QMP has not answered one, no other step
-asks it. QEMU pauses a guest that dies, so of such a
-guest registers, vmcore and symbols are captured.
+asks it. QEMU pauses a guest that dies, so registers, vmcore and symbols can still be captured from
+it.
 """
 
 from __future__ import annotations
