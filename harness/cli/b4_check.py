@@ -51,18 +51,19 @@ _QUICK = (
 )
 @machine_options
 @probe_option
-@click.option("--full", is_flag=True, help="Run all probes and not the smallest ones.")
+@click.option("--full", is_flag=True, help="Run all probes, not only the smallest.")
 @click.option("--build-only", is_flag=True, help="Build the kernel and boot nothing.")
 @click.option(
     "--whole",
     is_flag=True,
-    help="Test the whole series also if the mail is a patch of it, for b4.review-series-check-cmd.",
+    help="Test the whole series even if the mail is a single patch of it; for "
+    "b4.review-series-check-cmd.",
 )
 @click.option(
     "--lines",
     "as_lines",
     is_flag=True,
-    help="Print checkpatch's lines and not JSON, for b4.prep-perpatch-check-cmd and "
+    help="Print lines as checkpatch does instead of JSON; for b4.prep-perpatch-check-cmd and "
     "b4.am-perpatch-check-cmd.",
 )
 @click.option(

@@ -175,7 +175,7 @@ def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int
 def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
     """Measure page-table walks from the host.
 
-    One kind is of one address, the other of 1 GiB of base pages.
+    One walk looks up a single address, the other reads the tables of 1 GiB of base pages.
     """
     from harness.selfcheck import bench_walk
 
@@ -188,20 +188,23 @@ def bench_walk(rounds: int, timeout: float, **options: Any) -> int:
 
 @bench.command("report")
 @click.option("--runs", default=10_000, show_default=True, metavar="N", help="How many runs.")
-@click.option("--probes", default=100, show_default=True, metavar="N", help="How many in each.")
+@click.option(
+    "--probes", default=100, show_default=True, metavar="N", help="How many probes in each run."
+)
 @click.option(
     "--keep",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where the runs and their site are made, and stay.",
+    help="Where to make the runs and their site, which are kept.",
 )
 @timeout_option
 def bench_report(runs: int, probes: int, keep: Path, timeout: float) -> int:
-    """Time the site of made-up runs.
+    """Time `hgm report` on synthetic runs.
 
-    All of it is built, then again, then after one more run. Exit code 1 if all of it takes more
-    than 60 seconds, or one more run more than 5, or if the first page has more than 1 MB.
+    The site is built from nothing, again without a change, and again after one more run. Exit code
+    1 if the first takes more than 60 seconds or the last more than 5, or if the first page has more
+    than 1 MB.
     """
     from harness.selfcheck import bench_report as benchmarks
 
@@ -218,7 +221,7 @@ def bench_report(runs: int, probes: int, keep: Path, timeout: float) -> int:
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="A directory of runs, whose durations the cells get; repeatable.",
+    help="A directory of runs; cells take times in proportion to those of its guests. Repeatable.",
 )
 @click.option(
     "--workers",
@@ -229,13 +232,19 @@ def bench_report(runs: int, probes: int, keep: Path, timeout: float) -> int:
     metavar="N",
     help="How many workers are simulated; repeatable.",
 )
-@click.option("--cells", default=10_000, show_default=True, metavar="N", help="For each number.")
+@click.option(
+    "--cells",
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="How many cells, for each number of workers.",
+)
 @click.option(
     "--sleep",
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long each worker sleeps in total.",
+    help="How long each worker sleeps in total, for each number of workers.",
 )
 @timeout_option
 @markdown_option
@@ -249,7 +258,7 @@ def bench_cluster(
     markdown: Path | None,
     as_json: bool,
 ) -> int:
-    """Measure what a cluster costs a cell.
+    """Measure what a cluster adds to a cell's time.
 
     Scheduler and client are real; the workers are simulated, many in a process, and their runs
     sleep.
@@ -275,11 +284,10 @@ def _parts() -> Iterable[str]:
 @bench.command("restore")
 @_one_probe
 def bench_restore(probe: str, rounds: int, timeout: float, **options: Any) -> int:
-    """Compare a restore with a bare boot.
+    """Compare restoring a guest with a bare boot.
 
-    It is measured up to the first line of the probe.
-
-    The snapshot is cached. The bare guest powers off as soon as it has booted.
+    The restore is measured up to the first line of the probe; its snapshot is cached. The bare
+    guest powers off as soon as it has booted.
     """
     from harness.selfcheck import bench as benchmarks
 

@@ -78,13 +78,14 @@ def predicate_options(function: Command) -> Command:
     "--skip",
     multiple=True,
     metavar="N|REV",
-    help="A patch of the series, by its number, or a commit that is not to be tested; repeatable.",
+    help="Do not test this patch of the series, by its number, or this commit; it stays a suspect. "
+    "Repeatable.",
 )
 @click.option(
     "--first-good",
     is_flag=True,
-    help="Find the first good one, which fixed it, and not the first bad one. --good is then the "
-    "later commit.",
+    help="Find the first good one, which fixed the fault, instead of the first bad one. --good is "
+    "then the later commit.",
 )
 @click.option(
     "--confidence",
@@ -111,7 +112,8 @@ def bisect(
     It bisects the patches of --series, or the commits of --repo between --good and --bad. The same
     command continues a bisection that was interrupted.
 
-    Exit code 0 if one culprit was found, 1 if none or several.
+    Exit code 0 if one culprit was found, 1 if none or several, 2 if the first or the last kernel
+    cannot be tested.
     """
     from harness.report import bisect as report
 

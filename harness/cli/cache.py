@@ -18,7 +18,7 @@ def cache() -> None:
 
 @cache.command("list")
 def cache_list() -> int:
-    """List the entries of the cache, longest unused first."""
+    """List the entries of the cache, least recently used first."""
     from harness import cache as contents
     from harness.report import cache as listing
 
@@ -31,10 +31,14 @@ def cache_list() -> int:
 @click.option(
     "--keep",
     metavar="SIZE",
-    help="Size to keep, such as 10G; 0 removes all.  [default: $HGM_CACHE_LIMIT or 20G]",
+    help="What the cache may still hold, such as 10G; 0 removes all.  [default: $HGM_CACHE_LIMIT "
+    "or 20G]",
 )
 def cache_prune(keep: str | None) -> int:
-    """Remove the longest unused entries that are not in use."""
+    """Remove the least recently used entries, down to --keep.
+
+    What another hgm is using is kept.
+    """
     from harness import cache as contents
     from harness.report import cache as listing
     from harness.sizes import parse_size

@@ -46,7 +46,7 @@ def cluster_init(directory: Path) -> int:
     default="127.0.0.1",
     show_default=True,
     metavar="HOST[:PORT]",
-    help="Where to listen; elsewhere than on loopback with --tls only.",
+    help="Where to listen; any address but loopback needs --tls.",
 )
 @tls_option
 def cluster_scheduler(listen: str, tls: Path | None) -> int:
@@ -68,7 +68,7 @@ def cluster_scheduler(listen: str, tls: Path | None) -> int:
 @cluster.command("worker")
 @_ADDRESS
 @tls_option
-@click.option("--name", default="", help="Of this host in messages.  [default: its host name]")
+@click.option("--name", default="", help="What messages call this host.  [default: its host name]")
 @click.option(
     "--cores",
     type=click.IntRange(min=1),
@@ -85,8 +85,9 @@ def cluster_worker(
 ) -> int:
     """Run guests for a scheduler.
 
-    It ends with the scheduler at ADDRESS, or when it is interrupted. It says what this host has:
-    cores, memory, disk, architectures, and KVM if it was seen to work.
+    ADDRESS is the scheduler's; the worker ends when the scheduler does, or when it is interrupted.
+    It offers what this host has: cores, memory, disk, architectures, and KVM if that was seen to
+    work.
     """
     from harness.cluster.address import endpoint
     from harness.context import Context
@@ -110,9 +111,9 @@ def cluster_worker(
 @_ADDRESS
 @tls_option
 def cluster_status(address: str, tls: Path | None) -> int:
-    """List workers and what they have.
+    """List the workers of a scheduler, and what they have.
 
-    They are those of the scheduler at ADDRESS.
+    ADDRESS is the scheduler's.
     """
     from harness.cluster.address import endpoint
 

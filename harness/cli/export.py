@@ -62,8 +62,8 @@ def _origin_option(function: Command) -> Command:
 def export(runs: tuple[Path, ...], style: str, output: Path | None, origin: str) -> int:
     """Write runs in a format for other programs.
 
-    RUN is the directory of a run, or of a campaign such as a bisection, which stands for its runs.
-    JUnit and KTAP take one run. Nothing is sent.
+    RUN is the directory of a run, or of a campaign such as a bisection, which stands for all its
+    runs. JUnit and KTAP take one run. Nothing is sent.
     """
     from harness.campaign import results
     from harness.errors import RecordError

@@ -66,10 +66,10 @@ def guest_shell(
 @_disk_option
 @click.argument("arguments", metavar="[ARGUMENT]...", nargs=-1)
 def guest_gdb(**options: Any) -> int:
-    """Boot a guest and connect gdb to its kernel, which stops it.
+    """Boot a guest, stop it, and connect gdb to its kernel.
 
-    The guest ends with gdb. Each ARGUMENT goes to gdb, as after `--`: -batch -ex bt. With --config
-    debuginfo memory management has types, files and lines.
+    The guest ends with gdb. Each ARGUMENT goes to gdb; options follow a `--`, as in
+    -- -batch -ex bt. With --config debuginfo memory management has types, files and lines.
     """
     return _debug("gdb", **options)
 
@@ -81,8 +81,8 @@ def guest_gdb(**options: Any) -> int:
 def guest_drgn(**options: Any) -> int:
     """Boot a guest and look at its running kernel with drgn.
 
-    The guest ends with drgn. Each ARGUMENT goes to drgn, as after `--`: a script, or -e CODE. The
-    kernel needs the types of --config debuginfo.
+    The guest ends with drgn. Each ARGUMENT goes to drgn: a script, or options after a `--`, as in
+    -- -e CODE. The kernel needs the types of --config debuginfo.
     """
     return _debug("drgn", **options)
 

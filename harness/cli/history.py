@@ -49,8 +49,8 @@ def require_directories(directories: Iterable[Path]) -> None:
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="First record the runs in this directory, or the run that it is; repeatable. A run that "
-    "was recorded before is replaced.",
+    help="First record the runs in this directory, which may be a run itself; repeatable. A run "
+    "that was recorded before is replaced.",
 )
 @click.option("--rebuild", is_flag=True, help="First record all runs of --runs-dir.")
 @click.option(
@@ -71,10 +71,10 @@ def history(
     limit: int,
     as_json: bool,
 ) -> int:
-    """Show the results of PROBE over all runs, or the runs.
+    """Show the results of PROBE over all runs, or list the runs.
 
-    PROBE is a name or glob as --probe takes it, or build, boot or console. Every run is recorded
-    when it ends.
+    PROBE is a name or glob as `hgm run --probe` takes it, or build, boot or console. Every run is
+    recorded when it ends.
     """
     from harness.records.history import ResultHistory, RunHistory
     from harness.report import history as report

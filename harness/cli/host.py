@@ -48,7 +48,7 @@ def test(environments: tuple[str, ...], expression: str) -> int:
 @click.argument("shell", type=click.Choice(["bash", "fish", "zsh"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> int:
-    """Print what makes a shell complete options and names.
+    """Print a script for a shell's completion.
 
     For bash: eval "$(./hgm completion bash)" in ~/.bashrc. For zsh the same in ~/.zshrc, after
     compinit; for fish: ./hgm completion fish > ~/.config/fish/completions/hgm.fish. These two call
@@ -74,7 +74,7 @@ def completion(context: click.Context, shell: str) -> int:
 def man(context: click.Context, directory: Path) -> int:
     """Write a manual page of each command into DIRECTORY/man1.
 
-    It is what --help says. To read them: MANPATH=DIRECTORY: man hgm-run.
+    The pages say what --help says. To read one: MANPATH=DIRECTORY: man hgm-run.
     """
     root = context.find_root()
     pages = directory / "man1"

@@ -21,7 +21,7 @@ from harness.cli.options import (
 
 @click.group()
 def kernel() -> None:
-    """List and fetch sources, and build kernels."""
+    """List and fetch sources, configure and build kernels."""
 
 
 _log_option = click.option(
@@ -51,7 +51,9 @@ def kernel_build(log: Path, timeout: float, **options: Any) -> int:
 @kernel_options
 @timeout_option
 @_log_option
-@click.option("--check", is_flag=True, help="Print only what it lacks of the requested symbols.")
+@click.option(
+    "--check", is_flag=True, help="Print only the requested symbols that the kernel lacks, and why."
+)
 @click.option(
     "--explain",
     "names",
@@ -65,7 +67,7 @@ def kernel_config(
 ) -> int:
     """Print the .config of a kernel; nothing is built.
 
-    The exit code is 2 if the kernel cannot have a symbol that it must not lack.
+    Exit code 2 if the kernel cannot have a symbol that is required.
     """
     from harness.kernel.obtain import configuration, explained
     from harness.report import symbols

@@ -101,8 +101,8 @@ def hgm() -> None:
 
     Start with `hgm doctor`, then `hgm run`.
 
-    Exit codes: 0 as expected, 1 a probe failed, 2 the caller's mistake, 3 infrastructure,
-    130 interrupted.
+    Exit codes: 0 as expected, 1 the kernel is wrong, 2 the caller's mistake, 3 this host failed or
+    the kernel did not boot, 130 interrupted.
     """
 
 

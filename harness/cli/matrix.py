@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 @click.option(
     "--bisect-new",
     is_flag=True,
-    help="At the end bisect each test that passed before in its cell and fails now: the patches of "
-    "the series or, without one, the commits of a local repository.",
+    help="At the end, bisect each test that passed before in its cell and fails now: the patches "
+    "of the series or, without one, the commits of a local repository.",
 )
 @cluster_option
 @json_option

@@ -117,8 +117,8 @@ def source_options(function: Command) -> Command:
         click.option(
             "--fuzz",
             is_flag=True,
-            help="If a patch does not apply, try again with less context, one line on each side at "
-            "least. An offset needs no option.",
+            help="If a patch does not apply, try again with less context, but at least one line on "
+            "each side. A patch that only applies at an offset does not need this.",
         ),
         click.option(
             "--mail-from",
@@ -132,8 +132,8 @@ def source_options(function: Command) -> Command:
             "extra",
             multiple=True,
             metavar="PATCH",
-            help="A patch to put on top of these: a file, or the number of a patch of the series; "
-            "repeatable.",
+            help="A patch to put on top of the series, or of its first N patches: a file, or the "
+            "number of a patch of the series; repeatable.",
         ),
         click.option(
             "--first",
@@ -215,7 +215,8 @@ accel_option = click.option(
     type=click.Choice(["auto", "kvm", "tcg"]),
     default="auto",
     show_default=True,
-    help="QEMU's accelerator; auto is KVM if a kernel can be booted with it, else TCG.",
+    help="QEMU's accelerator; auto is KVM if a kernel was seen to boot under it on this host, else "
+    "TCG.",
 )
 
 
@@ -244,7 +245,7 @@ def probe_option(function: Command) -> Command:
         multiple=True,
         metavar="GLOB",
         shell_complete=completed_by(_probes),
-        help="Run the probes whose names match, such as 'hgm/*/1G'; options of theirs may follow "
+        help="Run the probes whose names match, such as 'hgm/*/1G'; options for them may follow "
         "('hgm/postcopy --uffds 2'); repeatable.  [default: all]",
     )(function)
 
@@ -315,8 +316,8 @@ def tls_option(function: Command) -> Command:
         type=click.Path(file_okay=False, path_type=Path),
         envvar="HGM_CLUSTER_TLS",
         metavar="DIR",
-        help="Certificates of the cluster, from `hgm cluster init`; needed unless all of it is on "
-        "this host. [default: $HGM_CLUSTER_TLS]",
+        help="Directory with the certificates of the cluster, from `hgm cluster init`; needed "
+        "unless the whole cluster is on this host. [default: $HGM_CLUSTER_TLS]",
     )(function)
 
 

@@ -10,7 +10,7 @@ import click
 
 @click.group()
 def probes() -> None:
-    """List the probes."""
+    """List probes, promises of HGM, and known issues of kernels."""
 
 
 @probes.command("list")

@@ -21,7 +21,7 @@ from harness.cli.options import (
 
 @click.group()
 def study() -> None:
-    """Study what memory does for a workload."""
+    """Compare kinds of memory by what they do for a workload."""
 
 
 @study.command("postcopy")
