@@ -5,14 +5,15 @@
  *
  * A probe is a table of tests. Each test runs in a child process of its own:
  * its mappings, registrations and descriptors end with it, and one that waits
- * too long is killed. A test that returns has passed; it
- * ends early through probe_fail(), probe_skip() or an assertion.
+ * too long is killed. A test that returns has passed; it ends early through
+ * probe_fail(), probe_skip() or an assertion.
  *
  * Helpers named after an action (map_shared(), uffd_open(), split()) fail the
  * test when the kernel refuses; those that return a result or an error number
  * leave it to the caller to check it. A failure names the line of the test that
- * called the library last, the call, the expected result, and the actual one. Sizes are bytes, "page" is a base page,
- * "huge page" is one of the size that --size chose.
+ * called the library last, the call, the expected result, and the actual one.
+ * Sizes are in bytes, "page" is a base page, "huge page" is one of the size that
+ * --size chose.
  */
 #ifndef HGM_PROBE_H
 #define HGM_PROBE_H
@@ -27,11 +28,11 @@
 #include <linux/userfaultfd.h>
 
 /*
- * A base page fills a table of page-table entries, of 8 bytes each; all that
- * depends on its size is here. x86-64 has 4 KiB, arm64 can have 64 KiB, for
- * which a probe is compiled with -DBASE_PAGE=65536UL. probe_main() skips the
- * tests where sysconf(_SC_PAGESIZE) is another. Which sizes of huge pages there
- * are, and which is the default, is read from the kernel.
+ * A page table is one base page of 8-byte entries; all that depends on the size
+ * of a base page is here. x86-64 has 4 KiB; arm64 can have 64 KiB, for which a
+ * probe is compiled with -DBASE_PAGE=65536UL. probe_main() skips the tests if
+ * sysconf(_SC_PAGESIZE) is another size. Which sizes of huge pages there are,
+ * and which is the default, is read from the kernel.
  */
 #ifndef BASE_PAGE
 #define BASE_PAGE 4096UL
@@ -40,7 +41,7 @@
 #define PMD_PAGE (TABLE_ENTRIES * BASE_PAGE)
 #define PUD_PAGE (TABLE_ENTRIES * PMD_PAGE)
 
-/* Milliseconds that one event, such as a fault message, may take; times --timeout-scale. */
+/* Milliseconds to wait for one event, such as a fault message; times --timeout-scale. */
 #define EVENT_MS 5000
 
 /* For older UAPI headers, which lack them. */
@@ -141,13 +142,16 @@ struct probe_argument {
 struct probe {
 	const struct probe_test *tests;
 	size_t count;
-	/* Free huge pages that the tests need at once; where it is more below 1 GiB, PAGES_SMALL. */
+	/*
+	 * Free huge pages that the tests need at once, and how many of them if they are
+	 * smaller than PUD_PAGE; 0 for the same number.
+	 */
 	size_t pages, pages_small;
-	/* The tests are skipped, with the kernel's errno, where MADV_SPLIT is not known. */
+	/* Skip the tests, with the kernel's errno, if MADV_SPLIT is refused for every size. */
 	bool needs_hgm;
-	/* The tests are laid out for base pages of 4 KiB, and skipped where those are larger. */
+	/* The tests assume base pages of 4 KiB, and are skipped where those are larger. */
 	bool needs_4k_pages;
-	/* PROMISE()s that offers() and its like are called for, beyond those that tests rest on. */
+	/* PROMISE()s that the tests ask offers() about, besides those that they rest on. */
 	uint32_t asks;
 	/* Its own options, each of which takes a value; ends with an empty one. */
 	const struct probe_argument *arguments;
@@ -182,7 +186,7 @@ int probe_main(int argc, char **argv, const struct probe *probe);
 void probe_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void probe_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* What failures of this process are about from now on, in front of their text; "" for nothing. */
+/* From now on failures of this process begin with this text, such as the case; "" for nothing. */
 void probe_about(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void probe_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -194,8 +198,8 @@ void probe_harms(const char *how);
 
 /*
  * RUN in a process of its own, forked from the test, that fails and skips as a
- * test does. child_end() fails the test unless it passed, within CHILD_MS times
- * --timeout-scale.
+ * test does. child_end() ends the test as the child ended unless that passed, within
+ * CHILD_MS times --timeout-scale.
  */
 #define CHILD_MS 20000
 pid_t child_start(void (*run)(void));
@@ -215,7 +219,7 @@ int scaled_ms(int milliseconds);
 /* "EINVAL" for EINVAL, "success" for 0. */
 const char *error_name(int error);
 
-/* "1 GiB + 12 KiB"; and the same, or "2 huge pages" if LENGTH is such a multiple. */
+/* "1 GiB + 12 KiB"; and the same, but "2 huge pages" if LENGTH is a multiple of one. */
 const char *size_text(int64_t bytes);
 const char *range_text(size_t length);
 
@@ -595,14 +599,15 @@ struct smaps_mapped smaps_mapped(const void *start, size_t length);
 size_t pagemap_present(const void *start, size_t count);
 size_t mincore_present(void *start, size_t count);
 
-/* Whether a page, and how many of COUNT, carry userfaultfd's write-protect mark, by pagemap. */
+/* Whether a page, and how many of COUNT, have userfaultfd's write-protect mark, by pagemap. */
 bool pagemap_protected(const void *address);
 size_t pagemap_protected_count(const void *start, size_t count);
 
 /*
  * PAGEMAP_SCAN of the pages that are in a category, at most MAX_PAGES of them (0: all);
  * skips the test where the kernel has no such ioctl. With SCAN_WITHOUT_REGIONS, a flag of
- * ours, it is not asked for regions.
+ * ours, it is not asked for regions. The names of the UAPI (PAGE_IS_*, PM_SCAN_*) came with
+ * 6.7, and older headers lack them.
  */
 #define SCAN_WITHOUT_REGIONS (1ULL << 63)
 #define SCAN_CAN_PROTECT (1 << 0)
@@ -622,14 +627,15 @@ struct scan_region {
 };
 
 /*
- * The same by all that can be asked: pages of which, once INVERTED bits are turned, each of
- * ALL_OF is set, and one of ANY_OF unless that is 0. Returns the number of regions, or -errno.
+ * The same with all masks: it scans for pages whose categories, after the bits of INVERTED
+ * are flipped, include all of ALL_OF, and one of ANY_OF unless that is 0. Returns the number
+ * of regions, or -errno.
  */
 struct scan_masks {
 	uint64_t inverted, all_of, any_of, returned;
 };
 struct scan_limits {
-	uint64_t pages, regions; /* PAGES may be 0: all */
+	uint64_t pages, regions; /* PAGES 0: all */
 };
 int scan_try(char *start, size_t length, uint64_t flags, struct scan_masks masks,
 	     struct scan_limits limits, struct scan_region *regions, char **walk_end);
