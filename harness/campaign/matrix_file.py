@@ -146,7 +146,7 @@ def load(path: Path) -> MatrixFile:
     try:
         return msgspec.toml.decode(path.read_bytes(), type=MatrixFile)
     except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror}") from None
+        raise SpecError(f"cannot read {path}: {error.strerror}", hint="check the path") from None
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
         raise SpecError(f"{path}: {error}", hint="see docs/howto/nightly.md") from None
 
@@ -204,7 +204,10 @@ def _check(file: MatrixFile, cell: CellNames, path: Path) -> None:
                 f"{path}: there is no {kind} {name!r}", hint=f"it has {', '.join(known)}"
             )
     if "*" in (cell.kernel, cell.series, cell.config):
-        raise SpecError(f"{path}: an `include` names its kernel, series and config")
+        raise SpecError(
+            f"{path}: an `include` names its kernel, series and config",
+            hint="give it all three; globs are for `exclude`",
+        )
 
 
 def _request(file: MatrixFile, cell: CellNames) -> RunRequest:

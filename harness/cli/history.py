@@ -37,7 +37,10 @@ def require_directories(directories: Iterable[Path]) -> None:
 
     for directory in directories:
         if not directory.is_dir():
-            raise RecordError(f"there is no directory {directory}")
+            raise RecordError(
+                f"there is no directory {directory}",
+                hint="name the directory of a run, or one with runs in it",
+            )
 
 
 @click.command()

@@ -163,7 +163,10 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
                 requests.append(request)
             need, in_comment = "", False
         elif need:
-            raise ConfigError(f"{where}: `# hgm: {need}` without a symbol on the next line")
+            raise ConfigError(
+                f"{where}: `# hgm: {need}` without a symbol on the next line",
+                hint="write it directly before the CONFIG_ line that it is about",
+            )
         elif directive := _DIRECTIVE.match(line):
             word = directive[1].strip()
             if word.startswith("only "):
@@ -180,7 +183,10 @@ def parse(fragment: Fragment) -> tuple[ConfigRequest, ...]:
                 f"{where}: {line!r} is not a CONFIG_ line", hint="write CONFIG_X=y or a comment"
             )
     if need:
-        raise ConfigError(f"{fragment.path}: ends with `# hgm: {need}`, without its symbol")
+        raise ConfigError(
+            f"{fragment.path}: ends with `# hgm: {need}`, without its symbol",
+            hint="write it directly before the CONFIG_ line that it is about",
+        )
     return tuple(requests)
 
 

@@ -241,7 +241,10 @@ def _read_series(request: KernelRequest, context: Context) -> Series:
     """Return a request's series with its replacements from ``--resolve``."""
     spec = specs.parse_series(request.series, request.mail_from)
     if request.resolve and spec.kind == "none":
-        raise SpecError("--resolve replaces patches of a --series, and none is given")
+        raise SpecError(
+            "--resolve replaces patches of a series, and there is none",
+            hint="give --series, or leave out --resolve",
+        )
     return series.read(spec, context, resolve_from=request.resolve)
 
 

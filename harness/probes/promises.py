@@ -80,7 +80,10 @@ def profile(expect: str) -> Profile:
             raise SpecError(f"--expect {expect}: there is no promise {name!r}", hint=hint)
     both = set(entry.offers) & set(entry.lacks)
     if both:
-        raise SpecError(f"--expect {expect}: {min(both)} is in both offers and lacks")
+        raise SpecError(
+            f"--expect {expect}: {min(both)} is in both offers and lacks",
+            hint="remove it from one of them",
+        )
     return Profile(name=expect, offers=entry.offers, lacks=entry.lacks)
 
 

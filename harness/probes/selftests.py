@@ -172,7 +172,10 @@ class _Builder:
         found = self._listed(tree, self.collection.sources)
         home = next(iter(self._listed(tree, homes)), "")
         if not home:
-            raise SourceError(f"{self.kernel.source.spec} has no {' or '.join(homes)}")
+            raise SourceError(
+                f"{self.kernel.source.spec} has no {' or '.join(homes)}",
+                hint="leave out --kselftest, or take a source that has its tests",
+            )
         guest = arch(self.kernel.arch)
         key = digest(
             _RECIPE,

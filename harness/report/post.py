@@ -36,11 +36,16 @@ def read_token(path: Path) -> str:
     try:
         token = path.read_text(encoding="ascii").strip()
     except OSError as error:
-        raise RecordError(f"--token-file {path} cannot be read: {error.strerror}") from None
+        raise RecordError(
+            f"--token-file {path} cannot be read: {error.strerror}", hint="check the path"
+        ) from None
     except UnicodeDecodeError:
         token = ""
     if not token or not token.isprintable() or " " in token:
-        raise RecordError(f"--token-file {path} does not hold a token, which is one word")
+        raise RecordError(
+            f"--token-file {path} does not hold a token, which is one word",
+            hint="write the token that your CI system got from KCIDB into it, and nothing else",
+        )
     return token
 
 

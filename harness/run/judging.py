@@ -139,7 +139,10 @@ def rejudge(run_dir: Path) -> Judged:
             results.append(probe)
         else:
             missing = run_dir / rundir.directory_for(probe.name) / rundir.EVIDENCE
-            raise RecordError(f"{missing} is missing, yet the record says {probe.status}")
+            raise RecordError(
+                f"{missing} is missing, yet the record says {probe.status}",
+                hint="copy the whole run directory; without its evidence a run cannot be judged",
+            )
     late = sorted(evidence.values(), key=lambda item: item.console_from)
     results += [result(item) for item in late]
     return Judged(tuple(results), *outside_splats(run_dir, record.stalled))

@@ -97,7 +97,10 @@ def durations(directories: Sequence[Path]) -> tuple[float, ...]:
         if record.outcome is Outcome.PROBES_RAN:
             found += [stage.seconds for stage in record.stages if stage.name == "guest"]
     if not found:
-        raise SpecError("--recorded: no run there has run its probes")
+        raise SpecError(
+            "--recorded: no run there has run its probes",
+            hint="name a directory in which `hgm run` has put runs",
+        )
     return tuple(found)
 
 
