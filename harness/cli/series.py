@@ -57,7 +57,8 @@ def series_try(
     """Build, boot and probe after each patch of a series.
 
     The report says what each patch changes. The same command continues where it was interrupted.
-    Exit code 1 if the kernel after a patch does not build, does not boot, or fails a probe.
+    Exit code 1 if the kernel after a patch does not build, does not boot, reports a splat, or fails
+    a probe.
     """
     from harness.campaign import series_try
     from harness.report import series_try as report

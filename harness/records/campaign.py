@@ -202,7 +202,8 @@ class SeriesTry(Record, frozen=True, kw_only=True):
         series: as it was given.
         steps: in the order of the patches.
         findings: what each patch changes, a line each.
-        exit_code: 0 if every kernel was built and booted and no probe went wrong anywhere, else 1.
+        exit_code: 0 if every kernel was built and booted, none reported a splat, and no probe ended
+            as FAIL, CRASH, HANG or LOST; else 1.
         directory: absolute path of the campaign's directory.
     """
 

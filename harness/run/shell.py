@@ -19,8 +19,9 @@ import paramiko
 from harness.context import Context
 from harness.errors import GuestLost
 from harness.probes import catalog
-from harness.run import listener, prepare, starting, subject
+from harness.run import listener, prepare, starting
 from harness.run.prepare import Prepared
+from harness.run.subject import Subject
 from harness.vm.guest import Guest
 from harness.vm.ssh import as_guest_lost
 
@@ -28,7 +29,7 @@ _CHUNK = 65536
 
 
 def open_shell(
-    subject: subject.Subject,
+    subject: Subject,
     command: Sequence[str],
     context: Context,
     end_display: Callable[[], None],
@@ -71,7 +72,7 @@ def open_shell(
 
 @contextlib.contextmanager
 def booted(
-    subject: subject.Subject, context: Context, *, disk: bool, monitor: str = ""
+    subject: Subject, context: Context, *, disk: bool, monitor: str = ""
 ) -> Iterator[tuple[Guest, Prepared]]:
     """Boot a guest with every probe in it for a person's use, without a record.
 
@@ -109,9 +110,7 @@ def _connect(channel: paramiko.Channel) -> int:
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
     with raw_keyboard(keyboard), selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
-        with contextlib.suppress(
-            PermissionError
-        ):  # epoll refuses a plain file, which is always ready
+        with contextlib.suppress(PermissionError):  # of epoll for a plain file, always ready
             selector.register(keyboard, selectors.EVENT_READ)
         while not channel.closed:
             for key, _ in selector.select(timeout=1.0):
