@@ -125,11 +125,15 @@ def tree_version(store: Store, tree: str, name: str, deadline: Deadline) -> str:
     """
     version = kernel_version(store.text(tree, "Makefile", deadline))
     if not version or store.text(tree, "Kconfig", deadline) is None:
-        raise SourceError(
-            f"{name} is not a kernel source: it has no Makefile with a VERSION, or no Kconfig",
-            hint="point it at the top directory of a Linux tree",
-        )
+        raise _not_a_source(name)
     return version
+
+
+def _not_a_source(name: str) -> SourceError:
+    return SourceError(
+        f"{name} is not a kernel source: it has no Makefile with a VERSION, or no Kconfig",
+        hint="point it at the top directory of a Linux tree",
+    )
 
 
 def _debian(spec: SourceSpec, context: Context, refresh: bool) -> Source:
@@ -315,10 +319,7 @@ def _tree_version(spec: SourceSpec) -> str:
         raise _absent(spec, error) from error
     version = kernel_version(makefile)
     if not version or not (path / "Kconfig").is_file():
-        raise SourceError(
-            f"{path} is not a kernel source: it has no Makefile with a VERSION, or no Kconfig",
-            hint="point it at the top directory of a Linux tree",
-        )
+        raise _not_a_source(str(path))
     return version
 
 
