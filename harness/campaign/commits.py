@@ -106,7 +106,7 @@ class GitBisect:
         if self.history.old == self.history.new or not before:
             raise SourceError(
                 f"commit {self.history.old[:12]} is not before {self.history.new[:12]}",
-                hint="exchange --good and --bad, or give their merge base as the earlier one",
+                hint="swap --good and --bad, or give their merge base as the earlier one",
             )
         # A bisection needs a HEAD.
         self._git("update-ref", "--no-deref", "HEAD", self.history.new, ok=(0,))
@@ -243,7 +243,7 @@ class Commits:
         try:
             self._git.complete(commit.id for commit in commits)
         except SourceError as error:
-            self._git.theirs.context.progress.note(f"no patch is searched: {error.message}")
+            self._git.theirs.context.progress.note(f"no suspects by trace: {error.message}")
             return
         for commit in commits:
             yield commit, self._git.patch(commit.id)

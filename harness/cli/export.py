@@ -28,7 +28,7 @@ _RUNS = click.argument(
 
 def _origin(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if not _ORIGIN.match(value):
-        raise click.BadParameter(f"{value!r} has other characters than a-z, 0-9 and _")
+        raise click.BadParameter(f"{value!r} may only have the characters a-z, 0-9 and _")
     return value
 
 

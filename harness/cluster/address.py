@@ -56,11 +56,13 @@ def endpoint(text: str, tls: Path | None) -> Endpoint:
     host = found["host"].strip("[]")
     if tls is None and (found["scheme"] == "tls" or not is_loopback(host)):
         raise SpecError(
-            f"{text} needs TLS: whoever reaches a scheduler can run any program on its workers",
+            f"{text} needs TLS: anyone who reaches a scheduler can run any program on its workers",
             hint="make certificates with `hgm cluster init DIR` and give --tls DIR",
         )
     if tls is not None and found["scheme"] == "tcp":
-        raise SpecError(f"{text} is in the clear, and --tls was given", hint="say tls://")
+        raise SpecError(
+            f"{text} is in the clear, and --tls was given", hint="write tls:// instead of tcp://"
+        )
     return Endpoint(host, int(found["port"] or DEFAULT_PORT), tls)
 
 

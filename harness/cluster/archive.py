@@ -54,7 +54,7 @@ def unpack(data: bytes, target: Path, skip: Container[str] = ()) -> None:
                 name = PurePosixPath(entry.name)
                 contents = tar.extractfile(entry) if entry.type == tarfile.REGTYPE else None
                 if contents is None or name.is_absolute() or ".." in name.parts:
-                    raise InfrastructureError(f"{entry.name!r} does not belong into an archive")
+                    raise InfrastructureError(f"{entry.name!r} does not belong in an archive")
                 if str(name) not in skip:
                     _write(target / name, contents.read(), entry.mode & 0o755)
     except (tarfile.TarError, ValueError) as error:

@@ -184,7 +184,7 @@ class DaskCluster:
         digest, sender = self._archives[root], secrets.token_hex(8)
         for data, last in inputs.pieces(inputs.packed(root)):
             if not self._ask("hgm_put", digest=digest, sender=sender, data=data, last=last):
-                raise InfrastructureError(f"{root} has changed while it was sent")
+                raise InfrastructureError(f"{root} changed while it was being sent")
 
     def _ask(self, what: str, **arguments: Any) -> Any:
         return self._client.sync(getattr(self._client.scheduler, what), **arguments)

@@ -150,7 +150,8 @@ def finished(key: str, task: ClusterTask, run_dir: bytes, worker: Worker) -> byt
     """
     if task.harness != harness.__version__:
         raise InfrastructureError(
-            f"the worker has hgm {harness.__version__}, and the client {task.harness}"
+            f"the worker has hgm {harness.__version__}, and the client {task.harness}",
+            hint="install the same version on each host",
         )
     limit = Deadline.after(task.seconds + _GRACE, "the process of the run")
     context = Context(Workspace.default(), limit, Silent())

@@ -94,7 +94,7 @@ def _require_same(first: Path, other: Path) -> None:
 
     if texts(first) != texts(other):
         raise RecordError(
-            f"{other} is of a kernel with other sources than {first}",
+            f"{other} is a run of a kernel whose sources differ from those of {first}",
             hint="give runs of one kernel, or one run at a time",
         )
 

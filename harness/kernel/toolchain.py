@@ -32,7 +32,9 @@ def require(arch: Arch) -> None:
         line = shlex.join(host.install_line(lacking))
         raise ToolMissing(
             f"a kernel build needs {', '.join(each.shown_by for each in lacking)}",
-            hint=f"`{line}` installs them" if host.has_apt() else "`hgm doctor` says what for",
+            hint=f"`{line}` installs them"
+            if host.has_apt()
+            else "`hgm doctor` says what each is for",
         )
 
 

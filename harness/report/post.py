@@ -87,7 +87,8 @@ def post(url: str, data: bytes, token: str, deadline: Deadline) -> str:
     said = printable(answer.text)[:_SHOWN]
     if answer.status_code in _AGAIN:
         raise InfrastructureError(
-            f"{url} answered {answer.status_code} {_RETRIES + 1} times: {said}", hint="try later"
+            f"{url} answered {answer.status_code} {_RETRIES + 1} times: {said}",
+            hint="try again later",
         )
     if not answer.ok or answer.is_redirect:
         raise SpecError(
@@ -108,7 +109,10 @@ def _require_private(url: str) -> None:
         return
     if parts.scheme == "http" and _is_local(host):
         return
-    raise SpecError(f"--url {url!r} is not https://...", hint="the token must not be overheard")
+    raise SpecError(
+        f"--url {url!r} is not https://...",
+        hint="the token could be read on the way",
+    )
 
 
 def _is_local(host: str) -> bool:

@@ -60,7 +60,7 @@ def open_debugger(
         )
     if debugger == "drgn" and "debuginfo" not in subject.kernel.features:
         raise SpecError(
-            "drgn needs a kernel with types, which tells QEMU where it is",
+            "drgn needs a kernel that has types and tells QEMU where it is",
             hint="add --config debuginfo",
         )
     gdb = arch(subject.machine.arch).gdb

@@ -64,4 +64,4 @@ def test_a_break_on_the_console_makes_sysrq_of_the_next_key() -> None:
 def test_what_a_debugger_lacks_is_said_before_anything_is_built(hgm: Hgm) -> None:
     run = hgm("guest", "drgn", *_STOCK)
     assert run.code == 2
-    assert "drgn needs a kernel with types, which tells QEMU where it is; add --config" in run.err
+    assert "drgn needs a kernel that has types and tells QEMU where it is; add --config" in run.err

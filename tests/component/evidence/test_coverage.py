@@ -116,7 +116,7 @@ def test_so_do_runs_of_one_source_that_were_compiled_differently(
 def test_runs_of_different_sources_do_not(run: Path, context: Context, tmp_path: Path) -> None:
     other = Path(shutil.copytree(run, tmp_path / "other"))
     (other / "coverage/source/mm/hugetlb.c").write_text(SOURCE.replace("x - 1", "x - 2"))
-    with pytest.raises(RecordError, match="other sources than"):
+    with pytest.raises(RecordError, match="sources differ from"):
         coverage.read([run, other], context)
 
 
