@@ -76,7 +76,6 @@ _POWER_OFF_SECONDS = 20.0
 _SAVE_SECONDS = 60.0
 _SHELL_SECONDS = 5.0
 
-
 # Bytes of a restored guest's seed, as RNDADDENTROPY credits them.
 _SEED_BYTES = 32
 
@@ -622,9 +621,11 @@ def _boot_failure(guest: Guest, request: BootRequest, error: HarnessError) -> Ha
     if isinstance(error, GuestLost) and console.silent:
         return guest.qemu.death()
     if console.silent:
+        port = arch(request.machine.arch).console
         return GuestSilent(
             f"no output on the guest's console for {FIRST_BYTE_SECONDS:g} s",
-            hint="does this kernel have CONFIG_SERIAL_8250_CONSOLE=y and CONFIG_TTY=y?",
+            hint=f"does this kernel have CONFIG_TTY=y and the console driver of {port}? "
+            "kernel-configs/required.config names them",
         )
     lines = console.last_lines()  # before sysrq adds to them
     last = lines[-1] if lines else ""
