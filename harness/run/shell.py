@@ -62,8 +62,9 @@ def open_shell(
             return answer.exit_code
         context.progress.note("probes are in /probes; leave with exit, which ends the guest")
         end_display()
+        terminal = terminal_size() if sys.stdin.isatty() else None
         # A person may stop QEMU with a debugger, and take as long as it takes.
-        with host.heartbeat.suspended(), host.ssh.terminal(*terminal_size()) as channel:
+        with host.heartbeat.suspended(), host.ssh.shell(terminal) as channel:
             code = _connect(channel)
         if code < 0:
             raise GuestLost("the guest, or the connection to it, ended before its shell did")
@@ -108,10 +109,10 @@ def terminal_size() -> tuple[int, int]:
 def _connect(channel: paramiko.Channel) -> int:
     """Copy bytes both ways until the shell ends; return its exit code, -1 if it gave none."""
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
-    with raw_keyboard(keyboard), selectors.DefaultSelector() as selector:
+    # Not epoll, which refuses a plain file.
+    with raw_keyboard(keyboard), selectors.PollSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
-        with contextlib.suppress(PermissionError):  # of epoll for a plain file, always ready
-            selector.register(keyboard, selectors.EVENT_READ)
+        selector.register(keyboard, selectors.EVENT_READ)
         while not channel.closed:
             for key, _ in selector.select(timeout=1.0):
                 if key.fileobj is channel:

@@ -175,17 +175,22 @@ class Ssh:
         return bytes(data)
 
     @contextlib.contextmanager
-    def terminal(self, columns: int, lines: int) -> Iterator[paramiko.Channel]:
-        """Yield a channel with a login shell on a terminal of that size.
+    def shell(self, terminal: tuple[int, int] | None) -> Iterator[paramiko.Channel]:
+        """Yield a channel with a login shell; use it within `as_guest_lost`.
 
-        Use the channel within `as_guest_lost`.
+        Args:
+            terminal: columns and lines of the shell's terminal; None for a shell that has none, but
+                ends with its input, and whose standard error goes where its output goes.
 
         Raises:
             GuestLost: if the guest does not open one.
         """
         with self._session(Deadline.after(_TERMINAL_SECONDS, "the terminal")) as channel:
             with as_guest_lost():
-                channel.get_pty(os.environ.get("TERM", "vt100"), columns, lines)
+                if terminal is None:
+                    channel.set_combine_stderr(True)
+                else:
+                    channel.get_pty(os.environ.get("TERM", "vt100"), *terminal)
                 channel.invoke_shell()
             yield channel
 

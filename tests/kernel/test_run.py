@@ -14,6 +14,7 @@ from tests.kernel.conftest import (
     MACHINE,
     STOCK,
     Run,
+    command_line,
     is_stock,
     passed_or_not_offered,
     terminal,
@@ -155,6 +156,15 @@ def test_one_command_in_a_guest(hgm: Hgm) -> None:
     shell = hgm("guest", "shell", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (shell.code, shell.out) == (7, "out\n")
     assert shell.err.endswith("err\n")
+
+
+def test_a_script_on_standard_input_is_run_in_a_guest(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("echo out\ntest -t 0 || exit 7\n")
+    words = command_line("guest", "shell", "--no-disk", "--kernel", STOCK, "--series", "none")
+    with script.open() as file:
+        shell = subprocess.run(words, stdin=file, capture_output=True, timeout=600, check=False)
+    assert (shell.returncode, shell.stdout) == (7, b"out\n")
 
 
 _CONSOLE = ("guest", "shell", "--console", "--no-disk", "--kernel", STOCK, "--series", "none")
