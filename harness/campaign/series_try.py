@@ -87,18 +87,18 @@ def step(number: int, patch: str, record: RunRecord) -> Step:
 
 def conclude(subject: Subject, steps: Sequence[Step], directory: Path) -> SeriesTry:
     """Return the result of all steps."""
-    bad = any(
-        each.result != "probed"
-        or each.splats
-        or any(status in _BAD for status in each.statuses.values())
-        for each in steps
-    )
+    statuses = {status for each in steps for status in each.statuses.values()}
+    wrong = any(each.result != "probed" or each.splats for each in steps)
+    if wrong or statuses & {"FAIL", "CRASH", "HANG"}:
+        exit_code = 1
+    else:
+        exit_code = 3 if "LOST" in statuses else 0
     return SeriesTry(
         source=subject.kernel.source,
         series=subject.kernel.series,
         steps=tuple(steps),
         findings=tuple(findings(steps)),
-        exit_code=1 if bad else 0,
+        exit_code=exit_code,
         directory=str(directory),
     )
 

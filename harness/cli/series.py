@@ -58,7 +58,7 @@ def series_try(
 
     The report says what each patch changes. The same command continues where it was interrupted.
     Exit code 1 if the kernel after a patch does not build, does not boot, reports a splat, or fails
-    a probe.
+    a probe, 3 if a probe was LOST and nothing else is wrong.
     """
     from harness.campaign import series_try
     from harness.report import series_try as report

@@ -202,8 +202,8 @@ class SeriesTry(Record, frozen=True, kw_only=True):
         series: as it was given.
         steps: in the order of the patches.
         findings: what each patch changes, a line each.
-        exit_code: 0 if every kernel was built and booted, none reported a splat, and no probe ended
-            as FAIL, CRASH, HANG or LOST; else 1.
+        exit_code: 1 if a kernel was not built, did not boot or reported a splat, or a probe ended
+            as FAIL, CRASH or HANG; else 3 if a probe was LOST; else 0.
         directory: absolute path of the campaign's directory.
     """
 

@@ -30,7 +30,7 @@ HEAD = "0003"
 FILE = "history.db"
 
 #: Seconds to wait for another writer, or for a server.
-_PATIENCE = 10
+_WAIT_SECONDS = 10
 
 #: Of the lock by which PostgreSQL, as SQLite does by itself, has one writer at a time: two that
 #: record the same run, or make the tables, would meet half of each other's rows.
@@ -82,8 +82,8 @@ def connect(url: URL) -> Engine:
             engine = sqlalchemy.create_engine(
                 url,
                 connect_args={
-                    "connect_timeout": _PATIENCE,
-                    "options": f"-c lock_timeout={_PATIENCE}s",
+                    "connect_timeout": _WAIT_SECONDS,
+                    "options": f"-c lock_timeout={_WAIT_SECONDS}s",
                 },
             )
         try:
@@ -138,7 +138,7 @@ def _shown(url: URL) -> str:
 
 
 def _sqlite(url: URL) -> Engine:
-    timeout = {} if "timeout" in url.query else {"timeout": _PATIENCE}
+    timeout = {} if "timeout" in url.query else {"timeout": _WAIT_SECONDS}
     engine = sqlalchemy.create_engine(url, connect_args=timeout)
 
     @event.listens_for(engine, "connect")
