@@ -94,7 +94,7 @@ def _known(probes: Sequence[ProbeResult]) -> Iterator[str]:
     """Yield how many known issues probes ended with; nothing where none did."""
     known = [probe for probe in probes if probe.status == "KNOWN"]
     count = len({name for probe in known for name in probe.known_issues})
-    where = f" in {len(known)} probes" if len(known) != count else ""
+    where = f" in {len(known)} probe{'s' if len(known) > 1 else ''}" if len(known) != count else ""
     if known:
         yield f"{count} known issue{'s' if count > 1 else ''}{where}"
 
