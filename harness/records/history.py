@@ -196,6 +196,7 @@ class CellState(Record, frozen=True, kw_only=True):
         before: the run that it is compared with; None for the first one.
         tests: those that do not end as before, and those that fail; by category.
         passing: how many more passed, as they did before.
+        known: how many more failed by a known issue alone, in the first run of a cell.
         skipped: how many more were skipped, as before.
     """
 
@@ -204,6 +205,7 @@ class CellState(Record, frozen=True, kw_only=True):
     before: PastRun | None
     tests: tuple[ResultState, ...]
     passing: int
+    known: int = 0
     skipped: int
 
 

@@ -106,8 +106,9 @@ def _cell_state(found: CellState) -> Iterator[str]:
     for test in found.tests:
         yield f"  {test.category:<13}  {test.status or 'gone':<5}  {test.name}"
         yield from (f"      {line}" for line in (_cut(test.reason), _since(test)) if line)
-    rest = [(found.passing, "pass"), (found.skipped, "skipped")]
-    yield f"  as before: {', '.join(f'{count} {word}' for count, word in rest)}"
+    rest = [f"{found.passing} pass", f"{found.skipped} skipped"]
+    rest[1:1] = [f"{found.known} by a known issue"] if found.known else []
+    yield f"  {'as before' if found.before else 'the others'}: {', '.join(rest)}"
     yield ""
 
 

@@ -115,7 +115,8 @@ class IndexPage(Record, frozen=True, kw_only=True):
 
     Attributes:
         newest: when the newest run began; empty if there is none.
-        alarm: whether a test got worse, by nothing that is known and not by chance.
+        alarm: that a kernel got worse, or fails in its cell's first run, by nothing that is known
+            and not by chance; empty if none does.
         counts: tests by category, without those that end as before.
         same: how many end as before.
         cells: those with something new.
@@ -128,7 +129,7 @@ class IndexPage(Record, frozen=True, kw_only=True):
     """
 
     newest: str
-    alarm: bool
+    alarm: str
     counts: tuple[Count, ...]
     same: int
     cells: tuple[CellBlock, ...]
@@ -185,9 +186,11 @@ def index(past: SiteData, compared: AbstractSet[str]) -> IndexPage:
     blocks = [block(each, compared, MOST_TESTS) for each in state.cells]
     new = [each for each in blocks if each.lines]
     alarming = {test.category for each in state.cells for test in each.tests if test.alarming}
+    worse = any(test.alarming for each in state.cells if each.before for test in each.tests)
+    fails = "The kernel got worse." if worse else "A kernel fails that was not run before."
     return IndexPage(
         newest=when(past.runs[0]) if past.runs else "",
-        alarm=bool(state.exit_code),
+        alarm=fails if state.exit_code else "",
         counts=tuple(
             Count(
                 category=category,
@@ -276,6 +279,7 @@ def block(state: CellState, compared: AbstractSet[str], most: int | None) -> Cel
     """Return what is new in a cell, at most so many lines."""
     shown = state.tests[:most]
     rest = [count(state.passing, "test") + " passed"] if state.passing else []
+    rest += [f"{state.known} failed by a known issue"] if state.known else []
     rest += [f"{state.skipped} skipped"] if state.skipped else []
     return CellBlock(
         cell=cell_link(state.cell),

@@ -59,7 +59,7 @@ def state(past: Past, since: datetime.datetime) -> HistoryState:
     cells = [found for cell in recent if (found := cell_state(past, cell))]
     cells.sort(key=lambda each: min(map(_rank, each.tests), default=(len(ORDER), True)))
     counts: Counter[Category] = Counter(test.category for each in cells for test in each.tests)
-    counts["same"] += sum(each.passing + each.skipped for each in cells)
+    counts["same"] += sum(each.passing + each.known + each.skipped for each in cells)
     return HistoryState(
         cells=tuple(cells),
         counts={category: counts[category] for category in ORDER},
@@ -83,8 +83,9 @@ def cell_state(past: Past, cell: Cell) -> CellState | None:
         new = {each.name: each for each in past.results_of(runs[0], marker)}
         for name in dict.fromkeys((*new, *old)):
             category = categorize(old.get(name), new.get(name))
-            # In the first run of a cell everything appears.
-            if category == "same" or (before is None and category in ("new pass", "appeared")):
+            # In the first run of a cell everything appears, and a known issue is nothing new.
+            first = before is None and (category != "new failure" or new[name].status == "KNOWN")
+            if category == "same" or first:
                 unchanged[new[name].status] += 1
             else:
                 tests.append(_test(past, cell, name, category, new.get(name)))
@@ -97,6 +98,7 @@ def cell_state(past: Past, cell: Cell) -> CellState | None:
         before=before,
         tests=tuple(sorted(tests, key=_rank)),
         passing=unchanged["PASS"],
+        known=unchanged["KNOWN"],
         skipped=unchanged["SKIP"] + unchanged["LOST"],
     )
 

@@ -269,7 +269,7 @@ def test_a_writer_that_is_killed_leaves_nothing_half(store: str) -> None:
 def test_a_locked_store_is_a_warning_and_the_run_keeps_its_result(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_PATIENCE", 1)
+    monkeypatch.setattr(database, "_WAIT_SECONDS", 1)
     with opened(store, Path()) as history:
         add(history, night(1, PASS_ALL))
     url = database.locate(store, Path())
@@ -531,9 +531,9 @@ def test_repetitions_in_one_run_show_that_it_is_flaky(history: HistoryStore) -> 
 
 
 def test_the_first_run_of_a_cell_has_new_failures_and_no_new_passes(history: HistoryStore) -> None:
-    add(history, night(1, {**PASS_ALL, "b/y/2M": "FAIL", "c/z/2M": "SKIP"}))
+    add(history, night(1, {**PASS_ALL, "b/y/2M": "FAIL", "c/z/2M": "SKIP", "d/k/2M": "KNOWN"}))
     found = probed_cell(history)
-    assert found.skipped == 1
+    assert (found.skipped, found.known) == (1, 1)
     assert [(test.name, test.category) for test in found.tests] == [("b/y/2M", "new failure")]
     assert found.before is None
     assert found.passing == 4

@@ -69,7 +69,12 @@ REGRESSION = ResultState(
 
 def test_the_first_page_says_what_is_new_and_since_when() -> None:
     page = index_page.index(past_of(state_of(REGRESSION), exit_code=1), {run(2).id})
-    assert (page.alarm, page.newest, page.same, page.stale) == (True, "2026-11-03 02:00", 4, 2)
+    assert (page.alarm, page.newest, page.same, page.stale) == (
+        "The kernel got worse.",
+        "2026-11-03 02:00",
+        4,
+        2,
+    )
     assert [(each.words, each.alarming) for each in page.counts] == [("1 regression", True)]
     (block,) = page.cells
     assert block.comparison == names.comparison(run(2).id)
@@ -117,6 +122,15 @@ def test_a_cell_is_named_without_directories(fields: dict[str, str], words: str)
     shown = cell_words(msgspec.structs.replace(cell, **fields))
     assert words in shown
     assert "/" not in shown
+
+
+def test_what_fails_in_the_first_run_of_a_cell_got_no_worse() -> None:
+    failure = msgspec.structs.replace(REGRESSION, category="new failure", last_good=None)
+    first = msgspec.structs.replace(state_of(failure), before=None, known=2)
+    page = index_page.index(past_of(first, exit_code=1), set())
+    assert page.alarm == "A kernel fails that was not run before."
+    assert page.cells[0].rest == "3 tests passed, 2 failed by a known issue, 1 skipped"
+    assert index_page.index(past_of(state_of()), set()).alarm == ""
 
 
 def test_a_known_issue_is_not_shown_as_alarming() -> None:
