@@ -89,6 +89,7 @@ async def serve(
     Raises:
         InfrastructureError: if the scheduler cannot be reached.
     """
+    context.workspace.sweep()  # a worker that was killed has left the files of its runs
     has = needs.of_host(context, cores, memory)
     settings.apply()
     with context.workspace.unfinished("worker") as scratch:
@@ -173,7 +174,10 @@ def finished(key: str, task: ClusterTask, run_dir: bytes, worker: Worker) -> byt
         (home / "run").mkdir()
         archive.unpack(run_dir, home / "run")
         (home / "task.json").write_bytes(to_json(msgspec.structs.replace(task, guests=guests)))
-        _run(key, (*PROGRAM, str(home), str(task.seconds)), limit)
+        try:
+            _run(key, (*PROGRAM, str(home), str(task.seconds)), limit)
+        finally:
+            context.workspace.sweep()  # if it was killed, the files of its guests are still there
         return archive.packed(home / "run", _LEFT_BEHIND)
 
 

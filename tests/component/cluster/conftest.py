@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 import contextlib
+import fcntl
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,13 +11,18 @@ from pathlib import Path
 import pytest
 
 from harness import command
+from harness.cluster.inputs import ROOM
 from harness.command import Process
 from harness.deadline import Deadline
+from harness.selfcheck.injection import actions
 
 ROOT = Path(__file__).parents[3]
 
 #: Seconds for a process to come up on a busy host.
 START_SECONDS = 60.0
+
+#: Seconds for what a killed process leaves to be gone.
+_SETTLE_SECONDS = 10.0
 
 
 class Hosts:
@@ -43,10 +51,63 @@ class Hosts:
     def start(self, name: str, *arguments: str, **env: str) -> Process:
         """Start Python with a cache and a log of this name."""
         log = self._stack.enter_context((self.directory / f"{name}.log").open("wb"))
-        variables = {"HGM_CACHE": str(self.directory / f"cache-{name}"), "PYTHONPATH": str(ROOT)}
+        cache = str(self.cache(name))
+        variables = {"HGM_CACHE": cache, "PYTHONPATH": str(ROOT), actions.MARK: cache}
         argv = (sys.executable, *arguments)
         started = command.start(argv, env={**variables, **env}, stdout=log, stderr=log)
         return self._stack.enter_context(started)
+
+    def cache(self, name: str) -> Path:
+        """Return the cache of a host."""
+        return self.directory / f"cache-{name}"
+
+    def guest(self, name: str) -> None:
+        """Wait until a host has a guest."""
+        found = self.cache(name) / "tmp"
+        wait_for(lambda: " ".join(map(str, found.glob("guest.*/initrd"))), f"a guest on {name}")
+
+    def kill_amid(self, name: str, process: Process) -> None:
+        """Kill a process as soon as a host has a guest; do not wait for it."""
+
+        def strike() -> None:
+            self.guest(name)
+            process.kill()
+
+        threading.Thread(target=strike, daemon=True).start()
+
+    def left(self, name: str, serving: Process | None = None, *, files: bool = True) -> list[str]:
+        """Return what runs have left on a host: as soon as that is nothing, or after 10 seconds.
+
+        Args:
+            name: the host's.
+            serving: its worker, which belongs there.
+            files: whether files count; those of a killed process stay until the next one.
+        """
+        end = Deadline.after(_SETTLE_SECONDS, "the end of the runs")
+        clean = 0  # a process has no environment for a moment when it becomes another program
+        while not end.expired() and clean < 2:
+            found = list(self._left(name, serving.pid if serving else 0, files=files))
+            clean = 0 if found else clean + 1
+            time.sleep(0.05)
+        return found
+
+    def _left(self, name: str, serving: int, *, files: bool) -> Iterator[str]:
+        cache = self.cache(name)
+        for pid, program in actions.marked(str(cache)).items():
+            if pid != serving:
+                yield f"process {program} ({pid})"
+        for path in (*cache.glob("locks/*"), *cache.glob(f"{ROOM}/*")):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield f"lock {path}"
+            finally:
+                os.close(handle)
+        if files:
+            for path in cache.glob("tmp/*"):
+                if not path.name.startswith(f"worker.{serving}."):
+                    yield f"file {path}"
 
     def told(self, name: str, *words: str) -> str:
         """Return the first line of a log with one of these words, as soon as it is there."""

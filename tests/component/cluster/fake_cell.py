@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stands in for `harness.cluster.cell`: sleeps as long as its kernel says, then ends the record.
+"""Stands in for `harness.cluster.cell`: a program sleeps as its kernel says; it ends the record.
+
+Meanwhile it has what a run with a guest has: a child process, a directory for it, and a lock.
 
 ``FAKE_CELL=broken`` in its environment makes it fail as a host that is out of order does.
 """
@@ -8,15 +10,17 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
+from harness import command
+from harness.deadline import Deadline
 from harness.progress import Silent
 from harness.recording import Recording
 from harness.records.base import from_json
 from harness.records.cluster import ClusterTask
 from harness.records.outcome import Outcome
 from harness.store import rundir
+from harness.workspace import Workspace
 
 home = Path(sys.argv[1])
 task = from_json((home / "task.json").read_bytes(), ClusterTask)
@@ -25,7 +29,11 @@ made_of = task.guests.made_of
 assert os.access(made_of.programs["program"], os.X_OK)
 assert Path(made_of.image.manifest).exists()
 assert not made_of.kernel.headers
-time.sleep(float(Path(made_of.kernel.image).read_text()))
+seconds, workspace = Path(made_of.kernel.image).read_text(), Workspace.default()
+limit = Deadline.after(task.seconds, "the fake guest")
+with workspace.unfinished("guest") as scratch, workspace.lock(scratch.name, limit, Silent()):
+    (scratch / "initrd").write_text("fake\n")
+    command.run(["sleep", seconds], limit)
 run.write("serial.log", "Linux version 6.12.0\n")
 if os.environ.get("FAKE_CELL") == "broken":
     run.end(Outcome.INFRASTRUCTURE, "ERROR", 3, "its disk is full")

@@ -16,13 +16,14 @@ from harness import pipeline
 from harness.campaign import state
 from harness.cli.main import hgm
 from harness.cluster.inputs import ROOM
+from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from harness.records.campaign import MatrixResult
 from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
 from harness.store import rundir
 from tests.component.cluster import fakes
-from tests.component.cluster.conftest import Hosts, wait_for
+from tests.component.cluster.conftest import START_SECONDS, Hosts
 
 
 @pytest.fixture(autouse=True)
@@ -85,24 +86,30 @@ def test_what_a_lost_worker_had_runs_elsewhere(
 ) -> None:
     _, address = hosts.scheduler("s", "--listen", "127.0.0.1:0")
     lost = hosts.worker("lost", address)
-    hosts.worker("kept", address)
+    kept = hosts.worker("kept", address)
     with fakes.on(address, tmp_path) as context:
-        after(2, lost.kill, monkeypatch)
+        after(2, lambda: hosts.kill_amid("lost", lost), monkeypatch)
         result = fakes.night(context, tmp_path, fakes.planned(12, 0.5))
     assert_one_verdict_each(result, tmp_path, 12)
     assert ran_on(tmp_path)["its guests ran on kept"] >= 8
+    assert hosts.left("kept", kept) == []
+    assert hosts.left("lost", files=False) == []
+    assert list(hosts.cache("lost").glob("tmp/guest.*/initrd"))  # it was killed with a guest
+    assert hosts.left("lost", hosts.worker("lost", address)) == []
 
 
 def test_the_scheduler_is_lost_and_the_round_goes_on_with_another(
     hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler, address = hosts.scheduler("s", "--listen", "127.0.0.1:0")
-    hosts.worker("one", address)
+    worker = hosts.worker("one", address)
     with fakes.on(address, tmp_path) as context:
-        after(3, scheduler.kill, monkeypatch)
+        after(3, lambda: hosts.kill_amid("one", scheduler), monkeypatch)
         with pytest.raises(InfrastructureError, match="is gone") as caught:
             fakes.night(context, tmp_path, fakes.planned(10, 0.4))
     assert (caught.value.exit_code, "\n" in caught.value.line()) == (3, False)
+    assert worker.wait(Deadline.after(START_SECONDS, "the worker's end")) == 0
+    assert hosts.left("one") == []
     before = [record for record in records(tmp_path) if state.counts(record)]
     assert 3 <= len(before) < 10
     assert all(each.outcome is not Outcome.CUT for each in records(tmp_path))
@@ -116,13 +123,12 @@ def test_the_scheduler_is_lost_and_the_round_goes_on_with_another(
 
 def test_the_client_is_killed_and_its_runs_end_on_the_workers(hosts: Hosts, tmp_path: Path) -> None:
     _, address = hosts.scheduler("s", "--listen", "127.0.0.1:0")
-    hosts.worker("one", address)
+    worker = hosts.worker("one", address)
     words = ("-m", "tests.component.cluster.fakes", "client", address, str(tmp_path), "2", "600")
     killed = hosts.start("client", *words)
-    cells = tmp_path / "cache-one/tmp"
-    wait_for(lambda: " ".join(map(str, cells.glob("cell.*/task.json"))), "a run on the worker")
+    hosts.guest("one")
     killed.kill()
-    wait_for(lambda: "" if list(cells.glob("cell.*")) else "none", "the end of the runs")
+    assert hosts.left("one", worker) == []
     assert not [record for record in records(tmp_path) if state.counts(record)]
     with fakes.on(address, tmp_path) as context:
         result = fakes.night(context, tmp_path, fakes.planned(2, 0.1))
