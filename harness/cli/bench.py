@@ -261,7 +261,8 @@ def bench_cluster(
     """Measure what a cluster adds to a cell's time.
 
     Scheduler and client are real; the workers are simulated, many in a process, and their runs
-    sleep.
+    sleep. Then more workers join and are killed; exit code 1 if a cell does not get exactly one
+    verdict, or another than its own.
     """
     require_dask()
     from harness.selfcheck import bench_cluster as benchmarks
@@ -272,7 +273,7 @@ def bench_cluster(
     if markdown is not None:
         markdown.write_text(benchmarks.text(found))
     show(found, benchmarks.text(found).splitlines(), as_json=as_json)
-    return 0
+    return 0 if all(each.right for each in found.losses) else 1
 
 
 def _parts() -> Iterable[str]:

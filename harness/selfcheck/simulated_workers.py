@@ -3,13 +3,14 @@
 
 ``python -m harness.selfcheck.simulated_workers ADDRESS COUNT`` runs until its scheduler ends. Only
 the guests are simulated: a task sleeps for as many seconds as the release of its kernel says, and
-sends back a run directory with a verdict.
+sends back a run directory with the verdict that the kernel's key says.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import time
 
@@ -25,18 +26,33 @@ from harness.records.outcome import Outcome
 from harness.store import rundir
 from harness.workspace import Workspace
 
+#: The file in the cache that has a line ``begun PID KEY`` and one ``ended PID KEY`` for each task.
+NOTES = "notes"
+
 #: More than any task asks for.
 _PLENTY = 1e15
 
 
 def slept(key: str, task: ClusterTask, run_dir: bytes, worker: Worker) -> bytes:
-    """Stand in for `harness.cluster.worker.finished`: return the directory of a good run."""
+    """Stand in for `harness.cluster.worker.finished`: return the directory of a run."""
+    _note("begun", key)
     time.sleep(float(task.guests.made_of.kernel.release))
+    _note("ended", key)
     record = rundir.parse(archive.member(run_dir, rundir.RESULT), rundir.RESULT)
+    verdict = task.guests.made_of.kernel.key
     ended = msgspec.structs.replace(
-        record, verdict="PASS", outcome=Outcome.PROBES_RAN, exit_code=0, reason="as expected"
+        record,
+        verdict=verdict,
+        outcome=Outcome.PROBES_RAN,
+        exit_code=int(verdict != "PASS"),
+        reason="simulated",
     )
     return archive.packed_files({rundir.RESULT: (to_json(ended), 0o644)})
+
+
+def _note(what: str, key: str) -> None:
+    with (Workspace.default().cache / NOTES).open("a") as notes:
+        notes.write(f"{what} {os.getpid()} {key}\n")
 
 
 async def serve(address: str, count: int) -> None:
