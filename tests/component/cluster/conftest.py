@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import command
+from harness import command, pipeline
 from harness.cluster.inputs import ROOM
 from harness.command import Process
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.selfcheck.injection import actions
+from tests.component.cluster import fakes
 
 ROOT = Path(__file__).parents[3]
 
@@ -35,25 +37,40 @@ class Hosts:
 
     def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
         self.directory, self._stack = directory, stack
+        #: Where schedulers listen.
+        self.listen = "127.0.0.1"
+        #: Certificates of all of them; None for connections in the clear.
+        self.tls: Path | None = None
+        #: The network namespace of each host that has one of its own.
+        self.namespaces: dict[str, str] = {}
 
-    def scheduler(self, name: str, *options: str) -> tuple[Process, str]:
+    def scheduler(self, name: str) -> tuple[Process, str]:
         """Start a scheduler, and return it and its address."""
-        process = self.start(name, "-m", "harness.cli", "cluster", "scheduler", *options)
+        words = ("scheduler", "--listen", f"{self.listen}:0", *self._tls())
+        process = self.start(name, "-m", "harness.cli", "cluster", *words)
         return process, self.told(name, "tcp://", "tls://")
 
     def worker(self, name: str, address: str, *options: str, **env: str) -> Process:
         """Start a worker with fake runs, and wait until it is known to its scheduler."""
-        words = ("worker", address, "--name", name, "--cores", "2", *options)
-        process = self.start(name, "-m", "tests.component.cluster.fakes", *words, **env)
+        words = ("worker", address, "--name", name, "--cores", "2", *self._tls(), *options)
+        process = self.start(name, "-m", fakes.__name__, *words, **env)
         self.told(name, "worker ")
         return process
+
+    def client(self, address: str) -> contextlib.AbstractContextManager[Context]:
+        """Return the context of a campaign in this process."""
+        return fakes.on(address, self.directory, self.tls)
+
+    def _tls(self) -> tuple[str, ...]:
+        return () if self.tls is None else ("--tls", str(self.tls))
 
     def start(self, name: str, *arguments: str, **env: str) -> Process:
         """Start Python with a cache and a log of this name."""
         log = self._stack.enter_context((self.directory / f"{name}.log").open("wb"))
         cache = str(self.cache(name))
         variables = {"HGM_CACHE": cache, "PYTHONPATH": str(ROOT), actions.MARK: cache}
-        argv = (sys.executable, *arguments)
+        inside = ("ip", "netns", "exec", self.namespaces[name]) if name in self.namespaces else ()
+        argv = (*inside, sys.executable, *arguments)
         started = command.start(argv, env={**variables, **env}, stdout=log, stderr=log)
         return self._stack.enter_context(started)
 
@@ -131,5 +148,7 @@ def wait_for(condition: Callable[[], str], what: str, seconds: float = START_SEC
 @pytest.fixture
 def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
     monkeypatch.setenv("HGM_STORE", str(tmp_path / "history.db"))
+    for name in ("begin", "check"):  # put back what `fakes.night` replaces
+        monkeypatch.setattr(pipeline, name, getattr(pipeline, name))
     with contextlib.ExitStack() as stack:
         yield Hosts(tmp_path, stack)

@@ -2,12 +2,14 @@
 """A real scheduler, real workers and a real client, whose runs sleep instead of booting guests.
 
 ``python -m tests.component.cluster.fakes worker ADDRESS ...`` is `hgm cluster worker` whose runs
-are `fake_cell`; ``... client ADDRESS DIRECTORY CELLS SECONDS`` runs a matrix on a cluster.
+are `fake_cell`, and which waits FAKE_PATIENCE seconds for its scheduler; ``... client ADDRESS
+DIRECTORY TLS CELLS SECONDS`` runs a matrix on a cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -103,8 +105,8 @@ def night(context: Context, directory: Path, cells: Sequence[PlannedCell]) -> Ma
     return matrix.run_matrix(cells, directory / "night.toml", 120, directory / "runs", context)
 
 
-def _client(address: str, directory: str, cells: str, seconds: str) -> None:
-    with on(address, Path(directory)) as context:
+def _client(address: str, directory: str, tls: str, cells: str, seconds: str) -> None:
+    with on(address, Path(directory), Path(tls) if tls else None) as context:
         night(context, Path(directory), planned(int(cells), float(seconds)))
 
 
@@ -114,5 +116,6 @@ if __name__ == "__main__":
     else:
         accel.proof_kernels = lambda *_: iter(())  # a host without a kernel proves nothing
         worker.PROGRAM = (sys.executable, "-m", "tests.component.cluster.fake_cell")
+        worker._SCHEDULER_SECONDS = float(os.environ.get("FAKE_PATIENCE", "60"))
         sys.argv[1:2] = ["cluster", "worker"]
         main()
