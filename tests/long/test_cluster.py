@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A matrix on two workers with caches of their own, each in a network namespace: real guests.
+"""Matrices on two workers with caches of their own, each in a network namespace, with TLS.
 
-Needs root, for the namespaces. The kernel is the stock one that other tests use.
+Needs root, for the namespaces. The guests of the first test are real, and the kernel is the stock
+one that other tests use. In the tests that kill a process the guests are fake, and nothing is
+built: a program sleeps in place of QEMU (`tests.component.cluster.fake_cell`). Scheduler, workers,
+client, their connections, the matrix and the run directories are real there too.
 """
 
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +19,14 @@ from pathlib import Path
 import pytest
 
 from harness import command
-from tests.component.cluster.conftest import wait_for
+from harness.cluster import certificates
+from tests.component.cluster import losses
+from tests.component.cluster.conftest import Hosts, hosts, wait_for
 from tests.kernel.conftest import STOCK, Run, hgm
 
-__all__ = ["hgm"]
+__all__ = ["hgm", "hosts"]
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root makes network namespaces")
 
 Hgm = Callable[..., Run]
 
@@ -62,6 +70,7 @@ def namespaces() -> Iterator[tuple[str, str]]:
             _ip("netns", "add", name)
             stack.callback(_ip, "netns", "delete", name)
             _ip("link", "add", f"{name}-h", "type", "veth", "peer", "name", "eth0", "netns", name)
+            stack.callback(_ip, "link", "delete", f"{name}-h")  # the namespace goes later
             _ip("link", "set", f"{name}-h", "master", _BRIDGE, "up")
             inside = ("-n", name)
             _ip(*inside, "address", "add", f"198.51.100.{number}/24", "dev", "eth0")
@@ -73,7 +82,6 @@ def namespaces() -> Iterator[tuple[str, str]]:
 def test_cells_are_probed_on_hosts_that_build_nothing(
     hgm: Hgm, namespaces: tuple[str, str], tmp_path: Path
 ) -> None:
-    assert os.geteuid() == 0, "this test makes network namespaces"
     night, tls = tmp_path / "night.toml", tmp_path / "tls"
     night.write_text(_MATRIX)
     assert hgm("cluster", "init", str(tls)).code == 0
@@ -110,3 +118,38 @@ def test_cells_are_probed_on_hosts_that_build_nothing(
         assert list((cache / "inputs").iterdir())
         assert not (cache / "kernels").exists() or not list((cache / "kernels").iterdir())
         assert not (cache / "sources.git").exists()
+
+
+@pytest.fixture
+def apart(namespaces: tuple[str, str], hosts: Hosts, tmp_path: Path) -> Hosts:
+    """Return hosts whose workers are in namespaces, and whose scheduler has certificates."""
+    one, two = namespaces
+    hosts.listen, hosts.tls = _SCHEDULER, tmp_path / "tls"
+    hosts.namespaces = {"lost": one, "kept": two, "one": one, "two": two, "client": two}
+    certificates.make(hosts.tls)
+    return hosts
+
+
+def _worked_apart(tmp_path: Path) -> None:
+    """Check that workers had addresses in their namespaces."""
+    logs = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert re.search(r"worker \w+ at tls://198\.51\.100\.[23]:", logs)
+
+
+def test_a_worker_in_a_namespace_is_killed(
+    apart: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses.lose_a_worker(apart, tmp_path, monkeypatch)
+    _worked_apart(tmp_path)
+
+
+def test_the_scheduler_between_namespaces_is_killed(
+    apart: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses.lose_the_scheduler(apart, tmp_path, monkeypatch)
+    _worked_apart(tmp_path)
+
+
+def test_a_client_in_a_namespace_is_killed(apart: Hosts, tmp_path: Path) -> None:
+    losses.lose_the_client(apart, tmp_path)
+    _worked_apart(tmp_path)
