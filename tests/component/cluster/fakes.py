@@ -110,12 +110,17 @@ def _client(address: str, directory: str, tls: str, cells: str, seconds: str) ->
         night(context, Path(directory), planned(int(cells), float(seconds)))
 
 
+def dask_setup(_: object) -> None:
+    """Make a worker run fake cells; `dask worker --preload` calls this."""
+    worker.PROGRAM = (sys.executable, "-m", "tests.component.cluster.fake_cell")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "client":
         _client(*sys.argv[2:])
     else:
         accel.proof_kernels = lambda *_: iter(())  # a host without a kernel proves nothing
-        worker.PROGRAM = (sys.executable, "-m", "tests.component.cluster.fake_cell")
+        dask_setup(None)
         worker._SCHEDULER_SECONDS = float(os.environ.get("FAKE_PATIENCE", "60"))
         sys.argv[1:2] = ["cluster", "worker"]
         main()

@@ -6,6 +6,7 @@ Scheduler, workers and client are real; the runs sleep (`fake_cell`).
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import socket
 import ssl
@@ -15,12 +16,14 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import hgm
+from harness.cluster import certificates
 from harness.cluster.inputs import ROOM
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from tests.component.cluster import fakes, losses
-from tests.component.cluster.conftest import START_SECONDS, Hosts
+from tests.component.cluster.conftest import ROOT, START_SECONDS, Hosts
 from tests.component.cluster.losses import assert_one_verdict_each, ran_on, records
+from tests.unit.test_docs import blocks_of, lines_of
 
 
 def test_cells_run_on_all_workers_and_what_they_are_made_of_comes_once_to_a_host(
@@ -145,3 +148,20 @@ def test_who_shows_no_certificate_is_refused_before_it_says_what_it_is(
         pytest.raises(ssl.SSLError, match="certificate required"),
     ):
         shown.recv(1)
+
+
+def test_a_worker_that_dask_starts_runs_cells(hosts: Hosts, tmp_path: Path) -> None:
+    page, hosts.tls = ROOT / "docs/howto/cluster.md", tmp_path / "tls"
+    certificates.make(hosts.tls)
+    _, address = hosts.scheduler("s")
+    lines = (line for block in blocks_of(page) for line in lines_of(*block))
+    (shown,) = (line for line in lines if line.startswith("dask worker "))
+    here = {"tls://192.0.2.1:8786": address}
+    here |= {name: str(hosts.tls / name) for name in ("ca.pem", "worker.pem", "worker-key.pem")}
+    words = [here.pop(word, word) for word in shlex.split(shown)]
+    assert not here, "the page names them"
+    hosts.start("one", "-m", *words, "--name", "plain", "--preload", fakes.__name__)
+    with hosts.client(address) as context:
+        result = fakes.night(context, tmp_path, fakes.planned(3, 0.1))
+    assert_one_verdict_each(result, tmp_path, 3)
+    assert ran_on(tmp_path) == {"its guests ran on plain": 3}
