@@ -21,13 +21,16 @@ class Cluster(Protocol):
     def places(self) -> int:
         """Return how many runs to have under way: what it runs at once and a few that wait."""
 
-    def submit(self, run_dir: Path, wanted: GuestsRequest, seconds: float) -> None:
+    def submit(
+        self, run_dir: Path, wanted: GuestsRequest, seconds: float, expected: float = 0.0
+    ) -> None:
         """Have another host run the guests of a run, in at most so many seconds.
 
         Args:
             run_dir: the run's directory, as it is before the first guest.
             wanted: what is run.
             seconds: limit for the guests, from when the host begins with them.
+            expected: seconds that they will take; the longest of those that wait begins first.
         """
 
     def ended(

@@ -122,16 +122,22 @@ def _cells(
     """Return the results of all cells: of their runs in this round, which are made if need be."""
     cells = {cell.step: cell for cell in planned}
     found: dict[str, MatrixCell] = {}
+    seconds: Mapping[str, float] = {}
+    ordered = planned
+    if context.cluster is not None:  # one after the other, no order is sooner done
+        seconds = _earlier_seconds(planned, campaign)
+        ordered = longest_first(planned, seconds)
 
     def left() -> Iterator[PlannedRun]:
-        for number, cell in enumerate(planned, 1):
+        for number, cell in enumerate(ordered, 1):
             known = _known(cell, campaign, current, found, context)
             if known is not None:
                 found[cell.step] = known
                 continue
             context.progress.stage("matrix", f"{number} of {len(planned)}: {cell.names}")
             limit = f"the cell {cell.names} (cell_budget)"
-            yield PlannedRun(cell.step, cell.request, budget, limit)
+            expected = seconds.get(cell.step, budget)
+            yield PlannedRun(cell.step, cell.request, budget, limit, expected)
 
     for run, result in campaign.run_each(left()):
         cell = cells[run.step]
@@ -143,6 +149,33 @@ def _cells(
             context.progress.note(reason)
             found[run.step] = _without_run(cell, reason, 3, left=context.deadline.expired())
     return tuple(found[cell.step] for cell in planned)
+
+
+def _earlier_seconds(
+    planned: Sequence[PlannedCell], campaign: CampaignState
+) -> Mapping[str, float]:
+    """Return how long the guests of each cell took when it last ran, by its step, if it did."""
+    last = {cell.step: campaign.runs(cell.step)[-1:] for cell in planned}
+    return {
+        step: sum(stage.seconds for stage in run.stages if stage.name == "guest")
+        for step, runs in last.items()
+        for run in runs
+    }
+
+
+def longest_first(
+    planned: Sequence[PlannedCell], seconds: Mapping[str, float]
+) -> tuple[PlannedCell, ...]:
+    """Return cells in the order in which several hosts are done soonest, kernels as they were.
+
+    Args:
+        planned: the cells, those of a kernel together.
+        seconds: what they will take, by step. One that is not known may take its whole budget.
+    """
+    kernels = list(dict.fromkeys(cell.build for cell in planned))
+    ranks = {build: number for number, build in enumerate(kernels)}
+    unknown = float("inf")
+    return tuple(sorted(planned, key=lambda c: (ranks[c.build], -seconds.get(c.step, unknown))))
 
 
 def _known(

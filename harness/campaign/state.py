@@ -44,12 +44,14 @@ class PlannedRun(NamedTuple):
         request: the run.
         seconds: what it may take, without waiting for a host; None for no limit of its own.
         limit: what has this limit, for messages.
+        expected: seconds that its guests will take, as far as it is known.
     """
 
     step: str
     request: RunRequest
     seconds: float | None = None
     limit: str = ""
+    expected: float = 0.0
 
     def within(self, context: Context) -> Context:
         """Return a context with the run's own limit."""
@@ -191,8 +193,9 @@ class CampaignState:
             return _result(each.step, begun.recording.record)
         path = begun.recording.run_dir
         try:
-            seconds = self._context.deadline.remaining()
-            cluster.submit(path, begun.guests, min(each.seconds or seconds, seconds))
+            left = self._context.deadline.remaining()
+            seconds = min(each.seconds or left, left)
+            cluster.submit(path, begun.guests, seconds, each.expected)
         except HarnessError as error:  # no host can run it
             return _result(each.step, begun.end(error))
         away[path] = each, begun

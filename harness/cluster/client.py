@@ -53,6 +53,7 @@ class _Away:
     Attributes:
         task: what is run.
         needs: of a worker.
+        expected: seconds that it will take.
         future: Dask's, of the latest try.
         failures: how often each worker failed with it, by address.
         only: the workers that may run it; empty for all.
@@ -61,6 +62,7 @@ class _Away:
 
     task: ClusterTask
     needs: dict[str, float]
+    expected: float
     future: _Try | None = None
     failures: Counter[str] = field(default_factory=Counter)
     only: frozenset[str] = frozenset()
@@ -93,8 +95,10 @@ class DaskCluster:
         cores = (int(each["resources"].get(needs.CPUS, 0)) for each in self._workers().values())
         return sum(max(1, count // 2) for count in cores) + _WAITING
 
-    def submit(self, run_dir: Path, wanted: GuestsRequest, seconds: float) -> None:
-        """Have a worker run the guests of a run.
+    def submit(
+        self, run_dir: Path, wanted: GuestsRequest, seconds: float, expected: float = 0.0
+    ) -> None:
+        """Have a worker run the guests of a run; see `harness.context.Cluster`.
 
         Raises:
             InfrastructureError: if no worker has what it needs, or the scheduler is gone.
@@ -113,7 +117,7 @@ class DaskCluster:
                 harness=harness.__version__, guests=wanted, inputs=digests, seconds=seconds
             )
             only = _able(wants, workers) if self.marked else frozenset()
-            self._away[run_dir] = _Away(task, wants, only=only)
+            self._away[run_dir] = _Away(task, wants, expected, only=only)
             self._send(run_dir)
 
     def ended(
@@ -201,6 +205,7 @@ class DaskCluster:
             key=key,
             resources=away.needs,
             workers=sorted(away.only) or None,
+            priority=int(away.expected),
             pure=False,
         )
         away.future = future

@@ -75,6 +75,26 @@ def test_a_host_that_fails_twice_with_what_another_does_gets_no_more_runs(
     assert notes.count("broken failed with it: its disk is full") >= 2
 
 
+def test_of_the_runs_that_wait_the_longest_begins_first(hosts: Hosts, tmp_path: Path) -> None:
+    _, address = hosts.scheduler("s")
+    hosts.worker("one", address, "--cores", "1")
+    limit, order = Deadline.after(120, "the test"), []
+    with hosts.client(address) as context:
+        assert context.cluster is not None
+        away = {}
+        for cell, expected in zip(fakes.planned(4, 1.5), (0, 1, 300, 20), strict=True):
+            begun = fakes.begin(cell.request, tmp_path / "runs" / cell.step, context)
+            assert begun.guests is not None
+            away[begun.recording.run_dir] = begun, expected
+            context.cluster.submit(begun.recording.run_dir, begun.guests, 60, expected)
+        while away:
+            for path, result in context.cluster.ended(away.keys(), limit).items():
+                begun, expected = away.pop(path)
+                begun.end(result)
+                order.append(expected)
+    assert [each for each in order if each] == [300, 20, 1]
+
+
 def test_a_run_that_no_worker_can_hold_is_not_run(hosts: Hosts, tmp_path: Path) -> None:
     _, address = hosts.scheduler("s")
     hosts.worker("small", address, "--memory", "1M")

@@ -7,6 +7,7 @@ Scheduler, client and workers are real; the guests sleep.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -38,11 +39,11 @@ def test_a_killed_worker_leaves_each_cell_with_one_verdict_and_its_own(tmp_path:
         (["PASS", "PASS"], (0, 0)),
         (["PASS", "FAIL"], (0, 1)),
         ([], (0, 0)),
-        ([""], (0, 0)),
+        ([None], (0, 0)),
     ],
 )
 def test_what_a_cell_gets_is_counted(
-    tmp_path: Path, verdicts: list[str], counted: tuple[int, int]
+    tmp_path: Path, verdicts: list[Literal["PASS", "FAIL"] | None], counted: tuple[int, int]
 ) -> None:
     ((run_dir, guests),) = bench_cluster._runs(tmp_path, [1.0])
     results = [

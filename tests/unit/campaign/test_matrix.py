@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -14,17 +16,18 @@ import pytest
 from harness import data, pipeline
 from harness.arch import arch
 from harness.campaign import matrix, matrix_file
-from harness.context import Context
+from harness.context import Cluster, Context
 from harness.deadline import Deadline
 from harness.errors import SpecError
 from harness.kernel import registry
 from harness.progress import Silent
+from harness.recording import first_record, recorded
 from harness.records.base import to_json
 from harness.records.campaign import MatrixCell, MatrixResult
 from harness.records.history import Retention
 from harness.records.machine import pages_option
 from harness.records.outcome import Outcome
-from harness.records.run import RunRecord
+from harness.records.run import REPORT, GuestsRequest, RunRecord, StageTime
 from harness.report import rounds
 from harness.run.request import RunRequest
 from harness.workspace import Workspace
@@ -233,6 +236,7 @@ class Pipeline:
         self.ends = list(ends)
         self.asked: list[str] = []
         self.clock = 0
+        self.year = 2999  # in the round, whenever that began
 
     def check(self, request: RunRequest, context: Context) -> tuple[()]:
         return ()
@@ -245,7 +249,7 @@ class Pipeline:
             raise end
         directory = runs / f"{self.clock:03}"
         directory.mkdir(parents=True)
-        started = f"2999-01-01T00:00:{self.clock:02}+00:00"
+        started = f"{self.year}-01-01T00:00:{self.clock:02}+00:00"
         record = msgspec.structs.replace(end, started=started, run_dir=str(directory))
         (directory / "result.json").write_bytes(to_json(record))
         return record
@@ -258,12 +262,18 @@ Night = Callable[..., MatrixResult]
 def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Night:
     """Run a matrix with a pipeline that ends so."""
 
-    def run(text: str, stand_in: Pipeline, seconds: float = 60, **how: bool) -> MatrixResult:
+    def run(
+        text: str,
+        stand_in: Pipeline,
+        seconds: float = 60,
+        cluster: Cluster | None = None,
+        **how: bool,
+    ) -> MatrixResult:
         monkeypatch.setattr(pipeline, "run", stand_in.run)
         monkeypatch.setattr(pipeline, "check", stand_in.check)
         cells = planned(text, tmp_path)
         workspace, limit = Workspace(tmp_path / "cache"), Deadline.after(seconds, "the night")
-        context = Context(workspace, limit, Silent())
+        context = Context(workspace, limit, Silent(), cluster)
         path = tmp_path / "night.toml"
         return matrix.run_matrix(cells, path, 60, tmp_path / "runs", context, **how)
 
@@ -297,6 +307,67 @@ def test_each_cell_has_its_turn_and_the_exit_code_says_the_worst(
 def test_a_cell_that_this_host_cannot_run_tells_nobody_to_repeat_the_command(night: Night) -> None:
     broken, _ = night(TWO, Pipeline(BROKEN, GOOD)).cells
     assert broken.reason.endswith(BROKEN.reason)
+
+
+SIX = 'kernels = ["tree:/a", "tree:/b"]\n[machines.m]\n[machines.n]\n[machines.o]\n[probes.p]\n'
+
+
+def test_the_longest_cells_of_a_kernel_are_first_and_unknown_ones_before_them(
+    tmp_path: Path,
+) -> None:
+    cells = planned(SIX, tmp_path)
+    seconds = {cell.step: took for cell, took in zip(cells, (10, 300, 20, 40, 50), strict=False)}
+    found = [(c.names.kernel[-1], c.names.machine) for c in matrix.longest_first(cells, seconds)]
+    assert found == [("a", "n"), ("a", "o"), ("a", "m"), ("b", "o"), ("b", "n"), ("b", "m")]
+
+
+class Hosts:
+    """Stands in for a cluster: notes what it is given and ends all of it well."""
+
+    def __init__(self) -> None:
+        self.expected: dict[str, float] = {}
+
+    def begin(self, request: RunRequest, runs: Path, context: Context) -> pipeline.BegunRun:
+        first = first_record(("run",), request.subject.machine, REPORT, ())
+        ending = contextlib.ExitStack()
+        begun = ending.enter_context(recorded(runs, "fake", first, context.progress))
+        return pipeline.BegunRun(begun, cast(GuestsRequest, object()), ending)
+
+    def places(self) -> int:
+        return 100
+
+    def submit(
+        self, run_dir: Path, wanted: GuestsRequest, seconds: float, expected: float = 0.0
+    ) -> None:
+        self.expected[run_dir.parent.name] = expected
+
+    def ended(self, run_dirs: Collection[Path], deadline: Deadline) -> dict[Path, RunRecord]:
+        return dict.fromkeys(run_dirs, GOOD)
+
+    def cancel(self, run_dirs: Collection[Path]) -> None:
+        raise AssertionError
+
+
+def test_a_cluster_gets_the_cells_by_what_their_guests_took_in_the_round_before(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def took(seconds: float) -> RunRecord:
+        stages = (StageTime(name="build", seconds=1000), StageTime(name="guest", seconds=seconds))
+        return msgspec.structs.replace(GOOD, stages=stages)
+
+    steps = [cell.step for cell in planned(SIX, tmp_path)]
+    last = dict(zip(steps, (10.0, 300.0, 20.0, 5.0, 40.0, 50.0), strict=True))
+    before = Pipeline(*map(took, last.values()))
+    before.year = 1999
+    night(SIX, before)
+    hosts = Hosts()
+    monkeypatch.setattr(pipeline, "begin", hosts.begin)
+    result = night(SIX, Pipeline(), cluster=hosts)
+    assert [cell.verdict for cell in result.cells] == ["PASS"] * 6
+    assert hosts.expected == last
+    order = list(hosts.expected.values())
+    assert order == [300, 20, 10, 50, 40, 5]
+    assert [cell.run_dir.split("/")[-2] for cell in result.cells] == steps
 
 
 def test_a_mistake_in_a_cell_is_found_before_anything_is_built(

@@ -135,7 +135,7 @@ def test_the_example_for_slurm_has_documented_keywords() -> None:
         for call in ast.walk(tree)
         if isinstance(call, ast.Call) and ast.unparse(call.func) == "Security"
     )
-    words = {word.arg: ast.literal_eval(word.value) for word in tls.keywords}
+    words = {str(word.arg): ast.literal_eval(word.value) for word in tls.keywords}
     made = Security(**words)  # which refuses what it does not know
     for role in ("scheduler", "worker", "client"):
         told = made.get_tls_config_for_role(role)
