@@ -127,6 +127,7 @@ def test_the_example_for_slurm_has_documented_keywords() -> None:
     keywords, tree = slurm()
     assert set(keywords) <= SLURM
     assert ast.literal_eval(keywords["cores"]) == 8
+    assert "HGM_CACHE=" in ast.unparse(keywords["job_script_prologue"])  # homes are shared there
     extra = ast.unparse(keywords["worker_extra_args"])
     (command,) = shown("dask worker")
     assert set(re.findall(r"--[a-z-]+", extra)) <= set(command)
