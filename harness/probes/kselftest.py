@@ -21,6 +21,7 @@ shell::
     pools = { 2M = 128 }         # free huge pages, exactly; by default as the guest booted
     set = { "vm.overcommit_memory" = "1" }  # sysctls
     needs = { "/dev/x" = "CONFIG_X" }  # paths, or CPU flags, and what provides them
+    swap = true                  # swap to a RAM disk, if the kernel has both
     user = "nobody"              # root by default
     nodes = 1                    # NUMA nodes
     budget = 900                 # seconds
@@ -77,6 +78,7 @@ class KselftestEntry(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pools: dict[_PoolSize, _Count] = msgspec.field(default_factory=dict)
     set: dict[str, str] = msgspec.field(default_factory=dict)
     needs: dict[str, str] = msgspec.field(default_factory=dict)
+    swap: bool = False
     user: Literal["", "nobody"] = ""
     nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
     budget: _Seconds | None = None
@@ -376,6 +378,8 @@ def _preparation(test: KselftestEntry) -> tuple[str, ...]:
         words += ["--set", sysctl, value]
     for size, count in test.pools.items():
         words += ["--pool", str(parse_size(size, "the pool") >> 20), str(count)]
+    if test.swap:
+        words.append("--swap")
     if test.user:
         words += ["--user", _USERS[test.user]]
     return tuple(words)

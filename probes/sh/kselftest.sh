@@ -4,6 +4,7 @@
 #     --need THING WHAT       skip without a path, or a flag of the CPU, which WHAT gives
 #     --set SYSCTL VALUE
 #     --pool MIB COUNT        that many free huge pages, exactly
+#     --swap                  swap to a RAM disk, if the kernel has both
 #     --user NUMBER
 #
 # Run one of the kernel's own tests the way its run_vmtests.sh does: in the directory of its
@@ -20,6 +21,7 @@ shift
 
 pools=/sys/kernel/mm/hugepages
 saved=
+swapped=
 
 skip() {
     echo "TAP version 13"
@@ -42,6 +44,7 @@ write() {
 }
 
 undo() {
+    [ -z "$swapped" ] || swapoff "$swapped"
     for each in $saved; do
         echo "${each#*=}" >"${each%%=*}"
     done
@@ -81,6 +84,12 @@ while [ "$1" != -- ]; do
             echo "kselftest.sh: this kernel has no sysctl $2" >&2
         fi
         shift 3
+        ;;
+    --swap)
+        if [ -b /dev/ram0 ] && [ -e /proc/swaps ]; then
+            mkswap /dev/ram0 >/dev/null && swapon /dev/ram0 && swapped=/dev/ram0
+        fi
+        shift
         ;;
     --user) user="/usr/bin/setpriv --reuid $2 --regid $2 --clear-groups --" && shift 2 ;;
     *) echo "kselftest.sh: what is $1?" >&2 && exit 1 ;;

@@ -18,7 +18,7 @@ COLLECTION = Collection(
     helpers=("helper",),
     libraries=("../library.sh",),
     test=(
-        KselftestEntry(program="cow", pools={"2M": 128}, budget=60),
+        KselftestEntry(program="cow", pools={"2M": 128}, swap=True, budget=60),
         KselftestEntry(program="stress", variant="anon", arguments=("anon", "20")),
         KselftestEntry(program="stress", variant="hugetlb", arguments=("hugetlb", "128")),
         KselftestEntry(program="madvise"),
@@ -193,7 +193,8 @@ def test_a_test_becomes_a_probe_that_the_guests_script_prepares() -> None:
     assert spec.wants_disk
     assert (catalog.PROBES / spec.source).is_file()
     cow = kselftest.probe("mm", COLLECTION, COLLECTION.test[0], "does not compile: x")
-    assert cow.arguments == ("/probes/kselftest/mm", "--pool", "2", "128", "--", "./cow")
+    words = ("--pool", "2", "128", "--swap", "--", "./cow")
+    assert cow.arguments == ("/probes/kselftest/mm", *words)
     assert (cow.budget, cow.unmet) == (60, "does not compile: x")
 
 
