@@ -297,7 +297,10 @@ def small_disk(path: Path, size: int) -> Iterator[command.Process]:
     with command.start(argv, stdout=subprocess.PIPE, death_signal=signal.SIGKILL) as holder:
         assert holder.popen.stdout is not None  # noqa: S101 - a pipe was asked for
         if holder.popen.stdout.readline() != b"ready\n":
-            raise InfrastructureError(f"cannot mount a tmpfs on {path} in a namespace of its own")
+            raise InfrastructureError(
+                f"cannot mount a tmpfs on {path} in a namespace of its own",
+                hint="only root can; in a chroot, only if its root directory is a mount",
+            )
         yield holder
 
 
