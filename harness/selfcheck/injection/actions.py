@@ -278,6 +278,18 @@ def flip_bit(path: Path) -> None:
         os.pwrite(file.fileno(), bytes([byte ^ 1]), at)
 
 
+def no_small_disk() -> str:
+    """Return why there can be no `small_disk` here; empty if there can."""
+    if os.geteuid() != 0:
+        return "only root can mount a small disk in a namespace of its own"
+    return "" if _root_is_mount() else "in a chroot that is not a mount no mount can be private"
+
+
+def _root_is_mount() -> bool:
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == "/" for line in mounts)
+
+
 @contextlib.contextmanager
 def small_disk(path: Path, size: int) -> Iterator[command.Process]:
     """Mount a tmpfs on an existing directory, in a mount namespace that dies with the process.
@@ -297,10 +309,7 @@ def small_disk(path: Path, size: int) -> Iterator[command.Process]:
     with command.start(argv, stdout=subprocess.PIPE, death_signal=signal.SIGKILL) as holder:
         assert holder.popen.stdout is not None  # noqa: S101 - a pipe was asked for
         if holder.popen.stdout.readline() != b"ready\n":
-            raise InfrastructureError(
-                f"cannot mount a tmpfs on {path} in a namespace of its own",
-                hint="only root can; in a chroot, only if its root directory is a mount",
-            )
+            raise InfrastructureError(f"cannot mount a tmpfs on {path} in a namespace of its own")
         yield holder
 
 

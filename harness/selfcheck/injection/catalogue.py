@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -313,6 +312,4 @@ def moment(fault: HostFault, seed: int, number: int, attempt: int) -> Moment:
 
 def unmet(fault: HostFault) -> str:
     """Return why a fault cannot be injected here; empty if it can."""
-    if fault.small_disk and os.geteuid() != 0:
-        return "only root can mount a small disk in a namespace of its own"
-    return ""
+    return actions.no_small_disk() if fault.small_disk else ""

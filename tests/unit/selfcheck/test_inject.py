@@ -199,18 +199,23 @@ def test_faults_are_chosen_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("root", "name", "lacks"),
+    ("user", "mounted", "name", "lacks"),
     [
-        (True, "disk-full", False),
-        (False, "snapshot-disk-full", True),
-        (False, "qemu-killed", False),
+        (0, True, "disk-full", ""),
+        (0, False, "disk-full", "chroot"),
+        (0, False, "qemu-killed", ""),
+        (1000, True, "snapshot-disk-full", "only root"),
+        (1000, True, "qemu-killed", ""),
     ],
 )
-def test_a_fault_that_needs_root_is_not_run_without_root(
-    monkeypatch: pytest.MonkeyPatch, root: bool, name: str, lacks: bool
+def test_a_fault_that_cannot_be_injected_here_is_not_run(
+    monkeypatch: pytest.MonkeyPatch, user: int, mounted: bool, name: str, lacks: str
 ) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 0 if root else 1000)
-    assert bool(catalogue.unmet(catalogue.select((name,))[0])) == lacks
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr(actions, "_root_is_mount", lambda: mounted)
+    why = catalogue.unmet(catalogue.select((name,))[0])
+    assert lacks in why
+    assert bool(why) == bool(lacks)
 
 
 def answer(inode: int, attributes: bytes) -> bytes:
