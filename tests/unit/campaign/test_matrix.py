@@ -202,10 +202,10 @@ def test_our_own_night_has_what_is_said_of_it() -> None:
     stock = {(version, "none") for version in ("6.1", "6.12", "7.3")}
     series = {("6.12", "hgm-6.12"), ("6.12", "hgm-6.12-v2"), ("7.3", "hgm-7.3")}
     assert kernels == stock | series
-    for config in ("base", "debug", "kselftest"):
+    for config in ("base", "debug", "kselftest+swap"):
         built = {cell.build[:2] for cell in cells if cell.build[2] == config}
         assert {(kernel.rpartition("-")[2], series) for kernel, series in built} == kernels
-    assert {cell.names.config for cell in cells if cell.request.kselftests} == {"kselftest"}
+    assert {cell.names.config for cell in cells if cell.request.kselftests} == {"kselftest+swap"}
     assert file.keep == Retention(days=60, runs=30)
 
 
