@@ -47,9 +47,6 @@ _RESULT = tuple(
     for name in sorted({*PastResult.__struct_fields__, "cell_id"} - {"cell", "run"})
 )
 
-#: Cells by their ID; None has none.
-_Cells = Mapping[str | None, Cell | None]
-
 
 @contextlib.contextmanager
 def opened(chosen: str, runs: Path) -> Iterator[HistoryStore]:
@@ -82,6 +79,8 @@ class HistoryStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # By their ID, which is made from all of a cell, so that none is ever out of date.
+        self._cells: dict[str | None, Cell | None] = {None: None}
 
     def add(self, record: RunRecord, run_dir: Path) -> PastRun:
         """Record a run, in the place of what was recorded of it before.
@@ -175,8 +174,7 @@ class HistoryStore:
         if here:
             query = query.where(RunRow.host.in_(("", platform.node())))
         with self._engine.connect() as connection:
-            cells = _cells(connection)
-            return tuple(_run(row, cells) for row in connection.execute(query))
+            return tuple(self._run(row, connection) for row in connection.execute(query))
 
     def record(self, run: PastRun) -> RunRecord:
         """Return the whole record of a run.
@@ -215,8 +213,7 @@ class HistoryStore:
         if since is not None:
             query = query.where(RunRow.started >= since)
         with self._engine.connect() as connection:
-            cells = _cells(connection)
-            found = [cells[key] for key in connection.scalars(query.distinct())]
+            found = [self._cell(key, connection) for key in connection.scalars(query.distinct())]
         return tuple(sorted(filter(None, found), key=msgspec.structs.astuple))
 
     def last_runs(self, cell: Cell, marker: str, count: int) -> tuple[PastRun, ...]:
@@ -241,8 +238,8 @@ class HistoryStore:
         """Return the tests that have ever been bad, each with its cell."""
         query = select(ResultRow.cell_id, ResultRow.name).where(ResultRow.bad > 0).distinct()
         with self._engine.connect() as connection:
-            cells = _cells(connection)
-            found = ((cells[key], name) for key, name in connection.execute(query))
+            rows = connection.execute(query)
+            found = ((self._cell(key, connection), name) for key, name in rows)
             return tuple((cell, name) for cell, name in found if cell)
 
     def trail(self, cell: Cell, name: str) -> Iterator[PastResult]:
@@ -254,9 +251,44 @@ class HistoryStore:
 
     def _results(self, query: Select[Any]) -> Iterator[PastResult]:
         with self._engine.connect() as connection:
-            cells = _cells(connection)
             for row in connection.execute(query.execution_options(yield_per=100)):
-                yield _result(row, cells)
+                yield PastResult(
+                    run=self._run(row, connection),
+                    name=row.name,
+                    cell=self._cell(row.cell_id, connection),
+                    status=cast(Status, row.status),
+                    good=row.good,
+                    bad=row.bad,
+                    seconds=row.seconds,
+                    reason=row.reason,
+                    known_issues=tuple(row.known_issues),
+                )
+
+    def _run(self, row: Row[Any], connection: Connection) -> PastRun:
+        return PastRun(
+            id=row.run_id,
+            started=row.run_started,
+            seconds=row.run_seconds,
+            build_seconds=row.run_build_seconds,
+            verdict=cast(Verdict, row.run_verdict),
+            outcome=Outcome(row.run_outcome),
+            exit_code=row.run_exit_code,
+            reason=row.run_reason,
+            release=row.run_release,
+            origin=row.run_origin,
+            kernel_key=row.run_kernel_key,
+            cell=self._cell(row.run_cell_id, connection),
+            campaign=row.run_campaign,
+            run_dir=row.run_run_dir,
+        )
+
+    def _cell(self, key: str | None, connection: Connection) -> Cell | None:
+        """Return the cell with an ID; all are read at the first that is not known."""
+        if key not in self._cells:
+            for row in connection.execute(select(CellRow.__table__)):
+                names = Cell.__struct_fields__
+                self._cells[row.id] = Cell(**{name: getattr(row, name) for name in names})
+        return self._cells[key]
 
     def marks(self, runs: Sequence[PastRun]) -> Iterator[tuple[str, str, Mark]]:
         """Yield the results of some runs: ID of the run, name of the test, how it ended."""
@@ -325,42 +357,3 @@ def _result_values(result: PastResult) -> dict[str, object]:
         "reason": result.reason,
         "known_issues": list(result.known_issues),
     }
-
-
-def _cells(connection: Connection) -> _Cells:
-    names = Cell.__struct_fields__
-    rows = connection.execute(select(CellRow.id, *(getattr(CellRow, name) for name in names)))
-    return {None: None, **{key: Cell(**dict(zip(names, rest, strict=True))) for key, *rest in rows}}
-
-
-def _run(row: Row[Any], cells: _Cells) -> PastRun:
-    return PastRun(
-        id=row.run_id,
-        started=row.run_started,
-        seconds=row.run_seconds,
-        build_seconds=row.run_build_seconds,
-        verdict=cast(Verdict, row.run_verdict),
-        outcome=Outcome(row.run_outcome),
-        exit_code=row.run_exit_code,
-        reason=row.run_reason,
-        release=row.run_release,
-        origin=row.run_origin,
-        kernel_key=row.run_kernel_key,
-        cell=cells[row.run_cell_id],
-        campaign=row.run_campaign,
-        run_dir=row.run_run_dir,
-    )
-
-
-def _result(row: Row[Any], cells: _Cells) -> PastResult:
-    return PastResult(
-        run=_run(row, cells),
-        name=row.name,
-        cell=cells[row.cell_id],
-        status=cast(Status, row.status),
-        good=row.good,
-        bad=row.bad,
-        seconds=row.seconds,
-        reason=row.reason,
-        known_issues=tuple(row.known_issues),
-    )

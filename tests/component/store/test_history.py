@@ -248,6 +248,20 @@ def test_two_writers_make_the_store_and_lose_nothing(store: str) -> None:
         assert len(history.cells()) == 2
 
 
+def test_a_reader_sees_cells_that_another_adds_meanwhile(store: str) -> None:
+    with opened(store, Path()) as reader, opened(store, Path()) as writer:
+        add(writer, night(1, {"a/x/2M": "PASS"}))
+        (first,) = reader.runs()
+        other = asking(kernel="debian:linux-source-7.3")
+        add(writer, night(2, {"a/x/2M": "PASS"}, request=other))
+        second, again = reader.runs()
+        assert again == first
+        assert second.cell is not None
+        assert second.cell.kernel == "debian:linux-source-7.3"
+        assert len(reader.results("a/x/2M")) == 2
+        assert len(reader.cells()) == 4
+
+
 def test_a_writer_that_is_killed_leaves_nothing_half(store: str) -> None:
     with opened(store, Path()) as history:
         add(history, night(1, PASS_ALL))
