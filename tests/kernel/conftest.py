@@ -116,11 +116,18 @@ def command_line(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "harness.cli", *words[:end], *chosen, *words[end:])
 
 
-def _hgm(runs: Path, *words: str) -> Run:
-    """Run the command line as a person would, with run directories in a place of the test's."""
+def _hgm(runs: Path, *words: str, typed: str | None = None) -> Run:
+    """Run the command line as a person would, with run directories in a place of the test's.
+
+    Args:
+        runs: that place.
+        words: of the command line.
+        typed: its standard input; None for the test's own.
+    """
     extra = ("--runs-dir", str(runs)) if words[0] == "run" else ()
     done = subprocess.run(
         command_line(*words, *extra),
+        input=typed,
         capture_output=True,
         text=True,
         timeout=_SECONDS,

@@ -2,11 +2,11 @@
 """The kernel's own tests, built from its tree and run in a guest with that kernel."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.kernel.conftest import STOCK, Run, command_line
+from harness.probes import catalog
+from tests.kernel.conftest import STOCK, Run
 
 Hgm = Callable[..., Run]
 
@@ -44,22 +44,15 @@ exit 1
 """
 
 
-def test_what_a_test_leaves_to_a_child_is_waited_for() -> None:
-    program = (Path(__file__).parents[2] / "probes/sh/kselftest.sh").read_text()
+def test_what_a_test_leaves_to_a_child_is_waited_for(hgm: Hgm) -> None:
+    program = (catalog.PROBES / "sh/kselftest.sh").read_text()
     script = "".join(
         f"cat >/tmp/{name} <<'END'\n{text}END\nchmod +x /tmp/{name}\n"
         for name, text in (("kselftest.sh", program), ("test", _WITH_A_CHILD))
     )
     words = ("guest", "shell", "--no-disk", "--kernel", STOCK, "--series", "none")
-    done = subprocess.run(
-        command_line(*words),
-        input=f"{script}/tmp/kselftest.sh /tmp -- ./test\n",
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, "ok 1 of the program\nok 2 of its child\n")
+    run = hgm(*words, typed=f"{script}/tmp/kselftest.sh /tmp -- ./test\n")
+    assert (run.code, run.out) == (1, "ok 1 of the program\nok 2 of its child\n")
 
 
 def test_a_pool_that_cannot_be_had_is_a_skip_and_the_next_test_finds_its_own(hgm: Hgm) -> None:

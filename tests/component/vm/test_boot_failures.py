@@ -4,9 +4,10 @@
 The QEMU here is a fake (fake_qemu.py); tests/kernel boots real ones.
 """
 
+import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -160,15 +161,22 @@ def test_without_qemu_the_program_is_named(
     assert "hgm doctor" in error.line()
 
 
+@contextlib.contextmanager
+def living_qemu(directory: Path) -> Iterator[qemu.Qemu]:
+    accel = AccelChoice(name="tcg", reason="the test", cpu="max")
+    limit = Deadline.after(10, "the start")
+    with qemu.started(
+        spec.machine((), arch_name="x86_64"), accel, qemu.BootFiles("/k"), directory, limit
+    ) as machine:
+        yield machine
+
+
 def test_events_are_seen_by_who_waits_and_by_who_asks_later(
     fake_qemu: Callable[[str], None], tmp_path: Path
 ) -> None:
     fake_qemu("lives")
     limit = Deadline.after(10, "the events")
-    accel = AccelChoice(name="tcg", reason="the test", cpu="max")
-    with qemu.started(
-        spec.machine((), arch_name="x86_64"), accel, qemu.BootFiles("/k"), tmp_path, limit
-    ) as machine:
+    with living_qemu(tmp_path) as machine:
         machine.resume(limit)
         found = machine.qmp.wait_event(lambda event: event["event"] == "RESUME", limit)
         assert found in machine.qmp.events()
@@ -179,9 +187,5 @@ def test_the_oom_killer_takes_a_guest_before_anything_else(
     fake_qemu: Callable[[str], None], tmp_path: Path
 ) -> None:
     fake_qemu("lives")
-    limit = Deadline.after(10, "the start")
-    accel = AccelChoice(name="tcg", reason="the test", cpu="max")
-    with qemu.started(
-        spec.machine((), arch_name="x86_64"), accel, qemu.BootFiles("/k"), tmp_path, limit
-    ) as machine:
+    with living_qemu(tmp_path) as machine:
         assert Path(f"/proc/{machine.process.pid}/oom_score_adj").read_text() == "1000\n"
