@@ -282,7 +282,9 @@ def no_small_disk() -> str:
     """Return why there can be no `small_disk` here; empty if there can."""
     if os.geteuid() != 0:
         return "only root can mount a small disk in a namespace of its own"
-    return "" if _root_is_mount() else "in a chroot that is not a mount no mount can be private"
+    return (
+        "" if _root_is_mount() else "no mount can be private in a chroot without a mount of its own"
+    )
 
 
 def _root_is_mount() -> bool:
