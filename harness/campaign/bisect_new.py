@@ -25,6 +25,7 @@ from harness.probes import catalog
 from harness.records.base import to_json
 from harness.records.campaign import Bisection, MatrixResult, NewBisection
 from harness.records.history import BOOT, BUILD, CONSOLE, HistoryState, PastRun
+from harness.records.probe import BAD
 from harness.store import rundir
 from harness.workspace import atomic_write
 
@@ -155,11 +156,7 @@ def _bad_in(found: Bisection) -> Collection[str]:
     if shown is None:
         return ()
     record = rundir.load(Path(shown.run_dir))
-    return {
-        catalog.plain_name(probe.name)
-        for probe in record.probes
-        if probe.unexcused in ("FAIL", "CRASH", "HANG")
-    }
+    return {catalog.plain_name(probe.name) for probe in record.probes if probe.unexcused in BAD}
 
 
 def _without(failures: NewFailures, tests: tuple[str, ...], reason: str) -> NewBisection:

@@ -103,7 +103,6 @@ class Evaluator:
         decisive = min(answers, key=lambda answer: _ORDER.index(answer.term))
         samples = [sample for record in records for sample in self._samples(record)]
         built = [r.kernel for r in records if r.kernel is not None and not r.kernel.cached]
-        stages = [stage for record in records for stage in record.stages]
         return Evaluation(
             candidate=point.candidate,
             on_top=point.on_top,
@@ -116,7 +115,7 @@ class Evaluator:
             built=bool(built),
             make_seconds=sum(kernel.make_seconds for kernel in built)
             + sum(record.error_seconds for record in records),
-            guest_seconds=sum(stage.seconds for stage in stages if stage.name == "guest"),
+            guest_seconds=sum(record.guest_seconds for record in records),
             run_dir=records[answers.index(decisive)].run_dir if records else "",
         )
 

@@ -156,11 +156,7 @@ def _earlier_seconds(
 ) -> Mapping[str, float]:
     """Return how long the guests of each cell took when it last ran, by its step, if it did."""
     last = {cell.step: campaign.runs(cell.step)[-1:] for cell in planned}
-    return {
-        step: sum(stage.seconds for stage in run.stages if stage.name == "guest")
-        for step, runs in last.items()
-        for run in runs
-    }
+    return {step: run.guest_seconds for step, runs in last.items() for run in runs}
 
 
 def longest_first(

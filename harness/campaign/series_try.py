@@ -19,13 +19,11 @@ from harness.context import Context
 from harness.kernel.obtain import resolve_request
 from harness.probes.catalog import plain_name
 from harness.records.campaign import SeriesTry, Step, StepResult
-from harness.records.probe import Status
+from harness.records.probe import BAD, Status
 from harness.records.run import RunRecord
 from harness.run.request import RunRequest
 from harness.run.subject import Subject
 from harness.workspace import atomic_write
-
-_BAD: tuple[Status, ...] = ("FAIL", "CRASH", "HANG", "LOST")
 
 
 def try_series(subject: Subject, probes: Sequence[str], runs: Path, context: Context) -> SeriesTry:
@@ -89,16 +87,13 @@ def conclude(subject: Subject, steps: Sequence[Step], directory: Path) -> Series
     """Return the result of all steps."""
     statuses = {status for each in steps for status in each.statuses.values()}
     wrong = any(each.result != "probed" or each.splats for each in steps)
-    if wrong or statuses & {"FAIL", "CRASH", "HANG"}:
-        exit_code = 1
-    else:
-        exit_code = 3 if "LOST" in statuses else 0
+    wrong |= not statuses.isdisjoint(BAD)
     return SeriesTry(
         source=subject.kernel.source,
         series=subject.kernel.series,
         steps=tuple(steps),
         findings=tuple(findings(steps)),
-        exit_code=exit_code,
+        exit_code=1 if wrong else 3 if "LOST" in statuses else 0,
         directory=str(directory),
     )
 
@@ -138,7 +133,7 @@ def _changes(last: Mapping[str, Status], now: Mapping[str, Status]) -> dict[Stat
     """Return the probes whose status changed, or that are bad the first time, by status."""
     news: dict[Status, list[str]] = {}
     for name, status in now.items():
-        if status != last.get(name, status) or (name not in last and status in _BAD):
+        if status != last.get(name, status) or (name not in last and status in (*BAD, "LOST")):
             news.setdefault(status, []).append(plain_name(name))
     return news
 

@@ -73,8 +73,9 @@ class Bench(Record, frozen=True, kw_only=True):
         """Return 3 if a part failed, else 1 if a ratio is above its aim, else 0."""
         if any(part.error for part in self.parts):
             return 3
-        return any(
+        missed = (
             ratio.at_most is not None and ratio.ratio > ratio.at_most
             for part in self.parts
             for ratio in part.ratios
         )
+        return int(any(missed))

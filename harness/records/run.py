@@ -238,6 +238,11 @@ class RunRecord(Record, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     timeout_scale: float = 0.0
 
+    @property
+    def guest_seconds(self) -> float:
+        """Return the wall time of the guests, their boots included."""
+        return sum(stage.seconds for stage in self.stages if stage.name == "guest")
+
     def is_base_of(self, other: RunRecord) -> bool:
         """Return whether the other run's kernel is this one's source with patches applied."""
         if self.kernel is None or other.kernel is None:

@@ -18,7 +18,7 @@ from harness.judge.lines import short
 from harness.kernel.series.patch import printable
 from harness.records.base import Record
 from harness.records.outcome import Outcome
-from harness.records.probe import ProbeResult
+from harness.records.probe import BAD, ProbeResult
 from harness.records.run import RunRecord
 
 CheckStatus = Literal["pass", "warn", "fail"]
@@ -28,8 +28,6 @@ _BUILDS: dict[Outcome, CheckStatus] = {
     Outcome.NOT_COMPILED: "fail",
     Outcome.CONFIG_REFUSED: "warn",
 }
-
-_BAD = ("FAIL", "CRASH", "HANG")
 
 
 class CheckResult(Record, frozen=True, kw_only=True):
@@ -93,7 +91,7 @@ def _details(record: RunRecord) -> Iterator[dict[str, str]]:
 
 
 def _status(probe: ProbeResult) -> CheckStatus:
-    if probe.status in _BAD:
+    if probe.status in BAD:
         return "fail"
     return "pass" if probe.status in ("PASS", "SKIP") else "warn"
 

@@ -106,8 +106,8 @@ def _cell_state(found: CellState) -> Iterator[str]:
     for test in found.tests:
         yield f"  {test.category:<13}  {test.status or 'gone':<5}  {test.name}"
         yield from (f"      {line}" for line in (_cut(test.reason), _since(test)) if line)
-    rest = [f"{found.passing} pass", f"{found.skipped} skipped"]
-    rest[1:1] = [f"{found.known} by a known issue"] if found.known else []
+    known = [f"{found.known} by a known issue"] if found.known else []
+    rest = [f"{found.passing} pass", *known, f"{found.skipped} skipped"]
     yield f"  {'as before' if found.before else 'the others'}: {', '.join(rest)}"
     yield ""
 

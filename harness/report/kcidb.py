@@ -38,7 +38,7 @@ from harness.records.campaign import Bisection
 from harness.records.kernel import KernelSummary
 from harness.records.machine import size_name
 from harness.records.outcome import Outcome
-from harness.records.probe import ProbeResult, Splat
+from harness.records.probe import BAD, ProbeResult, Splat
 from harness.records.run import RunRecord
 from harness.records.study import PostcopyStudy
 from harness.report import kcidb_study
@@ -363,7 +363,7 @@ def _issues(whole: _Document, record: RunRecord, probe: ProbeResult) -> Iterator
         shows = states[name].shows if name in states else ""
         misc = {"fix": states[name].fix} if name in states else None
         yield whole.issue(f"{name}: {shows}" if shows else name, misc=misc)
-    if probe.status in ("FAIL", "CRASH", "HANG"):
+    if probe.status in BAD:
         what = probe.splats[0].title if probe.splats else probe.blame or probe.reason
         yield whole.issue(
             f"{plain_name(probe.name)}: {probe.status}: {without_numbers(what)}",

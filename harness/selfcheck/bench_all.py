@@ -178,7 +178,6 @@ def _cold(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...]:
         words = ("run", *subject_words(subject), "--runs-dir", str(own.cache / "runs"))
         ours = hgm(words, own, context)
         spent = rundir.load(own.cache / "runs" / "latest")
-        guest = sum(stage.seconds for stage in spent.stages if stage.name == "guest")
     kernel = obtain(subject.kernel, context, build_log=Path(os.devnull))
     with own_cache(context.workspace) as own:
         bare = BareTree(own, arch(kernel.arch), context).build(kernel)
@@ -187,7 +186,7 @@ def _cold(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...]:
             what="all probes, nothing built",
             base="bare make, and the guests' time",
             seconds=(ours.wall,),
-            base_seconds=(bare.wall + guest,),
+            base_seconds=(bare.wall + spent.guest_seconds,),
         ),
     )
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-import operator
 import os
 import platform
 import resource
@@ -235,7 +234,7 @@ def _cost(
     used, mine = _cpu(found.scheduler) - cpu, _own_cpu() - own
     for run_dir, guests in runs:
         if [_verdict(each) for each in results[run_dir]] != [_expected(guests)]:
-            raise InfrastructureError(f"{run_dir.name} has no right verdict: {results[run_dir]}")
+            raise InfrastructureError(f"{run_dir.name} has not its own verdict: {results[run_dir]}")
     return ClusterCost(
         workers=workers,
         cells=len(runs),
@@ -261,8 +260,8 @@ def _loss(
         os.killpg(lost.pid, signal.SIGSTOP)  # so that what it has begun is not ended meanwhile
         while command.state(lost.pid) not in "TZX":
             time.sleep(0.001)
-        own = (_noted(found.notes, f"{what} {lost.pid}") for what in ("begun", "ended"))
-        if operator.ne(*own):
+        begun = _noted(found.notes, f"begun {lost.pid}")
+        if begun != _noted(found.notes, f"ended {lost.pid}"):
             lost.kill()
         else:
             os.killpg(lost.pid, signal.SIGCONT)

@@ -22,7 +22,7 @@ import msgspec
 
 from harness.errors import INTERNAL
 from harness.records.base import Record
-from harness.records.probe import Status
+from harness.records.probe import BAD, Status
 from harness.records.run import RunRecord, Verdict
 
 Stage = Literal["launch", "start", "boot", "restore", "probe"]
@@ -184,7 +184,7 @@ def _statuses(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
     ):
         yield "exit code 0, but not every probe passed"
     for probe in probes:
-        if probe.status not in ("FAIL", "CRASH", "HANG"):
+        if probe.status not in BAD:
             continue
         gap = any(splat.kind == _GAP for splat in probe.splats)
         if not (allowed.gap and probe.status == "FAIL" and gap):
