@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from harness.cli import interrupt
 from harness.cli.options import new_display, require_dask, tls_option
 
 _ADDRESS = click.argument("address", metavar="ADDRESS")
@@ -128,5 +129,12 @@ def cluster_status(address: str, tls: Path | None) -> int:
 
 
 def _until_interrupted(serving: Coroutine[Any, Any, None]) -> None:
+    async def serve() -> None:
+        task = asyncio.ensure_future(serving)
+        for number in interrupt.signals():
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serving)
+        asyncio.run(serve())

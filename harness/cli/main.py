@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import click
 
 import harness
 from harness import host
+from harness.cli import interrupt
 from harness.errors import INTERNAL, HarnessError, foreseen
 
 _INTERRUPTED = 130
@@ -108,8 +107,7 @@ def hgm() -> None:
 
 def main() -> NoReturn:
     """Run the command line, print the error if there is one, and exit."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    interrupt.install()
     try:
         code = hgm.main(prog_name=Path(host.program()).name, standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
@@ -147,10 +145,6 @@ def _unforeseen(error: Exception) -> int:
     path = Workspace.default().room("tmp").parent / "traceback.txt"
     path.write_text("".join(traceback.format_exception(error)))
     return _say(f"{INTERNAL}: {error!r}; traceback: {path}", 3)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _say(text: str, code: int) -> int:
