@@ -21,6 +21,7 @@ from harness.kernel.git import Store
 from harness.kernel.obtain import KernelRequest
 from harness.kernel.series.commits import DIFF
 from harness.kernel.series.mail import Mail, read_headers
+from harness.kernel.series.mailbox import may_have_patch
 from harness.kernel.specs import parse_series
 from harness.kernel.user_repository import UserRepository
 from harness.workspace import atomic_write, digest
@@ -30,7 +31,6 @@ _MOST_COMMITS = 500
 
 _BASE = re.compile(rb"^base-commit: ([0-9a-f]{40})\s*$", re.MULTILINE)
 _OBJECT = re.compile(r"[0-9a-f]{40}\Z")
-_DIFF = re.compile(rb"^diff --git ", re.MULTILINE)
 
 
 class Tracking(msgspec.Struct):
@@ -80,7 +80,7 @@ def kernel_of(
     tracking, arch = tracking or Tracking(), host_arch().name
     mail = read_headers(data)
     number = mail.subject.number
-    if number != 0 and not _DIFF.search(data):
+    if number != 0 and not may_have_patch(data):
         raise SeriesError("the mail has no patch", hint="b4 gives it on standard input")
     whole = whole or number == 0
     repository = UserRepository.open(repo, f"b4-check: {repo}", SourceError, context)

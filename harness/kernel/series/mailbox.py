@@ -143,6 +143,11 @@ def extract_patch(file: Path, store: Store, deadline: Deadline) -> bytes:
     return data if _DIFF.search(data) else b""
 
 
+def may_have_patch(data: bytes) -> bool:
+    """Return whether a mail has a patch, or is in an encoding that does not show it."""
+    return _DIFF.search(data) is not None or is_encoded(data)
+
+
 def is_encoded(data: bytes) -> bool:
     """Return whether a patch file is a mail in an encoding that git apply cannot read."""
     return _ENCODED.search(headers(data)) is not None

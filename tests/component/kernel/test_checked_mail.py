@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -146,6 +148,21 @@ def test_a_single_patch_needs_no_archive(branch: Path, context: Context) -> None
     found = kernel_of(data, branch, context)
     assert found.series.startswith("mbox:")
     assert changed(applied(found, context)) == [1]
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_patch_that_git_did_not_make_or_that_is_encoded(
+    branch: Path, context: Context, *, encoded: bool
+) -> None:
+    _, message = patches(branch)[0]
+    data = as_bytes(message).replace(b"[PATCH 1/3]", b"[PATCH]")
+    data = re.sub(rb"^(?:diff --git|index) .*\n", b"", data, flags=re.MULTILINE)
+    if encoded:
+        head, _, body = data.partition(b"\n\n")
+        head = re.sub(rb"^Content-Transfer-Encoding: .*\n", b"", head, flags=re.MULTILINE)
+        data = head + b"\nContent-Transfer-Encoding: base64\n\n" + base64.encodebytes(body)
+    run("git", "reset", "-q", "--hard", "v1", cwd=branch)
+    assert changed(applied(kernel_of(data, branch, context), context)) == [1]
 
 
 def test_what_is_not_a_patch(branch: Path, context: Context, tmp_path: Path) -> None:
