@@ -158,10 +158,13 @@ def hgm_guest(
     request: pytest.FixtureRequest, hgm_prepared: Prepared, tmp_path: Path
 ) -> Iterator[Guest]:
     """Return a booted guest that has its huge pages; it ends with the test."""
-    from harness.run import starting
+    from harness.run import parallel, starting
 
     disk = request.node.get_closest_marker("hgm_disk") is not None
-    with starting.guest_with_probes(hgm_prepared, tmp_path, disk=disk) as guest:
+    with (
+        parallel.leased(1, hgm_prepared.machine, hgm_prepared.context),
+        starting.guest_with_probes(hgm_prepared, tmp_path, disk=disk) as guest,
+    ):
         yield guest
 
 

@@ -19,7 +19,8 @@ The cache is outside every checkout, in ``$HGM_CACHE`` or the user's cache direc
     facts/           measurements of this host, such as how many objects a build makes
     sizes.json       the last measured sizes of the entries
     locks/           one file a lock; a lock ends with the process that holds it
-    tmp/             unfinished directories; removed when their process has ended
+    tmp/             unfinished directories, and leases of guests that run; removed when their
+                     process has ended
 """
 
 from __future__ import annotations
@@ -102,11 +103,14 @@ class Workspace:
         except DeadlineExpired:
             return True
 
+    def temporary(self, kind: str) -> Path:
+        """Return a new path; what is there when this process has ended is removed by `sweep`."""
+        return self.room("tmp") / f"{kind}.{os.getpid()}.{secrets.token_hex(4)}"
+
     @contextlib.contextmanager
     def unfinished(self, kind: str) -> Iterator[Path]:
         """Yield a new directory in the cache that is removed at the end unless published."""
-        room = self.room("tmp")
-        path = room / f"{kind}.{os.getpid()}.{secrets.token_hex(4)}"
+        path = self.temporary(kind)
         path.mkdir()
         try:
             yield path
@@ -128,11 +132,14 @@ class Workspace:
                 raise
 
     def sweep(self) -> None:
-        """Remove the unfinished directories of processes that have ended."""
+        """Remove the unfinished directories, and the leases, of processes that have ended."""
         for path in self.room("tmp").iterdir():
             _, _, owner = path.stem.rpartition(".")
             if owner.isdigit() and command.ended(int(owner)):
-                shutil.rmtree(path, ignore_errors=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:

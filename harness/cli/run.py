@@ -92,7 +92,7 @@ def _profiles() -> Iterable[str]:
     show_default=True,
     metavar="N",
     help="Run up to N guests at the same time, the longest probes first; fewer where this host "
-    "lacks the CPUs for them or the memory for their pools.",
+    "lacks the CPUs for them or the memory for their pools, beside the guests of other commands.",
 )
 @click.option(
     "--against",

@@ -60,12 +60,8 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
             store.add_probe(ProbeResult(name=spec.name, status="SKIP", reason=reason))
         else:
             left.append(spec)
-    count = _how_many(prepared, len(left), store)
-    if count > 1:
-        left = list(parallel.longest_first(left, prepared.seconds))
-    lanes = _Lanes(prepared, store, Queue(left))
     try:
-        parallel.work(count, lanes.run, lanes.stop)
+        _run_all(prepared, left, store)
     except HarnessError:
         # What the kernel reported may be why; that it cannot be read must not hide the error.
         with contextlib.suppress(HarnessError, OSError):
@@ -74,15 +70,22 @@ def run_probes(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) 
     _know_splats(prepared, store)
 
 
-def _how_many(prepared: Prepared, probes: int, store: RunStore) -> int:
-    """Return how many guests run at the same time, and record it where it is not what was asked."""
-    wanted = min(prepared.guests, probes)
-    count, why = parallel.admitted(wanted, prepared.machine) if wanted > 1 else (1, "")
-    if why:
-        note = f"{count} of {wanted} guests at the same time: {why}"
-        store.note([note])
-        prepared.context.progress.note(note)
-    return count
+def _run_all(prepared: Prepared, specs: Sequence[ProbeSpec], store: RunStore) -> None:
+    """Run probes in as many guests as may run; it is recorded where these are not those asked for.
+
+    Raises:
+        HarnessError: of the first guest that failed.
+    """
+    wanted = min(prepared.guests, len(specs))
+    with parallel.leased(wanted, prepared.machine, prepared.context) as (count, why):
+        if why:
+            note = f"{count} of {wanted} guests at the same time: {why}"
+            store.note([note])
+            prepared.context.progress.note(note)
+        if count > 1:
+            specs = parallel.longest_first(specs, prepared.seconds)
+        lanes = _Lanes(prepared, store, Queue(specs))
+        parallel.work(count, lanes.run, lanes.stop)
 
 
 class _Lanes:

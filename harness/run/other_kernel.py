@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.arch import arch
 from harness.errors import HarnessError
 from harness.judge.machine import INIT
+from harness.run import parallel
 from harness.run.prepare import Prepared
 from harness.store import rundir
 from harness.vm import accel, qemu
@@ -50,7 +51,10 @@ def _boot(kernel: Path, prepared: Prepared, run_dir: Path) -> str:
     context = prepared.context
     limit = context.deadline.within(INIT_SECONDS, "the boot of another kernel")
     files = qemu.BootFiles(str(kernel), initrd=prepared.image.initramfs)
-    with context.workspace.unfinished("boot") as room:
+    with (
+        context.workspace.unfinished("boot") as room,
+        parallel.leased(1, prepared.machine, context),
+    ):
         try:
             with qemu.started(prepared.machine, prepared.accel, files, room, limit) as running:
                 running.resume(limit)

@@ -7,17 +7,19 @@ import contextlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from harness.context import Context
 from harness.errors import HarnessError
 from harness.probes.catalog import plain_name
 from harness.records.machine import MachineSpec
 from harness.records.probe import ProbeSpec
 from harness.store import rundir
 from harness.store.history import background
-from harness.vm import hoststat
+from harness.vm import hoststat, lease
+from harness.vm.lease import Promised
 
 #: Bytes that a guest may touch beyond its huge pages, QEMU's own included: 6.12 has touched 168 MiB
 #: when its init is done, and QEMU takes 50.
@@ -30,7 +32,32 @@ SHARE = 0.8
 _MOST_RETRIES = 2
 
 
-def admitted(wanted: int, machine: MachineSpec, cpus: int = 0, memory: int = 0) -> tuple[int, str]:
+@contextlib.contextmanager
+def leased(wanted: int, machine: MachineSpec, context: Context) -> Iterator[tuple[int, str]]:
+    """Yield how many guests may run at the same time, and why not more, and hold a lease for them.
+
+    Args:
+        wanted: how many are asked for.
+        machine: each one's.
+        context: cache, deadline, progress.
+    """
+    with contextlib.ExitStack() as stack:
+        count, why = 1, ""
+        # One guest is not chosen, so it need not wait for others that choose.
+        with contextlib.ExitStack() as choosing:
+            if wanted > 1:
+                choosing.enter_context(
+                    context.workspace.lock("leases", context.deadline, context.progress)
+                )
+                count, why = admitted(wanted, machine, lease.promised(context.workspace))
+            memory = count * may_touch(machine)
+            stack.enter_context(lease.held(count * machine.cpus, memory, context.workspace))
+        yield count, why
+
+
+def admitted(
+    wanted: int, machine: MachineSpec, promised: Promised, cpus: int = 0, memory: int = 0
+) -> tuple[int, str]:
     """Return how many guests may run at the same time, and why not more; one always may.
 
     Each may fill all of its pools, and run all of its CPUs.
@@ -38,21 +65,27 @@ def admitted(wanted: int, machine: MachineSpec, cpus: int = 0, memory: int = 0) 
     Args:
         wanted: how many are asked for.
         machine: each one's.
+        promised: what the guests of other processes may take.
         cpus: the host's; those that this process may use by default.
         memory: bytes that the host has available; read from it by default.
     """
     cpus = cpus or len(os.sched_getaffinity(0))
     memory = memory or hoststat.available()
     each = may_touch(machine)
+    free_cpus = max(0, cpus - promised.cpus)
+    free = max(0, memory - promised.memory)
     limits = {
-        f"this host has {cpus} CPUs, and each guest {machine.cpus} (--cpus)": cpus // machine.cpus,
-        f"{memory >> 20} MiB are available, and each guest may use {each >> 20} (--hugepages)": int(
-            memory * SHARE
-        )
-        // each,
+        f"this host has {cpus} CPUs,{_promised(cpus - free_cpus)} and each guest {machine.cpus}"
+        " (--cpus)": free_cpus // machine.cpus,
+        f"{memory >> 20} MiB are available,{_promised(memory - free >> 20)} and each guest may use"
+        f" {each >> 20} (--hugepages)": int(free * SHARE) // each,
     }
     why, most = min(limits.items(), key=lambda item: item[1])
     return (wanted, "") if most >= wanted else (max(1, most), why)
+
+
+def _promised(amount: int) -> str:
+    return f" {amount} of them promised to guests of other commands," if amount else ""
 
 
 def may_touch(machine: MachineSpec) -> int:

@@ -19,7 +19,7 @@ import paramiko
 from harness.context import Context
 from harness.errors import GuestLost
 from harness.probes import catalog
-from harness.run import listener, prepare, starting
+from harness.run import listener, parallel, prepare, starting
 from harness.run.prepare import Prepared
 from harness.run.subject import Subject
 from harness.vm.guest import Guest
@@ -92,7 +92,10 @@ def booted(
         to = listener.NullListener(context.progress)
         prepared = prepare.prepare(subject, specs, context, directory, to)
         context.progress.stage("guest")
-        with starting.guest_with_probes(prepared, directory, disk=disk, monitor=monitor) as host:
+        with (
+            parallel.leased(1, prepared.machine, context),
+            starting.guest_with_probes(prepared, directory, disk=disk, monitor=monitor) as host,
+        ):
             yield host, prepared
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -27,6 +28,7 @@ _PRESSURE = re.compile(r"^some avg10=(\d+\.\d+)", re.MULTILINE)
 _OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 _SWAPPED = re.compile(r"^VmSwap:\s+(\d+) kB", re.MULTILINE)
+_TOUCHED = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)
 
 
 def stopped(pid: int) -> bool:
@@ -44,6 +46,21 @@ def available() -> int:
     """Return the bytes of memory that programs can still get without swapping (meminfo)."""
     found = _AVAILABLE.search(Path("/proc/meminfo").read_text())
     return int(found[1]) << 10 if found else 0
+
+
+def touched_by_children(pid: int) -> int:
+    """Return the bytes that are not available any more because a process's children have them.
+
+    Pages of files are available still, and what is swapped out will be taken again. 0 where that is
+    not known: a kernel without CONFIG_PROC_CHILDREN does not name the children.
+    """
+    total = 0
+    with contextlib.suppress(OSError):  # the process, a thread or a child has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                found = _TOUCHED.findall(Path(f"/proc/{child}/status").read_text())
+                total += sum(map(int, found)) << 10
+    return total
 
 
 def describe(pid: int) -> str:

@@ -65,7 +65,7 @@ def statuses(record: RunRecord) -> list[str]:
 @pytest.fixture(autouse=True)
 def _two_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a small host have two guests: what is admitted has a test of its own."""
-    monkeypatch.setattr(parallel, "admitted", lambda wanted, machine: (wanted, ""))
+    monkeypatch.setattr(parallel, "admitted", lambda wanted, *_: (wanted, ""))
 
 
 def test_each_guest_has_a_console_and_a_crash_harms_no_other(

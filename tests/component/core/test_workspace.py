@@ -62,7 +62,7 @@ def test_the_second_of_two_publishers_leaves_the_first_ones_work(workspace: Work
     assert (final / "bzImage").read_text() == "first"
 
 
-def test_the_sweep_removes_only_directories_of_dead_processes(workspace: Workspace) -> None:
+def test_the_sweep_removes_only_what_dead_processes_left(workspace: Workspace) -> None:
     with subprocess.Popen(["true"]) as dead:
         dead.wait()
     room = workspace.room("tmp")
@@ -71,6 +71,7 @@ def test_the_sweep_removes_only_directories_of_dead_processes(workspace: Workspa
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
         for name in {f"guest.{dead.pid}.aa", f"guest.{zombie.pid}.cc"} | kept:
             (room / name).mkdir()
+        (room / f"lease.{dead.pid}.dd").write_bytes(b"a file")
         workspace.sweep()
         assert {each.name for each in room.iterdir()} == kept
 

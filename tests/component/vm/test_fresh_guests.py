@@ -23,8 +23,9 @@ from harness.records.run import RunRecord
 from harness.run import guests, parallel
 from harness.run.prepare import Prepared
 from harness.store.rundir import RunStore
-from harness.vm import guest, hoststat
+from harness.vm import guest, hoststat, lease
 from harness.vm.guest import BootRequest, Guest, SavedGuest
+from harness.vm.lease import Promised
 from harness.vm.qemu import Qemu
 from harness.vm.ssh import CommandOutput, Ssh
 from harness.workspace import Workspace
@@ -141,7 +142,7 @@ def test_a_guest_that_the_run_itself_ends_in_its_restore_leaves_the_snapshot(
 
     monkeypatch.setattr(Qemu, "load", load)
     monkeypatch.setattr(guests._Lanes, "_one_guest", fails)
-    monkeypatch.setattr(parallel, "admitted", lambda wanted, _: (wanted, ""))
+    monkeypatch.setattr(parallel, "admitted", lambda wanted, *_: (wanted, ""))
     with pytest.raises(QemuError, match="the other guest failed"):
         run(dataclasses.replace(prepared, guests=2), tmp_path)
     assert len(calls) == 2
@@ -163,8 +164,37 @@ def test_without_a_way_to_leave_memory_out_guests_are_booted_and_the_record_says
 def test_of_several_guests_the_probe_that_took_longest_is_first(
     prepared: Prepared, saved: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "admitted", lambda wanted, _: (wanted, ""))
+    monkeypatch.setattr(parallel, "admitted", lambda wanted, *_: (wanted, ""))
     monkeypatch.setattr(parallel, "work", lambda count, lane, stop: lane(0))
     seconds = {"test/one": 1.0, "test/two": 9.0}
     record = run(dataclasses.replace(prepared, guests=2, seconds=seconds), tmp_path)
     assert [each.name for each in record.probes] == ["test/two", "test/one"]
+
+
+def test_a_run_holds_a_lease_for_its_guests(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Promised] = []
+
+    def look(count: int, lane: Callable[[int], None], stop: Callable[[], None]) -> None:
+        seen.append(lease.promised(prepared.context.workspace))
+        lane(0)
+
+    monkeypatch.setattr(parallel, "admitted", lambda wanted, *_: (wanted, ""))
+    monkeypatch.setattr(parallel, "work", look)
+    run(dataclasses.replace(prepared, guests=2), tmp_path)
+    each = parallel.may_touch(prepared.machine)
+    assert seen == [Promised(2 * prepared.machine.cpus, 2 * each)]
+    assert lease.promised(prepared.context.workspace) == Promised()
+
+
+def test_a_run_beside_others_says_why_it_has_fewer_guests(
+    prepared: Prepared, saved: None, tmp_path: Path
+) -> None:
+    cpus = len(os.sched_getaffinity(0))
+    with lease.held(cpus, 0, prepared.context.workspace):
+        record = run(dataclasses.replace(prepared, guests=2), tmp_path)
+    assert record.notes == (
+        f"1 of 2 guests at the same time: this host has {cpus} CPUs, {cpus} of them promised to"
+        f" guests of other commands, and each guest {prepared.machine.cpus} (--cpus)",
+    )

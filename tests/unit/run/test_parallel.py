@@ -14,6 +14,7 @@ from harness.run.parallel import Queue
 from harness.store.history.history import opened
 from harness.store.rundir import RunStore
 from harness.vm import spec
+from harness.vm.lease import Promised
 from tests.unit.store.pasts import night
 
 _GIB = 1 << 30
@@ -36,7 +37,44 @@ def _spec(name: str, budget: float = 30.0) -> ProbeSpec:
 )
 def test_guests_never_overcommit_the_host(cpus: int, memory: int, count: int, why: str) -> None:
     machine = spec.machine(spec.parse_hugepages("1G:2,2M:64", "x86_64"), cpus=2, arch_name="x86_64")
-    assert parallel.admitted(4, machine, cpus, memory) == (count, why)
+    assert parallel.admitted(4, machine, Promised(), cpus, memory) == (count, why)
+
+
+@pytest.mark.parametrize(
+    ("promised", "count", "why"),
+    [
+        (Promised(2, 1 * _GIB), 3, ""),
+        (
+            Promised(4, 1 * _GIB),
+            2,
+            "this host has 8 CPUs, 4 of them promised to guests of other commands, and each guest"
+            " 2 (--cpus)",
+        ),
+        (
+            Promised(2, 8 * _GIB),
+            2,
+            "16384 MiB are available, 8192 of them promised to guests of other commands, and each"
+            " guest may use 2688 (--hugepages)",
+        ),
+        (
+            Promised(16, 1 * _GIB),
+            1,
+            "this host has 8 CPUs, 8 of them promised to guests of other commands, and each guest"
+            " 2 (--cpus)",
+        ),
+        (
+            Promised(2, 32 * _GIB),
+            1,
+            "16384 MiB are available, 16384 of them promised to guests of other commands, and each"
+            " guest may use 2688 (--hugepages)",
+        ),
+    ],
+)
+def test_what_is_promised_to_other_guests_is_not_given_again(
+    promised: Promised, count: int, why: str
+) -> None:
+    machine = spec.machine(spec.parse_hugepages("1G:2,2M:64", "x86_64"), cpus=2, arch_name="x86_64")
+    assert parallel.admitted(3, machine, promised, 8, 16 * _GIB) == (count, why)
 
 
 def test_the_longest_probe_is_first_and_one_that_never_ran_takes_its_budget() -> None:
