@@ -178,6 +178,8 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         append: further kernel parameters.
         base_pages: bytes of a base page where a symbol of the kernel's configuration is set.
         hugepage_sizes: as the kernel's command line takes them.
+        gigantic_sizes: those of `hugepage_sizes` that the page allocator cannot allocate, the
+            largest first.
         hugepages: what a guest reserves unless it is told, as ``--hugepages`` takes it.
         memory_overhead: bytes of memory that each node needs beyond its huge pages.
         vmemmap: where struct page may lie in the address space of a kernel that is not relocated:
@@ -208,6 +210,7 @@ class Arch(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     append: tuple[str, ...]
     base_pages: dict[str, int]
     hugepage_sizes: tuple[str, ...]
+    gigantic_sizes: tuple[str, ...]
     hugepages: str
     memory_overhead: int
     vmemmap: tuple[tuple[int, int], ...]

@@ -169,7 +169,7 @@ def machine_options(function: Command) -> Command:
         click.option(
             "--hugetlb-cma",
             is_flag=True,
-            help="Reserve pages of 1 GiB out of CMA (hugetlb_cma=); needs --config cma.",
+            help="Reserve gigantic pages (1G) out of CMA (hugetlb_cma=); needs --config cma.",
         ),
         click.option(
             "--hvo",

@@ -63,7 +63,7 @@ class MachineSpec(Record, frozen=True, kw_only=True):
         nodes: NUMA nodes; memory, CPUs and huge pages are dealt out evenly.
         arch: the guest's architecture, as ``uname -m`` prints it.
         hvo: whether the kernel frees the memory map of huge pages (``hugetlb_free_vmemmap=on``).
-        hugetlb_cma: whether pages of 1 GiB come out of CMA (``hugetlb_cma=``).
+        hugetlb_cma: whether gigantic pages come out of CMA (``hugetlb_cma=``).
     """
 
     hugepages: tuple[HugePages, ...]

@@ -64,12 +64,12 @@ def read(ssh: Ssh, deadline: Deadline) -> tuple[NodePool, ...]:
 
 
 def fill_from_cma(machine: MachineSpec, ssh: Ssh, deadline: Deadline) -> None:
-    """Reserve the pages of 1 GiB, which a kernel takes out of CMA only once it runs.
+    """Reserve the gigantic pages, which a kernel takes out of CMA only once it runs.
 
     Raises:
         PoolShort: if they did not come out of CMA.
     """
-    for pages in filter(spec.is_gigantic, machine.hugepages):
+    for pages in spec.gigantic_pages(machine):
         file = f"/sys/kernel/mm/hugepages/hugepages-{pages.size >> 10}kB/nr_hugepages"
         ssh.run(["sh", "-c", f"echo {pages.count} >{file}"], deadline)
     said = ssh.run(["grep", "^Cma", "/proc/meminfo"], deadline).stdout
@@ -79,7 +79,7 @@ def fill_from_cma(machine: MachineSpec, ssh: Ssh, deadline: Deadline) -> None:
     if total - free < wanted - machine.cpus * _DRIFT_KIB:
         raise PoolShort(
             f"the guest took {(total - free) >> 10} MiB of its {total >> 10} MiB of CMA for "
-            f"{wanted >> 10} MiB of 1 GiB pages (--hugetlb-cma)",
+            f"{wanted >> 10} MiB of gigantic pages (--hugetlb-cma)",
             hint="it needs CONFIG_CMA (--config cma); without CMA at all, leave the option out",
         )
 

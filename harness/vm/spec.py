@@ -129,14 +129,19 @@ def machine(
     )
 
 
-def is_gigantic(pages: HugePages) -> bool:
-    """Return whether pages are too large for the page allocator, so that they may come from CMA."""
-    return pages.size >= 2**30
+def gigantic_pages(machine: MachineSpec) -> tuple[HugePages, ...]:
+    """Return the pages that are too large for the page allocator, so that they may come from CMA.
+
+    The largest are first, as CMA must be asked for them before smaller ones are scattered in it.
+    """
+    names = arch(machine.arch).gigantic_sizes
+    found = (pages for pages in machine.hugepages if size_name(pages.size) in names)
+    return tuple(sorted(found, key=lambda pages: -pages.size))
 
 
 def gigantic_bytes(machine: MachineSpec) -> int:
     """Return how many bytes the machine's gigantic pages have."""
-    return sum(pages.size * pages.count for pages in filter(is_gigantic, machine.hugepages))
+    return sum(pages.size * pages.count for pages in gigantic_pages(machine))
 
 
 def kernel_command_line(launch: Launch) -> str:
@@ -167,11 +172,15 @@ def kernel_command_line(launch: Launch) -> str:
 
 
 def _cma_words(machine: MachineSpec) -> tuple[str, ...]:
-    return (f"hugetlb_cma={gigantic_bytes(machine)}",) if machine.hugetlb_cma else ()
+    if not machine.hugetlb_cma:
+        return ()
+    # The kernel refuses less than one page of the largest size (hugetlb_cma_reserve()).
+    unit = parse_size(arch(machine.arch).gigantic_sizes[0], "the largest size")
+    return (f"hugetlb_cma={-(-gigantic_bytes(machine) // unit) * unit}",)
 
 
 def _pool_words(pages: HugePages, launch: Launch) -> list[str]:
-    if launch.machine.hugetlb_cma and is_gigantic(pages):
+    if launch.machine.hugetlb_cma and pages in gigantic_pages(launch.machine):
         return []  # `harness.vm.pool.fill_from_cma` reserves them
     nodes = launch.machine.nodes
     count = str(pages.count)

@@ -7,11 +7,19 @@ import pytest
 
 from harness.arch import Arch, arches
 from harness.judge.pagetable import LEAF_LEVELS
+from harness.sizes import parse_size
 
 
 @pytest.fixture(params=arches())
 def guest(request: pytest.FixtureRequest) -> Arch:
     return arches()[request.param]
+
+
+def test_gigantic_pages_are_some_of_all_the_largest_first(guest: Arch) -> None:
+    known = [size for size in guest.hugepage_sizes if size in guest.gigantic_sizes]
+    assert list(guest.gigantic_sizes) == known
+    sizes = [parse_size(size, "a size") for size in guest.hugepage_sizes]
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_every_number_of_levels_has_names_and_what_drgn_needs(guest: Arch) -> None:

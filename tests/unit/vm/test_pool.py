@@ -102,6 +102,22 @@ def fill_with_free(kib: int) -> None:
     fill_from_cma(machine, Guest(WakeupEvent()), Deadline.after(5, "CMA"))
 
 
+def test_all_gigantic_pages_are_taken_out_of_cma_the_largest_first() -> None:
+    asked = []
+
+    class Guest(Ssh):
+        def run(self, argv: Sequence[str], *args: object, **kwargs: object) -> CommandOutput:
+            asked.append(argv[-1])
+            return CommandOutput(0, "CmaTotal: 2097152 kB\nCmaFree: 786432 kB\n", "")
+
+    pages = {32 * MIB: 8, 2 * MIB: 64, GIB: 1}
+    hugepages = [HugePages(size=size, count=count) for size, count in pages.items()]
+    machine = spec.machine(hugepages, arch_name="aarch64")
+    fill_from_cma(machine, Guest(WakeupEvent()), Deadline.after(5, "CMA"))
+    sizes = [word.partition("hugepages-")[2].partition("/")[0] for word in asked[:-1]]
+    assert sizes == ["1048576kB", "32768kB"]
+
+
 def test_a_size_that_the_kernel_does_not_have_is_said() -> None:
     got = (NodePool(size=512 * MIB, node=0, total=4, free=4),)
     console = cast(Console, SimpleNamespace(text=lambda: "", last_lines=list))

@@ -94,6 +94,26 @@ def test_gigantic_pages_come_out_of_cma_on_request() -> None:
     assert words[words.index("hugepagesz=2M") + 1] == "hugepages=64"
 
 
+@pytest.mark.parametrize(
+    ("arch", "pages", "size", "at_boot"),
+    [
+        ("x86_64", "1G:2,2M:64", 2 * GIB, ["2M"]),
+        # 32 MiB are gigantic with base pages of 4 KiB; 512 MiB are not with those of 64 KiB.
+        ("aarch64", "1G:2,32M:8,2M:64,64K:64", 3 * GIB, ["2M", "64K"]),
+        ("aarch64", "32M:8", GIB, []),
+        ("aarch64", "512M:4,2M:64", 0, ["512M", "2M"]),
+    ],
+)
+def test_the_page_allocator_has_a_largest_page(
+    arch: str, pages: str, size: int, at_boot: list[str]
+) -> None:
+    machine = spec.machine(spec.parse_hugepages(pages, arch), arch_name=arch)
+    machine = msgspec.structs.replace(machine, hugetlb_cma=True)
+    words = spec.kernel_command_line(launch(machine=machine)).split()
+    assert f"hugetlb_cma={size}" in words
+    assert [word.partition("=")[2] for word in words if word.startswith("hugepagesz=")] == at_boot
+
+
 def test_two_nodes_share_memory_cpus_and_pages() -> None:
     two = spec.machine(
         spec.parse_hugepages("1G:3,2M:64", "x86_64"),
