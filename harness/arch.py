@@ -118,18 +118,25 @@ class ShownRegisters(Record, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         link: the same of the link register.
         user: what is there if the vCPU is in user mode, as a regular expression.
         halted: what is there if it waits for an interrupt, as a regular expression.
-        by_gdb: registers that only QEMU's gdb server shows.
+        by_gdb: registers that only QEMU's gdb server shows, by the file of its target description
+            that numbers them.
         printed_pc: what the kernel prints before the program counter of a CPU that was in it.
         printed_argument: what it prints before the first argument of the function there.
+        printed_code: how a line with an address of code begins, in what it prints of a CPU's
+            registers, as a regular expression.
+        printed_numbers: the same of a line that has numbers only, also of what it prints about the
+            access that failed.
     """
 
     pc: str
     link: str
     user: str
     halted: str
-    by_gdb: tuple[str, ...]
+    by_gdb: dict[str, tuple[str, ...]]
     printed_pc: str
     printed_argument: str
+    printed_code: str
+    printed_numbers: str
 
 
 class Drgn(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):

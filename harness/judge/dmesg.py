@@ -19,7 +19,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.judge import kernel_functions
-from harness.judge.lines import PROGRAM_COUNTER, SYMBOL, embedded_stamp, split, stamp, stamp_seconds
+from harness.judge.lines import (
+    PRINTED_CODE,
+    PRINTED_NUMBERS,
+    PROGRAM_COUNTER,
+    SYMBOL,
+    embedded_stamp,
+    split,
+    stamp,
+    stamp_seconds,
+)
 from harness.records.probe import Splat
 
 #: Every kind with its titles; the first that matches wins.
@@ -105,12 +114,11 @@ _PREFACE = re.compile(
 
 # What may still come after a call trace in the same splat.
 _REST = re.compile(
-    r" *(?:R(?:IP|SP|[A-DS][XIP]|BP|DI|[0-9]{2}): |Code: |[A-Z]S: |CR[0-9]: |DR[0-9]: |ORIG_)"
-    r"|E?FLAGS: |CPU: |Hardware name: |Workqueue: |Modules linked in|Call Trace:|Tainted: |PKRU: "
+    rf" *(?:Code: |{PRINTED_CODE}|{PRINTED_NUMBERS})"
+    r"|CPU: |Hardware name: |Workqueue: |Modules linked in|Call [Tt]race:|Tainted: "
     r"|NMI backtrace|Sending NMI|rcu: |task:|irq event stamp|(?:hard|soft)irqs last|FIX "
     r"|Disabling lock debugging|Showing all locks|[0-9]+ locks? held| #[0-9]+: |={10,}"
     r"|note: |Kernel Offset|Rebooting in|---\["
-    r"|pstate: |(?:pc|lr|sp) : |x[0-9]+ ?: |Call trace:"  # arm64
 )
 
 # The last line of a splat, where its kind has one; the others end with their last call trace.

@@ -23,6 +23,10 @@ _STAMP = re.compile(r"(?:<[0-9]{1,3}>)?\[ *[0-9]{1,9}\.[0-9]{6}\](?: ?\[ *[TC][0
 #: What a register dump puts before the address where a kernel was.
 PROGRAM_COUNTER = tuple(each.registers.printed_pc for each in arches().values())
 
+#: How a line of a register dump begins that has an address of code, and one that has numbers only.
+PRINTED_CODE = "|".join(each.registers.printed_code for each in arches().values())
+PRINTED_NUMBERS = "|".join(each.registers.printed_numbers for each in arches().values())
+
 #: A code address as printk prints it (``%pS``), ``func+0x12/0x40``: name, offset, size.
 SYMBOL = re.compile(r"([A-Za-z_][\w.]*)\+0x([0-9a-f]+)/0x([0-9a-f]+)")
 

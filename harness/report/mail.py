@@ -25,7 +25,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from harness.evidence.symbols import decoded
-from harness.judge.lines import short
+from harness.judge.lines import PRINTED_NUMBERS, short
 from harness.kernel import fragments, specs
 from harness.kernel.series.patch import printable
 from harness.records.kernel import KernelSummary, SourceIdentity
@@ -46,8 +46,7 @@ _MOST_LINES = 60
 
 # Lines of a splat that a reader of a mail does not need: unreliable frames, registers, code bytes.
 _DROPPED = re.compile(
-    r" *\? |Code: |Modules linked in|Hardware name: |RSP: |(?:[RE]?[A-DS][XIP]|R[0-9]{2}|RBP): ?\S"
-    r"|[C-G]S: |CR[0-9]: |DR[0-9]: |PKRU: |raw: "
+    rf" *(?:\? |{PRINTED_NUMBERS})|Code: |Modules linked in|Hardware name: |raw: "
 )
 
 # SHA-256 of a file; a commit or a tree is shown whole.

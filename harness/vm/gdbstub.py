@@ -19,9 +19,6 @@ _PACKET = re.compile(rb"\$([^#]*)#[0-9a-f]{2}")
 _REGISTER = re.compile(rb'<reg name="(\w+)" bitsize="64" regnum="(\d+)"')
 _CHUNK = 0x800
 
-#: The target description that lists the system registers.
-_FILE = "system-registers.xml"
-
 
 class GdbStub:
     """A session with QEMU's gdb server.
@@ -51,17 +48,21 @@ class GdbStub:
         """End the session."""
         self._socket.close()
 
-    def numbers(self, names: Iterable[str]) -> dict[str, int]:
-        """Return the number of each system register of 64 bits.
+    def numbers(self, file: str, names: Iterable[str]) -> dict[str, int]:
+        """Return the number of each register of 64 bits.
+
+        Args:
+            file: of the target description, in which they are.
+            names: of the registers.
 
         Raises:
             QemuError: if QEMU does not have one.
         """
         text, more = b"", True
         while more:
-            part = self._ask(f"qXfer:features:read:{_FILE}:{len(text):x},{_CHUNK:x}")
+            part = self._ask(f"qXfer:features:read:{file}:{len(text):x},{_CHUNK:x}")
             if part[:1] not in (b"m", b"l"):
-                raise QemuError(f"QEMU's gdb server has no {_FILE}")
+                raise QemuError(f"QEMU's gdb server has no {file}")
             text, more = text + part[1:], part[:1] == b"m"
         known = {name.decode(): int(number) for name, number in _REGISTER.findall(text)}
         lacking = [name for name in names if name not in known]

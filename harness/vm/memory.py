@@ -127,15 +127,16 @@ class GuestMemory:
 
     def _by_gdb(self, cpu: int, deadline: Deadline) -> list[str]:
         """Return the registers that only QEMU's gdb server shows, as the monitor would."""
-        names = self._guest.registers.by_gdb
-        if not names:
+        files = self._guest.registers.by_gdb
+        if not files:
             return []
         if self._gdb is None:
             self._gdb = tempfile.TemporaryDirectory(prefix="hgm-gdb-")
             self._ask(f"gdbserver unix:{self._gdb.name}/gdb,server=on,wait=off", deadline)
         with contextlib.closing(GdbStub(Path(self._gdb.name) / "gdb", deadline)) as stub:
-            self._numbers = self._numbers or stub.numbers(names)
-            return [f"{name}={stub.read(cpu, self._numbers[name]):x}" for name in names]
+            for file, names in () if self._numbers else files.items():
+                self._numbers |= stub.numbers(file, names)
+            return [f"{name}={stub.read(cpu, number):x}" for name, number in self._numbers.items()]
 
     def close(self) -> None:
         """Close the file descriptor, and remove the socket."""

@@ -145,10 +145,19 @@ _OF_ONE_ARCHITECTURE = re.compile(
                     *(each.name, each.kernel, each.directory, each.debian, each.triplet),
                     *(each.image, each.linker, each.qemu, each.machine, each.console),
                     *(each.page_tables.root, each.page_tables.levels_register, each.drgn.name),
+                    *each.registers.by_gdb,
                 )
             }
             - {"Image"}
-            | {"ia32", "CR4", "TTBR", "RIP", "RDI"}
+            # Registers, and what else the kernel prints with them.
+            | {"ia32", r"\bCR\d", r"\bR(?:IP|[SB]P|[SD]I|[A-D]X)\b", "FLAGS: ", "PKRU", "TTBR"}
+            | {
+                "pstate",
+                r"\b(?:pc|lr|sp)\b.* : ",
+                r"\bx(?:29|\[0-9\])",
+                "(?:ESR|FSC) = ",
+                "pgtable: ",
+            }
         )
     )
 )
@@ -189,6 +198,14 @@ def test_architectures_are_named_in_the_table_alone() -> None:
         ('f(console="ttyAMA0,115200")', True),
         ('["qemu-system-x86"]', True),
         ('"the kernel\'s Image"', False),
+        ("""re.compile(r"RSP: |(?:[RE]?[A-DS][XIP]|R[0-9]{2}): ")""", True),
+        ("""re.compile(r"E?FLAGS: |CPU: ")""", True),
+        ("""re.compile(r"pstate: ")""", True),
+        ("""re.compile(r"(?:pc|lr|sp) : |Call trace:")""", True),
+        ("""re.compile("  ESR = 0x")""", True),
+        ("""re.compile(r"x[0-9]+ ?: ")""", True),
+        ('read("system-registers.xml")', True),
+        ('"0 bytes x4 : or more"', False),
     ],
 )
 def test_an_architecture_is_found_in_a_string(text: str, found: bool) -> None:

@@ -16,6 +16,7 @@ from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, QemuError
 from harness.vm.gdbstub import GdbStub
 
+FILE = "system-registers.xml"
 XML = (
     '<reg name="TTBR0_EL1" bitsize="64" regnum="171" group="cp_regs"/>'
     + '<reg name="OTHER" bitsize="32" regnum="172" group="cp_regs"/>' * 40
@@ -52,10 +53,12 @@ class Server:
                 answer = ""
                 if request.startswith("qXfer:features:read:target.xml"):
                     described, answer = True, "l<target/>"
-                elif part := re.fullmatch(r"qXfer:.*:([0-9a-f]+),([0-9a-f]+)", request):
+                elif part := re.fullmatch(rf"qXfer:.*:{FILE}:([0-9a-f]+),([0-9a-f]+)", request):
                     start, length = (int(each, 16) for each in part.groups())
                     more = "m" if start + length < len(XML) else "l"
                     answer = more + XML[start : start + length]
+                elif request.startswith("qXfer"):
+                    answer = "E00"
                 elif request.startswith("Hg"):
                     cpu = int(request[2:], 16) - 1
                     answer = "OK" if cpu < 2 else "E22"
@@ -81,7 +84,7 @@ def session(server: Server, seconds: float = 10) -> GdbStub:
 def test_registers_of_each_vcpu_in_each_session(server: Server) -> None:
     for _ in range(2):
         with contextlib.closing(session(server)) as stub:
-            numbers = stub.numbers(["TTBR0_EL1", "TCR_EL1"])
+            numbers = stub.numbers(FILE, ["TTBR0_EL1", "TCR_EL1"])
             assert numbers == {"TTBR0_EL1": 171, "TCR_EL1": 174}
             assert [stub.read(cpu, 171) for cpu in (0, 1)] == [0x41A91000, 2**63 + 5]
 
@@ -89,7 +92,9 @@ def test_registers_of_each_vcpu_in_each_session(server: Server) -> None:
 def test_what_the_server_does_not_have_is_an_error(server: Server) -> None:
     with contextlib.closing(session(server)) as stub:
         with pytest.raises(QemuError, match="no register OTHER"):
-            stub.numbers(["OTHER"])
+            stub.numbers(FILE, ["OTHER"])
+        with pytest.raises(QemuError, match=r"has no other\.xml"):
+            stub.numbers("other.xml", ["TTBR0_EL1"])
         with pytest.raises(QemuError, match="register 174 of vCPU 0"):
             stub.read(0, 174)
         with pytest.raises(QemuError, match="register 171 of vCPU 2"):

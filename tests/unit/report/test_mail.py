@@ -285,6 +285,78 @@ def cases(room: Path) -> dict[str, EmailMessage]:
     return {name: mail.render(letter, SENDER, DATE) for name, letter in found.items()}
 
 
+#: As arch/x86/kernel/process_64.c and fault.c of 6.12 print it; what a mail keeps has a ``+``.
+OOPS_OF_X86_64 = """\
++BUG: kernel NULL pointer dereference, address: 0000000000000008
++#PF: supervisor write access in kernel mode
++#PF: error_code(0x0002) - not-present page
++PGD 0 P4D 0
++Oops: Oops: 0002 [#1] PREEMPT SMP
++CPU: 1 UID: 0 PID: 41 Comm: probe Not tainted 6.12.118 #1
+-Hardware name: QEMU Standard PC (Q35 + ICH9, 2009), BIOS 1.16.2-debian-1.16.2-1 04/01/2014
++RIP: 0010:hugetlb_fault+0x12/0x30
+-Code: 00 00 90 90 90 <48> 89 47 08 c3
+-RSP: 0018:ffffc90000123c88 EFLAGS: 00010246
+-RAX: 0000000000000000 RBX: ffff888003b5c800 RCX: 0000000000000000
+-RDX: 0000000000000001 RSI: 0000000000000000 RDI: 0000000000000000
+-RBP: ffffc90000123d40 R08: 0000000000000000 R09: 0000000000000000
+-FS:  00007f6c2e5d4740(0000) GS:ffff88803ec80000(0000) knlGS:0000000000000000
+-CS:  0010 DS: 0000 ES: 0000 CR0: 0000000080050033
+-CR2: 0000000000000008 CR3: 0000000004a3a000 CR4: 0000000000750ef0
+-PKRU: 55555554
++Call Trace:
++ <TASK>
+- ? __die+0x1e/0x60
++ handle_mm_fault+0x24c/0x270
++ </TASK>
+-Modules linked in:
++---[ end trace 0000000000000000 ]---
+"""
+
+#: As arch/arm64/mm/fault.c, kernel/traps.c and kernel/process.c of 6.12 print it.
+OOPS_OF_ARM64 = """\
++Unable to handle kernel NULL pointer dereference at virtual address 0000000000000008
+-Mem abort info:
+-  ESR = 0x0000000096000044
+-  EC = 0x25: DABT (current EL), IL = 32 bits
+-  SET = 0, FnV = 0
+-  EA = 0, S1PTW = 0
+-  FSC = 0x04: level 0 translation fault
+-Data abort info:
+-  ISV = 0, ISS = 0x00000044, ISS2 = 0x00000000
+-  CM = 0, WnR = 1, TnD = 0, TagAccess = 0
+-  GCS = 0, Overlay = 0, DirtyBit = 0, Xs = 0
+-user pgtable: 4k pages, 52-bit VAs, pgdp=0000000048be1a00
+-[0000000000000008] pgd=0000000000000000, p4d=0000000000000000
++Internal error: Oops: 0000000096000044 [#1] PREEMPT SMP
+-Modules linked in:
++CPU: 1 UID: 0 PID: 41 Comm: probe Not tainted 6.12.118 #1
+-Hardware name: linux,dummy-virt (DT)
+-pstate: 60401005 (nZCv daif +PAN -UAO -TCO -DIT +SSBS BTYPE=--)
++pc : hugetlb_fault+0x12/0x30
++lr : handle_mm_fault+0xcc/0x2c8
+-sp : ffff800080a6bc60
+-pmr_save: 000000e0
+-x29: ffff800080a6bc60 x28: fff000000310b600 x27: 0000000000000000
+-x2 : 0000000000000000 x1 : 0000000000000001 x0 : 0000000000000000
++Call trace:
++ hugetlb_fault+0x12/0x30 (P)
++ handle_mm_fault+0xcc/0x2c8
++ el0t_64_sync+0x190/0x198
+-Code: 910003fd (b900001f)
++---[ end trace 0000000000000000 ]---
+"""
+
+
+@pytest.mark.parametrize("text", [OOPS_OF_X86_64, OOPS_OF_ARM64], ids=["x86-64", "arm64"])
+def test_a_splat_is_shown_without_registers(text: str) -> None:
+    lines = text.splitlines()
+    (splat,) = dmesg.scan("".join(f"[    1.000000] {line[1:]}\n" for line in lines))
+    assert len(splat.block) == len(lines)
+    kept = [f"| {line[1:]}" for line in lines if line.startswith("+")]
+    assert list(mail.reports([splat], {}))[1:] == kept
+
+
 @pytest.mark.parametrize("name", [path.stem for path in (DATA / "report").glob("*.eml")])
 def test_mails_are_as_they_were(tmp_path: Path, name: str) -> None:
     assert cases(tmp_path)[name].as_bytes() == (DATA / "report" / f"{name}.eml").read_bytes()
