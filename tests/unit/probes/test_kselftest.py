@@ -65,6 +65,21 @@ def test_tests_of_the_table_that_the_tree_lacks_are_noted() -> None:
     assert plan.absent == ("cow", "stress/anon", "stress/hugetlb", "limits.sh")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "flag"), [("", "poe"), ("_64", "ospke")], ids=["arm64", "x86-64"]
+)
+def test_tests_of_protection_keys_are_known_by_each_architectures_names(
+    suffix: str, flag: str
+) -> None:
+    names = (f"pkey_sighandler_tests{suffix}", f"protection_keys{suffix}")
+    tree = Inventory(directory="mm", programs=names, scripts=())
+    plan = kselftest.plan("mm", kselftest.load()["mm"], tree, ["*"])
+    budgets = {test.program: test.budget for test in plan.tests}
+    assert budgets == dict(zip(names, (300, 1800), strict=True))
+    (needs,) = (test.needs for test in plan.tests if test.program == names[0])
+    assert list(needs) == [flag]
+
+
 def test_an_entry_for_the_directory_replaces_the_general_one() -> None:
     assert planned(NEW, "madvise").tests[0].arguments == ()
     assert planned(OLD, "madvise").tests[0].arguments == ("/dev/hugepages-2M/file",)
