@@ -55,6 +55,8 @@ class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         uffd_wp: the bit with userfaultfd's mark in a present entry.
         contiguous: the bit of one of several entries that the CPU may cache as one; -1 for none.
         contiguous_entries: how many such entries are one, by the bits of a base page.
+        contiguous_differ: bits that may differ between these, each with the bits that must be set
+            for it.
         swap_uffd_wp: the bit with userfaultfd's mark in a swap entry.
         swap_type: first bit of the type in a swap entry, of 5 bits.
         swap_offset: first bit of the offset in a swap entry, of 50 bits.
@@ -81,6 +83,7 @@ class PageTables(Record, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     uffd_wp: int
     contiguous: int
     contiguous_entries: dict[int, int]
+    contiguous_differ: dict[int, tuple[int, ...]]
     swap_uffd_wp: int
     swap_type: int
     swap_offset: int

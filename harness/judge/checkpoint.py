@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.arch import arch
 from harness.judge import pagetable
-from harness.judge.pagetable import PAGE, ReadPage, Run
+from harness.judge.pagetable import LEAF_LEVELS, PAGE, ReadPage, Run
 from harness.records.base import Record
 from harness.records.probe import CheckpointEvidence, CheckpointResult, LevelCount
 
@@ -191,6 +191,7 @@ def _compare(evidence: CheckpointEvidence, asked: Checkpoint, read: ReadPage) ->
         *_against_pagemap(asked, found.runs, tables, read),
         *_against_smaps(asked, levels, tables),
         *_against_frames(asked, found.runs, tables.page),
+        *_against_size(asked, found.runs, tables),
         *_against_want(asked, levels, found.runs, tables.page),
     ]
     return CheckpointResult(
@@ -302,6 +303,25 @@ def _against_frames(asked: Checkpoint, runs: Sequence[Run], page: int) -> Iterat
     pages = -(-(asked.end - first) // asked.page)
     for line in pagetable.wrong_frames(runs, first, asked.page, pages):
         yield f"wrong subpage: {line}"
+
+
+def _against_size(asked: Checkpoint, runs: Sequence[Run], tables: pagetable.Top) -> Iterator[str]:
+    """Yield the first entry of a huge page that is not one of a contiguous set, and should be.
+
+    Linux maps a hugetlb page of a size between those of two levels by such a set, and all of it
+    says so (``arch_make_huge_pte()``).
+    """
+    decoder = tables.decoder
+    size = asked.page // decoder.contiguous_entries.get(min(tables.names), asked.page)
+    if size not in (1 << shift for shift, name in tables.names.items() if name in LEAF_LEVELS):
+        return
+    for run in runs:
+        if run.present and (run.size != size or not run.raw & decoder.contiguous):
+            yield (
+                f"{run.address:#x} is mapped by {run.level.upper()} entries that are not "
+                f"contiguous ones, as a page of {asked.page >> 10} KiB has"
+            )
+            return
 
 
 def _against_want(

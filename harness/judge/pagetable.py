@@ -74,6 +74,7 @@ class Decoder:
             at: shifts[at] for at in sorted(shifts, reverse=True) if shifts[at] in LEAF_LEVELS
         }
         self.contiguous_entries = tables.contiguous_entries
+        self._differ = [(1 << b, _mask(only)) for b, only in tables.contiguous_differ.items()]
         self.frame_mask = tables.frame_mask
         self.is_table = _Test.of(tables.table)
         self.is_leaf = _Test.of(tables.leaf)
@@ -119,6 +120,11 @@ class Decoder:
         """Return the physical address that a present leaf entry maps."""
         inverted = self._inverted and not raw & self._valid
         return (~raw if inverted else raw) & self.frame_mask & -(1 << shift)
+
+    def common(self, raw: int) -> int:
+        """Return the bits of a present entry that all of a set of contiguous ones must share."""
+        free = sum(bit for bit, only in self._differ if raw & only == only)
+        return raw & ~self.frame_mask & ~free
 
     def step(self, raw: int, size: int) -> int:
         """Return by how much an entry for the memory right after that of ``raw`` is greater."""
@@ -329,23 +335,29 @@ class _Walker:
         """Note sets inside a range whose entries the CPU may take for one another, and must not.
 
         Where one of them says so, all must, and they must map consecutive frames from an aligned
-        one on (Arm ARM, "Contiguous bit").
+        one on, with the same permissions (Arm ARM, "The Contiguous bit").
         """
+        common = self._decoder.common
         runs = [run for run in self.runs if run.present and run.raw & self._decoder.contiguous]
-        ends = {(run.end, run.frame + run.end - run.address) for run in runs}
+        ends = {(run.end, run.frame + run.end - run.address): common(run.raw) for run in runs}
         starts = {(run.address, run.frame) for run in runs}
         for run in runs:
             span = run.size * self._decoder.contiguous_entries[self._base]
             last = run.end, run.frame + run.end - run.address
             before = run.address % span and run.address & -span >= start
             after = run.end % span and (run.end | span - 1) < end
+            entry = f"the contiguous entry {run.raw:#x} for {run.address:#x}"
+            neighbour = ends.get((run.address, run.frame))
             if (
                 (run.frame - run.address) % span
-                or (before and (run.address, run.frame) not in ends)
+                or (before and neighbour is None)
                 or (after and last not in starts)
             ):
+                self._note(f"{entry} is in an uneven set")
+            elif before and neighbour is not None and neighbour != common(run.raw):
                 self._note(
-                    f"the contiguous entry {run.raw:#x} for {run.address:#x} is in an uneven set"
+                    f"{entry} differs from the one before it in its set "
+                    f"by {neighbour ^ common(run.raw):#x}"
                 )
 
     def _note(self, line: str) -> None:

@@ -43,3 +43,4 @@ def test_entries_that_may_be_one_are_counted_for_each_base_page(guest: Arch) -> 
     tables = guest.page_tables
     pages = {min(names) for names in tables.names.values()} if tables.contiguous >= 0 else set()
     assert tables.contiguous_entries.keys() == pages
+    assert bool(tables.contiguous_differ) == bool(pages)

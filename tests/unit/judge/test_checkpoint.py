@@ -239,11 +239,13 @@ def test_a_page_of_contiguous_entries_may_be_checked(scene: Scene) -> None:
 
 
 def test_base_pages_of_64_kib_are_compared_as_such() -> None:
-    scene, leaf, page = Scene(), 0x743 | 1 << 51 | 1 << 55, 1 << 16  # a written page of arm64
+    scene, page = Scene(), 1 << 16
+    leaf = 0xF43 | 1 << 51 | 1 << 55  # a written page of arm64
     scene.tables = Tables(3, "aarch64")
     scene.claims = [0] * 512
     for number in range(32):
-        scene.tables.put(VA + number * page, PA + number * page | leaf, 16, table=3)
+        entry = PA + number * page | leaf | 1 << 52
+        scene.tables.put(VA + number * page, entry, 16, table=3)
         scene.claims[number] = PRESENT | PA + number * page >> 16
     scene.tables.put(BEACON, BEACON_AT | leaf, 16, table=3)
     scene.tables.fill(BEACON_AT, struct.pack("<2Q", TOKEN, 0))
@@ -260,6 +262,44 @@ def test_base_pages_of_64_kib_are_compared_as_such() -> None:
     assert problem.startswith("page 9 is present at 0x1400a0000 in pagemap")
     scene.line = scene.line.replace(f"length={MIB2:#x}", f"length={KIB4:#x}")
     assert problems() == ("the checkpoint's range is not one of whole pages",)
+
+
+@pytest.mark.parametrize(
+    ("levels", "size", "shift", "cont", "wrong"),
+    [
+        (4, 1 << 16, 12, 1, ""),
+        (4, 1 << 16, 12, 0, "PTE entries that are not contiguous ones, as a page of 64 KiB has"),
+        (4, 1 << 25, 21, 1, ""),
+        (4, 1 << 25, 21, 0, "PMD entries that are not contiguous ones, as a page of 32768 KiB has"),
+        (4, 1 << 25, 12, 1, "PTE entries that are not"),
+        (4, 1 << 21, 12, 0, ""),  # it may be mapped so, by HGM
+        (4, 1 << 12, 12, 0, ""),
+        (3, 1 << 21, 16, 1, ""),
+        (3, 1 << 21, 16, 0, "PTE entries that are not contiguous ones, as a page of 2048 KiB has"),
+        (3, 1 << 29, 29, 0, ""),
+    ],
+)
+def test_a_page_between_two_levels_is_a_set_of_contiguous_entries(
+    levels: int, size: int, shift: int, cont: int, wrong: str
+) -> None:
+    made = Tables(levels, "aarch64")
+    base = 16 if levels == 3 else 12
+    leaf = 0xF41 | (2 if shift == base else 0) | 1 << 51 | 1 << 55 | cont << 52
+    for at in range(0, size, 1 << shift):
+        made.put(VA + at, PA + at | leaf, shift, table=3)
+    made.put(BEACON, BEACON_AT | 0xF43, base, table=3)
+    made.fill(BEACON_AT, struct.pack("<2Q", TOKEN, 0))
+    numbers = {f"length={MIB2:#x} page={MIB2:#x}": f"length={size:#x} page={size:#x}"}
+    numbers |= {f"pagemap={CLAIMS:#x}": "pagemap=0", "pud:0,pmd:0,pte:8192,all:8192": ""}
+    line = LINE.replace("want=pte:2,present:2,wp:0", "want=")
+    for old, new in numbers.items():
+        line = line.replace(old, new)
+    evidence = CheckpointEvidence(
+        number=1, line=line, root=made.root, levels=levels, arch="aarch64"
+    )
+    problems = checkpoint.judge(evidence, made.read).problems
+    assert len(problems) == bool(wrong)
+    assert all(problem.startswith(f"{VA:#x} is mapped by {wrong}") for problem in problems)
 
 
 @pytest.mark.parametrize(("cr4", "levels"), [(0x6F0, 4), (0x16F0, 5)])

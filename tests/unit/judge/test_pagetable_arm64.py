@@ -208,6 +208,46 @@ def test_entries_of_a_set_may_differ_in_what_the_cpu_writes(sets: Sets) -> None:
     assert sets.odd() == ()
 
 
+def test_sets_may_differ_from_each_other(sets: Sets) -> None:
+    for entry in range(sets.length, 2 * sets.length):
+        sets.change(entry, PA + entry * sets.size, (LEAF | RDONLY | UFFD) & ~DBM | CONT)
+    assert sets.odd() == ()
+
+
+@pytest.mark.parametrize("place", [0, 0.4, 0.99, 1, 1.99])
+@pytest.mark.parametrize(
+    ("changed", "differs"),
+    [
+        (USER, USER),
+        (UXN, UXN),
+        (PXN, PXN),
+        (NG, NG),
+        (1 << 8, 1 << 8),  # shareability
+        (1 << 2, 1 << 2),  # the type of the memory
+        (UFFD, UFFD),
+        (DBM | RDONLY, DBM | RDONLY),  # read-only
+        (DBM, DBM | RDONLY),  # RDONLY is clear, and for no CPU to set
+    ],
+)
+def test_entries_of_a_set_have_the_same_permissions(
+    sets: Sets, place: float, changed: int, differs: int
+) -> None:
+    entry = int(place * sets.length)
+    sets.change(entry, PA + entry * sets.size, LEAF ^ changed | CONT)
+    lines = sets.odd()
+    assert lines
+    assert all("differs from the one before it in its set" in line for line in lines)
+    assert {int(line.rpartition(" ")[2], 0) for line in lines} <= {differs, differs & ~RDONLY}
+
+
+def test_without_dbm_the_read_only_bit_is_a_permission(sets: Sets) -> None:
+    for entry in range(sets.length):
+        flags = LEAF & ~DBM | (RDONLY if entry % 2 else 0) | CONT
+        sets.change(entry, PA + entry * sets.size, flags)
+    assert all(line.endswith(f"by {RDONLY:#x}") for line in sets.odd())
+    assert sets.odd()
+
+
 def test_a_part_of_a_set_says_nothing_of_the_rest(sets: Sets) -> None:
     assert sets.odd(3, sets.length) == ()
 
