@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.records.base import Record
+from harness.records.machine import size_name
 from harness.records.study import (
     FragmentedFigures,
     Guarantee,
@@ -75,10 +76,9 @@ def table(
         )
     for one in fragmented:
         if one.mapped == "after" and one.memory == "run-time":
-            pages = f"{one.size >> 30}G" if one.size >= _GIB else f"{one.size >> 20}M"
             out_of = ", CMA" if cma and one.size == _GIB else ""
             yield Guarantee(
-                memory=f"hugetlb {pages}, added at run time{out_of}",
+                memory=f"hugetlb {size_name(one.size)}, added at run time{out_of}",
                 reserved="no",
                 fragmented=_had(_of(fragmented, one.memory, one.size), "after"),
                 reclaim=_AS_HUGETLB,

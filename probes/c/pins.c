@@ -17,7 +17,7 @@
 #define PAGES 4UL
 
 static int fd;
-static char buffer[PAGES * BASE_PAGE] __attribute__((aligned(4096)));
+static char buffer[PAGES * BASE_PAGE] __attribute__((aligned(BASE_PAGE)));
 
 static void fill_file(void)
 {

@@ -7,6 +7,7 @@ import pytest
 
 from harness.records.machine import MachineSpec
 from harness.records.study import FragmentedFigures, Guarantee
+from harness.sizes import parse_size
 from harness.study import guarantees
 from tests.unit.study.test_postcopy import FIGURES, TRACKED, of, of_all
 
@@ -91,6 +92,14 @@ def test_what_could_be_had_in_fragmented_memory_has_lines_of_its_own() -> None:
         ),
     ]
     assert len(found.fragmented) == 4
+
+
+@pytest.mark.parametrize("size", ["64K", "32M", "512M", "1G"])
+def test_added_pages_are_named_by_their_size(size: str) -> None:
+    line = HAD.format("run-time", "after", 0)
+    line = line.replace("2097152", str(parse_size(size, "a size")))
+    (found,) = of(line, name=f"baseline/fragmented/{size}").guarantees
+    assert found.memory == f"hugetlb {size}, added at run time"
 
 
 def test_anonymous_memory_has_what_its_probes_and_that_of_fragmentation_say() -> None:
