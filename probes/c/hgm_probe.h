@@ -230,6 +230,12 @@ const char *size_name(size_t bytes);
 #define MAX_SIZES 8
 size_t offered_sizes(size_t sizes[MAX_SIZES]);
 
+/*
+ * Whether one entry maps a huge page of SIZE. arm64 has others, such as 64 KiB and
+ * 32 MiB, which sets of contiguous entries map.
+ */
+bool is_one_entry(size_t size);
+
 /* The place that failures of this thread name from now on; the macros below set it. */
 void probe_at(const char *file, int line);
 
@@ -383,6 +389,7 @@ void collapse(void *start, size_t length);
 /* probes/promises.toml says what each of them means. */
 enum promise {
 	PROMISE_SPLIT,
+	PROMISE_CONTIGUOUS_REFUSED,
 	PROMISE_CONTINUE_BASE_PAGES,
 	PROMISE_CONTINUE_AROUND,
 	PROMISE_CONTINUE_WP,

@@ -11,6 +11,8 @@ int main(int argc, char **argv)
 {
 	static const struct probe_test tests[] = {
 		{ "MADV_SPLIT is accepted on a shared hugetlb mapping", offered, PROMISE(SPLIT) },
+		{ "MADV_SPLIT of huge pages of contiguous entries is EINVAL", offered,
+		  PROMISE(CONTIGUOUS_REFUSED) },
 		{ "UFFDIO_CONTINUE takes ranges of base pages", offered, PROMISE(CONTINUE_BASE_PAGES) },
 		{ "UFFDIO_CONTINUE over a partly mapped range maps what comes before", offered,
 		  PROMISE(CONTINUE_AROUND) },

@@ -42,6 +42,7 @@ def test_the_public_dialect_fails_no_probe(hgm: Hgm) -> None:
     states = {each["name"]: each["state"] for each in run.record["promises"]}
     assert {name for name, state in states.items() if state == "kept"} == {
         "split",
+        "contiguous-refused",
         "continue-base-pages",
         "minor-address",
         "collapse",

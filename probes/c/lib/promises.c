@@ -47,6 +47,25 @@ static void ask_split(struct promise_answer *answer)
 	say_error(answer, advice_error(huge_size(), MADV_SPLIT));
 }
 
+/* Of all sizes that the kernel has; kept where it has none of contiguous entries. */
+static void ask_contiguous(struct promise_answer *answer)
+{
+	size_t sizes[MAX_SIZES], count = offered_sizes(sizes);
+
+	say(answer, true, "no such sizes");
+	for (size_t i = 0; i < count; i++) {
+		int error = is_one_entry(sizes[i]) ? EINVAL : advice_error(sizes[i], MADV_SPLIT);
+
+		if (error != EINVAL) {
+			say_error(answer, error);
+			answer->state = ANSWER_NOT_OFFERED;
+			return;
+		}
+		if (!is_one_entry(sizes[i]))
+			say(answer, true, error_name(error));
+	}
+}
+
 static void ask_continue_base_pages(struct promise_answer *answer)
 {
 	int uffd;
@@ -195,6 +214,7 @@ static const struct {
 	void (*ask)(struct promise_answer *answer);
 } promises[PROMISE_COUNT] = {
 	[PROMISE_SPLIT] = { "split", ask_split },
+	[PROMISE_CONTIGUOUS_REFUSED] = { "contiguous-refused", ask_contiguous },
 	[PROMISE_CONTINUE_BASE_PAGES] = { "continue-base-pages", ask_continue_base_pages },
 	[PROMISE_CONTINUE_AROUND] = { "continue-around", ask_continue_around },
 	[PROMISE_CONTINUE_WP] = { "continue-mode-wp", ask_continue_wp },

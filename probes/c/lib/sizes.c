@@ -32,6 +32,11 @@ size_t offered_sizes(size_t sizes[MAX_SIZES])
 	return count;
 }
 
+bool is_one_entry(size_t size)
+{
+	return size == PUD_PAGE || size == PMD_PAGE;
+}
+
 long size_counter(size_t size, const char *name)
 {
 	char path[128];
