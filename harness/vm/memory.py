@@ -134,8 +134,9 @@ class GuestMemory:
             self._gdb = tempfile.TemporaryDirectory(prefix="hgm-gdb-")
             self._ask(f"gdbserver unix:{self._gdb.name}/gdb,server=on,wait=off", deadline)
         with contextlib.closing(GdbStub(Path(self._gdb.name) / "gdb", deadline)) as stub:
-            for file, names in () if self._numbers else files.items():
-                self._numbers |= stub.numbers(file, names)
+            if not self._numbers:
+                each = [stub.numbers(file, names) for file, names in files.items()]
+                self._numbers = {name: number for found in each for name, number in found.items()}
             return [f"{name}={stub.read(cpu, number):x}" for name, number in self._numbers.items()]
 
     def close(self) -> None:

@@ -9,12 +9,17 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from harness.arch import arch
+from harness.command import Process
 from harness.deadline import Deadline
 from harness.errors import DeadlineExpired, QemuError
 from harness.vm.gdbstub import GdbStub
+from harness.vm.memory import GuestMemory
+from harness.vm.qmp import Qmp
 
 FILE = "system-registers.xml"
 XML = (
@@ -87,6 +92,33 @@ def test_registers_of_each_vcpu_in_each_session(server: Server) -> None:
             numbers = stub.numbers(FILE, ["TTBR0_EL1", "TCR_EL1"])
             assert numbers == {"TTBR0_EL1": 171, "TCR_EL1": 174}
             assert [stub.read(cpu, 171) for cpu in (0, 1)] == [0x41A91000, 2**63 + 5]
+
+
+class Monitor:
+    """QEMU's monitor, which starts the gdb server on request."""
+
+    def __init__(self) -> None:
+        self.servers: list[Server] = []
+
+    def execute(self, command: str, arguments: dict[str, object], **_: object) -> str:
+        line = str(arguments["command-line"])
+        if line == "info registers":
+            return " PC=ffff8000101c7a44 X00=0000000000000000\r\nPSTATE=80000000 N--- EL0t\r\n"
+        path = line.removeprefix("gdbserver unix:").partition(",")[0]
+        values = {(1, 171): 0x41A91000, (1, 174): 0x10}
+        self.servers.append(Server(Path(path), values, silent=False))
+        return ""
+
+
+def test_the_registers_of_a_vcpu_are_those_of_the_monitor_and_of_the_server() -> None:
+    monitor = Monitor()
+    memory = GuestMemory(cast(Process, None), cast(Qmp, monitor), arch("arm64"))
+    with contextlib.closing(memory):
+        for _ in range(2):
+            found = memory.registers(1, Deadline.after(10, "registers"))
+            assert (found.root, found.levels, found.user) == (0x41A91000, 4, True)
+    assert len(monitor.servers) == 1
+    monitor.servers[0].close()
 
 
 def test_what_the_server_does_not_have_is_an_error(server: Server) -> None:
