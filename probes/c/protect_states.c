@@ -144,6 +144,14 @@ static void assert_as_it_was(void)
 		assert_resident(at.start, base_pages(), want);
 }
 
+/* The entries of a set of contiguous ones must all say the same. */
+static void look(bool marked)
+{
+	if (is_huge() && !is_one_entry(huge_size()) && at.state == WRITTEN)
+		checkpoint(at.start, at.length, "present:%zu,wp:%zu", base_pages(),
+			   marked ? base_pages() : 0);
+}
+
 static void protect(bool on)
 {
 	assert_error(uffd_protect(at.uffd, at.start, at.length, on), 0);
@@ -286,6 +294,7 @@ static void then_nothing(void)
 {
 	assert_marked(true);
 	assert_as_it_was();
+	look(true);
 	assert_held();
 }
 
@@ -302,6 +311,7 @@ static void then_off(void)
 	protect(false);
 	assert_marked(false);
 	assert_as_it_was();
+	look(false);
 	assert_writable();
 	assert_no_fault(at.uffd);
 }
