@@ -17,7 +17,7 @@ from harness.kernel.config import FinalConfig
 from harness.kernel.series import Patched
 from harness.kernel.source import Source
 from harness.records.base import read_json, to_json
-from harness.records.kernel import ConfigIdentity, Kernel
+from harness.records.kernel import ConfigIdentity, Kernel, KernelParts
 from harness.workspace import Workspace, atomic_write, digest
 
 #: Raised whenever the same inputs would no longer give the same cache entry.
@@ -62,6 +62,16 @@ class BuildInputs:
     def configuration(self) -> ConfigIdentity:
         """Return the record of the configuration."""
         return config_identity(self.features, self.final.text, self.final.notes)
+
+    @property
+    def parts(self) -> KernelParts:
+        """Return the record of all of it."""
+        return KernelParts(
+            source=self.source.identity,
+            series=self.patched.identity,
+            config=self.configuration,
+            toolchain=self.tools,
+        )
 
 
 def find(inputs: BuildInputs, workspace: Workspace) -> Kernel | None:

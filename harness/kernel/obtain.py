@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import msgspec
 
 from harness import cache
 from harness.arch import arch
@@ -33,7 +35,16 @@ from harness.kernel.series.check import SeriesCheck
 from harness.kernel.source import Source
 from harness.kernel.specs import SourceSpec
 from harness.records.base import Record
-from harness.records.kernel import Kernel, PatchIdentity, SourceIdentity
+from harness.records.kernel import (
+    ConfigIdentity,
+    Kernel,
+    KernelParts,
+    PatchIdentity,
+    SourceIdentity,
+)
+
+#: Is given what a kernel is made of whenever more of it is known, and the ``.config`` if that is.
+ToldParts = Callable[[KernelParts, str], None]
 
 
 class KernelRequest(Record, frozen=True, kw_only=True):
@@ -100,13 +111,20 @@ def check_request(request: KernelRequest, context: Context) -> None:
     source.check(spec, guest, context)  # of Debian's, it may have to fetch package lists
 
 
-def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kernel:
+def _nobody(parts: KernelParts, config_text: str) -> None:
+    """Ignore what a kernel is made of."""
+
+
+def obtain(
+    request: KernelRequest, context: Context, *, build_log: Path, tell: ToldParts = _nobody
+) -> Kernel:
     """Return the kernel that a request describes, built unless it is in the cache.
 
     Args:
         request: what is wanted.
         context: cache, deadline, progress.
         build_log: takes make's output; it is not created if make does not run.
+        tell: is told what the kernel is made of before anything of it can fail.
 
     Raises:
         UserError: for a spec, source, patch, symbol or line of code that the caller can fix.
@@ -118,10 +136,11 @@ def obtain(request: KernelRequest, context: Context, *, build_log: Path) -> Kern
         return _obtain_image(spec, request, context)
     wanted, tools = _fragments_and_tools(request, context)
     with _pinned_store(context):
-        inputs = _inputs(request, wanted, tools, context, build_log)
+        inputs = _inputs(request, wanted, tools, context, build_log, tell)
         kernel = finished.find(inputs, context.workspace)
         if kernel is not None:
             return kernel
+        tell(inputs.parts, inputs.final.text)
         from harness.kernel.build import build  # 40 ms that a cached kernel does without
 
         kernel = build(inputs, context, build_log)
@@ -188,14 +207,23 @@ def _inputs(
     tools: str,
     context: Context,
     log: Path,
+    tell: ToldParts = _nobody,
 ) -> BuildInputs:
     """Return what a request's kernel is built from: its source is fetched, patched, configured."""
-    found, patched = _patched(request, context)
+
+    def patching(parts: KernelParts) -> None:
+        tell(msgspec.structs.replace(parts, toolchain=tools), "")
+
+    found, patched = _patched(request, context, patching)
     final = config.configure(patched, wanted, arch(request.arch), tools, context, log)
     return BuildInputs(found, patched, final, tools, request.features, arch(request.arch))
 
 
-def _patched(request: KernelRequest, context: Context) -> tuple[Source, Patched]:
+def _patched(
+    request: KernelRequest,
+    context: Context,
+    tell: Callable[[KernelParts], None] = lambda parts: None,
+) -> tuple[Source, Patched]:
     """Return a request's source, which is fetched, without and with its patches."""
     spec = specs.parse_source(request.source)
     series_spec = specs.parse_series(request.series, request.mail_from)
@@ -204,7 +232,15 @@ def _patched(request: KernelRequest, context: Context) -> tuple[Source, Patched]
     patches = series.with_extra(whole, request.first, request.extra, context)
     found = point_release.resolve(spec, whole, context, fuzz=request.fuzz, refresh=request.refresh)
     _warn_of_version(series_spec.text, found.version, context)
-    return found, series.apply(patches, found, context, fuzz=request.fuzz)
+    parts = KernelParts(
+        source=found.identity,
+        series=series.planned(patches),
+        config=ConfigIdentity(features=request.features, known=False),
+    )
+    tell(parts)
+    patched = series.apply(patches, found, context, fuzz=request.fuzz)
+    tell(msgspec.structs.replace(parts, series=patched.identity))
+    return found, patched
 
 
 def _already_built(spec: SourceSpec) -> SpecError:

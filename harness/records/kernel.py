@@ -8,7 +8,7 @@ from typing import Literal
 from harness.records.base import FIRST_ARCH, Record
 
 #: How a patch applied; see `PatchIdentity`.
-How = Literal["exact", "3way", "offset", "fuzz"]
+How = Literal["exact", "3way", "offset", "fuzz", "planned"]
 
 
 class RefusedSource(Record, frozen=True, kw_only=True):
@@ -51,7 +51,8 @@ class PatchIdentity(Record, frozen=True, kw_only=True):
         name: its file name, or its subject where it came by mail or from git.
         digest: SHA-256 of the text that was applied.
         how: ``exact``; ``3way`` (merged with the blobs it was made from); ``offset`` (all of its
-            lines, elsewhere); ``fuzz`` (with less context than it has).
+            lines, elsewhere); ``fuzz`` (with less context than it has); ``planned`` (it was to be
+            applied, see `KernelParts`).
         detail: which files or hunks, where it is not ``exact``.
         resolved: path of the replacement from ``--resolve``; empty for the series' own patch.
         replaces: SHA-256 of the series' own patch where it was replaced; empty otherwise.
@@ -94,7 +95,7 @@ class ConfigIdentity(Record, frozen=True, kw_only=True):
     Attributes:
         features: the names asked for, in order, without the base.
         digest: SHA-256 of the final ``.config``; empty where it is unknown.
-        known: False for an image whose configuration could not be found.
+        known: False for an image whose configuration could not be found, and before it is made.
         notes: one line for each symbol that was requested and that the kernel lacks, and why.
         hgm: whether CONFIG_HUGETLB_HIGH_GRANULARITY_MAPPING is on; None where unknown.
     """
@@ -104,6 +105,23 @@ class ConfigIdentity(Record, frozen=True, kw_only=True):
     known: bool = True
     notes: tuple[str, ...] = ()
     hgm: bool | None = None
+
+
+class KernelParts(Record, frozen=True, kw_only=True):
+    """What a kernel is to be made of, as far as that is known before it is there.
+
+    Attributes:
+        source: which source.
+        series: which patches; its ``tree`` is empty, and its patches are ``planned``, until all of
+            them have been applied.
+        config: which configuration; not ``known`` until Kconfig has made it.
+        toolchain: compiler and linker, one line.
+    """
+
+    source: SourceIdentity
+    series: SeriesIdentity
+    config: ConfigIdentity
+    toolchain: str = ""
 
 
 class Kernel(Record, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 import msgspec
 
 from harness.records.base import Record
-from harness.records.kernel import Kernel, KernelSummary
+from harness.records.kernel import Kernel, KernelParts, KernelSummary
 from harness.records.known_issue import IssueState
 from harness.records.machine import (
     AccelChoice,
@@ -182,6 +182,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         promises: what became of each promise that a probe asked about, by huge-page size.
         known_issues: those that the kernel has by its version, of which a probe ran the test.
         kernel: None before the kernel is there.
+        tried: what the kernel was to be made of, where it is not there; None before that is known.
         hgm: whether the kernel has the feature.
         accel: None before the choice was made.
         machine: what was booted.
@@ -218,6 +219,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     expect: Profile = REPORT
     strict: bool = False
     kernel: KernelSummary | None = None
+    tried: KernelParts | None = None
     hgm: HgmSupport = HgmSupport()
     promises: tuple[PromiseState, ...] = ()
     known_issues: tuple[IssueState, ...] = ()
@@ -243,11 +245,16 @@ class RunRecord(Record, frozen=True, kw_only=True):
         """Return the wall time of the guests, their boots included."""
         return sum(stage.seconds for stage in self.stages if stage.name == "guest")
 
+    @property
+    def made_of(self) -> KernelSummary | KernelParts | None:
+        """Return the kernel, or what it was to be made of; None where not even that is known."""
+        return self.kernel or self.tried
+
     def is_base_of(self, other: RunRecord) -> bool:
         """Return whether the other run's kernel is this one's source with patches applied."""
-        if self.kernel is None or other.kernel is None:
+        one, two = self.made_of, other.made_of
+        if one is None or two is None:
             return False
-        one, two = self.kernel, other.kernel
         same = bool(one.source.tree) and one.source.tree == two.source.tree
         return same and not one.series.patches and bool(two.series.patches)
 
@@ -265,6 +272,7 @@ class Known(TypedDict, total=False):
     promises: tuple[PromiseState, ...]
     known_issues: tuple[IssueState, ...]
     kernel: KernelSummary
+    tried: KernelParts | None
     hgm: HgmSupport
     accel: AccelChoice
     hugepages: PoolSummary

@@ -139,14 +139,16 @@ def subject(record: RunRecord, spec: Callable[[str], str] = str) -> str:
         record: the run.
         spec: is given each spec and returns it as it is to be shown.
     """
-    if record.kernel is None:
+    kernel = record.made_of
+    if kernel is None:
         return record.reason
-    count = len(record.kernel.series.patches)
-    series = spec(record.kernel.series.spec)
+    count = len(kernel.series.patches)
+    series = spec(kernel.series.spec)
     if count:
         series += f", {count} patch{'es' if count > 1 else ''}"
-        series += f", tree {record.kernel.series.tree[:12]}"
-    return f"{record.kernel.release}, {spec(record.kernel.source.spec)}, series {series}"
+        series += f", tree {kernel.series.tree[:12]}" if kernel.series.tree else ""
+    release = record.kernel.release if record.kernel else record.outcome.value
+    return f"{release}, {spec(kernel.source.spec)}, series {series}"
 
 
 def for_mail(

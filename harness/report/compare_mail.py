@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness import errors
+from harness.kernel import specs
 from harness.probes.catalog import plain_name
 from harness.records.campaign import Change, Comparison, ProbeSummary
 from harness.records.probe import ProbeResult
@@ -68,14 +69,20 @@ def letters(
 
 def _letter(after: RunRecord, what: str, body: list[str], config: bytes) -> Letter:
     subject, references = mail.thread(after)
-    release = after.kernel.release if after.kernel else ""
     ends = [*mail.link(after, references)]
     return Letter(
-        subject=subject or f"[hgm] {release}: {what}".replace("  ", " "),
+        subject=subject or f"[hgm] {_name(after)}: {what}",
         body=(*body, *(["", *ends] if ends else ())),
         references=references,
         config=config,
     )
+
+
+def _name(record: RunRecord) -> str:
+    """Return the release of a run's kernel, or the source of one that was not built."""
+    if record.kernel is not None:
+        return record.kernel.release
+    return specs.for_others(record.tried.source.spec) if record.tried else "kernel"
 
 
 def _regression(
@@ -148,7 +155,7 @@ def _introduced(before: RunRecord, after: RunRecord) -> Iterator[str]:
 
 
 def _commit(record: RunRecord) -> str:
-    kernel = record.kernel
+    kernel = record.made_of
     if kernel is None or kernel.source.kind != "git" or kernel.series.patches:
         return ""
     return kernel.source.origin.removeprefix("commit ")

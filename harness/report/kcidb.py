@@ -35,7 +35,7 @@ from harness.kernel import specs
 from harness.kernel.series.patch import printable
 from harness.probes.catalog import plain_name
 from harness.records.campaign import Bisection
-from harness.records.kernel import KernelSummary
+from harness.records.kernel import KernelParts, KernelSummary
 from harness.records.machine import size_name
 from harness.records.outcome import Outcome
 from harness.records.probe import BAD, ProbeResult, Splat
@@ -176,16 +176,19 @@ def encode(data: Json) -> str:
 def _build(whole: _Document, record: RunRecord) -> str:
     """Add the checkout and the build of a run, and return the build's ID; empty without one."""
     kernel = record.kernel
-    checkout = _checkout(whole, record)
-    arch = record.machine.arch if record.machine else None
+    parts: Json = {
+        "checkout_id": _checkout(whole, record),
+        "architecture": record.machine.arch if record.machine else None,
+    }
+    if record.made_of is not None:
+        names = ("base", *map(specs.for_others, record.made_of.config.features))
+        compiler = _text(record.made_of.toolchain) or None
+        parts |= {"compiler": compiler, "config_name": _text("+".join(names))}
     if kernel is not None:
         return whole.add(
             "builds",
             kernel.key,
-            checkout_id=checkout,
-            architecture=arch,
-            compiler=_text(kernel.toolchain) or None,
-            config_name=_text("+".join(("base", *map(specs.for_others, kernel.config.features)))),
+            **parts,
             duration=kernel.build_seconds,
             status="PASS",
             comment=_text(kernel.release),
@@ -196,8 +199,7 @@ def _build(whole: _Document, record: RunRecord) -> str:
     build = whole.add(
         "builds",
         run_name(record),
-        checkout_id=checkout,
-        architecture=arch,
+        **parts,
         start_time=record.started or None,
         duration=record.error_seconds or None,
         status=_BUILDS.get(record.outcome, "ERROR"),
@@ -211,43 +213,51 @@ def _build(whole: _Document, record: RunRecord) -> str:
 
 
 def _checkout(whole: _Document, record: RunRecord) -> str:
-    kernel = record.kernel
+    kernel = record.made_of
+    refused = record.outcome is Outcome.PATCH_REFUSED
+    patched = record.kernel is not None or (kernel is not None and bool(kernel.series.tree))
+    tried = refused or patched or record.outcome in _BUILDS
+    said: Json = {
+        "start_time": record.started or None,
+        "valid": not refused if tried else None,
+        "log_excerpt": _excerpt([record.reason, *record.notes] if refused else []),
+    }
     if kernel is None:
-        refused = record.outcome is Outcome.PATCH_REFUSED
-        tried = refused or record.outcome in _BUILDS
         return whole.add(
             "checkouts",
             run_name(record),
-            start_time=record.started or None,
-            valid=not refused if tried else None,
+            **said,
             comment=_text(record.reason),
-            log_excerpt=_excerpt([record.reason, *record.notes] if refused else []),
             misc=_misc(record),
         )
     series = kernel.series
+    # Another run may apply the same patches, with --fuzz or with more time.
+    own = () if said["valid"] else (run_name(record),)
+    release = record.kernel.release if record.kernel else record.reason
     return whole.add(
         "checkouts",
         kernel.source.origin,
         kernel.source.tree,
         _patchset(kernel),
         series.message_id,
+        *own,
         **_git(kernel),
+        **said,
         patchset_hash=_patchset(kernel),
         message_id=series.message_id if "@" in series.message_id else None,
-        start_time=record.started or None,
-        valid=True,
-        comment=_text(series.subject or kernel.release),
+        comment=_text(series.subject or release),
         misc={
             "source": _text(specs.for_others(kernel.source.spec)),
             "series": _text(specs.for_others(series.spec)),
             "source_tree": kernel.source.tree,
             "tree": series.tree,
             "patches": [_text(patch.name) for patch in series.patches],
+            **(_misc(record) if own else {}),
         },
     )
 
 
-def _git(kernel: KernelSummary) -> Json:
+def _git(kernel: KernelSummary | KernelParts) -> Json:
     """Return where the source comes from, if that is a commit without changes."""
     commit = _COMMIT.search(kernel.source.origin)
     url = _URL.match(specs.for_others(kernel.source.spec))
@@ -257,7 +267,7 @@ def _git(kernel: KernelSummary) -> Json:
     }
 
 
-def _patchset(kernel: KernelSummary) -> str:
+def _patchset(kernel: KernelSummary | KernelParts) -> str:
     """Return the hash of the patches as the schema defines it; empty without any."""
     digests = [patch.digest for patch in kernel.series.patches]
     text = "".join(f"{digest}\n" for digest in digests)

@@ -28,7 +28,7 @@ from harness.evidence.symbols import decoded
 from harness.judge.lines import PRINTED_NUMBERS, short
 from harness.kernel import fragments, specs
 from harness.kernel.series.patch import printable
-from harness.records.kernel import KernelSummary, SourceIdentity
+from harness.records.kernel import SourceIdentity
 from harness.records.machine import pages_words
 from harness.records.probe import Splat
 from harness.records.run import RunRecord
@@ -142,7 +142,7 @@ def thread(record: RunRecord, number: int = 0) -> tuple[str, tuple[str, ...]]:
         record: the run.
         number: of the patch to answer, from 1; 0 for the series as a whole.
     """
-    series = record.kernel.series if record.kernel else None
+    series = record.made_of.series if record.made_of else None
     if series is None or not series.message_id:
         return "", ()
     subject = series.subject
@@ -155,7 +155,7 @@ def thread(record: RunRecord, number: int = 0) -> tuple[str, tuple[str, ...]]:
 
 def link(record: RunRecord, references: Sequence[str]) -> Iterator[str]:
     """Yield the ``Link:`` to the mail that is answered, if it is in the public archive."""
-    public = record.kernel is not None and record.kernel.series.spec.startswith("lore:")
+    public = record.made_of is not None and record.made_of.series.spec.startswith("lore:")
     if public and references and "--mail-from" not in record.command:
         yield f"Link: {_LORE}{references[-1]}"
 
@@ -184,7 +184,7 @@ def quoted(line: str) -> str:
 
 def about(record: RunRecord) -> Iterator[str]:
     """Yield what was tested and on which machine."""
-    yield from rows((*_kernel(record.kernel), *_machine(record)))
+    yield from rows((*_kernel(record), *_machine(record)))
 
 
 def rows(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -195,10 +195,12 @@ def rows(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
             yield f"{'' if index else name:<9}  {line}"
 
 
-def _kernel(kernel: KernelSummary | None) -> Iterator[tuple[str, str]]:
+def _kernel(record: RunRecord) -> Iterator[tuple[str, str]]:
+    kernel = record.made_of
     if kernel is None:
         return
-    yield "kernel", kernel.release[: WIDTH - 11]
+    if record.kernel is not None:
+        yield "kernel", record.kernel.release[: WIDTH - 11]
     yield "base", _base(kernel.source)
     if kernel.source.tree:
         yield "", f"tree {kernel.source.tree}"
@@ -209,7 +211,8 @@ def _kernel(kernel: KernelSummary | None) -> Iterator[tuple[str, str]]:
         yield "series", f"{spec}, {count} patch{'es' if count > 1 else ''}"
         if series.message_id and series.message_id not in spec:
             yield "", f"Message-ID {series.message_id}"
-        yield "", f"tree {series.tree}"
+        if series.tree:
+            yield "", f"tree {series.tree}"
     if kernel.config.known:
         yield "config", " + ".join(("base", *map(specs.for_others, kernel.config.features)))
         yield "", f"sha256 {kernel.config.digest}"
@@ -239,7 +242,7 @@ def config_of(record: RunRecord, run_dir: Path) -> bytes:
     Raises:
         RecordError: if a file in the run directory is damaged.
     """
-    return rundir.read_config(run_dir, record.kernel.config.digest) if record.kernel else b""
+    return rundir.read_config(run_dir, record.made_of.config.digest) if record.made_of else b""
 
 
 def reproducer(record: RunRecord, config: bytes, probe: str = "") -> Iterator[str]:
@@ -263,10 +266,11 @@ def configuration(record: RunRecord, config: bytes) -> Iterator[str]:
     None prints that of an image, nor one that comes out of a file of this machine: there, what is
     attached stands in for the file.
     """
-    if record.kernel is None or not record.kernel.config.known:
+    kernel = record.made_of
+    if kernel is None or not kernel.config.known:
         return
-    files = [name for name in record.kernel.config.features if fragments.is_path(name)]
-    is_built = record.kernel.source.kind != "image"
+    files = [name for name in kernel.config.features if fragments.is_path(name)]
+    is_built = kernel.source.kind != "image"
     where = f"attached as {_CONFIG}" if config else "not attached: hgm no longer has it"
     words = f"The configuration is {where}."
     if is_built and files and config:

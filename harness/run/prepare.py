@@ -14,14 +14,15 @@ from harness.image import image
 from harness.kernel.obtain import obtain
 from harness.probes.compile import compile_probes
 from harness.probes.kselftest import Suite
-from harness.records.kernel import Kernel, KernelSummary
+from harness.records.kernel import Kernel, KernelParts, KernelSummary
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec
 from harness.records.probe import ProbeSpec
 from harness.records.run import Ingredients
 from harness.run.listener import StageListener
 from harness.run.subject import Subject
+from harness.store import rundir
 from harness.vm import accel
-from harness.workspace import file_digest
+from harness.workspace import atomic_write, file_digest
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,21 @@ def build(subject: Subject, context: Context, directory: Path, listener: StageLi
     Args:
         subject: what is under test.
         context: cache, deadline, progress.
-        directory: takes ``build.log``.
+        directory: takes ``build.log`` and, if the kernel has to be built, ``build.config``.
         listener: is told what becomes known.
 
     Raises:
         HarnessError: if it cannot be had.
     """
+
+    def tell(parts: KernelParts, config: str) -> None:
+        listener.know(tried=parts)
+        if config:
+            atomic_write(directory / rundir.BUILD_CONFIG, config)
+
     listener.begin("kernel", subject.kernel.source)
-    kernel = obtain(subject.kernel, context, build_log=directory / "build.log")
-    listener.know(kernel=_summary(kernel))
+    kernel = obtain(subject.kernel, context, build_log=directory / "build.log", tell=tell)
+    listener.know(kernel=_summary(kernel), tried=None)
     return kernel
 
 

@@ -14,6 +14,7 @@
     outside/capture.json      functions and lines of what the kernel reported outside of any probe,
                               and outside/decoded.log with them in place
     ingredients.json          what the run was made of, to do it again elsewhere
+    build.config              the configuration of its kernel, if that had to be built
     coverage/                 which lines the probes reached, if the kernel counts them
     serial.log                the guest's console from the first byte (written by the console)
     guests/N/serial.log       the console of the Nth of guests that run at the same time
@@ -77,6 +78,7 @@ CAPTURE = "capture.json"
 POST_MORTEM = "post-mortem.txt"
 #: What the run was made of: `harness.records.run.Ingredients`.
 INGREDIENTS = "ingredients.json"
+BUILD_CONFIG = "build.config"
 
 #: The kinds of campaigns, each the beginning of a directory's name.
 CAMPAIGNS = ("try", "bisect", "detect", "inject", "matrix")
@@ -369,7 +371,7 @@ def load_ingredients(run_dir: Path) -> Ingredients:
 
 
 def read_config(run_dir: Path, digest: str) -> bytes:
-    """Return the ``.config`` of a run's kernel; empty if the cache no longer has it.
+    """Return the ``.config`` of a run's kernel; empty if neither run nor cache has it.
 
     Args:
         run_dir: the run directory, or an unpacked bundle.
@@ -379,13 +381,14 @@ def read_config(run_dir: Path, digest: str) -> bytes:
     Raises:
         RecordError: if the ingredients are damaged.
     """
-    if not digest or not (run_dir / INGREDIENTS).exists():
-        return b""
-    path = run_dir / load_ingredients(run_dir).kernel.config
-    try:
-        return _bytes(path) if path.is_file() and file_digest(path) == digest else b""
-    except OSError:
-        return b""
+    paths = [run_dir / BUILD_CONFIG]
+    if (run_dir / INGREDIENTS).exists():
+        paths.append(run_dir / load_ingredients(run_dir).kernel.config)
+    for path in paths if digest else ():
+        with contextlib.suppress(OSError):
+            if path.is_file() and file_digest(path) == digest:
+                return _bytes(path)
+    return b""
 
 
 def read_output(run_dir: Path, name: str) -> tuple[bytes, bytes]:

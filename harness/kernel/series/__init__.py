@@ -8,7 +8,7 @@ and ``check`` applies all that fit and reports on each.
 from __future__ import annotations
 
 from harness.kernel.series.patch import Patch, Series
-from harness.kernel.series.patched import Patched, apply, refusal
+from harness.kernel.series.patched import Patched, apply, planned, refusal
 from harness.kernel.series.reading import read, with_extra
 
-__all__ = ["Patch", "Patched", "Series", "apply", "read", "refusal", "with_extra"]
+__all__ = ["Patch", "Patched", "Series", "apply", "planned", "read", "refusal", "with_extra"]

@@ -137,21 +137,21 @@ class ScratchIndex:
             file.write_bytes(patch.data)
         if not self._apply(files, f"-p{patches[0].strip}").exact:
             return ()
-        return tuple(_identity(patch, "exact") for patch in patches)
+        return tuple(patch_identity(patch, "exact") for patch in patches)
 
     def put(self, patch: Patch, *, fuzz: bool = False) -> PatchIdentity | Refusal:
         """Apply a patch; a refused one leaves the index as it was."""
         (self.room / "patch").write_bytes(patch.data)
         first = self._try(patch)
         if first.exact:
-            return _identity(patch, "exact")
+            return patch_identity(patch, "exact")
         if first.applied or first.conflict:
             before = self.tree()
             merged = self._try(patch, "--3way")
             if merged.exact and self.tree() == before:
-                return _identity(patch, "3way", "changes nothing: the tree has it already")
+                return patch_identity(patch, "3way", "changes nothing: the tree has it already")
             if merged.exact:
-                return _identity(patch, "3way", *merged.merged)
+                return patch_identity(patch, "3way", *merged.merged)
             if elsewhere := self._put_elsewhere(patch, fuzz=fuzz):
                 return elsewhere
         return self._refusal(patch, first)
@@ -175,7 +175,7 @@ class ScratchIndex:
             log = self._try(patch, *options, keep=True)
             if log.applied:
                 how: How = "fuzz" if any(p.context >= 0 for p in log.placed) else "offset"
-                return _identity(patch, how, *(placed.text() for placed in log.placed))
+                return patch_identity(patch, how, *(placed.text() for placed in log.placed))
         return None
 
     def _try(self, patch: Patch, *options: str, keep: bool = False) -> ApplyLog:
@@ -271,7 +271,8 @@ def _forbidden(path: str, what: str) -> SeriesError:
     )
 
 
-def _identity(patch: Patch, how: How, *details: str) -> PatchIdentity:
+def patch_identity(patch: Patch, how: How, *details: str) -> PatchIdentity:
+    """Return the record of a patch that applies so."""
     return PatchIdentity(
         name=patch.name,
         digest=hashlib.sha256(patch.data).hexdigest(),

@@ -13,7 +13,7 @@ import msgspec
 from harness.context import Context
 from harness.errors import SeriesError
 from harness.kernel.git import Store
-from harness.kernel.series.applying import ScratchIndex
+from harness.kernel.series.applying import ScratchIndex, patch_identity
 from harness.kernel.series.patch import Series
 from harness.kernel.series.refusal import Refusal, explain, refused
 from harness.kernel.source import Source, tree_version
@@ -65,6 +65,11 @@ def apply(series: Series, source: Source, context: Context, *, fuzz: bool = Fals
     patched = Patched(identity=identity, version=version)
     atomic_write(memory, to_json(patched))
     return patched
+
+
+def planned(series: Series) -> SeriesIdentity:
+    """Return which patches are to be applied; how they apply, and what they make, is not known."""
+    return _identity(series, [patch_identity(each, "planned") for each in series.patches], "")
 
 
 def _identity(series: Series, applied: Sequence[PatchIdentity], tree: str) -> SeriesIdentity:

@@ -28,6 +28,7 @@ from harness.records.campaign import Bisection, Candidate, Comparison, Evaluatio
 from harness.records.kernel import (
     ConfigIdentity,
     Kernel,
+    KernelParts,
     KernelSummary,
     PatchIdentity,
     SeriesIdentity,
@@ -103,6 +104,30 @@ def with_series(record: RunRecord, series: SeriesIdentity, **source: str) -> Run
 def with_probes(record: RunRecord, *probes: ProbeResult, run_dir: str = "") -> RunRecord:
     run_dir = run_dir or record.run_dir
     return msgspec.structs.replace(record, probes=probes, run_dir=run_dir)
+
+
+def unbuilt(record: RunRecord, reason: str) -> RunRecord:
+    """Return the record of a kernel that does not compile; its shape is that of real runs.
+
+    `tests.component.kernel.test_unbuilt` makes such runs.
+    """
+    kernel = record.kernel
+    assert kernel is not None
+    tried = KernelParts(
+        source=kernel.source, series=kernel.series, config=kernel.config, toolchain=kernel.toolchain
+    )
+    return msgspec.structs.replace(
+        record,
+        verdict="ERROR",
+        outcome=Outcome.NOT_COMPILED,
+        exit_code=2,
+        reason=reason,
+        kernel=None,
+        tried=tried,
+        accel=None,
+        qemu_version="",
+        probes=tuple(probe(each.name, "LOST", "it was not run") for each in record.probes),
+    )
 
 
 def splats(name: str) -> tuple[Splat, ...]:
@@ -229,6 +254,8 @@ def of_commits(found: Bisection) -> Bisection:
     return msgspec.structs.replace(found, suspects=suspects, evaluations=tuple(named))
 
 
+BROKEN = unbuilt(PATCHED, "mm/a.c:1:2: error: 'x' undeclared")
+
 NOT_BOOTED = msgspec.structs.replace(
     with_probes(RUN),
     outcome=Outcome.NOT_BOOTED,
@@ -250,15 +277,23 @@ def of_splat(title: str) -> Bisection:
     return msgspec.structs.replace(FOUND, predicate=what, evidence=title, before="it boots: PASS")
 
 
+def of_build(found: Bisection) -> Bisection:
+    """Return a bisection as one of a kernel that does not build."""
+    evidence = f"does not build: {BROKEN.reason}"
+    return msgspec.structs.replace(
+        found, predicate="bad if it does not build", evidence=evidence, before="it builds"
+    )
+
+
 def cases(room: Path) -> dict[str, EmailMessage]:
     """Return the mails that are compared with files."""
     run_dir = captured(with_config(room / "run"))
     crash, failure = letters(BASE, PATCHED, run_dir)
     (fine,) = letters(BASE, with_probes(PATCHED, *BASE.probes), run_dir)
-    ended = msgspec.structs.replace(
-        with_probes(RUN), outcome=Outcome.NOT_COMPILED, reason="mm/a.c:1:2: error: 'x' undeclared"
-    )
-    (broken,) = letters(BASE, ended, run_dir)
+    build_dir = room / "build"
+    build_dir.mkdir()
+    (build_dir / rundir.BUILD_CONFIG).write_bytes(CONFIG)
+    (broken,) = letters(BASE, BROKEN, build_dir)
     (dead,) = letters(BASE, NOT_BOOTED, run_dir)
     old = with_series(BASE, NONE, kind="git", origin=f"commit {'1' * 40}", tree="1" * 40)
     new = with_series(PATCHED, NONE, kind="git", origin=f"commit {'2' * 40}", tree="2" * 40)
@@ -276,6 +311,7 @@ def cases(room: Path) -> dict[str, EmailMessage]:
         "compare-commits": commits,
         "bisect-splat": bisect_mail.letter(of_splat(LOCKDEP.title), WITH_SPLATS, run_dir),
         "bisect-series": bisect_mail.letter(FOUND, PATCHED, run_dir),
+        "bisect-build": bisect_mail.letter(of_build(FOUND), BROKEN, build_dir),
         "bisect-several": bisect_mail.letter(several, PATCHED, run_dir),
         "bisect-commits": bisect_mail.letter(
             of_commits(FOUND), with_series(PATCHED, NONE, kind="git"), run_dir
@@ -545,9 +581,7 @@ def test_no_path_of_this_machine_leaves_it(
         ),
     )
     other = with_series(record, NONE, tree="d" * 40)
-    broken = msgspec.structs.replace(
-        record, outcome=Outcome.NOT_COMPILED, reason="mm/a.c: error; log: /home/me/runs/build.log"
-    )
+    broken = unbuilt(record, "mm/a.c: error; log: /home/me/runs/build.log")
     evidence = f"does not build: {broken.reason}"
     sent = [
         *letters(other, with_probes(record, *other.probes), tmp_path),
