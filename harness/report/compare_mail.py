@@ -51,17 +51,16 @@ def letters(
     for change in regressions:
         body = list(_regression(change, before, after, after_dir, config))
         yield _letter(after, f"{change.name}: {_status(change)}", body, config)
-    for splat in after.splats:
-        if splat.title in found.splats:
-            what = f"new splat: {splat.title}"
-            body = [
-                "hgm found a splat outside of any test, which the first kernel",
-                "did not report.",
-                *mail.reports([splat], symbols),
-                *("", *_runs(before, after)),
-                *("", *mail.reproducer(after, config)),
-            ]
-            yield _letter(after, what, body, config)
+    for splat in mail.telling(each for each in after.splats if each.title in found.splats):
+        what = f"new splat: {splat.title}"
+        body = [
+            "hgm found a splat outside of any test, which the first kernel",
+            "did not report.",
+            *mail.reports([splat], symbols),
+            *("", *_runs(before, after)),
+            *("", *mail.reproducer(after, config)),
+        ]
+        yield _letter(after, what, body, config)
     if not regressions and not found.splats:
         body = list(compare.for_mail(found, before, after, config))
         yield _letter(after, "no regression", body, config)

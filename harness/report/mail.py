@@ -15,6 +15,7 @@ import email.utils
 import gzip
 import hashlib
 import io
+import itertools
 import re
 import shlex
 import textwrap
@@ -48,6 +49,14 @@ _MOST_LINES = 60
 _DROPPED = re.compile(
     rf" *(?:\? |{PRINTED_NUMBERS})|Code: |Modules linked in|Hardware name: |raw: "
 )
+
+# Panics that only end what an earlier splat reports (oops_end, check_panic_on_warn, do_exit).
+_ONLY_ENDS = re.compile(
+    r"Kernel panic - not syncing: (?:.*Fatal exception|.*panic_on_warn set|Aiee, killing interrupt)"
+)
+
+# What follows in a panic is what the other CPUs were doing.
+_OTHER_CPUS = re.compile(r"Sending NMI from CPU")
 
 # SHA-256 of a file; a commit or a tree is shown whole.
 _SHA256 = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
@@ -307,6 +316,15 @@ _KERNEL_OPTIONS = (
 )
 
 
+def telling(splats: Iterable[Splat]) -> Iterator[Splat]:
+    """Yield splats without the panics that add nothing, because they follow from one before."""
+    is_first = True
+    for splat in splats:
+        if is_first or splat.kind != "panic" or not _ONLY_ENDS.match(splat.title):
+            yield splat
+        is_first = False
+
+
 def reported(splats: Iterable[Splat], symbols: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield `reports` under a heading; nothing where there are none."""
     lines = list(reports(splats, symbols))
@@ -316,8 +334,11 @@ def reported(splats: Iterable[Splat], symbols: Mapping[str, Sequence[str]]) -> I
 
 def reports(splats: Iterable[Splat], symbols: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield the kernel's reports, with file and line, without what a reader does not need."""
-    for splat in splats:
-        lines = [line for line in splat.block if not _DROPPED.match(line)]
+    for splat in telling(splats):
+        block: Iterable[str] = splat.block
+        if splat.kind == "panic":
+            block = itertools.takewhile(lambda line: not _OTHER_CPUS.match(line), block)
+        lines = [line for line in block if not _DROPPED.match(line)]
         yield ""
         for line in lines[:_MOST_LINES]:
             yield quoted(decoded(line, symbols))

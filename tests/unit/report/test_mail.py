@@ -131,7 +131,7 @@ def unbuilt(record: RunRecord, reason: str) -> RunRecord:
 
 
 def splats(name: str) -> tuple[Splat, ...]:
-    return dmesg.scan((DATA / "console" / name).read_text())[:1]
+    return dmesg.scan((DATA / "console" / name).read_text())
 
 
 def probe(
@@ -142,6 +142,27 @@ def probe(
 
 
 CRASH = "kernel BUG at provoke/provoke2.c:61! in provoke_init"
+
+#: What oops=panic makes of the crash: another splat, which says nothing more.
+(ENDED,) = dmesg.scan(
+    "Kernel panic - not syncing: Fatal exception\n"
+    "NMI backtrace for cpu 0\n"
+    "CPU: 0 UID: 0 PID: 71 Comm: insmod Tainted: G      D            6.12.118 #1\n"
+    "Call Trace:\n"
+    " <TASK>\n"
+    " nmi_cpu_backtrace+0xbe/0xf0\n"
+    " vpanic+0x277/0x2b0\n"
+    " provoke_init+0x15d/0x1000\n"
+    " </TASK>\n"
+    "Sending NMI from CPU 0 to CPUs 1:\n"
+    "NMI backtrace for cpu 1\n"
+    "CPU: 1 UID: 0 PID: 0 Comm: swapper/1 Tainted: G      D            6.12.118 #1\n"
+    "Call Trace:\n"
+    " <TASK>\n"
+    " default_idle_call+0x2c/0x53\n"
+    " </TASK>\n"
+    "Kernel Offset: disabled\n"
+)
 
 BASE = with_series(
     with_probes(
@@ -159,7 +180,7 @@ BASE = with_series(
 PATCHED = with_probes(
     RUN,
     probe("hgm/fork/1G", "PASS"),
-    probe("hgm/fork/1G#2", "CRASH", CRASH, splats=splats("bug-dump-page.log")),
+    probe("hgm/fork/1G#2", "CRASH", CRASH, splats=(*splats("bug-dump-page.log"), ENDED)),
     probe("hgm/fork/1G#3", "PASS"),
     probe("hgm/hole/1G", "FAIL", "madvise(MADV_SPLIT): expected 0, got EINVAL; " * 3),
 )
@@ -534,6 +555,23 @@ def test_a_splat_that_was_bisected_is_shown_alone_and_in_its_probe(tmp_path: Pat
     inside = "\n".join(bisect_mail.letter(of_splat(title), PATCHED, run_dir).body)
     assert "|  do_init_module+0x131/0x390 (kernel/module/main.c:2523)\n" in inside
     assert "--probe hgm/fork/1G\n" in inside
+
+
+def test_a_panic_that_only_follows_an_oops_is_left_out(tmp_path: Path) -> None:
+    crash = PATCHED.probes[1].splats
+    assert crash[-1] is ENDED
+    assert "Fatal exception" not in text_of(cases(tmp_path)["compare-crash"])
+    outside = msgspec.structs.replace(with_probes(RUN, *BASE.probes), splats=crash)
+    (found,) = letters(BASE, outside, tmp_path)
+    assert "kernel BUG at provoke" in "\n".join(found.body)
+    panic = NOT_BOOTED.splats[0]
+    assert list(mail.telling([LOCKDEP, panic, ENDED])) == [LOCKDEP, panic]
+
+
+def test_a_panic_alone_is_shown_without_the_other_cpus() -> None:
+    text = "\n".join(mail.reports([ENDED], {}))
+    assert "|  provoke_init+0x15d/0x1000" in text
+    assert "swapper" not in text
 
 
 def test_a_long_report_is_cut() -> None:
