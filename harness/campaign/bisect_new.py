@@ -120,7 +120,7 @@ def _bisections(failures: NewFailures, runs: Path, context: Context) -> Iterator
         try:
             found = _bisect(failures, left, runs, context)
         except HarnessError as error:
-            yield _without(failures, left, error.line())
+            yield _without(failures, left, error.line(), left=context.deadline.expired())
             return
         failing = _bad_in(found)
         bad = tuple(name for name in left if name in failing) or left
@@ -159,5 +159,7 @@ def _bad_in(found: Bisection) -> Collection[str]:
     return {catalog.plain_name(probe.name) for probe in record.probes if probe.unexcused in BAD}
 
 
-def _without(failures: NewFailures, tests: tuple[str, ...], reason: str) -> NewBisection:
-    return NewBisection(names=str(failures.cell.names), tests=tests, reason=reason)
+def _without(
+    failures: NewFailures, tests: tuple[str, ...], reason: str, *, left: bool = False
+) -> NewBisection:
+    return NewBisection(names=str(failures.cell.names), tests=tests, reason=reason, left=left)

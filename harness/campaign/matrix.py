@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Runs the cells of a matrix, one after the other or on the hosts of a cluster: a night.
 
-A matrix has rounds. A round is finished when each of its cells has had its turn; the same command
-continues one that was interrupted or ran out of time, and begins the next one otherwise. The
-matrix's directory has
+A matrix has rounds. A round is finished when each of its cells has had its turn and what is new is
+bisected, if that is asked for; the same command continues one that was interrupted or ran out of
+time, and begins the next one otherwise. The matrix's directory has
 
 ::
 
@@ -15,8 +15,10 @@ matrix's directory has
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from harness import pipeline
 from harness.campaign import state
@@ -38,7 +40,7 @@ class Round(Record, frozen=True, kw_only=True):
     Attributes:
         number: from 1.
         started: UTC, as in `RunRecord.started`.
-        finished: whether each cell has been run.
+        finished: as in `MatrixResult`.
     """
 
     number: int
@@ -67,6 +69,7 @@ def run_matrix(
     context: Context,
     *,
     restart: bool = False,
+    bisect: Callable[[MatrixResult], MatrixResult] | None = None,
 ) -> MatrixResult:
     """Run the cells of a matrix that have not been run in this round.
 
@@ -80,6 +83,7 @@ def run_matrix(
         runs: where the campaign's directory is made.
         context: cache, deadline, progress.
         restart: begin a round although the last one is not finished.
+        bisect: bisects what is new once all cells have had their turn; None for nothing.
 
     Raises:
         UserError: if a cell has a mistake that can be known before anything is built.
@@ -90,15 +94,20 @@ def run_matrix(
         current = _round(campaign.directory, restart=restart)
         atomic_write(campaign.directory / _ROUND, to_json(current))
         cells = _cells(planned, campaign, current, cell_budget, context)
-        finished = not any(each.left for each in cells)
+        all_run = not any(each.left for each in cells)
         result = MatrixResult(
             round=current.number,
-            finished=finished,
+            finished=all_run and bisect is None,
             cells=cells,
             directory=str(campaign.directory),
         )
         atomic_write(campaign.directory / "matrix.json", to_json(result))
-        ended = Round(number=current.number, started=current.started, finished=finished)
+        if all_run and bisect is not None:
+            result = bisect(result)
+            finished = not any(each.left for each in result.bisections)
+            result = msgspec.structs.replace(result, finished=finished)
+            atomic_write(campaign.directory / "matrix.json", to_json(result))
+        ended = Round(number=current.number, started=current.started, finished=result.finished)
         atomic_write(campaign.directory / _ROUND, to_json(ended))
     return result
 

@@ -123,7 +123,7 @@ class PlannedCell(NamedTuple):
     Attributes:
         names: as the file has them.
         request: the run.
-        step: the name of its directory, the same for the same cell in any file.
+        step: the name of its directory, the same for the same run in any file.
     """
 
     names: CellNames
@@ -177,7 +177,8 @@ def cells(file: MatrixFile, path: Path) -> tuple[PlannedCell, ...]:
 
 def _planned(file: MatrixFile, cell: CellNames, path: Path) -> PlannedCell:
     try:
-        return PlannedCell(cell, _request(file, cell), _step(cell))
+        request = _request(file, cell)
+        return PlannedCell(cell, request, _step(cell, request))
     except SpecError as error:
         raise SpecError(f"{path}: {cell}: {error.message}", hint=error.hint) from None
 
@@ -244,7 +245,8 @@ def _request(file: MatrixFile, cell: CellNames) -> RunRequest:
     )
 
 
-def _step(cell: CellNames) -> str:
+def _step(cell: CellNames, request: RunRequest) -> str:
+    """Return the cell's words, and a hash of these and of what they mean: tables can be edited."""
     words = msgspec.structs.astuple(cell)
     name = readable("-".join(word.rpartition(":")[2].rpartition("/")[2] for word in words))
-    return f"{name.lstrip('-')}-{digest(*words)[:8]}"
+    return f"{name.lstrip('-')}-{digest(*words, msgspec.json.encode(request))[:8]}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,23 +80,27 @@ def matrix(  # noqa: PLR0913 - an argument an option
     person = sender_of(letters["sender"], wanted=wants_mail, as_json=as_json)
     with open_context(wanted.budget, cluster, tls) as context:
         result = campaign.run_matrix(
-            planned, file, wanted.cell_budget, runs_dir, context, restart=restart
+            planned,
+            file,
+            wanted.cell_budget,
+            runs_dir,
+            context,
+            restart=restart,
+            bisect=partial(_bisect_new, planned, runs_dir, context) if bisect_new else None,
         )
-        if bisect_new:
-            result = _bisect_new(planned, result, runs_dir, context)
-    if wanted.keep is not None:
-        _prune(wanted.keep, runs_dir)
     if person is None:
         show(result, rounds.lines(result), as_json=as_json)
     else:
         for line in rounds.lines(result):
             click.echo(line, err=True)
         write_bisections([each.found for each in result.bisections if each.found], person, mail_dir)
+    if wanted.keep is not None:  # the mails were made of runs that may go now
+        _prune(wanted.keep, runs_dir)
     return result.exit_code
 
 
 def _bisect_new(
-    planned: Sequence[PlannedCell], result: MatrixResult, runs_dir: Path, context: Context
+    planned: Sequence[PlannedCell], runs_dir: Path, context: Context, result: MatrixResult
 ) -> MatrixResult:
     """Bisect what is new; a history that is away is a warning."""
     from harness.campaign import bisect_new

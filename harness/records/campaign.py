@@ -399,12 +399,14 @@ class NewBisection(Record, frozen=True, kw_only=True):
         tests: names of the tests that began to fail there, and fail in the kernel that was found.
         found: the result; None if there is none.
         reason: one line: why there is none; empty otherwise.
+        left: whether there was no time left for it.
     """
 
     names: str
     tests: tuple[str, ...]
     found: Bisection | None = None
     reason: str = ""
+    left: bool = False
 
 
 class MatrixResult(Record, frozen=True, kw_only=True):
@@ -412,7 +414,8 @@ class MatrixResult(Record, frozen=True, kw_only=True):
 
     Attributes:
         round: its number, from 1.
-        finished: whether each cell has had its turn.
+        finished: whether each cell has had its turn and, if that was asked for, what is new is
+            bisected.
         cells: in the order in which they were run.
         directory: absolute path of the campaign's directory.
         bisections: of what is new; empty unless they were asked for.

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import mailbox
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -12,8 +15,9 @@ import pytest
 
 from harness.cli.bisect import bisect
 from harness.cli.mail import sender_of
+from harness.cli.matrix import matrix
 from harness.records.base import to_json
-from harness.records.campaign import Bisection
+from harness.records.campaign import Bisection, MatrixResult, NewBisection
 from harness.records.probe import ProbeResult
 from tests.component.cli.test_cli import hgm
 from tests.component.cli.test_export import keep
@@ -85,6 +89,35 @@ def test_the_mail_of_a_bisection(
     out, error = capfdbinary.readouterr()
     assert out.count(b"\nSubject: ") == count
     assert error.strip().split(b"\n")[-1].startswith((b"FOUND", b"ONE OF", b"NOT FOUND"))
+
+
+def test_a_matrix_bisects_then_writes_the_mails_and_prunes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    run_dir = tmp_path / "2"
+    record = msgspec.structs.replace(mails.PATCHED, run_dir=str(run_dir))
+    run_dir.mkdir()
+    (run_dir / "result.json").write_bytes(to_json(record))
+    data = msgspec.to_builtins(mails.FOUND)
+    data["evaluations"][0]["run_dir"] = str(run_dir)
+    found = msgspec.convert(data, Bisection)
+
+    def run_matrix(*_: object, bisect: Callable[[MatrixResult], MatrixResult], **__: object) -> Any:
+        return bisect(MatrixResult(round=1, finished=False, cells=(), directory=str(tmp_path)))
+
+    def bisect_new(_planned: object, result: MatrixResult, *_: object) -> MatrixResult:
+        new = NewBisection(names="a", tests=("hgm/fork/1G",), found=found)
+        return msgspec.structs.replace(result, bisections=(new,))
+
+    monkeypatch.setattr("harness.campaign.matrix.run_matrix", run_matrix)
+    monkeypatch.setattr("harness.campaign.bisect_new.bisect_new", bisect_new)
+    monkeypatch.setattr("harness.cli.matrix.recent", lambda *_: None)
+    monkeypatch.setattr("harness.cli.matrix._prune", lambda *_: shutil.rmtree(run_dir))
+    file = tmp_path / "night.toml"
+    file.write_text('kernels = ["tree:/a"]\nkeep = { days = 1 }\n[machines.m]\n[probes.p]\n')
+    matrix.main([str(file), "--bisect-new", "--mail", *FROM], standalone_mode=False)
+    assert capfdbinary.readouterr().out.count(b"\nSubject: Re: [PATCH v3 2/2] mm: b") == 1
+    assert not run_dir.exists()
 
 
 def test_the_default_sender_is_that_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

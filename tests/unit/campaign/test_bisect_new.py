@@ -209,6 +209,18 @@ def test_a_bisection_that_stops_is_said_and_the_round_stands(
     assert "no disk" in found.reason
 
 
+def test_what_there_is_no_time_to_bisect_is_left(
+    two: Round, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> Bisection:
+        raise CampaignStopped("step 0001: the time is over")
+
+    monkeypatch.setattr(bisect, "bisect_series", stopped)
+    assert [each.left for each in two.bisected(regressed(P)).bisections] == [False]
+    two.context = Context(Workspace(two.runs), Deadline.after(0, "test"), Silent())
+    assert [each.left for each in two.bisected(regressed(P)).bisections] == [True]
+
+
 def test_what_is_not_a_probe_is_not_bisected(two: Round) -> None:
     (found,) = two.bisected(regressed("kselftest/mm/cow")).bisections
     assert found.reason == "only probes of the catalogue can be bisected"

@@ -8,7 +8,7 @@ import platform
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -23,7 +23,7 @@ from harness.kernel import registry
 from harness.progress import Silent
 from harness.recording import first_record, recorded
 from harness.records.base import to_json
-from harness.records.campaign import MatrixCell, MatrixResult
+from harness.records.campaign import MatrixCell, MatrixResult, NewBisection
 from harness.records.history import Retention
 from harness.records.machine import pages_option
 from harness.records.outcome import Outcome
@@ -267,7 +267,7 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Night:
         stand_in: Pipeline,
         seconds: float = 60,
         cluster: Cluster | None = None,
-        **how: bool,
+        **how: Any,
     ) -> MatrixResult:
         monkeypatch.setattr(pipeline, "run", stand_in.run)
         monkeypatch.setattr(pipeline, "check", stand_in.check)
@@ -408,6 +408,65 @@ def test_what_was_run_before_the_round_does_not_count(night: Night, tmp_path: Pa
     again.clock = 10
     assert [cell.verdict for cell in night(TWO, again).cells] == ["FAIL", "PASS"]
     assert again.asked == ["tree:/a", "tree:/b"]
+
+
+def test_a_round_is_finished_when_what_is_new_is_bisected(night: Night) -> None:
+    asked = []
+
+    def interrupted(result: MatrixResult) -> MatrixResult:
+        asked.append(("interrupted", result.round, result.finished))
+        raise KeyboardInterrupt
+
+    def expired(result: MatrixResult) -> MatrixResult:
+        asked.append(("expired", result.round, result.finished))
+        left = NewBisection(names="", tests=("a/x",), reason="no time", left=True)
+        return msgspec.structs.replace(result, bisections=(left,))
+
+    def bisected(result: MatrixResult) -> MatrixResult:
+        asked.append(("bisected", result.round, result.finished))
+        never = NewBisection(names="", tests=("a/x",), reason="there are no commits")
+        return msgspec.structs.replace(result, bisections=(never,))
+
+    with pytest.raises(KeyboardInterrupt):
+        night(TWO, Pipeline(GOOD, BAD), bisect=interrupted)
+    assert night(TWO, Pipeline(), bisect=expired).finished is False
+    result = night(TWO, Pipeline(), bisect=bisected)
+    assert [cell.verdict for cell in result.cells] == ["PASS", "FAIL"]
+    assert (result.finished, len(result.bisections)) == (True, 1)
+    kept = msgspec.json.decode(
+        (Path(result.directory) / "matrix.json").read_bytes(), type=MatrixResult
+    )
+    assert kept == result
+    assert asked == [("interrupted", 1, False), ("expired", 1, False), ("bisected", 1, False)]
+    assert matrix._round(Path(result.directory), restart=False).number == 2
+
+
+def test_nothing_is_bisected_before_all_cells_had_their_turn(night: Night) -> None:
+    def never(result: MatrixResult) -> MatrixResult:
+        raise AssertionError
+
+    assert night(TWO, Pipeline(), seconds=0, bisect=never).finished is False
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[machines.m]\n", "[machines.m]\ncpus = 4\n"),
+        ("[probes.p]\n", '[probes.p]\nprobes = ["a/*"]\n'),
+        ("[machines.m]\n", "strict = true\n[machines.m]\n"),
+    ],
+)
+def test_a_result_does_not_count_for_a_cell_that_means_something_else_now(
+    night: Night, old: str, new: str
+) -> None:
+    first = Pipeline(BAD, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        night(TWO, first)
+    second = Pipeline(GOOD, GOOD)
+    second.clock = first.clock
+    result = night(TWO.replace(old, new), second)
+    assert second.asked == ["tree:/a", "tree:/b"]
+    assert (result.round, [cell.verdict for cell in result.cells]) == (1, ["PASS", "PASS"])
 
 
 def test_a_kernel_that_did_not_build_is_not_built_again_in_the_round(night: Night) -> None:
