@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import machine_options, probe_option, timeout_option
+from harness.cli.options import machine_options, probes_option, timeout_option
 
 if TYPE_CHECKING:
     from harness.context import Context
@@ -50,7 +50,7 @@ _QUICK = (
     help="Add a feature of kernel-configs or a Kconfig fragment file; repeatable.",
 )
 @machine_options
-@probe_option
+@probes_option("default: six of the smallest")
 @click.option("--full", is_flag=True, help="Run all probes, not only the smallest.")
 @click.option("--build-only", is_flag=True, help="Build the kernel and boot nothing.")
 @click.option(

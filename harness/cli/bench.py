@@ -18,7 +18,7 @@ from harness.cli.options import (
     kernel_request,
     markdown_option,
     open_context,
-    probe_option,
+    probes_option,
     require_dask,
     show,
     subject_of,
@@ -152,7 +152,7 @@ def bench_edit(rounds: int, timeout: float, **options: Any) -> int:
 
 @bench.command("bisect")
 @subject_options
-@probe_option
+@probes_option("required")
 def bench_bisect(probes: tuple[str, ...], timeout: float, **options: Any) -> int:
     """Compare `hgm bisect` with bare makes and boots.
 

@@ -14,7 +14,7 @@ from harness.cli.options import (
     cluster_option,
     json_option,
     open_context,
-    probe_option,
+    probes_option,
     runs_option,
     show,
     subject_of,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 #: Exit codes for `git bisect run` (git-bisect(1)); it stops above 127.
 _GOOD, _BAD, _SKIP, _STOP = 0, 1, 125, 128
+
+
+_which = probes_option("required for --about probe; default for splat: all")
 
 
 def predicate_options(function: Command) -> Command:
@@ -64,7 +67,7 @@ def predicate_options(function: Command) -> Command:
 
 @click.command()
 @subject_options
-@probe_option
+@_which
 @predicate_options
 @runs_option
 @click.option(
@@ -184,7 +187,9 @@ def _predicate(
     try:
         re.compile(signature)
     except re.error as error:
-        raise click.BadParameter(f"{signature!r} is not a regular expression: {error}") from None
+        raise click.BadParameter(
+            f"{signature!r} is not a regular expression: {error}", param_hint="--signature"
+        ) from None
     if about == "probe" and not probes:
         raise click.UsageError("say with --probe NAME which probe fails, or use --about")
     known = catalog.load(sizes=catalog.sizes(machine, probes))
@@ -194,7 +199,7 @@ def _predicate(
 
 @click.command("bisect-step")
 @subject_options
-@probe_option
+@_which
 @predicate_options
 @runs_option
 def bisect_step(runs_dir: Path, timeout: float, **options: Any) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import Command, json_option, runs_option, show
+from harness.cli.options import Command, json_option, runs_dir_option, show
 
 if TYPE_CHECKING:
     from harness.records.history import HistoryState
@@ -28,7 +28,8 @@ def store_options(function: Command) -> Command:
         help="The history: postgresql://USER@HOST/DATABASE, or the path of a SQLite file.  "
         "[default: $HGM_STORE, else history.db in --runs-dir]",
     )
-    return store(runs_option(function))
+    runs = runs_dir_option("Directory of the runs; the history is there if --store is not given.")
+    return store(runs(function))
 
 
 def require_directories(directories: Iterable[Path]) -> None:

@@ -225,20 +225,24 @@ def subject_options(function: Command) -> Command:
     return kernel_options(machine_options(timeout_option(function)))
 
 
-def timeout_option(function: Command) -> Command:
-    """Add the option that bounds the whole command."""
+def limit_option(what: str) -> Callable[[Command], Command]:
+    """Return what adds the option that bounds something."""
     return click.option(
         "--timeout",
         type=click.FloatRange(min=1),
         default=DEFAULT_TIMEOUT,
         show_default=True,
         metavar="SECONDS",
-        help="Limit for the whole command.",
-    )(function)
+        help=f"Limit for {what}.",
+    )
 
 
-def probe_option(function: Command) -> Command:
-    """Add the option that chooses probes."""
+#: Adds the option that bounds the whole command.
+timeout_option = limit_option("the whole command")
+
+
+def probes_option(default: str) -> Callable[[Command], Command]:
+    """Return what adds the option that chooses probes; the default is in words."""
     return click.option(
         "--probe",
         "probes",
@@ -246,19 +250,27 @@ def probe_option(function: Command) -> Command:
         metavar="GLOB",
         shell_complete=completed_by(_probes),
         help="Run the probes whose names match, such as 'hgm/*/1G'; options for them may follow "
-        "('hgm/postcopy --uffds 2'); repeatable.  [default: all]",
-    )(function)
+        f"('hgm/postcopy --uffds 2'); repeatable.  [{default}]",
+    )
 
 
-def runs_option(function: Command) -> Command:
-    """Add the option that says where run directories go."""
+#: Adds the option that chooses probes.
+probe_option = probes_option("default: all")
+
+
+def runs_dir_option(text: str) -> Callable[[Command], Command]:
+    """Return what adds the option that names a directory of runs, with its help."""
     return click.option(
         "--runs-dir",
         type=click.Path(file_okay=False, path_type=Path),
         default=Path("runs"),
         show_default=True,
-        help="Directory in which run directories are created.",
-    )(function)
+        help=text,
+    )
+
+
+#: Adds the option that says where run directories go.
+runs_option = runs_dir_option("Directory in which run directories are created.")
 
 
 def guest_arch(name: str, kernel: str = "") -> Arch:

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from harness.cli.history import DAYS, require_directories, store_options
-from harness.cli.options import open_context, timeout_option
+from harness.cli.options import limit_option, open_context
 
 
 @click.command()
-@timeout_option
+@limit_option("gcov, which counts the lines that runs reached")
 @click.argument("directories", metavar="[RUNS...]", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--output",
