@@ -207,7 +207,6 @@ def _touched(request: RunRequest, specs: tuple[ProbeSpec, ...], context: Context
     from harness.kernel.series import check as series_check
     from harness.kernel.specs import parse_series
 
-    is_mail = request.touched.startswith("lore:")
-    spec = parse_series(request.touched, request.subject.kernel.mail_from if is_mail else "")
+    spec = parse_series(request.touched, request.touched_from)
     files = series_check.changed(series.read(spec, context), context)
     return touched.choose(specs, request.touched, files, catalog.touches())

@@ -20,13 +20,15 @@ from harness.vm import spec
 
 def words(request: RunRequest) -> tuple[str, ...]:
     """Return the command that does a run."""
+    kernel = request.subject.kernel
     if request.build_only:
-        return ("kernel", "build", *kernel_words(request.subject.kernel))
+        return ("kernel", "build", *kernel_words(kernel))
     return (
         "run",
         *subject_words(request.subject),
         *probe_words(request.probes),
         *_unless("--touched", request.touched, ""),
+        *(() if kernel.mail_from else _unless("--mail-from", request.touched_from, "")),
         *(word for each in request.kselftests for word in ("--kselftest", each)),
         *("--expect", request.expect.name),
         *(("--strict",) if request.strict else ()),

@@ -165,6 +165,9 @@ def _run_request(  # noqa: PLR0913 - one for each option
         from harness.probes import kselftest  # which a run without them does without
 
         spare = kselftest.spare_memory(kselftests)
+    place = options["mail_from"] if touched.startswith("lore:") else ""
+    if place and not (options["series"] or "").startswith("lore:"):
+        options["mail_from"] = ""  # it is for --touched alone
     subject = subject_of(spare=spare, **options)
     return RunRequest(
         subject=subject,
@@ -174,6 +177,7 @@ def _run_request(  # noqa: PLR0913 - one for each option
         strict=strict,
         probes=probes,
         touched=touched,
+        touched_from=place,
         kselftests=kselftests,
         repeat=repeat,
         alone=own_guest is not None,

@@ -298,9 +298,11 @@ def _config_command(record: RunRecord) -> str:
     """Return the command that prints a run's configuration: its options about the kernel."""
     words = shlex.split(command_for_others(record))
     kept = [shlex.quote(word) for word in ("./hgm", "kernel", "config")]
-    for at, word in enumerate(words[:-1]):
-        if word in _KERNEL_OPTIONS:
-            kept += [word, shlex.quote(words[at + 1])]
+    pairs = list(itertools.pairwise(words))
+    is_mail = dict(pairs).get("--series", "").startswith("lore:")
+    for option, value in pairs:
+        if option in _KERNEL_OPTIONS and (is_mail or option != "--mail-from"):
+            kept += [option, shlex.quote(value)]
     return " ".join([*kept, *(["--fuzz"] if "--fuzz" in words else [])])
 
 

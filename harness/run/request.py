@@ -18,6 +18,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
         strict: whether known issues of the kernel fail the run.
         probes: globs over probe names; all probes when empty, none when only kselftests are asked.
         touched: a series; of these probes only those that look at a file of it; empty for all.
+        touched_from: ``--mail-from`` of that series, if it is ``lore:``.
         kselftests: the kernel's own tests, by words like ``mm`` or ``mm:hugetlb-madvise``.
         repeat: how often each probe is run.
         alone: whether each probe has a guest of its own.
@@ -31,6 +32,7 @@ class RunRequest(Record, frozen=True, kw_only=True):
     strict: bool = False
     probes: tuple[str, ...] = ()
     touched: str = ""
+    touched_from: str = ""
     kselftests: tuple[str, ...] = ()
     repeat: int = 1
     alone: bool = False

@@ -119,6 +119,21 @@ def test_a_mistake_that_can_be_known_makes_no_run_directory(
     assert not (tmp_path / "runs").exists()
 
 
+def test_touched_finds_its_mail_where_mail_from_says(tmp_path: Path) -> None:
+    """The series of --series need not be mail itself."""
+    (tmp_path / "box").write_text(
+        "From git@z Thu Jan  1 00:00:00 1970\nFrom: A <a@example.org>\n"
+        "Message-ID: <one@example.org>\nSubject: [PATCH] mm: x\n\n---\n"
+        "diff --git a/mm/mremap.c b/mm/mremap.c\n"
+        "--- a/mm/mremap.c\n+++ b/mm/mremap.c\n@@ -1 +1 @@\n-a\n+b\n"
+    )
+    globs = [f"--probe={name}" for name in ("baseline/pool", "baseline/mremap")]
+    words = ("--touched=lore:one@example.org", f"--mail-from={tmp_path}/box")
+    done = hgm(tmp_path, "run", "--series=none", *words, *globs)
+    record = json.loads((tmp_path / "runs" / "latest" / "result.json").read_text())
+    assert record["left_out"] == ["baseline/pool"], done.stderr
+
+
 def test_what_touched_leaves_out_is_in_the_record(tmp_path: Path) -> None:
     (tmp_path / "a.patch").write_text(
         "From: A <a@example.org>\nSubject: [PATCH] mm: x\n\n---\n"

@@ -36,6 +36,9 @@ def request(words: tuple[str, ...]) -> RunRequest:
         ("--strict",),
         ("--series", "hgm-6.12"),
         ("--touched", "mbox:/mail", "--probe", "baseline/*"),
+        ("--touched", "lore:a@b", "--series", "none", "--mail-from", "/mail"),
+        ("--touched", "lore:a@b", "--series", "lore:c@d", "--mail-from", "/mail"),
+        ("--touched", "mbox:/mail", "--series", "lore:c@d", "--mail-from", "/mail"),
         ("--kselftest", "mm:cow", "--probe", "baseline/*"),
     ],
 )

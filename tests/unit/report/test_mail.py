@@ -640,6 +640,13 @@ def test_no_path_of_this_machine_leaves_it(
     assert f"--kernel {kind}:linux@v6 --series mbox:v3.mbox --with a.patch" in text
 
 
+def test_the_command_that_prints_the_configuration_has_no_mail_of_touched() -> None:
+    words = ("--series", "mbox:/v3", "--touched", "lore:a@b", "--mail-from", "/home/me/Mail")
+    command = ("hgm", "run", "--kernel", "git:x@v6", *words)
+    text = "\n".join(mail.reproducer(msgspec.structs.replace(PATCHED, command=command), b""))
+    assert text.count("--mail-from") == 1
+
+
 def test_both_commands_name_the_architecture() -> None:
     command = ("hgm", "run", "--kernel", "git:x@v6", "--series", "none", "--arch", "arm64")
     text = "\n".join(mail.reproducer(msgspec.structs.replace(PATCHED, command=command), b""))
