@@ -101,6 +101,18 @@ def with_series(record: RunRecord, series: SeriesIdentity, **source: str) -> Run
     return msgspec.structs.replace(record, kernel=kernel)
 
 
+def of_commit(record: RunRecord, commit: str) -> RunRecord:
+    """Return a run as one of a commit of a local repository, without a series."""
+    spec = f"git:/home/me/linux@{commit}"
+    assert record.kernel is not None
+    words = {record.kernel.source.spec: spec, SERIES.spec: "none"}
+    record = with_series(
+        record, NONE, spec=spec, kind="git", origin=f"commit {commit}", tree=commit[::-1]
+    )
+    command = tuple(words.get(word, word) for word in record.command)
+    return msgspec.structs.replace(record, command=command)
+
+
 def with_probes(record: RunRecord, *probes: ProbeResult, run_dir: str = "") -> RunRecord:
     run_dir = run_dir or record.run_dir
     return msgspec.structs.replace(record, probes=probes, run_dir=run_dir)
@@ -267,12 +279,13 @@ COMMIT = "0123456789" * 4
 
 def of_commits(found: Bisection) -> Bisection:
     """Return a bisection as one of commits."""
-    suspects = (Candidate(id=COMMIT, name="mm: b"),)
-    named = [
-        msgspec.structs.replace(each, candidate=Candidate(id=f"{n}" * 40, name=f"mm: {n}"))
-        for n, each in enumerate(found.evaluations)
-    ]
-    return msgspec.structs.replace(found, suspects=suspects, evaluations=tuple(named))
+    culprit = Candidate(id=COMMIT, name="mm: b")
+    others = (Candidate(id=f"{n}" * 40, name=f"mm: {n}") for n in (1, 2))
+    named = tuple(
+        msgspec.structs.replace(each, candidate=candidate)
+        for each, candidate in zip(found.evaluations, (culprit, *others), strict=True)
+    )
+    return msgspec.structs.replace(found, suspects=(culprit,), evaluations=named)
 
 
 BROKEN = unbuilt(PATCHED, "mm/a.c:1:2: error: 'x' undeclared")
@@ -316,8 +329,7 @@ def cases(room: Path) -> dict[str, EmailMessage]:
     (build_dir / rundir.BUILD_CONFIG).write_bytes(CONFIG)
     (broken,) = letters(BASE, BROKEN, build_dir)
     (dead,) = letters(BASE, NOT_BOOTED, run_dir)
-    old = with_series(BASE, NONE, kind="git", origin=f"commit {'1' * 40}", tree="1" * 40)
-    new = with_series(PATCHED, NONE, kind="git", origin=f"commit {'2' * 40}", tree="2" * 40)
+    old, new = of_commit(BASE, "1" * 40), of_commit(PATCHED, "2" * 40)
     commits = letters(old, with_probes(new, PATCHED.probes[3]), room / "gone")[0]
     several = msgspec.structs.replace(
         FOUND,
@@ -335,7 +347,7 @@ def cases(room: Path) -> dict[str, EmailMessage]:
         "bisect-build": bisect_mail.letter(of_build(FOUND), BROKEN, build_dir),
         "bisect-several": bisect_mail.letter(several, PATCHED, run_dir),
         "bisect-commits": bisect_mail.letter(
-            of_commits(FOUND), with_series(PATCHED, NONE, kind="git"), run_dir
+            of_commits(FOUND), of_commit(PATCHED, COMMIT), run_dir
         ),
     }
     assert SENDER is not None
@@ -499,7 +511,7 @@ def test_regzbot_is_told_of_commits_alone(tmp_path: Path) -> None:
 
 def test_the_commit_that_fixes_is_not_a_regression(tmp_path: Path) -> None:
     fixed = msgspec.structs.replace(of_commits(FOUND), first_good=True)
-    letter = bisect_mail.letter(fixed, with_series(PATCHED, NONE, kind="git"), tmp_path)
+    letter = bisect_mail.letter(fixed, of_commit(PATCHED, COMMIT), tmp_path)
     assert "#regzbot" not in "\n".join(letter.body)
     assert "fixes" in letter.subject
 
@@ -638,6 +650,20 @@ def test_no_path_of_this_machine_leaves_it(
     assert f"base       {base}\n" in text
     assert "series     mbox:v3.mbox, 2 patches\n           Message-ID cover@example.org\n" in text
     assert f"--kernel {kind}:linux@v6 --series mbox:v3.mbox --with a.patch" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "commit", "probe"),
+    [("compare-commits", "2" * 40, "hgm/hole/1G"), ("bisect-commits", COMMIT, "hgm/fork/1G")],
+)
+def test_the_reproducer_of_a_commit_names_it(
+    tmp_path: Path, name: str, commit: str, probe: str
+) -> None:
+    text = text_of(cases(tmp_path)[name])
+    kernel = f"--kernel git:linux@{commit} --series none --config debug"
+    assert f"  ./hgm run {kernel} --repeat 3 --probe {probe}\n" in text
+    assert f"  ./hgm kernel config {kernel}\n" in text
+    assert "lore" not in text
 
 
 def test_the_command_that_prints_the_configuration_has_no_mail_of_touched() -> None:
