@@ -343,7 +343,7 @@ def bench_all(
         raise click.UsageError(f"--part {unknown[0]}: one of {', '.join(benchmarks.PARTS)}")
     with open_context(timeout) as context:
         found = benchmarks.measure(subject_of(**options), parts, rounds, context)
-    with opened(store, runs_dir) as history:
+    with opened(store, runs_dir, make=True) as history:
         before = history.last_benches(found)
         history.add_bench(found)
     show(found, report.lines(found, before), as_json=as_json)

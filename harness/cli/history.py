@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: How far back `hgm status` and the first page of the site look.
 DAYS = 30
+#: What it takes: there is no date a million days ago.
+DAYS_RANGE = click.IntRange(1, 365_000)
 
 
 def store_options(function: Command) -> Command:
@@ -56,7 +58,11 @@ def require_directories(directories: Iterable[Path]) -> None:
     help="First record the runs in this directory, which may be a run itself; repeatable. A run "
     "that was recorded before is replaced.",
 )
-@click.option("--rebuild", is_flag=True, help="First record all runs of --runs-dir.")
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="First record all runs of --runs-dir. What else is in the history stays.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -87,7 +93,7 @@ def history(
 
     wanted = (*imported, *([runs_dir] if rebuild else []))
     require_directories(wanted)
-    with opened(store, runs_dir) as found:
+    with opened(store, runs_dir, make=bool(wanted)) as found:
         problems: list[str] = []
         for directory in wanted:
             added = list(found.add_directories(rundir.find_runs(directory), problems))
@@ -119,7 +125,7 @@ def recent(store: str, runs_dir: Path, days: int) -> HistoryState:
 @store_options
 @click.option(
     "--days",
-    type=click.IntRange(min=1),
+    type=DAYS_RANGE,
     default=DAYS,
     show_default=True,
     metavar="N",

@@ -117,7 +117,7 @@ def _bisect_new(
 
 
 def _prune(keep: Retention, runs_dir: Path) -> None:
-    """Remove the runs that are not kept; a history that is away is a warning."""
+    """Remove the runs of a directory that are not kept; a history that is away is a warning."""
     import datetime
 
     from harness.errors import HarnessError
@@ -129,7 +129,8 @@ def _prune(keep: Retention, runs_dir: Path) -> None:
     try:
         with opened(background.chosen(), runs_dir) as history:
             now = datetime.datetime.now(datetime.UTC)
-            *_, line = report.pruned(retention.prune(history, keep, now, dry_run=False))
+            done = retention.prune(history, keep, now, dry_run=False, below=runs_dir)
+            *_, line = report.pruned(done)
             click.echo(line, err=True)
     except HarnessError as error:
         click.echo(f"warning: no run was pruned: {error.line()}", err=True)

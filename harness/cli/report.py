@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.history import DAYS, require_directories, store_options
+from harness.cli.history import DAYS, DAYS_RANGE, require_directories, store_options
 from harness.cli.options import limit_option, open_context
 
 
@@ -25,7 +25,7 @@ from harness.cli.options import limit_option, open_context
 @store_options
 @click.option(
     "--days",
-    type=click.IntRange(min=1),
+    type=DAYS_RANGE,
     default=DAYS,
     show_default=True,
     metavar="N",
@@ -54,6 +54,7 @@ def report(
 
     try:
         from harness.site import build
+        from harness.site.directory import LIST
     except ModuleNotFoundError as error:
         raise ToolMissing(
             f"the Python package {error.name} is not installed",
@@ -61,7 +62,9 @@ def report(
         ) from None
     require_directories(directories)
     opener = partial(opened, store, runs_dir)
-    with opener() as history:
+    # A site has a history; one that is made in another place would empty it.
+    make = bool(directories) and not (output / LIST).exists()
+    with opener(make=make) as history:
         problems: list[str] = []
         known = {run.run_dir for run in history.runs()} if directories else set()
         for directory in directories:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import datetime
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
 
 from harness.records.base import Record
 from harness.records.outcome import Outcome
@@ -225,6 +227,9 @@ class HistoryState(Record, frozen=True, kw_only=True):
     exit_code: int
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Retention(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which runs are kept; one that either of the two keeps is kept.
 
@@ -234,8 +239,13 @@ class Retention(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
             or part of a campaign other than a matrix, are removed by age alone.
     """
 
-    days: int | None = None
-    runs: int | None = None
+    days: _Number | None = None
+    runs: _Number | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse to keep nothing, which nobody means who says neither."""
+        if self.days is None and self.runs is None:
+            raise ValueError("neither `days` nor `runs` says what is kept")
 
 
 class Pruned(Record, frozen=True, kw_only=True):

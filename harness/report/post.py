@@ -103,6 +103,7 @@ def _require_private(url: str) -> None:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
+        _ = parts.port  # which raises if it cannot be one
     except ValueError as error:
         raise SpecError(f"--url {url!r}: {error}") from None
     if parts.scheme == "https" and host:

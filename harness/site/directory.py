@@ -23,7 +23,8 @@ from harness.site.trends import Figure
 from harness.store import rundir
 from harness.workspace import atomic_write, digest
 
-_LIST = "site.json"
+#: The file that is in every site.
+LIST = "site.json"
 
 
 class SiteList(Record, frozen=True, kw_only=True):
@@ -63,8 +64,15 @@ class SiteDirectory:
 
     def __init__(self, output: Path) -> None:
         self.path = output
-        old = read_json(output / _LIST, SiteList)
-        if old is None and output.is_dir() and any(output.iterdir()):
+        try:
+            old = read_json(output / LIST, SiteList)
+            occupied = old is None and output.is_dir() and any(output.iterdir())
+        except OSError as error:
+            raise SpecError(
+                f"--output: cannot read {error.filename}: {error.strerror}",
+                hint="choose a new or empty directory",
+            ) from None
+        if occupied:
             raise SpecError(
                 f"--output: {output} has files and is not a site of hgm report",
                 hint="choose a new or empty directory",
@@ -139,7 +147,7 @@ class SiteDirectory:
         )
 
     def _save(self, what: SiteList) -> None:
-        write(self.path, _LIST, msgspec.json.encode(what).decode())
+        write(self.path, LIST, msgspec.json.encode(what).decode())
 
 
 def write(output: Path, path: str, content: str) -> None:

@@ -58,7 +58,7 @@ def _libraries() -> ModuleType:
 def _record(run: RunRecord, progress: Progress) -> None:
     directory = Path(run.run_dir)
     try:
-        with _libraries().opened(chosen(), campaign_of(directory)[0]) as history:
+        with _libraries().opened(chosen(), campaign_of(directory)[0], make=True) as history:
             history.add(run, directory)
     except Exception as error:  # noqa: BLE001 - nothing may take a finished run's result away
         known = foreseen(error)

@@ -19,7 +19,13 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import URL, Connection, Engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    NoSuchModuleError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from harness.errors import RecordError, SpecError, StoreUnavailable, no_space
 
@@ -29,6 +35,16 @@ HEAD = "0003"
 #: The name of the SQLite file in a directory of run directories.
 FILE = "history.db"
 
+#: How SQLite's files say whose they are, since hgm 0.2; an older one is known by its tables.
+APPLICATION_ID = 0x68676D31
+
+#: The tables that every version has had.
+_TABLES = {"alembic_version", "cells", "runs", "results"}
+
+# Of a file of SQLite: how it begins, and where the application's ID is, 4 bytes.
+_MAGIC = b"SQLite format 3\0"
+_ID_AT = slice(68, 72)
+
 #: Seconds to wait for another writer, or for a server.
 _WAIT_SECONDS = 10
 
@@ -36,7 +52,14 @@ _WAIT_SECONDS = 10
 #: record the same run, or make the tables, would meet half of each other's rows.
 _WRITERS_LOCK = 0x68676D
 
+_LARGEST_PORT = 65_535
+
 _FORMS = "a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
+_OTHER_STORE = "choose another --store (HGM_STORE)"
+_DAMAGED = (
+    "if hgm wrote it, move it away, then `hgm history --rebuild`; runs without a directory and "
+    "benchmarks are in it alone"
+)
 _PSYCOPG = f"{sys.executable} -m pip install 'psycopg[binary]'"
 
 
@@ -51,6 +74,8 @@ def locate(chosen: str, runs: Path) -> URL:
     Raises:
         SpecError: if it is neither, or of a database that is not supported.
     """
+    if chosen and not chosen.strip():
+        raise SpecError("--store (HGM_STORE) is blank", hint=f"write {_FORMS}")
     if "://" not in chosen:
         path = Path(chosen or runs / FILE).expanduser().absolute()
         return URL.create("sqlite", database=str(path))
@@ -62,32 +87,27 @@ def locate(chosen: str, runs: Path) -> URL:
         url = url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg") or not url.database:
         raise SpecError(f"--store {_shown(url)} is not supported", hint=f"write {_FORMS}")
+    if url.port is not None and not 0 < url.port <= _LARGEST_PORT:
+        raise SpecError(f"--store {_shown(url)}: there is no port {url.port}")
     return url
 
 
-def connect(url: URL) -> Engine:
-    """Return the database, made or brought up to date.
+def connect(url: URL, *, make: bool) -> Engine:
+    """Return the database, brought up to date.
+
+    Args:
+        url: where it is.
+        make: whether a history is made if there is none.
 
     Raises:
         StoreUnavailable: if it cannot be reached, is locked, or its driver is not installed.
-        RecordError: if it is not a history, or one of a newer version.
+        RecordError: if there is none, or it is damaged, or of a newer version.
+        SpecError: if it is not a history, or cannot be opened or made there.
     """
     with explained(url):
-        if url.drivername == "sqlite":
-            path = Path(str(url.database))
-            if not path.exists():
-                _make_sqlite(path)
-            engine = _sqlite(url)
-        else:
-            engine = sqlalchemy.create_engine(
-                url,
-                connect_args={
-                    "connect_timeout": _WAIT_SECONDS,
-                    "options": f"-c lock_timeout={_WAIT_SECONDS}s",
-                },
-            )
+        engine = _sqlite_file(url, make=make) if url.drivername == "sqlite" else _postgresql(url)
         try:
-            _bring_up_to_date(engine, url)
+            _bring_up_to_date(engine, url, make=make)
         except BaseException:
             engine.dispose()
             raise
@@ -116,18 +136,20 @@ def explained(url: URL) -> Iterator[None]:
         raise StoreUnavailable(
             f"{where}: psycopg, the driver of PostgreSQL, is not installed", hint=_PSYCOPG
         ) from None
-    except OSError as error:
-        raise no_space(error, Path(str(url.database))) or StoreUnavailable(
-            f"{where}: {error.strerror}"
-        ) from None
     except (SQLAlchemyError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         line = " ".join(str(cause).split())
         if "file is not a database" in line or "malformed" in line:
-            raise RecordError(
-                f"{where} is damaged: {line}", hint="remove it, then `hgm history --rebuild`"
-            ) from None
+            raise RecordError(f"{where} is damaged: {line}", hint=_DAMAGED) from None
+        if url.drivername != "sqlite" and _is_refused(error, line):
+            raise SpecError(f"--store {where}: {line}", hint=f"write {_FORMS}") from None
         raise StoreUnavailable(f"{where}: {line}") from None
+
+
+def _is_refused(error: Exception, line: str) -> bool:
+    """Return whether the driver refused a URL before it asked a server."""
+    unsent = isinstance(error, ProgrammingError) and not getattr(error.orig, "sqlstate", None)
+    return unsent or line.startswith("connection is bad: invalid ")
 
 
 def _shown(url: URL) -> str:
@@ -135,6 +157,51 @@ def _shown(url: URL) -> str:
     if url.drivername == "sqlite":
         return str(url.database)
     return url.render_as_string(hide_password=True)
+
+
+def _postgresql(url: URL) -> Engine:
+    options = f"-c lock_timeout={_WAIT_SECONDS}s"
+    return sqlalchemy.create_engine(
+        url, connect_args={"connect_timeout": _WAIT_SECONDS, "options": options}
+    )
+
+
+def _sqlite_file(url: URL, *, make: bool) -> Engine:
+    path = Path(str(url.database))
+    try:
+        if not path.exists():
+            if not make:
+                raise _absent(path)
+            _make_sqlite(path)
+        _require_sqlite(path)
+    except OSError as error:
+        raise no_space(error, path) or SpecError(
+            f"cannot open the history {path}: {error.strerror}", hint=_OTHER_STORE
+        ) from None
+    return _sqlite(url)
+
+
+def _absent(path: Path) -> RecordError:
+    if path.parent.is_dir():
+        return RecordError(
+            f"there is no history {path}",
+            hint="the first run makes it; `hgm history --import DIR` records runs that are there",
+        )
+    return RecordError(f"there is no history {path}: no directory {path.parent}")
+
+
+def _require_sqlite(path: Path) -> None:
+    """Raise an error if a file is of another program, or not one of SQLite; an empty one is."""
+    with path.open("rb") as file:
+        head = file.read(_ID_AT.stop)
+    if head and not head.startswith(_MAGIC):
+        raise RecordError(f"{path} is not a file of SQLite", hint=f"{_OTHER_STORE}; {_DAMAGED}")
+    if int.from_bytes(head[_ID_AT]) not in (0, APPLICATION_ID):
+        raise _foreign(str(path))
+
+
+def _foreign(where: str) -> SpecError:
+    return SpecError(f"{where} is the database of another program", hint=_OTHER_STORE)
 
 
 def _sqlite(url: URL) -> Engine:
@@ -164,8 +231,9 @@ def _make_sqlite(path: Path) -> None:
     try:
         with contextlib.closing(sqlite3.connect(part)) as made:
             made.execute("PRAGMA journal_mode=WAL")  # stays: no reader waits for a writer
+            made.execute(f"PRAGMA application_id={APPLICATION_ID}")
         engine = _sqlite(url)
-        _bring_up_to_date(engine, url)
+        _bring_up_to_date(engine, url, make=True)
         engine.dispose()
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(part)
@@ -173,11 +241,16 @@ def _make_sqlite(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _bring_up_to_date(engine: Engine, url: URL) -> None:
+def _bring_up_to_date(engine: Engine, url: URL, *, make: bool) -> None:
     with engine.connect() as connection:
-        found = _revision(connection)
+        found = _revision(connection, url)
     if found == HEAD:
         return
+    if found is None and not make:
+        raise RecordError(
+            f"there is no history in {_shown(url)}: it has no tables",
+            hint="the first run makes them; `hgm history --import DIR` records runs that are there",
+        )
     if found is not None and found > HEAD:
         raise RecordError(
             f"{_shown(url)} was written by a newer hgm: its tables have revision {found}, and this "
@@ -190,8 +263,15 @@ def _bring_up_to_date(engine: Engine, url: URL) -> None:
         migrations.upgrade(connection, HEAD)
 
 
-def _revision(connection: Connection) -> str | None:
-    """Return the revision of the tables; None if there are none."""
-    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+def _revision(connection: Connection, url: URL) -> str | None:
+    """Return the revision of the tables; None if there are none.
+
+    Raises:
+        SpecError: if there are tables, and not ours.
+    """
+    tables = set(sqlalchemy.inspect(connection).get_table_names())
+    if not tables:
         return None
+    if not tables >= _TABLES:
+        raise _foreign(_shown(url))
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

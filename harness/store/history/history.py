@@ -49,20 +49,21 @@ _RESULT = tuple(
 
 
 @contextlib.contextmanager
-def opened(chosen: str, runs: Path) -> Iterator[HistoryStore]:
+def opened(chosen: str, runs: Path, *, make: bool = False) -> Iterator[HistoryStore]:
     """Open the history; every error of the database is then one of the tree.
 
     Args:
         chosen: ``--store`` or ``HGM_STORE``; empty for the one of the run directories.
         runs: where run directories are made.
+        make: whether it is made if there is none; for those who record something.
 
     Raises:
-        SpecError: if ``chosen`` has no known form.
+        SpecError: if ``chosen`` has no known form, or is not a history.
         StoreUnavailable: if the database cannot be reached, or is locked.
-        RecordError: if it is not a history, or of a newer version.
+        RecordError: if there is none, or it is damaged, or of a newer version.
     """
     url = database.locate(chosen, runs)
-    engine = database.connect(url)
+    engine = database.connect(url, make=make)
     try:
         with database.explained(url):
             yield HistoryStore(engine)

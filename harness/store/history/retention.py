@@ -27,6 +27,7 @@ def prune(
     now: datetime.datetime,
     *,
     dry_run: bool,
+    below: Path | None = None,
 ) -> Pruned:
     """Remove the runs of this host that are not kept.
 
@@ -37,8 +38,14 @@ def prune(
         retention: which ones are kept.
         now: what ages are counted from.
         dry_run: remove nothing, and return what would be removed.
+        below: leave alone the runs whose directories are not below this one; None for all.
+
+    Raises:
+        RecordError: if a directory cannot be removed.
     """
     runs = history.runs(here=True)
+    if below is not None:
+        runs = tuple(run for run in runs if Path(run.run_dir).is_relative_to(below.absolute()))
     wanted = expired(runs, retention, now)
     kept = landmarks(history.trail(cell, name) for cell, name in history.ever_bad())
     doomed = [run for run in wanted if run.id not in kept]
@@ -75,9 +82,8 @@ def expired(
         compared = run.cell is not None and run.campaign in NIGHTLY
         key = msgspec.json.encode(run.cell)
         newer[key] += compared
-        by_age = retention.days is not None and now - run.started <= datetime.timedelta(
-            days=retention.days
-        )
+        age = (now - run.started) / datetime.timedelta(days=1)
+        by_age = retention.days is not None and age <= retention.days
         if not compared:
             by_number = retention.days is None
         else:
@@ -125,7 +131,13 @@ def _directory(run: PastRun) -> Path | None:
 
 def _remove(directory: Path) -> None:
     """Remove a run directory, the link to it, and the step of a campaign that had no other."""
-    shutil.rmtree(directory)
+    try:
+        shutil.rmtree(directory)
+    except OSError as error:
+        raise RecordError(
+            f"cannot remove {error.filename or directory}: {error.strerror}",
+            hint="its run stays in the history, and those that are older too",
+        ) from None
     latest = directory.parent / "latest"
     if latest.is_symlink() and not latest.exists():
         latest.unlink()

@@ -34,7 +34,7 @@ def test_the_worker_learns_how_long_the_probes_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = tmp_path / "runs"
-    with opened("", runs) as history:
+    with opened("", runs, make=True) as history:
         history.add(night(1, {SPEC.name: "PASS"}), runs / "1")
     context = Context(Workspace(tmp_path / "cache"), Deadline.after(60, "the test"), Silent())
     made_of = _made_of(context, "0")

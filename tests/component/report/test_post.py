@@ -47,7 +47,15 @@ def test_an_absent_server_is_an_infrastructure_error(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "url", ["http://kernelci.example/submit", "ftp://x", "x", "https://", "http://[/", "file:///x"]
+    "url",
+    [
+        "http://kernelci.example/submit",
+        "ftp://x",
+        "x",
+        "https://",
+        "http://[/",
+        "https://a:99999/x",
+    ],
 )
 def test_the_token_is_not_sent_in_the_clear(url: str) -> None:
     with pytest.raises(SpecError, match="--url"):

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.cli import main
-from harness.errors import SpecError
+from harness.errors import RecordError, SpecError
 from harness.judge import lines
 from harness.records.base import to_json
 from harness.records.kernel import Kernel
@@ -292,6 +292,26 @@ def test_a_directory_with_other_files_is_not_written_to(runs: Path) -> None:
     result = report(runs)
     assert "has files and is not a site of hgm report" in str(result.exception)
     assert sorted(site.iterdir()) == [site / "thesis.tex"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_history_that_is_not_there_leaves_the_site_as_it_is(runs: Path, named: bool) -> None:
+    site = build(runs)
+    before = {path: path.stat().st_mtime_ns for path in site.rglob("*")}
+    words = ["report", *([str(runs)] if named else []), "--runs-dir", str(runs.parent / "typo")]
+    result = CliRunner().invoke(main.hgm, [*words, "-o", str(site)], standalone_mode=False)
+    assert isinstance(result.exception, RecordError)
+    assert "there is no history" in result.exception.message
+    assert not (runs.parent / "typo").exists()
+    assert {path: path.stat().st_mtime_ns for path in site.rglob("*")} == before
+
+
+def test_a_file_is_not_a_site(runs: Path) -> None:
+    (runs.parent / "site").write_text("precious")
+    error = report(runs).exception
+    assert isinstance(error, SpecError)
+    assert error.message == f"--output: cannot read {runs.parent}/site/site.json: Not a directory"
+    assert (runs.parent / "site").read_text() == "precious"
 
 
 def test_an_empty_history_makes_a_site(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import datetime
+import errno
+import functools
 import os
 import platform
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -28,13 +31,15 @@ from harness.errors import HarnessError, RecordError, SpecError, StoreUnavailabl
 from harness.progress import Silent
 from harness.records.base import to_json
 from harness.records.bench import BenchPart
+from harness.records.campaign import MatrixResult
 from harness.records.history import Category, CellState, HistoryState, ResultState, Retention
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
 from harness.store import rundir
 from harness.store.history import background, changes, database, migrations
-from harness.store.history.history import HistoryStore, opened
+from harness.store.history.history import HistoryStore
+from harness.store.history.history import opened as opened_if_there
 from harness.store.history.retention import prune
 from tests.unit.report.benches import BENCH, RATIO
 from tests.unit.store.pasts import asking, night
@@ -42,6 +47,8 @@ from tests.unit.store.pasts import asking, night
 PASS_ALL: dict[str, Status] = {"a/x/1G": "PASS", "a/x/2M": "PASS", "b/y/2M": "PASS"}
 _SECONDS = 300
 EVER = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+opened = functools.partial(opened_if_there, make=True)
 
 
 @pytest.fixture
@@ -206,7 +213,7 @@ import sys
 from pathlib import Path
 from harness.store.history.history import opened
 from tests.unit.store.pasts import night
-with opened(sys.argv[1], Path()) as history:
+with opened(sys.argv[1], Path(), make=True) as history:
     for number in map(int, sys.argv[2:]):
         record = night(number, {f"a/{each}/2M": "PASS" for each in range(50)})
         history.add(record, Path(record.run_dir))
@@ -221,7 +228,7 @@ from tests.unit.store.pasts import night
 def stop(result):
     print("ready", flush=True)
     time.sleep(600)
-with history.opened(sys.argv[1], Path()) as found:
+with history.opened(sys.argv[1], Path(), make=True) as found:
     history._result_values = stop
     record = night(2, {"a/x/2M": "PASS"})
     found.add(record, Path(record.run_dir))
@@ -287,7 +294,7 @@ def test_a_locked_store_is_a_warning_and_the_run_keeps_its_result(
     with opened(store, Path()) as history:
         add(history, night(1, PASS_ALL))
     url = database.locate(store, Path())
-    other = database.connect(url)
+    other = database.connect(url, make=False)
     monkeypatch.setenv("HGM_STORE", store)
     with database.writing(other):
         (line,) = warnings_of(night(2, PASS_ALL))
@@ -344,10 +351,11 @@ def test_a_store_that_cannot_be_is_one_line(
 
 
 def test_the_tables_are_as_they_are_declared(store: str) -> None:
-    engine = database.connect(database.locate(store, Path()))
+    url = database.locate(store, Path())
+    engine = database.connect(url, make=True)
     with database.writing(engine) as connection:
         migrations.check(connection)
-        assert database._revision(connection) == database.HEAD
+        assert database._revision(connection, url) == database.HEAD
     engine.dispose()
 
 
@@ -392,22 +400,132 @@ def test_a_store_of_a_newer_version_is_refused(store: str) -> None:
 
 
 def _execute(store: str, *statements: str) -> None:
-    engine = database.connect(database.locate(store, Path()))
+    engine = database.connect(database.locate(store, Path()), make=True)
     with database.writing(engine) as connection:
         for statement in statements:
             connection.execute(sqlalchemy.text(statement))
     engine.dispose()
 
 
-def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
+def files_below(directory: Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None
+        for path in directory.rglob("*")
+    }
+
+
+def sqlite_file(path: Path, *statements: str) -> None:
+    made = sqlite3.connect(path)
+    for statement in statements:
+        made.execute(statement)
+    made.commit()
+    made.close()
+
+
+READERS = (
+    ("status",),
+    ("history",),
+    ("history", "a/x"),
+    ("prune", "--keep-days", "1"),
+    ("report", "--output", "site"),
+)
+NOT_OURS = [
+    ("text", "text is not a file of SQLite"),
+    ("db", "db is the database of another program"),
+    ("runs.db", "runs.db is the database of another program"),
+    ("alembic.db", "alembic.db is the database of another program"),
+    ("marked.db", "marked.db is the database of another program"),
+    ("directory", "cannot open the history"),
+    ("text/history.db", "cannot open the history"),
+    (" ", "is blank"),
+    ("postgresql:///x?foo=bar", 'invalid connection option "foo"'),
+    ("postgresql:///x?sslmode=foo", "invalid sslmode value"),
+    ("postgresql://127.0.0.1:99999/x", "there is no port 99999"),
+]
+
+
+@pytest.mark.parametrize(("store", "said"), NOT_OURS)
+def test_a_store_that_is_not_ours_is_a_mistake_and_is_left_alone(
+    store: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "text").write_bytes(b"root:x:0:0\n" * 1000)
+    sqlite_file(tmp_path / "db", "CREATE TABLE bookmarks (x)")
+    sqlite_file(tmp_path / "runs.db", "CREATE TABLE runs (x)")
+    sqlite_file(
+        tmp_path / "alembic.db",
+        "CREATE TABLE alembic_version (version_num)",
+        "INSERT INTO alembic_version VALUES ('f00')",
+    )
+    sqlite_file(tmp_path / "marked.db", "PRAGMA application_id=1196444487")
+    leave(tmp_path / "runs", night(1, PASS_ALL))
+    before = files_below(tmp_path)
+    for words in (*READERS, ("history", "--import", "runs")):
+        error = hgm(*words, "--store", store).exception
+        assert isinstance(error, HarnessError), words
+        reads_no_file = store == "text/history.db" and "--import" not in words
+        assert ("there is no history" if reads_no_file else said) in error.line()
+        assert error.exit_code == 2
+        assert "remove" not in error.line()
+        assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("runs", ["nowhere", "empty", "/proc/x"])
+def test_who_only_reads_makes_no_history(
+    runs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for words in READERS:
+        error = hgm(*words, "--runs-dir", runs).exception
+        assert isinstance(error, RecordError), words
+        assert "there is no history" in error.line()
+        assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]
+
+
+def test_who_only_reads_makes_no_tables(store: str) -> None:
+    with pytest.raises(RecordError, match="there is no history"), opened_if_there(store, Path()):
+        pass
+    with opened(store, Path()):
+        pass
+    with opened_if_there(store, Path()) as history:
+        assert history.runs() == ()
+
+
+def test_a_server_with_tables_of_another_program_gets_none_of_ours(store: str) -> None:
+    url = database.locate(store, Path())
+    if url.drivername == "sqlite":
+        Path(str(url.database)).parent.mkdir()
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE alembic_version (version_num TEXT)"))
+        connection.execute(sqlalchemy.text("INSERT INTO alembic_version VALUES ('f00')"))
+    with pytest.raises(SpecError, match="of another program"), opened(store, Path()):
+        pass
+    assert sqlalchemy.inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_a_new_store_says_whose_it_is(tmp_path: Path) -> None:
     path = tmp_path / "history.db"
-    path.write_bytes(b"this is text\n" * 1000)
-    with pytest.raises(RecordError, match=rf"{path} is damaged"), opened(str(path), Path()):
+    with opened(str(path), Path()):
         pass
-    other = tmp_path / "other.db"
-    sqlite3.connect(other).execute("CREATE TABLE runs (x)").connection.close()
-    with pytest.raises(HarnessError, match="already exists"), opened(str(other), Path()):
+    (found,) = sqlite3.connect(path).execute("PRAGMA application_id").fetchone()
+    assert found == database.APPLICATION_ID
+
+
+def test_a_damaged_store_is_moved_away_and_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with opened(str(path), Path()):
         pass
+    data = bytearray(path.read_bytes())
+    data[100:] = b"\xff" * (len(data) - 100)
+    path.write_bytes(data)
+    with pytest.raises(RecordError, match="is damaged") as caught, opened(str(path), Path()):
+        pass
+    assert "move it away, then `hgm history --rebuild`" in caught.value.hint
+    assert "benchmarks are in it alone" in caught.value.hint
 
 
 # ---- made again from run directories -----------------------------------------------------------
@@ -653,6 +771,46 @@ def test_prune_removes_no_directory_that_is_not_the_runs(
     assert history.runs() == ()
     assert (mine / "thesis.txt").exists()
     assert other.exists()
+
+
+def test_a_directory_that_cannot_be_removed_is_named(
+    history: HistoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = leave(tmp_path, night(1, PASS_ALL))
+    history.add(night(1, PASS_ALL), directory)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    now = datetime.datetime.now(datetime.UTC)
+    with pytest.raises(RecordError, match=f"cannot remove {directory}: Permission denied"):
+        prune(history, Retention(days=0), now, dry_run=False)
+    assert len(history.runs()) == 1
+
+
+def test_a_matrix_prunes_the_runs_of_its_directory_alone(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HGM_STORE", store)
+    runs = [leave(tmp_path / "runs", night(number, PASS_ALL)) for number in (2, 3, 4)]
+    elsewhere = leave(tmp_path / "elsewhere", night(1, PASS_ALL))
+    with opened(store, Path()) as history:
+        list(history.add_directories((*runs, elsewhere), []))
+    result = MatrixResult(round=1, finished=True, cells=(), directory="")
+    monkeypatch.setattr("harness.campaign.matrix.run_matrix", lambda *_, **__: result)
+    file = tmp_path / "nightly.toml"
+    text = 'kernels = ["tree:/a"]\n{}\n[machines.m]\n[probes.p]\n'
+    file.write_text(text.format(""))
+    assert hgm("matrix", str(file)).return_value == 0
+    assert all(path.exists() for path in runs)
+    file.write_text(text.format("keep = { runs = 1 }"))
+    done = hgm("matrix", str(file))
+    assert "removed 2 runs" in done.stderr
+    assert [path.exists() for path in (*runs, elsewhere)] == [False, False, True, True]
+    with opened(store, Path()) as history:
+        assert [Path(run.run_dir) for run in history.runs()] == [runs[2], elsewhere]
 
 
 def test_prune_leaves_the_runs_of_another_host(

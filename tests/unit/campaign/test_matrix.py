@@ -194,6 +194,13 @@ def test_a_file_that_is_absent_is_one_line(tmp_path: Path) -> None:
         matrix_file.load(tmp_path / "nowhere.toml")
 
 
+@pytest.mark.parametrize("keep", ["{}", "{ days = -5 }", "{ runs = -1 }", "{ weeks = 1 }"])
+def test_what_is_kept_is_said_and_is_no_mistake(keep: str, tmp_path: Path) -> None:
+    text = f'kernels = ["tree:/a"]\nkeep = {keep}\n[machines.m]\n[probes.p]\n'
+    with pytest.raises(SpecError, match="keep"):
+        planned(text, tmp_path)
+
+
 def test_our_own_night_has_what_is_said_of_it() -> None:
     path = ROOT / ".ci" / "nightly.toml"
     file = matrix_file.load(path)

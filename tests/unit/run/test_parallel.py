@@ -85,7 +85,7 @@ def test_the_longest_probe_is_first_and_one_that_never_ran_takes_its_budget() ->
 
 @pytest.mark.parametrize("where", ["runs/new", "runs/matrix-night-0123abcd/cell/new"])
 def test_durations_come_from_the_history_of_all_runs(where: str, tmp_path: Path) -> None:
-    with opened("", tmp_path / "runs") as history:
+    with opened("", tmp_path / "runs", make=True) as history:
         history.add(night(1, {"a/x/2M": "PASS"}), tmp_path / "runs" / "1")
     specs = [_spec("a/x/2M#2"), _spec("b/y/2M")]
     assert parallel.earlier_seconds(tmp_path / where, specs) == {"a/x/2M": 1.5}
