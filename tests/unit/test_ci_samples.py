@@ -141,6 +141,16 @@ def test_every_sample_is_tested_and_named() -> None:
     assert {name for name in found if f"(../ci/{name})" not in page} == set()
 
 
+def test_all_run_on_a_host_that_is_tested() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "Debian 12 or 13" in readme
+    job = read_yaml("github.yml")["jobs"]["kernel"]
+    images = [job["container"]["image"], read_yaml("gitlab.yml")["kernel"]["image"]]
+    assert [*images, dict(instructions())["FROM"]] == ["debian:trixie"] * 3
+    cache = next(s["with"] for s in job["steps"] if s.get("uses", "").startswith("actions/cache@"))
+    assert cache["path"] == job["env"]["HGM_CACHE"]
+
+
 def test_the_timer_starts_the_service_of_its_name() -> None:
     timer = read_unit("hgm-nightly.timer")
     assert timer["Timer"]["OnCalendar"] == "*-*-* 02:00:00"

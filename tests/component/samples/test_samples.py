@@ -71,7 +71,7 @@ def test_github(checkout: Path) -> None:
         if "run" in step and (step.get("if") == "always()" or not any(codes.values())):
             variables = {**job["env"], "GITHUB_STEP_SUMMARY": str(summary)}
             codes[step["name"]] = run(["bash", "-e"], checkout, variables, step["run"]).returncode
-    assert codes == {"Use KVM where the runner has it": 0, "Test the kernel": 2, "Summarize": 0}
+    assert codes == {"Install what ./hgm needs": 0, "Test the kernel": 2, "Summarize": 0}
     assert summary.read_text().startswith("### hgm: ERROR\n")
     upload = job["steps"][-1]
     assert (checkout / upload["with"]["path"] / "latest" / "result.json").exists()
