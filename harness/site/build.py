@@ -89,14 +89,23 @@ def _run_pages(
         if site.keep(names.run(run.id), keys[run.id]):
             site.keep_below(posixpath.dirname(names.run(run.id)))
         else:
-            reached = _coverage(site, run, keys[run.id], context)
-            jobs.append(RunJob(run, before, after, reached))
+            gone = _keep_what_is_gone(site, run)
+            reached = "" if gone else _coverage(site, run, keys[run.id], context)
+            jobs.append(RunJob(run, before, after, reached, gone))
     site.compared &= keys.keys() - {job.run.id for job in jobs}
     for done in run_files.write(site.path, jobs, history, opener):
         if done.differs:
             site.compared.add(done.run)
         for path in done.paths:
             site.wrote(path, keys[done.run])
+
+
+def _keep_what_is_gone(site: SiteDirectory, run: PastRun) -> bool:
+    """Keep the pages of a run that cannot be made again; return whether there are any."""
+    page = names.run(run.id)
+    if (Path(run.run_dir) / rundir.RESULT).is_file() or not (site.path / page).is_file():
+        return False
+    return site.keep_below(posixpath.dirname(page), but={page, names.comparison(run.id)})
 
 
 def _coverage(site: SiteDirectory, run: PastRun, key: str, context: Context) -> str:

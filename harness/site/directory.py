@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -108,10 +108,12 @@ class SiteDirectory:
         self._pages[path] = whole
         return True
 
-    def keep_below(self, directory: str) -> None:
-        """Keep all files of a directory."""
-        for path in self._old_below[directory]:
-            self._pages[path] = self._old.pages[path]
+    def keep_below(self, directory: str, but: Collection[str] = ()) -> bool:
+        """Keep all files of a directory but for some; return whether there are any."""
+        kept = {path: self._old.pages[path] for path in self._old_below[directory]}
+        kept = {path: key for path, key in kept.items() if path not in but}
+        self._pages |= kept
+        return bool(kept)
 
     def put(self, path: str, key: str, content: str) -> None:
         """Write a file."""

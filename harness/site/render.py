@@ -37,6 +37,12 @@ def page(template: str, model: Record, path: str) -> str:
     return _template(template).render(page=model, root=root, path=path)
 
 
+def part(macro: str, model: Record, path: str) -> str:
+    """Return a part of a page: what a macro of ``parts.html`` makes of its model."""
+    root = "../" * path.count("/")
+    return str(vars(_template("parts").module)[macro](root, model))
+
+
 @functools.cache
 def _environment() -> Environment:
     made = Environment(

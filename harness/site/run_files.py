@@ -49,12 +49,15 @@ class RunJob(NamedTuple):
         before: the run before it in its cell; None without.
         after: the run after it; None without.
         coverage: path of the page with the lines that it reached; empty without.
+        gone: whether its directory is gone, and pages that were made from it are there. They stay,
+            with the run's own, of which only the links to other runs are made again.
     """
 
     run: PastRun
     before: PastRun | None
     after: PastRun | None
     coverage: str = ""
+    gone: bool = False
 
 
 class WrittenRun(NamedTuple):
@@ -117,7 +120,9 @@ def _write(output: Path, jobs: Sequence[RunJob], history: HistoryStore) -> Itera
             earlier = last[1] if last and same else history.record(job.before)
         record = history.record(job.run)
         last = (job.run.id, record)
-        pages = dict(_pages(job, record, _comparison(earlier, record)))
+        found = _comparison(earlier, record)
+        made = _kept_pages(output, job, found) if job.gone else _pages(job, record, found)
+        pages = dict(made)
         for path, content in pages.items():
             directory.write(output, path, content)
         yield WrittenRun(job.run.id, tuple(pages), names.comparison(job.run.id) in pages)
@@ -129,12 +134,7 @@ def _pages(
     """Yield path and content of each page of a run."""
     run, link = job.run, run_link(job.run)
     files = evidence.read(Path(run.run_dir), record)
-    if job.before and comparison and run_page.differ(comparison):
-        compared = compare_page.comparison(
-            comparison, run_link(job.before, run), run_link(run, job.before)
-        )
-        path = names.comparison(run.id)
-        yield path, render.page("compare", compared, path)
+    yield from _comparison_page(job, comparison)
     for name, console in files.consoles.items():
         path = names.console(run.id, name)
         yield path, render.page("text", text_page.console(link, name, console), path)
@@ -161,6 +161,26 @@ def _pages(
     )
     shown = run_page.run(run, record, files, others, job.coverage, study=has_study)
     yield path, render.page("run", shown, path)
+
+
+def _kept_pages(
+    output: Path, job: RunJob, comparison: Comparison | None
+) -> Iterator[tuple[str, str]]:
+    """Yield path and content of each page of a run whose directory is gone."""
+    yield from _comparison_page(job, comparison)
+    path = names.run(job.run.id)
+    others = run_page.Neighbours(before=job.before, after=job.after, comparison=comparison)
+    page = (output / path).read_text(encoding="utf-8")
+    yield path, run_page.with_beside(page, run_page.beside(job.run, others), path)
+
+
+def _comparison_page(job: RunJob, comparison: Comparison | None) -> Iterator[tuple[str, str]]:
+    if job.before and comparison and run_page.differ(comparison):
+        compared = compare_page.comparison(
+            comparison, run_link(job.before, job.run), run_link(job.run, job.before)
+        )
+        path = names.comparison(job.run.id)
+        yield path, render.page("compare", compared, path)
 
 
 def _comparison(before: RunRecord | None, after: RunRecord) -> Comparison | None:

@@ -19,7 +19,7 @@ from harness.report import compare, text
 from harness.report.columns import count
 from harness.report.history import when
 from harness.report.reproduce import short_command
-from harness.site import names
+from harness.site import names, render
 from harness.site.evidence import Files, Lines
 from harness.site.index_page import cut
 from harness.site.text_page import console_anchor, console_title
@@ -29,6 +29,9 @@ from harness.store import rundir
 _FINE: tuple[Status, ...] = ("PASS", "SKIP", "LOST")
 _MOST_CHARACTERS = 2000
 _MOST_LINES = 400
+
+#: What `parts.beside` makes; no text of a guest has markup in it.
+_BESIDE = re.compile(r'<ul class="pages beside">.*?</ul>', re.DOTALL)
 
 
 class Fact(Record, frozen=True, kw_only=True):
@@ -135,6 +138,20 @@ class Group(Record, frozen=True, kw_only=True):
     lines: tuple[ProbeLine, ...]
 
 
+class Beside(Record, frozen=True, kw_only=True):
+    """Links from a run's page to the runs beside it in its cell.
+
+    Attributes:
+        before: the run before it; None without.
+        after: the run after it; None without.
+        comparison: path of the page that compares it with the run before; empty if there is none.
+    """
+
+    before: Link | None
+    after: Link | None
+    comparison: str
+
+
 class RunPage(Record, frozen=True, kw_only=True):
     """The page of a run.
 
@@ -144,10 +161,8 @@ class RunPage(Record, frozen=True, kw_only=True):
         verdict: see `Verdict`.
         line: the verdict with its reason and time.
         cell: which one.
-        before: the run before it in the cell; None without.
-        after: the run after it; None without.
+        beside: the runs before and after it.
         changed: how the results differ from the run before, in a line; empty without one.
-        comparison: path of the page that compares them; empty if there is none.
         differs: what else differs from the run before.
         config: a line for each symbol that is configured otherwise than before.
         facts: kernel, series, configuration, machine.
@@ -168,10 +183,8 @@ class RunPage(Record, frozen=True, kw_only=True):
     verdict: Verdict
     line: str
     cell: Link
-    before: Link | None
-    after: Link | None
+    beside: Beside
     changed: str
-    comparison: str
     differs: tuple[str, ...]
     config: tuple[str, ...]
     facts: tuple[Fact, ...]
@@ -230,7 +243,6 @@ def run(
         *([Link(text="Pre-copy and post-copy", path=names.study(past.id))] if study else []),
     ]
     found = context.comparison
-    changed = bool(found and differ(found))
 
     def block(splat: Splat, where: str) -> SplatBlock:
         return _splat(past.id, splat, files.symbols.get(where, {}), consoles)
@@ -243,10 +255,8 @@ def run(
         verdict=record.verdict,
         line=text.verdict_line(record),
         cell=cell_link(past.cell),
-        before=run_link(context.before) if context.before else None,
-        after=run_link(context.after) if context.after else None,
+        beside=beside(past, context),
         changed=compare.verdict(found) if found else "",
-        comparison=names.comparison(past.id) if changed else "",
         differs=found.differs if found else (),
         config=context.config,
         facts=tuple(Fact(name=n, value=v) for n, v in (*text.head(record), *_machine(record))),
@@ -268,6 +278,28 @@ def run(
         pages=tuple(pages),
         gone=not files.consoles and not files.outputs,
     )
+
+
+def beside(past: PastRun, context: Neighbours) -> Beside:
+    """Return the links to the runs beside a run."""
+    found = context.comparison
+    return Beside(
+        before=run_link(context.before) if context.before else None,
+        after=run_link(context.after) if context.after else None,
+        comparison=names.comparison(past.id) if found and differ(found) else "",
+    )
+
+
+def with_beside(page: str, links: Beside, path: str) -> str:
+    """Return a page that was made earlier with today's links to the runs beside it.
+
+    Args:
+        page: the whole of it, as HTML.
+        links: to these runs.
+        path: of the page.
+    """
+    made = render.part("beside", links, path)
+    return _BESIDE.sub(lambda _: made.strip(), page, count=1)
 
 
 def differ(found: Comparison) -> bool:

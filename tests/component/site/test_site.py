@@ -18,9 +18,10 @@ from harness.records.base import to_json
 from harness.records.kernel import Kernel
 from harness.records.machine import GuestImage
 from harness.records.run import Ingredients
-from harness.site import names, run_files
+from harness.site import directory, names, run_files
 from harness.store import rundir
 from harness.store.history.cell import run_id
+from harness.store.history.history import opened
 from tests.component.evidence.test_coverage import made
 from tests.component.site import links
 from tests.component.site.nights import add_checkpoint, add_study, record
@@ -268,13 +269,47 @@ def test_a_new_run_leaves_the_pages_of_earlier_ones_alone(runs: Path) -> None:
     assert "2026-11-05 02:00" in text_of(site, names.INDEX)
 
 
-def test_pages_of_a_run_stay_when_its_directory_is_gone(runs: Path) -> None:
+@pytest.mark.parametrize("why", ["nothing", "a newer run", "another version", "no run before"])
+def test_pages_of_a_run_stay_when_its_directory_is_gone(
+    runs: Path, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = build(runs)
+    second, third = (next(runs.glob(f"2026*-{number:04}")) for number in (2, 3))
+    identities = [run_id(rundir.load(each)) for each in (second, third)]
+    pages = {path: path.read_bytes() for path in (site / names.run(identities[1])).parent.iterdir()}
+    third.rename(runs.parent / "gone")
+    if why == "a newer run":
+        record(4, {A: "FAIL", B: "PASS"}, runs)
+    elif why == "another version":
+        monkeypatch.setattr(directory, "_version", lambda: "another")
+    elif why == "no run before":
+        second.rename(runs.parent / "gone too")
+        with opened("", runs) as history:
+            history.remove(identities[:1])
+    build(runs)
+    check(site)
+    own = [site / names.run(identities[1]), site / names.comparison(identities[1])]
+    now = {path: path.read_bytes() for path in pages if path.exists()}
+    assert set(map(str, pages)) - set(map(str, now)) == set()
+    assert {path for path in pages if now[path] != pages[path]} <= set(own)
+    assert {path.name for path in pages} >= {"console.html", "ktap.html", "compare.html"}
+    page = links.read(own[0])
+    assert "f at mm/f.c:7" in page.text
+    assert ("after: 2026-11-05" in page.text) == (why == "a newer run")
+    assert ("before: 2026-11-03" in page.text) == (why != "no run before")
+    assert build(runs) == site
+    check(site)
+
+
+def test_pages_stay_of_no_run_that_the_history_no_longer_has(runs: Path) -> None:
     site = build(runs)
     (first,) = runs.glob("2026*-0001")
-    path = site / names.console(run_id(rundir.load(first)))
+    identity = run_id(rundir.load(first))
     first.rename(runs.parent / "gone")
+    with opened("", runs) as history:
+        history.remove([identity])
     build(runs)
-    assert path.exists()
+    assert not (site / names.run(identity)).parent.exists()
     check(site)
 
 

@@ -351,12 +351,12 @@ def test_a_runs_page_says_how_it_differs_from_the_run_before() -> None:
     found = Comparison(before="", after="", exit_code=0, same=5, differs=("config: a, b",))
     page = page_of(before=run(1), comparison=found)
     assert page.changed == "no regression: 5 as before"
-    assert (page.comparison, page.differs) == ("", ("config: a, b",))
+    assert (page.beside.comparison, page.differs) == ("", ("config: a, b",))
     change = Change(
         name="a", kind="gone", before=ProbeSummary(status="PASS", counts={"PASS": 1}), after=None
     )
     found = msgspec.structs.replace(found, changes=(change,))
-    assert page_of(before=run(1), comparison=found).comparison == names.comparison(run(2).id)
+    assert page_of(before=run(1), comparison=found).beside.comparison == names.comparison(run(2).id)
 
 
 def test_lines_are_found_by_the_bytes_in_them() -> None:
