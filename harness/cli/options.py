@@ -437,11 +437,14 @@ json_option = click.option(
 
 
 def show(result: Record, lines: Iterable[str], *, as_json: bool) -> None:
-    """Write a result as lines; or as JSON to standard output, and the lines to standard error."""
-    from harness.report import json
+    """Write a result as lines; or as JSON to standard output, and the lines to standard error.
+
+    What may not be on a terminal is replaced: a record may be another's, and none was printed yet.
+    """
+    from harness.report import columns, json
 
     stream = sys.stderr if as_json else sys.stdout
-    stream.writelines(f"{line}\n" for line in lines)
+    stream.writelines(f"{columns.visible(line)}\n" for line in lines)
     if as_json:
         json.write(result, sys.stdout)
 

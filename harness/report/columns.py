@@ -14,6 +14,13 @@ def lines(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
+def visible(line: str) -> str:
+    """Return a line with U+FFFD for what controls a terminal or turns the order of characters."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+
+
 def count(number: int, noun: str, many: str = "") -> str:
     """Return ``1 probe``, ``2 probes``, or the other plural that is given."""
     return f"{number} {noun if number == 1 else many or f'{noun}s'}"

@@ -3,22 +3,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from msgspec.structs import replace
 
+from harness.cli.options import show
 from harness.judge import ktap as judge
 from harness.judge.ktap_document import KtapResult, flatten
 from harness.judge.lines import short
 from harness.kernel.series.patch import printable
+from harness.records.base import Record
+from harness.records.history import (
+    Cell,
+    CellState,
+    HistoryState,
+    PastResult,
+    ResultHistory,
+    ResultState,
+    RunHistory,
+)
+from harness.records.outcome import Outcome
 from harness.records.run import RunRecord
-from harness.report import jsonl, kcidb, ktap, summary
+from harness.report import columns, history, jsonl, kcidb, ktap, summary
+from harness.store.history import extract
 from tests.unit.report import hostile, junit_schema
 
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -112,12 +128,65 @@ def _shown(text: str) -> str:
     return short(printable(text), 2000) or "-"
 
 
+def in_history(record: RunRecord) -> None:
+    past = ResultHistory(results=_results(record))
+    shown = _printed(past, history.results(past))
+    bad = sum(each.status != "PASS" for each in past.results)
+    assert len(shown) == 1 + len(past.results) + bad + 2
+    for each in past.results:
+        assert any(columns.visible(each.name) in line for line in shown)
+    runs = RunHistory(runs=(past.results[0].run,))
+    assert len(_printed(runs, history.runs(runs))) == 2
+
+
+def in_status(record: RunRecord) -> None:
+    results = _results(record)
+    tests = tuple(
+        ResultState(
+            name=each.name,
+            category="regression",
+            status=each.status,
+            reason=f"x{each.reason}",
+            known_issues=(record.reason,),
+            first_bad=each.run,
+        )
+        for each in results
+    )
+    run, cell = results[0].run, results[0].cell
+    assert cell is not None
+    state = CellState(cell=cell, latest=run, before=None, tests=tests, passing=0, skipped=0)
+    found = HistoryState(cells=(state,), counts={}, stale=0, exit_code=1)
+    assert len(_printed(found, history.state(found))) == 2 + 3 * len(results) + 3
+
+
+def _results(record: RunRecord) -> tuple[PastResult, ...]:
+    started = "2026-11-29T00:00:00+00:00"
+    hurt = replace(record, started=started, outcome=Outcome.PROBES_RAN)
+    run = replace(extract.run_of(hurt, f"/runs/{record.reason}"), release=record.reason)
+    words = dict.fromkeys(Cell.__struct_fields__, record.reason)
+    return tuple(
+        replace(each, run=run, cell=Cell(**words)) for each in extract.results_of(hurt, run)
+    )
+
+
+def _printed(found: Record, lines: Iterator[str]) -> list[str]:
+    """Return the lines that a command prints, none of which does anything to a terminal."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        show(found, lines, as_json=False)
+    shown = out.getvalue().removesuffix("\n").split("\n")
+    assert [line for line in shown if not line.isprintable()] == []
+    return shown
+
+
 FORMATS: dict[str, Callable[[RunRecord], None]] = {
     "junit": in_junit,
     "ktap": in_ktap,
     "jsonl": in_jsonl,
     "kcidb": in_kcidb,
     "markdown": in_markdown,
+    "history": in_history,
+    "status": in_status,
 }
 
 every_format = pytest.mark.parametrize("check", FORMATS.values(), ids=FORMATS)
