@@ -109,7 +109,7 @@ class PastResult(Record, frozen=True, kw_only=True):
         status: the worst of the repetitions.
         good: how many passed.
         bad: how many blame the kernel, known issues included.
-        seconds: median wall time of those that passed, or else of all.
+        seconds: median wall time of those that passed, or else of all; 0 if it is not known.
         reason: of the first with that status.
         known_issues: names of the known issues that it found.
     """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import Literal, TypedDict
 
@@ -249,6 +250,12 @@ class RunRecord(Record, frozen=True, kw_only=True):
     def made_of(self) -> KernelSummary | KernelParts | None:
         """Return the kernel, or what it was to be made of; None where not even that is known."""
         return self.kernel or self.tried
+
+    @property
+    def boot_seconds(self) -> float:
+        """Return the median wall time of the boots; 0 if no boot's is known."""
+        boots = [each.seconds for each in self.guests if each.how == "booted" and each.seconds]
+        return statistics.median(boots) if boots else 0.0
 
     def is_base_of(self, other: RunRecord) -> bool:
         """Return whether the other run's kernel is this one's source with patches applied."""

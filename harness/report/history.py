@@ -61,7 +61,7 @@ def results(found: ResultHistory) -> Iterator[str]:
                 f"  {when(each.run)}",
                 each.status,
                 _repetitions(each.good, each.bad),
-                f"{each.seconds:.2f} s",
+                f"{each.seconds:.2f} s" if each.seconds else "-",
                 each.name,
                 _kernel(each.run),
                 _name(each.run),

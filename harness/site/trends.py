@@ -54,12 +54,11 @@ class TrendsPage(Record, frozen=True, kw_only=True):
 
 def times(record: RunRecord, started: datetime.datetime) -> Times:
     """Return the times of a run whose probes ran."""
-    boots = [each.seconds for each in record.guests if each.how == "booted" and each.seconds]
     kernel = record.kernel
     return Times(
         started=started,
         build=None if kernel is None or kernel.cached else kernel.build_seconds or None,
-        boot=statistics.median(boots) if boots else None,
+        boot=record.boot_seconds or None,
         probes=sum(probe.seconds for probe in record.probes),
     )
 

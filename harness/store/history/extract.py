@@ -61,19 +61,21 @@ def results_of(record: RunRecord, run: PastRun) -> Iterator[PastResult]:
     probes.
     """
     if record.outcome in _NOT_BUILT:
-        yield _of_kernel(run, BUILD, "FAIL", record.reason)
+        yield _of_kernel(run, BUILD, "FAIL", run.build_seconds, record.reason)
     elif record.outcome.about_the_kernel:
-        yield _of_kernel(run, BUILD, "PASS")
+        yield _of_kernel(run, BUILD, "PASS", run.build_seconds)
     if record.outcome is Outcome.NOT_BOOTED:
-        yield _of_kernel(run, BOOT, "FAIL", record.reason)
+        yield _of_kernel(run, BOOT, "FAIL", reason=record.reason)
     elif record.outcome is Outcome.PROBES_RAN:
-        yield _of_kernel(run, BOOT, "PASS")
+        yield _of_kernel(run, BOOT, "PASS", record.boot_seconds)
         splats = "; ".join(splat.title for splat in record.splats)
-        yield _of_kernel(run, CONSOLE, "FAIL" if splats else "PASS", splats)
+        yield _of_kernel(run, CONSOLE, "FAIL" if splats else "PASS", reason=splats)
         yield from _of_probes(run, record.probes)
 
 
-def _of_kernel(run: PastRun, name: str, status: Status, reason: str = "") -> PastResult:
+def _of_kernel(
+    run: PastRun, name: str, status: Status, seconds: float = 0.0, reason: str = ""
+) -> PastResult:
     return PastResult(
         run=run,
         name=name,
@@ -81,7 +83,7 @@ def _of_kernel(run: PastRun, name: str, status: Status, reason: str = "") -> Pas
         status=status,
         good=int(status == "PASS"),
         bad=int(status != "PASS"),
-        seconds=run.build_seconds if name == BUILD else 0.0,
+        seconds=seconds,
         reason=reason,
         known_issues=(),
     )

@@ -32,10 +32,19 @@ from harness.progress import Silent
 from harness.records.base import to_json
 from harness.records.bench import BenchPart
 from harness.records.campaign import MatrixResult
-from harness.records.history import Category, CellState, HistoryState, ResultState, Retention
+from harness.records.history import (
+    Category,
+    CellState,
+    HistoryState,
+    ResultHistory,
+    ResultState,
+    Retention,
+)
+from harness.records.machine import GuestOrigin
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
+from harness.report import history as report
 from harness.store import rundir
 from harness.store.history import background, changes, database, migrations
 from harness.store.history.history import HistoryStore
@@ -110,6 +119,15 @@ def test_a_run_is_read_back_whole(history: HistoryStore) -> None:
     }
     (bad,) = history.results("a/x/2M")
     assert (bad.reason, bad.seconds, bad.run) == ("a/x/2M: no", 1.5, run)
+
+
+def test_a_boot_has_its_time(history: HistoryStore) -> None:
+    guests = tuple(GuestOrigin(how="booted", seconds=each) for each in (7.0, 9.0, 8.0))
+    add(history, replace(night(2, PASS_ALL), guests=guests), night(1, PASS_ALL))
+    found = history.results("boot")
+    assert [each.seconds for each in found] == [8.0, 0.0]
+    _, newest, oldest, *_ = report.results(ResultHistory(results=found))
+    assert (newest.split()[3:5], oldest.split()[3]) == (["8.00", "s"], "-")
 
 
 def test_repetitions_are_one_result(history: HistoryStore) -> None:
