@@ -4,21 +4,26 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 import random
 import resource
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from harness.context import Context
+from harness.judge import checkpoint
 from harness.records.base import to_json
 from harness.records.kernel import ConfigIdentity, KernelSummary, SeriesIdentity, SourceIdentity
 from harness.records.machine import AccelChoice, GuestOrigin, HugePages, MachineSpec
 from harness.records.outcome import Outcome
-from harness.records.probe import ProbeResult, Splat, Status, Subtest
+from harness.records.probe import CheckpointEvidence, ProbeResult, Splat, Status, Subtest
 from harness.records.run import RequestSummary, RunRecord, StageTime
 from harness.site import build, names
 from harness.store import rundir
@@ -46,6 +51,8 @@ _INDEX_LIMIT = 1_000_000
 
 #: Runs whose directory, with console and output of the probes, has not been pruned.
 _WITH_DIRECTORY = 100
+#: Probes of such a run with a map of page tables; those of a real night had 2 to 69 checkpoints.
+_WITH_MAPS = 5
 #: Each kernel is run so many times before the next one comes.
 _NIGHTS_A_KERNEL = 7
 
@@ -121,20 +128,20 @@ def report(runs: int, probes: int, directory: Path, context: Context) -> ReportB
     rundir.make_directory(directory / "runs", "--keep")
     site = directory / "site"
     opener = partial(opened, "", directory / "runs")
-    with opener() as history:
+    with opener(make=True) as history:
         there = len(history.runs())
         context.progress.stage("bench", f"making up {runs} runs")
         for number in range(there, runs):
             record = made_up(number, probes, directory / "runs")
             if number >= runs - _WITH_DIRECTORY:
-                _make_directory(record)
+                record = _make_directory(record)
             history.add(record, Path(record.run_dir))
         builds = []
         for what, more in ((WHOLE, 0), (UNCHANGED, 0), (ONE_MORE, 1)):
             context.progress.stage("bench", f"building the site: {what}")
             for number in range(runs, runs + more):
                 record = made_up(number, probes, directory / "runs")
-                _make_directory(record)
+                record = _make_directory(record)
                 history.add(record, Path(record.run_dir))
             wall, cpu = time.monotonic(), _cpu()
             done = build.build(opener, site, 30, context)
@@ -238,14 +245,49 @@ def _status(place: int, cell: int, night: int, rng: random.Random) -> Status:
     return "PASS"
 
 
-def _make_directory(record: RunRecord) -> None:
+def _make_directory(record: RunRecord) -> RunRecord:
+    """Write the directory of a run; return its record with what the checkpoints show."""
     directory = Path(record.run_dir)
+    results = tuple(checkpoint.judge(seen, pages.__getitem__) for seen, pages in _tables())
+    probes = tuple(
+        msgspec.structs.replace(probe, checkpoints=results if place < _WITH_MAPS else ())
+        for place, probe in enumerate(record.probes)
+    )
+    record = msgspec.structs.replace(record, probes=probes)
     for probe in record.probes:
         where = directory / probe.directory
         where.mkdir(parents=True, exist_ok=True)
         lines = [f"ok {n} {each.name}" for n, each in enumerate(probe.subtests, 1)]
         (where / rundir.KTAP).write_text("\n".join(["KTAP version 1", "1..5", *lines, ""]))
         (where / rundir.STDERR).touch()
+        if probe.checkpoints:
+            for seen, pages in _tables():
+                rundir.keep_checkpoint(where, seen, pages)
     lines = [f"[{n / 100:12.6f}] line {n} of a console" for n in range(2000)]
     (directory / rundir.SERIAL).write_text("\n".join(lines))
     (directory / rundir.RESULT).write_bytes(to_json(record))
+    return record
+
+
+@functools.cache
+def _tables() -> tuple[tuple[CheckpointEvidence, dict[int, bytes]], ...]:
+    """Return a checkpoint with the tables of 1 GiB on x86-64, a PTE's page in every other PMD."""
+    flags, large = 0x67, 1 << 7  # present, writable, user, accessed, dirty
+    start, root, middle, low, ptes = 1 << 30, 0x1000, 0x2000, 0x3000, 0x4000
+    pmds = (ptes | flags if n % 2 else start + (n << 21) | flags | large for n in range(512))
+    pages = {
+        root: _page([middle | flags]),
+        middle: _page([0, low | flags]),
+        low: _page(pmds),
+        ptes: _page(start + (n << 12) | flags for n in range(512)),
+        start: _page([1]),  # the token, where the first PTE leads
+    }
+    line = (
+        f"checkpoint cpu=0 start={start:#x} length={1 << 30:#x} page=0x1000 "
+        f"beacon={start + (1 << 21):#x} token=0x1 pagemap=0x0 smaps= want= name=made up"
+    )
+    return ((CheckpointEvidence(number=1, line=line, root=root, levels=4), pages),)
+
+
+def _page(entries: Iterable[int]) -> bytes:
+    return b"".join(struct.pack("<Q", each) for each in entries).ljust(4096, b"\0")
