@@ -79,33 +79,39 @@ def _run_pages(
     site: SiteDirectory, history: HistoryStore, opener: Opener, found: SiteData, context: Context
 ) -> None:
     prints = history.fingerprints()
-    keys: dict[str, str] = {}
+    keys: dict[str, str] = {}  # of a run's pages, but for
+    pages: dict[str, str] = {}  # its own, which has a link to the run after it
     jobs: list[RunJob] = []
     for run in sorted(found.runs, key=lambda run: (past_.order(run.cell), run.started)):
         before, after = found.before.get(run.id), found.after.get(run.id)
-        keys[run.id] = digest(
-            prints[run.id], prints[before.id] if before else "", after.id if after else ""
-        )
-        if site.keep(names.run(run.id), keys[run.id]):
-            site.keep_below(posixpath.dirname(names.run(run.id)))
+        page = names.run(run.id)
+        keys[run.id] = digest(prints[run.id], prints[before.id] if before else "")
+        pages[page] = digest(keys[run.id], after.id if after else "")
+        if site.keep(page, pages[page]):
+            site.keep_below(posixpath.dirname(page))
         else:
-            gone = _keep_what_is_gone(site, run)
-            reached = "" if gone else _coverage(site, run, keys[run.id], context)
-            jobs.append(RunJob(run, before, after, reached, gone))
+            kept = _keep_what_it_has(site, run, keys[run.id])
+            reached = "" if kept else _coverage(site, run, keys[run.id], context)
+            jobs.append(RunJob(run, before, after, reached, kept))
     site.compared &= keys.keys() - {job.run.id for job in jobs}
     for done in run_files.write(site.path, jobs, history, opener):
         if done.differs:
             site.compared.add(done.run)
         for path in done.paths:
-            site.wrote(path, keys[done.run])
+            site.wrote(path, pages.get(path, keys[done.run]))
 
 
-def _keep_what_is_gone(site: SiteDirectory, run: PastRun) -> bool:
-    """Keep the pages of a run that cannot be made again; return whether there are any."""
+def _keep_what_it_has(site: SiteDirectory, run: PastRun, key: str) -> bool:
+    """Keep the pages of a run that are as they were, or cannot be made again.
+
+    Return whether there are any.
+    """
     page = names.run(run.id)
-    if (Path(run.run_dir) / rundir.RESULT).is_file() or not (site.path / page).is_file():
+    below = posixpath.dirname(page)
+    gone = not (Path(run.run_dir) / rundir.RESULT).is_file()
+    if not (site.path / page).is_file() or not (gone or site.unchanged_below(below, key, page)):
         return False
-    return site.keep_below(posixpath.dirname(page), but={page, names.comparison(run.id)})
+    return site.keep_below(below, but={page, names.comparison(run.id)})
 
 
 def _coverage(site: SiteDirectory, run: PastRun, key: str, context: Context) -> str:

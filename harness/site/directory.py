@@ -115,6 +115,14 @@ class SiteDirectory:
         self._pages |= kept
         return bool(kept)
 
+    def unchanged_below(self, directory: str, key: str, but: str) -> bool:
+        """Return whether a directory has files but for one, and the key of each is as before."""
+        found = [path for path in self._old_below[directory] if path != but]
+        whole = self._key(key)
+        return bool(found) and all(
+            self._old.pages[path] == whole and (self.path / path).is_file() for path in found
+        )
+
     def put(self, path: str, key: str, content: str) -> None:
         """Write a file."""
         write(self.path, path, content)

@@ -80,10 +80,11 @@ def _maps(run_dir: Path, record: RunRecord) -> Iterator[tuple[str, PageMap]]:
     for probe in record.probes:
         if any(each.length for each in probe.checkpoints):
             try:
-                walks = judging.walks(run_dir, probe.name, None)
+                pictures = [page_map.picture(*each) for each in judging.walked(run_dir, probe)]
             except RecordError:
                 continue
-            pictures = [page_map.picture(*each) for each in walks if each.probe == probe.name]
+            if not pictures:
+                continue
             words = "; ".join(f"{each.title()}: {each.summary()}" for each in pictures)
             yield probe.name, PageMap(page_map.svg(pictures), words)
 

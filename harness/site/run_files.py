@@ -37,8 +37,11 @@ from harness.study import postcopy as studies
 #: Opens the history, in a process of its own.
 Opener = Callable[[], AbstractContextManager[HistoryStore]]
 
-#: Runs that one process writes at a time; fewer are not worth a process.
+#: Most runs that one process writes at a time.
 _TOGETHER = 250
+
+#: Processes are worth it for so many runs: one takes as long to start as the pages of a real run.
+_SEVERAL = 6
 
 
 class RunJob(NamedTuple):
@@ -49,15 +52,16 @@ class RunJob(NamedTuple):
         before: the run before it in its cell; None without.
         after: the run after it; None without.
         coverage: path of the page with the lines that it reached; empty without.
-        gone: whether its directory is gone, and pages that were made from it are there. They stay,
-            with the run's own, of which only the links to other runs are made again.
+        kept: whether what was made from its directory is there and stays: nothing but the run after
+            it has changed, or the directory is gone. In the run's own page only the links to other
+            runs are then made again.
     """
 
     run: PastRun
     before: PastRun | None
     after: PastRun | None
     coverage: str = ""
-    gone: bool = False
+    kept: bool = False
 
 
 class WrittenRun(NamedTuple):
@@ -90,12 +94,14 @@ def write(
         NoSpace: if the file system is full.
         RecordError: if a record is damaged.
     """
-    if len(jobs) < 2 * _TOGETHER:
+    cpus = len(os.sched_getaffinity(0))
+    if cpus == 1 or sum(not job.kept for job in jobs) < _SEVERAL:
         yield from _write(output, jobs, history)
         return
-    parts = [jobs[first : first + _TOGETHER] for first in range(0, len(jobs), _TOGETHER)]
+    together = min(_TOGETHER, -(-len(jobs) // (4 * cpus)))  # so that all are busy until the end
+    parts = [jobs[first : first + together] for first in range(0, len(jobs), together)]
     pool = ProcessPoolExecutor(
-        len(os.sched_getaffinity(0)),
+        cpus,
         multiprocessing.get_context("spawn"),
         partial(signal.signal, signal.SIGINT, signal.SIG_IGN),  # this process decides
     )
@@ -121,7 +127,7 @@ def _write(output: Path, jobs: Sequence[RunJob], history: HistoryStore) -> Itera
         record = history.record(job.run)
         last = (job.run.id, record)
         found = _comparison(earlier, record)
-        made = _kept_pages(output, job, found) if job.gone else _pages(job, record, found)
+        made = _kept_pages(output, job, found) if job.kept else _pages(job, record, found)
         pages = dict(made)
         for path, content in pages.items():
             directory.write(output, path, content)
@@ -166,7 +172,7 @@ def _pages(
 def _kept_pages(
     output: Path, job: RunJob, comparison: Comparison | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield path and content of each page of a run whose directory is gone."""
+    """Yield path and content of each page of a run that has kept the others."""
     yield from _comparison_page(job, comparison)
     path = names.run(job.run.id)
     others = run_page.Neighbours(before=job.before, after=job.after, comparison=comparison)

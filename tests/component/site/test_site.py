@@ -216,6 +216,20 @@ def test_a_runs_page_shows_the_page_tables_at_checkpoints(runs: Path) -> None:
     assert "prefers-color-scheme:dark" in drawn
 
 
+def test_page_tables_that_are_not_those_of_the_record_are_not_drawn(runs: Path) -> None:
+    made = record(4, {A: "FAIL", B: "PASS"}, runs)
+    add_checkpoint(made, A)
+    made = rundir.load(Path(made.run_dir))
+    (found,) = made.probes[0].checkpoints
+    huge = msgspec.structs.replace(found, length=1 << 60)
+    first = msgspec.structs.replace(made.probes[0], checkpoints=(huge,))
+    made = msgspec.structs.replace(made, probes=(first, *made.probes[1:]))
+    (Path(made.run_dir) / rundir.RESULT).write_bytes(to_json(made))
+    site = build(runs)
+    check(site)
+    assert not (site / names.page_map(run_id(made), A)).exists()
+
+
 def test_a_tests_page_draws_how_long_it_took(runs: Path) -> None:
     elements = links.read(build(runs) / names.probe(A)).elements
     (line,) = [keys["points"] for name, keys in elements if name.endswith("polyline")]
@@ -238,7 +252,8 @@ def test_several_processes_write_what_one_does(runs: Path, monkeypatch: pytest.M
 
     one = contents(build(runs))
     shutil.rmtree(runs.parent / "site")
-    monkeypatch.setattr(run_files, "_TOGETHER", 1)
+    monkeypatch.setattr(run_files, "_SEVERAL", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     assert contents(build(runs)) == one
 
 
@@ -249,7 +264,8 @@ def test_an_error_in_another_process_is_told_as_such(
     build(runs)
     shutil.rmtree(runs.parent / "site" / "run")
     (runs.parent / "site" / "run").write_text("in the way")
-    monkeypatch.setattr(run_files, "_TOGETHER", 1)
+    monkeypatch.setattr(run_files, "_SEVERAL", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     error = report(runs).exception
     assert isinstance(error, SpecError)
     assert "--output: cannot write" in error.message
@@ -257,14 +273,18 @@ def test_an_error_in_another_process_is_told_as_such(
 
 def test_a_new_run_leaves_the_pages_of_earlier_ones_alone(runs: Path) -> None:
     site = build(runs)
+    (third,) = runs.glob("2026*-0003")
+    identity = run_id(rundir.load(third))
     before = {path: path.stat().st_mtime_ns for path in (site / "run").rglob("*.html")}
+    (third / rundir.SERIAL).write_text("not read again\n")
     record(4, {A: "PASS", B: "PASS"}, runs)
     build(runs)
     check(site)
     now = {path: path.stat().st_mtime_ns for path in (site / "run").rglob("*.html")}
-    old_run = {path.parent.name for path in now if path in before and now[path] != before[path]}
-    (third,) = runs.glob("2026*-0003")
-    assert old_run == {run_id(rundir.load(third))}  # which links to the new one
+    changed = {path for path in now if path in before and now[path] != before[path]}
+    links_to_others = {names.run(identity), names.comparison(identity)}
+    assert changed == {site / path for path in links_to_others}
+    assert "after: 2026-11-05" in text_of(site, names.run(identity))
     assert len(now) > len(before)
     assert "2026-11-05 02:00" in text_of(site, names.INDEX)
 
