@@ -44,6 +44,7 @@ def letters(
             "",
             *mail.reproducer(after, config),
             *mail.reported(after.splats, symbols),
+            *_introduced(before, after),
         ]
         yield _letter(after, what, body, config)
         return
@@ -59,6 +60,7 @@ def letters(
             *mail.reports([splat], symbols),
             *("", *_runs(before, after)),
             *("", *mail.reproducer(after, config)),
+            *_introduced(before, after),
         ]
         yield _letter(after, what, body, config)
     if not regressions and not found.splats:

@@ -666,6 +666,16 @@ def test_the_reproducer_of_a_commit_names_it(
     assert "lore" not in text
 
 
+def test_a_commit_that_does_not_build_is_named_in_the_subject_and_to_regzbot() -> None:
+    old, new = of_commit(BASE, "1" * 40), of_commit(PATCHED, "2" * 40)
+    (letter,) = letters(old, unbuilt(new, "mm/a.c:1:2: error"), Path("/nowhere"))
+    assert letter.subject == f"[hgm] git:linux@{'2' * 40}: did not compile"
+    assert letter.body[-1] == f"#regzbot introduced: {'1' * 40}..{'2' * 40}"
+    splat = msgspec.structs.replace(new, probes=old.probes, splats=(LOCKDEP,))
+    (letter,) = letters(old, splat, Path("/nowhere"))
+    assert letter.body[-1] == f"#regzbot introduced: {'1' * 40}..{'2' * 40}"
+
+
 def test_the_command_that_prints_the_configuration_has_no_mail_of_touched() -> None:
     words = ("--series", "mbox:/v3", "--touched", "lore:a@b", "--mail-from", "/home/me/Mail")
     command = ("hgm", "run", "--kernel", "git:x@v6", *words)
