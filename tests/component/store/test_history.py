@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
 import errno
 import functools
@@ -271,6 +272,19 @@ def test_two_writers_make_the_store_and_lose_nothing(store: str) -> None:
         assert len(history.runs()) == 30
         assert len(history.results("a/*")) == 30 * 50
         assert len(history.cells()) == 2
+
+
+def test_threads_of_one_process_make_stores_at_the_same_time(tmp_path: Path) -> None:
+    begin = threading.Barrier(6)
+
+    def make(number: int) -> None:
+        begin.wait(_SECONDS)
+        with opened(f"sqlite:///{tmp_path}/{number}.db", Path(), make=True) as history:
+            add(history, night(1, {"a/x/2M": "PASS"}))
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(make, number) for number in range(6)]:
+            done.result()
 
 
 def test_a_reader_sees_cells_that_another_adds_meanwhile(store: str) -> None:

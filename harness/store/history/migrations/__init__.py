@@ -7,16 +7,21 @@ A change of `harness.store.history.tables` needs a file in ``versions``, and its
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
+# Alembic's context is one for the whole process, and each run is recorded in a thread.
+_one_at_a_time = threading.Lock()
+
 
 def upgrade(connection: Connection, revision: str) -> None:
     """Upgrade the tables to a revision, in the connection's transaction."""
-    command.upgrade(_config(connection), revision)
+    with _one_at_a_time:
+        command.upgrade(_config(connection), revision)
 
 
 def check(connection: Connection) -> None:
