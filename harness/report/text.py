@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from harness.judge.run_verdict import describe_hgm
-from harness.records.kernel import ConfigIdentity, How, KernelSummary
+from harness.records.kernel import How, KernelParts, KernelSummary, SeriesIdentity
 from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
@@ -37,6 +37,7 @@ _HOW: dict[How, str] = {
     "3way": "merged three ways",
     "offset": "at an offset",
     "fuzz": "with fuzz",
+    "planned": "not applied",
 }
 
 _VERDICT_STYLES = {"PASS": "bold green", "FAIL": "bold red"}
@@ -132,14 +133,15 @@ def row(probe: ProbeResult) -> ProbeRow:
 def head(record: RunRecord) -> list[tuple[str, str]]:
     """Return the lines above the table: kernel, machine, huge pages."""
     lines: list[tuple[str, str]] = []
-    if record.kernel is not None:
-        lines.append(("kernel", _kernel(record.kernel)))
-        if refused := record.kernel.source.refused:
+    kernel = record.made_of
+    if kernel is not None:
+        lines.append(("kernel", _kernel(kernel)))
+        if refused := kernel.source.refused:
             newer = _short(refused.origin)
             lines.append(("", f"not {newer}: the series does not apply: {refused.reason}"))
-        lines.append(("series", _series(record.kernel)))
-        lines += [("", note) for note in record.kernel.series.notes]
-        lines.append(("config", _config(record.kernel.config)))
+        lines.append(("series", _series(kernel.series)))
+        lines += [("", note) for note in kernel.series.notes]
+        lines.append(("config", _config(kernel)))
     if record.accel is not None:
         lines.append(("accel", f"{record.accel.name}: {record.accel.reason}"))
     if record.hugepages is not None:
@@ -173,7 +175,9 @@ def _seen(record: RunRecord) -> tuple[ProbeResult, ...]:
     return record.probes if ran else ()
 
 
-def _kernel(kernel: KernelSummary) -> str:
+def _kernel(kernel: KernelSummary | KernelParts) -> str:
+    if isinstance(kernel, KernelParts):
+        return f"not built, of {kernel.source.spec} ({_short(kernel.source.origin)})"
     how = "from the cache" if kernel.cached else f"built in {kernel.build_seconds:.0f} s"
     if kernel.source.kind == "image":
         how = "not built here"
@@ -185,21 +189,22 @@ def _short(origin: str) -> str:
     return _HASH.sub(lambda match: match[0][:_DIGITS], origin)
 
 
-def _series(kernel: KernelSummary) -> str:
-    count = len(kernel.series.patches)
+def _series(series: SeriesIdentity) -> str:
+    patches = series.patches
+    count = len(patches)
     if not count:
-        return kernel.series.spec
-    patches = kernel.series.patches
+        return series.spec
     inexact = [patch.how for patch in patches if patch.how != "exact"]
     remarks = [f"{inexact.count(how)} {_HOW[how]}" for how in dict.fromkeys(inexact)]
     replaced = sum(bool(patch.resolved) for patch in patches)
     remarks += [f"{replaced} replaced"] if replaced else []
     detail = f" ({', '.join(remarks)})" if remarks else ""
-    return f"{kernel.series.spec}: {count} patch{'es' if count > 1 else ''}{detail}"
+    return f"{series.spec}: {count} patch{'es' if count > 1 else ''}{detail}"
 
 
-def _config(config: ConfigIdentity) -> str:
-    if not config.known:
+def _config(kernel: KernelSummary | KernelParts) -> str:
+    config = kernel.config
+    if isinstance(kernel, KernelSummary) and not config.known:
         return "unknown"
     digest = f" (sha256 {config.digest[:_DIGITS]})" if config.digest else ""
     return " + ".join(("base", *config.features)) + digest

@@ -8,7 +8,15 @@ import io
 import msgspec
 import pytest
 
-from harness.records.kernel import ConfigIdentity, KernelSummary, RefusedSource, SourceIdentity
+from harness.records.kernel import (
+    ConfigIdentity,
+    KernelParts,
+    KernelSummary,
+    PatchIdentity,
+    RefusedSource,
+    SeriesIdentity,
+    SourceIdentity,
+)
 from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult
 from harness.records.run import Profile, PromiseState, RunRecord
@@ -138,6 +146,19 @@ def test_kernel_line(kind: str, cached: bool, expected: str) -> None:
     lines = dict(text.head(RunRecord(kernel=kernel)))
     assert lines["kernel"] == expected
     assert lines["config"] == "unknown"
+
+
+def test_a_kernel_that_is_not_there_is_shown_by_its_parts() -> None:
+    patches = (PatchIdentity(name="0001-a.patch", digest="d", how="planned"),)
+    parts = KernelParts(
+        source=SourceIdentity(spec="spec", kind="debian", origin="origin"),
+        series=SeriesIdentity(spec="dir:patches", patches=patches),
+        config=ConfigIdentity(features=("kasan",), known=False),
+    )
+    lines = dict(text.head(RunRecord(tried=parts)))
+    assert lines["kernel"] == "not built, of spec (origin)"
+    assert lines["series"] == "dir:patches: 1 patch (1 not applied)"
+    assert lines["config"] == "base + kasan"
 
 
 def test_a_short_pool_is_shown() -> None:
