@@ -16,6 +16,7 @@ from harness.records.campaign import (
 )
 from harness.records.run import RunRecord
 from harness.report import mail
+from harness.report.columns import count
 from harness.report.reproduce import command_for_others
 
 ORDER: tuple[ChangeKind, ...] = (
@@ -142,10 +143,9 @@ def subject(record: RunRecord, spec: Callable[[str], str] = str) -> str:
     kernel = record.made_of
     if kernel is None:
         return record.reason
-    count = len(kernel.series.patches)
     series = spec(kernel.series.spec)
-    if count:
-        series += f", {count} patch{'es' if count > 1 else ''}"
+    if patches := kernel.series.patches:
+        series += f", {count(len(patches), 'patch', 'patches')}"
         series += f", tree {kernel.series.tree[:12]}" if kernel.series.tree else ""
     release = record.kernel.release if record.kernel else record.outcome.value
     return f"{release}, {spec(kernel.source.spec)}, series {series}"

@@ -33,6 +33,7 @@ from harness.records.kernel import SourceIdentity
 from harness.records.machine import pages_words
 from harness.records.probe import Splat
 from harness.records.run import RunRecord
+from harness.report.columns import count
 from harness.report.reproduce import command_for_others
 from harness.store import rundir
 
@@ -215,9 +216,8 @@ def _kernel(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "", f"tree {kernel.source.tree}"
     series = kernel.series
     if series.patches:
-        count = len(series.patches)
         spec = specs.for_others(series.spec)
-        yield "series", f"{spec}, {count} patch{'es' if count > 1 else ''}"
+        yield "series", f"{spec}, {count(len(series.patches), 'patch', 'patches')}"
         if series.message_id and series.message_id not in spec:
             yield "", f"Message-ID {series.message_id}"
         if series.tree:

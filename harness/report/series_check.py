@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from harness.kernel.series.check import PatchCheck, SeriesCheck
 from harness.kernel.series.patch import printable
 from harness.kernel.series.refusal import explain
+from harness.report.columns import count
 
 _BAD = 2
 
@@ -20,8 +21,7 @@ def exit_code(checked: SeriesCheck) -> int:
 def lines(checked: SeriesCheck) -> Iterator[str]:
     """Yield the report's lines."""
     yield f"source   {checked.source}, {checked.version}, tree {checked.base[:12]}"
-    count = len(checked.patches)
-    yield f"series   {checked.series}: {count} patch{'es' if count != 1 else ''}"
+    yield f"series   {checked.series}: {count(len(checked.patches), 'patch', 'patches')}"
     for note in checked.notes:
         yield f"note     {note}"
     if checked.refused:

@@ -18,6 +18,7 @@ from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult, Status
 from harness.records.run import RunRecord
 from harness.report import known_issues, promises
+from harness.report.columns import count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -191,15 +192,14 @@ def _short(origin: str) -> str:
 
 def _series(series: SeriesIdentity) -> str:
     patches = series.patches
-    count = len(patches)
-    if not count:
+    if not patches:
         return series.spec
     inexact = [patch.how for patch in patches if patch.how != "exact"]
     remarks = [f"{inexact.count(how)} {_HOW[how]}" for how in dict.fromkeys(inexact)]
     replaced = sum(bool(patch.resolved) for patch in patches)
     remarks += [f"{replaced} replaced"] if replaced else []
     detail = f" ({', '.join(remarks)})" if remarks else ""
-    return f"{series.spec}: {count} patch{'es' if count > 1 else ''}{detail}"
+    return f"{series.spec}: {count(len(patches), 'patch', 'patches')}{detail}"
 
 
 def _config(kernel: KernelSummary | KernelParts) -> str:
