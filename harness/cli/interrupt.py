@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+import traceback
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -54,10 +54,8 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def _belongs_together(frame: FrameType) -> bool:
     """Return whether the frame is between two steps of which the second must follow the first."""
-    stack = list(_stack(frame))
-    if any(
-        each.f_code.co_filename == _IMPORT or each.f_code.co_name == "__del__" for each in stack
-    ):
+    codes = (each.f_code for each, _ in traceback.walk_stack(frame))
+    if any(code.co_filename == _IMPORT or code.co_name == "__del__" for code in codes):
         return True
     return frame.f_code.co_filename.rpartition("/")[2] in _STEPS_OF and not _waiting(frame)
 
@@ -67,9 +65,3 @@ def _waiting(frame: FrameType) -> bool:
     if frame.f_code is threading.Condition.wait.__code__:
         return "gotit" in frame.f_locals  # it has given up the lock, and takes it again at its end
     return frame.f_code.co_name in ("join", "_wait_for_tstate_lock")
-
-
-def _stack(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back

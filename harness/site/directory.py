@@ -110,8 +110,9 @@ class SiteDirectory:
 
     def keep_below(self, directory: str, but: Collection[str] = ()) -> bool:
         """Keep all files of a directory but for some; return whether there are any."""
-        kept = {path: self._old.pages[path] for path in self._old_below[directory]}
-        kept = {path: key for path, key in kept.items() if path not in but}
+        kept = {
+            path: self._old.pages[path] for path in self._old_below[directory] if path not in but
+        }
         self._pages |= kept
         return bool(kept)
 

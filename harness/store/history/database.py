@@ -56,6 +56,7 @@ _LARGEST_PORT = 65_535
 
 _FORMS = "a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
 _OTHER_STORE = "choose another --store (HGM_STORE)"
+_NOT_MADE = "the first run makes it; `hgm history --import DIR` records runs that are there"
 _DAMAGED = (
     "if hgm wrote it, move it away, then `hgm history --rebuild`; runs without a directory and "
     "benchmarks are in it alone"
@@ -185,7 +186,7 @@ def _absent(path: Path) -> RecordError:
     if path.parent.is_dir():
         return RecordError(
             f"there is no history {path}",
-            hint="the first run makes it; `hgm history --import DIR` records runs that are there",
+            hint=_NOT_MADE,
         )
     return RecordError(f"there is no history {path}: no directory {path.parent}")
 
@@ -249,7 +250,7 @@ def _bring_up_to_date(engine: Engine, url: URL, *, make: bool) -> None:
     if found is None and not make:
         raise RecordError(
             f"there is no history in {_shown(url)}: it has no tables",
-            hint="the first run makes them; `hgm history --import DIR` records runs that are there",
+            hint=_NOT_MADE,
         )
     if found is not None and found > HEAD:
         raise RecordError(

@@ -54,15 +54,17 @@ static void ask_contiguous(struct promise_answer *answer)
 
 	say(answer, true, "no such sizes");
 	for (size_t i = 0; i < count; i++) {
-		int error = is_one_entry(sizes[i]) ? EINVAL : advice_error(sizes[i], MADV_SPLIT);
+		int error;
 
+		if (is_one_entry(sizes[i]))
+			continue;
+		error = advice_error(sizes[i], MADV_SPLIT);
 		if (error != EINVAL) {
 			say_error(answer, error);
 			answer->state = ANSWER_NOT_OFFERED;
 			return;
 		}
-		if (!is_one_entry(sizes[i]))
-			say(answer, true, error_name(error));
+		say(answer, true, error_name(error));
 	}
 }
 

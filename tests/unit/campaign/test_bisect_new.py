@@ -197,12 +197,13 @@ def test_tests_that_one_patch_breaks_share_a_bisection_and_others_get_their_own(
     assert "    again    hgm run\n    /runs/bisect-x\n" in text
 
 
+def stopped(*_: object) -> Bisection:
+    raise CampaignStopped("step 0001: no disk")
+
+
 def test_a_bisection_that_stops_is_said_and_the_round_stands(
     two: Round, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(*_: object) -> Bisection:
-        raise CampaignStopped("step 0001: no disk")
-
     monkeypatch.setattr(bisect, "bisect_series", stopped)
     (found,) = two.bisected(regressed(P)).bisections
     assert (found.found, found.tests) == (None, (P,))
@@ -212,9 +213,6 @@ def test_a_bisection_that_stops_is_said_and_the_round_stands(
 def test_what_there_is_no_time_to_bisect_is_left(
     two: Round, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(*_: object) -> Bisection:
-        raise CampaignStopped("step 0001: the time is over")
-
     monkeypatch.setattr(bisect, "bisect_series", stopped)
     assert [each.left for each in two.bisected(regressed(P)).bisections] == [False]
     two.context = Context(Workspace(two.runs), Deadline.after(0, "test"), Silent())
