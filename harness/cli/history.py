@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: How far back `hgm status` and the first page of the site look.
 DAYS = 30
-#: What it takes: there is no date a million days ago.
+#: A million days ago is before the first date that Python has.
 DAYS_RANGE = click.IntRange(1, 365_000)
 
 

@@ -399,7 +399,7 @@ class NewBisection(Record, frozen=True, kw_only=True):
         tests: names of the tests that began to fail there, and fail in the kernel that was found.
         found: the result; None if there is none.
         reason: one line: why there is none; empty otherwise.
-        left: whether there was no time left for it.
+        left: whether the time ran out before it was done, so that it is still to be done.
     """
 
     names: str

@@ -243,7 +243,7 @@ class Retention(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     runs: _Number | None = None
 
     def __post_init__(self) -> None:
-        """Refuse to keep nothing, which nobody means who says neither."""
+        """Refuse a retention without either: it would remove every run."""
         if self.days is None and self.runs is None:
             raise ValueError("neither `days` nor `runs` says what is kept")
 

@@ -163,7 +163,7 @@ def measure(
         context: cache, deadline, progress.
 
     Raises:
-        InfrastructureError: if a cell has not its own verdict although no worker was killed.
+        InfrastructureError: if a cell does not have its own verdict although no worker was killed.
     """
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
     load = os.getloadavg()[0]
@@ -234,7 +234,9 @@ def _cost(
     used, mine = _cpu(found.scheduler) - cpu, _own_cpu() - own
     for run_dir, guests in runs:
         if [_verdict(each) for each in results[run_dir]] != [_expected(guests)]:
-            raise InfrastructureError(f"{run_dir.name} has not its own verdict: {results[run_dir]}")
+            raise InfrastructureError(
+                f"{run_dir.name} does not have its own verdict: {results[run_dir]}"
+            )
     return ClusterCost(
         workers=workers,
         cells=len(runs),
