@@ -8,6 +8,7 @@ make it do not meet half of one. Tables of an older version are brought up to da
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import sqlite3
@@ -40,10 +41,6 @@ APPLICATION_ID = 0x68676D31
 
 #: The tables that every version has had.
 _TABLES = {"alembic_version", "cells", "runs", "results"}
-
-# Of a file of SQLite: how it begins, and where the application's ID is, 4 bytes.
-_MAGIC = b"SQLite format 3\0"
-_ID_AT = slice(68, 72)
 
 #: Seconds to wait for another writer, or for a server.
 _WAIT_SECONDS = 10
@@ -140,7 +137,11 @@ def explained(url: URL) -> Iterator[None]:
     except (SQLAlchemyError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         line = " ".join(str(cause).split())
-        if "file is not a database" in line or "malformed" in line:
+        if "file is not a database" in line:
+            raise RecordError(
+                f"{where} is not a file of SQLite", hint=f"{_OTHER_STORE}; {_DAMAGED}"
+            ) from None
+        if "malformed" in line:
             raise RecordError(f"{where} is damaged: {line}", hint=_DAMAGED) from None
         if url.drivername != "sqlite" and _is_refused(error, line):
             raise SpecError(f"--store {where}: {line}", hint=f"write {_FORMS}") from None
@@ -174,7 +175,10 @@ def _sqlite_file(url: URL, *, make: bool) -> Engine:
             if not make:
                 raise _absent(path)
             _make_sqlite(path)
-        _require_sqlite(path)
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, "it is not a file")
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise no_space(error, path) or SpecError(
             f"cannot open the history {path}: {error.strerror}", hint=_OTHER_STORE
@@ -189,16 +193,6 @@ def _absent(path: Path) -> RecordError:
             hint=_NOT_MADE,
         )
     return RecordError(f"there is no history {path}: no directory {path.parent}")
-
-
-def _require_sqlite(path: Path) -> None:
-    """Raise an error if a file is of another program, or not one of SQLite; an empty one is."""
-    with path.open("rb") as file:
-        head = file.read(_ID_AT.stop)
-    if head and not head.startswith(_MAGIC):
-        raise RecordError(f"{path} is not a file of SQLite", hint=f"{_OTHER_STORE}; {_DAMAGED}")
-    if int.from_bytes(head[_ID_AT]) not in (0, APPLICATION_ID):
-        raise _foreign(str(path))
 
 
 def _foreign(where: str) -> SpecError:
@@ -244,6 +238,8 @@ def _make_sqlite(path: Path) -> None:
 
 def _bring_up_to_date(engine: Engine, url: URL, *, make: bool) -> None:
     with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            _require_ours(connection, url)
         found = _revision(connection, url)
     if found == HEAD:
         return
@@ -262,6 +258,18 @@ def _bring_up_to_date(engine: Engine, url: URL, *, make: bool) -> None:
 
     with writing(engine) as connection:
         migrations.upgrade(connection, HEAD)
+
+
+def _require_ours(connection: Connection, url: URL) -> None:
+    """Raise an error if a file of SQLite is of another program.
+
+    SQLite is asked, for this process may have the history open elsewhere: to open the file and
+    close it again would drop the locks of that connection, as POSIX has it, and the next process to
+    close the history would take its log away.
+    """
+    found = connection.exec_driver_sql("PRAGMA application_id").scalar()
+    if found not in (0, APPLICATION_ID):
+        raise _foreign(_shown(url))
 
 
 def _revision(connection: Connection, url: URL) -> str | None:

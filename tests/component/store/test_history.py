@@ -560,6 +560,25 @@ def test_a_damaged_store_is_moved_away_and_not_removed(tmp_path: Path) -> None:
     assert "benchmarks are in it alone" in caught.value.hint
 
 
+def test_one_process_opens_it_twice_and_another_once(tmp_path: Path) -> None:
+    # Whoever closes a history that no one else has locked takes its log away.
+    code = (
+        "import sys; from pathlib import Path; from harness.store.history.history import opened\n"
+        "with opened(sys.argv[1], Path()) as history: print(len(history.runs()))"
+    )
+    path = tmp_path / "history.db"
+    with opened(str(path), Path(), make=True) as history:
+        add(history, night(1, PASS_ALL))
+        with opened(str(path), Path()) as again:
+            assert len(again.runs()) == 1
+        other = [sys.executable, "-c", code, str(path)]
+        assert subprocess.run(other, check=True, capture_output=True).stdout == b"1\n"
+        assert path.with_name("history.db-wal").exists()
+        add(history, night(2, PASS_ALL))
+    with opened(str(path), Path()) as history:
+        assert len(history.runs()) == 2
+
+
 # ---- made again from run directories -----------------------------------------------------------
 
 
