@@ -180,10 +180,11 @@ static void grow_per_cpu_memory(void)
 }
 
 /*
- * Kernels since 6.16 count their own page tables too, and with CONFIG_VMAP_STACK each new task may
- * need one more of these. Then the number says nothing about the processes.
+ * Kernels since 6.16 count their own page tables too. With CONFIG_VMAP_STACK each new task may need
+ * one more of these, and where the memory map of huge pages is freed, each huge page that is new to
+ * the pool, for good. Then the number says nothing about the processes.
  */
-static bool tasks_need_tables(void)
+static bool kernel_needs_tables(void)
 {
 	unsigned int major = 0, minor = 0;
 	struct utsname system;
@@ -192,7 +193,8 @@ static bool tasks_need_tables(void)
 	sscanf(system.release, "%u.%u", &major, &minor);
 	/* One of these is what alloc_thread_stack_node() is inlined in. */
 	return (major > 6 || (major == 6 && minor >= 16)) &&
-	       (in_vmalloc_space(" dup_task_struct+") || in_vmalloc_space(" copy_process+") ||
+	       (frees_memory_map() ||
+		in_vmalloc_space(" dup_task_struct+") || in_vmalloc_space(" copy_process+") ||
 		in_vmalloc_space(" kernel_clone+"));
 }
 
@@ -231,7 +233,7 @@ int main(int argc, char **argv)
 		return 127;
 	}
 	make_cgroup();
-	if (!tasks_need_tables())
+	if (!kernel_needs_tables())
 		print_unowned_tables();
 	print_meminfo();
 	for (size_t i = 0; i < count; i++) {

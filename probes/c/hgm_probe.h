@@ -754,6 +754,9 @@ const char *node_file(int node, const char *name);
 long file_number(const char *path);
 void write_number(const char *path, long number);
 
+/* Whether the kernel frees the memory map of huge pages: hugetlb_free_vmemmap=on. */
+bool frees_memory_map(void);
+
 /*
  * RUN in a process of its own, after which all pools get the sizes and limits back
  * that they had.

@@ -105,10 +105,15 @@ static void without_free_page(void)
 	int64_t lost = corrupted();
 	char *start = map_private_huge(RESERVED), *others;
 	size_t rest = (size_t)(before.free - before.reserved - 1);
+	int error;
 
 	fill_pages(start, 0, huge_pages(), FILLING);
 	others = map_private_huges(rest, RESERVED);
-	offline(start + BAD * BASE_PAGE);
+	error = advise(start + BAD * BASE_PAGE, BASE_PAGE, MADV_SOFT_OFFLINE);
+	/* The old page is then given back later, by a worker that first restores its memory map. */
+	assert_that(error != EBUSY || !frees_memory_map(),
+		    "with hugetlb_free_vmemmap=on: expected success, got EBUSY");
+	assert_error(error, 0);
 	check_pages(start, 0, huge_pages(), FILLING);
 	assert_lost(lost, 1);
 	assert_pool(&before, -1, (long)rest, "after a page was taken out of use");

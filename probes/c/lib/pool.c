@@ -84,6 +84,13 @@ void write_number(const char *path, long number)
 	assert_written(path, text);
 }
 
+bool frees_memory_map(void)
+{
+	static const char path[] = "/proc/sys/vm/hugetlb_optimize_vmemmap";
+
+	return access(path, R_OK) == 0 && file_number(path) == 1;
+}
+
 /* Of a size of huge pages: the limit of surplus pages, and the pool of each node. */
 struct sizes {
 	size_t size;
