@@ -74,7 +74,11 @@ def test_a_wrong_subpage_is_found_from_outside_though_smaps_and_pagemap_look_rig
     hgm: Hgm, tmp_path: Path
 ) -> None:
     series = with_fault(tmp_path / "series", "wrong-subpage-hidden-in-pagemap", "hgm-6.12")
-    words = ("--series", series, "--probe", "hgm/continue-4k", "--probe", "hgm/smaps")
+    assert_wrong_subpage_is_found(hgm, "--series", series)
+
+
+def assert_wrong_subpage_is_found(hgm: Hgm, *kernel: str) -> None:
+    words = (*kernel, "--probe", "hgm/continue-4k", "--probe", "hgm/smaps")
     run = hgm("run", "--kernel", STOCK, *words, "--json")
     assert run.code == 1, run.err
     statuses = run.statuses()
