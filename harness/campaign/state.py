@@ -192,13 +192,14 @@ class CampaignState:
         if begun.guests is None:
             return _result(each.step, begun.recording.record)
         path = begun.recording.run_dir
+        away[path] = each, begun  # where an interrupt finds it
         try:
             left = self._context.deadline.remaining()
             seconds = min(each.seconds or left, left)
             cluster.submit(path, begun.guests, seconds, each.expected)
         except HarnessError as error:  # no host can run it
+            del away[path]
             return _result(each.step, begun.end(error))
-        away[path] = each, begun
         return None
 
 

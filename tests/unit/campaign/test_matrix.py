@@ -30,6 +30,7 @@ from harness.records.outcome import Outcome
 from harness.records.run import REPORT, GuestsRequest, RunRecord, StageTime
 from harness.report import rounds
 from harness.run.request import RunRequest
+from harness.store import rundir
 from harness.workspace import Workspace
 from tests.unit.campaign.records import NO_BOOT, NO_BUILD, NO_SERIES, ended, probed
 
@@ -378,6 +379,23 @@ def test_a_cluster_gets_the_cells_by_what_their_guests_took_in_the_round_before(
     order = list(hosts.expected.values())
     assert order == [300, 20, 10, 50, 40, 5]
     assert [cell.run_dir.split("/")[-2] for cell in result.cells] == steps
+
+
+def test_an_interrupt_while_a_run_is_given_away_ends_that_run(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(Hosts):
+        def submit(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+        def cancel(self, run_dirs: Collection[Path]) -> None:
+            assert len(run_dirs) == 1
+
+    monkeypatch.setattr(pipeline, "begin", Interrupted().begin)
+    with pytest.raises(KeyboardInterrupt):
+        night(TWO, Pipeline(), cluster=Interrupted())
+    (found,) = {path.resolve() for path in tmp_path.rglob("result.json")}
+    assert rundir.load(found.parent).verdict == "INTERRUPTED"
 
 
 def test_a_mistake_in_a_cell_is_found_before_anything_is_built(
