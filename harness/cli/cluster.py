@@ -57,12 +57,13 @@ def cluster_scheduler(listen: str, tls: Path | None) -> int:
     images for the workers in its cache.
     """
     from harness.cluster.address import endpoint
+    from harness.workspace import Workspace
 
     where = endpoint(listen, tls)
     require_dask()
     from harness.cluster import scheduler
 
-    _until_interrupted(scheduler.serve(where, click.echo))
+    _until_interrupted(scheduler.serve(where, Workspace.default(), click.echo))
     return 0
 
 

@@ -29,6 +29,7 @@ from harness.records.base import from_json, to_json
 from harness.records.cluster import ClusterTask, TaskResult
 from harness.records.outcome import Outcome
 from harness.records.run import GuestsRequest, RunRecord
+from harness.report import columns
 from harness.store import rundir
 
 #: How often a worker may fail with a task, and how many workers.
@@ -307,8 +308,9 @@ class DaskCluster:
             raise self._gone() from None
 
     def _gone(self) -> InfrastructureError:
+        lost = f", and {columns.count(len(self._away), 'run')} with it" if self._away else ""
         return InfrastructureError(
-            f"the scheduler at {self._endpoint} is gone",
+            f"the scheduler at {self._endpoint} is gone{lost}",
             hint="start it and repeat the command, which continues from here",
         )
 

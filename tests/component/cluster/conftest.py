@@ -97,7 +97,7 @@ class Hosts:
 
         Args:
             name: the host's.
-            serving: its worker, which belongs there.
+            serving: its worker or scheduler, which belongs there.
             files: whether files count; those of a killed process stay until the next one.
         """
         end = Deadline.after(_SETTLE_SECONDS, "the end of the runs")
@@ -123,7 +123,7 @@ class Hosts:
                 os.close(handle)
         if files:
             for path in cache.glob("tmp/*"):
-                if not path.name.startswith(f"worker.{serving}."):
+                if f".{serving}." not in path.name:
                     yield f"file {path}"
 
     def told(self, name: str, *words: str) -> str:

@@ -7,6 +7,7 @@ namespaces. All but the guests is real.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -81,12 +82,15 @@ def lose_the_scheduler(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(InfrastructureError, match="is gone") as caught:
             fakes.night(context, tmp_path, fakes.planned(10, 0.4))
     assert (caught.value.exit_code, "\n" in caught.value.line()) == (3, False)
+    assert re.search(r"is gone, and [1-9]\d* runs? with it; .* continues", caught.value.line())
     assert worker.wait(Deadline.after(START_SECONDS, "the worker's end")) == 0
     assert hosts.left("one") == []
+    assert list(hosts.cache("s").glob("tmp/scheduler.*"))  # it had no time to remove it
     before = [record for record in records(tmp_path) if state.counts(record)]
     assert 3 <= len(before) < 10
     assert all(each.outcome is not Outcome.CUT for each in records(tmp_path))
-    _, address = hosts.scheduler("t")
+    scheduler, address = hosts.scheduler("s")
+    assert hosts.left("s", scheduler) == []
     hosts.worker("two", address)
     with hosts.client(address) as context:
         result = fakes.night(context, tmp_path, fakes.planned(10, 0.4))
