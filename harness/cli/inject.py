@@ -56,9 +56,10 @@ def inject(  # noqa: PLR0913 - an argument an option
     """Check that a run ends right when the host fails.
 
     Real runs get one fault each, all faults by default: QEMU is killed or stopped, its monitor
-    wedged, SSH reset, the disk filled, the console log cut, the clock moved, the harness killed. No
-    result may be lost, nothing may be left over, and the exit code must be right. The same command
-    continues where it was interrupted. Exit code 1 if a run ended wrong.
+    wedged, SSH reset, the disk filled, the console log cut, the clock moved, the harness killed, a
+    cluster's scheduler killed in the middle of a matrix. No result may be lost, nothing may be left
+    over, and the exit code must be right. The same command continues where it was interrupted. Exit
+    code 1 if a run ended wrong.
     """
     from harness.selfcheck.injection import campaign, catalogue, report
 

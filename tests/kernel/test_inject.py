@@ -16,7 +16,7 @@ FAULTS = tuple(
         (
             *("qemu-killed", "ssh-reset", "console-closed", "clock-forward", "harness-sigkill"),
             *("snapshot-damaged", "snapshot-disk-full"),
-            *("restore-qemu-killed", "restore-clock-forward"),
+            *("restore-qemu-killed", "restore-clock-forward", "scheduler-killed"),
         )
     )
     # test_snapshot.py fills a disk without being root.

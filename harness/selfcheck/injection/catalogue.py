@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +42,7 @@ _SPREAD: dict[Stage, float] = {
     "boot": 1.2,
     "restore": 0.3,
     "probe": 0.12,
+    "cell": 2.0,
 }
 
 # Each probe has a guest of its own that is restored from a snapshot, so few are enough.
@@ -58,6 +60,9 @@ class Target:
         runs: its ``--runs-dir`` as seen from here.
         private: the directory that holds its home, its temporary files and its clock.
         cache: the cache that it uses.
+        env: variables of its environment.
+        cluster: the scheduler and the worker that a matrix uses; empty for a run.
+        again: the command that continues the matrix without them; empty for a run.
     """
 
     process: command.Process
@@ -65,11 +70,20 @@ class Target:
     runs: Path
     private: Path
     cache: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    cluster: tuple[command.Process, ...] = ()
+    again: tuple[str, ...] = ()
+
+    @property
+    def run_dirs(self) -> tuple[Path, ...]:
+        """Return the directories of its runs as seen from here: a matrix has one a cell."""
+        found = self.runs.glob("*/*/2*/result.json" if self.again else "2*/result.json")
+        return tuple(sorted(path.parent for path in found))
 
     @property
     def run_dir(self) -> Path | None:
-        """Return the run directory as seen from here; None before it exists."""
-        return next((path.parent for path in self.runs.glob("2*/result.json")), None)
+        """Return the directory of its first run; None before it exists."""
+        return next(iter(self.run_dirs), None)
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,8 @@ class HostFault:
         clock: whether the run needs a clock that can jump.
         options: more options of `hgm run`.
         probes: that it runs.
+        matrix: whether the run is a matrix on a cluster of this host, a cell for each probe.
+        kills: returns the processes of the harness that it kills.
     """
 
     name: str
@@ -97,6 +113,8 @@ class HostFault:
     clock: bool = False
     options: tuple[str, ...] = ()
     probes: tuple[str, ...] = PROBES
+    matrix: bool = False
+    kills: Callable[[Target], Sequence[command.Process]] = lambda target: ()
 
 
 def _signal_qemu(number: signal.Signals) -> Callable[[Target], None]:
@@ -226,6 +244,7 @@ FAULTS: tuple[HostFault, ...] = (
         _ANY,
         _signal_harness(signal.SIGKILL),
         oracle.KILLED,
+        kills=lambda target: (target.process,),
     ),
     HostFault(
         "snapshot-damaged",
@@ -265,6 +284,16 @@ FAULTS: tuple[HostFault, ...] = (
         options=_RESTORED,
         probes=_FEW_PROBES,
     ),
+    HostFault(
+        "scheduler-killed",
+        "SIGKILL to the scheduler of a cluster in the middle of a matrix",
+        ("cell",),
+        lambda target: actions.send(target.cluster[0].pid, signal.SIGKILL),
+        oracle.SCHEDULER_GONE,
+        probes=PROBES[:3],
+        matrix=True,
+        kills=lambda target: target.cluster[:1],
+    ),
 )
 
 
@@ -273,8 +302,9 @@ class Moment(Record, frozen=True, kw_only=True):
 
     Attributes:
         stage: after the harness was started, the run directory exists, the console has output (of
-            a guest that boots or is restored), or a probe has begun.
-        probe: which probe, from 0; 0 in other stages.
+            a guest that boots or is restored), a probe has begun, or the guest of a matrix's next
+            cell has.
+        probe: which probe or cell, from 0; 0 in other stages.
         delay: seconds after that.
     """
 
@@ -305,11 +335,14 @@ def moment(fault: HostFault, seed: int, number: int, attempt: int) -> Moment:
     """
     dice = random.Random(f"{seed}/{number}/{fault.name}/{attempt}")  # noqa: S311 - not a secret
     stage = dice.choice(fault.stages)
-    probe = dice.randrange(max(1, len(fault.probes) - attempt)) if stage == "probe" else 0
+    many = len(fault.probes) - attempt - (stage == "cell")  # one cell is to end before
+    probe = dice.randrange(max(1, many)) if stage in ("probe", "cell") else 0
     delay = round(dice.uniform(0.0, _SPREAD[stage] / (1 + attempt)), 4)
     return Moment(stage=stage, probe=probe, delay=delay)
 
 
 def unmet(fault: HostFault) -> str:
     """Return why a fault cannot be injected here; empty if it can."""
+    if fault.matrix and importlib.util.find_spec("distributed") is None:
+        return "dask.distributed is not installed"
     return actions.no_small_disk() if fault.small_disk else ""

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TypedDict
 
+from harness import command
 from harness.deadline import Deadline
 from harness.selfcheck.injection import actions
 from harness.selfcheck.injection.catalogue import Target
@@ -27,20 +29,24 @@ class Leftovers(TypedDict):
     files: tuple[str, ...]
 
 
-def find(directory: Path, target: Target, *, killed: bool) -> Leftovers:
+def find(directory: Path, target: Target, killed: Collection[int]) -> Leftovers:
     """Return what a run left over outside of its run directory.
 
     Args:
         directory: the injection's; its mounts are found by it.
-        target: the run; unfinished files in its cache have the process ID in their name.
-        killed: whether the harness was killed; then the next run may clean the cache up, as it does
-            when it starts.
+        target: the run. No other process uses the ``tmp/`` of its cache.
+        killed: the processes of the harness that were killed: what they had in ``tmp/`` may be
+            left to the next run, which cleans up when it starts.
     """
     alive, workspace = _processes(target.mark), Workspace(target.cache)
+    files = [path for name in PRIVATE for path in (target.private / name).rglob("*")]
+    owners = tuple(f".{pid}." for pid in killed)
+    room = workspace.room("tmp")
+    files += [path for path in room.iterdir() if not any(each in path.name for each in owners)]
     if killed:
         workspace.sweep()
-    files = [path for name in PRIVATE for path in (target.private / name).rglob("*")]
-    files += _in_cache(workspace, target.process.pid)
+        files += room.iterdir()
+    files += [path for each in (target.process, *target.cluster) for path in _parts(target, each)]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     return {
         "processes": tuple(f"{name} ({pid})" for pid, name in alive.items()),
@@ -65,9 +71,7 @@ def _processes(mark: str) -> dict[int, str]:
         time.sleep(_POLL_SECONDS)  # there is no event for the end of a process that is not a child
 
 
-def _in_cache(workspace: Workspace, pid: int) -> list[Path]:
-    """Return what a process left unfinished in the cache; both forms of name have its ID."""
-    found = list(workspace.room("tmp").glob(f"*.{pid}.*"))
+def _parts(target: Target, process: command.Process) -> Iterator[Path]:
+    """Yield the unfinished files of a process in a cache, whose names have its ID."""
     for depth in ("", "*/", "*/*/"):
-        found += workspace.cache.glob(f"{depth}.*.{pid}.*.part")
-    return found
+        yield from target.cache.glob(f"{depth}.*.{process.pid}.*.part")

@@ -26,32 +26,50 @@ def observe(
     target: Target,
     code: int | None,
     seconds: float,
-    before: Mapping[str, Status],
+    before: Mapping[Path, Mapping[str, Status]],
 ) -> Observation:
-    """Return what can be observed of a run while its file systems still exist."""
+    """Return what can be observed of a run or a matrix while its file systems still exist.
+
+    Args:
+        target: the run.
+        code: its exit code; None if it had to be killed.
+        seconds: from the fault to its end.
+        before: the statuses in the record of each run just before the fault, by its directory.
+    """
+    runs = tuple(_of_run(each, before.get(each, {})) for each in target.run_dirs)
+    output = (target.private.parent / "output").read_text(errors="replace")
+    lines = [line for line in output.splitlines() if line.strip()]
+    none = Observation(exit_code=code, seconds=0.0, record=None)
+    whole = msgspec.structs.replace(none, runs=runs) if target.again else next(iter(runs), none)
+    return msgspec.structs.replace(
+        whole,
+        exit_code=code,
+        seconds=round(seconds, 2),
+        traceback="Traceback (most recent call last)" in output,
+        last_line=lines[-1] if lines else "",
+    )
+
+
+def _of_run(run_dir: Path, before: Mapping[str, Status]) -> Observation:
+    """Return what a run's directory says, as if its command had ended as its record says."""
     record, damaged = None, ""
     rejudged: dict[str, Status] = {}
     exited: tuple[str, ...] = ()
-    run_dir = target.run_dir
-    if run_dir is not None:
-        try:
-            record = rundir.load(run_dir)
-            rejudged = {probe.name: probe.status for probe in judging.rejudge(run_dir).probes}
-            exited = _exited(run_dir)
-        except HarnessError as error:
-            damaged = error.line()
-    output = (target.private.parent / "output").read_text(errors="replace")
-    lines = [line for line in output.splitlines() if line.strip()]
+    try:
+        record = rundir.load(run_dir)
+        rejudged = {probe.name: probe.status for probe in judging.rejudge(run_dir).probes}
+        exited = _exited(run_dir)
+    except HarnessError as error:
+        damaged = error.line()
     return Observation(
-        exit_code=code,
-        seconds=round(seconds, 2),
+        exit_code=record.exit_code if record is not None else None,
+        seconds=record.seconds if record is not None else 0.0,
         record=record,
         damaged=damaged,
         before=dict(before),
         rejudged=rejudged,
         exited=exited,
-        traceback="Traceback (most recent call last)" in output,
-        last_line=lines[-1] if lines else "",
+        last_line=record.reason if record is not None else "",
         jump=_clock_jump(run_dir, record),
     )
 
@@ -62,10 +80,10 @@ def _exited(run_dir: Path) -> tuple[str, ...]:
     return tuple(item.name for item in found if item.ended == "exit" and item.exit_code == 0)
 
 
-def _clock_jump(run_dir: Path | None, record: RunRecord | None) -> float:
+def _clock_jump(run_dir: Path, record: RunRecord | None) -> float:
     """Return by how many seconds the dates in a run's logs jump."""
-    path = run_dir / "qmp.log" if run_dir is not None else None
-    if path is None or record is None or not path.exists():
+    path = run_dir / "qmp.log"
+    if record is None or not path.exists():
         return 0.0
     times = [datetime.datetime.fromisoformat(record.started).timestamp()]
     times += dates(path.read_bytes())

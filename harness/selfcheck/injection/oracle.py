@@ -9,13 +9,18 @@ The rules, for every kind of fault:
 - exit code 0 only if every probe passed or was skipped; otherwise the probes that did not end are
   LOST and the exit code is 3: a fault of the host is never a FAIL, CRASH or HANG;
 - no process, no mount and no file outside of the run directory is left.
+
+Each run of a matrix is judged like that, and so is its command. The same command, without the
+cluster that was lost, then gives each cell that has no result one, and no other.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -25,7 +30,7 @@ from harness.records.base import Record
 from harness.records.probe import BAD, Status
 from harness.records.run import RunRecord, Verdict
 
-Stage = Literal["launch", "start", "boot", "restore", "probe"]
+Stage = Literal["launch", "start", "boot", "restore", "probe", "cell"]
 
 _KILLED = 137
 _GAP = "console-gap"
@@ -37,7 +42,7 @@ class Observation(Record, frozen=True, kw_only=True):
     Attributes:
         exit_code: the harness's, as a shell reports it; None if it had to be killed.
         seconds: from the fault to the end.
-        record: the run's; None if it cannot be read.
+        record: the run's; None if it cannot be read, and for a matrix.
         damaged: why the record or a piece of evidence cannot be read; empty where all can.
         before: statuses in the record just before the fault, by probe, without LOST.
         rejudged: statuses from judging the evidence again, by probe.
@@ -48,6 +53,7 @@ class Observation(Record, frozen=True, kw_only=True):
         traceback: whether the output has one.
         last_line: of the output.
         jump: seconds by which the dates in its logs jump; 0 where they do not.
+        runs: a matrix's, each by itself.
     """
 
     exit_code: int | None
@@ -63,6 +69,13 @@ class Observation(Record, frozen=True, kw_only=True):
     traceback: bool = False
     last_line: str = ""
     jump: float = 0.0
+    runs: tuple[Observation, ...] = ()
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """Return the directories of a matrix's runs that have a result."""
+        records = (run.record for run in self.runs if run.record is not None)
+        return tuple(Path(each.run_dir) for each in records if each.outcome.about_the_kernel)
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,7 @@ class AllowedEnd:
         jump: whether the dates in its logs must jump.
         origin: what the record must say about how one of its guests came to be, if any did: a
             regular expression for ``how: reason``, see `harness.records.machine.GuestOrigin`.
+        says: what the last line of its output must say, a regular expression.
     """
 
     codes: tuple[int, ...]
@@ -83,6 +97,7 @@ class AllowedEnd:
     gap: bool = False
     jump: bool = False
     origin: str = ""
+    says: str = ""
 
 
 #: The fault must have no effect.
@@ -109,14 +124,41 @@ NOT_SAVED = AllowedEnd((0,), ("PASS",), origin="^booted: could not be saved: no 
 RESTORED_WITH_JUMP = AllowedEnd((0,), ("PASS",), jump=True, origin="^restored: ")
 #: The guests are booted, or the run ends without one.
 NOT_RESTORED = AllowedEnd((0, 3), ("PASS", "ERROR"), origin="^booted: could not be restored: ")
+#: The matrix cannot continue without its scheduler.
+SCHEDULER_GONE = AllowedEnd(
+    (3,), ("ERROR",), says="the scheduler at .* is gone, and [1-9].* with it; start it and repeat"
+)
 #: The run had no chance to clean up.
 KILLED = AllowedEnd((_KILLED,), ("CUT",))
 
 
 def violations(allowed: AllowedEnd, seen: Observation) -> tuple[str, ...]:
     """Return what was wrong with the end of a run, a line each; empty if it was right."""
-    rules = (_ending, _record, _results, _statuses, _leftovers)
+    rules = (_ending, _record, _results, _statuses, _runs, _leftovers)
     return tuple(line for rule in rules for line in rule(allowed, seen))
+
+
+def continued(first: Observation, again: Observation, cells: int) -> tuple[str, ...]:
+    """Return what was wrong with a matrix that was continued after a fault, a line each.
+
+    Args:
+        first: the matrix at its end with the fault.
+        again: the same matrix after it was continued.
+        cells: how many it has.
+    """
+    return tuple(_continued(first, again, cells))
+
+
+def _continued(first: Observation, again: Observation, cells: int) -> Iterator[str]:
+    yield from (f"continued: {line}" for line in violations(PASSES, again))
+    for lost in sorted({*first.results} - {*again.results}):
+        yield f"the result in {lost} was lost"
+    counted = Counter(run.parent.name for run in again.results)
+    for cell, count in counted.items():
+        if count > 1:
+            yield f"the cell {cell} was run again although it had a result"
+    if len(counted) != cells:
+        yield f"{len(counted)} of {cells} cells have a result after the matrix was continued"
 
 
 def _ending(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
@@ -130,6 +172,8 @@ def _ending(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
         yield seen.last_line.removeprefix("hgm: ")
     if not seen.last_line and seen.exit_code != _KILLED:
         yield "it printed nothing"
+    elif allowed.says and not re.search(allowed.says, seen.last_line):
+        yield f"it does not say what happened: {seen.last_line}"
     if allowed.jump and not seen.jump:
         yield "its clock did not jump, so nothing was tested"
 
@@ -189,6 +233,11 @@ def _statuses(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
         gap = any(splat.kind == _GAP for splat in probe.splats)
         if not (allowed.gap and probe.status == "FAIL" and gap):
             yield f"{probe.name} is {probe.status}, which blames the kernel: {probe.reason}"
+
+
+def _runs(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:
+    for number, run in enumerate(seen.runs, 1):
+        yield from (f"run {number}: {line}" for line in violations(PASSES_OR_ERROR, run))
 
 
 def _leftovers(allowed: AllowedEnd, seen: Observation) -> Iterator[str]:

@@ -101,8 +101,12 @@ def _right(rows: Sequence[Injection]) -> str:
     return f"{sum(row.result == 'right' for row in rows)} of {len(rows)}"
 
 
+def _verdict(row: Injection) -> str:
+    return row.verdict or ("no record" if row.again is None else "a matrix")
+
+
 def _ends(rows: Sequence[Injection]) -> str:
     """Return how often each verdict came with each exit code, the most frequent first."""
     ran = [row for row in rows if row.result != "not run"]
-    ends = Counter(f"{row.verdict or 'no record'} ({row.exit_code})" for row in ran)
+    ends = Counter(f"{_verdict(row)} ({row.exit_code})" for row in ran)
     return ", ".join(f"{count} {end}" for end, count in ends.most_common()) or "not run"

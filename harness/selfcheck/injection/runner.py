@@ -14,7 +14,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,7 @@ from harness.records.probe import Status
 from harness.records.run import RunRecord
 from harness.reproducer import probe_words
 from harness.selfcheck.baseline import share
-from harness.selfcheck.injection import actions, catalogue, leftovers, observe, oracle
+from harness.selfcheck.injection import actions, catalogue, leftovers, matrix, observe, oracle
 from harness.selfcheck.injection.catalogue import HostFault, Moment, Target
 from harness.selfcheck.injection.oracle import Observation
 from harness.store import rundir
@@ -42,7 +42,7 @@ ATTEMPTS = 4
 
 _END_SECONDS = 120.0
 _RUN_SECONDS = 300.0
-_REACH_SECONDS = 120.0
+_REACH_SECONDS = 300.0
 _POLL_SECONDS = 0.005
 _DISK_BYTES = 64 << 20
 
@@ -51,6 +51,9 @@ _SHARED = (
     *("sources", "sources.git", "configs", "trees", "kernels", "images", "recipes", "apt"),
     *("probes", "accel", "facts", "locks", "ccache"),
 )
+
+# A shell without job control ignores SIGINT in background processes.
+_HGM = ("env", "--default-signal=INT", sys.executable, "-P", "-m", "harness.cli")
 
 _NONE = HostFault("none", "nothing", ("start",), lambda target: None, oracle.PASSES)
 
@@ -71,6 +74,7 @@ class Injection(Record, frozen=True, kw_only=True):
         kept: how many results were in the record before the fault.
         seconds: wall time.
         seen: what it was judged by; None if it was not run.
+        again: what the continued matrix was judged by; None for a run.
         directory: absolute path of the evidence.
     """
 
@@ -86,6 +90,7 @@ class Injection(Record, frozen=True, kw_only=True):
     kept: int = 0
     seconds: float = 0.0
     seen: Observation | None = None
+    again: Observation | None = None
     directory: str = ""
 
 
@@ -105,6 +110,7 @@ class InjectionRunner:
     ) -> None:
         self._directory, self._seed, self._words, self._context = directory, seed, words, context
         self._cache = cache
+        self._passed = RunRecord()
         share(context.workspace, cache, _SHARED)
         self._clock = actions.clock_library(directory)
 
@@ -113,6 +119,8 @@ class InjectionRunner:
         directory = self._place(fault, number)
         shutil.rmtree(directory, ignore_errors=True)
         found = self._attempt(fault, number, directory, None)
+        if found.seen is not None and found.seen.record is not None:
+            self._passed = found.seen.record
         return self._keep(found)
 
     def injection(self, fault: HostFault, number: int) -> Injection:
@@ -169,21 +177,23 @@ class InjectionRunner:
             Missed: if the run passed, or had restored its guest, before the moment came.
         """
         began = time.monotonic()
-        before: dict[str, Status] = {}
+        before: dict[Path, dict[str, Status]] = {}
+        again = None
         with self._started(fault, directory) as target:
             if when is not None:
                 self._reach(target, when)
-                before = _results(target)
+                before = {each: _results(each) for each in target.run_dirs}
                 fault.inject(target)
-            at = time.monotonic()
-            code = _end_of(target)
-            seen = observe.observe(target, code, time.monotonic() - at, before)
             # Leaving the context kills what is left of the harness's process group.
-            left = leftovers.find(directory, target, killed=fault.allowed is oracle.KILLED)
-        seen = msgspec.structs.replace(seen, **left)
-        if when is not None and _was_over(seen, fault):
-            raise actions.Missed("the run was over before the fault could reach it")
+            seen = _ended(target, before, directory, [each.pid for each in fault.kills(target)])
+            if when is not None and _was_over(seen, fault):
+                raise actions.Missed("the run was over before the fault could reach it")
+            if target.again:
+                again = _continued(target, directory)
+        code = seen.exit_code
         violations = oracle.violations(fault.allowed, seen)
+        if again is not None:
+            violations += oracle.continued(seen, again, len(fault.probes))
         if when is not None and _was_restored(seen, fault, when, violations):
             raise actions.Missed("the guest was restored before the fault could reach it")
         return Injection(
@@ -195,9 +205,10 @@ class InjectionRunner:
             exit_code=code,
             verdict=seen.record.verdict if seen.record else "",
             reason=seen.record.reason if seen.record else "",
-            kept=len(before),
+            kept=sum(map(len, before.values())),
             seconds=round(time.monotonic() - began, 2),
             seen=seen,
+            again=again,
             directory=str(directory),
         )
 
@@ -209,22 +220,22 @@ class InjectionRunner:
             (private / name).mkdir(parents=True)
         runs = directory / "disk" / "runs"
         runs.mkdir(parents=True)
-        env = {
-            actions.MARK: mark,
-            "HOME": str(private / "home"),
-            "TMPDIR": str(private / "tmp"),
-            "HGM_CACHE": str(self._cache),
-            "HGM_VMCORES": "0",
-        }
-        if fault.clock:
-            env |= actions.clock_environment(self._clock, private / "clock")
-        # A shell without job control ignores SIGINT in background processes.
-        argv = ["env", "--default-signal=INT", sys.executable, "-P", "-m", "harness.cli", "run"]
-        argv += ["--runs-dir", str(runs)]
+        env = self._environment(fault, private, mark)
+        argv = [*_HGM, "run", "--runs-dir", str(runs)]
         argv += ["--timeout", f"{_RUN_SECONDS:g}", *self._words]
         argv += [*fault.options, *probe_words(fault.probes)]
         with contextlib.ExitStack() as stack:
             visible_runs, cache, cwd = runs, self._cache, private / "cwd"
+            cluster: tuple[command.Process, ...] = ()
+            again: tuple[str, ...] = ()
+            if fault.matrix:
+                file = directory / "matrix.toml"
+                matrix.write(file, fault.probes, self._passed)
+                again = (*_HGM, "matrix", str(file), "--runs-dir", str(runs))
+                limit = self._context.deadline.within(_REACH_SECONDS, "the start of a scheduler")
+                started = matrix.cluster(_HGM, directory, env, limit)
+                address, cluster = stack.enter_context(started)
+                argv = [*again, "--cluster", address]
             if fault.small_disk:
                 small = directory / ("disk" if fault.small_disk == "runs" else "cache")
                 small.mkdir(exist_ok=True)
@@ -241,11 +252,22 @@ class InjectionRunner:
                 command.start(argv, cwd=cwd, env=env, stdout=output, stderr=output)
             )
             try:
-                yield Target(process, mark, visible_runs, private, cache)
+                yield Target(process, mark, visible_runs, private, cache, env, cluster, again)
             finally:
                 if fault.small_disk == "runs":
                     # The disk is about to vanish.
                     shutil.copytree(visible_runs, runs, symlinks=True, dirs_exist_ok=True)
+
+    def _environment(self, fault: HostFault, private: Path, mark: str) -> dict[str, str]:
+        env = {
+            actions.MARK: mark,
+            "HOME": str(private / "home"),
+            "TMPDIR": str(private / "tmp"),
+            "HGM_CACHE": str(self._cache),
+            "HGM_VMCORES": "0",
+        }
+        clock = actions.clock_environment(self._clock, private / "clock") if fault.clock else {}
+        return env | clock
 
     def _reach(self, target: Target, when: Moment) -> None:
         """Wait until a run has reached a moment.
@@ -274,6 +296,11 @@ def _at(target: Target, when: Moment) -> bool:
         return False
     if when.stage == "start":
         return True
+    if when.stage == "cell":
+        passed = sum(rundir.load(each).verdict == "PASS" for each in target.run_dirs)
+        return passed > when.probe and not actions.QEMU.isdisjoint(
+            actions.marked(target.mark).values()
+        )
     if when.stage == "restore":
         return actions.restoring(target.mark)
     try:
@@ -290,11 +317,34 @@ def _begun(console: bytes) -> Iterator[bytes]:
             yield rest
 
 
-def _results(target: Target) -> dict[str, Status]:
+def _results(run_dir: Path) -> dict[str, Status]:
     """Return the statuses that a run's record has so far."""
-    run_dir = target.run_dir
-    record = rundir.load(run_dir) if run_dir is not None else RunRecord()
-    return {probe.name: probe.status for probe in record.probes if probe.status != "LOST"}
+    probes = rundir.load(run_dir).probes
+    return {probe.name: probe.status for probe in probes if probe.status != "LOST"}
+
+
+def _ended(
+    target: Target,
+    before: Mapping[Path, Mapping[str, Status]],
+    directory: Path,
+    killed: Collection[int],
+) -> Observation:
+    """Wait for the end of a run and return what can be observed of it."""
+    at = time.monotonic()
+    code = _end_of(target)
+    seen = observe.observe(target, code, time.monotonic() - at, before)
+    return msgspec.structs.replace(seen, **leftovers.find(directory, target, killed))
+
+
+def _continued(target: Target, directory: Path) -> Observation:
+    """Continue a matrix without its cluster, and return what can be observed of it then."""
+    before = {each: _results(each) for each in target.run_dirs}
+    with (directory / "output").open("ab") as output:
+        cwd, env = target.private / "cwd", target.env
+        started = command.start(target.again, cwd=cwd, env=env, stdout=output, stderr=output)
+        with started as process:
+            same = dataclasses.replace(target, process=process)
+            return _ended(same, before, directory, ())
 
 
 def _end_of(target: Target) -> int | None:
@@ -306,7 +356,12 @@ def _end_of(target: Target) -> int | None:
 
 
 def _was_over(seen: Observation, fault: HostFault) -> bool:
-    """Return whether a run passed and had all its results before the fault, without an effect."""
+    """Return whether a run passed and had all its results before the fault, without an effect.
+
+    A matrix that has them all has lost none.
+    """
+    if seen.runs:
+        return seen.exit_code == 0 and len(seen.results) == len(fault.probes)
     record = seen.record
     if record is None or record.verdict != "PASS" or set(seen.before) != set(seen.rejudged):
         return False

@@ -25,11 +25,13 @@ def test_processes_and_files_are_found(tmp_path: Path, monkeypatch: pytest.Monke
         part = tmp_path / "cache" / "accel" / f".choice.{process.pid}.abcd.part"
         part.parent.mkdir()
         part.touch()
-        found = leftovers.find(tmp_path, target, killed=False)
+        found = leftovers.find(tmp_path, target, ())
         assert str(process.pid) in str(found["processes"])
         assert set(found["files"]) == {str(private / "tmp" / "x"), str(unfinished), str(part)}
+        found = leftovers.find(tmp_path, target, (process.pid + 1,))
+        assert str(unfinished) in found["files"], "another process was killed, not its own"
     (private / "tmp" / "x").unlink()
     part.unlink()
-    found = leftovers.find(tmp_path, target, killed=True)
+    found = leftovers.find(tmp_path, target, (process.pid,))
     assert found == {"processes": (), "mounts": (), "files": ()}
     assert not unfinished.exists(), "the next run removes what a killed one left over"

@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import INTERNAL, SpecError
 from harness.records.machine import GuestOrigin
+from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, Splat, Status
 from harness.records.run import RunRecord
 from harness.selfcheck.injection import actions, catalogue, observe, oracle, report, runner
@@ -176,13 +177,83 @@ def test_violations(ends: AllowedEnd, what: Observation, line: str) -> None:
     assert line in oracle.violations(ends, what)
 
 
+GONE = "hgm: the scheduler at tcp://127.0.0.1:1 is gone, and 2 runs with it; start it and repeat"
+
+
+def cell(step: str, stamp: str, found: RunRecord, **changes: Any) -> Observation:
+    outcome = Outcome.PROBES_RAN if found.verdict == "PASS" else Outcome.INFRASTRUCTURE
+    run_dir = f"/runs/matrix-m-0/{step}/{stamp}"
+    return seen(msgspec.structs.replace(found, run_dir=run_dir, outcome=outcome), **changes)
+
+
+def command(code: int, *runs: Observation, **changes: Any) -> Observation:
+    """Return the end of a matrix with these runs."""
+    return seen(None, exit_code=code, last_line=GONE, runs=runs, **changes)
+
+
+def test_a_matrix_without_its_scheduler_keeps_its_results_and_is_continued() -> None:
+    first = command(3, cell("a", "1", PASSED, before={"a": "PASS"}), cell("b", "2", LOST))
+    assert oracle.violations(oracle.SCHEDULER_GONE, first) == ()
+    again = command(0, *first.runs, cell("b", "3", PASSED))
+    assert oracle.continued(first, again, 2) == ()
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        (command(1), "exit code 1, not 3"),
+        (command(3, cell("b", "2", CUT)), "run 1: verdict CUT, not PASS or ERROR"),
+        (
+            command(3, cell("a", "1", LOST, before={"b": "PASS"})),
+            "run 1: b was PASS before the fault and is LOST after it",
+        ),
+        (
+            msgspec.structs.replace(command(3), last_line="hgm: the scheduler is gone"),
+            "it does not say what happened: hgm: the scheduler is gone",
+        ),
+        (command(3, processes=("qemu (1)",)), "left running: qemu (1)"),
+    ],
+)
+def test_violations_of_a_matrix(what: Observation, line: str) -> None:
+    assert line in oracle.violations(oracle.SCHEDULER_GONE, what)
+
+
+@pytest.mark.parametrize(
+    ("code", "runs", "line"),
+    [
+        (3, (("a", "1"), ("b", "3")), "continued: exit code 3, not 0"),
+        (0, (("b", "3"), ("a", "4")), "the result in /runs/matrix-m-0/a/1 was lost"),
+        (
+            0,
+            (("a", "1"), ("a", "2"), ("b", "3")),
+            "the cell a was run again although it had a result",
+        ),
+        (0, (("a", "1"),), "1 of 2 cells have a result after the matrix was continued"),
+    ],
+)
+def test_violations_of_a_continued_matrix(
+    code: int, runs: tuple[tuple[str, str], ...], line: str
+) -> None:
+    first = command(3, cell("a", "1", PASSED), cell("b", "2", LOST))
+    again = command(code, *(cell(*each, PASSED) for each in runs))
+    assert line in oracle.continued(first, again, 2)
+
+
+def test_a_matrix_that_lost_no_cell_was_over() -> None:
+    (fault,) = catalogue.select(("scheduler-killed",))
+    cells = [cell(step, "1", PASSED) for step in "abc"]
+    assert runner._was_over(command(0, *cells), fault)
+    assert not runner._was_over(command(0, *cells[:2]), fault)
+    assert not runner._was_over(command(3, *cells), fault)
+
+
 def test_moments_are_the_same_for_the_same_seed_and_earlier_with_each_attempt() -> None:
     for fault in catalogue.FAULTS:
         for number in range(50):
             first = catalogue.moment(fault, 7, number, 0)
             assert first == catalogue.moment(fault, 7, number, 0)
             assert first.stage in fault.stages
-            assert 0 <= first.probe < len(catalogue.PROBES)
+            assert 0 <= first.probe < len(fault.probes) - (first.stage == "cell")
             assert catalogue.moment(fault, 7, number, 3).probe < len(catalogue.PROBES) - 3
     drawn = {catalogue.moment(catalogue.FAULTS[0], 7, number, 0).delay for number in range(50)}
     assert len(drawn) > 40
@@ -206,6 +277,7 @@ def test_faults_are_chosen_by_name() -> None:
         (0, False, "qemu-killed", ""),
         (1000, True, "snapshot-disk-full", "only root"),
         (1000, True, "qemu-killed", ""),
+        (1000, False, "scheduler-killed", ""),
     ],
 )
 def test_a_fault_that_cannot_be_injected_here_is_not_run(
@@ -252,8 +324,14 @@ def test_the_report_counts_right_ends_and_names_wrong_ones() -> None:
     assert text[-1] == "FAIL: 1 of 2 runs with a fault ended right, the run after them: PASS"
     page = report.page(found(good, bad))
     assert "`hgm selfcheck inject --count 2 --seed 3 --markdown`" in page
-    assert "| 1 of 2 | 0 | 0 | 0 | 0 | 2 | 1 ERROR (3), 1 FAIL (1) | 2 | 4.0 |" in page
+    assert "| 1 of 2 | 0 | 0 | 0 | 0 | 2 | 0 | 1 ERROR (3), 1 FAIL (1) | 2 | 4.0 |" in page
     assert "- 002 `ssh-reset`: a is HANG" in page
+
+
+def test_the_report_does_not_miss_the_record_of_a_matrix() -> None:
+    night = row(1, "right", exit_code=3, again=command(0))
+    lines = list(report.lines(found(night, row(2, "wrong", exit_code=3))))
+    assert lines[1] == "ssh-reset  1 of 2 right; 1 a matrix (3), 1 no record (3)"
 
 
 def test_a_fault_that_was_not_injected_is_not_a_success() -> None:
