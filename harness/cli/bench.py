@@ -308,8 +308,9 @@ def bench_restore(probe: str, rounds: int, timeout: float, **options: Any) -> in
     metavar="NAME",
     shell_complete=completed_by(_parts),
     help="Measure this part only; repeatable. boot, snapshot, restore: one probe. virtme: the same "
-    "against virtme-ng. set: all probes. edit: one changed line. cold: from an empty cache. "
-    "bisect: a fault in the last patch of the series. The last three build kernels.",
+    "against virtme-ng. python: the harness's own start and memory. set: all probes. edit: one "
+    "changed line. cold: from an empty cache. bisect: a fault in the last patch of the series. The "
+    "last three build kernels.",
 )
 @click.option(
     "--svg",

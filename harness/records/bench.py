@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import statistics
+from typing import Literal
 
 from harness.records.base import Record
 
@@ -14,9 +15,10 @@ class Ratio(Record, frozen=True, kw_only=True):
     Attributes:
         what: name of the one.
         base: name of the baseline.
-        seconds: wall times of the one, by round.
-        base_seconds: wall times of the baseline, by round.
+        seconds: wall times of the one, by round; amounts of memory if `unit` says so.
+        base_seconds: those of the baseline, by round.
         at_most: the ratio that is aimed at; None if there is no aim.
+        unit: of both: seconds, or 10^6 bytes.
     """
 
     what: str
@@ -24,6 +26,7 @@ class Ratio(Record, frozen=True, kw_only=True):
     seconds: tuple[float, ...]
     base_seconds: tuple[float, ...]
     at_most: float | None = None
+    unit: Literal["s", "MB"] = "s"
 
     @property
     def ratio(self) -> float:

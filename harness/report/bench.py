@@ -18,7 +18,7 @@ def ratio_lines(ratio: Ratio) -> Iterator[str]:
     """Yield a line for each side, and one for the ratio."""
     for name, times in ((ratio.what, ratio.seconds), (ratio.base, ratio.base_seconds)):
         each = ", ".join(f"{seconds:.2f}" for seconds in times)
-        yield f"{name:<24} median {statistics.median(times):.2f} s  ({each})"
+        yield f"{name:<24} median {statistics.median(times):.2f} {ratio.unit}  ({each})"
     count = len(ratio.seconds)
     rounds = f"medians of {count} rounds, in turn" if count > 1 else "one round"
     yield f"ratio {ratio.ratio:.2f} ({rounds}){_aim(ratio)}"
@@ -92,7 +92,7 @@ def svg(bench: Bench) -> str:
         axes.set_xticks([each for each in _TICKS if min(shown) / 2 < each < max(shown) * 2])
         axes.set_yticks(range(len(rows)), [name for name, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.7)
-        axes.set_xlabel("ratio of wall times; | is the aim", color=picture.INK)
+        axes.set_xlabel("ratio to the baseline; | is the aim", color=picture.INK)
         picture.plain(axes)
         return picture.svg(drawing)
 

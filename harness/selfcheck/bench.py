@@ -36,6 +36,10 @@ _Seconds = TypeVar("_Seconds")
 FRESH = "--fresh-guest"
 
 
+class CannotMeasureError(Exception):
+    """A part has no baseline here; says why."""
+
+
 @dataclass(frozen=True)
 class Baseline:
     """What a run of a probe is compared with.

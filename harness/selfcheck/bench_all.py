@@ -25,9 +25,9 @@ from harness.records.run import RunRecord
 from harness.reproducer import subject_words
 from harness.run import listener, prepare
 from harness.run.subject import Subject
-from harness.selfcheck import bench, bench_bisect, bench_build
+from harness.selfcheck import bench, bench_bisect, bench_build, bench_python
 from harness.selfcheck.baseline import BareTree, hgm, own_cache, timeout_words
-from harness.selfcheck.bench import FRESH, Baseline, to_verdict
+from harness.selfcheck.bench import FRESH, Baseline, CannotMeasureError, to_verdict
 from harness.store import rundir
 
 #: The probe of the parts that run one.
@@ -45,10 +45,6 @@ _SET_SHARE, _SET_SECONDS = 1.15, 10.0
 _FAULT, _FINDS = "wrong-subpage-in-continue", "hgm/continue-4k/2M"
 
 _Measure = Callable[[Subject, int, Context], tuple[Ratio, ...]]
-
-
-class CannotMeasureError(Exception):
-    """A part has no baseline here; says why."""
 
 
 def measure(subject: Subject, names: Sequence[str], rounds: int, context: Context) -> Bench:
@@ -101,6 +97,10 @@ def _snapshot(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, .
 
 def _restore(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...]:
     return bench.restore(subject, PROBE, rounds, context)
+
+
+def _python(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...]:
+    return bench_python.measure(subject, PROBE, rounds, context)
 
 
 def _edit(subject: Subject, rounds: int, context: Context) -> tuple[Ratio, ...]:
@@ -212,6 +212,7 @@ PARTS: Mapping[str, _Measure] = {
     "snapshot": _snapshot,
     "restore": _restore,
     "virtme": _virtme,
+    "python": _python,
     "set": _whole_set,
     "edit": _edit,
     "cold": _cold,

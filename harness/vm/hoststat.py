@@ -28,6 +28,7 @@ _PRESSURE = re.compile(r"^some avg10=(\d+\.\d+)", re.MULTILINE)
 _OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 _SWAPPED = re.compile(r"^VmSwap:\s+(\d+) kB", re.MULTILINE)
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 _TOUCHED = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -55,29 +56,45 @@ def touched_by_children(pid: int) -> int:
     not known: a kernel without CONFIG_PROC_CHILDREN does not name the children.
     """
     total = 0
-    with contextlib.suppress(OSError):  # the process, a thread or a child has ended
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            for child in (thread / "children").read_text().split():
-                found = _TOUCHED.findall(Path(f"/proc/{child}/status").read_text())
-                total += sum(map(int, found)) << 10
+    with contextlib.suppress(OSError):  # a child has ended
+        for child in children(pid) or ():
+            found = _TOUCHED.findall(Path(f"/proc/{child}/status").read_text())
+            total += sum(map(int, found)) << 10
     return total
+
+
+def children(pid: int) -> tuple[int, ...] | None:
+    """Return the children of a process; None if it has ended, or the kernel does not name them."""
+    found: list[str] = []
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # the thread has ended
+                found += (thread / "children").read_text().split()
+    except OSError:
+        return None
+    return tuple(map(int, found))
+
+
+def peak_resident(pid: int) -> int:
+    """Return the most bytes that a process has had resident; 0 if it has ended."""
+    return _kibibytes(_PEAK, pid) << 10
 
 
 def describe(pid: int) -> str:
     """Return what a process does, such as ``is stopped (state T), 12 MiB of it swapped out``."""
     letter = command.state(pid)
     said = f"{_STATES.get(letter, 'is alive')} (state {letter})"
-    swapped = _swapped(pid) >> 20
+    swapped = _kibibytes(_SWAPPED, pid) >> 10
     return said + (f", {swapped} MiB of it swapped out" if swapped else "")
 
 
-def _swapped(pid: int) -> int:
-    """Return the bytes of a process that are swapped out; 0 where that is not known."""
+def _kibibytes(line: re.Pattern[str], pid: int) -> int:
+    """Return the number in a line of a process's status; 0 where it is not known."""
     try:
-        match = _SWAPPED.search(Path(f"/proc/{pid}/status").read_text())
+        match = line.search(Path(f"/proc/{pid}/status").read_text())
     except OSError:
         return 0
-    return int(match[1]) * 1024 if match else 0
+    return int(match[1]) if match else 0
 
 
 class ThreadTime(NamedTuple):

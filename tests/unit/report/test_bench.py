@@ -55,6 +55,11 @@ def test_a_part_that_failed_says_why_and_outweighs_a_missed_aim() -> None:
     assert failed.exit_code == 3
 
 
+def test_memory_is_shown_in_its_unit() -> None:
+    first, *_ = report.ratio_lines(replace(RATIO, unit="MB"))
+    assert first == "hgm run, to the verdict  median 1.00 MB  (1.00, 1.20, 0.90)"
+
+
 def test_a_busy_host_is_named() -> None:
     busy = replace(BENCH, load=3.2)
     line = "something else ran on this host: a load of 3.2 when it began"

@@ -17,7 +17,7 @@ from harness.records.bench import Bench, BenchPart
 from harness.run import prepare
 from harness.run.subject import Subject
 from harness.selfcheck import bench_all
-from harness.selfcheck.bench_all import CannotMeasureError
+from harness.selfcheck.bench import CannotMeasureError
 from harness.vm import spec
 from harness.workspace import Workspace
 from tests.unit.report.benches import RATIO
