@@ -75,12 +75,13 @@ def cluster_scheduler(listen: str, tls: Path | None) -> int:
     "--cores",
     type=click.IntRange(min=1),
     metavar="N",
-    help="How many CPUs guests may have in total.  [default: all]",
+    help="How many CPUs guests may have in total.  [default: all that no other worker offers]",
 )
 @click.option(
     "--memory",
     metavar="SIZE",
-    help="Memory for guests, such as 16G.  [default: four fifths of what is available]",
+    help="Memory for guests, such as 16G.  [default: four fifths of what is available, less what "
+    "other workers offer]",
 )
 def cluster_worker(
     address: str, tls: Path | None, name: str, cores: int | None, memory: str | None

@@ -10,9 +10,10 @@ from typing import Any
 
 from harness.arch import arches, host_arch
 from harness.context import Context
+from harness.errors import SpecError
 from harness.records.run import GuestsRequest
 from harness.run import parallel
-from harness.vm import accel, hoststat
+from harness.vm import accel, hoststat, lease
 
 CPUS, MEMORY, DISK, KVM = "hgm-cpus", "hgm-memory", "hgm-disk", "hgm-kvm"
 
@@ -43,17 +44,30 @@ def of_host(context: Context, cores: int = 0, memory: int = 0) -> dict[str, floa
 
     Args:
         context: cache, deadline, progress.
-        cores: how many may be used; all by default.
-        memory: bytes that may be used; four fifths of what is available by default.
+        cores: how many may be used; by default all that no other worker offers.
+        memory: bytes that may be used; by default four fifths of what is available, less what
+            other workers offer.
+
+    Raises:
+        SpecError: if other workers offer all of it.
     """
+    others = lease.offered(context.workspace)
+    cores = cores or len(os.sched_getaffinity(0)) - others.cpus
+    memory = memory or int(hoststat.available() * parallel.SHARE) - others.memory
+    if cores <= 0 or memory <= 0:
+        what = "CPUs" if cores <= 0 else "memory"
+        raise SpecError(
+            f"a worker that runs on this host offers all of its {what}",
+            hint="one is enough; for several, divide the host by --cores and --memory",
+        )
     here = host_arch()
     chosen = accel.choose(
         "auto", accel.proof_kernels(None, here, context), context, arch_name=here.name
     )
     guests = [each.name for each in arches().values() if shutil.which(each.qemu)]
     return {
-        CPUS: cores or len(os.sched_getaffinity(0)),
-        MEMORY: memory or int(hoststat.available() * parallel.SHARE),
+        CPUS: cores,
+        MEMORY: memory,
         DISK: shutil.disk_usage(context.workspace.room("tmp")).free,
         **({KVM: _PLENTY} if chosen.name == "kvm" else {}),
         **{f"{ARCH}{name}": _PLENTY for name in guests},

@@ -30,6 +30,7 @@ from harness.errors import HarnessError, InfrastructureError
 from harness.progress import Silent
 from harness.records.base import from_json, to_json
 from harness.records.cluster import ClusterTask, TaskResult
+from harness.vm import lease
 from harness.workspace import Workspace
 
 #: What the process of a run is started with; its directory and its seconds follow. Tests put a
@@ -83,16 +84,21 @@ async def serve(
         scheduler: where it listens.
         context: cache, deadline, progress.
         name: of this host in messages; its host name by default.
-        cores: how many guests' CPUs may run; all of the host's by default.
-        memory: bytes that guests may use; four fifths of what is available by default.
+        cores: see `needs.of_host`.
+        memory: see there.
 
     Raises:
+        SpecError: if other workers offer all that this host has.
         InfrastructureError: if the scheduler cannot be reached.
     """
     context.workspace.sweep()  # a worker that was killed has left the files of its runs
-    has = needs.of_host(context, cores, memory)
     settings.apply()
-    with context.workspace.unfinished("worker") as scratch:
+    with contextlib.ExitStack() as stack:
+        with context.workspace.lock("offers", context.deadline, context.progress):
+            has = needs.of_host(context, cores, memory)
+            amounts = int(has[needs.CPUS]), int(has[needs.MEMORY])
+            stack.enter_context(lease.held(*amounts, context.workspace, "offer"))
+        scratch = stack.enter_context(context.workspace.unfinished("worker"))
         worker = Worker(
             str(scheduler),
             name=name or f"{platform.node()}-{os.getpid()}",

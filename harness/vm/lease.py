@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What guests of other processes may still take of this host.
+"""What guests of other processes may still take of this host, and what workers offer of it.
 
 A lease is a file in the cache's ``tmp/`` that is locked while the process that wrote it may have
 guests. The lock ends with the process, however that ends; `Workspace.sweep` removes the file.
+A cluster's worker holds one of another kind: for what it offers, whether guests use it or not.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import contextlib
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -20,7 +21,7 @@ from harness.records.base import Record, from_json, to_json
 from harness.vm import hoststat
 from harness.workspace import Workspace
 
-_KIND = "lease"
+Kind = Literal["lease", "offer"]
 
 
 class Lease(Record, frozen=True, kw_only=True):
@@ -50,15 +51,16 @@ class Promised(NamedTuple):
 
 
 @contextlib.contextmanager
-def held(cpus: int, memory: int, workspace: Workspace) -> Iterator[None]:
-    """Hold a lease for this process's guests.
+def held(cpus: int, memory: int, workspace: Workspace, kind: Kind = "lease") -> Iterator[None]:
+    """Hold a lease for this process's guests, or for those that a worker offers to run.
 
     Args:
         cpus: of all of them.
         memory: bytes that all of them may touch.
         workspace: the cache.
+        kind: of lease.
     """
-    path = workspace.temporary(_KIND)
+    path = workspace.temporary(kind)
     new = path.with_name(f"new-{path.name}")
     with new.open("xb") as file:
         file.write(to_json(Lease(pid=os.getpid(), cpus=cpus, memory=memory)))
@@ -73,18 +75,31 @@ def held(cpus: int, memory: int, workspace: Workspace) -> Iterator[None]:
 
 def promised(workspace: Workspace) -> Promised:
     """Return what all leases that are held now promise."""
-    own, cpus, memory = os.sched_getaffinity(0), 0, Counter[int]()
-    for each in _leases(workspace):
-        with contextlib.suppress(ProcessLookupError):  # it has ended since
-            cpus += 0 if own.isdisjoint(os.sched_getaffinity(each.pid)) else each.cpus
-            memory[each.pid] += each.memory
+    found, memory = tuple(_leases(workspace, "lease")), Counter[int]()
+    for each in found:
+        memory[each.pid] += each.memory
     left = (amount - hoststat.touched_by_children(pid) for pid, amount in memory.items())
-    return Promised(cpus, sum(max(0, amount) for amount in left))
+    return Promised(_cpus(found), sum(max(0, amount) for amount in left))
 
 
-def _leases(workspace: Workspace) -> Iterator[Lease]:
-    """Yield the leases whose processes have not ended."""
-    for path in workspace.room("tmp").glob(f"{_KIND}.*"):
+def offered(workspace: Workspace) -> Promised:
+    """Return what the workers of this host offer now."""
+    found = tuple(_leases(workspace, "offer"))
+    return Promised(_cpus(found), sum(each.memory for each in found))
+
+
+def _cpus(leases: Iterable[Lease]) -> int:
+    """Return how many CPUs are leased of those that this process may use."""
+    own, count = os.sched_getaffinity(0), 0
+    for each in leases:
+        with contextlib.suppress(ProcessLookupError):  # it has ended since
+            count += 0 if own.isdisjoint(os.sched_getaffinity(each.pid)) else each.cpus
+    return count
+
+
+def _leases(workspace: Workspace, kind: Kind) -> Iterator[Lease]:
+    """Yield the leases of a kind whose processes have not ended."""
+    for path in workspace.room("tmp").glob(f"{kind}.*"):
         # It may be gone since, or be another version's.
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError), path.open("rb") as file:
             if _locked(file.fileno()):

@@ -6,6 +6,7 @@ Scheduler, workers and client are real; the runs sleep (`fake_cell`).
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import socket
@@ -103,6 +104,24 @@ def test_a_run_that_no_worker_can_hold_is_not_run(hosts: Hosts, tmp_path: Path) 
     assert (result.cells[0].verdict, result.exit_code) == ("NOT RUN", 3)
     assert "no worker" in result.cells[0].reason
     assert "memory" in result.cells[0].reason
+
+
+def test_a_second_worker_of_a_host_offers_what_the_first_does_not(
+    hosts: Hosts, tmp_path: Path
+) -> None:
+    _, address = hosts.scheduler("s")
+    cpus = len(os.sched_getaffinity(0))
+    hosts.worker("one", address, "--cores", str(cpus), "--memory", "1M")
+    same = {"HGM_CACHE": str(hosts.cache("one"))}
+    refused = hosts.start("two", "-m", fakes.__name__, "worker", address, **same)
+    assert refused.wait(Deadline.after(START_SECONDS, "the worker's end")) == 2
+    (line,) = (tmp_path / "two.log").read_text().splitlines()
+    assert line.startswith("hgm: a worker that runs on this host offers all of its CPUs; ")
+    hosts.worker("three", address, "--cores", "1", **same)
+    assert "1 cores" in hosts.told("three", "worker ")
+    with hosts.client(address) as context:
+        result = fakes.night(context, tmp_path, fakes.planned(2, 0.1))
+    assert_one_verdict_each(result, tmp_path, 2)
 
 
 @pytest.fixture

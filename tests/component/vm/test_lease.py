@@ -144,6 +144,14 @@ def test_guests_on_other_cpus_take_none_of_these(
     assert promised.memory > 900 * _MIB
 
 
+def test_what_workers_offer_is_promised_to_no_guest(context: Context) -> None:
+    workspace = context.workspace
+    with lease.held(2, 8 * _MIB, workspace, "offer"), lease.held(1, _MIB, workspace, "offer"):
+        assert lease.offered(workspace) == Promised(3, 9 * _MIB)
+        assert lease.promised(workspace) == Promised()
+    assert lease.offered(workspace) == Promised()
+
+
 def test_a_lease_that_is_not_understood_does_not_count(context: Context) -> None:
     with lease.held(1, 0, context.workspace):
         (path,) = context.workspace.room("tmp").iterdir()
