@@ -9,7 +9,7 @@ Python library writes the format.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from harness.image.tree import Entry
 
@@ -26,12 +26,17 @@ def archive(entries: Iterable[Entry]) -> bytes:
     Raises:
         ValueError: if a path or a file is longer than the format or the kernel takes.
     """
-    parts = [_member(number, entry) for number, entry in enumerate(entries, start=1)]
-    parts.append(_member(0, Entry(_TRAILER, 0)))
-    return b"".join(parts)
+    return b"".join(pieces(entries))
 
 
-def _member(inode: int, entry: Entry) -> bytes:
+def pieces(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """Yield the same archive in pieces, of which the contents of a file are one."""
+    for number, entry in enumerate(entries, start=1):
+        yield from _member(number, entry)
+    yield from _member(0, Entry(_TRAILER, 0))
+
+
+def _member(inode: int, entry: Entry) -> Iterator[bytes]:
     name = entry.path.encode() + b"\0"
     if len(name) > _LONGEST_NAME or len(entry.data) >= 1 << 32:
         raise ValueError(f"{entry.path[:60]!r} is too long for a cpio archive")
@@ -50,8 +55,10 @@ def _member(inode: int, entry: Entry) -> bytes:
         0,  # checksum, unused in this variant
     )
     header = _MAGIC + b"".join(b"%08X" % field for field in fields)
-    return _padded(header + name, 4) + _padded(entry.data, 4)
+    yield header + name + _padding(header + name)
+    yield entry.data
+    yield _padding(entry.data)
 
 
-def _padded(data: bytes, unit: int) -> bytes:
-    return data + bytes(-len(data) % unit)
+def _padding(data: bytes) -> bytes:
+    return bytes(-len(data) % 4)

@@ -169,7 +169,7 @@ def _request(
         machine=prepared.machine,
         accel=prepared.accel,
         files=tuple(
-            OverlayFile(f"{GUEST_DIRECTORY}/{name}", prepared.programs[name].read_bytes(), 0o755)
+            OverlayFile(f"{GUEST_DIRECTORY}/{name}", prepared.programs[name], 0o755)
             for name in sorted(names)
         ),
         disk=disk,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import re
 import secrets
 import threading
@@ -503,7 +502,7 @@ def _boot_files(request: BootRequest, own: Sequence[OverlayFile], private: Path)
     with initrd.open("wb") as file:
         initrd.chmod(0o600)
         file.write(Path(request.image.initramfs).read_bytes())
-        file.write(overlay_archive([*own, *_modules(request.kernel), *request.files]))
+        file.writelines(overlay_archive([*own, *_modules(request.kernel), *request.files]))
     disk = request.image.disk if request.disk else ""
     return qemu.BootFiles(
         request.kernel.image, str(initrd), disk, request.append, monitor=request.monitor
@@ -513,7 +512,7 @@ def _boot_files(request: BootRequest, own: Sequence[OverlayFile], private: Path)
 def _modules(kernel: Kernel) -> list[OverlayFile]:
     """Return what the guest's init loads first."""
     paths = sorted(Path(kernel.modules).iterdir()) if kernel.modules else ()
-    return [OverlayFile(f"/modules/{path.name}", path.read_bytes()) for path in paths]
+    return [OverlayFile(f"/modules/{path.name}", path) for path in paths]
 
 
 def _files_to_restore(
@@ -545,7 +544,9 @@ def _with_files(
     It is in memory, for the run's keys are on no disk.
     """
     disk = memory_file.create(_FILES_BYTES, stack)
-    os.write(disk, b"".join(map(overlay_archive, archives)))
+    with open(disk, "wb", closefd=False) as file:
+        for each in archives:
+            file.writelines(overlay_archive(each))
     return replace(files, files=_path_of(disk), fds=(*files.fds, disk))
 
 

@@ -88,7 +88,7 @@ def key_of(request: BootRequest) -> str:
         *spec.qemu_argv(launch),
         request.kernel.key,
         request.image.key,
-        overlay_archive(request.files),
+        b"".join(overlay_archive(request.files)),
         command.identity(arch(request.machine.arch).qemu),
         # With KVM the guest has seen the host's processor, which may be another after a reboot.
         boot_id() if request.accel.name == "kvm" else "",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 from harness import command
@@ -63,8 +64,25 @@ def test_the_contents(tmp_path: Path) -> None:
 
 def test_an_overlay_follows_the_image(tmp_path: Path) -> None:
     base = cpio.archive(ENTRIES.values())
-    second = overlay_archive([OverlayFile("/probes/x", b"x", 0o755)])
+    (tmp_path / "here").write_bytes(b"x")
+    second = overlay_archive([OverlayFile("/probes/x", tmp_path / "here", 0o755)])
     archive = tmp_path / "second.cpio"
-    archive.write_bytes((base + second)[len(base) :])
+    archive.write_bytes(b"".join(second))
     assert len(base) % 4 == 0
     assert cpio_program(archive, "-t").split() == ["probes", "probes/x"]
+    cpio_program(archive, "-i")
+    assert (tmp_path / "probes/x").read_bytes() == b"x"
+
+
+def test_files_of_the_host_are_read_one_at_a_time(tmp_path: Path) -> None:
+    large, count = 4 << 20, 20
+    files = []
+    for number in range(count):
+        (tmp_path / f"{number}").write_bytes(bytes(large))
+        files.append(OverlayFile(f"/probes/{number}", tmp_path / f"{number}"))
+    tracemalloc.start()
+    written = sum(map(len, overlay_archive(files)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert written > count * large
+    assert peak < 4 * large
