@@ -29,9 +29,6 @@ _SECONDS, _MEGABYTES = 0.4, 150.0
 
 _GUESTS = 4
 
-#: Probes enough for each guest to have some, which a small machine runs.
-_PROBES = "baseline/*/2M"
-
 _POLL_SECONDS = 0.001
 
 
@@ -50,7 +47,7 @@ class Watched(NamedTuple):
 
 
 def measure(subject: Subject, probe: str, rounds: int, context: Context) -> tuple[Ratio, ...]:
-    """Measure a run of one probe up to its first child, and the memory of one with four guests.
+    """Measure a run of one probe up to its first child, and the memory of one of all in 4 guests.
 
     Args:
         subject: which kernel; the four guests have one CPU each, and small pools.
@@ -65,7 +62,6 @@ def measure(subject: Subject, probe: str, rounds: int, context: Context) -> tupl
     """
     small = spec.machine(
         spec.parse_hugepages("2M:64", subject.machine.arch),
-        memory=1 << 30,
         cpus=1,
         arch_name=subject.machine.arch,
     )
@@ -74,9 +70,8 @@ def measure(subject: Subject, probe: str, rounds: int, context: Context) -> tupl
         words = (*timeout_words(context), "--runs-dir", name)
         one = _argv("harness.cli", *subject_words(subject), *probe_words((probe,)), *words)
         starts = [watch(one, context.deadline).first for _ in range(rounds + 1)][1:]
-        many = (*probe_words((_PROBES,)), "--guests", str(_GUESTS), *words)
-        module = "harness.selfcheck.enough_cpus"
-        seen = watch(_argv(module, *subject_words(four), *many), context.deadline)
+        many = (*subject_words(four), "--guests", str(_GUESTS), *words)
+        seen = watch(_argv("harness.selfcheck.enough_cpus", *many), context.deadline)
     if seen.guests < _GUESTS:
         raise CannotMeasureError(f"this host holds {seen.guests} of {_GUESTS} small guests")
     return (
@@ -88,7 +83,7 @@ def measure(subject: Subject, probe: str, rounds: int, context: Context) -> tupl
             at_most=1.0,
         ),
         Ratio(
-            what=f"its memory, --guests {_GUESTS}",
+            what=f"memory of all probes, --guests {_GUESTS}",
             base=f"{_MEGABYTES:g} MB",
             seconds=(seen.resident / 1e6,),
             base_seconds=(_MEGABYTES,),
