@@ -100,6 +100,8 @@ def watch(argv: tuple[str, ...], limit: Deadline) -> Watched:
         CannotMeasureError: if this host does not tell the children of a process.
         InfrastructureError: if its exit code is not 0, or it has no child.
     """
+    if not hoststat.names_children():
+        raise CannotMeasureError("this host's kernel has no CONFIG_PROC_CHILDREN")
     first, resident, guests = 0.0, 0, 0
     began = time.perf_counter()
     with (
@@ -109,12 +111,10 @@ def watch(argv: tuple[str, ...], limit: Deadline) -> Watched:
         while (code := process.poll()) is None:
             limit.check()
             children = hoststat.children(process.pid)
-            if children is None and process.poll() is None:
-                raise CannotMeasureError("this host's kernel has no CONFIG_PROC_CHILDREN")
             if children and not first:
                 first = time.perf_counter() - began
             resident = max(resident, hoststat.peak_resident(process.pid))
-            guests = max(guests, sum(map(_is_qemu, children or ())))
+            guests = max(guests, sum(map(_is_qemu, children)))
             time.sleep(_POLL_SECONDS if not first else 0.02)  # no event tells of a child
         output.seek(0)
         said = output.read().decode(errors="replace")

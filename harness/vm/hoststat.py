@@ -56,22 +56,25 @@ def touched_by_children(pid: int) -> int:
     not known: a kernel without CONFIG_PROC_CHILDREN does not name the children.
     """
     total = 0
-    with contextlib.suppress(OSError):  # a child has ended
-        for child in children(pid) or ():
+    for child in children(pid):
+        with contextlib.suppress(OSError):  # it has ended
             found = _TOUCHED.findall(Path(f"/proc/{child}/status").read_text())
             total += sum(map(int, found)) << 10
     return total
 
 
-def children(pid: int) -> tuple[int, ...] | None:
-    """Return the children of a process; None if it has ended, or the kernel does not name them."""
+def names_children() -> bool:
+    """Return whether the kernel tells the children of a process (CONFIG_PROC_CHILDREN)."""
+    return Path("/proc/thread-self/children").exists()
+
+
+def children(pid: int) -> tuple[int, ...]:
+    """Return the children of a process; none if it has ended, or the kernel does not tell them."""
     found: list[str] = []
-    try:
+    with contextlib.suppress(OSError):  # the process has ended
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):  # the thread has ended
+            with contextlib.suppress(OSError):  # the thread has ended
                 found += (thread / "children").read_text().split()
-    except OSError:
-        return None
     return tuple(map(int, found))
 
 
