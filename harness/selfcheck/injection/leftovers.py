@@ -51,7 +51,7 @@ def find(directory: Path, target: Target, killed: Collection[int]) -> Leftovers:
     return {
         "processes": tuple(f"{name} ({pid})" for pid, name in alive.items()),
         "mounts": tuple(line for line in mounts if str(directory) in line),
-        "files": tuple(map(str, files)),
+        "files": tuple(dict.fromkeys(map(str, files))),
     }
 
 
