@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -125,7 +125,7 @@ class PastResult(Record, frozen=True, kw_only=True):
     known_issues: tuple[str, ...]
 
 
-class Mark(NamedTuple):
+class Mark(Record, frozen=True):
     """How one test ended in a run, of which many are read at once; see `PastResult`."""
 
     status: Status

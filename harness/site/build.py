@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import gc
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from harness.context import Context
@@ -48,8 +49,13 @@ def build(opener: Opener, output: Path, days: int, context: Context) -> Built:
         RecordError: if a record is damaged.
         NoSpace: if the file system is full.
     """
-    with opener() as history:
-        return _build(history, opener, output, days, context)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(run_files.COLLECT)
+    try:
+        with opener() as history:
+            return _build(history, opener, output, days, context)
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def _build(
@@ -60,11 +66,18 @@ def _build(
     for name in _STATIC:
         data = (render.HERE / "static" / name).read_text()
         site.write(f"static/{name}", digest(data), lambda data=data: data)  # type: ignore[misc]
-    _run_pages(site, history, opener, found, context)
-    _cell_pages(site, history, found)
-    _probe_pages(site, found)
+    keys, jobs = _run_jobs(site, history, found, context)
+    with run_files.writing(site.path, jobs, history, opener) as written:
+        figures = {nights.cell: _figure(site, history, nights) for nights in found.nights}
+        _probe_pages(site, found)
+        site.page("matrix", names.MATRIX, matrix_page.matrix(found.nights))
+        for done in written:
+            if done.differs:
+                site.compared.add(done.run)
+            for path in done.paths:
+                site.wrote(path, keys.get(path) or keys[done.run])
+    _cell_pages(site, found, figures)
     site.page("index", names.INDEX, index_page.index(found, site.compared))
-    site.page("matrix", names.MATRIX, matrix_page.matrix(found.nights))
     for each in index_page.runs(found.runs):
         site.page("runs", names.runs(each.number), each)
         if each.last:
@@ -75,30 +88,30 @@ def _build(
 # ---- runs --------------------------------------------------------------------------------------
 
 
-def _run_pages(
-    site: SiteDirectory, history: HistoryStore, opener: Opener, found: SiteData, context: Context
-) -> None:
+def _run_jobs(
+    site: SiteDirectory, history: HistoryStore, found: SiteData, context: Context
+) -> tuple[dict[str, str], list[RunJob]]:
+    """Return the key of each run's pages, and the runs that have pages to be written.
+
+    The key is by the run's ID; that of its own page, which has a link to the run after it, is by
+    the path of that page.
+    """
     prints = history.fingerprints()
-    keys: dict[str, str] = {}  # of a run's pages, but for
-    pages: dict[str, str] = {}  # its own, which has a link to the run after it
+    keys: dict[str, str] = {}
     jobs: list[RunJob] = []
     for run in sorted(found.runs, key=lambda run: (past_.order(run.cell), run.started)):
         before, after = found.before.get(run.id), found.after.get(run.id)
         page = names.run(run.id)
         keys[run.id] = digest(prints[run.id], prints[before.id] if before else "")
-        pages[page] = digest(keys[run.id], after.id if after else "")
-        if site.keep(page, pages[page]):
+        keys[page] = digest(keys[run.id], after.id if after else "")
+        if site.keep(page, keys[page]):
             site.keep_below(posixpath.dirname(page))
         else:
             kept = _keep_what_it_has(site, run, keys[run.id])
             reached = "" if kept else _coverage(site, run, keys[run.id], context)
             jobs.append(RunJob(run, before, after, reached, kept))
     site.compared &= keys.keys() - {job.run.id for job in jobs}
-    for done in run_files.write(site.path, jobs, history, opener):
-        if done.differs:
-            site.compared.add(done.run)
-        for path in done.paths:
-            site.wrote(path, pages.get(path, keys[done.run]))
+    return keys, jobs
 
 
 def _keep_what_it_has(site: SiteDirectory, run: PastRun, key: str) -> bool:
@@ -134,9 +147,10 @@ def _coverage(site: SiteDirectory, run: PastRun, key: str, context: Context) -> 
 # ---- cells and probes --------------------------------------------------------------------------
 
 
-def _cell_pages(site: SiteDirectory, history: HistoryStore, found: SiteData) -> None:
+def _cell_pages(
+    site: SiteDirectory, found: SiteData, figures: Mapping[Cell, trends.Figure]
+) -> None:
     states = {each.cell: each for each in found.state.cells}
-    figures = {nights.cell: _figure(site, history, nights) for nights in found.nights}
     runs: dict[Cell, list[PastRun]] = {cell: [] for cell in states}
     for run in found.runs:
         if run.cell is not None:

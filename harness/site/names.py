@@ -27,7 +27,7 @@ _LONGEST = 120
 _SPECIAL = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-@functools.lru_cache(10_000)
+@functools.lru_cache(100_000)
 def file_name(text: str) -> str:
     """Return a text as a file name, which differs for different texts.
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Iterator, Sequence
 
@@ -118,16 +119,19 @@ def _trail(nights: Nights, marks: Sequence[Mark | None]) -> Trail:
     return Trail(
         cell=cell_link(nights.cell),
         anchor=anchor(nights),
-        tiles=tuple(
-            Tile(status=mark.status, path=link.path, title=f"{link.text}: {mark.status}")
-            for link, mark in pairs[-_TILES:]
-        ),
+        tiles=tuple(_tile(link, mark.status) for link, mark in pairs[-_TILES:]),
         often=f"{bad} of {known} failed" if known else "never ran",
         flaky=flaky(nights.runs, marks),
         took=_took([mark.seconds for _, mark in pairs if mark.status == "PASS"]),
         chart=_chart([mark for _, mark in pairs[-_TILES:]]),
         turns=() if {mark.status for _, mark in pairs} == {"PASS"} else tuple(_turns(pairs))[::-1],
     )
+
+
+@functools.lru_cache(20_000)
+def _tile(link: Link, status: Status) -> Tile:
+    # That of a run is on the page of each test that ended so in it.
+    return Tile(status=status, path=link.path, title=f"{link.text}: {status}")
 
 
 def anchor(nights: Nights) -> str:
@@ -143,8 +147,10 @@ def tally(marks: Sequence[Mark | None]) -> tuple[int, int]:
 
 def flaky(runs: Sequence[PastRun], marks: Sequence[Mark | None]) -> bool:
     """Return whether one and the same kernel has both passed and failed a test."""
-    good = {run.kernel_key for run, mark in zip(runs, marks, strict=True) if mark and mark.good}
     bad = {run.kernel_key for run, mark in zip(runs, marks, strict=True) if mark and mark.bad}
+    if not bad:
+        return False
+    good = {run.kernel_key for run, mark in zip(runs, marks, strict=True) if mark and mark.good}
     return bool((good & bad) - {""})
 
 

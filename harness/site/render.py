@@ -55,6 +55,7 @@ def _environment() -> Environment:
     )
     made.globals["count"] = count
     made.globals["tiles"] = _tiles
+    made.globals["link"] = functools.partial(_repeated, "link")
     made.globals["letters"] = {
         "": "-",
         **{str(status): letter for status, letter in LETTERS.items()},
@@ -69,13 +70,13 @@ def _template(name: str) -> Template:
 
 
 def _tiles(root: str, tiles: Iterable[Record]) -> Markup:
-    return Markup("\n".join(_tile(root, each) for each in tiles))  # noqa: S704 - parts are escaped
+    return Markup("\n".join(_repeated("tile", root, each) for each in tiles))  # noqa: S704 - parts are escaped
 
 
 @functools.lru_cache(maxsize=20_000)
-def _tile(root: str, tile: Record) -> str:
-    # That of a run is on the page of each test that ended so in it.
-    return str(vars(_template("parts").module)["tile"](root, tile))
+def _repeated(macro: str, root: str, model: Record) -> Markup:
+    """Return a part of many pages, as the tile of a run, and the link to a test."""
+    return Markup(vars(_template("parts").module)[macro](root, model))  # noqa: S704 - it is escaped
 
 
 def _fit(value: Any) -> Any:

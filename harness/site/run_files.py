@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
@@ -39,6 +42,9 @@ Opener = Callable[[], AbstractContextManager[HistoryStore]]
 
 #: Most runs that one process writes at a time.
 _TOGETHER = 250
+
+#: Python looks for cycles after so many new objects: a run has thousands, none of them in a cycle.
+COLLECT = 50_000
 
 #: Processes are worth it for so many runs: one takes as long to start as the pages of a real run.
 _SEVERAL = 6
@@ -78,10 +84,13 @@ class WrittenRun(NamedTuple):
     differs: bool
 
 
-def write(
+@contextlib.contextmanager
+def writing(
     output: Path, jobs: Sequence[RunJob], history: HistoryStore, opener: Opener
-) -> Iterator[WrittenRun]:
-    """Write the pages of runs, and yield what was written.
+) -> Iterator[Iterable[WrittenRun]]:
+    """Write the pages of runs, if there are many while the caller does something else.
+
+    Yield what was written.
 
     Args:
         output: the directory of the site.
@@ -96,20 +105,21 @@ def write(
     """
     cpus = len(os.sched_getaffinity(0))
     if cpus == 1 or sum(not job.kept for job in jobs) < _SEVERAL:
-        yield from _write(output, jobs, history)
+        yield _write(output, jobs, history)
         return
     together = min(_TOGETHER, -(-len(jobs) // (4 * cpus)))  # so that all are busy until the end
     parts = [jobs[first : first + together] for first in range(0, len(jobs), together)]
-    pool = ProcessPoolExecutor(
-        cpus,
-        multiprocessing.get_context("spawn"),
-        partial(signal.signal, signal.SIGINT, signal.SIG_IGN),  # this process decides
-    )
+    pool = ProcessPoolExecutor(cpus, multiprocessing.get_context("spawn"), _begin)
     try:
-        for part in pool.map(partial(_write_part, output, opener), parts):
-            yield from part
+        written = pool.map(partial(_write_part, output, opener), parts)
+        yield itertools.chain.from_iterable(written)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for this one decides
+    gc.set_threshold(COLLECT)
 
 
 def _write_part(output: Path, opener: Opener, jobs: Sequence[RunJob]) -> list[WrittenRun]:

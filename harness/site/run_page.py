@@ -345,18 +345,19 @@ def _group(
 def _probe_line(
     probe: ProbeResult, run_id: str, files: Files, *, detailed: bool, ran: bool
 ) -> ProbeLine:
-    here = names.run(run_id)
-    links = [
-        (detailed, "details", f"{here}#{names.anchor(probe.name)}"),
-        (probe.name in files.outputs, "output", _output(run_id, probe.name)),
-        (probe.name in files.maps, "map", names.page_map(run_id, probe.name)),
-    ]
+    links = []
+    if detailed:
+        links.append(("details", f"{names.run(run_id)}#{names.anchor(probe.name)}"))
+    if probe.name in files.outputs:
+        links.append(("output", _output(run_id, probe.name)))
+    if probe.name in files.maps:
+        links.append(("map", names.page_map(run_id, probe.name)))
     return ProbeLine(
         probe=Link(text=probe.name, path=names.probe(plain_name(probe.name)) if ran else ""),
         status=probe.status,
         took=duration(probe.seconds),
         reason=cut(probe.reason),
-        links=tuple(Link(text=what, path=path) for there, what, path in links if there),
+        links=tuple(Link(text=what, path=path) for what, path in links),
     )
 
 

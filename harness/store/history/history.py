@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, delete, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    select,
+)
 
 from harness.errors import RecordError
 from harness.probes.catalog import matches
@@ -46,6 +56,9 @@ _RESULT = tuple(
     getattr(ResultRow, name)
     for name in sorted({*PastResult.__struct_fields__, "cell_id"} - {"cell", "run"})
 )
+
+# Made once: SQLAlchemy takes as long to make it as to ask it.
+_RECORD = select(RunRow.record).where(RunRow.id == bindparam("run"))
 
 
 @contextlib.contextmanager
@@ -183,9 +196,8 @@ class HistoryStore:
         Raises:
             RecordError: if it has been removed.
         """
-        query = select(RunRow.record).where(RunRow.id == run.id)
         with self._engine.connect() as connection:
-            data = connection.scalars(query).one_or_none()
+            data = connection.scalar(_RECORD, {"run": run.id})
         if data is None:
             raise RecordError(f"the history no longer has run {run.id} ({run.run_dir})")
         return rundir.parse(zlib.decompress(data), run.run_dir)
@@ -233,7 +245,8 @@ class HistoryStore:
         kind = (
             ResultRow.name.not_in((BUILD, BOOT)) if marker == CONSOLE else ResultRow.name == marker
         )
-        return tuple(self._results(_newest_first(ResultRow.run_id == run.id, kind)))
+        query = select(*_RESULT).where(ResultRow.run_id == run.id, kind).order_by(ResultRow.name)
+        return tuple(self._results(query, run))
 
     def ever_bad(self) -> tuple[tuple[Cell, str], ...]:
         """Return the tests that have ever been bad, each with its cell."""
@@ -250,11 +263,11 @@ class HistoryStore:
             _newest_first(_of_cell(cell), ResultRow.name == name, says, _nightly())
         )
 
-    def _results(self, query: Select[Any]) -> Iterator[PastResult]:
+    def _results(self, query: Select[Any], run: PastRun | None = None) -> Iterator[PastResult]:
         with self._engine.connect() as connection:
             for row in connection.execute(query.execution_options(yield_per=100)):
                 yield PastResult(
-                    run=self._run(row, connection),
+                    run=run or self._run(row, connection),
                     name=row.name,
                     cell=self._cell(row.cell_id, connection),
                     status=cast(Status, row.status),
