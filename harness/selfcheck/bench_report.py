@@ -139,7 +139,8 @@ def report(runs: int, probes: int, directory: Path, context: Context) -> ReportB
         builds = []
         for what, more in ((WHOLE, 0), (UNCHANGED, 0), (ONE_MORE, 1)):
             context.progress.stage("bench", f"building the site: {what}")
-            for number in range(runs, runs + more):
+            there = len(history.runs())
+            for number in range(there, there + more):
                 record = made_up(number, probes, directory / "runs")
                 record = _make_directory(record)
                 history.add(record, Path(record.run_dir))

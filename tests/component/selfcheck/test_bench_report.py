@@ -22,3 +22,5 @@ def test_it_builds_a_site_with_what_a_real_run_has(tmp_path: Path) -> None:
     maps = list(site.glob("run/*/map-*.svg"))
     assert len(maps) == 4 * 4
     assert "256 PMD" in (maps[0].parent / "index.html").read_text()
+    *_, one_more = bench_report.report(2, 4, tmp_path / "bench", context).builds
+    assert one_more.written > 0, "the run was there already"
