@@ -16,6 +16,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from harness import pipeline
@@ -25,7 +26,7 @@ from harness.deadline import Deadline
 from harness.judge import dmesg
 from harness.kernel.obtain import KernelRequest
 from harness.probes import catalog
-from harness.records.base import from_json
+from harness.records.base import from_json, to_json
 from harness.records.probe import Capture, ProbeEvidence, ProbeResult, ProbeSpec
 from harness.records.run import RunRecord
 from harness.report.progress import PlainProgress
@@ -33,7 +34,9 @@ from harness.run import guests, judging
 from harness.run.probe import run_probe
 from harness.run.request import RunRequest
 from harness.run.subject import Subject
+from harness.site import build, names
 from harness.store import rundir
+from harness.store.history.history import opened
 from harness.vm import spec as machine_spec
 from harness.vm.console import PROMPT
 from harness.vm.guest import Guest
@@ -377,6 +380,44 @@ def test_a_page_dump_before_a_bug_belongs_to_it(broken: Callable[[str], Broken])
 def test_traces_are_decoded(broken: Callable[[str], Broken]) -> None:
     text = broken("plain").file("dumped-page", "decoded.log").decode(errors="replace")
     assert re.search(r"RIP: 0010:dumped_page\S+ \(mm/hgm_crashes\.c:\d+", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "place"),
+    [
+        ("dumped-page", "dumped_page", r"mm/hgm_crashes\.c:\d+"),
+        ("bug-on-arm64", "lkdtm_BUG", r"drivers/misc/lkdtm/bugs\.c:\d+"),
+    ],
+)
+def test_a_mail_and_the_page_of_the_run_have_file_and_line(
+    broken: Callable[[str], Broken],
+    context: Context,
+    tmp_path: Path,
+    name: str,
+    function: str,
+    place: str,
+) -> None:
+    run = broken(CRASHES[name].kernel)
+    good = [
+        msgspec.structs.replace(probe, status="PASS", reason="", splats=(), directory="")
+        for probe in run.record.probes
+    ]
+    before = msgspec.structs.replace(run.record, verdict="PASS", exit_code=0, probes=tuple(good))
+    (tmp_path / "before").mkdir()
+    (tmp_path / "before" / rundir.RESULT).write_bytes(to_json(before))
+    words = ("compare", "before", str(run.run_dir), "--mail-dir", "mails")
+    sender = ("--from", "A. Tester <tester@example.org>")
+    subprocess.run(
+        [sys.executable, "-m", "harness.cli", *words, *sender], cwd=tmp_path, check=False
+    )
+    (mail,) = (tmp_path / "mails").glob(f"*-crash-{name}-CRASH*.eml")
+    assert re.search(rf"^\| .*{function}\+\S+ .*\({place}", mail.read_text(), re.M)
+    opener = functools.partial(opened, "", tmp_path)
+    with opener(make=True) as history:
+        past = history.add(run.record, run.run_dir)
+    build.build(opener, tmp_path / "site", 30, context)
+    page = (tmp_path / "site" / names.run(past.id)).read_text()
+    assert re.search(rf"{function}\+\S+ .*<b>.*{function} at {place}", page)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
