@@ -171,6 +171,8 @@ def prune(
 
     A run is removed if neither option keeps it. The last good and the first bad run of each failure
     are kept. Runs on other hosts are not touched.
+
+    Exit code 3 if a directory cannot be removed; the others are.
     """
     import datetime
 
@@ -186,4 +188,4 @@ def prune(
     with opened(store, runs_dir) as found:
         pruned = retention.prune(found, wanted, now, dry_run=dry_run)
     show(pruned, report.pruned(pruned), as_json=as_json)
-    return 0
+    return pruned.exit_code

@@ -131,6 +131,7 @@ def _prune(keep: Retention, runs_dir: Path) -> None:
             now = datetime.datetime.now(datetime.UTC)
             done = retention.prune(history, keep, now, dry_run=False, below=runs_dir)
             *_, line = report.pruned(done)
-            click.echo(line, err=True)
+            for each in (*(f"warning: {failed}" for failed in done.failed), line):
+                click.echo(each, err=True)
     except HarnessError as error:
         click.echo(f"warning: no run was pruned: {error.line()}", err=True)

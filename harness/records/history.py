@@ -253,6 +253,7 @@ class Pruned(Record, frozen=True, kw_only=True):
 
     Attributes:
         removed: the runs that were removed, or would be, newest first.
+        failed: why others were not, a line each; they stay in the history.
         bytes: what their directories took on the disk.
         kept: how many runs of this host are left.
         landmarks: how many of them are kept only because a test began to fail there.
@@ -264,3 +265,9 @@ class Pruned(Record, frozen=True, kw_only=True):
     kept: int
     landmarks: int
     dry_run: bool
+    failed: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """Return 3 if a directory could not be removed, else 0."""
+        return 3 if self.failed else 0

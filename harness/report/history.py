@@ -92,8 +92,9 @@ def state(found: HistoryState) -> Iterator[str]:
 
 
 def pruned(found: Pruned) -> Iterator[str]:
-    """Yield the runs that were removed, and how many are left."""
+    """Yield the runs that were removed, those that could not be, and how many are left."""
     yield from (run.run_dir for run in found.removed)
+    yield from found.failed
     verb = "would remove" if found.dry_run else "removed"
     kept = f"kept {found.kept}, {found.landmarks} of them because a test began to fail there"
     yield f"{verb} {columns.count(len(found.removed), 'run')}, {gib(found.bytes)}; {kept}"

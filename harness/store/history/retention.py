@@ -31,7 +31,8 @@ def prune(
 ) -> Pruned:
     """Remove the runs of this host that are not kept.
 
-    Kept are also the last good and the first bad run of each failure, see `landmarks`.
+    Kept are also the last good and the first bad run of each failure, see `landmarks`. A directory
+    that cannot be removed does not keep the others.
 
     Args:
         history: all runs.
@@ -39,9 +40,6 @@ def prune(
         now: what ages are counted from.
         dry_run: remove nothing, and return what would be removed.
         below: leave alone the runs whose directories are not below this one; None for all.
-
-    Raises:
-        RecordError: if a directory cannot be removed.
     """
     runs = history.runs(here=True)
     if below is not None:
@@ -49,20 +47,29 @@ def prune(
     wanted = expired(runs, retention, now)
     kept = landmarks(history.trail(cell, name) for cell, name in history.ever_bad())
     doomed = [run for run in wanted if run.id not in kept]
+    removed: list[PastRun] = []
+    failed: list[str] = []
     size = 0
     for run in doomed:
         directory = _directory(run)
-        size += disk_usage(directory) if directory else 0
+        used = disk_usage(directory) if directory else 0
         if not dry_run:
-            if directory:
-                _remove(directory)
+            try:
+                if directory:
+                    _remove(directory)
+            except OSError as error:
+                failed.append(f"cannot remove {error.filename or directory}: {error.strerror}")
+                continue
             history.remove([run.id])
+        removed.append(run)
+        size += used
     return Pruned(
-        removed=tuple(doomed),
+        removed=tuple(removed),
         bytes=size,
-        kept=len(runs) - len(doomed),
+        kept=len(runs) - len(removed),
         landmarks=len(wanted) - len(doomed),
         dry_run=dry_run,
+        failed=tuple(failed),
     )
 
 
@@ -130,14 +137,12 @@ def _directory(run: PastRun) -> Path | None:
 
 
 def _remove(directory: Path) -> None:
-    """Remove a run directory, the link to it, and the step of a campaign that had no other."""
-    try:
-        shutil.rmtree(directory)
-    except OSError as error:
-        raise RecordError(
-            f"cannot remove {error.filename or directory}: {error.strerror}",
-            hint="its run stays in the history, and those that are older too",
-        ) from None
+    """Remove a run directory, the link to it, and the step of a campaign that had no other.
+
+    Raises:
+        OSError: if it cannot be removed.
+    """
+    shutil.rmtree(directory)
     latest = directory.parent / "latest"
     if latest.is_symlink() and not latest.exists():
         latest.unlink()

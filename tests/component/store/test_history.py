@@ -824,20 +824,28 @@ def test_prune_removes_no_directory_that_is_not_the_runs(
     assert other.exists()
 
 
-def test_a_directory_that_cannot_be_removed_is_named(
-    history: HistoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_directory_that_cannot_be_removed_is_named_and_keeps_no_other(
+    history: HistoryStore, shared_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = leave(tmp_path, night(1, PASS_ALL))
-    history.add(night(1, PASS_ALL), directory)
+    runs = [leave(tmp_path, night(number, PASS_ALL)) for number in (1, 2, 3)]
+    list(history.add_directories(runs, []))
+    remove = shutil.rmtree
 
     def refuse(path: Path) -> None:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        if path == runs[1]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        remove(path)
 
     monkeypatch.setattr(shutil, "rmtree", refuse)
-    now = datetime.datetime.now(datetime.UTC)
-    with pytest.raises(RecordError, match=f"cannot remove {directory}: Permission denied"):
-        prune(history, Retention(days=0), now, dry_run=False)
-    assert len(history.runs()) == 1
+    done = hgm("prune", "--store", shared_store, "--keep-runs", "0")
+    assert done.return_value == 3
+    *removed, failed, summary = done.stdout.splitlines()
+    assert removed == [str(runs[2]), str(runs[0])]
+    assert failed == f"cannot remove {runs[1]}: Permission denied"
+    assert summary.startswith("removed 2 runs")
+    assert "; kept 1, 0 of them" in summary
+    assert [path.exists() for path in runs] == [False, True, False]
+    assert [Path(run.run_dir) for run in history.runs()] == [runs[1]]
 
 
 def test_a_matrix_prunes_the_runs_of_its_directory_alone(
@@ -862,6 +870,15 @@ def test_a_matrix_prunes_the_runs_of_its_directory_alone(
     assert [path.exists() for path in (*runs, elsewhere)] == [False, False, True, True]
     with opened(store, Path()) as history:
         assert [Path(run.run_dir) for run in history.runs()] == [runs[2], elsewhere]
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    file.write_text(text.format("keep = { runs = 0 }"))
+    done = hgm("matrix", str(file))
+    assert done.return_value == 0
+    assert f"warning: cannot remove {runs[2]}: Permission denied\nremoved 0 runs" in done.stderr
 
 
 def test_prune_leaves_the_runs_of_another_host(
