@@ -35,7 +35,7 @@ def mail_options(function: Command) -> Command:
         click.option(
             "--mail-dir",
             type=click.Path(file_okay=False, path_type=Path),
-            help="Write each mail to a file of this directory.",
+            help="Write each mail to a file of this directory; one that is there is left alone.",
         ),
         click.option(
             "--mail",
@@ -79,7 +79,10 @@ def _user_of_git() -> str:
 
 
 def write(letters: Iterable[Letter], sender: Address, directory: Path | None) -> None:
-    """Write mails to standard output as an mbox, or each to a file of a directory."""
+    """Write mails to standard output as an mbox, or each to a file of a directory.
+
+    A file that has the mail already is left alone, and not named again.
+    """
     import datetime
 
     from harness.report import mail
@@ -94,8 +97,10 @@ def write(letters: Iterable[Letter], sender: Address, directory: Path | None) ->
             continue
         make_directory(directory, "--mail-dir")
         path = directory / f"{number:04}-{letter.file_name}"
-        atomic_write(path, message.as_bytes())
-        click.echo(path)
+        data = message.as_bytes()
+        if not (path.is_file() and mail.same(path.read_bytes(), data)):
+            atomic_write(path, data)
+            click.echo(path)
 
 
 def write_bisections(found: Iterable[Bisection], sender: Address, directory: Path | None) -> None:

@@ -62,6 +62,8 @@ _OTHER_CPUS = re.compile(r"Sending NMI from CPU")
 # SHA-256 of a file; a commit or a tree is shown whole.
 _SHA256 = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")
 
+_DATE = re.compile(rb"^Date: .*\n", re.MULTILINE)
+
 #: What cannot stand in a file's name.
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -128,6 +130,12 @@ def render(letter: Letter, sender: Address, date: datetime.datetime) -> EmailMes
         message.set_boundary(f"=={hashlib.sha256(text.encode()).hexdigest()[:32]}==")
         message["Content-Transfer-Encoding"] = encoding  # git send-email asks where it is absent
     return message
+
+
+def same(one: bytes, other: bytes) -> bool:
+    """Return whether two rendered mails differ in nothing but their date."""
+    first, second = (_DATE.sub(b"", each, count=1) for each in (one, other))
+    return first == second
 
 
 def _packed(data: bytes) -> bytes:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import mailbox
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,14 @@ def test_a_mail_for_each_regression(tmp_path: Path) -> None:
     assert done.stdout.split() == list(map(str, files))
     assert [file.name[:10] for file in files] == ["0001-Re-PA", "0002-Re-PA"]
     assert b"hgm/hole/1G ends in FAIL" in files[1].read_bytes()
+    date = b"\nDate: Thu, 01 Jan 2026 00:00:00 +0000"
+    earlier = re.sub(rb"\nDate: .*", date, files[0].read_bytes(), count=1)
+    for file in files:
+        file.write_bytes(earlier)
+    done = hgm(tmp_path, "compare", *runs, "--mail-dir", str(tmp_path / "mails"), *FROM)
+    assert done.stdout.split() == [str(files[1])]
+    assert files[0].read_bytes() == earlier
+    assert b"ends in FAIL" in files[1].read_bytes()
 
 
 def test_without_a_sender_nothing_is_written(tmp_path: Path) -> None:
