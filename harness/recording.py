@@ -14,14 +14,12 @@ import msgspec
 import harness
 from harness import host
 from harness.errors import INTERNAL, HarnessError, foreseen
-from harness.judge import run_verdict
 from harness.progress import Progress
 from harness.records.machine import MachineSpec, PoolSummary
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeResult, ProbeSpec
 from harness.records.run import Ingredients, Profile, RequestSummary, RunRecord, StageTime
 from harness.report import files
-from harness.run import judging
 from harness.store.history import background
 from harness.store.rundir import RunStore, new_run_directory
 from harness.vm import pool
@@ -81,6 +79,9 @@ class Recording(RunStore):
 
     def probed(self) -> None:
         """End a run whose probes were run with the judge's verdict."""
+        from harness.judge import run_verdict  # a guest starts without it
+        from harness.run import judging
+
         issues = judging.issues_of(self.record.kernel)
         ended = run_verdict.judge_run(self.record, issues)
         self.know(promises=ended.promises, known_issues=ended.known_issues)

@@ -7,10 +7,10 @@ and kept in this process and in the guest only.
 
 from __future__ import annotations
 
+import base64
 import struct
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from harness.image.overlay import OverlayFile
@@ -27,38 +27,46 @@ class RunKeys:
     """The keys of one run.
 
     Attributes:
-        host_private: the guest's key in dropbear's own format.
-        host_public: its public half as in ``known_hosts``, without a host name.
-        client_private: the host's key as an OpenSSH private key in PEM.
-        client_public: its public half as in ``authorized_keys``.
+        host: the guest's.
+        client: the only one that may log in.
     """
 
-    host_private: bytes
-    host_public: str
-    client_private: str
-    client_public: str
+    host: Ed25519PrivateKey
+    client: Ed25519PrivateKey
+
+    @property
+    def host_public(self) -> str:
+        """Return the public half of the guest's key as in ``known_hosts``, without a host name."""
+        return _public_line(self.host)
+
+    @property
+    def client_public(self) -> str:
+        """Return the public half of the client's key as in ``authorized_keys``."""
+        return _public_line(self.client)
+
+    @property
+    def client_private(self) -> str:
+        """Return the client's key as an OpenSSH private key in PEM."""
+        # paramiko imports it too; a guest's start does not wait for it
+        from cryptography.hazmat.primitives import serialization
+
+        return self.client.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.OpenSSH,
+            serialization.NoEncryption(),
+        ).decode()
 
     def guest_files(self) -> tuple[OverlayFile, ...]:
         """Return the guest's files with them, readable by its root only."""
         return (
-            OverlayFile(HOST_KEY_PATH, self.host_private, 0o600),
+            OverlayFile(HOST_KEY_PATH, dropbear_key(self.host), 0o600),
             OverlayFile(AUTHORIZED_KEYS_PATH, f"{self.client_public}\n".encode(), 0o600),
         )
 
 
 def make_keys() -> RunKeys:
     """Return two new keys from the host's random number generator."""
-    host, client = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    return RunKeys(
-        host_private=dropbear_key(host),
-        host_public=_public_line(host),
-        client_private=client.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.OpenSSH,
-            serialization.NoEncryption(),
-        ).decode(),
-        client_public=_public_line(client),
-    )
+    return RunKeys(Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
 
 
 def dropbear_key(key: Ed25519PrivateKey) -> bytes:
@@ -77,8 +85,5 @@ def _string(data: bytes) -> bytes:
 
 
 def _public_line(key: Ed25519PrivateKey) -> str:
-    return (
-        key.public_key()
-        .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-        .decode()
-    )
+    blob = _string(_ALGORITHM) + _string(key.public_key().public_bytes_raw())
+    return f"{_ALGORITHM.decode()} {base64.b64encode(blob).decode()}"

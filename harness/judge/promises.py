@@ -102,3 +102,11 @@ def unanswered(profile: Profile, found: Sequence[PromiseState]) -> tuple[str, ..
     """Return the promises of a profile that were not judged, because there was no answer."""
     known = {SPLIT, *(promise.name for promise in found if promise.state != "unknown")}
     return tuple(name for name in (*profile.offers, *profile.lacks) if name not in known)
+
+
+def describe_hgm(hgm: HgmSupport) -> str:
+    """Return whether the kernel has HGM, as part of a sentence."""
+    if hgm.present is None:
+        return "HGM support not known"
+    evidence = f" ({hgm.evidence})" if hgm.evidence else ""
+    return f"kernel has {'' if hgm.present else 'no '}HGM{evidence}"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from harness.judge import known_issues, promises
 from harness.records.known_issue import IssueState, KnownIssue
 from harness.records.probe import BAD, ProbeResult, Status
-from harness.records.run import HgmSupport, PromiseState, RunRecord, Verdict
+from harness.records.run import PromiseState, RunRecord, Verdict
 
 
 class RunVerdict(NamedTuple):
@@ -58,21 +58,13 @@ def judge_run(record: RunRecord, issues: Sequence[KnownIssue] = ()) -> RunVerdic
         *itertools.islice(promises.unmet(record.expect, record.hgm, found), 1),
         *(f"splat outside of any probe: {splat.title}" for splat in record.splats[:1]),
     ]
-    summary = f"{describe_hgm(record.hgm)}; {tally(probes)}"
+    summary = f"{promises.describe_hgm(record.hgm)}; {tally(probes)}"
     if not faults:
         return RunVerdict("PASS", 0, summary, found, states)
     lost_only = {probe.status for probe in probes}.isdisjoint(blaming)
     if lost_only and len(faults) == 1 and any(probe.status == "LOST" for probe in probes):
         return RunVerdict("ERROR", 3, f"{faults[0]}; {summary}", found, states)
     return RunVerdict("FAIL", 1, f"{'; '.join(faults)}; {summary}", found, states)
-
-
-def describe_hgm(hgm: HgmSupport) -> str:
-    """Return whether the kernel has HGM, as part of a sentence."""
-    if hgm.present is None:
-        return "HGM support not known"
-    evidence = f" ({hgm.evidence})" if hgm.evidence else ""
-    return f"kernel has {'' if hgm.present else 'no '}HGM{evidence}"
 
 
 def tally(probes: Sequence[ProbeResult]) -> str:

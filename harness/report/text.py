@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from harness.judge.run_verdict import describe_hgm
+from harness.judge.promises import describe_hgm
 from harness.records.kernel import How, KernelParts, KernelSummary, SeriesIdentity
 from harness.records.machine import PoolSummary
 from harness.records.probe import ProbeResult, Status

@@ -18,13 +18,11 @@ from harness.judge import blame, dmesg
 from harness.records.base import to_json
 from harness.records.probe import Capture, CaptureStep, ProbeEvidence, Splat
 from harness.run.prepare import Prepared
+from harness.run.probe import QUESTION_SECONDS
 from harness.store import rundir
 from harness.store.rundir import CAPTURE, RunStore
 from harness.vm.guest import Guest
 from harness.workspace import atomic_write
-
-#: Seconds that one short command in the guest may take.
-QUESTION_SECONDS = 60.0
 
 _QUIET_SECONDS = 0.3
 _LOGIN_SECONDS = 10.0

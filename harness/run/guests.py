@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,15 +22,11 @@ import msgspec
 
 from harness import command
 from harness.errors import GuestKilled, HarnessError, SpecError
-from harness.judge import starvation
-from harness.probes import known_issues
 from harness.records.machine import GuestOrigin, MachineSpec, PoolSummary, size_name
 from harness.records.probe import ProbeEvidence, ProbeResult, ProbeSpec, Stalled
 from harness.report import files
-from harness.run import calibration, coverage, judging, other_kernel, parallel
+from harness.run import calibration, coverage, parallel
 from harness.run.accounting import LeakCheck
-from harness.run.capture import captured, locate_outside
-from harness.run.checkpoint import Watcher
 from harness.run.features import hgm_support
 from harness.run.parallel import Queue
 from harness.run.prepare import Prepared
@@ -40,6 +37,16 @@ from harness.store.history import background
 from harness.store.rundir import RunStore
 from harness.vm import hoststat, pool
 from harness.vm.guest import Guest
+
+# What a guest starts without, in the order in which it is needed: imported at the same time, all of
+# them would be late.
+_LATER = (
+    "harness.vm.ssh",
+    "harness.run.checkpoint",
+    "harness.run.capture",
+    "harness.run.judging",
+    "harness.run.other_kernel",
+)
 
 _NOT_WALKED = "page tables are not walked from outside: this kind of them is not known"
 _KILLED = "the host's OOM killer ended the guest"
@@ -225,14 +232,18 @@ class _Lanes:
 @functools.cache
 def _get_ready() -> None:
     """Begin to load what a verdict needs, while the first guest boots."""
-    background.prepare()
     threading.Thread(target=_load, name="for the verdict", daemon=True).start()
 
 
 def _load() -> None:
+    for name in _LATER:
+        importlib.import_module(name)
+    from harness.probes import known_issues
+
     with contextlib.suppress(HarnessError):  # who needs it gets the error
         known_issues.load()
     files.prepare()
+    background.prepare()
 
 
 def _know_splats(prepared: Prepared, store: RunStore, *, compare: bool = True) -> None:
@@ -243,6 +254,9 @@ def _know_splats(prepared: Prepared, store: RunStore, *, compare: bool = True) -
         store: takes it.
         compare: whether another kernel may be booted to tell these two apart.
     """
+    from harness.run import judging, other_kernel
+    from harness.run.capture import locate_outside
+
     stalled = store.record.stalled
     found = judging.outside_splats(store.run_dir, stalled)
     if compare and judging.any_before_init(store.run_dir, found.kernel):
@@ -315,6 +329,8 @@ def _run(
     timeout_scale: float,
 ) -> ProbeEvidence:
     """Run one probe and return its evidence, with the huge-page accounting after it."""
+    from harness.run.checkpoint import Watcher
+
     directory = store.probe_directory(spec.name)
     watcher = Watcher(host, prepared.machine, directory)
     if spec.checkpoints and not watcher.knows_tables(prepared.context.deadline):
@@ -336,6 +352,9 @@ def _judged(
     prepared: Prepared, host: Guest, evidence: ProbeEvidence, store: RunStore
 ) -> ProbeResult:
     """Capture what a probe that went wrong left, record its evidence and result, and return it."""
+    from harness.run import judging
+    from harness.run.capture import captured
+
     directory = store.probe_directory(evidence.name)
     evidence, capture = captured(prepared, host, evidence, store, directory)
     store.keep(evidence, capture)
@@ -351,6 +370,8 @@ def _judged(
 def note_stall(store: RunStore, console: str, host: Guest) -> None:
     """Record what the host gave a guest whose kernel reported a stall while no probe ran."""
     if host.stuck.is_set():
+        from harness.judge import starvation
+
         begin, end = host.idle_since, host.now()
         load = hoststat.load_between(begin.sample, end.sample)
         store.add_stalled(

@@ -18,14 +18,12 @@ from harness import cache
 from harness.deadline import Deadline
 from harness.errors import GuestLost, HarnessError, PoolShort, SnapshotError, UserError, foreseen
 from harness.image.overlay import OverlayFile
-from harness.judge import dmesg
 from harness.probes import compile as programs
 from harness.records.machine import GuestOrigin
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeSpec
-from harness.run.capture import QUESTION_SECONDS, locate_stall
 from harness.run.prepare import Prepared
-from harness.run.probe import GUEST_DIRECTORY, MOUNT_DISK
+from harness.run.probe import GUEST_DIRECTORY, MOUNT_DISK, QUESTION_SECONDS
 from harness.vm import snapshot
 from harness.vm.guest import BootRequest, Guest, booted
 
@@ -175,9 +173,21 @@ def _request(
         disk=disk,
         monitor=monitor,
         started=prepared.started,
-        stuck=dmesg.is_stuck,
-        locate_stall=functools.partial(locate_stall, prepared, directory),
+        stuck=_is_stuck,
+        locate_stall=functools.partial(_locate_stall, prepared, directory),
     )
+
+
+def _is_stuck(line: str) -> bool:
+    from harness.judge import dmesg
+
+    return dmesg.is_stuck(line)
+
+
+def _locate_stall(prepared: Prepared, directory: Path, host: Guest) -> str:
+    from harness.run.capture import locate_stall
+
+    return locate_stall(prepared, directory, host)
 
 
 @contextlib.contextmanager

@@ -408,8 +408,7 @@ def _running(
         stack.callback(stuck.close)
         watch = _Watch(died, stuck, request.stuck)
         begun = time.monotonic()
-        # paramiko takes a tenth of a second to import; QEMU starts in that time.
-        threading.Thread(target=importlib.import_module, args=("harness.vm.ssh",)).start()
+        threading.Thread(target=_import_clients).start()
         machine = stack.enter_context(
             qemu.started(
                 request.machine,
@@ -459,6 +458,12 @@ def _running(
         heartbeat.start()
         stack.callback(heartbeat.stop)
         yield guest
+
+
+def _import_clients() -> None:
+    """Import what talks to QEMU, which takes as long as its start, and to the guest: 0.1 s."""
+    importlib.import_module("harness.vm.qmp")
+    importlib.import_module("harness.vm.ssh")
 
 
 def _require_whole(guest: Guest) -> None:

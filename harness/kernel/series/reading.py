@@ -13,7 +13,7 @@ from harness.errors import SeriesError
 from harness.kernel import faults, registry
 from harness.kernel.faults import Fault
 from harness.kernel.registry import RegisteredSeries
-from harness.kernel.series import choose, commits, directory, lore, mailbox, resolve
+from harness.kernel.series import choose, commits, directory, mailbox, resolve
 from harness.kernel.series.patch import Patch, Series
 from harness.kernel.specs import SeriesSpec, parse_series
 
@@ -104,6 +104,8 @@ def _read(spec: SeriesSpec, context: Context) -> choose.Chosen:
         case "git":
             return choose.Chosen(patches=commits.read_commits(spec, context))
         case "lore":
+            from harness.kernel.series import lore  # 10 ms of email, which no other kind needs
+
             return lore.read_thread(spec, context)
         case _:
             return choose.choose(mailbox.read_mails(path, context), str(path))

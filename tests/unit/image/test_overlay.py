@@ -48,7 +48,7 @@ def test_paramiko_takes_the_client_key_and_its_public_half_fits() -> None:
 
 def test_every_run_has_keys_of_its_own_and_the_guest_gets_only_its_half() -> None:
     one, two = keys.make_keys(), keys.make_keys()
-    assert one.host_private != two.host_private
+    assert one.host_public != two.host_public
     assert one.client_private != two.client_private
     assert one.host_public != one.client_public
     files = one.guest_files()

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from harness.judge.probe_verdict import ConsoleSlice, judge_probe
-from harness.judge.run_verdict import describe_hgm, judge_run, tally
+from harness.judge.promises import describe_hgm
+from harness.judge.run_verdict import judge_run, tally
 from harness.records.probe import (
     AccountingReading,
     Capture,
