@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import re
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -504,9 +505,9 @@ def forwarded_port(text: str, guest_port: int = 22) -> int:
 
 def _boot_files(request: BootRequest, own: Sequence[OverlayFile], private: Path) -> qemu.BootFiles:
     initrd = private / "initrd"
-    with initrd.open("wb") as file:
-        initrd.chmod(0o600)
-        file.write(Path(request.image.initramfs).read_bytes())
+    shutil.copyfile(request.image.initramfs, initrd)
+    initrd.chmod(0o600)
+    with initrd.open("ab") as file:
         file.writelines(overlay_archive([*own, *_modules(request.kernel), *request.files]))
     disk = request.image.disk if request.disk else ""
     return qemu.BootFiles(
