@@ -130,7 +130,7 @@ def guest_arch(name: str) -> str:
 
     The libraries of `harness.arch`, which refuses an unknown name, may not be installed yet.
     """
-    if not name:
+    if name in ("", platform.machine()):
         return platform.machine()
     import tomllib  # here, since most starts do without it
 

@@ -27,7 +27,8 @@ class Identity(Record, frozen=True, kw_only=True):
 
 def require(arch: Arch) -> None:
     """Raise ToolMissing, naming all, if a build for an architecture lacks a tool."""
-    lacking = [each for each in host.missing_packages(arch.name) if each.needed_by == "build"]
+    needed = (each for each in host.wanted_packages(arch.name) if each.needed_by == "build")
+    lacking = [each for each in needed if not each.present()]
     if lacking:
         line = shlex.join(host.install_line(lacking))
         raise ToolMissing(
