@@ -31,7 +31,8 @@ class LeakCheck:
     The reading after one probe is the reading before the next, so that each probe costs one.
 
     Args:
-        guest: a live guest that holds the program ``counters``.
+        guest: a live guest that holds the program ``counters``, in which nothing was run since its
+            facts were read, if these have a reading.
         deadline: when the first reading must be there.
 
     Raises:
@@ -41,7 +42,7 @@ class LeakCheck:
 
     def __init__(self, guest: Guest, deadline: Deadline) -> None:
         self._guest = guest
-        self._before = self._read(deadline)
+        self._before = accounting.parse(guest.facts) or self._read(deadline)
 
     def close(self, evidence: ProbeEvidence, deadline: Deadline) -> ProbeEvidence:
         """Return a probe's evidence with the readings before and after it.

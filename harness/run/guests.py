@@ -224,7 +224,8 @@ class _Lanes:
                 self._store.add_guest(origin)
                 yield host
             return
-        with guest_with_probes(prepared, directory, disk=self._queue.wants_disk(first)) as host:
+        disk = self._queue.wants_disk(first)
+        with guest_with_probes(prepared, directory, disk=disk, accounting=True) as host:
             self._store.add_guest(GuestOrigin(how="booted", seconds=host.boot_seconds))
             yield host
 

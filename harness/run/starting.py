@@ -23,9 +23,9 @@ from harness.records.machine import GuestOrigin
 from harness.records.outcome import Outcome
 from harness.records.probe import ProbeSpec
 from harness.run.prepare import Prepared
-from harness.run.probe import GUEST_DIRECTORY, MOUNT_DISK, QUESTION_SECONDS
+from harness.run.probe import COUNTERS, GUEST_DIRECTORY, MOUNT_DISK, QUESTION_SECONDS
 from harness.vm import snapshot
-from harness.vm.guest import BootRequest, Guest, booted
+from harness.vm.guest import FACTS, BootRequest, Guest, booted
 
 if TYPE_CHECKING:
     from harness.vm.snapshot import Snapshot
@@ -39,7 +39,12 @@ _ALWAYS = frozenset(Path(source).stem for source in programs.ALWAYS)
 
 @contextlib.contextmanager
 def guest_with_probes(
-    prepared: Prepared, directory: Path, *, disk: bool, monitor: str = ""
+    prepared: Prepared,
+    directory: Path,
+    *,
+    disk: bool,
+    monitor: str = "",
+    accounting: bool = False,
 ) -> Iterator[Guest]:
     """Boot a guest that holds the prepared programs, its disk mounted if it is asked for.
 
@@ -48,14 +53,17 @@ def guest_with_probes(
         directory: takes ``serial.log``, ``qmp.log`` and ``qemu.stderr``.
         disk: whether Python and the GNU tools are wanted.
         monitor: see `harness.vm.guest.BootRequest`.
+        accounting: whether its facts are to end with its first huge-page accounting.
 
     Raises:
         HarnessError: if it was not reached, or has not what it should have.
     """
     request = _request(prepared, directory, prepared.programs, disk=disk, monitor=monitor)
+    # One command, as each costs a process of the SSH server and a shell. No shell is left while the
+    # counters are read, nor is there one at the next reading: a process more is a page table more.
+    steps = f"cat {FACTS}" + f" && {MOUNT_DISK}" * disk + f" && exec {COUNTERS}" * accounting
+    request = replace(request, ask=("sh", "-c", steps))
     with _pinned(prepared), booted(request, directory, prepared.context) as host:
-        if disk:
-            mount_disk(prepared, host)
         yield host
 
 
@@ -94,7 +102,9 @@ class FreshGuests:
             started = None if self._given_up else self._restored(probe, stack)
             if started is None:
                 host = stack.enter_context(
-                    guest_with_probes(self._prepared, self._directory, disk=probe.wants_disk)
+                    guest_with_probes(
+                        self._prepared, self._directory, disk=probe.wants_disk, accounting=True
+                    )
                 )
                 started = (
                     host,

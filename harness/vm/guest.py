@@ -60,6 +60,9 @@ INIT_SECONDS = 150.0
 #: Seconds for the SSH login, once init has printed that it is done.
 LOGIN_SECONDS = 60.0
 
+#: In the guest: where init puts what a host wants to know of a guest that was booted.
+FACTS = "/run/facts"
+
 # QMP events after which the guest does not run any more, while QEMU keeps it and answers.
 _END_EVENTS = ("GUEST_PANICKED", "SHUTDOWN")
 
@@ -67,7 +70,6 @@ _INIT_DONE = r"hgm: init done"
 _INIT_SAVED = r"hgm: init: ready to be saved"
 _INIT_SSH = r"hgm: init: SSH|hgm: init done"
 _INIT_LACKS = re.compile(r"^hgm: init: no .*", re.MULTILINE)
-_FACTS = "/run/facts"  # where init puts what a host wants to know of a guest that was booted
 _PANIC = r"Kernel panic - not syncing[^\r\n]*"
 _DRAIN_SECONDS = 5.0
 _QUIET_SECONDS = 0.3
@@ -111,6 +113,8 @@ class BootRequest:
         files: what is added to the guest's file system for this run, such as probes.
         disk: whether the read-only disk is attached.
         append: more words for the kernel's command line.
+        ask: is run in a guest that was booted, once its init is done, and prints at least what is
+            in `FACTS`.
         monitor: path of a socket on which QEMU answers another QMP client; empty for none.
         started: is called with QEMU's process once it answers.
         stuck: whether a line of the console reports a hung task, a lockup or an RCU stall.
@@ -126,6 +130,7 @@ class BootRequest:
     files: Sequence[OverlayFile] = ()
     disk: bool = False
     append: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ("cat", FACTS)
     monitor: str = ""
     started: Callable[[Process], None] = lambda process: None
     stuck: Callable[[str], bool] = lambda line: False
@@ -174,7 +179,7 @@ class Guest:
         memory: its memory and registers, from outside.
         stuck: set once its console reports a hung task, a lockup or an RCU stall.
         heartbeat: knows whether its QEMU answers.
-        facts: what its init found out for the host; empty if it was restored.
+        facts: what `BootRequest.ask` printed; empty if it was restored.
         pools: its huge pages before anything ran in it.
         tables_known: whether its page tables can be walked; None before somebody asked.
         threads: the thread of each vCPU on the host.
@@ -348,15 +353,14 @@ def booted(
             guest.boot_seconds = time.monotonic() - guest.begun
             if saved is not None:
                 _require_whole(guest)
-            else:
-                limit = context.deadline.within(LOGIN_SECONDS, "what the guest found out")
-                guest.facts = guest.ssh.run(["cat", _FACTS], limit).stdout
             if request.machine.hugetlb_cma:
                 pool.fill_from_cma(request.machine, guest.ssh, context.deadline)
             if request.machine.hvo:
                 pool.require_hvo(guest.ssh, context.deadline)
-            guest.pools = _pools(guest, request, saved, context.deadline)
             _await_shell(guest.console)
+            if saved is None:
+                guest.facts = _facts(guest, request, context.deadline)
+            guest.pools = _pools(guest, request, saved, context.deadline)
             yield guest
 
 
@@ -601,6 +605,15 @@ def _await_shell(console: Console) -> None:
             Deadline.after(_SHELL_SECONDS, "the emergency shell"),
             start=console.after_history,
         )
+
+
+def _facts(guest: Guest, request: BootRequest, deadline: Deadline) -> str:
+    limit = deadline.within(LOGIN_SECONDS, "what the guest found out")
+    try:
+        return guest.ssh.run(request.ask, limit, check=True).stdout
+    except GuestLost as error:
+        error.outcome = Outcome.NOT_BOOTED
+        raise
 
 
 def _pools(

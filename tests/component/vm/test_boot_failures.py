@@ -141,7 +141,7 @@ def test_a_guest_knows_how_long_it_took_from_qemus_start_to_the_login(
     fake_qemu("lives")
     moments = [time.monotonic()]
     monkeypatch.setattr(guest, "_log_in", lambda *_: moments.append(time.monotonic()))
-    monkeypatch.setattr(Ssh, "run", lambda *_: CommandOutput(0, "", ""))
+    monkeypatch.setattr(Ssh, "run", lambda *_, **__: CommandOutput(0, "", ""))
     monkeypatch.setattr(guest, "_pools", lambda *_: moments.append(time.monotonic()))
     monkeypatch.setattr(guest, "_await_shell", lambda _: None)
     deadline = Deadline.after(20, "the boot")

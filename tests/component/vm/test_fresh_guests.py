@@ -22,6 +22,7 @@ from harness.records.probe import ProbeResult, ProbeSpec
 from harness.records.run import RunRecord
 from harness.run import guests, parallel
 from harness.run.prepare import Prepared
+from harness.run.starting import guest_with_probes
 from harness.store.rundir import RunStore
 from harness.vm import guest, hoststat, lease
 from harness.vm.guest import BootRequest, Guest, SavedGuest
@@ -46,7 +47,7 @@ def prepared(
     """All that guests need, which a host has logged in to as soon as they have booted."""
     fake_qemu("waits")
     monkeypatch.setattr(guest, "_log_in", lambda *_: None)
-    monkeypatch.setattr(Ssh, "run", lambda *_: CommandOutput(0, "", ""))
+    monkeypatch.setattr(Ssh, "run", lambda *_, **__: CommandOutput(0, "", ""))
     monkeypatch.setattr(guest, "_pools", lambda *_: ())
     monkeypatch.setattr(guest, "_await_shell", lambda _: None)
     monkeypatch.setattr(guests._Lanes, "_one_guest", one_guest)
@@ -200,3 +201,31 @@ def test_a_run_beside_others_says_why_it_has_fewer_guests(
         f"1 of 2 guests at the same time: this host has {cpus} CPUs, {cpus} of them promised to"
         f" guests of other commands, and each guest {prepared.machine.cpus} (--cpus)",
     )
+
+
+@pytest.mark.parametrize(
+    ("disk", "accounting", "wanted"),
+    [
+        (False, False, "cat /run/facts"),
+        (True, False, "cat /run/facts && /bin/hgm-disk"),
+        (True, True, "cat /run/facts && /bin/hgm-disk && exec /probes/counters"),
+    ],
+)
+def test_a_booted_guest_is_asked_once(
+    prepared: Prepared,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    disk: bool,
+    accounting: bool,
+    wanted: str,
+) -> None:
+    asked = []
+
+    def answer(ssh: Ssh, argv: Sequence[str], *_: object, **__: object) -> CommandOutput:
+        asked.append(tuple(argv))
+        return CommandOutput(0, "what it found out", "")
+
+    monkeypatch.setattr(Ssh, "run", answer)
+    with guest_with_probes(prepared, tmp_path, disk=disk, accounting=accounting) as host:
+        assert asked == [("sh", "-c", wanted)]
+        assert host.facts == "what it found out"

@@ -26,7 +26,7 @@ ENDED = ProbeEvidence(
 )
 
 
-def counting(*free: int, paused: bool = False, reason: str = "") -> Guest:
+def counting(*free: int, paused: bool = False, reason: str = "", facts: str = "") -> Guest:
     """Return a fake guest that has so many free pages, one after the other, and then is gone."""
     answers = iter([SimpleNamespace(stdout=f"pool.2M.node0.free {each}\n") for each in free])
 
@@ -40,6 +40,7 @@ def counting(*free: int, paused: bool = False, reason: str = "") -> Guest:
         Guest,
         SimpleNamespace(
             ssh=SimpleNamespace(run=run),
+            facts=facts,
             died=SimpleNamespace(is_set=lambda: True),
             paused_after_death=paused,
             end_reason=lambda: reason,
@@ -86,3 +87,11 @@ def test_a_difference_is_read_again_unless_the_probe_makes_it_by_design(
     closed = LeakCheck(counting(64, 63, 63, 64), limit).close(evidence, limit)
     assert closed.accounting is not None
     assert closed.accounting.after == {"pool.2M.node0.free": after}
+
+
+def test_the_first_reading_is_that_among_the_guests_facts() -> None:
+    facts = "madv_split.2M=ok\nseconds=0.123456\npool.2M.node0.free 64\n"
+    limit = Deadline.after(5.0, "the test")
+    closed = LeakCheck(counting(64, facts=facts), limit).close(ENDED, limit)
+    assert closed.accounting is not None
+    assert closed.accounting.before == closed.accounting.after == {"pool.2M.node0.free": 64}
