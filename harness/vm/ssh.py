@@ -84,7 +84,7 @@ class Ssh:
         Args:
             port: the loopback port that leads to the guest.
             host_key: the only host key to accept, as an OpenSSH public key without comment.
-            client_key: the private key that logs in, as OpenSSH's PEM.
+            client_key: the private key that logs in, of ECDSA, as OpenSSH's PEM.
             deadline: when the login must have succeeded.
 
         Raises:
@@ -96,7 +96,7 @@ class Ssh:
             stop=lambda _: deadline.expired() or self._died.is_set(),
             reraise=True,
         )
-        key = paramiko.Ed25519Key.from_private_key(io.StringIO(client_key))
+        key = paramiko.ECDSAKey.from_private_key(io.StringIO(client_key))
         self._login_arguments = (port, host_key, key)
         seconds = _ATTEMPT_SECONDS
         try:

@@ -82,7 +82,7 @@ def _connected(stalled: int = 0) -> Iterator[tuple[Ssh, _Server]]:
         transport = paramiko.Transport(listener.accept()[0])
         servers.append(_Server(transport))
         transport.add_server_key(
-            paramiko.Ed25519Key.from_private_key(io.StringIO(theirs.client_private))
+            paramiko.ECDSAKey.from_private_key(io.StringIO(theirs.client_private))
         )
         transport.start_server(server=servers[0])
 
