@@ -30,7 +30,7 @@ from harness.run.accounting import LeakCheck
 from harness.run.features import hgm_support
 from harness.run.parallel import Queue
 from harness.run.prepare import Prepared
-from harness.run.probe import FEATURES, run_probe
+from harness.run.probe import COUNTERS, FEATURES, run_probe
 from harness.run.starting import FreshGuests, before_its_first_probe, guest_with_probes, soon
 from harness.store import rundir
 from harness.store.history import background
@@ -130,7 +130,9 @@ class _Lanes:
         killed = functools.partial(self._killed, number)
         fresh = None
         if prepared.fresh_guest:
-            fresh = FreshGuests(prepared, directory, stalled, lambda: self._stopping or killed())
+            fresh = FreshGuests(
+                prepared, directory, stalled, lambda: self._stopping or killed(), self._to_ask
+            )
         while (first := self._queue.take()) is not None:
             self._kills[number], probe = hoststat.oom_kills(), first
             try:
@@ -145,6 +147,12 @@ class _Lanes:
                 self._give_back(probe, error)
             finally:
                 self._now.pop(number, None)
+
+    def _to_ask(self) -> tuple[str, ...]:
+        """Return the programs that a restored guest runs; what holds for all is asked once."""
+        if self._store.record.timeout_scale:
+            return (COUNTERS,)
+        return (FEATURES, calibration.PROGRAM, COUNTERS)
 
     def _give_back(self, probe: ProbeSpec, error: HarnessError) -> None:
         """Have a probe run again whose guest the OOM killer ended."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,12 +59,21 @@ def guest_with_probes(
         HarnessError: if it was not reached, or has not what it should have.
     """
     request = _request(prepared, directory, prepared.programs, disk=disk, monitor=monitor)
-    # One command, as each costs a process of the SSH server and a shell. No shell is left while the
-    # counters are read, nor is there one at the next reading: a process more is a page table more.
-    steps = f"cat {FACTS}" + f" && {MOUNT_DISK}" * disk + f" && exec {COUNTERS}" * accounting
-    request = replace(request, ask=("sh", "-c", steps))
+    steps = (f"/bin/busybox cat {FACTS}", *((COUNTERS,) if accounting else ()))
+    request = replace(request, ask=_in_one_command(steps, disk=disk))
     with _pinned(prepared), booted(request, directory, prepared.context) as host:
         yield host
+
+
+def _in_one_command(steps: Sequence[str], *, disk: bool) -> tuple[str, ...]:
+    """Return a command that mounts the disk, if it is wanted, and takes the steps; empty for none.
+
+    Each command of its own costs a process of the SSH server and a shell. The last step replaces
+    the shell: while the counters are read, a process more would be a page table more.
+    """
+    if disk:
+        steps = (MOUNT_DISK, *steps)
+    return ("sh", "-c", " && ".join((*steps[:-1], f"exec {steps[-1]}"))) if steps else ()
 
 
 class FreshGuests:
@@ -76,6 +85,8 @@ class FreshGuests:
         stalled: is called with a guest that is not saved because its kernel reported a stall.
         killed: whether the harness, or the host's OOM killer, ended the last guest that was
             started; that says nothing about its snapshot.
+        ask: returns the programs that a restored guest runs before its probe; what they print is
+            its facts.
     """
 
     def __init__(
@@ -84,8 +95,10 @@ class FreshGuests:
         directory: Path,
         stalled: Callable[[Guest], None] = lambda guest: None,
         killed: Callable[[], bool] = lambda: False,
+        ask: Callable[[], Sequence[str]] = lambda: (),
     ) -> None:
         self._prepared, self._directory, self._killed = prepared, directory, killed
+        self._ask = ask
         self._to_save = replace(_request(prepared, directory, _ALWAYS, disk=True), stalled=stalled)
         self._key = snapshot.key_of(self._to_save)
         self._given_up = ""
@@ -110,8 +123,6 @@ class FreshGuests:
                     host,
                     GuestOrigin(how="booted", reason=self._given_up, seconds=host.boot_seconds),
                 )
-            elif probe.wants_disk:
-                mount_disk(self._prepared, started[0])
             yield started
 
     def _restored(
@@ -124,6 +135,7 @@ class FreshGuests:
             found, reason = self._snapshot()
             needed = programs.needed_by(probe, self._prepared.programs)
             request = _request(self._prepared, self._directory, needed - _ALWAYS, disk=True)
+            request = replace(request, ask=_in_one_command(self._ask(), disk=probe.wants_disk))
             stack.enter_context(cache.pin(found.home))
             mapped = sum(each.size * each.count for each in probe.pages) < _MUCH
             host = stack.enter_context(
@@ -207,12 +219,6 @@ def _pinned(prepared: Prepared) -> Iterator[None]:
         cache.pin(Path(prepared.image.initramfs).parent),
     ):
         yield
-
-
-def mount_disk(prepared: Prepared, host: Guest) -> None:
-    """Mount a guest's disk before its first probe."""
-    with before_its_first_probe():
-        host.ssh.run([MOUNT_DISK], soon(prepared), check=True)
 
 
 @contextlib.contextmanager

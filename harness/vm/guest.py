@@ -113,8 +113,8 @@ class BootRequest:
         files: what is added to the guest's file system for this run, such as probes.
         disk: whether the read-only disk is attached.
         append: more words for the kernel's command line.
-        ask: is run in a guest that was booted, once its init is done, and prints at least what is
-            in `FACTS`.
+        ask: is run in the guest once its init is done; a booted guest prints at least what is in
+            `FACTS`. Nothing is run if it is empty.
         monitor: path of a socket on which QEMU answers another QMP client; empty for none.
         started: is called with QEMU's process once it answers.
         stuck: whether a line of the console reports a hung task, a lockup or an RCU stall.
@@ -179,7 +179,7 @@ class Guest:
         memory: its memory and registers, from outside.
         stuck: set once its console reports a hung task, a lockup or an RCU stall.
         heartbeat: knows whether its QEMU answers.
-        facts: what `BootRequest.ask` printed; empty if it was restored.
+        facts: what `BootRequest.ask` printed.
         pools: its huge pages before anything ran in it.
         tables_known: whether its page tables can be walked; None before somebody asked.
         threads: the thread of each vCPU on the host.
@@ -358,7 +358,7 @@ def booted(
             if request.machine.hvo:
                 pool.require_hvo(guest.ssh, context.deadline)
             _await_shell(guest.console)
-            if saved is None:
+            if request.ask:
                 guest.facts = _facts(guest, request, context.deadline)
             guest.pools = _pools(guest, request, saved, context.deadline)
             yield guest

@@ -206,9 +206,9 @@ def test_a_run_beside_others_says_why_it_has_fewer_guests(
 @pytest.mark.parametrize(
     ("disk", "accounting", "wanted"),
     [
-        (False, False, "cat /run/facts"),
-        (True, False, "cat /run/facts && /bin/hgm-disk"),
-        (True, True, "cat /run/facts && /bin/hgm-disk && exec /probes/counters"),
+        (False, False, "exec /bin/busybox cat /run/facts"),
+        (True, False, "/bin/hgm-disk && exec /bin/busybox cat /run/facts"),
+        (True, True, "/bin/hgm-disk && /bin/busybox cat /run/facts && exec /probes/counters"),
     ],
 )
 def test_a_booted_guest_is_asked_once(
@@ -229,3 +229,31 @@ def test_a_booted_guest_is_asked_once(
     with guest_with_probes(prepared, tmp_path, disk=disk, accounting=accounting) as host:
         assert asked == [("sh", "-c", wanted)]
         assert host.facts == "what it found out"
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted"),
+    [
+        (0.0, "/probes/features && /probes/calibrate && exec /probes/counters"),
+        (2.5, "exec /probes/counters"),
+    ],
+)
+def test_a_restored_guest_is_asked_once_and_not_for_what_is_known(
+    prepared: Prepared,
+    saved: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: float,
+    wanted: str,
+) -> None:
+    asked = set()
+
+    def answer(ssh: Ssh, argv: Sequence[str], *_: object, **__: object) -> CommandOutput:
+        asked.add(tuple(argv))
+        return CommandOutput(0, "", "")
+
+    monkeypatch.setattr(Ssh, "run", answer)
+    store = RunStore(tmp_path, RunRecord(timeout_scale=known))
+    guests.run_probes(prepared, PROBES, store)
+    assert [each.how for each in store.record.guests] == ["restored"] * 2
+    assert asked - {("poweroff", "-f")} == {("sh", "-c", wanted)}
