@@ -179,6 +179,8 @@ class Escalation:
         text = self._monitor().monitor("info registers -a", limit)
         time.sleep(_SAMPLE_SECONDS)  # the distance of two samples, not a wait for anything
         busy = dict(enumerate(hoststat.busy(before, hoststat.sample(threads))))
+        later = self._monitor().monitor("info registers -a", limit)
+        readings = [registers.parse_all(each, arch(self.kernel.arch)) for each in (text, later)]
         self._vcpus = tuple(
             Vcpu(
                 number=number,
@@ -188,9 +190,8 @@ class Escalation:
                 busy=busy.get(number),
                 link=vcpu.link,
             )
-            for number, vcpu in registers.parse_all(text, arch(self.kernel.arch)).items()
+            for number, vcpu in registers.of_readings(*readings).items()
         )
-        later = self._monitor().monitor("info registers -a", limit)
         parts = (text, f"{_SAMPLE_SECONDS:g} s later:", later)
         return self._write("registers.txt", "\n".join(parts).replace("\r\n", "\n"))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from harness.arch import Arch
@@ -63,3 +64,17 @@ def parse_all(text: str, guest: Arch) -> dict[int, Registers]:
         int(m[1]): parse(text[m.end() : end], guest) for m, end in zip(starts, ends, strict=True)
     }
     return {number: registers for number, registers in found.items() if registers is not None}
+
+
+def of_readings(
+    first: Mapping[int, Registers], later: Mapping[int, Registers]
+) -> dict[int, Registers]:
+    """Return each vCPU's registers: the later ones if it is in user mode there, else the first.
+
+    A CPU that runs a program is in the kernel now and then, for a timer tick; one that hangs in the
+    kernel is not in user mode again.
+    """
+    return {
+        number: later[number] if number in later and later[number].user else registers
+        for number, registers in first.items()
+    }

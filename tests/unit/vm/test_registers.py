@@ -36,6 +36,18 @@ def test_all_vcpus() -> None:
         assert idle[0].pc > 2**63
 
 
+def test_a_vcpu_in_a_timer_tick_is_in_user_mode_if_the_other_reading_says_so() -> None:
+    first, _, later = ALL.partition("0.25 s later:")
+    readings = registers.parse_all(first, X86), registers.parse_all(later, X86)
+    (number,) = (number for number, vcpu in readings[0].items() if vcpu.user)
+    in_user_mode = readings[1][number]
+    assert in_user_mode.user
+    tick = {number: in_user_mode._replace(user=False, pc=2**63)}
+    assert registers.of_readings(tick, readings[1]) == {number: in_user_mode}
+    assert registers.of_readings(readings[0], tick) == readings[0]
+    assert registers.of_readings(tick, {}) == registers.of_readings(tick, tick) == tick
+
+
 @pytest.mark.parametrize(
     ("guest", "shown", "levels"),
     [
