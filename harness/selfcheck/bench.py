@@ -37,7 +37,7 @@ FRESH = "--fresh-guest"
 
 
 class CannotMeasureError(Exception):
-    """A part has no baseline here; says why."""
+    """A part cannot be measured on this host; says why."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from harness.records.kernel import ConfigIdentity, Kernel, SeriesIdentity, Sourc
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec
 from harness.records.outcome import Outcome
 from harness.records.run import GuestsRequest, Ingredients, RunRecord
+from harness.selfcheck import scheduler
 from harness.selfcheck.simulated_workers import NOTES
 from harness.store import rundir
 
@@ -330,20 +331,10 @@ def _cluster(home: Path, context: Context) -> Iterator[_Simulation]:
         def add(count: int) -> Process:
             return start("harness.selfcheck.simulated_workers", address, str(count))
 
-        scheduler = start("harness.cli", "cluster", "scheduler", "--listen", "127.0.0.1:0")
-        address = _told(log, limit)
+        process = start("harness.cli", "cluster", "scheduler", "--listen", "127.0.0.1:0")
+        address = scheduler.address(process, log, limit)
         found = stack.enter_context(client.connected(endpoint(address, None), context.progress))
-        yield _Simulation(scheduler, found, add, home / "cache" / NOTES)
-
-
-def _told(log: Path, limit: Deadline) -> str:
-    """Return the address that the scheduler has printed."""
-    while not (lines := log.read_text().splitlines()):
-        limit.check()
-        time.sleep(0.1)
-    if not lines[0].startswith("tcp://"):
-        raise InfrastructureError(f"the scheduler did not start: {lines[0]}")
-    return lines[0]
+        yield _Simulation(process, found, add, home / "cache" / NOTES)
 
 
 def _runs(home: Path, seconds: Sequence[float]) -> list[_Run]:

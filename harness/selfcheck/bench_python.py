@@ -98,10 +98,10 @@ def watch(argv: tuple[str, ...], limit: Deadline) -> Watched:
 
     Raises:
         CannotMeasureError: if this host does not tell the children of a process.
-        InfrastructureError: if its exit code is not 0, or it has no child.
+        InfrastructureError: if its exit code is not 0, or it started no other program.
     """
     if not hoststat.names_children():
-        raise CannotMeasureError("this host's kernel has no CONFIG_PROC_CHILDREN")
+        raise CannotMeasureError("this host's kernel was built without CONFIG_PROC_CHILDREN")
     first, resident, guests = 0.0, 0, 0
     began = time.perf_counter()
     with (

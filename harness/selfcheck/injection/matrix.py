@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from harness import command
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
 from harness.records.run import RunRecord
+from harness.selfcheck import scheduler
 from harness.workspace import atomic_write
 
 #: A small machine, of which one fits on any host.
@@ -27,18 +27,16 @@ cpus = 1
 accel = {accel}
 """
 
-_POLL_SECONDS = 0.02
-
 
 def write(path: Path, probes: Sequence[str], passed: RunRecord) -> None:
     """Write the file of a matrix with a cell for each probe, of the kernel of an earlier run.
 
     Raises:
-        InfrastructureError: if that run has no kernel.
+        InfrastructureError: if that run ended before its kernel was known.
     """
     kernel, accel = passed.kernel, passed.accel
     if kernel is None or accel is None:
-        raise InfrastructureError("the run without a fault has no kernel for a matrix")
+        raise InfrastructureError("the run without a fault ended before its kernel was known")
     words = {
         "kernel": kernel.source.spec,
         "series": kernel.series.spec,
@@ -74,17 +72,6 @@ def cluster(
             started = command.start(argv, env=variables, stdout=output, stderr=output)
             return stack.enter_context(started)
 
-        scheduler = start("scheduler", "--listen", "127.0.0.1:0")
-        address = _address(scheduler, directory / "scheduler", limit)
-        yield address, (scheduler, start("worker", address, "--cores", "1"))
-
-
-def _address(scheduler: command.Process, output: Path, limit: Deadline) -> str:
-    while True:
-        first, end, _ = output.read_text(errors="replace").partition("\n")
-        if end and first.startswith("tcp://"):
-            return first
-        if end or scheduler.poll() is not None:
-            raise InfrastructureError(f"the scheduler does not start: {first}", log=output)
-        limit.check()
-        time.sleep(_POLL_SECONDS)  # it is its output that tells
+        process = start("scheduler", "--listen", "127.0.0.1:0")
+        address = scheduler.address(process, directory / "scheduler", limit)
+        yield address, (process, start("worker", address, "--cores", "1"))

@@ -10,8 +10,8 @@ The rules, for every kind of fault:
   LOST and the exit code is 3: a fault of the host is never a FAIL, CRASH or HANG;
 - no process, no mount and no file outside of the run directory is left.
 
-Each run of a matrix is judged like that, and so is its command. The same command, without the
-cluster that was lost, then gives each cell that has no result one, and no other.
+Each run of a matrix is judged like that, and so is its command. The same command without the lost
+cluster must then run each cell that lacks a result, and no other.
 """
 
 from __future__ import annotations
