@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -106,7 +106,8 @@ def watch(argv: tuple[str, ...], limit: Deadline) -> Watched:
     began = time.perf_counter()
     with (
         tempfile.TemporaryFile() as output,
-        command.start(argv, stdout=output, stderr=output) as process,
+        tempfile.TemporaryFile() as errors,
+        command.start(argv, stdout=output, stderr=errors) as process,
     ):
         while (code := process.poll()) is None:
             limit.check()
@@ -116,9 +117,9 @@ def watch(argv: tuple[str, ...], limit: Deadline) -> Watched:
             resident = max(resident, hoststat.peak_resident(process.pid))
             guests = max(guests, sum(map(_is_qemu, children)))
             time.sleep(_POLL_SECONDS if not first else 0.02)  # no event tells of a child
-        output.seek(0)
-        said = output.read().decode(errors="replace")
-    require_exit_code(Completed(argv, code, said, "", time.perf_counter() - began, None), (0,))
+        took = time.perf_counter() - began
+        done = Completed(argv, code, _text(output), _text(errors), took, None)
+    require_exit_code(done, (0,))
     if not first:
         raise InfrastructureError("a round of the benchmark started no other program", command=argv)
     return Watched(first, resident, guests)
@@ -126,6 +127,11 @@ def watch(argv: tuple[str, ...], limit: Deadline) -> Watched:
 
 def _argv(module: str, *words: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", module, "run", *words)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _is_qemu(pid: int) -> bool:

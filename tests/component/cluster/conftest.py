@@ -2,6 +2,7 @@
 import contextlib
 import fcntl
 import os
+import signal
 import sys
 import threading
 import time
@@ -84,13 +85,28 @@ class Hosts:
         wait_for(lambda: " ".join(map(str, found.glob("guest.*/initrd"))), f"a guest on {name}")
 
     def kill_amid(self, name: str, process: Process) -> None:
-        """Kill a process as soon as a host has a guest; do not wait for it."""
+        """Kill a process as soon as a host has a guest, which lasts till then; do not wait."""
 
         def strike() -> None:
-            self.guest(name)
+            stopped = int(wait_for(lambda: self._stop_a_guest(name), f"a guest on {name}"))
             process.kill()
+            process.wait(Deadline.after(_SETTLE_SECONDS, "the killed process"))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stopped, signal.SIGCONT)
 
         threading.Thread(target=strike, daemon=True).start()
+
+    def _stop_a_guest(self, name: str) -> str:
+        """Stop one, so that it does not end by itself; return its process ID, empty if none."""
+        for pid, program in actions.marked(str(self.cache(name))).items():
+            if program == "sleep":  # the guest of `fake_cell`
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+                while (state := command.state(pid)) not in "TZX":
+                    time.sleep(0.001)
+                if state == "T":
+                    return str(pid)
+        return ""
 
     def left(self, name: str, serving: Process | None = None, *, files: bool = True) -> list[str]:
         """Return what runs have left on a host: as soon as that is nothing, or after 10 seconds.
