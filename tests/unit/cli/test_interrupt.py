@@ -58,6 +58,7 @@ def interrupted_at(step: int, filename: str, work: Callable[[], object]) -> bool
         return each
 
     def traced() -> None:
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 looks at it when tracing begins only
         sys.settrace(trace)
         try:
             work()
