@@ -319,7 +319,7 @@ def _meet(prepared: Prepared, host: Guest, store: RunStore) -> float:
         answers = host.facts or host.ssh.run([FEATURES], soon(prepared), check=True).stdout
         store.know(hgm=hgm_support(answers))
     if prepared.fresh_guest and store.record.timeout_scale:
-        return store.record.timeout_scale  # it takes a third of the time that a restore does
+        return store.record.timeout_scale  # another would take a tenth of a restore
     if host.facts:
         measured = calibration.read(host.facts)
     else:

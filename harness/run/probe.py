@@ -38,7 +38,7 @@ STALL_GRACE_SECONDS = 5.0
 #: Seconds that one short command in the guest may take.
 QUESTION_SECONDS = 60.0
 
-# It takes 0.1 s, and the way there as much; a guest that needs `calibration.MOST` times as long is
+# It takes 0.03 s, and the way there more; a guest that needs `calibration.MOST` times as long is
 # as slow as any counts. One with its interrupts off never answers, and is looked at after so long.
 _CALIBRATION_SECONDS = 10.0
 

@@ -17,9 +17,9 @@
 
 #include "hgm_probe.h"
 
-#define MAPPED (512 * BASE_PAGE)
+#define MAPPED (320 * BASE_PAGE)
 
-enum { MAPPINGS = 5, CALLS = 6000, FILES = 60, STEPS = 2000000 };
+enum { MAPPINGS = 2, CALLS = 1500, FILES = 15, STEPS = 500000 };
 
 static double now(void)
 {
