@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +22,7 @@ from harness import command
 from harness.errors import GuestKilled, HarnessError, SpecError
 from harness.records.machine import GuestOrigin, MachineSpec, PoolSummary, size_name
 from harness.records.probe import ProbeEvidence, ProbeResult, ProbeSpec, Stalled
-from harness.report import files
-from harness.run import calibration, coverage, parallel
+from harness.run import ahead, calibration, coverage, parallel
 from harness.run.accounting import LeakCheck
 from harness.run.features import hgm_support
 from harness.run.parallel import Queue
@@ -33,20 +30,9 @@ from harness.run.prepare import Prepared
 from harness.run.probe import COUNTERS, FEATURES, run_probe
 from harness.run.starting import FreshGuests, before_its_first_probe, guest_with_probes, soon
 from harness.store import rundir
-from harness.store.history import background
 from harness.store.rundir import RunStore
 from harness.vm import hoststat, pool
 from harness.vm.guest import Guest
-
-# What a guest starts without, in the order in which it is needed: imported at the same time, all of
-# them would be late.
-_LATER = (
-    "harness.vm.ssh",
-    "harness.run.checkpoint",
-    "harness.run.capture",
-    "harness.run.judging",
-    "harness.run.other_kernel",
-)
 
 _NOT_WALKED = "page tables are not walked from outside: this kind of them is not known"
 _KILLED = "the host's OOM killer ended the guest"
@@ -162,7 +148,7 @@ class _Lanes:
         self._store.note([why])
 
     def _started(self, number: int, process: command.Process) -> None:
-        _get_ready()
+        ahead.load()
         self._processes[number] = process
         if self._stopping:
             process.kill()
@@ -236,23 +222,6 @@ class _Lanes:
         with guest_with_probes(prepared, directory, disk=disk, accounting=True) as host:
             self._store.add_guest(GuestOrigin(how="booted", seconds=host.boot_seconds))
             yield host
-
-
-@functools.cache
-def _get_ready() -> None:
-    """Begin to load what a verdict needs, while the first guest boots."""
-    threading.Thread(target=_load, name="for the verdict", daemon=True).start()
-
-
-def _load() -> None:
-    for name in _LATER:
-        importlib.import_module(name)
-    from harness.probes import known_issues
-
-    with contextlib.suppress(HarnessError):  # who needs it gets the error
-        known_issues.load()
-    files.prepare()
-    background.prepare()
 
 
 def _know_splats(prepared: Prepared, store: RunStore, *, compare: bool = True) -> None:

@@ -18,6 +18,7 @@ from harness.records.kernel import Kernel, KernelParts, KernelSummary
 from harness.records.machine import AccelChoice, GuestImage, MachineSpec
 from harness.records.probe import ProbeSpec
 from harness.records.run import Ingredients
+from harness.run import ahead
 from harness.run.listener import StageListener
 from harness.run.subject import Subject
 from harness.store import rundir
@@ -146,7 +147,8 @@ def build(subject: Subject, context: Context, directory: Path, listener: StageLi
 
     def tell(parts: KernelParts, config: str) -> None:
         listener.know(tried=parts)
-        if config:
+        if config:  # the kernel is not in the cache, and make takes longer
+            ahead.load()
             atomic_write(directory / rundir.BUILD_CONFIG, config)
 
     listener.begin("kernel", subject.kernel.source)
