@@ -150,10 +150,29 @@ static void unregister_buffers(const struct ring *ring)
 		    "IORING_UNREGISTER_BUFFERS: %s", error_name(errno));
 }
 
+/*
+ * A ring that can pin the file's huge page. A long-term pin moves a page out of
+ * CMA, and there may be no other page to move it to (hugetlb_cma=).
+ */
+static struct ring new_pinning_ring(void)
+{
+	struct ring ring = new_ring();
+	char *whole = map_shared(fd, huge_size(), UNRESERVED);
+	int error = register_buffer(&ring, whole, PAGES * BASE_PAGE);
+
+	if (error == ENOMEM)
+		probe_skip("IORING_REGISTER_BUFFERS in a huge page that is not split: %s",
+			   error_name(error));
+	assert_error(error, 0);
+	unregister_buffers(&ring);
+	unmap(whole, huge_size());
+	return ring;
+}
+
 /* A long-term pin of base pages during MADV_DONTNEED and MADV_COLLAPSE. */
 static void fixed_buffer(void)
 {
-	struct ring ring = new_ring();
+	struct ring ring = new_pinning_ring();
 	int uffd;
 	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 4 * BASE_PAGE;
 
@@ -172,7 +191,7 @@ static void fixed_buffer(void)
 /* An ordinary file is written from the fixed buffer, and read into it. */
 static void ring_io(void)
 {
-	struct ring ring = new_ring();
+	struct ring ring = new_pinning_ring();
 	int file = memfd_create("plain", MFD_CLOEXEC), uffd;
 	char *primary = map_split(fd, 0, 0, &uffd), *page = primary + 6 * BASE_PAGE;
 
