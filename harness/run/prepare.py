@@ -99,7 +99,8 @@ def prepare(
         listener.begin("accel")
         candidates = accel.proof_kernels(None, guest, context)
         accel.refuse_broken_kvm(candidates, context, arch_name=guest.name)
-    kernel = build(subject, context, directory, listener)
+    before_make = _nothing if elsewhere else ahead.load
+    kernel = build(subject, context, directory, listener, before_make)
     listener.begin("image")
     guest_image = image.obtain(guest, context)
     listener.know(image=guest_image.key)
@@ -132,7 +133,17 @@ def choose_accel(
     return chosen
 
 
-def build(subject: Subject, context: Context, directory: Path, listener: StageListener) -> Kernel:
+def _nothing() -> None:
+    """Load nothing: no guest runs in this process."""
+
+
+def build(
+    subject: Subject,
+    context: Context,
+    directory: Path,
+    listener: StageListener,
+    before_make: Callable[[], None] = _nothing,
+) -> Kernel:
     """Get only the kernel ready.
 
     Args:
@@ -140,6 +151,7 @@ def build(subject: Subject, context: Context, directory: Path, listener: StageLi
         context: cache, deadline, progress.
         directory: takes ``build.log`` and, if the kernel has to be built, ``build.config``.
         listener: is told what becomes known.
+        before_make: is called if the kernel is not in the cache.
 
     Raises:
         HarnessError: if it cannot be had.
@@ -147,8 +159,8 @@ def build(subject: Subject, context: Context, directory: Path, listener: StageLi
 
     def tell(parts: KernelParts, config: str) -> None:
         listener.know(tried=parts)
-        if config:  # the kernel is not in the cache, and make takes longer
-            ahead.load()
+        if config:
+            before_make()
             atomic_write(directory / rundir.BUILD_CONFIG, config)
 
     listener.begin("kernel", subject.kernel.source)
