@@ -14,6 +14,7 @@ import os
 import sys
 import time
 
+import dask
 import msgspec
 from distributed import Worker
 
@@ -31,6 +32,15 @@ NOTES = "notes"
 
 #: More than any task asks for.
 _PLENTY = 1e15
+
+# What a worker notes about its own process many times a second: of hundreds of workers in one
+# process that was all that it did (a CPU for 256 of them).
+_UNWATCHED = {
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.admin.system-monitor.interval": "1h",
+    "distributed.admin.tick.interval": "1h",
+    "distributed.worker.profile.enabled": False,
+}
 
 
 def slept(key: str, task: ClusterTask, run_dir: bytes, worker: Worker) -> bytes:
@@ -58,6 +68,7 @@ def _note(what: str, key: str) -> None:
 async def serve(address: str, count: int) -> None:
     """Run so many workers."""
     settings.apply()
+    dask.config.set(_UNWATCHED)
     real.finished = slept
     plenty = (needs.MEMORY, needs.DISK, *(f"{needs.ARCH}{name}" for name in arches()))
     has = {needs.CPUS: 1, **dict.fromkeys(plenty, _PLENTY)}
