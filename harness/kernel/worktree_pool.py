@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,9 @@ from harness.workspace import Workspace, atomic_write, boot_id, digest, newest_f
 #: A tree may differ from the one in a shared work tree in this many files: more than a long series
 #: changes, and fewer than a stable kernel changes in half a year.
 _MOST_DIFFERING = 500
+
+#: So many files are named to git at most; with more, reading the whole tree costs less.
+_MOST_NAMED = 100
 
 #: Seconds for which a work tree is trusted after every file was checked. A change made by hand
 #: while make runs is noticed no sooner.
@@ -136,7 +140,7 @@ class Worktree:
     def switch(self, tree: str, store: Store, deadline: Deadline) -> None:
         """Make the work tree hold exactly a git tree; files that do not differ are not touched.
 
-        Checking every file takes 0.16 s and is skipped for `_SEEN_SECONDS` after the last check: a
+        Checking every file takes 0.2 s and is skipped for `_SEEN_SECONDS` after the last check: a
         step of a bisection may take two seconds.
 
         Raises:
@@ -149,7 +153,9 @@ class Worktree:
         shutil.rmtree(self.root / "build", ignore_errors=True)  # of an older program
         interrupted = marker.exists()
         marker.touch()
-        if interrupted or not self._seen() or not self._update(tree, store, deadline):
+        if interrupted or not (
+            self._checked(store, deadline) and self._update(tree, store, deadline)
+        ):
             interrupted = self._reset(tree, store, deadline) or interrupted
         if interrupted:
             # Files that the interrupted switch added and this tree does not have.
@@ -157,21 +163,45 @@ class Worktree:
             store.git(clean, deadline, index=index, work_tree=self.source)
         marker.unlink()
 
-    def _seen(self) -> bool:
-        """Return whether every file was checked a moment ago."""
+    def _checked(self, store: Store, deadline: Deadline) -> bool:
+        """Return whether every file is as git left it, or was a moment ago."""
         seen = self.root / "seen"
-        return (
+        if (
             seen.exists()
             and seen.read_text() == boot_id()
             and 0 <= time.time() - seen.stat().st_mtime < _SEEN_SECONDS
-        )
+        ):
+            return True
+        seen.unlink(missing_ok=True)
+        # Unlike read-tree, this uses all cores.
+        refresh = ["update-index", "--refresh"]
+        same = self._git(refresh, store, deadline).exit_code == 0
+        if same:
+            seen.write_text(boot_id())
+        return same
 
     def _update(self, tree: str, store: Store, deadline: Deadline) -> bool:
-        """Write the files in which a tree differs; return whether they were as git left them."""
-        merge = ["read-tree", "-m", "-u", tree]
+        """Write the files in which a tree differs, if these are few; return whether it is there.
+
+        0.1 s, where read-tree takes 0.25 s and more: it reads every directory of the new tree.
+        """
+        differ = ["diff-index", "--cached", "--no-renames", "--name-only", "-z", tree]
+        listed = self._git(differ, store, deadline)
+        names = listed.stdout.split("\0")[:-1]
+        if listed.exit_code != 0 or len(names) > _MOST_NAMED:
+            return False
+        if not names:
+            return True
+        restore = ["--literal-pathspecs", "restore", "--source", tree, "--staged", "--worktree"]
+        done = self._git([*restore, "--", *names], store, deadline)
+        return (
+            done.exit_code == 0
+            and self._git(["write-tree"], store, deadline).stdout.strip() == tree
+        )
+
+    def _git(self, arguments: Sequence[str], store: Store, deadline: Deadline) -> command.Completed:
         index = self.root / "index"
-        done = store.git(merge, deadline, index=index, work_tree=self.source, ok=None)
-        return done.exit_code == 0
+        return store.git(arguments, deadline, index=index, work_tree=self.source, ok=None)
 
     def _reset(self, tree: str, store: Store, deadline: Deadline) -> bool:
         """Check every file and write those that differ; return whether all had to be written."""

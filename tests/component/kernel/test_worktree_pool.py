@@ -178,3 +178,41 @@ def test_untracked_file_in_the_way_of_a_switch_is_overwritten(context: Context, 
     (worktree.source / "mm/new.c").write_text("in the way\n")
     worktree.switch(tree_of(toy, context), Store.of(context), context.deadline)
     assert (worktree.source / "mm/new.c").read_text() == "int new;\n"
+
+
+def test_switch_writes_names_that_look_like_patterns_and_files_that_became_directories(
+    context: Context, toy: Path
+) -> None:
+    worktree, store = Worktree.of(context.workspace, "test"), Store.of(context)
+    (toy / "mm/was-a-file").write_text("file\n")
+    (toy / "mm/[a]*.c").write_text("int one;\n")
+    (toy / "mm/a1.c").write_text("int kept;\n")
+    first = tree_of(toy, context)
+    (toy / "mm/was-a-file").unlink()
+    (toy / "mm/was-a-file").mkdir()
+    (toy / "mm/was-a-file/inside.c").write_text("int inside;\n")
+    (toy / "mm/[a]*.c").write_text("int two;\n")
+    (toy / ":(top)odd\nname.c").write_text("int odd;\n")
+    second = tree_of(toy, context)
+    worktree.switch(first, store, context.deadline)
+    kept = worktree.source / "mm/a1.c"
+    written = kept.stat().st_mtime_ns
+    for tree in (second, first, second):
+        worktree.switch(tree, store, context.deadline)
+        assert (worktree.source / "mm/was-a-file").is_dir() == (tree == second)
+        assert (worktree.source / ":(top)odd\nname.c").exists() == (tree == second)
+        assert (worktree.source / "mm/[a]*.c").read_text() == (
+            "int two;\n" if tree == second else "int one;\n"
+        )
+        assert kept.stat().st_mtime_ns == written
+
+
+def test_switch_to_a_tree_that_differs_in_many_files(context: Context, toy: Path) -> None:
+    worktree, store = Worktree.of(context.workspace, "test"), Store.of(context)
+    few = tree_of(toy, context)
+    for number in range(worktree_pool._MOST_NAMED + 1):
+        (toy / f"mm/many{number}.c").write_text(f"int many{number};\n")
+    many = tree_of(toy, context)
+    for tree, expected in ((few, 0), (many, worktree_pool._MOST_NAMED + 1), (few, 0)):
+        worktree.switch(tree, store, context.deadline)
+        assert len(list(worktree.source.glob("mm/many*.c"))) == expected
