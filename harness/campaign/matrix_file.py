@@ -53,12 +53,16 @@ class ProbeSet(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         kselftests: words as for ``--kselftest``.
         repeat: how often each is run.
         alone: whether each has a guest of its own.
+        fresh_guest: whether each has one that is restored from a snapshot.
+        guests: how many guests may run at the same time.
     """
 
     probes: tuple[str, ...] = ()
     kselftests: tuple[str, ...] = ()
     repeat: _Count = 1
     alone: bool = False
+    fresh_guest: bool = False
+    guests: _Count = 1
 
 
 class CellNames(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -241,7 +245,9 @@ def _request(file: MatrixFile, cell: CellNames) -> RunRequest:
         probes=chosen.probes,
         kselftests=chosen.kselftests,
         repeat=chosen.repeat,
-        alone=chosen.alone,
+        alone=chosen.alone or chosen.fresh_guest,
+        fresh_guest=chosen.fresh_guest,
+        guests=chosen.guests,
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.run.request import RunRequest
 
 
-_BOOTED, _RESTORED = "booted", "restored"
+_BOOTED, _RESTORED, _SHARED = "booted", "restored", "shared"
 
 
 def _profiles() -> Iterable[str]:
@@ -84,6 +84,12 @@ def _profiles() -> Iterable[str]:
     flag_value=_RESTORED,
     help="Restore a new guest for each probe and each repetition, from a snapshot that is taken "
     "after one boot and kept.",
+)
+@click.option(
+    "--shared-guest",
+    "own_guest",
+    flag_value=_SHARED,
+    help="Let probes share a guest until one of them harms it: the default.",
 )
 @click.option(
     "--guests",
@@ -180,7 +186,7 @@ def _run_request(  # noqa: PLR0913 - one for each option
         touched_from=place,
         kselftests=kselftests,
         repeat=repeat,
-        alone=own_guest is not None,
+        alone=own_guest in (_BOOTED, _RESTORED),
         fresh_guest=own_guest == _RESTORED,
         guests=guests,
     )

@@ -120,6 +120,26 @@ def test_a_cell_is_the_run_that_its_words_say(tmp_path: Path) -> None:
     assert request.expect.name == registry.expectation("hgm-6.12") != "report"
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", (False, False, 1)),
+        ("alone = true", (True, False, 1)),
+        ("fresh_guest = true\nguests = 2", (True, True, 2)),
+    ],
+)
+def test_guests_of_a_cell(words: str, expected: tuple[bool, bool, int], tmp_path: Path) -> None:
+    text = f"""
+        kernels = ["debian:linux-source-6.12"]
+        [machines.usual]
+        [probes.all]
+        {words}
+        """
+    (cell,) = planned(text, tmp_path)
+    request = cell.request
+    assert (request.alone, request.fresh_guest, request.guests) == expected
+
+
 ARCHES = """
 kernels = ["tree:/a"]
 series = ["none", "dir:/s"]

@@ -33,6 +33,7 @@ def request(words: tuple[str, ...]) -> RunRequest:
         ("--hugepages", "1G:2,2M:64", "--cpus", "2", "--nodes", "1", "--hvo"),
         ("--config", "cma", "--hugetlb-cma"),
         ("--probe", "hgm/x", "--probe", "b", "--repeat", "7", "--alone", "--expect", "stock"),
+        ("--fresh-guest", "--guests", "2"),
         ("--strict",),
         ("--series", "hgm-6.12"),
         ("--touched", "mbox:/mail", "--probe", "baseline/*"),
@@ -57,6 +58,12 @@ def test_a_build_is_said_without_a_machine() -> None:
         *("kernel", "build", "--kernel", DEFAULT_KERNEL, "--series", "none"),
         *("--arch", host_arch().kernel, "--config", "debug"),
     )
+
+
+def test_a_shared_guest_is_the_default_and_can_be_chosen_again() -> None:
+    assert request(("--shared-guest",)) == request(())
+    for own in ("--alone", "--fresh-guest"):
+        assert request((own,)) != request((own, "--shared-guest")) == request(())
 
 
 def test_what_is_as_usual_is_left_out() -> None:
