@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.deadline import Deadline
+from harness.progress import Silent
 from harness.records.probe import ProbeSpec
 from harness.records.run import RunRecord
 from harness.run import judging, parallel
@@ -37,6 +38,16 @@ def run(prepared: Prepared, texts: Sequence[str], directory: Path) -> RunRecord:
         )
     both = dataclasses.replace(prepared, programs=programs, guests=2)
     return probed(both, specs, directory / "runs").record
+
+
+class Shown(Silent):
+    """Keeps what a terminal would show beside the number of probes that are done."""
+
+    def __init__(self) -> None:
+        self.units: list[str] = []
+
+    def step(self, done: int, total: int | None, unit: str) -> None:
+        self.units.append(unit)
 
 
 def when_a_probe_runs(directory: Path, act: Callable[[], None]) -> threading.Thread:
@@ -71,7 +82,11 @@ def _two_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_guest_has_a_console_and_a_crash_harms_no_other(
     hgm_prepared: Prepared, tmp_path: Path
 ) -> None:
-    record = run(hgm_prepared, [_CRASHES, *[_PASSES] * 4], tmp_path)
+    shown = Shown()
+    context = dataclasses.replace(hgm_prepared.context, progress=shown)
+    prepared = dataclasses.replace(hgm_prepared, context=context)
+    record = run(prepared, [_CRASHES, *[_PASSES] * 4], tmp_path)
+    assert any(unit.count("test/p") == 2 for unit in shown.units), shown.units
     assert statuses(record) == ["CRASH", *["PASS"] * 4]
     assert len(record.guests) in (2, 3), "the crashed one is replaced while probes are left"
     assert all(0 < guest.seconds < record.seconds for guest in record.guests)
