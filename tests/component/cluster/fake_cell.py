@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stands in for `harness.cluster.cell`: a program sleeps as its kernel says; it ends the record.
+"""Stands in for `harness.cluster.cell`: a program sleeps, and a probe ends, as its kernel says.
 
 Meanwhile it has what a run with a guest has: a child process, a directory for it, and a lock.
 
@@ -12,6 +12,8 @@ import os
 import sys
 from pathlib import Path
 
+from msgspec import convert
+
 from harness import command
 from harness.deadline import Deadline
 from harness.progress import Silent
@@ -19,8 +21,10 @@ from harness.recording import Recording
 from harness.records.base import from_json
 from harness.records.cluster import ClusterTask
 from harness.records.outcome import Outcome
+from harness.records.probe import ProbeResult, Status
 from harness.store import rundir
 from harness.workspace import Workspace
+from tests.component.cluster.fakes import PROBE
 
 home = Path(sys.argv[1])
 task = from_json((home / "task.json").read_bytes(), ClusterTask)
@@ -29,7 +33,8 @@ made_of = task.guests.made_of
 assert os.access(made_of.programs["program"], os.X_OK)
 assert Path(made_of.image.manifest).exists()
 assert not made_of.kernel.headers
-seconds, workspace = Path(made_of.kernel.image).read_text(), Workspace.default()
+seconds, status = Path(made_of.kernel.image).read_text().split()
+workspace = Workspace.default()
 limit = Deadline.after(task.seconds, "the fake guest")
 with workspace.unfinished("guest") as scratch, workspace.lock(scratch.name, limit, Silent()):
     (scratch / "initrd").write_text("fake\n")
@@ -38,4 +43,5 @@ run.write("serial.log", "Linux version 6.12.0\n")
 if os.environ.get("FAKE_CELL") == "broken":
     run.end(Outcome.INFRASTRUCTURE, "ERROR", 3, "its disk is full")
 else:
-    run.end(Outcome.PROBES_RAN, "PASS", 0, "as expected")
+    run.add_probe(ProbeResult(name=PROBE, status=convert(status, Status), reason="as it is told"))
+    run.end(Outcome.PROBES_RAN, status, int(status != "PASS"), "as it is told")

@@ -35,6 +35,9 @@ from harness.workspace import Workspace
 
 MACHINE = MachineSpec(hugepages=(), memory=64 << 20, cpus=1)
 
+#: The probe of all runs, and the patch since which it fails.
+PROBE, CULPRIT = "fake/probe", 3
+
 
 def planned(cells: int, seconds: float) -> list[PlannedCell]:
     """Return cells whose guests take so long."""
@@ -53,22 +56,28 @@ def planned(cells: int, seconds: float) -> list[PlannedCell]:
 
 
 def begin(request: RunRequest, runs: Path, context: Context) -> pipeline.BegunRun:
-    """Stand in for `pipeline.begin`: a kernel is a file with the seconds that its guests take."""
+    """Stand in for `pipeline.begin`.
+
+    A kernel is a file with the seconds that its guests take, and its probe's status.
+    """
     ending = contextlib.ExitStack()
     first = recording.first_record(("run",), MACHINE, REPORT, ())
     begun = ending.enter_context(recording.recorded(runs, "fake", first, context.progress))
-    seconds = request.subject.kernel.source.removeprefix("tree:/")
+    kernel = request.subject.kernel
+    status = "FAIL" if (kernel.first or 0) >= CULPRIT else "PASS"
+    text = f"{kernel.source.removeprefix('tree:/')} {status}"
     return pipeline.BegunRun(
-        begun, GuestsRequest(made_of=_made_of(context, seconds), accel="tcg"), ending
+        begun, GuestsRequest(made_of=_made_of(context, text), accel="tcg"), ending
     )
 
 
-def _made_of(context: Context, seconds: str) -> Ingredients:
-    kernel, image = context.workspace.room("kernels") / "k", context.workspace.room("images") / "i"
+def _made_of(context: Context, text: str) -> Ingredients:
+    kernel = context.workspace.room("kernels") / text.replace(" ", "-")
+    image = context.workspace.room("images") / "i"
     program = context.workspace.room("probes") / "program"
     for path in (kernel / "bzImage", kernel / "headers/include/a.h", image / "manifest.json"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(seconds)
+        path.write_text(text)
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     return Ingredients(

@@ -11,20 +11,33 @@ import shlex
 import shutil
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from harness import pipeline
+from harness.campaign import bisect, series_try
+from harness.campaign.bisect import BisectRequest
+from harness.campaign.predicate import Predicate
 from harness.cli.main import hgm
 from harness.cluster import certificates
 from harness.cluster.inputs import ROOM
+from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import InfrastructureError
+from harness.kernel import faults
+from harness.kernel.obtain import KernelRequest, ResolvedRequest
+from harness.records.kernel import PatchIdentity, SourceIdentity
+from harness.run.subject import Subject
+from harness.selfcheck import detect
+from harness.store.history import background, history
 from tests.component.cluster import fakes, losses
 from tests.component.cluster.conftest import ROOT, START_SECONDS, Hosts
 from tests.component.cluster.losses import assert_one_verdict_each, ran_on, records
 from tests.unit.test_docs import blocks_of, lines_of
+
+_PATCHES = 5
 
 
 def test_cells_run_on_all_workers_and_what_they_are_made_of_comes_once_to_a_host(
@@ -40,6 +53,59 @@ def test_cells_run_on_all_workers_and_what_they_are_made_of_comes_once_to_a_host
     for name in ("one", "two"):
         assert len(list((tmp_path / f"cache-{name}" / ROOM).iterdir())) == 3
     assert len(list((tmp_path / "cache-s" / ROOM).iterdir())) == 3
+
+
+def _try(subject: Subject, runs: Path, context: Context) -> None:
+    found = series_try.try_series(subject, (fakes.PROBE,), runs, context)
+    statuses = [step.statuses[fakes.PROBE] for step in found.steps]
+    assert statuses == ["PASS"] * fakes.CULPRIT + ["FAIL"] * (_PATCHES + 1 - fakes.CULPRIT)
+
+
+def _bisect(subject: Subject, runs: Path, context: Context) -> None:
+    request = BisectRequest(subject=subject, predicate=Predicate(probes=(fakes.PROBE,)))
+    found = bisect.bisect_series(request, runs, context)
+    assert [suspect.name for suspect in found.suspects] == [f"{fakes.CULPRIT:04}.patch"]
+
+
+def _detect(subject: Subject, runs: Path, context: Context) -> None:
+    fault = faults.find("wrong-subpage-in-continue")
+    found = detect.detect(subject, (fault,), (), 2, runs, context)
+    assert [(row.result, row.statuses) for row in found.rows] == [
+        ("missed", {fakes.PROBE: "PASS"})  # the fake kernel is without the fault
+    ]
+    assert sum(found.unfaulted.values()) == 2
+
+
+@pytest.mark.parametrize("command", [_try, _bisect, _detect])
+def test_each_campaign_runs_on_the_workers_and_its_runs_are_in_the_history(
+    command: Callable[[Subject, Path, Context], None],
+    hosts: Hosts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "begin", fakes.begin)
+    monkeypatch.setattr(pipeline, "check", lambda request, context: ())
+    parts = ResolvedRequest(
+        source=SourceIdentity(spec="tree:/", kind="tree", origin=""),
+        version="6.12.0",
+        patches=tuple(
+            PatchIdentity(name=f"{number:04}.patch", digest="") for number in range(1, _PATCHES + 1)
+        ),
+    )
+    for module in (series_try, bisect):
+        monkeypatch.setattr(module, "resolve_request", lambda *_: parts)
+    monkeypatch.setattr(bisect, "patch_stat", lambda *_: "")
+    monkeypatch.setattr(bisect, "patch_texts", lambda *_: ())
+    _, address = hosts.scheduler("s")
+    hosts.worker("one", address)
+    kernel = KernelRequest(source="tree:/0.1", series="dir:/p", arch="x86_64")
+    with hosts.client(address) as context:
+        command(Subject(kernel=kernel, machine=fakes.MACHINE), tmp_path / "runs", context)
+    background.wait()
+    made = records(tmp_path)
+    assert ran_on(tmp_path) == {"its guests ran on one": len(made)} != {"its guests ran on one": 0}
+    with history.opened(str(tmp_path / "history.db"), tmp_path / "runs") as store:
+        assert {run.run_dir for run in store.runs()} == {record.run_dir for record in made}
 
 
 def test_what_a_lost_worker_had_runs_elsewhere(
