@@ -237,6 +237,8 @@ def test_our_own_night_has_what_is_said_of_it() -> None:
     assert {cell.names.config for cell in cells if cell.request.kselftests} == {
         "kselftest+swap+debuginfo"
     }
+    assert {cell.names.series for cell in cells if cell.request.subject.machine.hvo} == {"none"}
+    assert any(cell.request.subject.machine.hugetlb_cma for cell in cells)
     assert file.keep == Retention(days=60, runs=30)
 
 
