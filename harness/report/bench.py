@@ -13,6 +13,9 @@ from harness.report import picture
 #: A load average above which something else ran on the host.
 _BUSY = 0.5
 
+#: So many single measurements show how far they lie apart.
+_SPREAD = 3
+
 
 def ratio_lines(ratio: Ratio) -> Iterator[str]:
     """Yield a line for each side, and one for the ratio."""
@@ -33,12 +36,13 @@ def edit_lines(everything: Ratio, one: Ratio) -> Iterator[str]:
     yield f"added {statistics.median(more):.1f} s (median; {each}); the aim is at most 3"
 
 
-def lines(bench: Bench, before: Mapping[str, Bench]) -> Iterator[str]:
+def lines(bench: Bench, before: Mapping[str, Sequence[Bench]]) -> Iterator[str]:
     """Yield the result.
 
     Args:
         bench: what was measured.
-        before: earlier benchmarks of the same host to compare its parts with, by name of the part.
+        before: earlier benchmarks of the same host to compare its parts with, newest first, by name
+            of the part.
     """
     yield f"{bench.started}, {bench.host}, load {bench.load}"
     yield f"{bench.kernel}, {bench.accel}"
@@ -48,12 +52,12 @@ def lines(bench: Bench, before: Mapping[str, Bench]) -> Iterator[str]:
         yield ""
         why = part.absent or (part.error and f"failed: {part.error}")
         yield f"{part.name}: {why}" if why else part.name
-        earlier = before.get(part.name)
         for ratio in part.ratios:
             *sides, said = ratio_lines(ratio)
             yield from (f"  {side}" for side in sides)
-            if earlier is not None and (known := _same(ratio, part.name, earlier)) is not None:
-                said += f"; {_compared(ratio, known)} on {earlier.started[:10]}"
+            found = ((each, _same(ratio, part.name, each)) for each in before.get(part.name, ()))
+            if earlier := [(each.started[:10], known) for each, known in found if known]:
+                said += f"; {_compared(ratio, [known for _, known in earlier])} on {earlier[0][0]}"
             yield f"  {said}"
 
 
@@ -114,9 +118,15 @@ def _same(ratio: Ratio, part: str, bench: Bench) -> Ratio | None:
     return next((e for e in ratios if (e.what, e.base) == (ratio.what, ratio.base)), None)
 
 
-def _compared(ratio: Ratio, earlier: Ratio) -> str:
-    """Return an earlier ratio, and whether this one is above all of its rounds."""
-    rounds = _by_round(earlier)
+def _compared(ratio: Ratio, earlier: Sequence[Ratio]) -> str:
+    """Return the last ratio, and whether this one is above all of its rounds.
+
+    Of a part that is measured once, the rounds are those of earlier benchmarks, if these are enough
+    to know its spread.
+    """
+    last, rounds = earlier[0], _by_round(earlier[0])
+    if len(rounds) == 1 and len(earlier) >= _SPREAD:
+        rounds = [each for known in earlier for each in _by_round(known)]
     if len(rounds) > 1 and ratio.ratio > max(rounds):
-        return f"slower than {earlier.ratio:.2f} ({min(rounds):.2f} to {max(rounds):.2f})"
-    return f"{earlier.ratio:.2f}"
+        return f"slower than {last.ratio:.2f} ({min(rounds):.2f} to {max(rounds):.2f})"
+    return f"{last.ratio:.2f}"

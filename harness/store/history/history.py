@@ -139,24 +139,23 @@ class HistoryStore:
         with database.writing(self._engine) as connection:
             connection.execute(insert(BenchRow).values(**values, record=to_json(bench).decode()))
 
-    def last_benches(self, like: Bench) -> Mapping[str, Bench]:
-        """Return the last benchmark that measured each part of one, by the part's name.
+    def last_benches(self, like: Bench, count: int = 5) -> Mapping[str, Sequence[Bench]]:
+        """Return the last benchmarks that measured each part of one, newest first, by its name.
 
-        They are of the same host, kernel and accelerator.
+        They are of the same host, kernel and accelerator; at most ``count`` for each part.
         """
         same = (getattr(BenchRow, name) == getattr(like, name) for name in _LIKE)
         query = select(BenchRow.record).where(*same).order_by(BenchRow.started.desc())
-        wanted = {part.name for part in like.parts if part.ratios}
-        found: dict[str, Bench] = {}
+        found: dict[str, list[Bench]] = {part.name: [] for part in like.parts if part.ratios}
         with self._engine.connect() as connection:
             for record in connection.scalars(query.execution_options(yield_per=10)):
                 bench = from_json(record.encode(), Bench)
                 for part in bench.parts:
-                    if part.name in wanted and part.ratios:
-                        found.setdefault(part.name, bench)
-                if len(found) == len(wanted):
+                    if part.ratios and len(found.get(part.name, ())) < count:
+                        found.get(part.name, []).append(bench)
+                if all(len(benches) == count for benches in found.values()):
                     break
-        return found
+        return {name: benches for name, benches in found.items() if benches}
 
     def add_directories(
         self, directories: Iterable[Path], problems: list[str]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 from msgspec import convert
 
@@ -21,7 +22,7 @@ from harness.recording import Recording
 from harness.records.base import from_json
 from harness.records.cluster import ClusterTask
 from harness.records.outcome import Outcome
-from harness.records.probe import ProbeResult, Status
+from harness.records.probe import ProbeResult
 from harness.store import rundir
 from harness.workspace import Workspace
 from tests.component.cluster.fakes import PROBE
@@ -43,5 +44,6 @@ run.write("serial.log", "Linux version 6.12.0\n")
 if os.environ.get("FAKE_CELL") == "broken":
     run.end(Outcome.INFRASTRUCTURE, "ERROR", 3, "its disk is full")
 else:
-    run.add_probe(ProbeResult(name=PROBE, status=convert(status, Status), reason="as it is told"))
-    run.end(Outcome.PROBES_RAN, status, int(status != "PASS"), "as it is told")
+    told = convert(status, Literal["PASS", "FAIL"])
+    run.add_probe(ProbeResult(name=PROBE, status=told, reason="as it is told"))
+    run.end(Outcome.PROBES_RAN, told, int(told != "PASS"), "as it is told")

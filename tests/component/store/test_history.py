@@ -74,7 +74,7 @@ def add(history: HistoryStore, *records: RunRecord) -> None:
         history.add(record, Path(record.run_dir))
 
 
-def test_each_part_of_a_benchmark_is_compared_with_the_last_one_like_it(
+def test_each_part_of_a_benchmark_is_compared_with_the_last_ones_like_it(
     history: HistoryStore,
 ) -> None:
     boot = BenchPart(name="boot", ratios=(RATIO,))
@@ -84,9 +84,10 @@ def test_each_part_of_a_benchmark_is_compared_with_the_last_one_like_it(
     others = (replace(later, host="elsewhere"), replace(later, accel="kvm"))
     for each in (latest, later, BENCH, *others):
         history.add_bench(each)
-    assert history.last_benches(BENCH) == {"snapshot": later}
+    assert history.last_benches(BENCH) == {"snapshot": [later, BENCH]}
+    assert history.last_benches(BENCH, 1) == {"snapshot": [later]}
     both = replace(BENCH, parts=(*BENCH.parts, boot))
-    assert history.last_benches(both) == {"snapshot": later, "boot": latest}
+    assert history.last_benches(both) == {"snapshot": [later, BENCH], "boot": [latest]}
     assert history.last_benches(replace(BENCH, kernel="another")) == {}
 
 

@@ -12,39 +12,44 @@ from harness.report import bench as report
 from tests.unit.report.benches import BENCH, RATIO
 
 
-def earlier(*seconds: float) -> dict[str, Bench]:
-    """An earlier benchmark with these times to compare with."""
-    ratio = replace(RATIO, seconds=seconds, base_seconds=RATIO.base_seconds[: len(seconds)])
-    parts = (BenchPart(name="snapshot", ratios=(ratio,)),)
-    return {"snapshot": replace(BENCH, started="2026-11-01T20:00:00+00:00", parts=parts)}
+def earlier(*benches: tuple[float, ...]) -> dict[str, list[Bench]]:
+    """Earlier benchmarks with these times to compare with, newest first."""
+    found = []
+    for number, seconds in enumerate(benches):
+        ratio = replace(RATIO, seconds=seconds, base_seconds=RATIO.base_seconds[: len(seconds)])
+        parts = (BenchPart(name="snapshot", ratios=(ratio,)),)
+        found.append(replace(BENCH, started=f"2026-11-{20 - number}T20:00:00+00:00", parts=parts))
+    return {"snapshot": found}
 
 
 def test_a_ratio_stands_beside_its_aim_and_that_of_the_last_time() -> None:
-    assert list(report.lines(BENCH, earlier(1.4, 1.4, 1.4))) == [
+    assert list(report.lines(BENCH, earlier((1.4, 1.4, 1.4)))) == [
         "2026-11-28T20:00:00+00:00, here, 2 CPUs, Python 3.11.2, load 0.1",
         "debian:linux-source-6.12, series hgm-6.12, tcg",
         "",
         "snapshot",
         "  hgm run, to the verdict  median 1.00 s  (1.00, 1.20, 0.90)",
         "  bare boot                median 2.00 s  (2.00, 2.50, 2.00)",
-        "  ratio 0.50 (medians of 3 rounds, in turn); the aim is at most 0.8; 0.70 on 2026-11-01",
+        "  ratio 0.50 (medians of 3 rounds, in turn); the aim is at most 0.8; 0.70 on 2026-11-20",
         "",
         "virtme: virtme-ng is not installed",
     ]
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("benches", "said"),
     [
-        ((0.8, 1.1, 0.9), "slower than 0.45 (0.40 to 0.45) on 2026-11-01"),
-        ((0.8, 1.1, 1.0), "0.50 on 2026-11-01"),
-        ((0.8,), "0.40 on 2026-11-01"),  # one round has no spread
+        ([(0.8, 1.1, 0.9), (4.0, 4.0, 4.0)], "slower than 0.45 (0.40 to 0.45) on 2026-11-20"),
+        ([(0.8, 1.1, 1.0)], "0.50 on 2026-11-20"),
+        ([(0.8,), (0.7,)], "0.40 on 2026-11-20"),  # too few to have a spread
+        ([(0.8,), (0.7,), (0.9,)], "slower than 0.40 (0.35 to 0.45) on 2026-11-20"),
+        ([(0.8,), (0.7,), (1.1,)], "0.40 on 2026-11-20"),
     ],
 )
-def test_a_ratio_above_all_rounds_of_the_last_time_is_slower(
-    seconds: tuple[float, ...], said: str
+def test_a_ratio_above_all_earlier_rounds_is_slower(
+    benches: list[tuple[float, ...]], said: str
 ) -> None:
-    (line,) = (each for each in report.lines(BENCH, earlier(*seconds)) if "ratio" in each)
+    (line,) = (each for each in report.lines(BENCH, earlier(*benches)) if "ratio" in each)
     assert line.endswith(f"; {said}")
 
 
