@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,7 +23,9 @@ from harness.progress import Progress
 from harness.records.kernel import Kernel
 
 
-def build(inputs: BuildInputs, context: Context, log: Path) -> Kernel:
+def build(
+    inputs: BuildInputs, context: Context, log: Path, headers_ready: Callable[[Kernel], None]
+) -> Kernel:
     """Build a kernel under its work tree's lock and publish it.
 
     A process that waited for the lock may find that the kernel has been built meanwhile.
@@ -32,6 +34,7 @@ def build(inputs: BuildInputs, context: Context, log: Path) -> Kernel:
         inputs: what it is built from.
         context: cache, deadline, progress.
         log: takes make's output.
+        headers_ready: is called if everything has to be compiled, once the UAPI headers are there.
 
     Raises:
         ConfigError: for a symbol that this source cannot have.
@@ -47,7 +50,7 @@ def build(inputs: BuildInputs, context: Context, log: Path) -> Kernel:
         progress.stage("checkout", inputs.patched.version)
         _switch(inputs, worktree, context)
         with workspace.unfinished("kernel") as new:
-            kernel = _make(inputs, worktree, context, log, new)
+            kernel = _make(inputs, worktree, context, log, new, headers_ready)
             kernel = msgspec.structs.replace(kernel, build_seconds=time.monotonic() - began)
             kernel = finished.publish(kernel, new, workspace)
         for used in (worktree.root, workspace.cache / "ccache"):
@@ -78,18 +81,37 @@ def _switch(inputs: BuildInputs, worktree: Worktree, context: Context) -> None:
 
 
 def _make(
-    inputs: BuildInputs, worktree: Worktree, context: Context, log: Path, new: Path
+    inputs: BuildInputs,
+    worktree: Worktree,
+    context: Context,
+    log: Path,
+    new: Path,
+    headers_ready: Callable[[Kernel], None],
 ) -> Kernel:
     """Compile in a work tree; copy the kernel's parts to ``new``."""
     version, deadline, final = inputs.patched.version, context.deadline, inputs.final
     output = worktree.build(inputs.build_key, final.text, deadline)
     cached = context.workspace.cache
     make = Make(worktree.source, output, deadline, log, cached, inputs.arch, final.variables)
+    kernel = Kernel(
+        key=inputs.key,
+        arch=inputs.arch.name,
+        release="",
+        image="",
+        toolchain=inputs.tools,
+        source=inputs.source.identity,
+        series=inputs.patched.identity,
+        configuration=inputs.configuration,
+    )
+    headers = new / "headers"
+    known = msgspec.structs.replace(
+        kernel, config=str(output / ".config"), headers=str(headers / "include")
+    )
     with interrupted.guarded(output):
         _write_config(output / ".config", final.text)
         context.progress.stage("build", version)
         began = time.monotonic()
-        _compile(make, new / "headers", context.progress)
+        _compile(make, headers, context.progress, lambda: headers_ready(known))
         make_seconds = time.monotonic() - began
     if (output / ".config").read_text() != final.text:
         raise CommandFailed(
@@ -99,17 +121,8 @@ def _make(
         )
     _collect(output, new, inputs.arch)
     _collect_notes(worktree.source, output, new, final.counted)
-    return Kernel(
-        key=inputs.key,
-        arch=inputs.arch.name,
-        release=(output / "include/config/kernel.release").read_text().strip(),
-        image="",
-        toolchain=inputs.tools,
-        source=inputs.source.identity,
-        series=inputs.patched.identity,
-        configuration=inputs.configuration,
-        make_seconds=make_seconds,
-    )
+    release = (output / "include/config/kernel.release").read_text().strip()
+    return msgspec.structs.replace(kernel, release=release, make_seconds=make_seconds)
 
 
 def _write_config(path: Path, text: str) -> None:
@@ -118,11 +131,19 @@ def _write_config(path: Path, text: str) -> None:
         path.write_text(text)
 
 
-def _compile(make: Make, headers: Path, progress: Progress) -> None:
-    """Build what QEMU boots and install the UAPI headers into ``headers``."""
+def _compile(
+    make: Make, headers: Path, progress: Progress, headers_ready: Callable[[], None]
+) -> None:
+    """Build what QEMU boots and install the UAPI headers into ``headers``.
+
+    In a new output directory the headers come first; elsewhere make would read its files twice.
+    """
     full = not (make.build / "vmlinux").exists()
-    install = f"INSTALL_HDR_PATH={headers}"
-    objects = make.run([install, make.arch.image, "headers_install"], progress)
+    install = (f"INSTALL_HDR_PATH={headers}", "headers_install")
+    if full:
+        make.run(install)
+        headers_ready()
+    objects = make.run((*install, make.arch.image), progress)
     if full:
         make.remember(objects)
 

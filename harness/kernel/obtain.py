@@ -43,6 +43,9 @@ from harness.records.kernel import (
     SourceIdentity,
 )
 
+#: Is given a kernel that is being built, once its UAPI headers are there: before all is compiled.
+HeadersReady = Callable[[Kernel], None]
+
 #: Is given what a kernel is made of whenever more of it is known, and the ``.config`` if that is.
 ToldParts = Callable[[KernelParts, str], None]
 
@@ -115,8 +118,17 @@ def _nobody(parts: KernelParts, config_text: str) -> None:
     """Ignore what a kernel is made of."""
 
 
+def _unused(kernel: Kernel) -> None:
+    """Do nothing beside make."""
+
+
 def obtain(
-    request: KernelRequest, context: Context, *, build_log: Path, tell: ToldParts = _nobody
+    request: KernelRequest,
+    context: Context,
+    *,
+    build_log: Path,
+    tell: ToldParts = _nobody,
+    headers_ready: HeadersReady = _unused,
 ) -> Kernel:
     """Return the kernel that a request describes, built unless it is in the cache.
 
@@ -125,6 +137,7 @@ def obtain(
         context: cache, deadline, progress.
         build_log: takes make's output; it is not created if make does not run.
         tell: is told what the kernel is made of before anything of it can fail.
+        headers_ready: may begin what needs the headers, before make compiles everything.
 
     Raises:
         UserError: for a spec, source, patch, symbol or line of code that the caller can fix.
@@ -143,7 +156,7 @@ def obtain(
         tell(inputs.parts, inputs.final.text)
         from harness.kernel.build import build  # 40 ms that a cached kernel does without
 
-        kernel = build(inputs, context, build_log)
+        kernel = build(inputs, context, build_log, headers_ready)
     with cache.pin(Path(kernel.image).parent):
         cache.prune(context.workspace, keep, context.progress, remembered=True)
     return kernel

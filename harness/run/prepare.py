@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from harness.arch import arch
 from harness.command import Process
 from harness.context import Context
 from harness.image import image
-from harness.kernel.obtain import obtain
+from harness.kernel.obtain import HeadersReady, obtain
 from harness.probes.compile import compile_probes
 from harness.probes.kselftest import Suite
 from harness.records.kernel import Kernel, KernelParts, KernelSummary
@@ -100,15 +101,22 @@ def prepare(
         candidates = accel.proof_kernels(None, guest, context)
         accel.refuse_broken_kvm(candidates, context, arch_name=guest.name)
     before_make = _nothing if elsewhere else ahead.load
-    kernel = build(subject, context, directory, listener, before_make)
-    listener.begin("image")
-    guest_image = image.obtain(guest, context)
-    listener.know(image=guest_image.key)
-    listener.begin("probes", f"{len(specs)} selected")
-    own = _own_tests(kselftests, kernel, directory / "kselftest.log", context, listener)
-    everything = (*specs, *own.specs)
-    programs = dict(own.programs)
-    programs |= compile_probes(everything, context, kernel=kernel, log=directory / "probes.log")
+    with contextlib.ExitStack() as made_beside:
+
+        def headers_ready(kernel: Kernel) -> None:
+            from harness.run import beside  # what is cached does without
+
+            made_beside.enter_context(beside.start(kernel, specs, context))
+
+        kernel = build(subject, context, directory, listener, before_make, headers_ready)
+        listener.begin("image")
+        guest_image = image.obtain(guest, context)
+        listener.know(image=guest_image.key)
+        listener.begin("probes", f"{len(specs)} selected")
+        own = _own_tests(kselftests, kernel, directory / "kselftest.log", context, listener)
+        everything = (*specs, *own.specs)
+        programs = dict(own.programs)
+        programs |= compile_probes(everything, context, kernel=kernel, log=directory / "probes.log")
     if elsewhere:
         chosen = AccelChoice(name="tcg", reason="the host of the guest has yet to choose", cpu="")
     else:
@@ -133,8 +141,8 @@ def choose_accel(
     return chosen
 
 
-def _nothing() -> None:
-    """Load nothing: no guest runs in this process."""
+def _nothing(_: Kernel | None = None) -> None:
+    """Load and begin nothing: no guest runs in this process."""
 
 
 def build(
@@ -143,6 +151,7 @@ def build(
     directory: Path,
     listener: StageListener,
     before_make: Callable[[], None] = _nothing,
+    headers_ready: HeadersReady = _nothing,
 ) -> Kernel:
     """Get only the kernel ready.
 
@@ -152,6 +161,7 @@ def build(
         directory: takes ``build.log`` and, if the kernel has to be built, ``build.config``.
         listener: is told what becomes known.
         before_make: is called if the kernel is not in the cache.
+        headers_ready: see `harness.kernel.obtain.obtain`.
 
     Raises:
         HarnessError: if it cannot be had.
@@ -164,7 +174,13 @@ def build(
             atomic_write(directory / rundir.BUILD_CONFIG, config)
 
     listener.begin("kernel", subject.kernel.source)
-    kernel = obtain(subject.kernel, context, build_log=directory / "build.log", tell=tell)
+    kernel = obtain(
+        subject.kernel,
+        context,
+        build_log=directory / "build.log",
+        tell=tell,
+        headers_ready=headers_ready,
+    )
     listener.know(kernel=_summary(kernel), tried=None)
     return kernel
 

@@ -34,7 +34,7 @@ from harness.records.kernel import Kernel
 from tests.component.kernel.conftest import Obtain, run, unfinished
 
 CONFIGURE = "allnoconfig"
-BUILD = "bzImage headers_install"
+HEADERS, BUILD = "headers_install", "headers_install bzImage"
 
 
 def calls(log: Path) -> list[str]:
@@ -60,7 +60,7 @@ def test_build_then_cache(toy: Path, get: Obtain, make_log: Path, context: Conte
     again = get(f"tree:{toy}")
     assert again.cached
     assert (again.key, again.build_seconds) == (built.key, built.build_seconds)
-    assert calls(make_log) == [CONFIGURE, BUILD]
+    assert calls(make_log) == [CONFIGURE, HEADERS, BUILD]
     assert unfinished(context.workspace) == []
 
 
@@ -78,6 +78,31 @@ def test_edit_touches_only_the_edited_file(toy: Path, get: Obtain, context: Cont
     assert len(list((worktree / "src").glob(".build-*"))) == 1
 
 
+def test_headers_are_ready_before_everything_is_compiled(
+    toy: Path, make_log: Path, context: Context, tmp_path: Path
+) -> None:
+    ready: list[tuple[list[str], str]] = []
+
+    def headers_ready(kernel: Kernel) -> None:
+        assert "CONFIG_HUGETLBFS=y" in Path(kernel.config).read_text()
+        header = Path(kernel.headers) / "linux/mman.h"
+        ready.append((calls(make_log), header.read_text()))
+
+    request = KernelRequest(source=f"tree:{toy}", arch="x86_64")
+
+    def build() -> Kernel:
+        log = tmp_path / "build.log"
+        return obtain(request, context, build_log=log, headers_ready=headers_ready)
+
+    build()
+    assert ready == [([CONFIGURE, HEADERS], "/* uapi */\n")]
+    build()  # from the cache
+    (toy / "mm/hugetlb.c").write_text("int edited;\n")
+    assert not build().cached
+    assert calls(make_log) == [CONFIGURE, HEADERS, BUILD, BUILD]
+    assert len(ready) == 1  # one changed file: make is asked once
+
+
 def test_configured_again_only_if_kconfig_inputs_changed(
     toy: Path, get: Obtain, make_log: Path, context: Context
 ) -> None:
@@ -87,7 +112,7 @@ def test_configured_again_only_if_kconfig_inputs_changed(
         get(f"tree:{toy}")
         return calls(make_log)[before:]
 
-    assert made("int first;\n") == [CONFIGURE, BUILD]
+    assert made("int first;\n") == [CONFIGURE, HEADERS, BUILD]
     assert made("int edited;\n") == [BUILD]
     old = (toy / "Kconfig").read_text()
     (toy / "Kconfig").write_text(f'{old}\nconfig NEW\n\tbool "new"\n')
@@ -118,7 +143,7 @@ def test_a_comment_in_a_fragment_neither_configures_nor_builds(
     path.write_text("# Why.\nCONFIG_MORE=y\n# hgm: optional\nCONFIG_MINE=y\n")
     second = get(f"tree:{toy}", "none", str(path))
     assert (second.cached, second.key) == (True, first.key)
-    assert calls(make_log) == [CONFIGURE, BUILD]
+    assert calls(make_log) == [CONFIGURE, HEADERS, BUILD]
     assert f"CONFIG_MINE=y ({path}:3) is unknown" in first.configuration.notes[-1]
     assert f"CONFIG_MINE=y ({path}:4) is unknown" in second.configuration.notes[-1]
 
@@ -132,7 +157,7 @@ def test_requests_that_end_in_the_same_configuration_share_a_kernel(
     path.write_text("# hgm: optional\nCONFIG_MINE=y\n")
     second = get(f"tree:{toy}", "none", str(path))
     assert (second.cached, second.key) == (True, first.key)
-    assert calls(make_log) == [CONFIGURE, BUILD, CONFIGURE]
+    assert calls(make_log) == [CONFIGURE, HEADERS, BUILD, CONFIGURE]
     assert first.configuration.features == ()
     assert second.configuration.features == (str(path),)
     assert len(second.configuration.notes) == len(first.configuration.notes) + 1
@@ -268,7 +293,7 @@ def test_two_at_once_build_once(toy: Path, get: Obtain, make_log: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(kernel.cached for kernel in found) == [False, True, True]
-    assert calls(make_log) == [CONFIGURE, BUILD]
+    assert calls(make_log) == [CONFIGURE, HEADERS, BUILD]
 
 
 def test_every_missing_symbol_is_named_with_its_dependency(

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is made while make compiles a kernel, for a kernel that was built."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import command
+from harness.probes import catalog
+from harness.probes import compile as programs
+from harness.run import beside
+from harness.run.prepare import Prepared
+from harness.workspace import Workspace
+
+
+def test_probes_are_compiled_before_the_run_asks_for_them(
+    hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, kernel = hgm_prepared.context, hgm_prepared.kernel
+    own = Workspace(tmp_path / "cache")
+    own.cache.mkdir()
+    for room in ("images", "recipes"):  # an image takes a minute to make
+        (own.cache / room).symlink_to(context.workspace.room(room))
+    context = replace(context, workspace=own)
+    specs = [spec for spec in catalog.load() if spec.source in ("c/pool.c", "c/pool_sizes.c")]
+    with beside.start(kernel, specs, context) as process:
+        assert process.wait(context.deadline) == 0
+
+    def compiler(*_: object) -> None:
+        raise AssertionError("everything was compiled")
+
+    monkeypatch.setattr(command, "run", compiler)
+    found = programs.compile_probes(specs, context, kernel=kernel, log=tmp_path / "log")
+    assert {"pool", "pool_sizes", "counters"} <= set(found)
