@@ -234,12 +234,22 @@ def kernels(faults: Sequence[Fault], *, alone: bool) -> tuple[tuple[Fault, ...],
 
 
 def first_run(group: Sequence[Fault], subject: Subject, probes: Sequence[str]) -> PlannedRun:
-    """Return the first run of a kernel with faults."""
+    """Return the first run of a kernel with faults.
+
+    Where a fault hangs the kernel, each probe that catches it takes its whole budget and more: only
+    the first one that should is run.
+    """
     if len(group) == 1:
-        label, globs = group[0].name, tuple(probes) or group[0].probes
-    else:
-        label = "shared"
-        globs = tuple(catch.probe for fault in group for catch in grouping.exact(fault))
+        hangs = any("HANG" in catch.status for catch in group[0].caught)
+        first = (group[0].caught[0].probe,) if hangs else group[0].probes
+        return _run_of(group, group[0].name, subject, tuple(probes) or first)
+    globs = tuple(catch.probe for fault in group for catch in grouping.exact(fault))
+    return _run_of(group, "shared", subject, globs)
+
+
+def _run_of(
+    group: Sequence[Fault], label: str, subject: Subject, globs: tuple[str, ...]
+) -> PlannedRun:
     return PlannedRun(_step(label, group, globs), faulted(subject, group, globs))
 
 
@@ -249,7 +259,12 @@ def rows_of(
     """Return a row for each of the faults of a kernel, and what failed that none of them names."""
     first = first_run(group, subject, probes)
     if len(group) == 1:
-        return [row(group[0], run_until_caught(group[0], campaign, first.step, first.request))], []
+        (fault,) = group
+        record = run_until_caught(fault, campaign, first.step, first.request)
+        whole = _run_of(group, fault.name, subject, tuple(probes) or fault.probes)
+        if whole.step != first.step and not (state.lack(record) or catchers(fault.caught, record)):
+            record = run_until_caught(fault, campaign, whole.step, whole.request)
+        return [row(fault, record)], []
     record = campaign.once(first.step, first.request)
     caught, strange = shared_rows(group, record)
     if strange:

@@ -12,7 +12,7 @@ from harness.kernel.faults import Catch, Fault
 from harness.kernel.obtain import KernelRequest
 from harness.probes import catalog
 from harness.records.machine import HugePages, MachineSpec
-from harness.records.probe import Subtest
+from harness.records.probe import Status, Subtest
 from harness.records.run import RunRecord
 from harness.run.request import RunRequest
 from harness.run.subject import Subject
@@ -214,3 +214,21 @@ def test_after_a_failure_that_no_fault_names_none_is_credited_and_each_half_is_r
     assert campaign.ran == [probes, probes[:1], probes[1:]]
     assert [row.result for row in rows] == ["missed", "caught", "caught"]
     assert [alarm.what for alarm in strange] == ["baseline/scan/2M: CRASH: its CRASH"]
+
+
+@pytest.mark.parametrize(
+    ("first", "ran", "by"),
+    [("HANG", 1, "baseline/pool/2M: HANG"), ("PASS", 2, "baseline/scan/2M: HANG")],
+)
+def test_of_a_fault_that_hangs_the_other_probes_are_run_only_if_the_first_does_not_catch_it(
+    first: Status, ran: int, by: str, tmp_path: Path
+) -> None:
+    few, whole = ("baseline/pool/*",), ("baseline/pool/*", "baseline/scan/*")
+    hanging = msgspec.structs.replace(
+        fault(tmp_path, "one", few[0]),
+        caught=tuple(Catch(probe=probe, status=("HANG",)) for probe in whole),
+    )
+    results: dict[str, Status] = {"baseline/pool/2M": first, "baseline/scan/2M": "HANG"}
+    campaign = _Campaign({few: probed({"baseline/pool/2M": first}), whole: probed(results)})
+    (row,), alarms = detect.rows_of((hanging,), campaign, SUBJECT, ())
+    assert (campaign.ran, row.by, alarms) == ([few, whole][:ran], by, [])
