@@ -142,9 +142,11 @@ class _Lanes:
 
     def _give_back(self, probe: ProbeSpec, error: HarnessError) -> None:
         """Have a probe run again whose guest the OOM killer ended."""
+        if not isinstance(error, GuestKilled):
+            error = GuestKilled(f"{_KILLED}: {error.message}")
+        self._queue.give_back(probe, error)
         why = f"{probe.name}: the host's OOM killer ended its guest; it is run again"
         self._prepared.context.progress.note(why)
-        self._queue.give_back(probe, GuestKilled(f"{_KILLED}: {error.message}"))
         self._store.note([why])
 
     def _started(self, number: int, process: command.Process) -> None:
