@@ -4,10 +4,11 @@
 
 What it does is in FAKE_QEMU, or in FAKE_QEMU_KVM where it is run with KVM: ``lives``, ``waits`` (to
 be saved), ``dies`` (at once), ``mute-qmp``, ``silent``, ``panics``, ``panics-late`` and
-``ends-late`` (once the host may log in), ``stands-still``, ``no-ssh``, or ``refuses`` (QMP
-commands); or what it does once the guest runs: ``stops`` (SIGSTOP), ``stops-for-a-moment``,
-``pauses`` (as by another monitor), ``wedges`` (answers QMP no more), ``closes`` (its end of QMP),
-``is-killed``. Its command lines go to the file FAKE_QEMU_LOG.
+``ends-late`` (once the host may log in), ``stands-still``, ``no-ssh``, ``refuses`` (QMP
+commands), or ``prints-kernel`` (the text of the kernel's file); or what it does once the guest
+runs: ``stops`` (SIGSTOP), ``stops-for-a-moment``, ``pauses`` (as by another monitor), ``wedges``
+(answers QMP no more), ``closes`` (its end of QMP), ``is-killed``. Its command lines go to the file
+FAKE_QEMU_LOG.
 """
 
 import json
@@ -117,11 +118,14 @@ def after_cont(mode: str, qmp: socket.socket) -> None:
 
 
 def boot(mode: str, console: socket.socket) -> None:
-    for line in CONSOLE.get(mode, []):
+    lines = CONSOLE.get(mode, [])
+    if mode == "prints-kernel":
+        lines = Path(sys.argv[sys.argv.index("-kernel") + 1]).read_text().splitlines()
+    for line in lines:
         console.sendall(line.encode() + b"\r\n")
         if mode.endswith("-late") and line == "hgm: init: SSH":
             time.sleep(0.5)  # the host logs in
-    if mode in ("panics", "panics-late", "ends-late"):
+    if mode in ("panics", "panics-late", "ends-late") or "Kernel panic" in "".join(lines[-1:]):
         os._exit(0)
 
 

@@ -9,27 +9,23 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness.context import Context
 from harness.deadline import Deadline
 from harness.errors import QemuError
-from harness.probes import compile as programs
-from harness.progress import Silent
-from harness.records.probe import ProbeResult, ProbeSpec
+from harness.records.probe import ProbeSpec
 from harness.records.run import RunRecord
 from harness.run import guests, parallel
 from harness.run.prepare import Prepared
 from harness.run.starting import guest_with_probes
 from harness.store.rundir import RunStore
 from harness.vm import guest, hoststat, lease
-from harness.vm.guest import BootRequest, Guest, SavedGuest
+from harness.vm.guest import BootRequest, SavedGuest
 from harness.vm.lease import Promised
 from harness.vm.qemu import Qemu
 from harness.vm.ssh import CommandOutput, Ssh
-from harness.workspace import Workspace
 
 PROBES = tuple(
     ProbeSpec(name=f"test/{name}", shows="", source="c/counters.c", language="c")
@@ -38,39 +34,10 @@ PROBES = tuple(
 
 
 @pytest.fixture
-def prepared(
-    fake_qemu: Callable[[str], None],
-    request_to_boot: BootRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Prepared:
-    """All that guests need, which a host has logged in to as soon as they have booted."""
+def prepared(prepared: Prepared, fake_qemu: Callable[[str], None]) -> Prepared:
+    """All that guests need of which each probe has one of its own."""
     fake_qemu("waits")
-    monkeypatch.setattr(guest, "_log_in", lambda *_: None)
-    monkeypatch.setattr(Ssh, "run", lambda *_, **__: CommandOutput(0, "", ""))
-    monkeypatch.setattr(guest, "_pools", lambda *_: ())
-    monkeypatch.setattr(guest, "_await_shell", lambda _: None)
-    monkeypatch.setattr(guests._Lanes, "_one_guest", one_guest)
-    files = {Path(source).stem: tmp_path / Path(source).stem for source in programs.ALWAYS}
-    for path in files.values():
-        path.write_bytes(b"a program")
-    return Prepared(
-        kernel=request_to_boot.kernel,
-        image=request_to_boot.image,
-        machine=request_to_boot.machine,
-        accel=request_to_boot.accel,
-        programs=files,
-        context=Context(Workspace(tmp_path / "cache"), Deadline.after(60, "the test"), Silent()),
-        fresh_guest=True,
-    )
-
-
-def one_guest(
-    lanes: Any, prepared: Prepared, host: Guest, first: ProbeSpec, *_: object
-) -> Iterator[ProbeSpec]:
-    yield first
-    lanes._store.add_probe(ProbeResult(name=first.name, status="PASS"))
-    lanes._queue.finish()
+    return dataclasses.replace(prepared, fresh_guest=True)
 
 
 @pytest.fixture
