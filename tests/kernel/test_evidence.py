@@ -27,6 +27,7 @@ from harness.run import guests, judging, listener, other_kernel, prepare, subjec
 from harness.run.prepare import Prepared
 from harness.run.probe import run_probe
 from harness.store import rundir
+from harness.vm import spec
 from harness.vm.guest import Guest
 from tests.kernel.conftest import Run, machines_left, probed
 
@@ -67,6 +68,33 @@ def test_another_kernel_is_booted_on_the_same_machine(prepared: Prepared, tmp_pa
     assert re.search(rb"Linux version \S+-amd64 \(debian-kernel@lists\.debian\.org\)", console)
     assert b"hugepages=8" in console
     assert b"Run /init as init process" in console
+
+
+@pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
+@pytest.mark.hgm_probes("baseline/memfd-map/2M")
+@pytest.mark.parametrize("also", [True, False], ids=["both", "alone"])
+def test_a_splat_before_init_is_the_kernels_unless_another_has_it_too(
+    hgm_prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, also: bool
+) -> None:
+    """Every kernel warns of this fan-out in rcu_init(), if it is asked for."""
+    image, line = hgm_prepared.kernel.image, spec.kernel_command_line
+
+    def asked(launch: spec.Launch) -> str:
+        more = " rcutree.rcu_fanout_leaf=1" if also or launch.kernel == image else ""
+        return line(launch) + more
+
+    monkeypatch.setattr(spec, "kernel_command_line", asked)
+    kept = probed(hgm_prepared, hgm_prepared.specs, tmp_path / "runs")
+    record = kept.record
+    assert [probe.status for probe in record.probes] == ["PASS"]
+    (splat,) = record.machine_splats if also else record.splats
+    assert re.match(r"WARNING: .*\bkernel/rcu/tree\.c:\d+", splat.title), splat.title
+    assert len(record.splats) + len(record.machine_splats) == 1
+    (note,) = record.notes
+    assert note.endswith("was booted on the same machine, for its splats before init"), note
+    assert (record.verdict, record.exit_code) == (("PASS", 0) if also else ("FAIL", 1))
+    if not also:
+        assert record.reason.startswith(f"splat outside of any probe: {splat.title}; ")
 
 
 @pytest.mark.hgm_machine(hugepages="2M:8", memory="512M")
