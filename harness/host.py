@@ -26,6 +26,8 @@ _KVM = Path("/dev/kvm")
 #: What pip writes last when it makes the Python environment: if it is there, all is.
 _WRITTEN_LAST = Path("bin") / "hgm-harness"
 
+_NO_IMAGE = "no guest image can be made here either: `hgm image import FILE` takes another host's"
+
 
 class HostPackage(NamedTuple):
     """One Debian package that the harness needs.
@@ -63,6 +65,7 @@ class HostError(Exception):
         message: what is wrong, in one line.
         to_type: commands that put it right, an argv each.
         missing: what must be installed by other means than a command.
+        more: other lines.
         exit_code: 2 for the caller's mistake, 3 for the host's state.
     """
 
@@ -72,11 +75,13 @@ class HostError(Exception):
         *,
         to_type: Sequence[Sequence[str]] = (),
         missing: Sequence[HostPackage] = (),
+        more: Sequence[str] = (),
         exit_code: int = 3,
     ) -> None:
         super().__init__(f"{message}; type:" if to_type else message)
         self.exit_code = exit_code
-        self.lines = [*(package.line() for package in missing), *map(shlex.join, to_type)]
+        lines = (package.line() for package in missing)
+        self.lines = [*lines, *more, *map(shlex.join, to_type)]
 
 
 def program() -> str:
@@ -239,6 +244,10 @@ def prepare(*, packages_too: bool, arch: str = "", tests_too: bool = False) -> N
     ready = environment_is_ready()
     if ready and not missing:
         return
+    if missing and not has_apt():
+        raise HostError(
+            "missing, and there is no apt-get to install it:", missing=missing, more=[_NO_IMAGE]
+        )
     if not allowed:
         raise HostError("HGM_INSTALL=no, and something is missing", to_type=_lines(missing, ready))
     if missing:
@@ -277,8 +286,6 @@ def _lines(missing: Sequence[HostPackage], ready: bool) -> list[list[str]]:
 
 
 def _require_installer(missing: Sequence[HostPackage]) -> None:
-    if not has_apt():
-        raise HostError("missing, and there is no apt-get to install it:", missing=missing)
     if os.geteuid() != 0 and not _sudo():
         line = install_line(missing)
         raise HostError("root must install Debian packages: sudo is not installed", to_type=[line])

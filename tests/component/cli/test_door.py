@@ -164,14 +164,16 @@ def test_what_cannot_be_done_is_said_in_a_line(
     assert machine.untouched()
 
 
-def test_without_apt_each_missing_program_is_a_line(machine: Machine) -> None:
-    done = machine.hgm("run", HGM_CACHE="/proc/nope")
-    first, *lines = done.stdout.splitlines()
+@pytest.mark.parametrize("install", ["yes", "no"])
+def test_without_apt_each_missing_program_is_a_line(machine: Machine, install: str) -> None:
+    done = machine.hgm("run", HGM_CACHE="/proc/nope", HGM_INSTALL=install)
+    first, *lines, last = done.stdout.splitlines()
     assert done.returncode == 3
     assert first == "hgm: missing, and there is no apt-get to install it:"
     boots = "  qemu-system-x86_64: boots guests (Debian's package qemu-system-x86)"
     assert lines.count(boots) == 1
     assert not any("apt-get" in line for line in lines)
+    assert "`hgm image import FILE`" in last
     assert machine.untouched()
 
 
