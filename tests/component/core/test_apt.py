@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -239,6 +240,99 @@ def host_sources(directory: Path, monkeypatch: pytest.MonkeyPatch, **files: str)
     monkeypatch.setenv("APT_CONFIG", str(host))
     system = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: system)
+
+
+STATUS = """\
+Package: hello
+Status: install ok installed
+Version: 5.0-1
+Architecture: all
+Maintainer: t <t@example.org>
+Description: newer than any
+"""
+
+
+@pytest.fixture
+def fake_host(archive: DebianArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the root of a host whose apt would choose otherwise in all that it can.
+
+    Its own sources have a mirror and a repository with a newer package, its preferences forbid the
+    newest version, a version that no suite has is installed, and its lists and caches are there.
+    """
+    monkeypatch.delenv(apt.MAIN_VARIABLE)
+    other = DebianArchive(tmp_path / "other")
+    other.add("bookworm", "hello", "7.0-1")
+    other.publish("bookworm")
+    root = tmp_path / "host"
+    texts = {
+        "etc/apt/sources.list": (
+            f"deb [signed-by={archive.keyring}] file:{archive.root}/debian trixie main\n"
+        ),
+        "etc/apt/sources.list.d/other.list": (
+            f"deb [signed-by={other.keyring}] file:{other.root}/debian bookworm main\n"
+        ),
+        "etc/apt/apt.conf.d/80host": 'Acquire::http::User-Agent "the host";\n',
+        "etc/apt/preferences": "Package: hello\nPin: version 1.0-2\nPin-Priority: -1\n",
+        "etc/apt/preferences.d/host": "Package: *\nPin: release n=trixie\nPin-Priority: 1001\n",
+        "etc/apt/trusted.gpg.d/README": "no keys\n",
+        "var/lib/apt/extended_states": "Package: hello\nArchitecture: all\nAuto-Installed: 1\n\n",
+        "var/lib/apt/lists/lock": "",
+        "var/lib/dpkg/status": STATUS,
+        "var/cache/apt/archives/lock": "",
+        "var/log/apt/history.log": "nothing\n",
+    }
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "apt.conf").write_text(f'Dir "{root}/";\n')
+    monkeypatch.setenv("APT_CONFIG", str(root / "apt.conf"))
+    system = {"ID": "debian", "VERSION_CODENAME": "trixie"}
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: system)
+    # This is the host that apt sees.
+    known = subprocess.run(["apt-cache", "policy", "hello"], capture_output=True, text=True)
+    assert "Installed: 5.0-1" in known.stdout
+    subprocess.run(["apt-get", "update", "-qq", "-oAPT::Sandbox::User=root"], check=True)
+    return root
+
+
+def state(directory: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return what can be seen of each file and directory: mode, time of its last change, contents.
+
+    A file that was made and removed again changes its directory.
+    """
+    found = {}
+    for path in (directory, *directory.rglob("*")):
+        seen = path.stat()
+        data = path.read_bytes() if path.is_file() else b""
+        found[str(path)] = (seen.st_mode, seen.st_mtime_ns, data)
+    return found
+
+
+def test_the_hosts_apt_is_neither_changed_nor_followed(
+    archive: DebianArchive, fake_host: Path, context: Context, tmp_path: Path
+) -> None:
+    before = state(fake_host)
+    found = Apt(SUITES, context)
+    found.refresh()
+    found.refresh(older_than=0)
+    assert versions(found) == [
+        ("hello", "1.0-2", "trixie-security"),
+        ("hello", "1.0-1", "trixie"),
+        ("hello-doc", "1.0-1", "trixie"),
+    ]
+    assert found.codenames() == {suite: suite for suite in SUITES}
+    resolved = found.resolve(["hello", "hello-doc"])
+    assert [(one.name, one.version) for one in resolved] == [
+        ("hello", "1.0-2"),
+        ("hello-doc", "1.0-1"),
+    ]
+    (tmp_path / "debs").mkdir()
+    debs = found.download([*resolved[1:], found.package("hello", "1.0-1")], tmp_path / "debs")
+    assert sorted(debs) == ["hello", "hello-doc"]
+    assert state(fake_host) == before
+    (home,) = context.workspace.room("apt").iterdir()
+    assert f"URIs: file:{archive.root}/debian\n" in (home / "debian.sources").read_text()
+    assert list((home / "lists").glob("*Packages*"))
 
 
 ONE_LINE = """\
