@@ -8,8 +8,12 @@ A reading maps names to numbers, as the guest's program ``counters`` prints them
     cgroup.1G.used 0                bytes that probes in this guest are charged for; also reserved
     meminfo.HugePages_Free 64       pages of the default size; also Total, Rsvd, Surp
     meminfo.Hugetlb 2228224         kB
-    pagetables.unowned 20           kB: PageTables of meminfo less VmPTE of every process; not of
-                                    a kernel whose own tasks change it (counters.c)
+    pagetables.unowned 20           kB: PageTables of meminfo less VmPTE of every process
+
+Where the kernel's own page tables are in PageTables and change by themselves (counters.c), the last
+one is not there, and it prints what they change with instead::
+
+    pagetables.left_out CONFIG_VMAP_STACK
 """
 
 from __future__ import annotations
@@ -25,12 +29,27 @@ from harness.records.probe import Leak
 #: processes change: a mapping that straddles 2 MiB takes a table more.
 TOLERANCE = {"meminfo.PageTables": 16}
 
+#: What the kernel's own page tables change with, by the word that ``counters`` prints.
+_OWN_TABLES = {
+    "CONFIG_VMAP_STACK": "the stacks of tasks (CONFIG_VMAP_STACK)",
+    "hugetlb_free_vmemmap": "the memory map of huge pages (hugetlb_free_vmemmap)",
+}
+
 _LINE = re.compile(r"^([\w.]+) (-?\d{1,18})$", re.MULTILINE)
 
 
 def parse(text: str) -> dict[str, int]:
     """Return the reading that ``counters`` printed; other lines are left out."""
     return {match[1]: int(match[2]) for match in _LINE.finditer(text)}
+
+
+def tables_left_out(text: str) -> str:
+    """Return why there are no page tables in what ``counters`` printed; nothing if there are."""
+    lines = text.splitlines()
+    with_ = [what for word, what in _OWN_TABLES.items() if f"pagetables.left_out {word}" in lines]
+    if not with_:
+        return ""
+    return f"PageTables has this kernel's own, which change with {' and '.join(with_)}"
 
 
 def differences(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Leak, ...]:

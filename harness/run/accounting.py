@@ -42,7 +42,10 @@ class LeakCheck:
 
     def __init__(self, guest: Guest, deadline: Deadline) -> None:
         self._guest = guest
-        self._before = accounting.parse(guest.facts) or self._read(deadline)
+        text = guest.facts if accounting.parse(guest.facts) else self._counters(deadline)
+        self._before: Mapping[str, int] = accounting.parse(text)
+        #: Why page tables are not among what it reads; empty if they are.
+        self.tables_left_out = accounting.tables_left_out(text)
 
     def close(self, evidence: ProbeEvidence, deadline: Deadline) -> ProbeEvidence:
         """Return a probe's evidence with the readings before and after it.
@@ -91,5 +94,8 @@ class LeakCheck:
         )
 
     def _read(self, deadline: Deadline, scale: float = 1.0) -> Mapping[str, int]:
+        return accounting.parse(self._counters(deadline, scale))
+
+    def _counters(self, deadline: Deadline, scale: float = 1.0) -> str:
         limit = deadline.within(_READ_SECONDS * scale, "the guest's huge-page accounting")
-        return accounting.parse(self._guest.ssh.run([COUNTERS], limit, check=True).stdout)
+        return self._guest.ssh.run([COUNTERS], limit, check=True).stdout

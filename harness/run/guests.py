@@ -35,6 +35,7 @@ from harness.vm import hoststat, pool
 from harness.vm.guest import Guest
 
 _NOT_WALKED = "page tables are not walked from outside: this kind of them is not known"
+_NOT_COMPARED = "page tables are not compared between probes"
 _KILLED = "the host's OOM killer ended the guest"
 
 
@@ -181,6 +182,8 @@ class _Lanes:
         with before_its_first_probe():
             timeout_scale = _meet(prepared, host, store)
             leak_check = LeakCheck(host, prepared.context.deadline)
+        if leak_check.tables_left_out:
+            store.note_once(f"{_NOT_COMPARED}: {leak_check.tables_left_out}")
         usable = True
         probe: ProbeSpec | None = first
         while probe is not None:
@@ -315,8 +318,7 @@ def _run(
     watcher = Watcher(host, prepared.machine, directory)
     if spec.checkpoints and not watcher.knows_tables(prepared.context.deadline):
         spec = msgspec.structs.replace(spec, checkpoints=False)
-        if _NOT_WALKED not in store.record.notes:
-            store.note([_NOT_WALKED])
+        store.note_once(_NOT_WALKED)
     evidence = run_probe(
         host,
         spec,

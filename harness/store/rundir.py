@@ -220,6 +220,12 @@ class RunStore:
             if lines:
                 self.know(notes=(*self.record.notes, *lines))
 
+    def note_once(self, line: str) -> None:
+        """Add a line that a reader should see, unless another guest's is the same."""
+        with self.lock:
+            if line not in self.record.notes:
+                self.note([line])
+
     def expect(self, results: Iterable[ProbeResult]) -> None:
         """Add results that stand there until their probes have been run."""
         known = {probe.name for probe in self.record.probes}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * counters                 the kernel's counters of huge pages and page tables, a "key value" line
- *                          each
+ *                          each; or why page tables are left out
  * counters run COMMAND...  runs a command in a cgroup of its own, whose huge pages are counted
  *
  * Not a probe: it tests nothing. The harness and run-here run it before and after each probe.
@@ -179,23 +179,39 @@ static void grow_per_cpu_memory(void)
 	}
 }
 
-/*
- * Kernels since 6.16 count their own page tables too. With CONFIG_VMAP_STACK each new task may need
- * one more of these, and where the memory map of huge pages is freed, each huge page that is new to
- * the pool, for good. Then the number says nothing about the processes.
- */
-static bool kernel_needs_tables(void)
+static bool kernel_counts_its_own_tables(void)
 {
 	unsigned int major = 0, minor = 0;
 	struct utsname system;
 
 	uname(&system);
 	sscanf(system.release, "%u.%u", &major, &minor);
-	/* One of these is what alloc_thread_stack_node() is inlined in. */
-	return (major > 6 || (major == 6 && minor >= 16)) &&
-	       (frees_memory_map() ||
-		in_vmalloc_space(" dup_task_struct+") || in_vmalloc_space(" copy_process+") ||
-		in_vmalloc_space(" kernel_clone+"));
+	return major > 6 || (major == 6 && minor >= 16);
+}
+
+/* One of these is what alloc_thread_stack_node() is inlined in. */
+static bool maps_stacks(void)
+{
+	return in_vmalloc_space(" dup_task_struct+") || in_vmalloc_space(" copy_process+") ||
+	       in_vmalloc_space(" kernel_clone+");
+}
+
+/*
+ * Kernels since 6.16 count their own page tables too. With CONFIG_VMAP_STACK each new task may need
+ * one more of these, and where the memory map of huge pages is freed, each huge page that is new to
+ * the pool, for good. Then the number says nothing about the processes, and why is printed instead.
+ */
+static void print_tables(void)
+{
+	bool own = kernel_counts_its_own_tables();
+	bool stacks = own && maps_stacks(), map = own && frees_memory_map();
+
+	if (stacks)
+		printf("pagetables.left_out CONFIG_VMAP_STACK\n");
+	if (map)
+		printf("pagetables.left_out hugetlb_free_vmemmap\n");
+	if (!stacks && !map)
+		print_unowned_tables();
 }
 
 /* Where there is no cgroup v2, or no right to it, a command runs without, and none is counted. */
@@ -233,8 +249,7 @@ int main(int argc, char **argv)
 		return 127;
 	}
 	make_cgroup();
-	if (!kernel_needs_tables())
-		print_unowned_tables();
+	print_tables();
 	print_meminfo();
 	for (size_t i = 0; i < count; i++) {
 		print_pool(size_name(sizes[i]), sizes[i] / 1024);

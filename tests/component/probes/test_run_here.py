@@ -19,7 +19,7 @@ import pytest
 from harness import command
 from harness.command import Completed
 from harness.deadline import Deadline
-from harness.judge import ktap
+from harness.judge import accounting, ktap
 from harness.probes import catalog
 from harness.records.outcome import Outcome
 from harness.records.run import SCHEMA, RunRecord
@@ -103,6 +103,12 @@ def test_counters_are_read_around_each_probe(programs: Path, tmp_path: Path) -> 
     reading = json.loads(path.read_bytes())["accounting"]
     assert reading["before"] == reading["after"]
     assert {"pool.2M.reserved", "meminfo.HugePages_Free"} <= set(reading["before"])
+
+
+def test_counters_have_page_tables_or_the_reason_why_not(programs: Path) -> None:
+    said = command.run([str(programs / "counters")], Deadline.after(60, "counters")).stdout
+    read = "pagetables.unowned" in accounting.parse(said)
+    assert read != bool(accounting.tables_left_out(said))
 
 
 def test_make_run_tests_prints_nested_ktap(programs: Path, make: Make) -> None:

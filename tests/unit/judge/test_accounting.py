@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.judge.accounting import describe, differences, parse
+from harness.judge.accounting import describe, differences, parse, tables_left_out
 from harness.records.probe import Leak
 
 FREE = "pool.1G.node0.free"
@@ -16,6 +16,31 @@ BOOKS = {TABLES: 232, FREE: 2, "cgroup.1G.used": 0}
 def test_a_reading_is_read_line_by_line() -> None:
     text = f"{TABLES} 232\n{FREE} 2\nnonsense\npool.2M.reserved -1\n{FREE}x y\ncut 1"
     assert parse(text) == {TABLES: 232, FREE: 2, "pool.2M.reserved": -1, "cut": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ((), ""),
+        (("CONFIG_VMAP_STACK",), "the stacks of tasks (CONFIG_VMAP_STACK)"),
+        (
+            ("hugetlb_free_vmemmap",),
+            "the memory map of huge pages (hugetlb_free_vmemmap)",
+        ),
+        (
+            ("CONFIG_VMAP_STACK", "hugetlb_free_vmemmap"),
+            "the stacks of tasks (CONFIG_VMAP_STACK) and"
+            " the memory map of huge pages (hugetlb_free_vmemmap)",
+        ),
+        (("\33[2J",), ""),
+    ],
+)
+def test_why_a_reading_has_no_page_tables(words: tuple[str, ...], why: str) -> None:
+    lines = [f"pagetables.left_out {word}" for word in words]
+    text = "\n".join(["madv_split.2M=ok", *lines, f"{FREE} 2", ""])
+    because = f"PageTables has this kernel's own, which change with {why}"
+    assert tables_left_out(text) == (because if why else "")
+    assert parse(text) == {FREE: 2}
 
 
 @pytest.mark.parametrize(
