@@ -8,6 +8,7 @@ that ends. Nothing depends on it: what it did not make, or could not, the run ma
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,6 +53,8 @@ def _make(cache: str, seconds: str, described: str, *sources: str) -> None:
 
 
 if __name__ == "__main__":
+    # Half-made files are removed on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended with the build"))
     try:
         _make(*sys.argv[1:])
     except (HarnessError, OSError) as error:
