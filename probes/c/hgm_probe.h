@@ -397,6 +397,7 @@ enum promise {
 	PROMISE_MISSING_ADDRESS,
 	PROMISE_WP_ADDRESS,
 	PROMISE_WP_BASE_PAGES,
+	PROMISE_RWP_BASE_PAGES,
 	PROMISE_COLLAPSE,
 	PROMISE_COLLAPSE_INSIDE,
 	PROMISE_COLLAPSE_UNTOUCHED,
@@ -518,6 +519,16 @@ void touch_start(struct touch *touch, void *address, enum touch_kind kind);
 /* Whether the access is held up, once the thread has either gone to sleep or is done. */
 bool touch_is_blocked(const struct touch *touch);
 uint64_t touch_end(struct touch *touch);
+
+/*
+ * Fails the test unless an access to the base page at ADDRESS, which changes no stamp, is reported
+ * as one to read-write protected memory and waits until the protection of LENGTH bytes from there
+ * is lifted; it stays lifted.
+ */
+void assert_trapped(int uffd, char *address, size_t length, enum touch_kind kind);
+
+/* Fails the test unless nothing stops such an access, and nothing is reported. */
+void assert_untrapped(int uffd, char *address, enum touch_kind kind);
 
 /*
  * A thread that answers each minor fault with a continue of GRANULE bytes
@@ -861,6 +872,8 @@ void checkpoint_of(const char *start, size_t length, size_t page, const char *wa
 #define assert_no_fault(...) FROM_HERE(assert_no_fault(__VA_ARGS__))
 #define touch_start(...) FROM_HERE(touch_start(__VA_ARGS__))
 #define touch_end(...) FROM_HERE(touch_end(__VA_ARGS__))
+#define assert_trapped(...) FROM_HERE(assert_trapped(__VA_ARGS__))
+#define assert_untrapped(...) FROM_HERE(assert_untrapped(__VA_ARGS__))
 #define server_start(...) FROM_HERE(server_start(__VA_ARGS__))
 #define server_end(...) FROM_HERE(server_end(__VA_ARGS__))
 #define smaps_bytes(...) FROM_HERE(smaps_bytes(__VA_ARGS__))

@@ -24,6 +24,8 @@ int main(int argc, char **argv)
 		{ "a write-protect fault is reported with the address of the base page", offered,
 		  PROMISE(WP_ADDRESS) },
 		{ "UFFDIO_WRITEPROTECT takes ranges of base pages", offered, PROMISE(WP_BASE_PAGES) },
+		{ "UFFDIO_RWPROTECT takes ranges of base pages, if the kernel has it", offered,
+		  PROMISE(RWP_BASE_PAGES) },
 		{ "MADV_COLLAPSE replaces page tables by one entry", offered, PROMISE(COLLAPSE) },
 		{ "MADV_COLLAPSE of a part of one entry is accepted", offered,
 		  PROMISE(COLLAPSE_INSIDE) },

@@ -51,27 +51,17 @@ static void map_protected(uint64_t features)
 	assert_error(uffd_rwprotect(uffd, start, length(), PROTECT), 0);
 }
 
-/* The unit is protected: a read is reported and waits until the protection is lifted. */
+/* The unit is protected, and is no longer afterwards. */
 static void check_trapped(int by, size_t unit)
 {
-	struct touch touch;
-
-	touch_start(&touch, at(unit), TOUCH_READ);
-	assert_fault(by, at(unit), UFFD_PAGEFAULT_FLAG_RWP);
-	assert_that(touch_is_blocked(&touch), "the reader did not wait");
-	assert_error(uffd_rwprotect(by, at(unit), memory_unit(kind), LIFT), 0);
-	touch_end(&touch);
+	assert_trapped(by, at(unit), memory_unit(kind), TOUCH_READ);
 	check_pages(at(unit), 0, 1, FILLING);
 }
 
 /* Nothing stops an access to the unit, and nothing is reported. */
 static void check_free(size_t unit)
 {
-	struct touch touch;
-
-	touch_start(&touch, at(unit), TOUCH_READ);
-	touch_end(&touch);
-	assert_no_fault(uffd);
+	assert_untrapped(uffd, at(unit), TOUCH_READ);
 }
 
 static void registration(void)
@@ -373,17 +363,10 @@ static void dropping_lifts(void)
 /* Page NUMBER of base pages that were filled as one huge page, of which it alone is protected. */
 static void check_one_trapped(size_t number)
 {
-	char *page = start + number * BASE_PAGE;
-	struct touch touch;
-
 	check_pages(start, 0, number, FILLING);
 	check_pages(start, number + 1, TABLE_ENTRIES - number - 1, FILLING);
 	assert_no_fault(uffd);
-	touch_start(&touch, page, TOUCH_WRITE);
-	assert_fault(uffd, page, UFFD_PAGEFAULT_FLAG_RWP | UFFD_PAGEFAULT_FLAG_WRITE);
-	assert_error(uffd_rwprotect(uffd, page, BASE_PAGE, LIFT), 0);
-	touch_end(&touch);
-	fill_pages(start, number, 1, FILLING);
+	assert_trapped(uffd, start + number * BASE_PAGE, BASE_PAGE, TOUCH_WRITE);
 	check_pages(start, 0, TABLE_ENTRIES, FILLING);
 }
 

@@ -127,6 +127,21 @@ static void ask_wp_base_pages(struct promise_answer *answer)
 	say_error(answer, uffd_protect(uffd, start, BASE_PAGE, true));
 }
 
+/* Kept where the kernel has no read-write protection at all. */
+static void ask_rwp_base_pages(struct promise_answer *answer)
+{
+	int uffd;
+	char *start;
+
+	if (!(uffd_offered() & UFFD_FEATURE_RWP)) {
+		say(answer, true, "no UFFD_FEATURE_RWP");
+		return;
+	}
+	start = map_split(full, UFFD_FEATURE_RWP, UFFDIO_REGISTER_MODE_RWP, &uffd);
+	assert_continue(uffd, start, huge_size(), 0, huge_size());
+	say_error(answer, uffd_rwprotect(uffd, start, BASE_PAGE, UFFDIO_RWPROTECT_MODE_RWP));
+}
+
 /* On a mapping that is not split, and without a page: what counts is EINVAL or not. */
 static void ask_continue_wp(struct promise_answer *answer)
 {
@@ -224,6 +239,7 @@ static const struct {
 	[PROMISE_MISSING_ADDRESS] = { "missing-address", ask_missing_address },
 	[PROMISE_WP_ADDRESS] = { "write-protect-address", ask_wp_address },
 	[PROMISE_WP_BASE_PAGES] = { "write-protect-base-pages", ask_wp_base_pages },
+	[PROMISE_RWP_BASE_PAGES] = { "read-write-protect-base-pages", ask_rwp_base_pages },
 	[PROMISE_COLLAPSE] = { "collapse", ask_collapse },
 	[PROMISE_COLLAPSE_INSIDE] = { "collapse-inside-entry", ask_collapse_inside },
 	[PROMISE_COLLAPSE_UNTOUCHED] = { "collapse-untouched", ask_collapse_untouched },

@@ -411,6 +411,33 @@ uint64_t touch_end(struct touch *touch)
 	return touch->value;
 }
 
+/* The second word of a page is not part of its stamp. */
+#define BESIDE_THE_STAMP sizeof(uint64_t)
+
+void assert_trapped(int uffd, char *address, size_t length, enum touch_kind kind)
+{
+	uint64_t write = kind == TOUCH_WRITE ? UFFD_PAGEFAULT_FLAG_WRITE : 0;
+	struct touch touch;
+
+	touch_start(&touch, address + BESIDE_THE_STAMP, kind);
+	assert_fault(uffd, address, UFFD_PAGEFAULT_FLAG_RWP | write);
+	assert_that(touch_is_blocked(&touch), "the %s did not wait",
+		    kind == TOUCH_WRITE ? "writer" : "reader");
+	assert_error(uffd_rwprotect(uffd, address, length, 0), 0);
+	touch_end(&touch);
+}
+
+void assert_untrapped(int uffd, char *address, enum touch_kind kind)
+{
+	struct touch touch;
+
+	touch_start(&touch, address + BESIDE_THE_STAMP, kind);
+	if (touch_is_blocked(&touch))
+		assert_no_fault(uffd);
+	touch_end(&touch);
+	assert_no_fault(uffd);
+}
+
 static void serve(struct server *server, const struct uffd_fault *fault)
 {
 	char *start = (char *)((uintptr_t)fault->address & ~(server->granule - 1));
