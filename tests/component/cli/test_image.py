@@ -7,9 +7,7 @@ The image is a few bytes that claim to be made of this checkout's recipes.
 from __future__ import annotations
 
 import io
-import os
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +25,7 @@ from harness.progress import Silent
 from harness.records.base import from_json, to_json
 from harness.records.machine import GuestImage
 from harness.workspace import Workspace, file_digest
+from tests.component.cli import test_cli
 
 CONTENTS = {INITRAMFS_FILE: b"initramfs" * 999, DISK_FILE: b"disk" * 999}
 PACKAGES = (Package(name="a", version="1", size=1, sha256="0"),)
@@ -63,15 +62,8 @@ def hgm(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         (programs / name).chmod(0o755)
 
     def run(cache: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "harness.cli", *words],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=tmp_path,
-            env={**os.environ, "HGM_CACHE": str(tmp_path / cache), "PATH": str(programs)},
-        )
+        env = {"HGM_CACHE": str(tmp_path / cache), "PATH": str(programs)}
+        return test_cli.hgm(tmp_path, *words, env=env)
 
     return run
 
