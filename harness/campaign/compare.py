@@ -88,7 +88,11 @@ def _probed(record: RunRecord) -> bool:
 
 
 def _transitions(before: RunRecord, after: RunRecord) -> Iterator[Transition]:
-    """Yield what probes declare; it holds only if every repetition ended as declared."""
+    """Yield what probes declare; it holds only if every repetition ended as declared.
+
+    A probe that is skipped with the series too, and for another reason, says nothing of it: the
+    series has what it asked for first, and the kernel lacks something else.
+    """
     old = summaries(before.probes)
     declared = {
         plain_name(p.name): p.without_series
@@ -98,6 +102,8 @@ def _transitions(before: RunRecord, after: RunRecord) -> Iterator[Transition]:
     for name, summary in summaries(after.probes).items():
         if name in declared and name in old:
             was, now = _least(old[name], declared[name]), summary.status
+            if was == now == "SKIP" and summary.reason != old[name].reason:
+                continue
             yield Transition(
                 name=name,
                 without_series=declared[name],

@@ -63,7 +63,7 @@ def passed_or_not_offered(probe: dict[str, Any]) -> bool:
     """Whether a probe passed but for known issues, or the kernel is too old, by its own answer."""
     if probe["status"] == "KNOWN" and probe["name"].startswith("baseline/"):
         return bool(probe["known_issues"])
-    if probe["status"] == "SKIP" and probe["name"].startswith("baseline/"):
+    if probe["status"] == "SKIP" and probe["name"].startswith(("baseline/", "hgm/rwp/")):
         return _NOT_OFFERED.match(probe["reason"]) is not None
     return bool(probe["status"] == "PASS")
 

@@ -238,6 +238,20 @@ def test_declared_transition(before: str, after: str, held: bool) -> None:
     assert compare(patched(one), patched(two)).transitions == ()
 
 
+@pytest.mark.parametrize(
+    ("reason", "held"), [("MADV_SPLIT: EINVAL", [False]), ("features 0x20000 are not offered", [])]
+)
+def test_a_probe_that_lacks_something_else_with_the_series_says_nothing_of_it(
+    reason: str, held: list[bool]
+) -> None:
+    one, two = (
+        run(msgspec.structs.replace(probe("p/x", "S", why), without_series=("SKIP",)))
+        for why in ("MADV_SPLIT: EINVAL", reason)
+    )
+    found = compare(patched(one), patched(two, "a.patch"))
+    assert [each.held for each in found.transitions] == held
+
+
 STEADY = [1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 1.06]
 
 
