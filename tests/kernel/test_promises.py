@@ -44,6 +44,7 @@ def test_the_public_dialect_fails_no_probe(hgm: Hgm) -> None:
         "split",
         "contiguous-refused",
         "continue-base-pages",
+        "read-write-protect-base-pages",  # of a kernel that protects nothing this way
         "minor-address",
         "collapse",
     }
