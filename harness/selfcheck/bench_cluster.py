@@ -102,8 +102,8 @@ class WorkerLoss(Record, frozen=True, kw_only=True):
 
     @property
     def right(self) -> bool:
-        """Return whether each cell got one verdict, and its own."""
-        return self.once == self.cells and self.wrong == 0
+        """Return whether each cell got one verdict, and its own, although a run was lost."""
+        return self.once == self.cells and self.wrong == 0 and self.again > 0
 
 
 class ClusterBench(Record, frozen=True, kw_only=True):
@@ -271,8 +271,6 @@ def _loss(
 
     results = _run_all(found.client, runs, context, kill)
     again = _noted(found.notes, "begun") - earlier - len(runs)
-    if again == 0:
-        raise InfrastructureError("no run was lost with the workers", hint="give a longer --sleep")
     once, wrong = tally(runs, results)
     return WorkerLoss(
         workers=sum(workers),
