@@ -44,7 +44,7 @@ def parse(text: str) -> dict[str, int]:
 
 
 def tables_left_out(text: str) -> str:
-    """Return why there are no page tables in what ``counters`` printed; nothing if there are."""
+    """Return why ``counters`` printed no page tables; empty if it did."""
     lines = text.splitlines()
     with_ = [what for word, what in _OWN_TABLES.items() if f"pagetables.left_out {word}" in lines]
     if not with_:

@@ -118,7 +118,7 @@ def _nobody(parts: KernelParts, config_text: str) -> None:
     """Ignore what a kernel is made of."""
 
 
-def _unused(kernel: Kernel) -> None:
+def nothing_beside(kernel: Kernel) -> None:
     """Do nothing beside make."""
 
 
@@ -128,7 +128,7 @@ def obtain(
     *,
     build_log: Path,
     tell: ToldParts = _nobody,
-    headers_ready: HeadersReady = _unused,
+    headers_ready: HeadersReady = nothing_beside,
 ) -> Kernel:
     """Return the kernel that a request describes, built unless it is in the cache.
 

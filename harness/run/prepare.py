@@ -12,7 +12,7 @@ from harness.arch import arch
 from harness.command import Process
 from harness.context import Context
 from harness.image import image
-from harness.kernel.obtain import HeadersReady, obtain
+from harness.kernel.obtain import HeadersReady, nothing_beside, obtain
 from harness.probes.compile import compile_probes
 from harness.probes.kselftest import Suite
 from harness.records.kernel import Kernel, KernelParts, KernelSummary
@@ -141,8 +141,8 @@ def choose_accel(
     return chosen
 
 
-def _nothing(_: Kernel | None = None) -> None:
-    """Load and begin nothing: no guest runs in this process."""
+def _nothing() -> None:
+    """Load nothing: no guest runs in this process."""
 
 
 def build(
@@ -151,7 +151,7 @@ def build(
     directory: Path,
     listener: StageListener,
     before_make: Callable[[], None] = _nothing,
-    headers_ready: HeadersReady = _nothing,
+    headers_ready: HeadersReady = nothing_beside,
 ) -> Kernel:
     """Get only the kernel ready.
 

@@ -33,8 +33,8 @@ NOTES = "notes"
 #: More than any task asks for.
 _PLENTY = 1e15
 
-# What a worker notes about its own process many times a second: of hundreds of workers in one
-# process that was all that it did (a CPU for 256 of them).
+# Each worker samples its own process many times a second: with 256 of them in one process, that
+# took a whole CPU.
 _UNWATCHED = {
     "distributed.admin.system-monitor.gil.enabled": False,
     "distributed.admin.system-monitor.interval": "1h",

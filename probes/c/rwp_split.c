@@ -103,11 +103,17 @@ static void check_protection(void)
 	assert_no_fault(uffd);
 }
 
-/* Nothing that was protected stops an access. */
-static void check_no_protection(void)
+/* Reads all, and writes what was protected. */
+static void use_all(void)
 {
 	check_contents();
 	fill_pages(primary, PROTECTED, COUNT, FILLING);
+}
+
+/* Nothing that was protected stops an access. */
+static void check_no_protection(void)
+{
+	use_all();
 	assert_untrapped(uffd, page(PROTECTED), TOUCH_WRITE);
 	if (has_entry_below())
 		assert_untrapped(uffd, page(2 * TABLE_ENTRIES - 1), TOUCH_WRITE);
@@ -260,17 +266,11 @@ static void continue_around_protected(void)
 }
 
 /* Without UFFD_FEATURE_EVENT_FORK the child's memory is its own. */
-static void child_uses_all(void)
-{
-	check_contents();
-	fill_pages(primary, PROTECTED, COUNT, FILLING);
-}
-
 static void fork_unseen(void)
 {
 	for (entries = BASE_PAGES; entries <= ONE_ENTRY; entries++) {
 		map_protected(entries, 0);
-		child_end(child_start(child_uses_all));
+		child_end(child_start(use_all));
 		assert_no_fault(uffd);
 		check_protection();
 	}
@@ -451,13 +451,12 @@ static void closing_lifts(void)
 	for (entries = BASE_PAGES; entries <= ONE_ENTRY; entries++) {
 		map_protected(entries, 0);
 		close(uffd);
-		check_contents();
-		fill_pages(primary, PROTECTED, COUNT, FILLING);
+		use_all();
 		check_contents();
 	}
 }
 
-/* What is mapped again afterwards are other entries, which nobody has protected. */
+/* What is mapped again has new entries, which are not protected. */
 static void dropping_lifts(void)
 {
 	struct touch touch;
@@ -497,7 +496,7 @@ int main(int argc, char **argv)
 		  arguments, PARTS },
 		{ "accesses to protected base pages wait, and those to their neighbours do not",
 		  neighbours, PARTS },
-		{ "UFFDIO_RWPROTECT of a base page wakes who waits for it, and nobody else",
+		{ "UFFDIO_RWPROTECT of a base page wakes its waiters and no others",
 		  wakes_its_own, PARTS },
 		{ "the rest of a larger entry stays protected when a base page of it no longer is",
 		  part_is_lifted, PARTS },

@@ -151,8 +151,9 @@ class HistoryStore:
             for record in connection.scalars(query.execution_options(yield_per=10)):
                 bench = from_json(record.encode(), Bench)
                 for part in bench.parts:
-                    if part.ratios and len(found.get(part.name, ())) < count:
-                        found.get(part.name, []).append(bench)
+                    benches = found.get(part.name)
+                    if benches is not None and part.ratios and len(benches) < count:
+                        benches.append(bench)
                 if all(len(benches) == count for benches in found.values()):
                     break
         return {name: benches for name, benches in found.items() if benches}

@@ -127,7 +127,7 @@ static void ask_wp_base_pages(struct promise_answer *answer)
 	say_error(answer, uffd_protect(uffd, start, BASE_PAGE, true));
 }
 
-/* Kept where the kernel has no read-write protection at all. */
+/* A kernel without read-write protection counts as keeping it. */
 static void ask_rwp_base_pages(struct promise_answer *answer)
 {
 	int uffd;
